@@ -1,0 +1,15 @@
+"""Openwheel: learn an LLM's tasks from its traffic and answer them with certified students.
+
+One folder a stage; imports point one way only, in this order: ``wire``, ``traffic``, ``tasks``,
+``students``, ``gate``, ``loop``, ``endpoints``, ``gateway``, ``web``, ``cli``. Importing the
+package itself loads nothing heavy.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("openwheel")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["__version__"]

@@ -1,0 +1,48 @@
+"""Every error Openwheel raises on purpose.
+
+::
+
+    OpenwheelError
+    ├── OperatorError          whoever runs Openwheel can mend it
+    │   ├── SettingError       a setting or option is not what it must be
+    │   ├── LogError           a log cannot be read (names the file and line)
+    │   ├── StoreError         the traffic store cannot be opened, read or written
+    │   └── StudentFileError   a saved student is missing, corrupt or not what was certified
+    ├── TeacherError           the teacher could not be reached or broke off
+    └── RequestError           a client sent something that is not a request we can read
+
+A message is one sentence or two: the thing, what it must be, what it was.
+Anything else that escapes (``TypeError``, ``AssertionError``) is a bug in Openwheel.
+"""
+
+
+class OpenwheelError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class OperatorError(OpenwheelError):
+    """Something whoever runs Openwheel can mend."""
+
+
+class SettingError(OperatorError):
+    """A setting or option has a value it cannot have."""
+
+
+class LogError(OperatorError):
+    """A log file, or under ``--strict`` a line of it, cannot be read."""
+
+
+class StoreError(OperatorError):
+    """The traffic store cannot be opened, read or written."""
+
+
+class StudentFileError(OperatorError):
+    """A saved student is missing, corrupt, or not the one that was certified."""
+
+
+class TeacherError(OpenwheelError):
+    """The teacher could not be reached, or broke off before an answer."""
+
+
+class RequestError(OpenwheelError):
+    """A client's request is not one that can be read."""

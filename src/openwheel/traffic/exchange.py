@@ -1,0 +1,58 @@
+"""The exchange: one request and the answer it got, the unit of the traffic log."""
+
+from typing import Literal
+
+import msgspec
+
+from openwheel.wire import Answer, Prompt, Usage, read_request
+
+Source = Literal["log", "teacher", "student"]
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One request and the answer it got.
+
+    Attributes:
+        id: Unique; an exchange whose id the store already holds is not stored again.
+        time: Arrival in seconds since 1970; 0.0 if unknown.
+        request: The request as JSON in the shape of an OpenAI chat completion request.
+        answer: What the teacher answered; for ``source`` "student", what the student answered.
+        source: Who answered: "teacher" through the gateway, "log" (a teacher, in a log that was
+            imported) or "student".
+        model: The model that answered, as the endpoint named it.
+        task: The task the client named, ``""`` if it named none.
+        latency_ms: From request to complete answer, if known.
+        usage: Tokens as the endpoint counted them, if known.
+        unbiased: Whether this exchange's answer was collected whatever a student would have
+            done: traffic from before any student was promoted for it, or picked by the audit
+            coin. Only such exchanges may calibrate or audit.
+        audit_probability: The probability with which the audit coin sends a request to the
+            teacher, at the time; 1.0 before promotion.
+        student: For ``source`` "student", and for an audit's teacher answer: the student that
+            answered the client, else ``""``.
+        student_answer: On an audit's teacher answer: what the student told the client.
+        confidence: The student's confidence where one was asked.
+    """
+
+    id: str
+    time: float = 0.0
+    request: bytes
+    answer: Answer
+    source: Source
+    model: str = ""
+    task: str = ""
+    latency_ms: float | None = None
+    usage: Usage | None = None
+    unbiased: bool = True
+    audit_probability: float = 1.0
+    student: str = ""
+    student_answer: str | None = None
+    confidence: float | None = None
+
+    def prompt(self) -> Prompt:
+        """Return the canonical form of the request.
+
+        Raises:
+            RequestError: The stored request cannot be read.
+        """
+        return read_request(self.request).prompt()

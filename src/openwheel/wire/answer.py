@@ -1,0 +1,36 @@
+"""What an endpoint answered, free of the wire format it came in."""
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the endpoint counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One call of a tool: its name, and its arguments as the JSON text that was sent."""
+
+    name: str
+    arguments: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One assistant message.
+
+    Attributes:
+        text: The content, byte for byte as it was sent; ``""`` if there was none.
+        tool_calls: The tools called, in order.
+        finish_reason: As sent (``stop``, ``length``, ``tool_calls``, ...).
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str = "stop"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer ended by itself, so that it may be learned from."""
+        return self.finish_reason in {"stop", "tool_calls", "function_call", "end_turn"}

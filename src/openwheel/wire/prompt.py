@@ -1,0 +1,146 @@
+"""Reading a chat completion request, and its canonical form, the prompt."""
+
+from typing import Any
+
+import msgspec
+
+from openwheel.errors import RequestError
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+class PromptMessage(msgspec.Struct, frozen=True):
+    """One message of a prompt: its role and its text, text parts joined by newlines."""
+
+    role: str
+    text: str
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """What a request asks, free of how it is sent.
+
+    Attributes:
+        messages: All messages in order.
+        tools: Canonical JSON of the tools and tool choice, ``""`` when none were given.
+        response_format: Canonical JSON of the response format, ``""`` when none was given.
+        plain: Whether text says it all. False when there are images, audio, tool messages, or
+            settings that ask for more than one plain answer (``n`` above 1, log-probabilities);
+            only a teacher may answer those.
+    """
+
+    messages: tuple[PromptMessage, ...]
+    tools: str = ""
+    response_format: str = ""
+    plain: bool = True
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[Any] | None = None
+    tool_calls: list[Any] | None = None
+    function_call: Any = None
+
+
+class StreamOptions(msgspec.Struct):
+    """The part of ``stream_options`` that changes the stream's form."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(msgspec.Struct):
+    """The fields of ``POST /v1/chat/completions`` that Openwheel looks at.
+
+    Unknown fields are ignored here and forwarded untouched: the body itself goes to the teacher,
+    never a re-encoding of this struct. Source: the OpenAI API reference, "Create chat completion".
+    """
+
+    messages: list[_Message]
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+    response_format: Any = None
+    modalities: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+
+    def prompt(self) -> Prompt:
+        """Return the canonical form of what is asked."""
+        plain = (
+            (self.n is None or self.n == 1)
+            and not self.logprobs
+            and not self.top_logprobs
+            and (self.modalities is None or self.modalities == ["text"])
+        )
+        messages = []
+        for message in self.messages:
+            text, is_text = _text(message.content)
+            plain = plain and is_text and message.role not in {"tool", "function"}
+            plain = plain and not message.tool_calls and not message.function_call
+            messages.append(PromptMessage(message.role, text))
+        offered = [self.tools, self.tool_choice, self.functions, self.function_call]
+        return Prompt(
+            messages=tuple(messages),
+            tools=canonical_json(offered) if self.tools or self.functions else "",
+            response_format=(
+                ""
+                if self.response_format in (None, {"type": "text"})
+                else canonical_json(self.response_format)
+            ),
+            plain=plain,
+        )
+
+    @property
+    def task(self) -> str:
+        """The task named in ``metadata`` (key ``openwheel_task`` or ``task``), else ``""``."""
+        for key in ("openwheel_task", "task"):
+            value = (self.metadata or {}).get(key)
+            if isinstance(value, str) and value:
+                return value
+        return ""
+
+
+_request_decoder = msgspec.json.Decoder(ChatRequest)
+
+
+def read_request(body: bytes) -> ChatRequest:
+    """Read a chat completion request.
+
+    Raises:
+        RequestError: The body is not JSON, or a field has a type the API does not allow; the
+            message says which.
+    """
+    try:
+        request = _request_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"The request body is not a chat completion request: {error}") from None
+    if not request.messages:
+        raise RequestError("The request body has no messages: at least one is needed")
+    return request
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces, so that equal values give equal text."""
+    return _canonical.encode(value).decode()
+
+
+def _text(content: str | list[Any] | None) -> tuple[str, bool]:
+    """Return the text of a message's content, and whether text was all there was."""
+    if content is None:
+        return "", True
+    if isinstance(content, str):
+        return content, True
+    texts, is_text = [], True
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            is_text = False
+    return "\n".join(texts), is_text
