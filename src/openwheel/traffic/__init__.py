@@ -1,0 +1,11 @@
+"""The traffic log: reading logs as exchanges, storing exchanges, and judging a log's order.
+
+Knows nothing of tasks and students, except that it keeps columns for them that it never reads.
+"""
+
+from openwheel.traffic.exchange import Exchange, Source
+from openwheel.traffic.rows import TaskRow
+from openwheel.traffic.schema import metadata
+from openwheel.traffic.store import Store
+
+__all__ = ["Exchange", "Source", "Store", "TaskRow", "metadata"]

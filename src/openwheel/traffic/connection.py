@@ -1,0 +1,165 @@
+"""How the store's SQLite file is opened, locked and shared, and what its errors are called."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from openwheel.errors import StoreError
+from openwheel.traffic.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+
+BUSY_SECONDS = 30.0
+"""How long to wait for another process's write before giving up."""
+
+_POLL_SECONDS = 0.002
+_WRITE = "openwheel_write"
+
+_SENTENCES = {
+    "SQLITE_NOTADB": "is not a SQLite database",
+    "SQLITE_CORRUPT": "is damaged; restore a backup, or save what `sqlite3 FILE .recover` can",
+    "SQLITE_BUSY": f"is locked: another process has been writing to it for {BUSY_SECONDS:.0f} s",
+    "SQLITE_LOCKED": "is locked by another connection of this process",
+    "SQLITE_FULL": "could not be written: the disk is full; nothing of this write was kept",
+    "SQLITE_READONLY": "is read-only for this user; the file and its folder must be writable",
+    "SQLITE_CANTOPEN": "cannot be opened; its folder must exist and be readable and writable",
+    "SQLITE_IOERR": "could not be read or written: the disk reports an error",
+}
+
+
+def make_engine(path: Path) -> sa.Engine:
+    """Return an engine on the SQLite file at ``path``.
+
+    A transaction that is begun with the execution option that `write_options` gives takes the
+    write lock at its start, so that it cannot fail half-way because another process wrote.
+    """
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver would begin transactions by itself, and only before the first write.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # FULL and not NORMAL: in WAL mode NORMAL keeps the file whole but may lose the last
+        # commits in a power cut. Writers batch, so the sync is paid once a batch.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        if connection.get_execution_options().get(_WRITE):
+            _begin_write(raw)
+        else:
+            raw.execute("BEGIN")
+
+    return engine
+
+
+def write_options() -> dict[str, bool]:
+    """Return the execution options of a connection that writes."""
+    return {_WRITE: True}
+
+
+def _begin_write(connection: sqlite3.Connection) -> None:
+    # SQLite's own waiting backs off to 100 ms between tries, so a process that writes batch after
+    # batch would keep the others out for as long as it has batches. Trying often does not.
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if _name(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
+
+def prepare(engine: sa.Engine, path: Path) -> None:
+    """Make the file a store: WAL mode, and all tables that are defined so far.
+
+    Any number of processes may do so at the same time.
+
+    Raises:
+        StoreError: The file is not a store, or is one that a later version wrote.
+    """
+    with store_errors(path), engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        if _check_owner(raw, path) >= set(metadata.tables):
+            return
+        _use_wal(raw)
+    with store_errors(path), engine.connect() as plain:
+        connection = plain.execution_options(**write_options())
+        with connection.begin():
+            raw = connection.connection.dbapi_connection
+            assert isinstance(raw, sqlite3.Connection)
+            _check_owner(raw, path)
+            metadata.create_all(connection)
+            raw.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _check_owner(connection: sqlite3.Connection, path: Path) -> set[str]:
+    """Return the names of the tables, if they are a store's."""
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    tables = {name for (name,) in names}
+    if owner != APPLICATION_ID and (owner or tables):
+        raise StoreError(f"{path} is a SQLite database of another program, not a traffic store")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was written by a later version of Openwheel (schema {version}; this version "
+            f"knows {SCHEMA_VERSION}); upgrade Openwheel to open it"
+        )
+    return tables
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # Changing the mode is the one step for which SQLite does not wait on its own when several
+    # processes open a new file at once.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                return
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if _name(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite and its driver raise inside into a `StoreError` that says what to do."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise StoreError(_sentence(path, error.orig)) from error
+    except sqlite3.Error as error:
+        raise StoreError(_sentence(path, error)) from error
+
+
+def _sentence(path: Path, error: BaseException | None) -> str:
+    name = _name(error)
+    for start, sentence in _SENTENCES.items():
+        if name.startswith(start):
+            return f"{path} {sentence} ({error})"
+    return f"{path} refused an operation: {error}"
+
+
+def _name(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlite_errorname", ""))

@@ -1,0 +1,44 @@
+"""The tables of the traffic store, and the ``metadata`` on which later stages define theirs."""
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+"""Kept in SQLite's ``user_version``; raised when a table of any stage changes its columns."""
+
+APPLICATION_ID = 0x4F57_4845
+"""``OWHE``, kept in SQLite's ``application_id``, to tell another program's database apart."""
+
+metadata = sa.MetaData()
+
+# The request comes last: SQLite reads a row from its left, and a long request spills over to
+# other pages that reading the columns before it then never touches.
+exchanges = sa.Table(
+    "exchanges",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("latency_ms", sa.Float),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("unbiased", sa.Boolean, nullable=False),
+    sa.Column("audit_probability", sa.Float, nullable=False),
+    sa.Column("student", sa.Text, nullable=False),
+    sa.Column("confidence", sa.Float),
+    sa.Column("finish_reason", sa.Text, nullable=False),
+    sa.Column("task_id", sa.Text),
+    sa.Column("inputs", sa.Text),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("tool_calls", sa.Text, nullable=False),
+    sa.Column("student_answer", sa.Text),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# SQLite ends every index entry with the seq, so this one serves a task's rows in order, the
+# unassigned ones (NULLs are indexed) and the counts. New rows go to the end of the NULLs, always
+# the same page, which keeps appending cheap.
+sa.Index("exchanges_by_task", exchanges.c.task_id)

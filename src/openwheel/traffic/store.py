@@ -1,0 +1,290 @@
+"""The traffic store: exchanges in one SQLite file, in the order in which they arrived."""
+
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from openwheel.errors import StoreError
+from openwheel.traffic.connection import make_engine, prepare, store_errors, write_options
+from openwheel.traffic.exchange import Exchange
+from openwheel.traffic.rows import (
+    EXCHANGE_COLUMNS,
+    TASK_ROW_COLUMNS,
+    TaskRow,
+    exchange_of,
+    values_of,
+)
+from openwheel.traffic.schema import exchanges as table
+
+_ASSIGN_BATCH = 5_000
+_PAUSE_SECONDS = 0.005
+_MAX_VARIABLES = 500
+
+_INSERT = insert(table).on_conflict_do_nothing(index_elements=["id"])
+_ASSIGN = (
+    sa.update(table)
+    .where(table.c.seq == sa.bindparam("_seq"))
+    .values(task_id=sa.bindparam("_task_id"), inputs=sa.bindparam("_inputs"))
+)
+
+
+class Store:
+    """Exchanges in one SQLite file, shared by any number of threads and processes.
+
+    Every exchange has a ``seq``, which grows in the order of commits: whoever has read up to some
+    ``seq`` and asks for what came after it misses nothing. Made by `Store.open`.
+
+    All methods raise `StoreError` when the file cannot be read or written; a write that fails
+    leaves nothing of its transaction behind.
+
+    Attributes:
+        path: The SQLite file.
+        engine: For the tables that other stages keep in the same file.
+    """
+
+    def __init__(self, path: Path, engine: sa.Engine) -> None:
+        self.path = path
+        self.engine = engine
+        self._writing = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool = True) -> Self:
+        """Open the store at ``path``, making it first if need be and ``create`` allows it.
+
+        Raises:
+            StoreError: There is no such store, or what is there cannot be used as one.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder; a traffic store is a file")
+        if not path.exists():
+            if not create:
+                raise StoreError(f"There is no traffic store at {path}")
+            if not path.absolute().parent.is_dir():
+                raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
+        engine = make_engine(path)
+        try:
+            prepare(engine, path)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(path, engine)
+
+    def close(self) -> None:
+        """Close all connections; the store can then no longer be used."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a transaction that holds the write lock and commits at the end.
+
+        Keep it short: it is the one write at a time that SQLite allows.
+        """
+        with (
+            store_errors(self.path),
+            self._writing,
+            self.engine.connect().execution_options(**write_options()) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a transaction that sees the store as it is now; it never waits for writers."""
+        with store_errors(self.path), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def create_tables(self) -> None:
+        """Make the tables that were defined on the metadata after the store was opened."""
+        prepare(self.engine, self.path)
+
+    def append(self, exchanges: Sequence[Exchange]) -> int:
+        """Store exchanges in one transaction: on return all are on disk, on error none is.
+
+        An exchange whose id is there already is left as it is.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            StoreError: Also if a value is one that SQLite cannot hold.
+        """
+        if not exchanges:
+            return 0
+        rows = [values_of(exchange) for exchange in exchanges]
+        try:
+            with self.write() as connection:
+                return connection.execute(_INSERT, rows).rowcount
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise StoreError(
+                f"{self.path} cannot hold a value of these exchanges: {error}"
+            ) from None
+
+    def count(self) -> int:
+        """Return the number of exchanges."""
+        with self.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+    def last_seq(self) -> int:
+        """Return the ``seq`` of the newest exchange, 0 when there is none."""
+        with self.read() as connection:
+            return connection.execute(sa.select(sa.func.max(table.c.seq))).scalar_one() or 0
+
+    def exchanges(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        task_id: str | None = None,
+        unassigned: bool = False,
+        batch: int = 5_000,
+    ) -> Iterator[tuple[int, Exchange]]:
+        """Yield ``(seq, exchange)`` in order of ``seq``, reading ``batch`` rows at a time.
+
+        No transaction stays open between batches, so that a slow reader holds up nobody.
+
+        Args:
+            after: Only what came after this ``seq``.
+            until: Nothing after this ``seq``; by default the newest when the reading starts.
+            task_id: Only what is assigned to this task.
+            unassigned: Only what is assigned to no task.
+            batch: Rows held in memory at a time.
+        """
+        wanted = []
+        if task_id is not None:
+            wanted.append(table.c.task_id == task_id)
+        if unassigned:
+            wanted.append(table.c.task_id.is_(None))
+        for row in self._pages(EXCHANGE_COLUMNS, wanted, after, until, batch):
+            yield row[0], exchange_of(row)
+
+    def task_rows(
+        self, task_id: str, *, after: int = 0, until: int | None = None, batch: int = 5_000
+    ) -> Iterator[TaskRow]:
+        """Yield a task's rows in order of ``seq`` without their requests.
+
+        Args:
+            task_id: The task.
+            after: Only what came after this ``seq``.
+            until: Nothing after this ``seq``; by default the newest when the reading starts.
+            batch: Rows held in memory at a time.
+        """
+        wanted = [table.c.task_id == task_id]
+        for row in self._pages(TASK_ROW_COLUMNS, wanted, after, until, batch):
+            yield TaskRow._make(row)
+
+    def _pages(
+        self,
+        columns: Sequence[sa.Column[Any]],
+        wanted: Sequence[sa.ColumnElement[bool]],
+        after: int,
+        until: int | None,
+        batch: int,
+    ) -> Iterator[sa.Row[Any]]:
+        last = self.last_seq() if until is None else until
+        query = sa.select(*columns).where(*wanted).order_by(table.c.seq).limit(batch)
+        while after < last:
+            with self.read() as connection:
+                page = connection.execute(
+                    query.where(table.c.seq > after, table.c.seq <= last)
+                ).all()
+            yield from page
+            if len(page) < batch:
+                return
+            after = page[-1][0]
+
+    def assign(self, rows: Iterable[tuple[int, str, str]]) -> int:
+        """Set the task and inputs of exchanges, given as ``(seq, task_id, inputs)``.
+
+        Writes 5,000 rows a transaction, and lets other writers in between.
+
+        Args:
+            rows: ``inputs`` is a JSON array of strings.
+
+        Returns:
+            How many rows there were to set; a ``seq`` that is not in the store counts for none.
+        """
+        left = iter(rows)
+        changed = 0
+        while some := list(islice(left, _ASSIGN_BATCH)):
+            values = [
+                {"_seq": seq, "_task_id": task, "_inputs": inputs} for seq, task, inputs in some
+            ]
+            with self.write() as connection:
+                changed += connection.execute(_ASSIGN, values).rowcount
+            time.sleep(_PAUSE_SECONDS)
+        return changed
+
+    def unassign(self, task_id: str) -> int:
+        """Make a task's exchanges unassigned again, and return how many there were."""
+        some = (
+            sa.select(table.c.seq)
+            .where(table.c.task_id == task_id)
+            .order_by(table.c.seq)
+            .limit(_ASSIGN_BATCH)
+        )
+        change = sa.update(table).where(table.c.seq.in_(some)).values(task_id=None, inputs=None)
+        changed = 0
+        while True:
+            with self.write() as connection:
+                now = connection.execute(change).rowcount
+            changed += now
+            if now < _ASSIGN_BATCH:
+                return changed
+            time.sleep(_PAUSE_SECONDS)
+
+    def sample_unassigned(self, limit: int, seed: int) -> list[tuple[int, Exchange]]:
+        """Return ``limit`` unassigned exchanges drawn uniformly without replacement, by ``seq``.
+
+        The same store and seed give the same sample; all are returned if there are no more than
+        ``limit``. Memory grows with ``limit``, not with the log.
+        """
+        free = table.c.task_id.is_(None)
+        with self.read() as connection:
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(table).where(free)
+            ).scalar_one()
+            ranks = iter(sorted(random.Random(seed).sample(range(total), min(limit, total))))
+            seqs: list[int] = []
+            wanted = next(ranks, -1)
+            found = connection.execute(sa.select(table.c.seq).where(free).order_by(table.c.seq))
+            for rank, (seq,) in enumerate(found):
+                if rank == wanted:
+                    seqs.append(seq)
+                    wanted = next(ranks, -1)
+                    if wanted < 0:
+                        break
+            found.close()
+            rows: list[tuple[int, Exchange]] = []
+            for start in range(0, len(seqs), _MAX_VARIABLES):
+                some = seqs[start : start + _MAX_VARIABLES]
+                query = sa.select(*EXCHANGE_COLUMNS).where(table.c.seq.in_(some))
+                page = connection.execute(query.order_by(table.c.seq)).all()
+                rows.extend((row[0], exchange_of(row)) for row in page)
+        return rows
+
+    def task_counts(self) -> dict[str | None, int]:
+        """Return the number of exchanges of each task; under ``None`` the unassigned ones."""
+        query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
+        with self.read() as connection:
+            return dict(connection.execute(query).tuples().all())
