@@ -1,0 +1,38 @@
+"""Pure statistics on arrays: which threshold may a student answer at, with what evidence.
+
+Bounds, threshold selection, certificates and audit tests. NumPy and SciPy only; knows nothing of
+everything else, and does no input or output.
+"""
+
+from openwheel.gate.bounds import (
+    alarm_p_value,
+    anytime_p_value,
+    binomial_p_value,
+    clopper_pearson,
+    upper_bound,
+)
+from openwheel.gate.certificate import Certificate, Slice, Verification, verify
+from openwheel.gate.judge import Judgement, Test, first_of_each, judge
+from openwheel.gate.plan import Plan, calibration_needed, make_plan
+from openwheel.gate.selection import fallback, spent
+
+__all__ = [
+    "Certificate",
+    "Judgement",
+    "Plan",
+    "Slice",
+    "Test",
+    "Verification",
+    "alarm_p_value",
+    "anytime_p_value",
+    "binomial_p_value",
+    "calibration_needed",
+    "clopper_pearson",
+    "fallback",
+    "first_of_each",
+    "judge",
+    "make_plan",
+    "spent",
+    "upper_bound",
+    "verify",
+]

@@ -1,0 +1,136 @@
+"""Exact tests and bounds for a share of disagreements.
+
+All take counts: ``disagreements`` among ``answered``, which are independent draws from the traffic
+that the promise speaks of. With nothing answered every bound is vacuous: p-value 1, upper bound 1.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def binomial_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
+    """Return the exact p-value of "the disagreement rate is above epsilon".
+
+    ``P(Bin(answered, epsilon) <= disagreements)``: valid for every rate above ``epsilon``, when
+    ``answered`` was fixed before the disagreements were looked at, and looked at once.
+
+    Args:
+        disagreements: Counts, any shape.
+        answered: Counts, of a shape that broadcasts with it.
+        epsilon: The limit, in (0, 1).
+
+    Examples:
+        >>> float(binomial_p_value(0, 59, 0.05).round(4))
+        0.0485
+        >>> float(binomial_p_value(0, 0, 0.05))
+        1.0
+    """
+    k, n = np.asarray(disagreements, float), np.asarray(answered, float)
+    return np.where(n > 0, special.bdtr(k, np.maximum(n, 1).astype(np.int64), epsilon), 1.0)
+
+
+def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
+    """Return a p-value of "the rate is above epsilon" that may be looked at after every answer.
+
+    One over the wealth of a bettor who bets on every rate below epsilon at once: the likelihood
+    ratio against ``epsilon``, averaged over rates uniform on (0, epsilon). For each such rate the
+    ratio is a supermartingale whenever the true rate is at least epsilon, so by Ville's inequality
+    the chance that this ever falls to ``alpha`` is at most ``alpha``. The wealth is a function of
+    the counts, so a certificate needs no more than those.
+
+    Source: Robbins, 1970, "Statistical methods related to the law of the iterated logarithm";
+    Ramdas et al., 2023, "Game-theoretic statistics and safe anytime-valid inference", section 2.
+
+    Examples:
+        >>> float(anytime_p_value(0, 200, 0.05).round(5))
+        0.00035
+        >>> float(anytime_p_value(0, 0, 0.05))
+        1.0
+    """
+    k, n = np.asarray(disagreements, float), np.asarray(answered, float)
+    a, b = k + 1, n - k + 1
+    below = special.betainc(a, b, epsilon)
+    with np.errstate(divide="ignore"):
+        log_wealth = (
+            np.log(below)
+            + special.betaln(a, b)
+            - np.log(epsilon)
+            - k * np.log(epsilon)
+            - (n - k) * np.log1p(-epsilon)
+        )
+    return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
+
+
+def alarm_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
+    """Return a p-value of "the rate is at most epsilon" that may be looked at after every answer.
+
+    The mirror image of :func:`anytime_p_value`: bets on rates uniform on (epsilon, 1). An audit
+    demotes when it falls to delta; if the rate never exceeds epsilon, the chance that it ever
+    does is at most delta.
+
+    Examples:
+        >>> float(alarm_p_value(12, 60, 0.05).round(5))
+        0.00169
+    """
+    k, n = np.asarray(disagreements, float), np.asarray(answered, float)
+    a, b = k + 1, n - k + 1
+    with np.errstate(divide="ignore"):
+        log_wealth = (
+            np.log(special.betaincc(a, b, epsilon))
+            + special.betaln(a, b)
+            - np.log1p(-epsilon)
+            - k * np.log(epsilon)
+            - (n - k) * np.log1p(-epsilon)
+        )
+    return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
+
+
+def upper_bound(disagreements: int, answered: int, alpha: float) -> float:
+    """Return the Clopper-Pearson upper bound of the rate, wrong with probability at most alpha.
+
+    Source: Clopper and Pearson, 1934. With nothing answered it is 1.
+
+    Examples:
+        >>> round(upper_bound(2, 200, 0.05), 4)
+        0.0311
+        >>> upper_bound(0, 0, 0.05)
+        1.0
+    """
+    if disagreements >= answered:
+        return 1.0
+    return float(special.betaincinv(disagreements + 1, answered - disagreements, 1 - alpha))
+
+
+def anytime_upper_bound(disagreements: int, answered: int, alpha: float) -> float:
+    """Return the smallest limit that :func:`anytime_p_value` rejects at ``alpha``, found to 1e-6.
+
+    For one fixed number of answers it is wider than :func:`upper_bound`; it may be looked at
+    after every answer.
+    """
+    low, high = disagreements / answered if answered else 1.0, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        if anytime_p_value(disagreements, answered, middle) <= alpha:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def clopper_pearson(disagreements: int, answered: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact two-sided interval of the rate; (0, 1) with nothing answered.
+
+    Examples:
+        >>> [round(end, 4) for end in clopper_pearson(2, 200)]
+        [0.0012, 0.0357]
+    """
+    tail = (1 - level) / 2
+    low = 0.0
+    if disagreements > 0:
+        low = float(special.betaincinv(disagreements, answered - disagreements + 1, tail))
+    return low, upper_bound(disagreements, answered, tail)

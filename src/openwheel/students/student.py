@@ -1,0 +1,60 @@
+"""What every student is, whatever its rung."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Inputs = tuple[str, ...]
+"""The values of a task's variables, in the order of its template."""
+
+
+class Predictions(NamedTuple):
+    """A student's answers to a batch.
+
+    Attributes:
+        labels: Index into the student's ``answers``, shape (n,); -1 where it has none.
+        confidence: Higher means more likely to agree, shape (n,), in [0, 1]. 0 where the input
+            is unlike the training inputs or the student has no answer: it then always defers.
+    """
+
+    labels: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+
+
+class Student(Protocol):
+    """A cheaper model trained on a task's exchanges.
+
+    Attributes:
+        rung: ``exact``, ``linear`` or ``encoder``.
+        answers: The canonical answers it can give.
+    """
+
+    rung: str
+    answers: tuple[str, ...]
+
+    def predict(self, inputs: Sequence[Inputs]) -> Predictions:
+        """Answer a batch."""
+
+    def predict_one(self, inputs: Inputs) -> tuple[int, float]:
+        """Answer one input, as fast as it can be: label index and confidence."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Return what to save: JSON-serialisable settings, and arrays by name."""
+
+
+class Fitted(NamedTuple):
+    """A trained student, with what it would have done on training inputs it had not seen.
+
+    Attributes:
+        student: Trained on all of the training exchanges.
+        confidence: Out-of-fold confidence, one for each training exchange that was predicted.
+        agrees: Whether the out-of-fold answer was the teacher's.
+        rows: Index of those exchanges among the training exchanges.
+    """
+
+    student: Student
+    confidence: npt.NDArray[np.float64]
+    agrees: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.int64]
