@@ -5,23 +5,31 @@ Knows nothing of storage or models.
 
 from openwheel.wire.answer import Answer, ToolCall, Usage
 from openwheel.wire.chat import (
+    Reply,
     assemble_stream,
     completion_body,
     completion_stream,
     read_completion,
+    read_reply,
+    read_reply_stream,
 )
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
+from openwheel.wire.sse import sse_data
 
 __all__ = [
     "Answer",
     "ChatRequest",
     "Prompt",
     "PromptMessage",
+    "Reply",
     "ToolCall",
     "Usage",
     "assemble_stream",
     "completion_body",
     "completion_stream",
     "read_completion",
+    "read_reply",
+    "read_reply_stream",
     "read_request",
+    "sse_data",
 ]

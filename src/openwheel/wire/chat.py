@@ -40,15 +40,25 @@ class _Choice(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
+    usage: Any = None
+    model: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One completion as an endpoint sent it: the answer, the model it names, tokens counted."""
+
+    answer: Answer
+    model: str = ""
     usage: Usage | None = None
 
 
 _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
+_MOST_TOKENS = 1 << 53  # every store and JSON reader holds these
 
 
-def read_completion(body: bytes) -> tuple[Answer, Usage]:
-    """Read the first choice of a chat completion.
+def read_reply(body: bytes) -> Reply:
+    """Read the first choice of a chat completion, its model and its usage.
 
     Raises:
         TeacherError: The body is not a chat completion with at least one choice.
@@ -69,11 +79,11 @@ def read_completion(body: bytes) -> tuple[Answer, Usage]:
         tuple(ToolCall(call.name or "", call.arguments or "") for call in calls),
         choice.finish_reason or "stop",
     )
-    return answer, completion.usage or Usage()
+    return Reply(answer, completion.model or "", _read_usage(completion.usage))
 
 
-def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
-    """Join the ``data:`` payloads of one streamed completion into the answer they spell.
+def read_reply_stream(events: Iterable[bytes]) -> Reply:
+    """Join the ``data:`` payloads of one streamed completion into the reply they spell.
 
     Raises:
         TeacherError: A payload is not a chunk, or the stream ended without a finish reason, so
@@ -81,7 +91,8 @@ def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
     """
     texts: list[str] = []
     calls: dict[int, tuple[list[str], list[str]]] = {}
-    finish, usage = "", Usage()
+    finish, model = "", ""
+    usage: Usage | None = None
     for event in events:
         if event.strip() == b"[DONE]":
             break
@@ -89,7 +100,8 @@ def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
             chunk = _decoder.decode(event)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TeacherError(f"The stream has an event that is not a chunk: {error}") from None
-        usage = chunk.usage or usage
+        usage = _read_usage(chunk.usage) or usage
+        model = chunk.model or model
         for choice in chunk.choices:
             if choice.index != 0:
                 continue
@@ -97,57 +109,127 @@ def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
             if delta.content:
                 texts.append(delta.content)
             for call in delta.tool_calls or []:
-                names, arguments = calls.setdefault(call.index or 0, ([], []))
-                if call.function:
-                    names.append(call.function.name or "")
-                    arguments.append(call.function.arguments or "")
+                _add_call(calls, call.index or 0, call.function)
+            # The older form streams one call, without an index; no answer has both.
+            _add_call(calls, 0, delta.function_call)
             finish = choice.finish_reason or finish
     if not finish:
         raise TeacherError("The stream ended before the answer was finished")
     joined = tuple(
-        ToolCall("".join(names), "".join(arguments)) for _, (names, arguments) in sorted(calls.items())
+        ToolCall("".join(names), "".join(arguments))
+        for _, (names, arguments) in sorted(calls.items())
     )
-    return Answer("".join(texts), joined, finish), usage
+    return Reply(Answer("".join(texts), joined, finish), model, usage)
 
 
-def completion_body(text: str, *, model: str) -> bytes:
-    """Write a chat completion whose only message is ``text``.
+def _add_call(
+    calls: dict[int, tuple[list[str], list[str]]], index: int, function: _Function | None
+) -> None:
+    if function is None:
+        return
+    names, arguments = calls.setdefault(index, ([], []))
+    names.append(function.name or "")
+    arguments.append(function.arguments or "")
 
-    Usage is zero: no teacher's tokens were spent.
+
+def read_completion(body: bytes) -> tuple[Answer, Usage]:
+    """Read the first choice of a chat completion; usage is zero where none was given.
+
+    Raises:
+        TeacherError: The body is not a chat completion with at least one choice.
     """
+    reply = read_reply(body)
+    return reply.answer, reply.usage or Usage()
+
+
+def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
+    """Join the ``data:`` payloads of one streamed completion into the answer they spell.
+
+    Raises:
+        TeacherError: A payload is not a chunk, or the stream ended without a finish reason.
+    """
+    reply = read_reply_stream(events)
+    return reply.answer, reply.usage or Usage()
+
+
+def completion_body(answer: str | Answer, *, model: str, usage: Usage | None = None) -> bytes:
+    """Write a chat completion whose only choice is ``answer``.
+
+    Without ``usage`` it is zero: no teacher's tokens were spent.
+    """
+    answer = _as_answer(answer)
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.tool_calls:
+        message["content"] = answer.text or None
+        message["tool_calls"] = _tool_calls(answer)
     choice = {
         "index": 0,
-        "message": {"role": "assistant", "content": text, "refusal": None},
+        "message": message,
         "logprobs": None,
-        "finish_reason": "stop",
+        "finish_reason": answer.finish_reason,
     }
     body = _head("chat.completion", model)
     body["choices"] = [choice]
-    body["usage"] = _no_usage()
+    body["usage"] = _usage(usage)
     return _encoder.encode(body)
 
 
-def completion_stream(text: str, *, model: str, include_usage: bool) -> Iterator[bytes]:
-    """Write ``text`` as the server-sent events of a streamed completion, ``[DONE]`` included.
+def completion_stream(
+    answer: str | Answer, *, model: str, include_usage: bool, usage: Usage | None = None
+) -> Iterator[bytes]:
+    """Write ``answer`` as the server-sent events of a streamed completion, ``[DONE]`` included.
 
     With ``include_usage`` every chunk carries a null ``usage`` and one more chunk gives it, as
     the API does.
     """
+    answer = _as_answer(answer)
     head = _head("chat.completion.chunk", model)
-    steps: list[tuple[dict[str, Any], str | None]] = [
-        ({"role": "assistant", "content": "", "refusal": None}, None),
-        ({"content": text}, None),
-        ({}, "stop"),
-    ]
-    for delta, finish in steps:
+    first = {"role": "assistant", "content": "", "refusal": None}
+    if answer.tool_calls:
+        first["content"] = None
+    deltas: list[dict[str, Any]] = [first]
+    if answer.text:
+        deltas.append({"content": answer.text})
+    for index, call in enumerate(_tool_calls(answer)):
+        deltas.append({"tool_calls": [{"index": index, **call}]})
+    deltas.append({})
+    for delta in deltas:
+        finish = None if delta else answer.finish_reason
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk = {**head, "choices": [choice]}
         if include_usage:
             chunk["usage"] = None
         yield b"data: " + _encoder.encode(chunk) + b"\n\n"
     if include_usage:
-        yield b"data: " + _encoder.encode({**head, "choices": [], "usage": _no_usage()}) + b"\n\n"
+        yield b"data: " + _encoder.encode({**head, "choices": [], "usage": _usage(usage)}) + b"\n\n"
     yield b"data: [DONE]\n\n"
+
+
+def _read_usage(usage: Any) -> Usage | None:
+    """Return the usage, None if it is not one: an answer is worth more than its token count."""
+    if usage is None:
+        return None
+    try:
+        read = msgspec.convert(usage, Usage)
+    except msgspec.ValidationError:
+        return None
+    tokens = (read.prompt_tokens, read.completion_tokens)
+    return read if all(0 <= count < _MOST_TOKENS for count in tokens) else None
+
+
+def _as_answer(answer: str | Answer) -> Answer:
+    return Answer(answer) if isinstance(answer, str) else answer
+
+
+def _tool_calls(answer: Answer) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"call_{uuid.uuid4().hex}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in answer.tool_calls
+    ]
 
 
 def _head(kind: str, model: str) -> dict[str, Any]:
@@ -159,5 +241,10 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     }
 
 
-def _no_usage() -> dict[str, int]:
-    return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+def _usage(usage: Usage | None) -> dict[str, int]:
+    usage = usage or Usage()
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }

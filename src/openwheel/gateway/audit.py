@@ -1,0 +1,102 @@
+"""Audits: asking the teacher, in the background, what a student has already answered."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from openwheel.endpoints import Headers, Teacher
+from openwheel.errors import TeacherError
+from openwheel.gateway.exchanges import Asked, audit_exchange, parse_reply
+from openwheel.gateway.health import Counts
+from openwheel.traffic.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Audits:
+    """The audits under way.
+
+    Args:
+        deliver: Takes the exchange of each audit that was answered.
+        at_once: The most to ask of the teacher at the same time, so that audits, which nobody
+            waits for, do not crowd out the requests that somebody does.
+        waiting: The most to have open. Past it audits are given up and counted as failed: that
+            depends on load only, never on the answers, so it does not bias what is collected.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        counts: Counts,
+        deliver: Callable[[Exchange], None],
+        *,
+        at_once: int = 16,
+        waiting: int = 1_000,
+    ) -> None:
+        self._teacher = teacher
+        self._counts = counts
+        self._deliver = deliver
+        self._at_once = asyncio.Semaphore(at_once)
+        self._waiting = waiting
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, asked: Asked, path: str, headers: Headers) -> None:
+        """Ask the teacher in the background."""
+        if len(self._tasks) >= self._waiting:
+            self._failed("too many are waiting")
+            return
+        task = asyncio.get_running_loop().create_task(self._audit(asked, path, headers))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, timeout: float) -> None:
+        """Wait for the audits under way; after ``timeout`` seconds cancel the rest."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+            self._failed("the gateway stopped")
+        if late:
+            await asyncio.wait(late)
+
+    async def _audit(self, asked: Asked, path: str, headers: Headers) -> None:
+        body = without_stream(asked.body) if asked.request.stream else asked.body
+        async with self._at_once:
+            started = time.perf_counter()
+            try:
+                response = await self._teacher.send("POST", path, headers, body)
+                try:
+                    answer = b"".join([chunk async for chunk in response.chunks])
+                finally:
+                    response.close()
+                if response.status != 200:
+                    raise TeacherError(f"the teacher answered with status {response.status}")
+                reply = parse_reply(response.headers, answer)
+            except TeacherError as error:
+                self._failed(str(error))
+                return
+        latency_ms = (time.perf_counter() - started) * 1000
+        self._counts.audits += 1
+        self._deliver(audit_exchange(asked, reply, latency_ms))
+
+    def _failed(self, reason: str) -> None:
+        self._counts.audits_failed += 1
+        logger.warning("An audit failed: %s", reason)
+
+
+def without_stream(body: bytes) -> bytes:
+    """Return a request body without its stream settings, every other value byte for byte.
+
+    >>> without_stream(b'{"stream": true, "temperature": 1.0, "stream_options": null}')
+    b'{"temperature":1.0}'
+    """
+    fields = _fields.decode(body)
+    fields.pop("stream", None)
+    fields.pop("stream_options", None)
+    return msgspec.json.encode(fields)

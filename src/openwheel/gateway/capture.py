@@ -1,0 +1,225 @@
+"""Capture: exchanges go to the store in batches, off the request path, on a thread of their own."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from openwheel.errors import StoreError
+from openwheel.traffic.exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S = 0.05
+_LONGEST_BACKOFF_S = 5.0
+_LOG_DROPS_EVERY_S = 10.0
+
+
+class ExchangeStore(Protocol):
+    """Where exchanges are kept."""
+
+    def append(self, exchanges: Sequence[Exchange], /) -> int:
+        """Commit all of ``exchanges`` or none; return how many were new.
+
+        Raises:
+            StoreError: They could not be written.
+        """
+
+
+class CaptureStats(msgspec.Struct, frozen=True):
+    """How capture stands.
+
+    Attributes:
+        queued: Exchanges waiting, the batch being written included.
+        written: Exchanges committed.
+        dropped: Exchanges lost, because the queue was full or the writer gave up.
+        failed: Attempts to write a batch that failed; each was tried again.
+        error: What the store last said, ``""`` once a batch was written again.
+        alive: Whether the writer runs.
+    """
+
+    queued: int = 0
+    written: int = 0
+    dropped: int = 0
+    failed: int = 0
+    error: str = ""
+    alive: bool = True
+
+
+class Capture(Protocol):
+    """Where the gateway leaves an exchange when its response is complete."""
+
+    def put(self, exchange: Exchange) -> None:
+        """Take an exchange; never blocks and never raises."""
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was put is committed; return whether it is."""
+
+    def stats(self) -> CaptureStats:
+        """Return how capture stands."""
+
+
+class CaptureWriter:
+    """Writes exchanges to a store from a thread, every few milliseconds, in batches.
+
+    A batch that the store refuses is kept and tried again, ever more slowly; meanwhile the queue
+    fills. When it is full, new exchanges are dropped, counted and logged: memory stays bounded and
+    no request waits.
+
+    Args:
+        store: Where to write.
+        linger: Seconds to gather a batch; with it a commit comes well within 50 ms.
+        max_queued: The most exchanges to hold.
+        max_bytes: The most bytes of requests and answers to hold.
+        max_batch: The most exchanges to write at once.
+    """
+
+    def __init__(
+        self,
+        store: ExchangeStore,
+        *,
+        linger: float = 0.01,
+        max_queued: int = 20_000,
+        max_bytes: int = 256 << 20,
+        max_batch: int = 1_000,
+    ) -> None:
+        self._store = store
+        self._linger = linger
+        self._max_queued = max_queued
+        self._max_bytes = max_bytes
+        self._max_batch = max_batch
+        self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._filled = threading.Event()
+        self._closing = threading.Event()
+        self._give_up_at = float("inf")
+        self._queue: deque[Exchange] = deque()
+        self._bytes = 0
+        self._held = 0  # in the queue or in the batch being written
+        self._accepted = self._written = self._dropped = self._failed = self._given_up = 0
+        self._error = ""
+        self._drops_logged_at = float("-inf")
+        # A daemon, so that a process that never closes it can still end.
+        self._thread = threading.Thread(target=self._run, name="openwheel-capture", daemon=True)
+        self._thread.start()
+
+    def put(self, exchange: Exchange) -> None:
+        """Take an exchange, or drop it when there is no room; never blocks on the store."""
+        size = _size(exchange)
+        with self._lock:
+            if (
+                self._held < self._max_queued
+                and self._bytes + size <= self._max_bytes
+                and not self._closing.is_set()
+            ):
+                self._queue.append(exchange)
+                self._held += 1
+                self._accepted += 1
+                self._bytes += size
+                dropped = 0
+            else:
+                self._dropped += 1
+                dropped = self._dropped
+        if dropped:
+            self._log_drop(dropped)
+        elif not self._filled.is_set():
+            self._filled.set()
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything put so far is committed; return whether it is."""
+        deadline = time.monotonic() + timeout
+        with self._settled:
+            given_up, target = self._given_up, self._accepted
+            # Short waits, since a writer that died tells nobody.
+            while self._written + self._given_up < target and self._thread.is_alive():
+                if (left := deadline - time.monotonic()) <= 0:
+                    return False
+                self._settled.wait(min(left, 0.1))
+            return self._written + self._given_up >= target and self._given_up == given_up
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Write what is left and stop; return whether nothing that was taken in is lost.
+
+        A store that still refuses after ``timeout`` seconds costs what is left, counted as
+        dropped and logged.
+        """
+        self._give_up_at = time.monotonic() + timeout
+        with self._lock:  # so that no put comes between the writer's last look and its end
+            self._closing.set()
+        self._filled.set()
+        self._thread.join(timeout + 1.0)
+        return not self._thread.is_alive() and self._held == 0 and self._given_up == 0
+
+    def stats(self) -> CaptureStats:
+        """Return how capture stands."""
+        with self._lock:
+            return CaptureStats(
+                queued=self._held,
+                written=self._written,
+                dropped=self._dropped,
+                failed=self._failed,
+                error=self._error,
+                alive=self._thread.is_alive(),
+            )
+
+    def _run(self) -> None:
+        while True:
+            self._filled.wait()
+            self._closing.wait(self._linger)
+            self._filled.clear()
+            while batch := self._take():
+                written = self._write(batch)
+                with self._settled:
+                    self._held -= len(batch)
+                    self._bytes -= sum(map(_size, batch))
+                    if written:
+                        self._written += len(batch)
+                    else:
+                        self._dropped += len(batch)
+                        self._given_up += len(batch)
+                    self._settled.notify_all()
+            with self._lock:
+                if self._closing.is_set() and not self._queue:
+                    return
+
+    def _take(self) -> list[Exchange]:
+        with self._lock:
+            return [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
+
+    def _write(self, batch: list[Exchange]) -> bool:
+        """Write one batch, trying until it is written or closing takes too long."""
+        backoff = _FIRST_BACKOFF_S
+        while True:
+            try:
+                self._store.append(batch)
+            except StoreError as error:
+                with self._lock:
+                    self._failed += 1
+                    self._error = str(error)
+                logger.error("Capture: %d exchanges not written yet: %s", len(batch), error)
+            else:
+                self._error = ""
+                return True
+            left = self._give_up_at - time.monotonic()
+            if left <= 0:
+                logger.error("Capture: gave up on %d exchanges; they are lost", len(batch))
+                return False
+            if self._closing.is_set():
+                time.sleep(min(_FIRST_BACKOFF_S, left))
+            else:
+                self._closing.wait(backoff)
+                backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
+
+    def _log_drop(self, dropped: int) -> None:
+        now = time.monotonic()
+        if now - self._drops_logged_at > _LOG_DROPS_EVERY_S:
+            self._drops_logged_at = now
+            logger.error("Capture: the queue is full; %d exchanges dropped so far", dropped)
+
+
+def _size(exchange: Exchange) -> int:
+    return len(exchange.request) + len(exchange.answer.text) + 512

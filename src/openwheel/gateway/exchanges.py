@@ -1,0 +1,113 @@
+"""Making exchanges of what passed through the gateway."""
+
+import uuid
+from time import perf_counter
+from time import time as now
+
+import msgspec
+
+from openwheel.errors import TeacherError
+from openwheel.loop.serving import Decision
+from openwheel.traffic.exchange import Exchange
+from openwheel.wire import Answer, ChatRequest, Reply, read_reply, read_reply_stream, sse_data
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat completion request that is being answered.
+
+    Attributes:
+        body: As the client sent it.
+        task: The task the client named.
+        audited: Whether the audit coin came up. It is flipped for every request of a task with a
+            promoted student, before it is known who answers.
+        unbiased: Whether the teacher is asked whatever a student would have done.
+        started: On the clock of `time.perf_counter`.
+    """
+
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = msgspec.field(default_factory=now)
+    started: float = msgspec.field(default_factory=perf_counter)
+    body: bytes
+    request: ChatRequest
+    task: str
+    decision: Decision
+    audited: bool
+    unbiased: bool
+
+
+def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
+    """Return the exchange of a request that a student answered; it calibrates nothing."""
+    decision = asked.decision
+    return Exchange(
+        id=asked.id,
+        time=asked.time,
+        request=asked.body,
+        answer=Answer(answer),
+        source="student",
+        model=decision.student,
+        task=asked.task,
+        latency_ms=latency_ms,
+        unbiased=False,
+        audit_probability=decision.audit_probability,
+        student=decision.student,
+        confidence=decision.confidence,
+    )
+
+
+def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
+    """Return the exchange of a request that the teacher answered for the client."""
+    decision = asked.decision
+    return Exchange(
+        id=asked.id,
+        time=asked.time,
+        request=asked.body,
+        answer=reply.answer,
+        source="teacher",
+        model=reply.model,
+        task=asked.task,
+        latency_ms=latency_ms,
+        usage=reply.usage,
+        unbiased=asked.unbiased,
+        audit_probability=decision.audit_probability,
+        confidence=decision.confidence,
+    )
+
+
+def audit_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
+    """Return the exchange of the teacher's answer to a request that a student answered.
+
+    Its id is that of the student's exchange and ``-audit``, so that the two can be joined.
+    """
+    exchange = teacher_exchange(asked, reply, latency_ms)
+    return msgspec.structs.replace(
+        exchange,
+        id=f"{asked.id}-audit",
+        student=asked.decision.student,
+        student_answer=asked.decision.answer,
+    )
+
+
+def is_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether a response is a stream of server-sent events."""
+    return any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
+def is_coded(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether a response's body is compressed, though identity was asked for."""
+    return any(
+        name == b"content-encoding" and value.lower() != b"identity" for name, value in headers
+    )
+
+
+def parse_reply(headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
+    """Read a whole response of status 200.
+
+    Raises:
+        TeacherError: It is not a whole chat completion that can be read.
+    """
+    if is_coded(headers):
+        raise TeacherError("The answer is compressed, though identity was asked for")
+    return read_reply_stream(sse_data(body)) if is_stream(headers) else read_reply(body)
