@@ -71,5 +71,5 @@ def measure(count: int, seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for chosen in map(int, sys.argv[1:] or [factory_desk.SEED]):
+    for chosen in [int(text) for text in sys.argv[1:]] or [factory_desk.SEED]:
         print(f"seed {chosen}: {measure(factory_desk.EXCHANGES, chosen)}")
