@@ -4,8 +4,22 @@ Knows nothing of tasks and students, except that it keeps columns for them that 
 """
 
 from openwheel.traffic.exchange import Exchange, Source
+from openwheel.traffic.log_problems import BadLine, LogProblems
+from openwheel.traffic.logs import read_log
+from openwheel.traffic.order import OrderEvidence, order_evidence
 from openwheel.traffic.rows import TaskRow
 from openwheel.traffic.schema import metadata
 from openwheel.traffic.store import Store
 
-__all__ = ["Exchange", "Source", "Store", "TaskRow", "metadata"]
+__all__ = [
+    "BadLine",
+    "Exchange",
+    "LogProblems",
+    "OrderEvidence",
+    "Source",
+    "Store",
+    "TaskRow",
+    "metadata",
+    "order_evidence",
+    "read_log",
+]
