@@ -98,8 +98,7 @@ class _Layout:
         hashes *= np.uint64(0x94D049BB133111EB)
         keys = (hashes >> np.uint64(33)) | np.uint64(block)
         rows = self.ends[start].astype(np.uint64)
-        keys |= rows << np.uint64(32)
-        return keys
+        return np.asarray(keys | (rows << np.uint64(32)), np.uint64)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,121 @@
+"""Confidence: a model of whether an answer will agree, fitted on out-of-fold predictions.
+
+Scores of a classifier rank its answers well but not best. A logistic model of agreement adds what
+else is known without a label: how far the runner-up is, how spread the scores are, how near the
+input lies to the training inputs of its answer, how much of it was never seen, how long it is, and
+how often that answer was right out of fold.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+SHARPNESS = 3.0
+"""Scores are margins of about -1 to 1; times this they make a softmax that is not flat."""
+
+PRIOR = 5.0
+"""Pseudo-count that pulls an answer's out-of-fold precision to the mean of all answers."""
+
+
+def score_evidence(scores: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the top answers, and seven features of how clearly each stands out.
+
+    Args:
+        scores: Shape (n, answers).
+
+    Returns:
+        Index of the top answer, shape (n,); features, shape (n, 7): the top score, its lead over
+        the second, third and fifth, entropy of the softmax, its top probability, and the
+        logarithm of what is left.
+    """
+    n, answers = scores.shape
+    keep = min(5, answers)
+    if answers > keep:
+        best = np.argpartition(scores, answers - keep, axis=1)[:, answers - keep :]
+    else:
+        best = np.tile(np.arange(answers), (n, 1))
+    top = np.take_along_axis(scores, best, axis=1)
+    order = np.argsort(-top, axis=1)
+    labels = np.take_along_axis(best, order[:, :1], axis=1)[:, 0]
+    top = np.take_along_axis(top, order, axis=1)
+    leads = top[:, :1] - top[:, [min(i, keep - 1) for i in (1, 2, 4)]]
+    exponentials = np.exp(SHARPNESS * (scores - top[:, :1]))
+    total = exponentials.sum(axis=1, keepdims=True)
+    probabilities = exponentials / total
+    entropy = -(probabilities * np.log(probabilities + 1e-12)).sum(axis=1, keepdims=True)
+    rest = np.log(total - 1 + 1e-9) - np.log(total)
+    features = np.concatenate((top[:, :1], leads, entropy, 1 / total, rest), axis=1)
+    return labels.astype(np.int64), features
+
+
+class Precision(NamedTuple):
+    """How often each answer was right out of fold, and how often it was given in training."""
+
+    log_odds: FloatArray
+    log_count: FloatArray
+
+    def features(self, labels: IntArray) -> FloatArray:
+        """Return two features for each label, shape (n, 2)."""
+        return np.stack((self.log_odds[labels], self.log_count[labels]), axis=1)
+
+
+def fit_precision(
+    labels: IntArray, agrees: BoolArray, counts: IntArray
+) -> tuple[Precision, FloatArray]:
+    """Return the precision of each answer, and its features for the rows it was computed from.
+
+    Those leave their own row out: a feature that had seen its own outcome would seem to know it.
+    """
+    right = np.bincount(labels, weights=agrees, minlength=len(counts))
+    given = np.bincount(labels, minlength=len(counts))
+    mean = agrees.mean() if len(agrees) else 0.5
+    log_count = np.log1p(counts)
+    precision = Precision(_log_odds((right + PRIOR * mean) / (given + PRIOR)), log_count)
+    others = (right[labels] - agrees + PRIOR * mean) / (given[labels] - 1 + PRIOR)
+    return precision, np.stack((_log_odds(others), log_count[labels]), axis=1)
+
+
+def _log_odds(share: FloatArray) -> FloatArray:
+    share = np.clip(share, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(share / (1 - share)))
+
+
+class Agreement(NamedTuple):
+    """A logistic model of agreement on standardised features."""
+
+    mean: FloatArray
+    scale: FloatArray
+    coefficients: FloatArray
+    intercept: float
+
+    def confidence(self, features: FloatArray) -> FloatArray:
+        """Return the probability of agreement, shape (n,), strictly inside (0, 1)."""
+        logit = ((features - self.mean) / self.scale) @ self.coefficients + self.intercept
+        return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+
+
+def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
+    """Fit the model on out-of-fold features, shape (n, k), and outcomes, shape (n,).
+
+    Where all agree or all disagree there is nothing to fit: confidence then rises with the lead
+    over the runner-up (feature 1) alone.
+    """
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    if agrees.all() or not agrees.any():
+        coefficients = np.zeros(features.shape[1])
+        coefficients[1] = 0.5
+        return Agreement(mean, scale, coefficients, 3.0 if agrees.all() else -3.0)
+    with warnings.catch_warnings():
+        # A model not quite converged ranks as well; the gate judges it either way.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(C=1.0, max_iter=500).fit((features - mean) / scale, agrees)
+    return Agreement(mean, scale, model.coef_[0], float(model.intercept_[0]))

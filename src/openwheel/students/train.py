@@ -1,0 +1,40 @@
+"""Training a student of a rung by name."""
+
+from collections.abc import Sequence
+
+from openwheel.students.encoder import TextEncoder
+from openwheel.students.exact import fit_exact
+from openwheel.students.fit import fit_model
+from openwheel.students.student import Fitted, Inputs
+
+RUNGS = ("exact", "linear", "encoder")
+"""Rungs in order of cost, cheapest first."""
+
+
+def train(
+    rung: str,
+    inputs: Sequence[Inputs],
+    answers: Sequence[str],
+    *,
+    variables: tuple[int, ...],
+    encoder: TextEncoder | None = None,
+) -> Fitted:
+    """Train a student.
+
+    Args:
+        rung: One of :data:`RUNGS`.
+        inputs: Values of the task's variables, in order of arrival.
+        answers: The teacher's canonical answers.
+        variables: Which of the variables are read.
+        encoder: For the rung ``encoder``.
+
+    Raises:
+        ValueError: There is nothing to learn, or the rung is unknown or lacks its encoder.
+    """
+    if rung == "exact":
+        return fit_exact(inputs, answers, variables=variables)
+    if rung == "linear":
+        return fit_model(inputs, answers, variables=variables)
+    if rung == "encoder" and encoder is not None:
+        return fit_model(inputs, answers, variables=variables, encoder=encoder)
+    raise ValueError(f"rung must be one of {', '.join(RUNGS)} (encoder with one), was {rung!r}")

@@ -1,0 +1,64 @@
+"""Choosing which of a template's variables a student reads.
+
+A template's variables hold the input, but also dates, names, ticket numbers and few-shot examples
+drawn at random. Reading those makes every input look new, and teaches accidents.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.students.student import Inputs
+from openwheel.students.tfidf import count, fit_tfidf
+
+SAMPLE = 2_000
+LONGEST = 2_000
+"""Characters of a variable that are looked at: enough to see whether it says anything."""
+
+WORTH = 0.01
+"""A further variable must raise the accuracy of a quick classifier by this to be read."""
+
+
+def choose_variables(inputs: Sequence[Inputs], answers: Sequence[str]) -> tuple[int, ...]:
+    """Return the indices of the variables worth reading, in order; all of them if only one.
+
+    Starts from the variable that alone predicts the answer best and adds others while they help,
+    by the accuracy of a nearest-centroid classifier on the half of a sample it was not fitted on.
+
+    Args:
+        inputs: Values of the variables, in order of arrival.
+        answers: The teacher's canonical answers.
+    """
+    width = max((len(values) for values in inputs), default=0)
+    if width <= 1:
+        return tuple(range(width))
+    rows = np.sort(np.random.default_rng(0).permutation(len(inputs))[:SAMPLE])
+    sample = [tuple(value[:LONGEST] for value in inputs[i]) for i in rows]
+    labels = np.unique([answers[i] for i in rows], return_inverse=True)[1].astype(np.int64)
+    alone = [_accuracy([values[i] for values in sample], labels) for i in range(width)]
+    # Of equals the longest, then the last: the input is what varies most, and tends to come last.
+    lengths = [sum(len(values[i]) for values in sample) for i in range(width)]
+    order = sorted(range(width), key=lambda i: (-round(alone[i], 2), -lengths[i], -i))
+    chosen, best = [order[0]], alone[order[0]]
+    for variable in order[1:]:
+        together = sorted([*chosen, variable])
+        texts = ["\n".join(values[i] for i in together) for values in sample]
+        accuracy = _accuracy(texts, labels)
+        if accuracy >= best + WORTH:
+            chosen, best = together, accuracy
+    return tuple(sorted(chosen))
+
+
+def _accuracy(texts: list[str], labels: npt.NDArray[np.int64]) -> float:
+    """Return the accuracy of nearest centroids fitted on even rows, on odd ones."""
+    counts = count(texts)
+    fitting, testing = np.arange(0, len(texts), 2), np.arange(1, len(texts), 2)
+    tfidf = fit_tfidf(counts, fitting, most=50_000)
+    features, _ = tfidf.weigh(counts)
+    centroids = np.zeros((int(labels.max()) + 1, features.shape[1]))
+    for label in np.unique(labels[fitting]):
+        centroids[label] = features[fitting[labels[fitting] == label]].mean(axis=0)
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True) + 1e-9
+    predicted = np.asarray(features[testing] @ centroids.T).argmax(axis=1)
+    return float((predicted == labels[testing]).mean())
