@@ -287,4 +287,4 @@ class Store:
         """Return the number of exchanges of each task; under ``None`` the unassigned ones."""
         query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
         with self.read() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row[0]: row[1] for row in connection.execute(query)}
