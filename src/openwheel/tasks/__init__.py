@@ -1,0 +1,26 @@
+"""Finding tasks in traffic: prompt templates and their variables, the answer form, comparison.
+
+Knows nothing of how students work.
+"""
+
+from openwheel.tasks.find import MIN_SUPPORT, find_tasks, find_templates
+from openwheel.tasks.forms import Form, FormEvidence, canonical_answer, infer_form, record_of
+from openwheel.tasks.match import Task, TaskMatcher
+from openwheel.tasks.template import Inputs, Part, Template, prompt_parts
+
+__all__ = [
+    "MIN_SUPPORT",
+    "Form",
+    "FormEvidence",
+    "Inputs",
+    "Part",
+    "Task",
+    "TaskMatcher",
+    "Template",
+    "canonical_answer",
+    "find_tasks",
+    "find_templates",
+    "infer_form",
+    "prompt_parts",
+    "record_of",
+]

@@ -1,0 +1,84 @@
+"""Which task a prompt belongs to."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from openwheel.tasks.template import Inputs, Template, prompt_parts
+from openwheel.wire import Prompt
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A stream of exchanges that share a prompt template and an answer form.
+
+    Attributes:
+        id: Stable: the template's id, or a hash of the explicit name.
+        name: Short and readable, from the template's distinctive words or the explicit name.
+        template: None for an explicitly named task whose prompts share no template; its inputs
+            are the texts of all messages.
+        explicit: The client's name for it, ``""`` if the task was found.
+    """
+
+    id: str
+    name: str
+    template: Template | None = None
+    explicit: str = ""
+
+
+class TaskMatcher:
+    """Finds the task of a prompt in microseconds; the most specific template wins."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tuple(tasks)
+        self._named: dict[str, list[Task]] = {}
+        self._found: dict[tuple[str, str], list[tuple[Task, Template]]] = {}
+        # System prompts without variables are most of them: one lookup instead of a scan.
+        self._fixed: dict[tuple[str, str, str], list[tuple[Task, Template]]] = {}
+        for task in tasks:
+            if task.explicit:
+                self._named.setdefault(task.explicit, []).append(task)
+            elif task.template is not None:
+                template = task.template
+                key = (template.tools, template.response_format)
+                if template.parts[0].variables:
+                    self._found.setdefault(key, []).append((task, template))
+                else:
+                    system = template.parts[0].literals[0]
+                    self._fixed.setdefault((*key, system), []).append((task, template))
+        for entries in (*self._found.values(), *self._fixed.values()):
+            entries.sort(key=lambda entry: (-entry[1].literal_length, entry[0].id))
+        for named in self._named.values():
+            named.sort(key=lambda task: task.template is None)
+
+    def match(self, prompt: Prompt, explicit: str = "") -> tuple[Task, Inputs] | None:
+        """Return the task of a prompt and its inputs, or None if it belongs to none.
+
+        Args:
+            prompt: What is asked.
+            explicit: The task the client named. A name that is not known is a new task, so
+                nothing is found for it; a prompt without a name belongs to no named task.
+        """
+        if explicit:
+            for task in self._named.get(explicit, ()):
+                if task.template is None:
+                    return task, tuple(message.text for message in prompt.messages)
+                inputs = task.template.match(prompt)
+                if inputs is not None:
+                    return task, inputs
+            return None
+        parts = prompt_parts(prompt)
+        key = (prompt.tools, prompt.response_format)
+        best: tuple[Task, Inputs] | None = None
+        length = -1
+        for task, template in self._fixed.get((*key, parts[0]), ()):
+            inputs = template.match_parts(parts)
+            if inputs is not None:
+                best, length = (task, inputs), template.literal_length
+                break
+        for task, template in self._found.get(key, ()):
+            if best is not None and template.literal_length <= length:
+                break
+            inputs = template.match_parts(parts)
+            if inputs is not None:
+                return task, inputs
+        return best

@@ -1,0 +1,236 @@
+"""What a group of texts has in common: constant runs of tokens, in order, and gaps between.
+
+Knows nothing of prompts and answers: texts come as arrays of token ids.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openwheel.tasks.tokens import MASK
+
+Ids = NDArray[np.int64]
+# A gap where the texts differ; between two gaps, and around them, are runs of token ids.
+Run = list[int]
+
+TOLERANCE = 0.02  # the share of texts that may lack a constant and still not refute it
+_MOST_RUNS = 48
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Marks:
+    """Which token ids may stand alone as a constant within a text.
+
+    Attributes:
+        word: Has a letter or digit.
+        line: Is a newline.
+        delimiter: Ends or opens a field: newline, colon, bracket, quote and the like.
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        bare = [token.strip(" \t\r") for token in tokens]
+        self.word = np.array([any(c.isalnum() for c in token) for token in bare])
+        self.line = np.array([token == "\n" for token in bare])
+        self.delimiter = np.array(
+            [
+                len(token) == 1 and token in "\n:=|<>[]{}()`\"'#*~：；→「」『』【】“”«»"
+                for token in bare
+            ]
+        )
+
+
+def common_runs(texts: Sequence[Ids], repeats: Sequence[int], marks: Marks) -> list[Run]:
+    """Return the constant runs of some texts: first, ..., last, with a gap between each two.
+
+    The first run starts the text and the last one ends it; either may be empty. A single run
+    is a text without gaps.
+
+    Args:
+        texts: Token ids of each distinct text.
+        repeats: How often each occurred.
+        marks: What the ids are.
+    """
+    return _Runs(marks, len(texts)).gap(list(texts), list(repeats), last=True, split=True)
+
+
+class _Runs:
+    def __init__(self, marks: Marks, n: int) -> None:
+        self.marks = marks
+        self.need = n - int(TOLERANCE * n)
+        self.found = 0
+
+    def gap(self, texts: list[Ids], repeats: list[int], *, last: bool, split: bool) -> list[Run]:
+        """Return the runs of texts, all of which fit what was found around them."""
+        start = _common_prefix(texts, len(texts) - self.need)
+        if start is None:
+            return [[], []]
+        first = start.tolist()
+        kept = [i for i, text in enumerate(texts) if _starts(text, start)]
+        texts = [texts[i][len(start) :] for i in kept]
+        repeats = [repeats[i] for i in kept]
+        if sum(1 for text in texts if not len(text)) >= self.need:
+            return [first]
+        end = _common_prefix([text[::-1] for text in texts], len(texts) - self.need)
+        if end is None:
+            return [first, []]
+        end = end[::-1]
+        kept = [i for i, text in enumerate(texts) if _ends(text, end)]
+        texts = [texts[i][: len(texts[i]) - len(end)] for i in kept]
+        repeats = [repeats[i] for i in kept]
+        if sum(1 for text in texts if not len(text)) >= self.need:
+            return [first + end.tolist()]
+        inner = self._split(texts, repeats, last=last) if split else None
+        if inner is None:
+            return [first, end.tolist()]
+        return [first + inner[0], *inner[1:-1], inner[-1] + end.tolist()]
+
+    def _split(self, texts: list[Ids], repeats: list[int], *, last: bool) -> list[Run] | None:
+        """Split at a constant run within the gap, and go on left and right of it."""
+        self.found += 1
+        if self.found > _MOST_RUNS:
+            return None
+        # Texts from a small set, each seen again and again, are the values of one variable:
+        # what they share is their language, not the template.
+        closed = sum(repeats) > 1.67 * len({text.tobytes() for text in texts})
+        for n in (6, 4, 3, 2, 1):
+            anchor = self._anchor(texts, n, last=last, delimited=closed)
+            if anchor is None:
+                continue
+            gram, from_end, deeper = anchor
+            lefts: list[Ids] = []
+            rights: list[Ids] = []
+            kept: list[int] = []
+            for text, repeat in zip(texts, repeats, strict=True):
+                at = _find(text, gram, from_end)
+                if at >= 0:
+                    lefts.append(text[:at])
+                    rights.append(text[at + n :])
+                    kept.append(repeat)
+            left = self.gap(lefts, kept, last=False, split=deeper)
+            right = self.gap(rights, kept, last=last, split=True)
+            return [*left[:-1], left[-1] + gram.tolist() + right[0], *right[1:]]
+        return None
+
+    def _anchor(
+        self, texts: list[Ids], n: int, *, last: bool, delimited: bool
+    ) -> tuple[Ids, bool, bool] | None:
+        """Return a run of ``n`` tokens that stands in all texts, whether to seek it from the
+        end, and whether the text before it may be split further.
+        """
+        long = [text for text in texts if len(text) >= n]
+        if len(long) < self.need:
+            return None
+        candidates = _grams(min(long, key=len), n)
+        for other in (long[len(long) // 2], long[-1]):
+            shared = np.isin(candidates[0], _grams(other, n)[0])
+            if int(shared.sum()) > 0:
+                candidates = (candidates[0][shared], candidates[1][shared])
+        if not len(candidates[0]):
+            return None
+        wanted = np.unique(candidates[0])
+        counts = np.zeros((len(long), len(wanted)), dtype=np.int32)
+        for row, text in enumerate(long):
+            hashes = _grams(text, n)[0]
+            at = np.searchsorted(wanted, hashes)
+            at[at == len(wanted)] = 0
+            hit = wanted[at] == hashes
+            np.add.at(counts[row], at[hit], 1)
+        shown = (counts > 0).sum(axis=0)
+        best: tuple[tuple[int, int], Ids, bool, bool] | None = None
+        for position in candidates[1].tolist():
+            shortest = min(long, key=len)
+            gram = shortest[position : position + n]
+            column = int(np.searchsorted(wanted, _grams(gram, n)[0][0]))
+            if int(shown[column]) < self.need or not self._structural(gram, delimited):
+                continue
+            present = counts[:, column]
+            usual, times = Counter(present[present > 0].tolist()).most_common(1)[0]
+            steady = times >= 0.95 * len(long)
+            if steady and usual == 1:
+                rank = (3, int(shown[column]))
+            elif steady and n >= 2:
+                rank = (2, int(shown[column]))
+            elif last and n >= 2 and self._field(gram):
+                rank = (1, int(shown[column]))
+            else:
+                continue
+            if best is None or rank > best[0]:
+                best = (rank, gram, rank[0] == 1, rank[0] != 1)
+        return None if best is None else best[1:]
+
+    def _structural(self, gram: Ids, delimited: bool) -> bool:
+        """Whether a run may be a template's rather than natural language's."""
+        word, delimiter = self.marks.word[gram], self.marks.delimiter[gram]
+        if delimited and not bool(delimiter.any()):
+            return False
+        if len(gram) == 1:
+            return bool(word[0]) or bool(delimiter[0])
+        return bool(word.any()) or bool(delimiter.any())
+
+    def _field(self, gram: Ids) -> bool:
+        """Whether a run is the name of a field on a line of its own, as in ``Input:``."""
+        return (
+            bool(self.marks.line[gram].any())
+            and bool(self.marks.word[gram].any())
+            and bool(self.marks.delimiter[gram][1:].any())
+        )
+
+
+def _common_prefix(texts: list[Ids], outliers: int) -> Ids | None:
+    """Return the longest prefix that all but ``outliers`` texts share; None if too few exist."""
+    if outliers < 0:
+        return None
+    best = texts[0][:0]
+    for reference in (texts[0], texts[len(texts) // 2], texts[-1]):
+        lengths = sorted(_shared(text, reference) for text in texts)
+        length = lengths[outliers] if outliers < len(lengths) else 0
+        if length > len(best):
+            best = reference[:length]
+    return best
+
+
+def _shared(text: Ids, reference: Ids) -> int:
+    length = min(len(text), len(reference))
+    different = text[:length] != reference[:length]
+    first = int(different.argmax()) if length else 0
+    return first if length and different[first] else length
+
+
+def _starts(text: Ids, start: Ids) -> bool:
+    return len(text) >= len(start) and bool((text[: len(start)] == start).all())
+
+
+def _ends(text: Ids, end: Ids) -> bool:
+    return len(text) >= len(end) and bool((text[len(text) - len(end) :] == end).all())
+
+
+def _grams(text: Ids, n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the hashes of all runs of ``n`` tokens without a volatile one, and where they are."""
+    size = len(text) - n + 1
+    if size <= 0:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    hashes = np.zeros(size, np.uint64)
+    volatile = np.zeros(size, bool)
+    unsigned = text.astype(np.uint64)
+    masked = text == MASK
+    for k in range(n):
+        hashes = (hashes ^ unsigned[k : k + size]) * _MULTIPLIER
+        hashes ^= hashes >> np.uint64(29)
+        volatile |= masked[k : k + size]
+    where = np.flatnonzero(~volatile)
+    return hashes[where], where
+
+
+def _find(text: Ids, gram: Ids, from_end: bool) -> int:
+    size = len(text) - len(gram) + 1
+    if size <= 0:
+        return -1
+    fits = text[:size] == gram[0]
+    for k in range(1, len(gram)):
+        fits &= text[k : k + size] == gram[k]
+    where = np.flatnonzero(fits)
+    if not len(where):
+        return -1
+    return int(where[-1] if from_end else where[0])

@@ -1,0 +1,253 @@
+"""Splitting prompts into groups of one template each.
+
+Every prompt of a template holds the template's runs of tokens and few others do, so sets of
+prompts that share many runs are proposed, the most telling first, and judged. What users write is
+full of such sets too (phrases, signatures, names), so text alone is not believed: a group must
+add instructions of its own, or its answers must be of another kind than the others'.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from openwheel.tasks.features import Features, View
+from openwheel.tasks.forms import record_of
+from openwheel.tasks.induce import Inducer
+from openwheel.tasks.template import Part, Parts, Template
+from openwheel.tasks.tokens import Vocabulary, split, volatile
+from openwheel.wire import Answer
+
+Members = NDArray[np.int64]
+
+_MOST_JUDGED = 120  # proposals of one group that are looked at closely
+_MOST_SEEN = 4000
+_STRONG = 6.0  # weight of constant text that is taken for instructions whatever the answers
+_FAIR = 2.5  # the same where the text around it shows that a program wrote it
+_LITTLE = 0.7  # the least that a group with answers of its own must add
+
+
+class Grouped(msgspec.Struct):
+    """A group of prompts with one template."""
+
+    template: Template
+    members: list[int]
+
+
+class Splitter:
+    """Splits the prompts of one log that share tools and response format.
+
+    Args:
+        prompts: Distinct prompts.
+        repeats: How often each occurred.
+        answers: One answer of each.
+        least: How many prompts that differ make a group.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Parts],
+        repeats: Sequence[int],
+        answers: Sequence[Answer],
+        *,
+        tools: str,
+        response_format: str,
+        least: int,
+    ) -> None:
+        vocabulary = Vocabulary()
+        self.prompts, self.repeats = prompts, repeats
+        self.tools, self.response_format = tools, response_format
+        self.least = least
+        self.features = Features(prompts, vocabulary, least)
+        self.inducer = Inducer(vocabulary)
+        self.symbols, self.weights, self.own = _symbols(answers)
+
+    def groups(self) -> list[Grouped]:
+        """Return the groups, each with at least ``least`` prompts that differ."""
+        found: list[Grouped] = []
+        pending = [np.arange(len(self.prompts))]
+        while pending:
+            members = pending.pop()
+            if len(members) < self.least:
+                continue
+            view = self.features.within(members)
+            accepted = self._accepted(view)
+            if accepted is None:
+                found.append(Grouped(self._template(members, 200), members.tolist()))
+            else:
+                rest = np.setdiff1d(members, accepted, assume_unique=True)
+                pending += [rest, accepted]
+        return found
+
+    def _template(self, members: Members, most: int) -> Template:
+        chosen = members.tolist()
+        return self.inducer.template(
+            [self.prompts[i] for i in chosen],
+            [self.repeats[i] for i in chosen],
+            self.tools,
+            self.response_format,
+            most=most,
+        )
+
+    def _accepted(self, view: View) -> Members | None:
+        """Return the first proposed set of prompts that is a group of its own."""
+        clusters = view.clusters()
+        if not clusters:
+            return None
+        whole = self._template(view.members, 100)
+        judged = 0
+        for cluster in clusters[:_MOST_SEEN]:
+            different = self._different(cluster.members, view.members)
+            if cluster.size < (2 if different else 5):
+                continue
+            if self._one_answer(cluster.members, view.members):
+                continue
+            if view.distinct(cluster.members) < self.least:
+                continue
+            judged += 1
+            if judged > _MOST_JUDGED:
+                break
+            part = self._template(cluster.members, 60)
+            added = _Added(part, whole)
+            share = len(cluster.members) / len(view.members)
+            if self._believed(added, different, share) and not (
+                not different and self._crossed(cluster.members, cluster.size, clusters[:60])
+            ):
+                return cluster.members
+        return None
+
+    def _believed(self, added: "_Added", different: bool, share: float) -> bool:
+        if different:
+            return added.weight >= (1.5 if not added.edge else _LITTLE)
+        if added.closed_slot and (share < 0.2 or added.weight < _STRONG):
+            return False
+        if added.by_program:
+            return added.weight >= (_STRONG if added.closed_slot else _FAIR + 1)
+        return added.edge and added.weight >= 2 * _STRONG
+
+    def _different(self, members: Members, whole: Members) -> bool:
+        """Whether the answers of some prompts are of another kind than those of the rest."""
+        n = len(self.own)
+        mine = np.bincount(self.symbols[members].ravel(), self.weights[members].ravel(), n)
+        rest = np.bincount(self.symbols[whole].ravel(), self.weights[whole].ravel(), n) - mine
+        if rest.sum() < 1:
+            return False
+        shared = rest >= np.maximum(2.5 * self.own, 0.05 * mine)
+        if mine[shared].sum() > 0.1 * mine.sum():
+            return False
+        # One label for one phrase is what users' own words look like.
+        alone = mine * ~shared
+        return bool(alone[~self.own].sum() >= 0.5 * mine.sum()) or bool(
+            (alone >= 2).sum() >= 2 and alone.max() < 0.97 * mine.sum()
+        )
+
+    def _one_answer(self, members: Members, whole: Members) -> bool:
+        """Whether some prompts all have one and the same label."""
+        n = len(self.own)
+        mine = np.bincount(self.symbols[members].ravel(), self.weights[members].ravel(), n)
+        mine[~self.own] = 0
+        return bool(mine.max(initial=0) >= 0.97 * len(members)) and len(members) < len(whole)
+
+    @staticmethod
+    def _crossed(members: Members, size: int, clusters: Sequence[object]) -> bool:
+        del members, size, clusters
+        return False
+
+
+class _Added:
+    """What the template of some prompts has that the template of all prompts has not.
+
+    Attributes:
+        weight: How much constant text, in words of running text.
+        edge: Whether some of it starts or ends a part.
+        by_program: Whether it is in a part that programs write (anything but the user's
+            message), or set off from the variable as programs do it.
+        closed_slot: Whether it is the value of a variable in a part that was a template already.
+    """
+
+    def __init__(self, part: Template, whole: Template) -> None:
+        self.weight = 0.0
+        self.edge = self.by_program = self.closed_slot = False
+        for number, (mine, theirs) in enumerate(zip(part.parts, whole.parts, strict=True)):
+            more = _weight(mine) - _weight(theirs)
+            if more <= 0:
+                continue
+            self.weight += more
+            first = len(mine.literals[0]) > len(theirs.literals[0])
+            last = len(mine.literals[-1]) > len(theirs.literals[-1])
+            self.edge |= first or last
+            self.by_program |= number != 2 and more >= 0.5
+            if first and mine.variables:
+                self.by_program |= mine.literals[0].rstrip(" \t")[-1:] in tuple(
+                    "\n:\"'`>}])|=-：」"
+                )
+            if last and mine.variables:
+                self.by_program |= mine.literals[-1].rstrip()[-1:] in tuple(":`>=]}：")
+            if not mine.variables and number == 2:
+                self.by_program = True
+            if mine.variables < theirs.variables and _weight(theirs) >= 1:
+                self.closed_slot = True
+
+
+def _weight(part: Part) -> float:
+    return sum(text_weight(literal) for literal in part.literals)
+
+
+def text_weight(text: str) -> float:
+    """Return how much of an instruction a text is: words of running text count most.
+
+    Names and numbers count less, since a variable with few values is made of them.
+    """
+    total = 0.0
+    for token in split(text):
+        bare = token.strip()
+        if not bare or volatile(token):
+            continue
+        if not any(c.isalpha() for c in bare):
+            total += 0.2
+        elif bare[0].islower():
+            total += 1.0
+        elif len(bare) == 1 and not bare.isupper():
+            total += 0.6  # a character of a script without spaces or case
+        else:
+            total += 0.5
+    return total
+
+
+def _symbols(
+    answers: Sequence[Answer],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return what each answer is: up to four symbols and their weights; which are labels.
+
+    A short answer that occurs again is a label, a record is its keys; of the rest only the
+    kind counts: text, record or tool call.
+    """
+    kinds = {"text": 0, "tool_call": 1, "record": 2}
+    seen: dict[str, int] = {}
+    for answer in answers:
+        if not answer.tool_calls and len(answer.text) <= 120:
+            label = answer.text.strip()
+            seen[label] = seen.get(label, 0) + 1
+    numbers: dict[str, int] = {}
+    symbols = np.zeros((len(answers), 4), np.int64)
+    weights = np.zeros((len(answers), 4))
+    for row, answer in enumerate(answers):
+        names: list[int] = []
+        if answer.tool_calls:
+            names = [kinds["tool_call"]]
+        else:
+            label = answer.text.strip()
+            if label[:1] in ("{", "`") and (record := record_of(answer)) is not None:
+                keys = sorted(record)[:4]
+                names = [numbers.setdefault(f"key {key}", len(numbers) + 3) for key in keys]
+                names = names or [kinds["record"]]
+            elif seen.get(label, 0) >= 2:
+                names = [numbers.setdefault(f"label {label}", len(numbers) + 3)]
+            else:
+                names = [kinds["text"]]
+        symbols[row, : len(names)] = names
+        weights[row, : len(names)] = 1 / len(names)
+    own = np.ones(len(numbers) + 3, bool)
+    own[:3] = False
+    return symbols, weights, own

@@ -1,0 +1,185 @@
+"""The prompt template: constant text around variables, and reading the variables' values."""
+
+import hashlib
+from functools import cached_property
+
+import msgspec
+
+from openwheel.wire import Prompt
+
+Inputs = tuple[str, ...]
+Parts = tuple[str, str, str, str]
+
+PART_NAMES = ("system", "history", "message", "tail")
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+
+
+def prompt_parts(prompt: Prompt) -> Parts:
+    """Return a prompt's system text, history, last user message, and what follows it.
+
+    Conversations of any length have these four parts, so that length does not split a task.
+    History and tail are rendered with a line ``<role>`` before each message. System messages
+    after the first other message belong to the history.
+    """
+    messages = prompt.messages
+    n = len(messages)
+    if n == 1:
+        only = messages[0]
+        if only.role == "user":
+            return "", "", only.text, ""
+    head = 0
+    while head < n and messages[head].role in _SYSTEM_ROLES:
+        head += 1
+    last = n - 1
+    while last >= head and messages[last].role != "user":
+        last -= 1
+    system = messages[0].text if head == 1 else "\n\n".join(m.text for m in messages[:head])
+    if last < head:
+        return system, "", "", _render(prompt, head, n)
+    history = _render(prompt, head, last) if last > head else ""
+    tail = _render(prompt, last + 1, n) if last + 1 < n else ""
+    return system, history, messages[last].text, tail
+
+
+def _render(prompt: Prompt, start: int, stop: int) -> str:
+    return "".join(f"<{m.role}>\n{m.text}\n" for m in prompt.messages[start:stop])
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of a template: ``literals[0] {1} literals[1] {2} ... literals[-1]``.
+
+    Attributes:
+        literals: The constant texts, in order; only the first and the last may be empty. One
+            literal alone is a part without variables.
+        pivot: Which variable (counted from 0) takes the text that could belong to several: the
+            literals before it are sought from the start, those after it from the end, so that
+            a long input may quote any of them.
+    """
+
+    literals: tuple[str, ...] = ("",)
+    pivot: int = 0
+
+    def match(self, text: str) -> Inputs | None:
+        """Return the variables' values, or None; the time is linear in the text."""
+        literals = self.literals
+        last = len(literals) - 1
+        if last == 0:
+            return () if text == literals[0] else None
+        start, end = len(literals[0]), len(text) - len(literals[last])
+        if end < start or not text.startswith(literals[0]) or not text.endswith(literals[last]):
+            return None
+        if last == 1:
+            return (text[start:end],)
+        values: list[str] = []
+        for i in range(1, self.pivot + 1):
+            found = text.find(literals[i], start, end)
+            if found < 0:
+                return None
+            values.append(text[start:found])
+            start = found + len(literals[i])
+        tail: list[str] = []
+        for i in range(last - 1, self.pivot, -1):
+            found = text.rfind(literals[i], start, end)
+            if found < 0:
+                return None
+            tail.append(text[found + len(literals[i]) : end])
+            end = found
+        values.append(text[start:end])
+        values.extend(reversed(tail))
+        return tuple(values)
+
+    def render(self, values: Inputs) -> str:
+        """Return the text with ``values`` in the variables' places."""
+        pieces = [self.literals[0]]
+        for value, literal in zip(values, self.literals[1:], strict=True):
+            pieces += [value, literal]
+        return "".join(pieces)
+
+    @property
+    def variables(self) -> int:
+        """How many variables there are."""
+        return len(self.literals) - 1
+
+
+ANY = Part(("", ""))
+
+
+class Template(msgspec.Struct, frozen=True, dict=True):
+    """The constant text of a task's prompts, in the parts of :func:`prompt_parts`.
+
+    Attributes:
+        parts: System text, history, last user message, tail.
+        tools: The tools every prompt offers, as in :class:`Prompt`; they must be equal.
+        response_format: The response format every prompt asks for; it must be equal.
+    """
+
+    parts: tuple[Part, Part, Part, Part]
+    tools: str = ""
+    response_format: str = ""
+
+    def match(self, prompt: Prompt) -> Inputs | None:
+        """Return the values of the variables in order, or None if the prompt does not fit."""
+        if prompt.tools != self.tools or prompt.response_format != self.response_format:
+            return None
+        return self.match_parts(prompt_parts(prompt))
+
+    def match_parts(self, parts: Parts) -> Inputs | None:
+        """As :meth:`match`, for parts already taken, tools and response format aside."""
+        inputs: Inputs = ()
+        for part, text in zip(self.parts, parts, strict=True):
+            values = part.match(text)
+            if values is None:
+                return None
+            inputs += values
+        return inputs
+
+    def render(self, inputs: Inputs) -> Parts:
+        """Return the parts of the prompt that has these values.
+
+        Raises:
+            ValueError: There are not as many inputs as variables.
+        """
+        if len(inputs) != self.variables:
+            raise ValueError(f"The template has {self.variables} variables, got {len(inputs)}")
+        texts, at = [], 0
+        for part in self.parts:
+            texts.append(part.render(inputs[at : at + part.variables]))
+            at += part.variables
+        system, history, message, tail = texts
+        return system, history, message, tail
+
+    def describe(self) -> str:
+        """Return the template for people: the literals, with ``{1}``, ``{2}`` for variables."""
+        lines, at = [], 0
+        for name, part in zip(PART_NAMES, self.parts, strict=True):
+            if part.literals == ("",):
+                continue
+            names = tuple(f"{{{at + i + 1}}}" for i in range(part.variables))
+            at += part.variables
+            lines.append(f"[{name}]\n{part.render(names)}")
+        return "\n".join(lines)
+
+    @cached_property
+    def id(self) -> str:
+        """A short name for the content: 12 hexadecimal digits of its SHA-256."""
+        content = [[p.literals for p in self.parts], self.tools, self.response_format]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
+
+    @property
+    def variables(self) -> int:
+        """How many variables there are."""
+        return sum(part.variables for part in self.parts)
+
+    @property
+    def literal_length(self) -> int:
+        """Characters of constant text: the more, the more specific."""
+        return sum(len(literal) for part in self.parts for literal in part.literals)
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is no constant text at all, so that any text fits.
+
+        New tasks may hide among the prompts that a bare template takes: pass those to
+        :func:`find_tasks` too.
+        """
+        return self.literal_length == 0
