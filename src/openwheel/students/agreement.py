@@ -38,14 +38,9 @@ def score_evidence(scores: FloatArray) -> tuple[IntArray, FloatArray]:
     """
     n, answers = scores.shape
     keep = min(5, answers)
-    if answers > keep:
-        best = np.argpartition(scores, answers - keep, axis=1)[:, answers - keep :]
-    else:
-        best = np.tile(np.arange(answers), (n, 1))
-    top = np.take_along_axis(scores, best, axis=1)
-    order = np.argsort(-top, axis=1)
-    labels = np.take_along_axis(best, order[:, :1], axis=1)[:, 0]
-    top = np.take_along_axis(top, order, axis=1)
+    order = np.argsort(-scores, axis=1)[:, :keep]
+    top = scores[np.arange(n)[:, None], order]
+    labels = order[:, 0]
     leads = top[:, :1] - top[:, [min(i, keep - 1) for i in (1, 2, 4)]]
     exponentials = np.exp(SHARPNESS * (scores - top[:, :1]))
     total = exponentials.sum(axis=1, keepdims=True)

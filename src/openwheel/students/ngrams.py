@@ -43,9 +43,7 @@ def ngram_counts(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], KeyArray,
     lowered = [text[:LONGEST_TEXT].lower() for text in texts]
     pieces = _Layout([" ".join(text.split()) for text in lowered])
     words = _Layout([" ".join(_WORDS.findall(text)) for text in lowered])
-    found = [pieces.character_ngrams(length) for length in CHARACTER_LENGTHS]
-    found += [words.word_ngrams(length) for length in (1, 2)]
-    combined = np.concatenate(found)
+    combined = np.concatenate((pieces.character_ngrams(), words.word_ngrams()))
     combined.sort()
     if not len(combined):
         empty = np.zeros(0, np.uint32)
@@ -74,31 +72,35 @@ class _Layout:
         self.ends = np.zeros(size + 1, np.int32)
         np.cumsum(codes == _END, out=self.ends[1:])
 
-    def character_ngrams(self, length: int) -> npt.NDArray[np.uint64]:
-        size = len(self.codes)
-        if size < length:
-            return np.zeros(0, np.uint64)
-        inner = self.spaces[length - 1 : size] - self.spaces[1 : size - length + 2]
-        across = self.ends[length:] - self.ends[: size - length + 1]
-        start = np.flatnonzero((inner | across) == 0)
-        return self._keys(start, start + length, kind=length, block=0)
+    def character_ngrams(self) -> npt.NDArray[np.uint64]:
+        """Return row << 32 | key of every n-gram of characters that stays inside a piece."""
+        size, starts = len(self.codes), []
+        for length in CHARACTER_LENGTHS:
+            if size >= length:
+                inner = self.spaces[length - 1 : size] - self.spaces[1 : size - length + 2]
+                across = self.ends[length:] - self.ends[: size - length + 1]
+                starts.append(np.flatnonzero((inner | across) == 0))
+        lengths = np.repeat(CHARACTER_LENGTHS[: len(starts)], [len(start) for start in starts])
+        start = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+        return self._keys(start, start + lengths, lengths.astype(np.uint64))
 
-    def word_ngrams(self, length: int) -> npt.NDArray[np.uint64]:
+    def word_ngrams(self) -> npt.NDArray[np.uint64]:
+        """Return row << 32 | key of every word and every pair of neighbouring words."""
         bounds = np.flatnonzero(self.codes == _SPACE)
-        start, stop = bounds[:-length], bounds[length:] + 1
+        start = np.concatenate((bounds[:-1], bounds[:-2]))
+        stop = np.concatenate((bounds[1:], bounds[2:])) + 1
         inside = self.ends[stop] == self.ends[start]
-        return self._keys(start[inside], stop[inside], kind=16 + length, block=int(WORD_BLOCK))
+        return self._keys(start[inside], stop[inside], np.uint64(16)) | np.uint64(WORD_BLOCK)
 
-    def _keys(self, start: Any, stop: Any, *, kind: int, block: int) -> npt.NDArray[np.uint64]:
+    def _keys(self, start: Any, stop: Any, kind: Any) -> npt.NDArray[np.uint64]:
         """Return row << 32 | key of the substrings from ``start`` to ``stop``."""
         hashes = (self.sums[stop] - self.sums[start]) * self.inverse[start]
         # The finalizer of SplitMix64 (Steele et al., 2014): the sums alone mix only upwards.
-        hashes = (hashes ^ np.uint64(kind)) * np.uint64(0xBF58476D1CE4E5B9)
+        hashes = (hashes ^ kind) * np.uint64(0xBF58476D1CE4E5B9)
         hashes ^= hashes >> np.uint64(27)
         hashes *= np.uint64(0x94D049BB133111EB)
-        keys = (hashes >> np.uint64(33)) | np.uint64(block)
         rows = self.ends[start].astype(np.uint64)
-        return np.asarray(keys | (rows << np.uint64(32)), np.uint64)
+        return np.asarray((hashes >> np.uint64(33)) | (rows << np.uint64(32)), np.uint64)
 
 
 @lru_cache(maxsize=64)

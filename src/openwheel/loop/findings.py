@@ -1,0 +1,110 @@
+"""What a turn found about each task, in a form that can be shown: plain data, no models."""
+
+import msgspec
+
+Point = tuple[float, float]
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One calibration exchange: its input, what the teacher and the student said."""
+
+    text: str
+    teacher: str
+    student: str
+    confidence: float
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Calibration exchanges of like confidence: mean confidence, share that agreed, how many."""
+
+    confidence: float
+    agreement: float
+    count: int
+
+
+class Confusion(msgspec.Struct, frozen=True):
+    """Counts among calibration exchanges: ``counts[i][j]`` teacher ``labels[i]``, student ``[j]``.
+
+    Only the most confused labels; ``"(other)"`` collects the rest when there are more.
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one turn found about one task.
+
+    Attributes:
+        task, name: Id and name.
+        template: The prompt template, variables as ``{1}``, ``{2}``, ...
+        form: ``label``, ``record``, ``tool_call``, ``text`` or ``unknown``.
+        n: Exchanges of the task.
+        certified: Whether a student passed the gate (or still holds an earlier certificate).
+        rung, student, threshold, certificate: Of that student, else of the one that was tried.
+        variables: Which of the template's variables it reads, from 1.
+        n_calibration, answered, disagreements: Calibration counts at the threshold.
+        coverage, bound: At the threshold.
+        epsilon, delta: The user's limit and risk; ``delta_spent`` is this attempt's share.
+        attempt: Which attempt on this task it was; 0 if none was made.
+        reason: In a sentence: why it was certified, or why not.
+        more_needed: About how many more exchanges it would take; None if none would help, if that
+            is not known, or if it is certified.
+        trade_off: (coverage, disagreement) on the calibration exchanges, strict to lax.
+        expected: The same as training predicted it.
+        learning_curve: (training inputs, out-of-fold agreement).
+        reliability, confusion, deferred, disagreed: See their types; on calibration exchanges.
+        warnings: Sentences the user should read.
+    """
+
+    task: str
+    name: str
+    template: str = ""
+    form: str
+    n: int
+    certified: bool = False
+    rung: str | None = None
+    student: str | None = None
+    certificate: str | None = None
+    threshold: float | None = None
+    variables: tuple[int, ...] = ()
+    n_calibration: int = 0
+    answered: int = 0
+    disagreements: int = 0
+    coverage: float = 0.0
+    bound: float | None = None
+    epsilon: float
+    delta: float
+    delta_spent: float = 0.0
+    attempt: int = 0
+    reason: str
+    more_needed: int | None = None
+    trade_off: tuple[Point, ...] = ()
+    expected: tuple[Point, ...] = ()
+    learning_curve: tuple[Point, ...] = ()
+    reliability: tuple[Bin, ...] = ()
+    confusion: Confusion | None = None
+    deferred: tuple[Example, ...] = ()
+    disagreed: tuple[Example, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one turn found.
+
+    Attributes:
+        created: ISO 8601, UTC.
+        version: Of Openwheel.
+        source: The logs or the store it read, in words.
+        exchanges: How many exchanges there are, and how many belong to no task.
+        tasks: One finding a task, largest first.
+        warnings: Sentences the user should read, about the log as a whole.
+    """
+
+    created: str
+    version: str
+    source: str
+    exchanges: int
+    unassigned: int
+    tasks: tuple[Finding, ...]
+    warnings: tuple[str, ...] = ()
