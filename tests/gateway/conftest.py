@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -107,7 +109,7 @@ def upstream() -> Iterator[Upstream]:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
         stop.append(lambda: loop.call_soon_threadsafe(over.set))
         server = await asyncio.start_server(up.serve, "127.0.0.1", 0, limit=1 << 26)
-        up.url = "http://127.0.0.1:%d/v1" % server.sockets[0].getsockname()[1]
+        up.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         started.set()
         await over.wait()
         server.close()
@@ -215,3 +217,20 @@ def gateway(upstream: Upstream) -> Iterator[Gateway]:
 def student() -> Callable[..., WordServing]:
     """Make a student; see `WordServing`."""
     return WordServing
+
+
+@pytest.fixture
+def http() -> Callable[..., HTTPResponse]:
+    """Send one request and return its response, whose ``.data`` is the whole body."""
+
+    def send(
+        method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> HTTPResponse:
+        parts = urlsplit(url)
+        with contextlib.closing(HTTPConnection(parts.netloc, timeout=10)) as client:
+            client.request(method, url.removeprefix(f"http://{parts.netloc}"), body, headers or {})
+            response = client.getresponse()
+            response.data = response.read()
+            return response
+
+    return send

@@ -85,7 +85,7 @@ def create_app(
         [
             *routes,
             Route("/v1/chat/completions", chat),
-            Route("/healthz", Health(counts, capture, students, poll.running)),
+            Route("/healthz", Health(counts, capture, students, poll.well)),
             Route("/v1/{path:path}", Forward(teacher, counts, max_body)),
         ],
         redirect_slashes=False,
@@ -102,13 +102,14 @@ class _Poll:
         self._counts = counts
         self._every = every
         self._task: asyncio.Task[None] | None = None
+        self._problem = ""
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(self._ended)
 
-    def running(self) -> bool:
-        return self._task is not None and not self._task.done()
+    def well(self) -> bool:
+        return self._task is not None and not self._task.done() and not self._problem
 
     async def stop(self) -> None:
         if self._task is not None and not self._task.done():
@@ -121,7 +122,11 @@ class _Poll:
                 await asyncio.to_thread(self._serving.refresh)
             except (OpenwheelError, OSError) as error:
                 self._counts.refresh_errors += 1
-                logger.error("Promotions could not be looked up: %s", error)
+                if str(error) != self._problem:  # once, not every second
+                    self._problem = str(error)
+                    logger.error("Promotions could not be looked up: %s", error)
+            else:
+                self._problem = ""
             await asyncio.sleep(self._every)
 
     @staticmethod

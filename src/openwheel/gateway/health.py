@@ -52,12 +52,12 @@ class Health:
         counts: Counts,
         capture: Capture | None,
         students: Callable[[], Mapping[str, str]],
-        polling: Callable[[], bool],
+        promotions_well: Callable[[], bool],
     ) -> None:
         self._counts = counts
         self._capture = capture
         self._students = students
-        self._polling = polling
+        self._promotions_well = promotions_well
         self._started = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
@@ -70,7 +70,7 @@ class Health:
     def report(self) -> dict[str, Any]:
         """Return what ``GET /healthz`` shows."""
         capture = self._capture.stats() if self._capture else None
-        well = self._polling() and (capture is None or _well(capture))
+        well = self._promotions_well() and (capture is None or _well(capture))
         return {
             "status": "ok" if well else "degraded",
             "version": openwheel.__version__,

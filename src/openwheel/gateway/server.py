@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import ipaddress
+import logging
 import socket
 import sys
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from openwheel.errors import SettingError
+from openwheel.errors import OpenwheelError, SettingError
 
 _STOP_S = 30
 # Longer than clients and load balancers keep idle connections, so that it is they who close.
@@ -54,7 +55,8 @@ def run_gateway(
     with contextlib.closing(sock):
         address = sock.getsockname()
         server = _Server(_config(app), lambda: ready(address[0], address[1]) if ready else None)
-        server.run(sockets=[sock])
+        with _own_errors_in_a_line():
+            server.run(sockets=[sock])
 
 
 @contextlib.contextmanager
@@ -74,17 +76,42 @@ def gateway_thread(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> Iter
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [sock]}, name="openwheel-gateway"
         )
-        thread.start()
-        try:
-            while not started.wait(0.05):
-                if not thread.is_alive():
-                    raise SettingError("The gateway could not start; its log says why")
-            address = sock.getsockname()
-            shown = f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]
-            yield f"http://{shown}:{address[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+        with _own_errors_in_a_line():
+            thread.start()
+            try:
+                while not started.wait(0.05):
+                    if not thread.is_alive():
+                        raise SettingError("The gateway could not start; its log says why")
+                address = sock.getsockname()
+                shown = f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]
+                yield f"http://{shown}:{address[1]}"
+            finally:
+                server.should_exit = True
+                thread.join()
+
+
+@contextlib.contextmanager
+def _own_errors_in_a_line() -> Iterator[None]:
+    """Have uvicorn log Openwheel's own errors as a line.
+
+    A response that must break is broken by raising, which uvicorn takes for a bug and logs with
+    its traceback; a teacher that broke off is none.
+    """
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OpenwheelError):
+            record.msg, record.args = f"A response was cut short: {error}", ()
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(shorten)
+    try:
+        yield
+    finally:
+        logger.removeFilter(shorten)
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
