@@ -26,7 +26,7 @@ from openwheel.wire import Answer, Prompt, PromptMessage, ToolCall
 Example = tuple[str, Answer]
 Build = Callable[[random.Random, str], Prompt]
 
-NAMES = "Ana Ben Chloé Dmitri Eve Farid Grace Hiro Ines Jonas Kemi Liu Marta Noor Olga Piet".split()
+NAMES = ["Ana", "Ben", "Chloé", "Dmitri", "Eve", "Farid", "Grace", "Hiro", "Ines", "Jonas", "Noor"]
 COMPANIES = ["Acme Corp", "Globex International", "Initech", "Umbrella Logistics GmbH", "Hooli"]
 CHANNELS = ["email", "chat", "phone", "web form"]
 # Data set: what it is asked, in several wordings, and the form of its answers.
@@ -129,6 +129,9 @@ class Source:
         self.pool = rng.sample(examples, 15)
         self.labels = ", ".join(sorted({a.text for _, a in rng.sample(examples, 200)})[:30])
         self.listed = len(self.labels) < 1500
+
+
+Style = Callable[[Source], Build]
 
 
 def system_plain(s: Source) -> Build:
@@ -292,11 +295,11 @@ def developer_role(s: Source) -> Build:
     )
 
 
-SEEN = [
+SEEN: list[Style] = [
     system_plain, system_date, system_ids, user_fields, shared_system, shots_text, shots_drawn,
     shots_turns, middle, many_variables, raw,
 ]  # fmt: skip
-HELD_OUT = [
+HELD_OUT: list[Style] = [
     system_turns_drawn, tags, markdown, suffix, sentence, tools, dated_fields, chinese,
     conversation, json_fields, developer_role,
 ]  # fmt: skip
@@ -307,12 +310,12 @@ Row = tuple[Prompt, Answer, str, str]
 def make_mix(
     rng: random.Random,
     sets: dict[str, list[Example]],
-    styles: list[Callable[[Source], Build]],
+    styles: list[Style],
     n: int,
 ) -> tuple[list[Row], dict[str, str]]:
     """Return exchanges (prompt, answer, data set, true input) and each data set's style."""
     names = rng.sample(sorted(sets), rng.choice([5, 6, 7, 8]))
-    chosen: list[Callable[[Source], Build]] = []
+    chosen: list[Style] = []
     for _ in names:  # one raw stream a mix: two could not be told apart by anybody
         style = rng.choice(styles)
         while style is raw and raw in chosen:
@@ -389,7 +392,8 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     sets = data_sets(options.data)
-    styles = {"seen": SEEN, "held-out": HELD_OUT, "all": SEEN + HELD_OUT}[options.styles]
+    pools: dict[str, list[Style]] = {"seen": SEEN, "held-out": HELD_OUT, "all": SEEN + HELD_OUT}
+    styles = pools[options.styles]
     print(f"{datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}")
     print(f"styles: {options.styles} ({len(styles)}), {options.mixes} mixes, n = {options.n} each")
     print("mix  tasks  right task  inputs recovered  CPU s")
@@ -416,8 +420,9 @@ def main() -> None:
         matcher.match(prompt)
     done = time.process_time()
     print(
-        f"n = {len(rows)}: finding {middle_time - start:.2f} CPU s, matching {done - middle_time:.2f}"
-        f" CPU s, {(done - middle_time) / len(rows) * 1e6:.1f} microseconds a prompt"
+        f"n = {len(rows)}: finding {middle_time - start:.2f} CPU s, matching"
+        f" {done - middle_time:.2f} CPU s,"
+        f" {(done - middle_time) / len(rows) * 1e6:.1f} microseconds a prompt"
     )
 
 

@@ -139,7 +139,7 @@ def _describing_name(template: Template, others: Sequence[Template]) -> str:
     words = list(dict.fromkeys(word for word in _words(template) if word not in _COMMON))
     chosen = sorted(words, key=lambda word: (rarity[word], words.index(word)))[:3]
     name = "-".join(sorted(chosen, key=words.index))
-    return name or ("messages" if template.bare else "task")
+    return _slug(name) or ("messages" if template.bare else "task")
 
 
 def _words(template: Template) -> list[str]:

@@ -11,6 +11,7 @@ from openwheel.tasks.tokens import MASK, Vocabulary
 
 _MOST_TOKENS = 60_000  # of one part, over all texts looked at; keeps long prompts affordable
 _FEWEST_TEXTS = 60
+_LEAST_HISTORY = 80  # characters, turn markers included
 
 
 class Inducer:
@@ -54,7 +55,10 @@ class Inducer:
             counts: Counter[str] = Counter()
             for prompt, times in zip(prompts, repeats, strict=True):
                 counts[prompt[i]] += times
-            parts.append(self.part([prompt[i] for prompt in chosen], counts))
+            part = self.part([prompt[i] for prompt in chosen], counts)
+            if i in (1, 3) and part.variables and sum(map(len, part.literals)) < _LEAST_HISTORY:
+                part = ANY  # what conversations happen to share is not a template
+            parts.append(part)
         first, second, third, fourth = parts
         return Template((first, second, third, fourth), tools, response_format)
 

@@ -91,11 +91,11 @@ class _Runs:
         self.found += 1
         if self.found > _MOST_RUNS:
             return None
-        # Texts from a small set, each seen again and again, are the values of one variable:
-        # what they share is their language, not the template.
+        # Texts from a small set, each seen again and again, are the values of one variable, and
+        # what they share is their language, unless they are combinations of smaller sets.
         closed = sum(repeats) > 1.67 * len({text.tobytes() for text in texts})
         for n in (6, 4, 3, 2, 1):
-            anchor = self._anchor(texts, n, last=last, delimited=closed)
+            anchor = self._anchor(texts, n, last=last)
             if anchor is None:
                 continue
             gram, from_end, deeper = anchor
@@ -108,14 +108,14 @@ class _Runs:
                     lefts.append(text[:at])
                     rights.append(text[at + n :])
                     kept.append(repeat)
+            if closed and not self.marks.delimiter[gram].any() and not _independent(lefts, rights):
+                continue
             left = self.gap(lefts, kept, last=False, split=deeper)
             right = self.gap(rights, kept, last=last, split=True)
             return [*left[:-1], left[-1] + gram.tolist() + right[0], *right[1:]]
         return None
 
-    def _anchor(
-        self, texts: list[Ids], n: int, *, last: bool, delimited: bool
-    ) -> tuple[Ids, bool, bool] | None:
+    def _anchor(self, texts: list[Ids], n: int, *, last: bool) -> tuple[Ids, bool, bool] | None:
         """Return a run of ``n`` tokens that stands in all texts, whether to seek it from the
         end, and whether the text before it may be split further.
         """
@@ -138,33 +138,32 @@ class _Runs:
             hit = wanted[at] == hashes
             np.add.at(counts[row], at[hit], 1)
         shown = (counts > 0).sum(axis=0)
-        best: tuple[tuple[int, int], Ids, bool, bool] | None = None
+        best: tuple[tuple[int, float], Ids, bool, bool] | None = None
         for position in candidates[1].tolist():
             shortest = min(long, key=len)
             gram = shortest[position : position + n]
             column = int(np.searchsorted(wanted, _grams(gram, n)[0][0]))
-            if int(shown[column]) < self.need or not self._structural(gram, delimited):
+            if int(shown[column]) < self.need or not self._structural(gram):
                 continue
             present = counts[:, column]
             usual, times = Counter(present[present > 0].tolist()).most_common(1)[0]
             steady = times >= 0.95 * len(long)
             if steady and usual == 1:
-                rank = (3, int(shown[column]))
+                rank: tuple[int, float] = (3, float(shown[column]))
             elif steady and n >= 2:
-                rank = (2, int(shown[column]))
-            elif last and n >= 2 and self._field(gram):
-                rank = (1, int(shown[column]))
+                rank = (2, float(shown[column]))
+            elif last and n == 3 and self._field(gram):
+                # Repeated as often as there are examples: the last one is the input's.
+                rank = (1, float(np.mean([_find(text, gram, True) for text in long])))
             else:
                 continue
             if best is None or rank > best[0]:
                 best = (rank, gram, rank[0] == 1, rank[0] != 1)
         return None if best is None else best[1:]
 
-    def _structural(self, gram: Ids, delimited: bool) -> bool:
+    def _structural(self, gram: Ids) -> bool:
         """Whether a run may be a template's rather than natural language's."""
         word, delimiter = self.marks.word[gram], self.marks.delimiter[gram]
-        if delimited and not bool(delimiter.any()):
-            return False
         if len(gram) == 1:
             return bool(word[0]) or bool(delimiter[0])
         return bool(word.any()) or bool(delimiter.any())
@@ -176,6 +175,13 @@ class _Runs:
             and bool(self.marks.word[gram].any())
             and bool(self.marks.delimiter[gram][1:].any())
         )
+
+
+def _independent(lefts: list[Ids], rights: list[Ids]) -> bool:
+    """Whether texts combine what is left and right of a constant freely."""
+    pairs = {(a.tobytes(), b.tobytes()) for a, b in zip(lefts, rights, strict=True)}
+    most = max(len({text.tobytes() for text in side}) for side in (lefts, rights))
+    return len(pairs) >= 1.5 * most
 
 
 def _common_prefix(texts: list[Ids], outliers: int) -> Ids | None:

@@ -6,6 +6,7 @@ full of such sets too (phrases, signatures, names), so text alone is not believe
 add instructions of its own, or its answers must be of another kind than the others'.
 """
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -23,9 +24,13 @@ Members = NDArray[np.int64]
 
 _MOST_JUDGED = 120  # proposals of one group that are looked at closely
 _MOST_SEEN = 4000
-_STRONG = 6.0  # weight of constant text that is taken for instructions whatever the answers
-_FAIR = 2.5  # the same where the text around it shows that a program wrote it
-_LITTLE = 0.7  # the least that a group with answers of its own must add
+# The weight of constant text a group must add (words of running text, see `text_weight`):
+_ALONE = 12.0  # whatever it looks like
+_PROGRAMMED = 3.5  # where what is around it shows that a program wrote it
+_INSTEAD = 3.0  # where it replaces a variable between constants, as two questions may
+_DIFFERENT = 1.5  # where the answers are of another kind
+_DIFFERENT_AT_EDGE = 0.7
+_SMALLEST_SHARE = 0.15  # of a value that is an instruction rather than a variable's
 
 
 class Grouped(msgspec.Struct):
@@ -111,20 +116,18 @@ class Splitter:
             part = self._template(cluster.members, 60)
             added = _Added(part, whole)
             share = len(cluster.members) / len(view.members)
-            if self._believed(added, different, share) and not (
-                not different and self._crossed(cluster.members, cluster.size, clusters[:60])
-            ):
+            if self._believed(added, different, share):
                 return cluster.members
         return None
 
     def _believed(self, added: "_Added", different: bool, share: float) -> bool:
         if different:
-            return added.weight >= (1.5 if not added.edge else _LITTLE)
-        if added.closed_slot and (share < 0.2 or added.weight < _STRONG):
-            return False
+            return added.weight >= (_DIFFERENT_AT_EDGE if added.edge else _DIFFERENT)
+        if added.closed_slot and not added.elsewhere:
+            return share >= _SMALLEST_SHARE and added.weight >= _INSTEAD and added.by_program
         if added.by_program:
-            return added.weight >= (_STRONG if added.closed_slot else _FAIR + 1)
-        return added.edge and added.weight >= 2 * _STRONG
+            return added.weight >= _PROGRAMMED
+        return added.edge and added.weight >= _ALONE
 
     def _different(self, members: Members, whole: Members) -> bool:
         """Whether the answers of some prompts are of another kind than those of the rest."""
@@ -149,11 +152,6 @@ class Splitter:
         mine[~self.own] = 0
         return bool(mine.max(initial=0) >= 0.97 * len(members)) and len(members) < len(whole)
 
-    @staticmethod
-    def _crossed(members: Members, size: int, clusters: Sequence[object]) -> bool:
-        del members, size, clusters
-        return False
-
 
 class _Added:
     """What the template of some prompts has that the template of all prompts has not.
@@ -161,37 +159,44 @@ class _Added:
     Attributes:
         weight: How much constant text, in words of running text.
         edge: Whether some of it starts or ends a part.
-        by_program: Whether it is in a part that programs write (anything but the user's
-            message), or set off from the variable as programs do it.
-        closed_slot: Whether it is the value of a variable in a part that was a template already.
+        by_program: Whether it is in a part that programs write, or set off from the variable as
+            programs do it.
+        closed_slot: Whether some of it is the value of a variable between constants.
+        elsewhere: Whether as much is not.
     """
 
     def __init__(self, part: Template, whole: Template) -> None:
-        self.weight = 0.0
-        self.edge = self.by_program = self.closed_slot = False
+        self.weight = closed = 0.0
+        self.edge = self.by_program = False
         for number, (mine, theirs) in enumerate(zip(part.parts, whole.parts, strict=True)):
             more = _weight(mine) - _weight(theirs)
-            if more <= 0:
+            # What conversations have in common is talk; examples given as turns are fixed.
+            if more <= 0 or (number in (1, 3) and mine.variables and more < _ALONE):
                 continue
             self.weight += more
             first = len(mine.literals[0]) > len(theirs.literals[0])
             last = len(mine.literals[-1]) > len(theirs.literals[-1])
             self.edge |= first or last
-            self.by_program |= number != 2 and more >= 0.5
-            if first and mine.variables:
-                self.by_program |= mine.literals[0].rstrip(" \t")[-1:] in tuple(
-                    "\n:\"'`>}])|=-：」"
-                )
-            if last and mine.variables:
-                self.by_program |= mine.literals[-1].rstrip()[-1:] in tuple(":`>=]}：")
-            if not mine.variables and number == 2:
+            if number != 2 or not mine.variables:
                 self.by_program = True
+            if first:
+                self.by_program |= mine.literals[0].rstrip(" \t")[-1:] in _OPENS
+            if last:
+                end = mine.literals[-1]
+                set_off = end[:1] == "\n" and text_weight(end) >= _PROGRAMMED
+                self.by_program |= set_off or end.rstrip()[-1:] in tuple(":`>=]}：")
             if mine.variables < theirs.variables and _weight(theirs) >= 1:
-                self.closed_slot = True
+                closed += more
+        self.closed_slot = closed > 0
+        self.elsewhere = self.weight - closed >= _INSTEAD
+
+
+_OPENS = tuple("\n:\"'`>}])|=-：」")  # what stands before an input that a program put in
+_TURN = re.compile(r"<(?:user|assistant|system|developer|tool|function)>\n")
 
 
 def _weight(part: Part) -> float:
-    return sum(text_weight(literal) for literal in part.literals)
+    return sum(text_weight(_TURN.sub("", literal)) for literal in part.literals)
 
 
 def text_weight(text: str) -> float:
