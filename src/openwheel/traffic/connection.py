@@ -12,16 +12,13 @@ import sqlalchemy as sa
 from openwheel.errors import StoreError
 from openwheel.traffic.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 
-BUSY_SECONDS = 30.0
-"""How long to wait for another process's write before giving up."""
-
 _POLL_SECONDS = 0.002
 _WRITE = "openwheel_write"
 
 _SENTENCES = {
     "SQLITE_NOTADB": "is not a SQLite database",
     "SQLITE_CORRUPT": "is damaged; restore a backup, or save what `sqlite3 FILE .recover` can",
-    "SQLITE_BUSY": f"is locked: another process has been writing to it for {BUSY_SECONDS:.0f} s",
+    "SQLITE_BUSY": "is locked: another process keeps writing to it",
     "SQLITE_LOCKED": "is locked by another connection of this process",
     "SQLITE_FULL": "could not be written: the disk is full; nothing of this write was kept",
     "SQLITE_READONLY": "is read-only for this user; the file and its folder must be writable",
@@ -30,8 +27,10 @@ _SENTENCES = {
 }
 
 
-def make_engine(path: Path) -> sa.Engine:
+def make_engine(path: Path, *, busy_seconds: float) -> sa.Engine:
     """Return an engine on the SQLite file at ``path``.
+
+    Whoever finds it locked by another process waits for ``busy_seconds`` before giving up.
 
     A transaction that is begun with the execution option that `write_options` gives takes the
     write lock at its start, so that it cannot fail half-way because another process wrote.
@@ -42,7 +41,7 @@ def make_engine(path: Path) -> sa.Engine:
     def _connect(connection: sqlite3.Connection, _record: Any) -> None:
         # The driver would begin transactions by itself, and only before the first write.
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
         # FULL and not NORMAL: in WAL mode NORMAL keeps the file whole but may lose the last
         # commits in a power cut. Writers batch, so the sync is paid once a batch.
@@ -56,7 +55,7 @@ def make_engine(path: Path) -> sa.Engine:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         if connection.get_execution_options().get(_WRITE):
-            _begin_write(raw)
+            _begin_write(raw, busy_seconds)
         else:
             raw.execute("BEGIN")
 
@@ -68,25 +67,25 @@ def write_options() -> dict[str, bool]:
     return {_WRITE: True}
 
 
-def _begin_write(connection: sqlite3.Connection) -> None:
+def _begin_write(connection: sqlite3.Connection, busy_seconds: float) -> None:
     # SQLite's own waiting backs off to 100 ms between tries, so a process that writes batch after
     # batch would keep the others out for as long as it has batches. Trying often does not.
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        deadline = time.monotonic() + BUSY_SECONDS
+        deadline = time.monotonic() + busy_seconds
         while True:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if _name(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+                if not _name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                     raise
             time.sleep(_POLL_SECONDS)
     finally:
-        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
 
 
-def prepare(engine: sa.Engine, path: Path) -> None:
+def prepare(engine: sa.Engine, path: Path, *, busy_seconds: float) -> None:
     """Make the file a store: WAL mode, and all tables that are defined so far.
 
     Any number of processes may do so at the same time.
@@ -99,7 +98,7 @@ def prepare(engine: sa.Engine, path: Path) -> None:
         assert isinstance(raw, sqlite3.Connection)
         if _check_owner(raw, path) >= set(metadata.tables):
             return
-        _use_wal(raw)
+        _use_wal(raw, busy_seconds)
     with store_errors(path), engine.connect() as plain:
         connection = plain.execution_options(**write_options())
         with connection.begin():
@@ -127,17 +126,17 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> set[str]:
     return tables
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
+def _use_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
     # Changing the mode is the one step for which SQLite does not wait on its own when several
     # processes open a new file at once.
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + busy_seconds
     while True:
         try:
             if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 return
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if _name(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+            if not _name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
         time.sleep(_POLL_SECONDS)
 

@@ -51,14 +51,20 @@ class Store:
         engine: For the tables that other stages keep in the same file.
     """
 
-    def __init__(self, path: Path, engine: sa.Engine) -> None:
+    def __init__(self, path: Path, engine: sa.Engine, busy_seconds: float) -> None:
         self.path = path
         self.engine = engine
+        self._busy_seconds = busy_seconds
         self._writing = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path | str, *, create: bool = True) -> Self:
+    def open(cls, path: Path | str, *, create: bool = True, busy_seconds: float = 30.0) -> Self:
         """Open the store at ``path``, making it first if need be and ``create`` allows it.
+
+        Args:
+            path: The file.
+            create: Whether to make it if there is none.
+            busy_seconds: How long a write waits for those of other processes before it fails.
 
         Raises:
             StoreError: There is no such store, or what is there cannot be used as one.
@@ -71,13 +77,13 @@ class Store:
                 raise StoreError(f"There is no traffic store at {path}")
             if not path.absolute().parent.is_dir():
                 raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
-        engine = make_engine(path)
+        engine = make_engine(path, busy_seconds=busy_seconds)
         try:
-            prepare(engine, path)
+            prepare(engine, path, busy_seconds=busy_seconds)
         except BaseException:
             engine.dispose()
             raise
-        return cls(path, engine)
+        return cls(path, engine, busy_seconds)
 
     def close(self) -> None:
         """Close all connections; the store can then no longer be used."""
@@ -116,7 +122,7 @@ class Store:
 
     def create_tables(self) -> None:
         """Make the tables that were defined on the metadata after the store was opened."""
-        prepare(self.engine, self.path)
+        prepare(self.engine, self.path, busy_seconds=self._busy_seconds)
 
     def append(self, exchanges: Sequence[Exchange]) -> int:
         """Store exchanges in one transaction: on return all are on disk, on error none is.
