@@ -194,6 +194,11 @@ def test_threads_may_append_at_once(store):
     assert all(len(set(batches[i : i + 5])) == 1 for i in range(0, len(batches), 5))
 
 
+def write_and_fail(connection, table):
+    connection.execute(table.insert(), {"task_id": "u"})
+    connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+
+
 def test_other_stages_share_file_and_transactions(store):
     promoted = sa.Table("test_promoted", metadata, sa.Column("task_id", sa.Text))
     try:
@@ -201,8 +206,7 @@ def test_other_stages_share_file_and_transactions(store):
         with store.write() as connection:
             connection.execute(promoted.insert(), {"task_id": "t"})
         with pytest.raises(StoreError, match="no such table"), store.write() as connection:
-            connection.execute(promoted.insert(), {"task_id": "u"})
-            connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+            write_and_fail(connection, promoted)
         with store.read() as connection:
             assert connection.execute(sa.select(promoted)).all() == [("t",)]
     finally:

@@ -127,7 +127,10 @@ def _message(message: JsonObject, finish: Any) -> Answer:
         _parts(content, texts, calls)
     elif content is not None:
         raise UnreadableRecordError("the answer's content must be text or a list of parts")
-    for call in message.get("tool_calls") or ():
+    sent = message.get("tool_calls") or []
+    if not isinstance(sent, list):
+        raise UnreadableRecordError("the answer's tool_calls must be a list")
+    for call in sent:
         calls.append(_tool_call(call.get("function", call) if isinstance(call, dict) else call))
     if message.get("function_call"):
         calls.append(_tool_call(message["function_call"]))

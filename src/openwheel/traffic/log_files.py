@@ -187,7 +187,7 @@ class LogFile:
                 if len(raw) <= MAX_LINE or raw.endswith(b"\n"):
                     return self._line, raw
                 while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(MAX_LINE)
+                    raw = file.readline(_BUFFER)
             except _DAMAGE as error:
                 self.bad(self._line + 1, _damage(error))
                 return None

@@ -40,6 +40,12 @@ class TaskRow(NamedTuple):
     student_answer: str | None
     confidence: float | None
 
+    @property
+    def answer(self) -> Answer:
+        """What was answered."""
+        calls = _tool_calls.decode(self.tool_calls) if self.tool_calls else ()
+        return Answer(self.text, calls, self.finish_reason)
+
 
 TASK_ROW_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in TaskRow._fields]
 
