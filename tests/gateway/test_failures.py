@@ -180,6 +180,32 @@ def test_too_large_a_body_is_a_413(gateway, http, upstream):
     assert not upstream.received
 
 
+def test_a_huge_body_is_read_past_so_that_its_client_sees_the_413(gateway, http, upstream):
+    response = http("POST", f"{gateway().url}/v1/chat/completions", b"x" * (33 << 20))
+    assert response.status == 413
+    assert not upstream.received
+
+
+@pytest.mark.parametrize("value", [b"\xe9", "é".encode(), b"\x01", b"\x7f", b"", b"a\tb"])
+def test_no_header_value_is_a_500(gateway, upstream, value):
+    upstream.answers(COMPLETION)
+    port = int(gateway().url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-openwheel-task: %s\r\n"
+        body = b'{"messages":[{"role":"user","content":"x"}]}'
+        rest = b"x-odd: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+        client.sendall(head % value + rest % (value, len(body), body))
+        assert client.recv(12) in {b"HTTP/1.1 200", b"HTTP/1.1 400"}
+
+
+@pytest.mark.parametrize("value", ["\x01", "\x7f", "\xe9", "a\tb"])
+def test_no_header_of_the_teacher_is_a_500(gateway, upstream, http, value):
+    upstream.answers(COMPLETION, head=f"x-odd: {value}")
+    body = b'{"messages":[{"role":"user","content":"x"}]}'
+    response = http("POST", f"{gateway().url}/v1/chat/completions", body)
+    assert response.status in {200, 502}
+
+
 def http_connection(running):
     return http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=10)
 

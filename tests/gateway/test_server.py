@@ -68,7 +68,7 @@ def test_sigterm_finishes_requests_and_flushes_capture(tmp_path):
             os.kill(process.pid, signal.SIGTERM)
             assert client.recv(10_000).startswith(b"HTTP/1.1 200")
         out, err = process.communicate(timeout=15)
-    assert (out, err) == (b"", b"")
+    assert (out, err, process.returncode) == (b"", b"", 0)
     assert len(log.read_text().split()) == 1
 
 

@@ -7,6 +7,7 @@ second layer of them would multiply.
 import functools
 import io
 import os
+import re
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -34,6 +35,10 @@ _HOP_BY_HOP = frozenset(
 # hop-by-hop headers: the teacher is asked for none, so that stream chunks are not held back in a
 # compressor; should it code its answer all the same, bytes and header pass untouched.
 _WRITTEN_ANEW = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
+# RFC 9110, section 5.5; aiohttp lets them in, servers do not let them out.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# Between a client and its own gateway, also where one gateway is the teacher of another.
+_OWN_HEADERS = b"x-openwheel-"
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"cookie"})
 _NO_AUTO_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 # aiohttp warns that it would write larger bytes in one go; from a BytesIO it writes in pieces.
@@ -124,6 +129,12 @@ class HttpTeacher:
         if not 200 <= response.status <= 599:
             response.close()
             raise TeacherError(f"The teacher at {self.host} answered with status {response.status}")
+        if _CONTROL.search(b"".join([value for _, value in response.raw_headers])):
+            response.close()
+            raise TeacherError(
+                f"The teacher at {self.host} sent a header with a control character, "
+                "which cannot be passed on"
+            )
         passed, delimited = _end_to_end(response.raw_headers)
         return TeacherResponse(
             status=response.status,
@@ -144,7 +155,7 @@ class HttpTeacher:
                 continue
             if self._authorization is not None and name in _CREDENTIALS:
                 continue
-            if name.startswith(b"x-openwheel-"):
+            if name.startswith(_OWN_HEADERS):
                 continue
             sent.append((name.decode("latin-1"), _text(value)))
         if self._authorization is not None:
@@ -190,7 +201,10 @@ def _end_to_end(headers: Headers) -> tuple[list[tuple[bytes, bytes]], bool]:
         # RFC 9112, section 6.3: it overrides content-length.
         dropped |= {b"content-length"}
     delimited = b"transfer-encoding" in names or b"content-length" in names
-    return [pair for pair in lowered if pair[0] not in dropped], delimited
+    passed = [
+        pair for pair in lowered if pair[0] not in dropped and not pair[0].startswith(_OWN_HEADERS)
+    ]
+    return passed, delimited
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:

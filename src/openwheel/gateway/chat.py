@@ -100,12 +100,13 @@ class ChatCompletions:
 
     def _decide(self, scope: Scope, body: bytes) -> Asked | None:
         """Decide who answers; None if the body cannot be read, so that only the teacher may."""
+        arrived, started = time.time(), time.perf_counter()
         try:
             request = read_request(body)
             prompt = request.prompt()
         except RequestError:
             return None
-        task = header(scope, b"x-openwheel-task").decode("latin-1") or request.task
+        task = _header_text(header(scope, b"x-openwheel-task")) or request.task
         try:
             decision = self._serving.decide(prompt, task)
         except OpenwheelError as error:
@@ -119,6 +120,8 @@ class ChatCompletions:
         # out of the matter, so the answer may not calibrate.
         unbiased = audited or (not decision.student and decision is not _UNDECIDED)
         return Asked(
+            time=arrived,
+            started=started,
             body=body,
             request=request,
             task=task,
@@ -209,6 +212,14 @@ def _headers(source: str, asked: Asked | None) -> Pairs:
         if decision.confidence is not None:
             headers.append((b"x-openwheel-confidence", b"%.4f" % decision.confidence))
     return headers
+
+
+def _header_text(value: bytes) -> str:
+    """Decode a header value as clients send it: UTF-8 nowadays, Latin-1 by the old standard."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _deferred(decision: Decision) -> Decision:

@@ -1,8 +1,6 @@
 """Making exchanges of what passed through the gateway."""
 
 import uuid
-from time import perf_counter
-from time import time as now
 
 import msgspec
 
@@ -16,17 +14,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A chat completion request that is being answered.
 
     Attributes:
+        time: When the request was whole, in seconds since 1970.
+        started: The same moment on the clock of `time.perf_counter`.
         body: As the client sent it.
         task: The task the client named.
         audited: Whether the audit coin came up. It is flipped for every request of a task with a
             promoted student, before it is known who answers.
         unbiased: Whether the teacher is asked whatever a student would have done.
-        started: On the clock of `time.perf_counter`.
     """
 
     id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = msgspec.field(default_factory=now)
-    started: float = msgspec.field(default_factory=perf_counter)
+    time: float
+    started: float
     body: bytes
     request: ChatRequest
     task: str

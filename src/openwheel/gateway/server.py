@@ -4,10 +4,11 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,6 +31,25 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGINT and SIGTERM, as uvicorn does, without raising them again afterwards.
+
+        Whoever called has a store and a capture to close.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
 
 def run_gateway(
     app: ASGIApp,
@@ -39,7 +59,7 @@ def run_gateway(
     allow_public: bool = False,
     ready: Callable[[str, int], None] | None = None,
 ) -> None:
-    """Serve ``app`` until SIGINT or SIGTERM, then finish the requests under way.
+    """Serve ``app`` until SIGINT or SIGTERM, finish the requests under way, and return.
 
     Args:
         port: 0 for any free one.
