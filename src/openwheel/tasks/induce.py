@@ -156,9 +156,11 @@ def _settle_edges(literals: list[str], volatile: list[bool], values: list[tuple[
             changed = True
         after = literals[i + 1]
         if not is_volatile and not trail and after[:1] in tuple(".?!。？！"):
-            stops = len(after) - len(after.lstrip(".?!。？！"))
-            if not after[stops:].strip(" ") or after[stops] == "\n":
-                literals[i + 1] = after[stops:]
+            # Unless the sentence goes on after a word or two, as in "I am {name}. Help me".
+            rest = after.lstrip(".?!。？！")
+            words = sum(len(value.split()) for value in column) / len(column)
+            if words >= 4 or not rest.strip(" ") or not (rest[0] == " " or rest[0].isalnum()):
+                literals[i + 1] = rest
                 changed = True
     return changed
 

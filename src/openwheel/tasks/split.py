@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from openwheel.tasks.features import Features, View
+from openwheel.tasks.features import Cluster, Features, View
 from openwheel.tasks.forms import record_of
 from openwheel.tasks.induce import Inducer
 from openwheel.tasks.template import Part, Parts, Template
@@ -22,14 +22,15 @@ from openwheel.wire import Answer
 
 Members = NDArray[np.int64]
 
-_MOST_JUDGED = 120  # proposals of one group that are looked at closely
+_MOST_JUDGED = 60  # proposals of one group that are looked at closely
 _MOST_SEEN = 4000
 # The weight of constant text a group must add (words of running text, see `text_weight`):
 _ALONE = 12.0  # whatever it looks like
 _PROGRAMMED = 3.5  # where what is around it shows that a program wrote it
 _INSTEAD = 3.0  # where it replaces a variable between constants, as two questions may
 _DIFFERENT = 1.5  # where the answers are of another kind
-_DIFFERENT_AT_EDGE = 0.7
+_DIFFERENT_AT_EDGE = 0.4
+_MOST_SIBLINGS = 16
 _SMALLEST_SHARE = 0.15  # of a value that is an instruction rather than a variable's
 
 
@@ -67,6 +68,11 @@ class Splitter:
         self.features = Features(prompts, vocabulary, least)
         self.inducer = Inducer(vocabulary)
         self.symbols, self.weights, self.own = _symbols(answers)
+        # Of answers that are no labels, the length (in powers of two) tells tasks apart.
+        lengths = np.array([len(answer.text).bit_length() for answer in answers], np.int64)
+        is_label = self.own[self.symbols[:, 0]] & (self.weights[:, 0] == 1)
+        self.manner = np.where(is_label, self.symbols[:, 0] + 40, np.minimum(lengths, 39))
+        self.manners = len(self.own) + 40
 
     def groups(self) -> list[Grouped]:
         """Return the groups, each with at least ``least`` prompts that differ."""
@@ -106,8 +112,6 @@ class Splitter:
             different = self._different(cluster.members, view.members)
             if cluster.size < (2 if different else 5):
                 continue
-            if self._one_answer(cluster.members, view.members):
-                continue
             if view.distinct(cluster.members) < self.least:
                 continue
             judged += 1
@@ -115,19 +119,72 @@ class Splitter:
                 break
             part = self._template(cluster.members, 60)
             added = _Added(part, whole)
-            share = len(cluster.members) / len(view.members)
-            if self._believed(added, different, share):
+            if self._believed(added, different, cluster.members, view.members) and (
+                different
+                or self._apart(cluster.members, view.members, added)
+                or (not added.value and self._covered(cluster.members, view.members, clusters))
+            ):
                 return cluster.members
         return None
 
-    def _believed(self, added: "_Added", different: bool, share: float) -> bool:
-        if different:
-            return added.weight >= (_DIFFERENT_AT_EDGE if added.edge else _DIFFERENT)
-        if added.closed_slot and not added.elsewhere:
-            return share >= _SMALLEST_SHARE and added.weight >= _INSTEAD and added.by_program
-        if added.by_program:
+    def _believed(self, added: "_Added", different: bool, members: Members, whole: Members) -> bool:
+        share = len(members) / len(whole)
+        by_program = added.by_program or (added.fixed_message and share >= _SMALLEST_SHARE)
+        value = added.value
+        if (value or added.fixed_message or not by_program) and self._one_answer(members, whole):
+            return False
+        if different and (by_program or self._messages(members) >= self.least):
+            return added.weight >= (_DIFFERENT_AT_EDGE if by_program and added.edge else _DIFFERENT)
+        if value:
+            return share >= _SMALLEST_SHARE and added.weight >= _INSTEAD and by_program
+        if by_program:
             return added.weight >= _PROGRAMMED
         return added.edge and added.weight >= _ALONE
+
+    def _apart(self, members: Members, whole: Members, added: "_Added") -> bool:
+        """Whether the answers of some prompts are distributed otherwise than the rest's.
+
+        The value of a variable says little about the answer; what a task asks says much. The
+        test is the likelihood-ratio test of homogeneity, with the cube-root normal
+        approximation of chi-squared (Wilson and Hilferty, 1931).
+        """
+        if added.ends_only:
+            return False
+        mine = np.bincount(self.manner[members], minlength=self.manners).astype(float)
+        rest = np.bincount(self.manner[whole], minlength=self.manners) - mine
+        common = mine + rest >= 5
+        mine = np.append(mine[common], mine[~common].sum())
+        rest = np.append(rest[common], rest[~common].sum())
+        if min(mine.sum(), rest.sum()) < 1:
+            return False
+        both = mine + rest
+        statistic = 0.0
+        for side in (mine, rest):
+            expected = both * side.sum() / both.sum()
+            seen = side > 0
+            statistic += 2 * float((side[seen] * np.log(side[seen] / expected[seen])).sum())
+        freedom = max(1, int((both > 0).sum()) - 1)
+        spread = 2 / (9 * freedom)
+        z = ((statistic / freedom) ** (1 / 3) - (1 - spread)) / spread**0.5
+        distance = 0.5 * np.abs(mine / mine.sum() - rest / rest.sum()).sum()
+        return bool(z > 4 and distance > 0.08)
+
+    def _covered(self, members: Members, whole: Members, clusters: Sequence[Cluster]) -> bool:
+        """Whether all prompts fall into a few sets like this one, which hardly overlap."""
+        covered = np.zeros(self.features.n, bool)
+        covered[members] = True
+        total, sets = len(members), 1
+        for cluster in clusters:
+            if total >= 0.95 * len(whole) or sets > _MOST_SIBLINGS:
+                break
+            if cluster.size >= 5 and covered[cluster.members].mean() < 0.02:
+                covered[cluster.members] = True
+                total = int(covered.sum())
+                sets += 1
+        return total >= 0.95 * len(whole)
+
+    def _messages(self, members: Members) -> int:
+        return len({self.prompts[i][2] for i in members.tolist()})
 
     def _different(self, members: Members, whole: Members) -> bool:
         """Whether the answers of some prompts are of another kind than those of the rest."""
@@ -146,11 +203,13 @@ class Splitter:
         )
 
     def _one_answer(self, members: Members, whole: Members) -> bool:
-        """Whether some prompts all have one and the same label."""
+        """Whether some prompts all have one and the same label, which most others have not."""
         n = len(self.own)
         mine = np.bincount(self.symbols[members].ravel(), self.weights[members].ravel(), n)
+        rest = np.bincount(self.symbols[whole].ravel(), self.weights[whole].ravel(), n) - mine
         mine[~self.own] = 0
-        return bool(mine.max(initial=0) >= 0.97 * len(members)) and len(members) < len(whole)
+        most = int(mine.argmax())
+        return bool(mine[most] >= 0.92 * len(members)) and bool(rest[most] < 0.6 * rest.sum())
 
 
 class _Added:
@@ -161,13 +220,14 @@ class _Added:
         edge: Whether some of it starts or ends a part.
         by_program: Whether it is in a part that programs write, or set off from the variable as
             programs do it.
-        closed_slot: Whether some of it is the value of a variable between constants.
-        elsewhere: Whether as much is not.
+        fixed_message: Whether the message has no variable left: a command, or a repeated input.
+        value: Whether nearly all of it is the value of a variable between constants.
+        ends_only: Whether all that is set off is the end of a message, as a signature may be.
     """
 
     def __init__(self, part: Template, whole: Template) -> None:
         self.weight = closed = 0.0
-        self.edge = self.by_program = False
+        self.edge = self.by_program = self.fixed_message = self.ends_only = False
         for number, (mine, theirs) in enumerate(zip(part.parts, whole.parts, strict=True)):
             more = _weight(mine) - _weight(theirs)
             # What conversations have in common is talk; examples given as turns are fixed.
@@ -177,18 +237,21 @@ class _Added:
             first = len(mine.literals[0]) > len(theirs.literals[0])
             last = len(mine.literals[-1]) > len(theirs.literals[-1])
             self.edge |= first or last
-            if number != 2 or not mine.variables:
-                self.by_program = True
+            self.by_program |= number != 2
+            if number == 2 and not mine.variables:
+                self.fixed_message = True
+                continue
             if first:
                 self.by_program |= mine.literals[0].rstrip(" \t")[-1:] in _OPENS
             if last:
                 end = mine.literals[-1]
                 set_off = end[:1] == "\n" and text_weight(end) >= _PROGRAMMED
-                self.by_program |= set_off or end.rstrip()[-1:] in tuple(":`>=]}：")
+                self.by_program |= end.rstrip()[-1:] in tuple(":`>=]}：")
+                self.ends_only = set_off and not self.by_program
+                self.by_program |= set_off
             if mine.variables < theirs.variables and _weight(theirs) >= 1:
                 closed += more
-        self.closed_slot = closed > 0
-        self.elsewhere = self.weight - closed >= _INSTEAD
+        self.value = closed > 0 and self.weight - closed < _INSTEAD
 
 
 _OPENS = tuple("\n:\"'`>}])|=-：」")  # what stands before an input that a program put in
