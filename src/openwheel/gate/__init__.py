@@ -11,27 +11,37 @@ from openwheel.gate.bounds import (
     clopper_pearson,
     upper_bound,
 )
-from openwheel.gate.certificate import Certificate, Slice, Verification, verify
+from openwheel.gate.certificate import (
+    Certificate,
+    Evidence,
+    Slice,
+    Verification,
+    Window,
+    verify,
+)
 from openwheel.gate.judge import Judgement, Test, first_of_each, judge
-from openwheel.gate.plan import Plan, calibration_needed, make_plan
+from openwheel.gate.plan import Plan, growth_needed, make_plan, predicted_coverage
 from openwheel.gate.selection import fallback, spent
 
 __all__ = [
     "Certificate",
+    "Evidence",
     "Judgement",
     "Plan",
     "Slice",
     "Test",
     "Verification",
+    "Window",
     "alarm_p_value",
     "anytime_p_value",
     "binomial_p_value",
-    "calibration_needed",
     "clopper_pearson",
     "fallback",
     "first_of_each",
+    "growth_needed",
     "judge",
     "make_plan",
+    "predicted_coverage",
     "spent",
     "upper_bound",
     "verify",

@@ -31,7 +31,8 @@ class Evidence(msgspec.Struct, frozen=True):
 class Window(msgspec.Struct, frozen=True):
     """One side of the split: which exchanges it holds.
 
-    ``sha256`` is over the ids of the exchanges in order, each followed by a newline.
+    ``sha256`` is over a line for each exchange in order: its seq, its inputs as JSON and the
+    teacher's answer, with tabs between.
     """
 
     exchanges: int

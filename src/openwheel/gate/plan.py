@@ -25,6 +25,9 @@ calibration exchanges and training estimates 30% off either way, this one came w
 best coverage in each case (``benchmarks/starts.py``).
 """
 
+LARGEST_GROWTH = 1_000.0
+"""Further than this no learning curve can be followed."""
+
 FEWEST_ANSWERED = 0.02
 """A threshold that answers less of the traffic than this is not worth a student."""
 
@@ -114,22 +117,40 @@ def predicted_coverage(plan: Plan, *, epsilon: float, delta: float, calibration:
     return float(coverage[likely[-1]]) if len(likely) else 0.0
 
 
-def calibration_needed(
-    plan: Plan, *, epsilon: float, delta: float, anytime: bool = False
-) -> int | None:
-    """Return about how many calibration exchanges it takes for some threshold to pass.
+def growth_needed(
+    plan: Plan,
+    *,
+    calibration: int,
+    epsilon: float,
+    delta: float,
+    exponent: float = 0.0,
+    anytime: bool = False,
+) -> float | None:
+    """Return by about what factor the traffic must grow until some threshold passes.
 
-    Supposes that disagreement stays as training predicts it; None if it is above epsilon at every
-    threshold, so that no number of calibration exchanges would help.
+    Args:
+        plan: Predictions made by training.
+        calibration: Calibration exchanges there are now; they grow by the same factor.
+        epsilon: The most disagreement allowed.
+        delta: The level of the test.
+        exponent: Disagreement falls as the factor to the power of minus this: 0 if a student is
+            not trained anew, else as its learning curve shows.
+        anytime: Whether it will be judged by anytime-valid tests.
+
+    Returns:
+        At least 1; None if ``LARGEST_GROWTH`` times the traffic would not be enough.
     """
     test = anytime_p_value if anytime else binomial_p_value
-    coverage, rate = np.array(plan.coverage), np.array(plan.disagreement)
-    for size in np.unique(np.geomspace(20, 1e7, 120).astype(int)):
-        answered = np.floor(coverage * size)
+    coverage, predicted = np.array(plan.coverage), np.array(plan.disagreement)
+    if not len(coverage):
+        return None
+    for factor in np.geomspace(1, LARGEST_GROWTH, 81):
+        answered = np.floor(coverage * max(calibration, 1) * factor)
+        rate = predicted * factor**-exponent
         # One standard deviation of bad luck, so that it passes about five times in six.
         unlucky = np.ceil(answered * rate + np.sqrt(answered * rate * (1 - rate)))
-        if len(answered) and (test(unlucky, answered, epsilon) <= delta).any():
-            return int(size)
+        if (test(np.minimum(unlucky, answered), answered, epsilon) <= delta).any():
+            return float(factor)
     return None
 
 

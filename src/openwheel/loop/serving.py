@@ -1,10 +1,18 @@
 """Deciding, for one prompt, whether a promoted student answers or the teacher does."""
 
+import logging
 from typing import Protocol
 
 import msgspec
 
+from openwheel.errors import OpenwheelError, StoreError
+from openwheel.loop.registry import Registry, Slicer
+from openwheel.students import Student
+from openwheel.students.encoder import TextEncoder
+from openwheel.tasks import TaskMatcher
 from openwheel.wire import Prompt
+
+_log = logging.getLogger("openwheel.serving")
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -18,7 +26,7 @@ class Decision(msgspec.Struct, frozen=True):
         audit_probability: With what probability an audit is to ask the teacher too (0 to 1);
             1.0 where no student is promoted.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
-            ``unlike training``, ``not plain``); ``""`` if it answered.
+            ``unlike training``, ``slice``, ``not plain``); ``""`` if it answered.
     """
 
     answer: str | None = None
@@ -37,3 +45,125 @@ class Serving(Protocol):
 
     def decide(self, prompt: Prompt, task: str = "") -> Decision:
         """Decide who answers ``prompt``, whose client may have named a ``task``."""
+
+
+class _Promoted(msgspec.Struct, frozen=True):
+    """A student in front of its task's traffic."""
+
+    id: str
+    student: Student
+    threshold: float
+    slicer: Slicer
+    surfaces: dict[str, str]
+    audit: float
+
+
+class _Table(msgspec.Struct, frozen=True):
+    """What is promoted at one moment; replaced whole, so that no request sees half a change."""
+
+    version: tuple[int, int]
+    matcher: TaskMatcher
+    promoted: dict[str, _Promoted]
+    names: dict[str, str]
+
+
+class RegistryServing:
+    """Serves what the registry says is promoted."""
+
+    def __init__(self, registry: Registry, encoder: TextEncoder | None = None) -> None:
+        """Load what is promoted now.
+
+        Args:
+            registry: Where promotions are looked up.
+            encoder: The encoder to use instead of loading the one a student was trained with.
+        """
+        self._registry = registry
+        self._encoder = encoder
+        self._table = _Table((-1, -1), TaskMatcher(()), {}, {})
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Load what was promoted or demoted since; return whether anything changed.
+
+        A student that cannot be loaded is left out and said so in the log: its task goes to the
+        teacher. A store that cannot be read leaves all as it was.
+        """
+        try:
+            version = self._registry.version()
+            if version == self._table.version:
+                return False
+            self._table = self._load(version)
+        except StoreError as error:
+            _log.error("what is promoted could not be read, nothing changes: %s", error)
+            return False
+        return True
+
+    def _load(self, version: tuple[int, int]) -> _Table:
+        records = self._registry.tasks()
+        names = {record.task.id: record.task.name for record in records}
+        promoted: dict[str, _Promoted] = {}
+        for task_id, promotion in self._registry.promotions().items():
+            certificate = promotion.certificate
+            if certificate is None:
+                continue
+            kept = self._table.promoted.get(task_id)
+            try:
+                candidate = self._registry.candidate(certificate.student)
+                if kept is not None and kept.id == candidate.id:
+                    student = kept.student
+                else:
+                    student = self._registry.load(candidate, self._encoder)
+            except OpenwheelError as error:
+                _log.error("task %s goes to the teacher: %s", names[task_id], error)
+                continue
+            promoted[task_id] = _Promoted(
+                candidate.id,
+                student,
+                certificate.threshold,
+                candidate.slicer,
+                candidate.surfaces,
+                promotion.audit,
+            )
+        return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
+
+    def students(self) -> dict[str, str]:
+        """Return the promoted student of each task that has one, by the task's name."""
+        table = self._table
+        return {table.names[task]: promoted.id for task, promoted in table.promoted.items()}
+
+    def decide(self, prompt: Prompt, task: str = "") -> Decision:
+        """Decide who answers ``prompt``, whose client may have named a ``task``."""
+        table = self._table
+        match = table.matcher.match(prompt, task)
+        if match is None:
+            return Decision(reason="no task")
+        found, inputs = match
+        promoted = table.promoted.get(found.id)
+        if promoted is None:
+            return Decision(task=found.id, reason="no student")
+
+        def deferred(reason: str, confidence: float | None = None) -> Decision:
+            return Decision(
+                task=found.id,
+                student=promoted.id,
+                confidence=confidence,
+                audit_probability=promoted.audit,
+                reason=reason,
+            )
+
+        if not prompt.plain:
+            return deferred("not plain")
+        if promoted.slicer.defers(inputs):
+            return deferred("slice")
+        label, confidence = promoted.student.predict_one(inputs)
+        if confidence <= 0:
+            return deferred("unlike training", confidence)
+        if confidence < promoted.threshold:
+            return deferred("confidence", confidence)
+        return Decision(
+            answer=promoted.surfaces[promoted.student.answers[label]],
+            task=found.id,
+            student=promoted.id,
+            confidence=confidence,
+            audit_probability=promoted.audit,
+        )

@@ -1,0 +1,145 @@
+"""Judging a candidate on its calibration exchanges, and writing its certificate."""
+
+import datetime
+import platform
+from importlib.metadata import version
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel import __version__
+from openwheel.gate import Certificate, Evidence, Judgement, Slice, Test, first_of_each, judge
+from openwheel.loop.candidate import clusters_of, evidence_rows
+from openwheel.loop.data import TaskData
+from openwheel.loop.registry import Candidate
+from openwheel.students import Student
+from openwheel.tasks import Task
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Calibrated(msgspec.Struct, frozen=True):
+    """A candidate with what the gate found, and what it looked at.
+
+    Attributes:
+        judgement: What the gate found.
+        data: The calibration exchanges that could speak for it.
+        answers: What the student answered to each, ``""`` where it had no answer.
+        confidence: Its confidences, 0 where a slice was deferred, shape (n,).
+        agrees: Whether its answer was the teacher's, shape (n,).
+        first: Which exchanges are the first of their cluster and so count as evidence.
+    """
+
+    judgement: Judgement
+    data: TaskData
+    answers: list[str]
+    confidence: FloatArray
+    agrees: npt.NDArray[np.bool_]
+    first: npt.NDArray[np.intp]
+
+
+def calibrate(
+    candidate: Candidate, student: Student, training: TaskData, calibration: TaskData
+) -> Calibrated:
+    """Judge a candidate.
+
+    Args:
+        candidate: What to judge it by.
+        student: Its student.
+        training: The exchanges it was trained on: their inputs are no evidence for a model.
+        calibration: Unbiased exchanges it has not seen, in order of arrival.
+    """
+    rows = evidence_rows(candidate.rung, training.inputs, calibration.inputs, candidate.variables)
+    data = calibration.take(rows)
+    predictions = student.predict(data.inputs)
+    left = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
+    confidence = np.where(left, 0.0, predictions.confidence)
+    answers = [student.answers[label] if label >= 0 else "" for label in predictions.labels]
+    agrees = np.array(
+        [answer == truth for answer, truth in zip(answers, data.answers, strict=True)], np.bool_
+    )
+    clusters = np.array(clusters_of(candidate.rung, data.inputs, candidate.variables))
+    judgement = judge(
+        confidence,
+        agrees,
+        clusters,
+        candidate.plan,
+        epsilon=candidate.epsilon,
+        delta=candidate.delta_spent,
+        method=candidate.method,
+    )
+    return Calibrated(judgement, data, answers, confidence, agrees, first_of_each(clusters))
+
+
+def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) -> Certificate:
+    """Write the certificate of a candidate that passed.
+
+    Raises:
+        ValueError: It did not pass.
+    """
+    judgement = calibrated.judgement
+    if judgement.chosen is None:
+        raise ValueError(f"student {candidate.id} did not pass the gate")
+    test = judgement.tests[judgement.chosen]
+    return Certificate(
+        statement=promise(candidate.epsilon, candidate.delta),
+        task=task.id,
+        task_name=task.name,
+        student=candidate.id,
+        rung=candidate.rung,
+        files=candidate.files,
+        epsilon=candidate.epsilon,
+        delta=candidate.delta,
+        attempt=candidate.attempt,
+        delta_spent=candidate.delta_spent,
+        method=judgement.method,
+        tests=judgement.tests,
+        chosen=judgement.chosen,
+        threshold=test.threshold,
+        calibration=Evidence(judgement.n, test.answered, test.disagreements),
+        observed=test.disagreements / test.answered,
+        bound=judgement.bound,
+        coverage=test.answered / judgement.n,
+        repeat_disagreement=judgement.repeat_disagreement,
+        training=candidate.training,
+        calibration_window=calibrated.data.window(),
+        slices=_slices(candidate, calibrated, test),
+        deferred_slices=candidate.slicer.deferred,
+        versions={
+            "openwheel": __version__,
+            "python": platform.python_version(),
+            "numpy": version("numpy"),
+            "scipy": version("scipy"),
+            "scikit-learn": version("scikit-learn"),
+        },
+        created=now(),
+    ).sealed()
+
+
+def promise(epsilon: float, delta: float) -> str:
+    """Return the promise in words, with its condition."""
+    return (
+        f"On traffic like that of the calibration window, the probability that this student "
+        f"disagrees with the teacher on more than {epsilon:.2%} of the requests it answers is at "
+        f"most {delta:.2%}, over the draw of the calibration set and all attempts on this task."
+    )
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _slices(candidate: Candidate, calibrated: Calibrated, test: Test) -> tuple[Slice, ...]:
+    """Count the evidence by slice at the chosen threshold."""
+    first = calibrated.first
+    names = [candidate.slicer.slice_of(calibrated.data.inputs[i]) for i in first]
+    answered = calibrated.confidence[first] >= test.threshold
+    wrong = answered & ~calibrated.agrees[first]
+    found = []
+    for name in sorted(set(names) & set(candidate.slicer.known or ("all",))):
+        inside = np.array([other == name for other in names])
+        counts = (inside.sum(), (inside & answered).sum(), (inside & wrong).sum())
+        found.append(Slice(name, *(int(count) for count in counts)))
+    return tuple(found)

@@ -1,0 +1,234 @@
+"""Training a task's students and choosing among their rungs, on training data alone."""
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, spent
+from openwheel.gate.judge import Method
+from openwheel.loop.data import TaskData, cluster_keys, seen_keys
+from openwheel.loop.registry import Candidate, Registry, Slicer
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.slices import evidently_bad, find_slicer
+from openwheel.students import Fitted, Student, save_student, train
+from openwheel.students.encoder import TextEncoder
+from openwheel.students.student import Inputs
+from openwheel.students.variables import choose_variables
+
+CHEAPER = 0.01
+"""A dearer rung must be predicted to cover this much more than a cheaper one to be chosen."""
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """A student trained but not yet judged.
+
+    Attributes:
+        student: The student.
+        variables: Which of the task's variables it reads.
+        plan: The thresholds to test.
+        slicer: How its traffic is cut into slices.
+        coverage: What training predicts it will be certified at; 0 if nothing is likely to pass.
+        growth: By what factor calibration must grow for it to pass, None if that would not help.
+        agreement: Out-of-fold agreement.
+        evidence: How many independent calibration exchanges there are for it now.
+    """
+
+    student: Student
+    variables: tuple[int, ...]
+    plan: Plan
+    slicer: Slicer
+    coverage: float
+    growth: float | None
+    agreement: float
+    evidence: int
+
+
+def train_best(
+    training: TaskData,
+    calibration: Sequence[Inputs],
+    settings: LoopSettings,
+    *,
+    attempt: int,
+    encoder: TextEncoder | None,
+    expected: int = 0,
+    anytime: bool = False,
+) -> Trained | None:
+    """Train each rung and return the one that training predicts to cover most.
+
+    Args:
+        training: Exchanges to train on.
+        calibration: Inputs of the calibration exchanges there are; never their answers.
+        settings: Epsilon, delta and the rungs to try.
+        attempt: Which attempt it would be: sets the delta it could spend.
+        encoder: For the rung ``encoder``.
+        expected: Calibration exchanges to plan for where more are still to come.
+        anytime: Whether it will be judged by anytime-valid tests.
+
+    Returns:
+        None if no rung found anything to learn.
+    """
+    variables = choose_variables(training.inputs, training.answers)
+    slicer = find_slicer(training.inputs)
+    best: Trained | None = None
+    for rung in settings.rungs:
+        try:
+            fitted = train(
+                rung, training.inputs, training.answers, variables=variables, encoder=encoder
+            )
+        except ValueError:
+            continue  # nothing to learn for this rung; another may still
+        evidence = _evidence(rung, training.inputs, calibration, variables)
+        planned = max(evidence, expected)
+        delta = spent(settings.delta, attempt)
+        confidence, deferring = _with_slices(slicer, training.inputs, fitted, settings, delta)
+        plan = make_plan(
+            confidence,
+            fitted.agrees,
+            epsilon=settings.epsilon,
+            delta=delta,
+            calibration=max(planned, 1),
+        )
+        coverage = predicted_coverage(
+            plan, epsilon=settings.epsilon, delta=delta, calibration=max(planned, 1)
+        )
+        trained = Trained(
+            student=fitted.student,
+            variables=variables,
+            plan=plan,
+            slicer=deferring,
+            coverage=coverage,
+            growth=growth_needed(
+                plan,
+                calibration=max(planned, 1),
+                epsilon=settings.epsilon,
+                delta=delta,
+                anytime=anytime,
+            ),
+            agreement=float(fitted.agrees.mean()) if len(fitted.agrees) else 0.0,
+            evidence=evidence,
+        )
+        if best is None or _better(trained, best):
+            best = trained
+    return best
+
+
+def _better(new: Trained, old: Trained) -> bool:
+    """Whether a dearer rung is worth its cost; where neither would pass, the nearer one is."""
+    if new.coverage or old.coverage:
+        return new.coverage > old.coverage + CHEAPER
+    return (new.growth or np.inf) < (old.growth or np.inf) or (
+        new.growth == old.growth and new.agreement > old.agreement
+    )
+
+
+def _evidence(
+    rung: str,
+    training: Sequence[Inputs],
+    calibration: Sequence[Inputs],
+    variables: tuple[int, ...],
+) -> int:
+    """Return how many independent calibration exchanges would count, without their answers."""
+    rows = evidence_rows(rung, training, calibration, variables)
+    return len(set(clusters_of(rung, [calibration[i] for i in rows], variables)))
+
+
+def clusters_of(
+    rung: str, inputs: Sequence[Inputs], variables: tuple[int, ...]
+) -> list[bytes] | list[int]:
+    """Return the cluster of each calibration exchange; a cluster speaks once.
+
+    A model that is wrong on an input is wrong whenever it comes again. The exact rung only repeats
+    what the teacher said, so each exchange asks anew whether the teacher still says the same.
+    """
+    if rung == "exact":
+        return list(range(len(inputs)))
+    return cluster_keys(inputs, variables)
+
+
+def evidence_rows(
+    rung: str,
+    training: Sequence[Inputs],
+    calibration: Sequence[Inputs],
+    variables: tuple[int, ...],
+) -> npt.NDArray[np.int64]:
+    """Return which calibration exchanges may speak for a student.
+
+    For a model, an input that it saw in training is no evidence. For the exact rung the inputs
+    seen in training are all it answers.
+    """
+    if rung == "exact":
+        return np.arange(len(calibration))
+    seen = set(seen_keys(training, variables))
+    keys = seen_keys(calibration, variables)
+    return np.array([i for i, key in enumerate(keys) if key not in seen], np.int64)
+
+
+def _with_slices(
+    slicer: Slicer,
+    inputs: Sequence[Inputs],
+    fitted: Fitted,
+    settings: LoopSettings,
+    delta: float,
+) -> tuple[npt.NDArray[np.float64], Slicer]:
+    """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
+    confidence, agrees = fitted.confidence, fitted.agrees
+    if slicer.variable is None:
+        return confidence, slicer
+    names = [slicer.slice_of(inputs[row]) for row in fitted.rows]
+    plan = make_plan(
+        confidence,
+        agrees,
+        epsilon=settings.epsilon,
+        delta=delta,
+        calibration=max(len(inputs) // 3, 1),
+    )
+    if not plan.thresholds:
+        return confidence, slicer
+    start = plan.thresholds[int(np.argmax(plan.weights))]
+    bad = evidently_bad(names, confidence >= start, agrees, settings.epsilon)
+    deferring = msgspec.structs.replace(slicer, deferred=bad)
+    left = np.array([deferring.defers(inputs[row]) for row in fitted.rows], np.bool_)
+    return np.where(left, 0.0, confidence), deferring
+
+
+def save_candidate(
+    registry: Registry,
+    trained: Trained,
+    training: TaskData,
+    settings: LoopSettings,
+    *,
+    task_id: str,
+    trained_until: int,
+    method: Method,
+) -> Candidate:
+    """Count the attempt, save the student's files and register it as shadowing.
+
+    In this order: files without a record are garbage to sweep, a record without files would be a
+    student that cannot answer.
+    """
+    attempt = registry.attempt(task_id)
+    student_id = f"{trained.student.rung}-{secrets.token_hex(6)}"
+    files = save_student(trained.student, registry.folder(student_id))
+    candidate = Candidate(
+        id=student_id,
+        task_id=task_id,
+        rung=trained.student.rung,
+        files=files,
+        attempt=attempt,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        delta_spent=spent(settings.delta, attempt),
+        plan=trained.plan,
+        slicer=trained.slicer,
+        variables=trained.variables,
+        surfaces={answer: training.surfaces[answer] for answer in trained.student.answers},
+        trained_until=trained_until,
+        coverage=trained.coverage,
+        training=training.window(),
+        method=method,
+    )
+    registry.add_candidate(candidate)
+    return candidate

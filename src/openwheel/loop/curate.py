@@ -1,0 +1,91 @@
+"""Curating: finding new tasks in the traffic, assigning exchanges to tasks, inferring forms."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from openwheel.errors import RequestError
+from openwheel.loop.data import encode_inputs
+from openwheel.loop.registry import Registry, TaskRecord
+from openwheel.tasks import TaskMatcher, find_tasks, infer_form
+from openwheel.traffic import Store
+
+SAMPLE = 20_000
+"""Unassigned exchanges that tasks are found in."""
+
+FORM_SAMPLE = 5_000
+"""A task's latest answers that its form is inferred from."""
+
+
+def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
+    """Bring tasks and assignments up to date with the traffic.
+
+    Known tasks take what belongs to them first; new tasks are found in a sample of the rest.
+
+    Args:
+        store: The traffic.
+        registry: Gets the new tasks and forms.
+        after: Exchanges up to this ``seq`` that no known task matched were looked at before and
+            are not matched again unless a new task was found.
+
+    Returns:
+        The newest ``seq`` that was looked at.
+    """
+    newest = store.last_seq()
+    known = [record.task for record in registry.tasks()]
+    if known:
+        _assign(store, TaskMatcher(known), after=after, until=newest)
+    sample = []
+    for _, exchange in store.sample_unassigned(SAMPLE, seed=0):
+        if exchange.source == "student" or not exchange.answer.complete:
+            continue
+        try:
+            prompt = exchange.prompt()
+        except RequestError:
+            continue  # kept in the log, but no task can be told from it
+        if prompt.plain:
+            sample.append((prompt, exchange.answer, exchange.task))
+    found = find_tasks(sample, known)
+    if found:
+        registry.add_tasks(found)
+        _assign(store, TaskMatcher([*known, *found]), after=0, until=newest)
+    for record in registry.tasks():
+        _update_form(store, registry, record)
+    return newest
+
+
+def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> None:
+    """Assign every unassigned exchange that a task matches."""
+
+    def matches() -> Iterator[tuple[int, str, str]]:
+        for seq, exchange in store.exchanges(after=after, until=until, unassigned=True):
+            try:
+                prompt = exchange.prompt()
+            except RequestError:
+                continue
+            # What only a teacher may answer teaches nothing either.
+            match = matcher.match(prompt, exchange.task) if prompt.plain else None
+            if match is not None:
+                task, inputs = match
+                yield seq, task.id, encode_inputs(inputs)
+
+    store.assign(matches())
+
+
+def _update_form(store: Store, registry: Registry, record: TaskRecord) -> None:
+    """Infer a task's form from its latest answers, once there is enough evidence.
+
+    A form that was found stays: a student may be promoted on it, and the gate, not the form,
+    notices when answers change.
+    """
+    if record.form != "unknown":
+        return
+    answers = deque(
+        (
+            row.answer
+            for row in store.task_rows(record.task.id)
+            if row.source != "student" and row.answer.complete
+        ),
+        maxlen=FORM_SAMPLE,
+    )
+    evidence = infer_form(answers)
+    registry.set_form(record.task.id, evidence.form, evidence.reason)

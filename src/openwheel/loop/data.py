@@ -1,0 +1,147 @@
+"""A task's labelled exchanges, laid out for training and judging."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.gate import Window
+from openwheel.students.model import text_of
+from openwheel.students.student import Inputs
+from openwheel.tasks import canonical_answer
+from openwheel.traffic import Store, TaskRow
+from openwheel.wire import Answer
+
+IntArray = npt.NDArray[np.int64]
+
+_inputs_decoder = msgspec.json.Decoder(tuple[str, ...])
+_inputs_encoder = msgspec.json.Encoder()
+_DIGITS = re.compile(r"\d+")
+_LETTERS = re.compile(r"[^\W\d_]")
+
+FEWEST_LETTERS = 8
+"""A text with fewer letters is told apart by its digits; a longer one is the same without them."""
+
+
+class TaskData(msgspec.Struct, frozen=True):
+    """Exchanges a teacher answered, in the order taken as time.
+
+    Attributes:
+        seq: Place in the store, shape (n,).
+        time: Seconds since 1970, 0 if unknown, shape (n,).
+        unbiased: Which may calibrate, shape (n,).
+        inputs: Values of the task's variables.
+        answers: The teacher's canonical answers.
+        surfaces: For each canonical answer, how the teacher mostly wrote it.
+    """
+
+    seq: IntArray
+    time: npt.NDArray[np.float64]
+    unbiased: npt.NDArray[np.bool_]
+    inputs: list[Inputs]
+    answers: list[str]
+    surfaces: dict[str, str]
+
+    def __len__(self) -> int:
+        """Return the number of exchanges."""
+        return len(self.seq)
+
+    def take(self, rows: IntArray) -> "TaskData":
+        """Return some of the exchanges, in the order given."""
+        return TaskData(
+            self.seq[rows],
+            self.time[rows],
+            self.unbiased[rows],
+            [self.inputs[i] for i in rows],
+            [self.answers[i] for i in rows],
+            self.surfaces,
+        )
+
+    def window(self) -> Window:
+        """Return what identifies these exchanges in a certificate."""
+        digest = hashlib.sha256()
+        for seq, values, answer in zip(self.seq, self.inputs, self.answers, strict=True):
+            line = f"{seq}\t{_inputs_encoder.encode(values).decode()}\t{answer}\n"
+            digest.update(line.encode("utf-8", "surrogatepass"))
+        empty = not len(self.seq)
+        return Window(
+            exchanges=len(self.seq),
+            first_seq=0 if empty else int(self.seq.min()),
+            last_seq=0 if empty else int(self.seq.max()),
+            first_time=0.0 if empty else float(self.time.min()),
+            last_time=0.0 if empty else float(self.time.max()),
+            sha256=digest.hexdigest(),
+        )
+
+
+def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
+    """Load a label task's exchanges that a teacher answered in full, in order of arrival."""
+    seq, times, unbiased = [], [], []
+    inputs: list[Inputs] = []
+    answers: list[str] = []
+    written: dict[str, Counter[str]] = {}
+    shared: dict[str, str] = {}
+    for row in store.task_rows(task_id, after=after):
+        if row.source == "student" or row.tool_calls:
+            continue
+        if not row.answer.complete:
+            continue
+        label = canonical_answer(row.answer, "label")
+        label = shared.setdefault(label, label)  # one string for equal answers, not a million
+        seq.append(row.seq)
+        times.append(row.time)
+        unbiased.append(row.unbiased)
+        inputs.append(_inputs_decoder.decode(row.inputs))
+        answers.append(label)
+        written.setdefault(label, Counter())[row.text] += 1
+    return TaskData(
+        np.array(seq, np.int64),
+        np.array(times, np.float64),
+        np.array(unbiased, np.bool_),
+        inputs,
+        answers,
+        {label: counter.most_common(1)[0][0] for label, counter in written.items()},
+    )
+
+
+def audited(rows: Sequence[TaskRow]) -> tuple[int, int]:
+    """Return how many audits there were among a task's rows, and how many disagreed."""
+    audits = [row for row in rows if row.source == "teacher" and row.student_answer is not None]
+    disagreements = sum(
+        canonical_answer(row.answer, "label")
+        != canonical_answer(Answer(row.student_answer or ""), "label")
+        for row in audits
+    )
+    return len(audits), disagreements
+
+
+def encode_inputs(inputs: Inputs) -> str:
+    """Return inputs as the store keeps them."""
+    return _inputs_encoder.encode(inputs).decode()
+
+
+def seen_keys(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> list[bytes]:
+    """Return a key for each input: equal for inputs that a model cannot tell apart."""
+    return [_key(" ".join(text_of(values, variables).split()).casefold()) for values in inputs]
+
+
+def cluster_keys(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> list[bytes]:
+    """Return the cluster of each input: the same text but for its numbers, case and white space.
+
+    An alarm sent again with another time or ticket number agrees or disagrees as it did before.
+    """
+    keys = []
+    for values in inputs:
+        text = " ".join(text_of(values, variables).split()).casefold()
+        if len(_LETTERS.findall(text)) >= FEWEST_LETTERS:
+            text = _DIGITS.sub("0", text)
+        keys.append(_key(text))
+    return keys
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,124 @@
+"""Turning what the gate found into sentences, counts and curves for people."""
+
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.gate import Judgement
+from openwheel.gate.plan import Plan
+from openwheel.loop.calibrate import Calibrated
+from openwheel.loop.findings import Bin, Confusion, Example, Point
+from openwheel.loop.registry import Candidate
+from openwheel.students.model import text_of
+
+MOST_LABELS = 12
+EXAMPLES = 12
+BINS = 10
+LONGEST = 400
+"""Characters of an input that a report shows."""
+
+
+def passed(judgement: Judgement, candidate: Candidate) -> str:
+    """Say in a sentence what a certified student showed."""
+    test = judgement.best
+    assert test is not None
+    return (
+        f"Certified: on {judgement.n:,} independent calibration exchanges it answered "
+        f"{test.answered:,} ({test.answered / judgement.n:.1%}) and disagreed on "
+        f"{test.disagreements:,} ({test.disagreements / test.answered:.2%}); the upper bound is "
+        f"{judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
+    )
+
+
+def refused(judgement: Judgement, candidate: Candidate) -> str:
+    """Say in a sentence why a student did not pass."""
+    test = judgement.best
+    if test is None or not test.answered:
+        return (
+            f"Refused: of {judgement.n:,} independent calibration exchanges the student was "
+            "confident on none, so there is no evidence."
+        )
+    return (
+        f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. The "
+        f"nearest answered {test.answered:,} of {judgement.n:,} independent calibration exchanges "
+        f"and disagreed on {test.disagreements:,} ({test.disagreements / test.answered:.2%}); "
+        f"its chance under a rate above the limit is {test.p_value:.3g}, and had to be at most "
+        f"{max(test.level, 0):.3g}."
+    )
+
+
+def trade_off(calibrated: Calibrated) -> tuple[Point, ...]:
+    """Return coverage and disagreement at each threshold tested, on calibration exchanges."""
+    judgement = calibrated.judgement
+    return tuple(
+        (test.answered / judgement.n, test.disagreements / test.answered)
+        for test in judgement.tests
+        if test.answered
+    )
+
+
+def expected(plan: Plan) -> tuple[Point, ...]:
+    """Return the same as training predicted it."""
+    return tuple(zip(plan.coverage, plan.disagreement, strict=True))
+
+
+def reliability(calibrated: Calibrated) -> tuple[Bin, ...]:
+    """Return confidence against agreement, in bins of about equal size."""
+    first = calibrated.first
+    confidence, agrees = calibrated.confidence[first], calibrated.agrees[first]
+    order = np.argsort(confidence, kind="stable")
+    order = order[confidence[order] > 0]
+    return tuple(
+        Bin(float(confidence[rows].mean()), float(agrees[rows].mean()), len(rows))
+        for rows in np.array_split(order, BINS)
+        if len(rows)
+    )
+
+
+def confusion(calibrated: Calibrated) -> Confusion | None:
+    """Return the counts of the labels that are confused most; None if none is."""
+    teacher, student = calibrated.data.answers, calibrated.answers
+    missed: dict[str, int] = {}
+    for truth, answer in zip(teacher, student, strict=True):
+        if answer and truth != answer:
+            missed[truth] = missed.get(truth, 0) + 1
+            missed[answer] = missed.get(answer, 0) + 1
+    if not missed:
+        return None
+    worst = sorted(missed, key=lambda label: (-missed[label], label))[:MOST_LABELS]
+    labels = sorted(worst)
+    other = len(set(teacher) | set(student)) > len(labels)
+    index = {label: i for i, label in enumerate(labels)}
+    size = len(labels) + other
+    counts = np.zeros((size, size), np.int64)
+    for truth, answer in zip(teacher, student, strict=True):
+        if answer:
+            counts[index.get(truth, size - 1), index.get(answer, size - 1)] += 1
+    return Confusion(
+        (*labels, "(other)") if other else tuple(labels),
+        tuple(tuple(row) for row in counts.tolist()),
+    )
+
+
+def examples(
+    calibrated: Calibrated, candidate: Candidate
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Return the most confident deferred and the most confident disagreed exchanges."""
+    best = calibrated.judgement.best
+    threshold = best.threshold if best is not None else np.inf
+    confidence, agrees = calibrated.confidence, calibrated.agrees
+    deferred = np.flatnonzero(confidence < threshold)
+    disagreed = np.flatnonzero((confidence >= threshold) & ~agrees)
+
+    def show(rows: npt.NDArray[np.intp]) -> tuple[Example, ...]:
+        rows = rows[np.argsort(-confidence[rows], kind="stable")][:EXAMPLES]
+        return tuple(
+            Example(
+                text_of(calibrated.data.inputs[i], candidate.variables)[:LONGEST],
+                calibrated.data.answers[i][:LONGEST],
+                calibrated.answers[i][:LONGEST],
+                float(confidence[i]),
+            )
+            for i in rows
+        )
+
+    return show(deferred), show(disagreed)

@@ -1,0 +1,303 @@
+"""One offline pass over a log that is all there: train on the past, certify on the latest part."""
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel import __version__
+from openwheel.gate import growth_needed, spent
+from openwheel.loop import explain
+from openwheel.loop.calibrate import Calibrated, calibrate, now, write_certificate
+from openwheel.loop.candidate import Trained, save_candidate, train_best
+from openwheel.loop.curate import curate
+from openwheel.loop.data import TaskData, load_labels
+from openwheel.loop.findings import Finding, Findings, Point
+from openwheel.loop.progress import Progress, silent
+from openwheel.loop.registry import Candidate, Registry, TaskRecord
+from openwheel.loop.settings import LoopSettings
+from openwheel.students import train
+from openwheel.students.encoder import TextEncoder
+from openwheel.traffic import OrderEvidence, Store, order_evidence
+
+CALIBRATION_SHARE = 0.25
+SMALL_CALIBRATION = 300
+"""A small log gives up to half of itself, until calibration holds this many: below that a gate at
+5% hardly ever has the evidence it needs."""
+
+MOST_CALIBRATION = 50_000
+"""More evidence than this changes no decision, and takes time to judge."""
+
+FEWEST_LABELLED = 60
+"""Less cannot certify anything at 5%: 59 agreements in a row are not enough."""
+
+LEARNING_RATE = 0.35
+"""Disagreement falls as traffic to the power of minus this, where there is too little to tell."""
+
+
+def learn(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    source: str,
+    shuffle: int | None = None,
+    details: bool = False,
+    encoder: TextEncoder | None = None,
+    progress: Progress = silent,
+) -> Findings:
+    """Find tasks in everything stored, and try to certify a student for each label task.
+
+    Args:
+        store: The traffic.
+        settings: What the user decides.
+        source: Where the traffic came from, in words.
+        shuffle: Declares the exchanges exchangeable, and puts them in the random order of this
+            seed.
+        details: Also trace learning curves, which takes half as long again.
+        encoder: For the rung ``encoder``.
+        progress: Told what is being done.
+    """
+    registry = Registry(store)
+    progress("finding tasks")
+    curate(store, registry)
+    counts = store.task_counts()
+    findings = []
+    for record in registry.tasks():
+        if not counts.get(record.task.id):
+            continue
+        progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
+        if record.form == "label":
+            data = load_labels(store, record.task.id)
+            finding = _learn_task(
+                registry,
+                record,
+                data,
+                settings,
+                shuffle=shuffle,
+                details=details,
+                encoder=encoder,
+                progress=progress,
+            )
+        else:
+            finding = left_to_teacher(record, counts[record.task.id], settings)
+        findings.append(finding)
+    findings.sort(key=lambda finding: -finding.n)
+    return Findings(
+        created=now(),
+        version=__version__,
+        source=source,
+        exchanges=sum(counts.values()),
+        unassigned=counts.get(None, 0),
+        tasks=tuple(findings),
+        warnings=tuple(f"{f.name}: {text}" for f in findings for text in f.warnings),
+    )
+
+
+def left_to_teacher(record: TaskRecord, n: int, settings: LoopSettings) -> Finding:
+    """Return the finding of a task whose form no student answers yet."""
+    reason = f"Left to the teacher: {record.form_reason}"
+    if record.form != "unknown":
+        reason += f" Students learn labels so far, not the form {record.form}."
+    return _finding(record, n, settings, reason=reason)
+
+
+def _finding(record: TaskRecord, n: int, settings: LoopSettings, *, reason: str) -> Finding:
+    template = record.task.template
+    return Finding(
+        task=record.task.id,
+        name=record.task.name,
+        template=template.describe() if template is not None else "",
+        form=record.form,
+        n=n,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        reason=reason,
+    )
+
+
+def _learn_task(
+    registry: Registry,
+    record: TaskRecord,
+    data: TaskData,
+    settings: LoopSettings,
+    *,
+    shuffle: int | None,
+    details: bool,
+    encoder: TextEncoder | None,
+    progress: Progress,
+) -> Finding:
+    n = len(data)
+    finding = _finding(record, n, settings, reason="")
+    if n < FEWEST_LABELLED:
+        return msgspec.structs.replace(
+            finding,
+            reason=f"Refused: {n} labelled exchanges are too few; at least {FEWEST_LABELLED} "
+            "are needed to try.",
+            more_needed=FEWEST_LABELLED - n,
+        )
+    data, order = _in_order(data, shuffle)
+    if order is not None and not order.in_order:
+        reason = (
+            f"Refused: {order.reason} The promise rests on calibration exchanges that come from "
+            "traffic as it came. If the rows are exchangeable, say so with --shuffle SEED."
+        )
+        return msgspec.structs.replace(finding, reason=reason, warnings=(order.reason,))
+    training, calibration = split(data)
+    attempt = record.attempts + 1
+    progress(f"task {record.task.name}: training on {len(training):,}")
+    trained = train_best(training, calibration.inputs, settings, attempt=attempt, encoder=encoder)
+    if trained is None:
+        return msgspec.structs.replace(
+            finding,
+            reason="Refused: no answer was given to two different inputs, so there is nothing "
+            "to learn from.",
+        )
+    variables = tuple(i + 1 for i in trained.variables)
+    finding = msgspec.structs.replace(
+        finding,
+        rung=trained.student.rung,
+        variables=variables,
+        expected=explain.expected(trained.plan),
+        learning_curve=_learning_curve(training, trained, settings) if details else (),
+    )
+    if not trained.coverage and trained.growth != 1.0:
+        reason = (
+            f"Refused: training predicts that no threshold would pass. Out of fold the student "
+            f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} independent calibration "
+            "exchanges are not enough evidence at that rate. No share of delta was spent."
+        )
+        more = _more_needed(n, training, trained, settings, attempt)
+        return msgspec.structs.replace(finding, reason=reason, more_needed=more)
+    # Exchanges after the split are spent as evidence, shuffled or not: a later turn starts after.
+    candidate = save_candidate(
+        registry,
+        trained,
+        training,
+        settings,
+        task_id=record.task.id,
+        trained_until=int(data.seq.max()),
+        method="binomial",
+    )
+    progress(f"task {record.task.name}: judging on {len(calibration):,}")
+    calibrated = calibrate(candidate, trained.student, training, calibration)
+    finding = describe(finding, candidate, calibrated)
+    registry.set_trained_on(record.task.id, n)
+    if calibrated.judgement.chosen is None:
+        registry.set_state(candidate.id, "refused")
+        more = _more_needed(n, training, trained, settings, candidate.attempt)
+        return msgspec.structs.replace(
+            finding, reason=explain.refused(calibrated.judgement, candidate), more_needed=more
+        )
+    certificate = write_certificate(record.task, candidate, calibrated)
+    registry.certify(certificate)
+    registry.promote(certificate, by="turn", reason="certified by learn", audit=settings.audit)
+    return msgspec.structs.replace(
+        finding,
+        certified=True,
+        certificate=certificate.id,
+        reason=explain.passed(calibrated.judgement, candidate),
+    )
+
+
+def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> Finding:
+    """Return a finding with what the gate saw, whether or not it passed."""
+    judgement = calibrated.judgement
+    best = judgement.best
+    deferred, disagreed = explain.examples(calibrated, candidate)
+    return msgspec.structs.replace(
+        finding,
+        rung=candidate.rung,
+        student=candidate.id,
+        variables=tuple(i + 1 for i in candidate.variables),
+        attempt=candidate.attempt,
+        delta_spent=candidate.delta_spent,
+        threshold=best.threshold if best else None,
+        n_calibration=judgement.n,
+        answered=best.answered if best else 0,
+        disagreements=best.disagreements if best else 0,
+        coverage=best.answered / judgement.n if best and judgement.n else 0.0,
+        bound=judgement.bound,
+        expected=explain.expected(candidate.plan),
+        trade_off=explain.trade_off(calibrated),
+        reliability=explain.reliability(calibrated),
+        confusion=explain.confusion(calibrated),
+        deferred=deferred,
+        disagreed=disagreed,
+    )
+
+
+def split(data: TaskData) -> tuple[TaskData, TaskData]:
+    """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
+
+    What came after the first calibration exchange and is biased is left out: training may not
+    look at the time that is judged.
+    """
+    unbiased = np.flatnonzero(data.unbiased)
+    size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))
+    latest = unbiased[len(unbiased) - min(size, MOST_CALIBRATION) :]
+    before = np.arange(int(latest[0])) if len(latest) else np.arange(len(data))
+    return data.take(before), data.take(latest)
+
+
+def _in_order(data: TaskData, shuffle: int | None) -> tuple[TaskData, OrderEvidence | None]:
+    """Return the exchanges in the order taken as time, and whether that is believable.
+
+    Shuffled rows were declared exchangeable: no order is looked for in them.
+    """
+    if shuffle is not None:
+        return data.take(np.random.default_rng(shuffle).permutation(len(data))), None
+    times = data.time if (data.time > 0).all() else None
+    if times is not None and (np.diff(times) < 0).any():
+        data = data.take(np.argsort(times, kind="stable"))
+        times = data.time
+    return data, order_evidence(data.answers, times)
+
+
+def _more_needed(
+    n: int, training: TaskData, trained: Trained, settings: LoopSettings, attempt: int
+) -> int | None:
+    """Return about how many more exchanges it would take, None if that is beyond reach.
+
+    Follows the learning curve: a linear student trained on the latest half, against all.
+    """
+    growth = growth_needed(
+        trained.plan,
+        calibration=trained.evidence,
+        epsilon=settings.epsilon,
+        # The next attempt will have less of delta to spend.
+        delta=spent(settings.delta, attempt + 1),
+        exponent=_exponent(training, trained),
+    )
+    return None if growth is None else max(1, int(np.ceil(n * (growth - 1))))
+
+
+def _exponent(training: TaskData, trained: Trained) -> float:
+    wrong = 1 - trained.agreement
+    half = _agreement_of(training, len(training) // 2, trained)
+    if half is None or not 0 < wrong < 1 or half >= trained.agreement:
+        return LEARNING_RATE
+    return float(np.clip(np.log2((1 - half) / wrong), 0.05, 1.0))
+
+
+def _agreement_of(training: TaskData, size: int, trained: Trained) -> float | None:
+    """Return the out-of-fold agreement of a linear student trained on the latest exchanges."""
+    rows: npt.NDArray[np.int64] = np.arange(max(0, len(training) - size), len(training))
+    part = training.take(rows)
+    try:
+        fitted = train("linear", part.inputs, part.answers, variables=trained.variables)
+    except ValueError:
+        return None
+    return float(fitted.agrees.mean())
+
+
+def _learning_curve(
+    training: TaskData, trained: Trained, settings: LoopSettings
+) -> tuple[Point, ...]:
+    if not {"linear", "encoder"} & set(settings.rungs):
+        return ()
+    points = []
+    for part in (8, 4, 2, 1):
+        size = len(training) // part
+        agreement = _agreement_of(training, size, trained)
+        if agreement is not None and size >= FEWEST_LABELLED // 2:
+            points.append((float(size), agreement))
+    return tuple(points)

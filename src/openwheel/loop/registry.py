@@ -1,0 +1,356 @@
+"""The registry: which tasks there are, what was tried on them, and what is promoted."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.errors import SettingError
+from openwheel.gate import Certificate, Plan, Window, verify
+from openwheel.gate.judge import Method
+from openwheel.loop import schema
+from openwheel.students import Student, load_student
+from openwheel.students.encoder import TextEncoder
+from openwheel.tasks import Form, Task
+from openwheel.traffic import Store
+
+State = Literal["shadow", "refused", "certified", "replaced"]
+By = Literal["turn", "audit", "user"]
+
+
+class TaskRecord(msgspec.Struct, frozen=True):
+    """A task as the registry knows it.
+
+    Attributes:
+        task: The task.
+        form: The form of its answers.
+        form_reason: Why that form, in a sentence.
+        attempts: How many students were judged ever.
+        trained_on: Labelled exchanges at the last training, 0 if there was none.
+    """
+
+    task: Task
+    form: Form
+    form_reason: str
+    attempts: int = 0
+    trained_on: int = 0
+
+
+class Slicer(msgspec.Struct, frozen=True):
+    """How a task's traffic is cut into slices.
+
+    Attributes:
+        variable: Index of the input whose value names the slice, None for one slice.
+        known: Values seen in training; others are deferred.
+        deferred: Values left to the teacher: training showed too much disagreement.
+    """
+
+    variable: int | None = None
+    known: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
+
+    def slice_of(self, inputs: Sequence[str]) -> str:
+        """Return the slice of an exchange, ``"all"`` where there is but one."""
+        if self.variable is None or self.variable >= len(inputs):
+            return "all"
+        return inputs[self.variable]
+
+    def defers(self, inputs: Sequence[str]) -> bool:
+        """Whether the slice is unknown or left to the teacher."""
+        if self.variable is None:
+            return False
+        name = self.slice_of(inputs)
+        return name not in self.known or name in self.deferred
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A trained student and all that is needed to judge and to serve it.
+
+    Attributes:
+        id: Of the student; its folder's name.
+        task_id: Its task.
+        rung: Its rung.
+        files: sha256 of each of its files.
+        attempt: Which attempt on its task it is.
+        epsilon, delta, delta_spent: What it is judged by.
+        plan: The thresholds to test.
+        slicer: How its traffic is cut into slices.
+        variables: Which of the task's variables it reads.
+        surfaces: For each canonical answer, the bytes the teacher mostly wrote.
+        trained_until: The newest exchange it may have seen; evidence comes after it.
+        coverage: What training predicts it will be certified at.
+        training: Hash and extent of what it was trained on.
+        method: ``binomial`` if it is judged once, ``anytime`` if it shadows.
+    """
+
+    id: str
+    task_id: str
+    rung: str
+    files: dict[str, str]
+    attempt: int
+    epsilon: float
+    delta: float
+    delta_spent: float
+    plan: Plan
+    slicer: Slicer
+    variables: tuple[int, ...]
+    surfaces: dict[str, str]
+    trained_until: int
+    coverage: float
+    training: Window
+    method: Method
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """A task's latest promotion or demotion."""
+
+    task_id: str
+    certificate: Certificate | None
+    by: str
+    reason: str
+    after_seq: int
+    audit: float
+    time: float
+
+
+class Registry:
+    """Reads and writes the registry in a traffic store's file."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.students_folder = store.path.with_name(store.path.name + ".students")
+        store.create_tables()
+
+    def version(self) -> tuple[int, int]:
+        """Return a pair that changes whenever a task is found or a student comes or goes."""
+        query = sa.select(
+            sa.select(sa.func.coalesce(sa.func.max(schema.promotions.c.id), 0)).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(schema.tasks).scalar_subquery(),
+        )
+        with self.store.read() as connection:
+            newest, tasks = connection.execute(query).one()
+        return newest, tasks
+
+    def tasks(self) -> list[TaskRecord]:
+        """Return all tasks, oldest first."""
+        table = schema.tasks
+        with self.store.read() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.created, table.c.id)).all()
+        return [
+            TaskRecord(
+                msgspec.json.decode(row.task, type=Task),
+                row.form,
+                row.form_reason,
+                row.attempts,
+                row.trained_on,
+            )
+            for row in rows
+        ]
+
+    def find_task(self, name: str) -> TaskRecord:
+        """Return the task of a name or id.
+
+        Raises:
+            SettingError: There is none.
+        """
+        records = self.tasks()
+        for record in records:
+            if name in {record.task.id, record.task.name}:
+                return record
+        names = ", ".join(record.task.name for record in records) or "none yet"
+        raise SettingError(f"There is no task {name!r}; the tasks are: {names}")
+
+    def add_tasks(self, tasks: Sequence[Task]) -> None:
+        """Add tasks; their form is unknown at first."""
+        now = time.time()
+        with self.store.write() as connection:
+            for task in tasks:
+                connection.execute(
+                    sa.insert(schema.tasks).values(
+                        id=task.id,
+                        name=task.name,
+                        task=msgspec.json.encode(task),
+                        form="unknown",
+                        form_reason="No answers were looked at yet.",
+                        attempts=0,
+                        trained_on=0,
+                        created=now,
+                    )
+                )
+
+    def set_form(self, task_id: str, form: Form, reason: str) -> None:
+        """Set the form of a task's answers."""
+        self._update(task_id, form=form, form_reason=reason)
+
+    def set_trained_on(self, task_id: str, labelled: int) -> None:
+        """Note on how many labelled exchanges a task was last trained."""
+        self._update(task_id, trained_on=labelled)
+
+    def _update(self, task_id: str, **values: Any) -> None:
+        table = schema.tasks
+        with self.store.write() as connection:
+            connection.execute(sa.update(table).where(table.c.id == task_id).values(**values))
+
+    def attempt(self, task_id: str) -> int:
+        """Count one more attempt on a task and return its number, from 1.
+
+        Committed before any calibration label is looked at, so that a process killed in between
+        has spent its share of delta.
+        """
+        table = schema.tasks
+        with self.store.write() as connection:
+            connection.execute(
+                sa.update(table).where(table.c.id == task_id).values(attempts=table.c.attempts + 1)
+            )
+            query = sa.select(table.c.attempts).where(table.c.id == task_id)
+            return int(connection.execute(query).scalar_one())
+
+    def add_candidate(self, candidate: Candidate) -> None:
+        """Add a student that shadows from now on, in place of any that did before."""
+        table = schema.students
+        with self.store.write() as connection:
+            connection.execute(
+                sa.update(table)
+                .where(table.c.task_id == candidate.task_id, table.c.state == "shadow")
+                .values(state="replaced")
+            )
+            connection.execute(
+                sa.insert(table).values(
+                    id=candidate.id,
+                    task_id=candidate.task_id,
+                    rung=candidate.rung,
+                    state="shadow",
+                    candidate=msgspec.json.encode(candidate),
+                    created=time.time(),
+                )
+            )
+
+    def set_state(self, student_id: str, state: State) -> None:
+        """Set a student's state."""
+        table = schema.students
+        with self.store.write() as connection:
+            connection.execute(sa.update(table).where(table.c.id == student_id).values(state=state))
+
+    def candidates(
+        self, *, task_id: str | None = None, state: State | None = None
+    ) -> list[tuple[Candidate, str, float]]:
+        """Return students with their states and times of creation, oldest first."""
+        table = schema.students
+        query = sa.select(table).order_by(table.c.created, table.c.id)
+        if task_id is not None:
+            query = query.where(table.c.task_id == task_id)
+        if state is not None:
+            query = query.where(table.c.state == state)
+        with self.store.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            (msgspec.json.decode(row.candidate, type=Candidate), row.state, row.created)
+            for row in rows
+        ]
+
+    def candidate(self, student_id: str) -> Candidate:
+        """Return one student's record."""
+        table = schema.students
+        with self.store.read() as connection:
+            query = sa.select(table.c.candidate).where(table.c.id == student_id)
+            body = connection.execute(query).scalar_one()
+        return msgspec.json.decode(body, type=Candidate)
+
+    def load(self, candidate: Candidate, encoder: TextEncoder | None = None) -> Student:
+        """Load a student's files.
+
+        Raises:
+            StudentFileError: They are missing, corrupt, or not those that were saved.
+        """
+        return load_student(self.folder(candidate.id), candidate.files, encoder)
+
+    def folder(self, student_id: str) -> Path:
+        """Return the folder of a student's files."""
+        return self.students_folder / student_id
+
+    def certificates(self, task_id: str | None = None) -> list[Certificate]:
+        """Return certificates, oldest first."""
+        table = schema.certificates
+        query = sa.select(table.c.certificate).order_by(table.c.created, table.c.id)
+        if task_id is not None:
+            query = query.where(table.c.task_id == task_id)
+        with self.store.read() as connection:
+            rows = connection.execute(query).all()
+        return [msgspec.json.decode(row[0], type=Certificate) for row in rows]
+
+    def certify(self, certificate: Certificate) -> None:
+        """Keep a certificate; its student is certified from now on.
+
+        Raises:
+            SettingError: Recomputing it shows that it does not hold.
+        """
+        found = verify(certificate)
+        if not found.holds:
+            raise SettingError(f"The certificate does not hold: {'; '.join(found.problems)}")
+        with self.store.write() as connection:
+            connection.execute(
+                sa.insert(schema.certificates).values(
+                    id=certificate.id,
+                    task_id=certificate.task,
+                    student_id=certificate.student,
+                    certificate=msgspec.json.encode(certificate),
+                    created=time.time(),
+                )
+            )
+            connection.execute(
+                sa.update(schema.students)
+                .where(schema.students.c.id == certificate.student)
+                .values(state="certified")
+            )
+
+    def promote(self, certificate: Certificate, *, by: By, reason: str, audit: float) -> None:
+        """Put a certified student in front of its task's traffic."""
+        self._promotion(certificate.task, certificate.id, by=by, reason=reason, audit=audit)
+
+    def demote(self, task_id: str, *, by: By, reason: str) -> None:
+        """Take a task's student off."""
+        self._promotion(task_id, None, by=by, reason=reason, audit=1.0)
+
+    def _promotion(
+        self, task_id: str, certificate_id: str | None, *, by: By, reason: str, audit: float
+    ) -> None:
+        newest = self.store.last_seq()
+        with self.store.write() as connection:
+            connection.execute(
+                sa.insert(schema.promotions).values(
+                    task_id=task_id,
+                    certificate_id=certificate_id,
+                    by=by,
+                    reason=reason,
+                    after_seq=newest,
+                    audit=audit,
+                    time=time.time(),
+                )
+            )
+
+    def promotions(self) -> dict[str, Promotion]:
+        """Return the latest promotion or demotion of each task that ever had one, by task id."""
+        table, bodies = schema.promotions, schema.certificates
+        latest = sa.select(sa.func.max(table.c.id)).group_by(table.c.task_id)
+        query = (
+            sa.select(table, bodies.c.certificate)
+            .select_from(table.outerjoin(bodies, table.c.certificate_id == bodies.c.id))
+            .where(table.c.id.in_(latest))
+        )
+        with self.store.read() as connection:
+            rows = connection.execute(query).all()
+        return {
+            row.task_id: Promotion(
+                row.task_id,
+                row.certificate and msgspec.json.decode(row.certificate, type=Certificate),
+                row.by,
+                row.reason,
+                row.after_seq,
+                row.audit,
+                row.time,
+            )
+            for row in rows
+        }

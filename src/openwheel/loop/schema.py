@@ -1,0 +1,56 @@
+"""The registry's tables, in the same file as the traffic."""
+
+import sqlalchemy as sa
+
+from openwheel.traffic import metadata
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("task", sa.LargeBinary, nullable=False),
+    sa.Column("form", sa.Text, nullable=False),
+    sa.Column("form_reason", sa.Text, nullable=False),
+    # Counted before a calibration label is looked at, and never set back: see Registry.attempt.
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("trained_on", sa.Integer, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+students = sa.Table(
+    "students",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("rung", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("candidate", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("student_id", sa.Text, sa.ForeignKey("students.id"), nullable=False),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    # Null takes the task's student off.
+    sa.Column("certificate_id", sa.Text, sa.ForeignKey("certificates.id")),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    # The newest exchange at the time: audits of this promotion are those after it.
+    sa.Column("after_seq", sa.Integer, nullable=False),
+    sa.Column("audit", sa.Float, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,226 @@
+"""One turn of the live loop: curate, audit, judge who shadows, train anew where it pays.
+
+In live traffic a student trains on every label so far and then shadows: it is judged, by tests that
+may be looked at again and again, on the exchanges that arrive afterwards. A task that has no
+student yet holds out its latest quarter, so that its first student can be judged at once.
+"""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from openwheel.errors import StudentFileError
+from openwheel.gate import alarm_p_value
+from openwheel.loop import explain
+from openwheel.loop.calibrate import calibrate, write_certificate
+from openwheel.loop.candidate import save_candidate, train_best
+from openwheel.loop.curate import curate
+from openwheel.loop.data import TaskData, audited, load_labels
+from openwheel.loop.learn import FEWEST_LABELLED, split
+from openwheel.loop.progress import Progress, silent
+from openwheel.loop.registry import Candidate, Promotion, Registry, TaskRecord
+from openwheel.loop.settings import LoopSettings
+from openwheel.students.encoder import TextEncoder
+from openwheel.traffic import Store, order_evidence
+
+FEWEST_TO_TRAIN = 200
+"""Labelled exchanges before a first training: with fewer, half would be held out of very little."""
+
+GROWTH = 1.5
+"""A task is trained anew when its labelled exchanges have grown by this factor."""
+
+BETTER = 0.03
+"""A new student must be predicted to cover this much more than the one before to be tried."""
+
+PATIENCE = 3.0
+"""A student shadows if it is predicted to pass before the traffic has grown by this factor."""
+
+Kind = Literal["found", "promoted", "demoted", "shadowing", "waiting", "left"]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a turn did about one task."""
+
+    task: str
+    kind: Kind
+    reason: str
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What a turn did.
+
+    Attributes:
+        looked_at: The newest exchange it has seen; pass it to the next turn.
+        events: What it did, a task each, in no order of weight.
+    """
+
+    looked_at: int
+    events: tuple[Event, ...]
+
+
+def turn(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    after: int = 0,
+    encoder: TextEncoder | None = None,
+    progress: Progress = silent,
+) -> Turn:
+    """Run one turn.
+
+    Args:
+        store: The traffic, which may grow meanwhile.
+        settings: What the user decides.
+        after: What :attr:`Turn.looked_at` was the last time, 0 at first.
+        encoder: For the rung ``encoder``.
+        progress: Told what is being done.
+    """
+    registry = Registry(store)
+    events = audit(store, registry, settings)
+    progress("finding tasks")
+    looked_at = curate(store, registry, after=after)
+    counts = store.task_counts()
+    for record in registry.tasks():
+        if record.form == "label" and counts.get(record.task.id):
+            progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
+            events += _turn_task(store, registry, record, settings, encoder)
+        elif counts.get(record.task.id):
+            events.append(Event(record.task.name, "left", record.form_reason))
+    return Turn(looked_at, tuple(events))
+
+
+def audit(store: Store, registry: Registry, settings: LoopSettings) -> list[Event]:
+    """Take off every promoted student whose audits show disagreement evidently above epsilon.
+
+    The audits of a promotion are tested by an e-process, so this may run as often as one likes:
+    for a student that keeps its promise the chance of ever being taken off is at most delta.
+    """
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    events = []
+    for task_id, promotion in registry.promotions().items():
+        if promotion.certificate is None:
+            continue
+        rows = list(store.task_rows(task_id, after=promotion.after_seq))
+        answered, disagreements = audited(rows)
+        p_value = float(alarm_p_value(disagreements, answered, promotion.certificate.epsilon))
+        if p_value <= promotion.certificate.delta:
+            reason = (
+                f"audit: {disagreements} of {answered} audited answers disagreed with the "
+                f"teacher, evidently more than {promotion.certificate.epsilon:.2%} "
+                f"(p = {p_value:.2g})"
+            )
+            registry.demote(task_id, by="audit", reason=reason)
+            # The traffic is no longer what it was trained on: train anew without waiting.
+            registry.set_trained_on(task_id, 0)
+            events.append(Event(names[task_id], "demoted", reason))
+    return events
+
+
+def _turn_task(
+    store: Store,
+    registry: Registry,
+    record: TaskRecord,
+    settings: LoopSettings,
+    encoder: TextEncoder | None,
+) -> list[Event]:
+    task_id, name = record.task.id, record.task.name
+    data = load_labels(store, task_id)
+    promotion = registry.promotions().get(task_id)
+    if promotion is None:
+        order = order_evidence(data.answers, data.time if (data.time > 0).all() else None)
+        if not order.in_order:
+            return [Event(name, "waiting", order.reason)]
+    current = promotion.certificate if promotion else None
+    events = []
+    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
+    judged = shadows[-1] if shadows else None
+    if judged is not None:
+        events.append(_judge(registry, record, judged, data, settings, promotion, encoder))
+        if events[-1].kind == "promoted":
+            return events
+    due = len(data) >= max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * record.trained_on)
+    if not due:
+        if judged is None and current is None:
+            reason = (
+                f"{len(data):,} labelled exchanges; the next training is at "
+                f"{max(FEWEST_TO_TRAIN, int(np.ceil(GROWTH * record.trained_on))):,}"
+            )
+            events.append(Event(name, "waiting", reason))
+        return events
+    # A task that is answered already is in no hurry: train on every label, shadow what comes.
+    training, calibration = (data, data.take(np.arange(0))) if current else split(data)
+    trained = train_best(
+        training,
+        calibration.inputs,
+        settings,
+        attempt=record.attempts + 1,
+        encoder=encoder,
+        expected=len(data) // 2,
+        anytime=True,
+    )
+    registry.set_trained_on(task_id, len(data))
+    before = max(
+        current.coverage if current else 0.0, judged.coverage if judged is not None else 0.0
+    )
+    if trained is None or trained.growth is None or trained.growth > PATIENCE:
+        reason = "training predicts that no threshold would pass soon; no share of delta was spent"
+        return [*events, Event(name, "waiting", reason)]
+    if trained.coverage < before + BETTER:
+        reason = (
+            f"a new student is predicted to cover {trained.coverage:.1%}, no better than "
+            f"{before:.1%} before; no share of delta was spent"
+        )
+        return [*events, Event(name, "waiting", reason)]
+    candidate = save_candidate(
+        registry,
+        trained,
+        training,
+        settings,
+        task_id=task_id,
+        trained_until=int(training.seq.max()),
+        method="anytime",
+    )
+    return [*events, _judge(registry, record, candidate, data, settings, promotion, encoder)]
+
+
+def _judge(
+    registry: Registry,
+    record: TaskRecord,
+    candidate: Candidate,
+    data: TaskData,
+    settings: LoopSettings,
+    promotion: Promotion | None,
+    encoder: TextEncoder | None,
+) -> Event:
+    """Judge who shadows on all evidence so far, and promote the moment it suffices."""
+    name = record.task.name
+    try:
+        student = registry.load(candidate, encoder)
+    except StudentFileError as error:
+        registry.set_state(candidate.id, "refused")
+        registry.set_trained_on(record.task.id, 0)
+        return Event(name, "waiting", f"the shadowing student was dropped: {error}")
+    before = data.seq <= candidate.trained_until
+    calibrated = calibrate(
+        candidate,
+        student,
+        data.take(np.flatnonzero(before)),
+        data.take(np.flatnonzero(~before & data.unbiased)),
+    )
+    judgement = calibrated.judgement
+    if judgement.chosen is None:
+        reason = f"{candidate.rung}: {judgement.n:,} independent exchanges seen so far"
+        if judgement.best is not None and judgement.best.answered:
+            reason += (
+                f"; the nearest threshold answered {judgement.best.answered:,} and disagreed on "
+                f"{judgement.best.disagreements:,}"
+            )
+        return Event(name, "shadowing", reason)
+    certificate = write_certificate(record.task, candidate, calibrated)
+    reason = explain.passed(judgement, candidate)
+    registry.certify(certificate)
+    if promotion is not None and promotion.certificate is None and promotion.by == "user":
+        return Event(name, "waiting", f"{reason} It was taken off by hand: promote it by hand.")
+    registry.promote(certificate, by="turn", reason=reason, audit=settings.audit)
+    return Event(name, "promoted", reason)
