@@ -12,12 +12,12 @@ from starlette.types import ASGIApp
 
 from openwheel.endpoints import Teacher
 from openwheel.errors import OpenwheelError
+from openwheel.gateway.asgi import not_found
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.chat import ChatCompletions
 from openwheel.gateway.forward import Forward
 from openwheel.gateway.health import Counts, Health
-from openwheel.gateway.http import not_found
 from openwheel.loop.serving import Serving
 from openwheel.traffic.exchange import Exchange
 

@@ -52,7 +52,7 @@ class Audits:
             return
         task = asyncio.get_running_loop().create_task(self._audit(asked, path, headers))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     async def drain(self, timeout: float) -> None:
         """Wait for the audits under way; after ``timeout`` seconds cancel the rest."""
@@ -84,6 +84,12 @@ class Audits:
         latency_ms = (time.perf_counter() - started) * 1000
         self._counts.audits += 1
         self._deliver(audit_exchange(asked, reply, latency_ms))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._counts.audits_failed += 1
+            logger.critical("An audit failed by a bug", exc_info=error)
 
     def _failed(self, reason: str) -> None:
         self._counts.audits_failed += 1

@@ -8,17 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from openwheel.endpoints import Teacher, TeacherResponse
 from openwheel.errors import OpenwheelError, RequestError, TeacherError
-from openwheel.gateway.audit import Audits
-from openwheel.gateway.exchanges import (
-    Asked,
-    is_stream,
-    parse_reply,
-    student_exchange,
-    teacher_exchange,
-)
-from openwheel.gateway.forward import Tap, forward, target
-from openwheel.gateway.health import Counts
-from openwheel.gateway.http import (
+from openwheel.gateway.asgi import (
     JSON,
     BodyTooLargeError,
     ClientGoneError,
@@ -31,6 +21,16 @@ from openwheel.gateway.http import (
     send_too_large,
     while_connected,
 )
+from openwheel.gateway.audit import Audits
+from openwheel.gateway.exchanges import (
+    Asked,
+    is_stream,
+    parse_reply,
+    student_exchange,
+    teacher_exchange,
+)
+from openwheel.gateway.forward import Tap, forward, target
+from openwheel.gateway.health import Counts
 from openwheel.loop.serving import Decision, Serving
 from openwheel.traffic.exchange import Exchange
 from openwheel.wire import completion_body, completion_stream, read_request

@@ -8,8 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from openwheel.endpoints import Teacher, TeacherResponse, TeacherTimeoutError
 from openwheel.errors import TeacherError
-from openwheel.gateway.health import Counts
-from openwheel.gateway.http import (
+from openwheel.gateway.asgi import (
     BodyTooLargeError,
     ClientGoneError,
     Pairs,
@@ -19,6 +18,7 @@ from openwheel.gateway.http import (
     send_too_large,
     while_connected,
 )
+from openwheel.gateway.health import Counts
 
 logger = logging.getLogger(__name__)
 

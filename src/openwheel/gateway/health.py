@@ -8,8 +8,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 import openwheel
+from openwheel.gateway.asgi import method_not_allowed, send_json
 from openwheel.gateway.capture import Capture, CaptureStats
-from openwheel.gateway.http import method_not_allowed, send_json
 
 
 class Counts(msgspec.Struct):
