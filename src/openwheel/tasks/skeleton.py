@@ -94,72 +94,66 @@ class _Runs:
         # Texts from a small set, each seen again and again, are the values of one variable, and
         # what they share is their language, unless they are combinations of smaller sets.
         closed = sum(repeats) > 1.67 * len({text.tobytes() for text in texts})
-        for n in (6, 4, 3, 2, 1):
-            anchor = self._anchor(texts, n, last=last)
-            if anchor is None:
-                continue
-            gram, from_end, deeper = anchor
-            lefts: list[Ids] = []
-            rights: list[Ids] = []
-            kept: list[int] = []
-            for text, repeat in zip(texts, repeats, strict=True):
-                at = _find(text, gram, from_end)
-                if at >= 0:
-                    lefts.append(text[:at])
-                    rights.append(text[at + n :])
-                    kept.append(repeat)
-            if closed and not self.marks.delimiter[gram].any() and not _independent(lefts, rights):
-                continue
-            left = self.gap(lefts, kept, last=False, split=deeper)
-            right = self.gap(rights, kept, last=last, split=True)
-            return [*left[:-1], left[-1] + gram.tolist() + right[0], *right[1:]]
-        return None
+        anchor = self._anchor(texts, last=last, independent=closed)
+        if anchor is None:
+            return None
+        gram, from_end = anchor
+        cuts = [_cut(text, gram, from_end) for text in texts]
+        lefts = [cut[0] for cut in cuts if cut]
+        rights = [cut[1] for cut in cuts if cut]
+        kept = [repeat for repeat, cut in zip(repeats, cuts, strict=True) if cut]
+        left = self.gap(lefts, kept, last=False, split=not from_end)
+        right = self.gap(rights, kept, last=last, split=True)
+        return [*left[:-1], left[-1] + gram.tolist() + right[0], *right[1:]]
 
-    def _anchor(self, texts: list[Ids], n: int, *, last: bool) -> tuple[Ids, bool, bool] | None:
-        """Return a run of ``n`` tokens that stands in all texts, whether to seek it from the
-        end, and whether the text before it may be split further.
+    def _anchor(
+        self, texts: list[Ids], *, last: bool, independent: bool
+    ) -> tuple[Ids, bool] | None:
+        """Return a constant run, and whether it is one that repeats, so that the last one counts.
+
+        What sets fields off is preferred: words between words may be the input's own.
         """
+        worded: tuple[Ids, bool] | None = None
+        for n in (6, 4, 3, 2, 1):
+            for gram, repeats in self._constants(texts, n, last=last):
+                if bool(self.marks.delimiter[gram].any()):
+                    return gram, repeats
+                if worded is None and (not independent or _independent(texts, gram)):
+                    worded = gram, repeats
+        return worded
+
+    def _constants(self, texts: list[Ids], n: int, *, last: bool) -> list[tuple[Ids, bool]]:
+        """Return the runs of ``n`` tokens that stand in all texts, the surest first."""
         long = [text for text in texts if len(text) >= n]
         if len(long) < self.need:
-            return None
-        candidates = _grams(min(long, key=len), n)
+            return []
+        shortest = min(long, key=len)
+        hashes, positions = _grams(shortest, n)
         for other in (long[len(long) // 2], long[-1]):
-            shared = np.isin(candidates[0], _grams(other, n)[0])
-            if int(shared.sum()) > 0:
-                candidates = (candidates[0][shared], candidates[1][shared])
-        if not len(candidates[0]):
-            return None
-        wanted = np.unique(candidates[0])
-        counts = np.zeros((len(long), len(wanted)), dtype=np.int32)
-        for row, text in enumerate(long):
-            hashes = _grams(text, n)[0]
-            at = np.searchsorted(wanted, hashes)
-            at[at == len(wanted)] = 0
-            hit = wanted[at] == hashes
-            np.add.at(counts[row], at[hit], 1)
+            shared = np.isin(hashes, _grams(other, n)[0])
+            if shared.any():
+                hashes, positions = hashes[shared], positions[shared]
+        if not len(hashes):
+            return []
+        wanted = np.unique(hashes)
+        counts = _occurrences(long, wanted, n)
+        ranked: list[tuple[float, float, int]] = []
         shown = (counts > 0).sum(axis=0)
-        best: tuple[tuple[int, float], Ids, bool, bool] | None = None
-        for position in candidates[1].tolist():
-            shortest = min(long, key=len)
+        columns = np.searchsorted(wanted, hashes)
+        for position, column in zip(positions.tolist(), columns.tolist(), strict=True):
             gram = shortest[position : position + n]
-            column = int(np.searchsorted(wanted, _grams(gram, n)[0][0]))
             if int(shown[column]) < self.need or not self._structural(gram):
                 continue
             present = counts[:, column]
             usual, times = Counter(present[present > 0].tolist()).most_common(1)[0]
-            steady = times >= 0.95 * len(long)
-            if steady and usual == 1:
-                rank: tuple[int, float] = (3, float(shown[column]))
-            elif steady and n >= 2:
-                rank = (2, float(shown[column]))
+            if times >= 0.95 * len(long) and (usual == 1 or n >= 2):
+                ranked.append((3.0 if usual == 1 else 2.0, float(shown[column]), -position))
             elif last and n == 3 and self._field(gram):
                 # Repeated as often as there are examples: the last one is the input's.
-                rank = (1, float(np.mean([_find(text, gram, True) for text in long])))
-            else:
-                continue
-            if best is None or rank > best[0]:
-                best = (rank, gram, rank[0] == 1, rank[0] != 1)
-        return None if best is None else best[1:]
+                latest = float(np.mean([_find(text, gram, True) for text in long]))
+                ranked.append((1.0, latest, -position))
+        ranked.sort(reverse=True)
+        return [(shortest[-at : n - at], rank == 1.0) for rank, _, at in ranked]
 
     def _structural(self, gram: Ids) -> bool:
         """Whether a run may be a template's rather than natural language's."""
@@ -177,11 +171,29 @@ class _Runs:
         )
 
 
-def _independent(lefts: list[Ids], rights: list[Ids]) -> bool:
+def _independent(texts: list[Ids], gram: Ids) -> bool:
     """Whether texts combine what is left and right of a constant freely."""
-    pairs = {(a.tobytes(), b.tobytes()) for a, b in zip(lefts, rights, strict=True)}
-    most = max(len({text.tobytes() for text in side}) for side in (lefts, rights))
+    cuts = [cut for text in texts if (cut := _cut(text, gram, False)) is not None]
+    pairs = {(left.tobytes(), right.tobytes()) for left, right in cuts}
+    most = max(len({cut[side].tobytes() for cut in cuts}) for side in (0, 1))
     return len(pairs) >= 1.5 * most
+
+
+def _occurrences(texts: list[Ids], wanted: NDArray[np.uint64], n: int) -> NDArray[np.int32]:
+    """Return how often each wanted run of ``n`` tokens (a column) occurs in each text (a row)."""
+    counts = np.zeros((len(texts), len(wanted)), dtype=np.int32)
+    for row, text in enumerate(texts):
+        hashes = _grams(text, n)[0]
+        at = np.searchsorted(wanted, hashes)
+        at[at == len(wanted)] = 0
+        counts[row] = np.bincount(at[wanted[at] == hashes], minlength=len(wanted))
+    return counts
+
+
+def _cut(text: Ids, gram: Ids, from_end: bool) -> tuple[Ids, Ids] | None:
+    """Return what is left and right of a run, None if the text lacks it."""
+    at = _find(text, gram, from_end)
+    return None if at < 0 else (text[:at], text[at + len(gram) :])
 
 
 def _common_prefix(texts: list[Ids], outliers: int) -> Ids | None:

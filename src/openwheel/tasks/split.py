@@ -7,6 +7,7 @@ add instructions of its own, or its answers must be of another kind than the oth
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -30,7 +31,9 @@ _PROGRAMMED = 3.5  # where what is around it shows that a program wrote it
 _INSTEAD = 3.0  # where it replaces a variable between constants, as two questions may
 _DIFFERENT = 1.5  # where the answers are of another kind
 _DIFFERENT_AT_EDGE = 0.4
-_MOST_SIBLINGS = 16
+# Questions asked in one place are few, the values of a variable many; templates may be many.
+_FEW, _MANY = 3, 16
+_MOST_VALUES = 20  # of a variable that is an instruction
 _SMALLEST_SHARE = 0.15  # of a value that is an instruction rather than a variable's
 
 
@@ -101,12 +104,16 @@ class Splitter:
             most=most,
         )
 
+    def _some(self, members: Members, most: int = 40) -> list[Parts]:
+        return [self.prompts[i] for i in members[:: 1 + len(members) // most].tolist()]
+
     def _accepted(self, view: View) -> Members | None:
         """Return the first proposed set of prompts that is a group of its own."""
         clusters = view.clusters()
         if not clusters:
             return None
         whole = self._template(view.members, 100)
+        some = self._some(view.members)
         judged = 0
         for cluster in clusters[:_MOST_SEEN]:
             different = self._different(cluster.members, view.members)
@@ -118,11 +125,17 @@ class Splitter:
             if judged > _MOST_JUDGED:
                 break
             part = self._template(cluster.members, 60)
-            added = _Added(part, whole)
-            if self._believed(added, different, cluster.members, view.members) and (
-                different
-                or self._apart(cluster.members, view.members, added)
-                or (not added.value and self._covered(cluster.members, view.members, clusters))
+            added = _Added(part, whole, self._some(cluster.members), some)
+            if (
+                self._believed(added, different, cluster.members, view.members)
+                and (
+                    different
+                    or self._apart(cluster.members, view.members, added)
+                    or self._covered(
+                        cluster.members, view.members, clusters, _FEW if added.value else _MANY
+                    )
+                )
+                and self._instructs(cluster.members, view.members, whole)
             ):
                 return cluster.members
         return None
@@ -169,19 +182,49 @@ class Splitter:
         distance = 0.5 * np.abs(mine / mine.sum() - rest / rest.sum()).sum()
         return bool(z > 4 and distance > 0.08)
 
-    def _covered(self, members: Members, whole: Members, clusters: Sequence[Cluster]) -> bool:
-        """Whether all prompts fall into a few sets like this one, which hardly overlap."""
+    def _covered(
+        self, members: Members, whole: Members, clusters: Sequence[Cluster], most: int
+    ) -> bool:
+        """Whether all prompts fall into at most so many sets like this one, hardly overlapping."""
         covered = np.zeros(self.features.n, bool)
         covered[members] = True
         total, sets = len(members), 1
         for cluster in clusters:
-            if total >= 0.95 * len(whole) or sets > _MOST_SIBLINGS:
+            if total >= 0.95 * len(whole) or sets >= most:
                 break
             if cluster.size >= 5 and covered[cluster.members].mean() < 0.02:
                 covered[cluster.members] = True
                 total = int(covered.sum())
                 sets += 1
         return total >= 0.95 * len(whole)
+
+    def _instructs(self, members: Members, whole: Members, template: Template) -> bool:
+        """Whether what some prompts share looks like instructions, seen as values of variables.
+
+        A shared text that is a variable's whole value must be one of few values, and one that
+        is a part of the values of a message must leave many values; otherwise it is what an
+        input that comes again and again says.
+        """
+        mine, all_of = self._some(members, 200), self._some(whole, 400)
+        for number, part in enumerate(template.parts):
+            if number != 2 and _weight(part) < 1:
+                continue
+            columns = _columns(part, [parts[number] for parts in mine])
+            others = _columns(part, [parts[number] for parts in all_of])
+            for values, before in zip(columns, others, strict=False):
+                shared = self.inducer.part(values[:60], Counter(values))
+                if _weight(shared) < _DIFFERENT_AT_EDGE:
+                    continue
+                if not shared.variables:
+                    top = Counter(before).most_common(_MOST_VALUES)
+                    if sum(times for _, times in top) < 0.97 * len(before):
+                        return False
+                elif number == 2 and self._distinct_values(values) < min(self.least, len(values)):
+                    return False
+        return True
+
+    def _distinct_values(self, values: Sequence[str]) -> int:
+        return len({self.inducer.array(value).tobytes() for value in values})
 
     def _messages(self, members: Members) -> int:
         return len({self.prompts[i][2] for i in members.tolist()})
@@ -225,7 +268,9 @@ class _Added:
         ends_only: Whether all that is set off is the end of a message, as a signature may be.
     """
 
-    def __init__(self, part: Template, whole: Template) -> None:
+    def __init__(
+        self, part: Template, whole: Template, sample: Sequence[Parts], others: Sequence[Parts]
+    ) -> None:
         self.weight = closed = 0.0
         self.edge = self.by_program = self.fixed_message = self.ends_only = False
         for number, (mine, theirs) in enumerate(zip(part.parts, whole.parts, strict=True)):
@@ -249,13 +294,32 @@ class _Added:
                 self.by_program |= end.rstrip()[-1:] in tuple(":`>=]}：")
                 self.ends_only = set_off and not self.by_program
                 self.by_program |= set_off
-            if mine.variables < theirs.variables and _weight(theirs) >= 1:
+            texts = [parts[number] for parts in sample]
+            before = [parts[number] for parts in others]
+            if number in (1, 3) or (
+                _weight(theirs) >= 1
+                and (
+                    _varying(mine, texts, 2) < theirs.variables
+                    or _varying(mine, texts, 6) < _varying(theirs, before, 6)
+                )
+            ):
                 closed += more
         self.value = closed > 0 and self.weight - closed < _INSTEAD
 
 
 _OPENS = tuple("\n:\"'`>}])|=-：」")  # what stands before an input that a program put in
 _TURN = re.compile(r"<(?:user|assistant|system|developer|tool|function)>\n")
+
+
+def _columns(part: Part, texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the values of each variable of a part in those texts that fit it."""
+    values = [found for text in texts if (found := part.match(text)) is not None]
+    return list(zip(*values, strict=True))
+
+
+def _varying(part: Part, texts: Sequence[str], least: int) -> int:
+    """Return how many variables of a part take at least so many values in some texts."""
+    return sum(1 for column in _columns(part, texts) if len(set(column)) >= least)
 
 
 def _weight(part: Part) -> float:
