@@ -11,6 +11,13 @@ from openwheel.traffic.log_answers import (
     read_output,
     read_usage,
 )
+from openwheel.traffic.log_requests import (
+    REQUEST_KEYS,
+    as_chat_request,
+    conversation,
+    is_message,
+    request_body,
+)
 from openwheel.traffic.log_values import (
     JsonObject,
     SkippedRecordError,
@@ -24,7 +31,6 @@ from openwheel.wire import Answer, ChatRequest
 
 INPUT_KEYS = ("input", "text", "prompt")
 OUTPUT_KEYS = ("output", "label", "teacher", "completion")
-_REQUEST_KEYS = ("request", "kwargs", "body", "input")
 _RESPONSE_KEYS = ("response", "output", "completion")
 _TIME_KEYS = ("time", "timestamp", "created", "created_at", "date")
 _LATENCY_KEYS = ("latency_ms", "latency", "duration_ms")
@@ -36,20 +42,6 @@ _REQUEST_SETTINGS = (
     "function_call",
     "response_format",
 )
-_ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "function_response": "tool",
-    "observation": "tool",
-}
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,7 +62,7 @@ def is_header(names: list[str], keys: Keys) -> bool:
     return (
         (not have.isdisjoint(INPUT_KEYS) and not have.isdisjoint(OUTPUT_KEYS))
         or not have.isdisjoint({"messages", "conversations"})
-        or (not have.isdisjoint(_REQUEST_KEYS) and "response" in have)
+        or (not have.isdisjoint(REQUEST_KEYS) and "response" in have)
     )
 
 
@@ -105,7 +97,7 @@ def _shape(record: JsonObject, keys: Keys) -> tuple[JsonObject, Answer, JsonObje
     if keys.input or keys.output:
         return _pair(record, keys)
     if "conversations" in record:
-        return _chat(record, _conversation(embedded(record["conversations"])))
+        return _chat(record, conversation(embedded(record["conversations"])))
     if "messages" in record:
         messages = embedded(record["messages"])
         for key in (*_RESPONSE_KEYS, "choices"):
@@ -113,7 +105,7 @@ def _shape(record: JsonObject, keys: Keys) -> tuple[JsonObject, Answer, JsonObje
                 response = record if key == "choices" else record[key]
                 return _with_settings(record, messages), *read_answer(response)
         return _chat(record, messages)
-    body = _request_body(record)
+    body = request_body(record)
     if body is not None:
         for key in _RESPONSE_KEYS:
             if key in record:
@@ -124,61 +116,17 @@ def _shape(record: JsonObject, keys: Keys) -> tuple[JsonObject, Answer, JsonObje
     return _pair(record, keys)
 
 
-def _request_body(record: JsonObject) -> JsonObject | None:
-    for key in _REQUEST_KEYS:
-        body = embedded(record.get(key))
-        for envelope in ("body", "kwargs", "json"):
-            if isinstance(body, dict) and envelope in body and "messages" not in body:
-                body = embedded(body[envelope])
-        if key == "request" and isinstance(body, str) and body.strip():
-            return {"messages": [{"role": "user", "content": body}]}
-        body = _as_chat_request(body, pair=key == "input")
-        if body is not None:
-            return body
-    return None
-
-
-def _as_chat_request(body: Any, *, pair: bool) -> JsonObject | None:
-    """Return a chat completion request, also from the older and the newer API's request.
-
-    An ``input`` is one only with messages (``pair``): anything else in it is a plain pair's.
-    """
-    if isinstance(body, list) and body and all(_is_message(item) for item in body):
-        return {"messages": body}
-    if not isinstance(body, dict):
-        return None
-    if "messages" in body:
-        return {**body, "messages": embedded(body["messages"])}
-    if pair:
-        return None
-    prompt = body.get("prompt", body.get("input"))
-    if isinstance(prompt, str):
-        messages: Any = [{"role": "user", "content": prompt}]
-    elif isinstance(prompt, list) and prompt and all(_is_message(item) for item in prompt):
-        messages = prompt
-    else:
-        return None
-    if isinstance(body.get("instructions"), str):
-        messages = [{"role": "system", "content": body["instructions"]}, *messages]
-    rest = {key: value for key, value in body.items() if key not in {"prompt", "input"}}
-    return {**rest, "messages": messages}
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str)
-
-
 def _ends_in_answer(messages: Any) -> bool:
     return (
         isinstance(messages, list)
         and bool(messages)
-        and _is_message(messages[-1])
+        and is_message(messages[-1])
         and messages[-1]["role"] == "assistant"
     )
 
 
 def _chat(record: JsonObject, messages: Any) -> tuple[JsonObject, Answer, JsonObject]:
-    if not isinstance(messages, list) or not all(_is_message(item) for item in messages):
+    if not isinstance(messages, list) or not all(is_message(item) for item in messages):
         raise UnreadableRecordError("messages must be a list of objects with a role")
     if not _ends_in_answer(messages):
         raise SkippedRecordError("the chat does not end in an assistant message")
@@ -195,29 +143,12 @@ def _with_settings(record: JsonObject, messages: Any) -> JsonObject:
     return body
 
 
-def _conversation(turns: Any) -> list[JsonObject]:
-    if not isinstance(turns, list):
-        raise UnreadableRecordError("conversations must be a list")
-    messages = []
-    for turn in turns:
-        if _is_message(turn):
-            messages.append(turn)
-            continue
-        role = _ROLES.get(str(turn.get("from"))) if isinstance(turn, dict) else None
-        if role is None or not isinstance(turn.get("value"), str):
-            raise UnreadableRecordError(
-                "a turn of conversations must have a value and a known speaker in from"
-            )
-        messages.append({"role": role, "content": turn["value"]})
-    return messages
-
-
 def _pair(record: JsonObject, keys: Keys) -> tuple[JsonObject, Answer, JsonObject]:
     value = _pick(record, (keys.input,) if keys.input else INPUT_KEYS, "input")
     output = _pick(record, (keys.output,) if keys.output else (*OUTPUT_KEYS, "response"), "output")
     answer, holder = read_output(output)
     if keys.input:
-        chat = _as_chat_request(embedded(value), pair=True)
+        chat = as_chat_request(embedded(value), pair=True)
         if chat is not None:
             return chat, answer, holder
     text = "" if value is None else json_text(value)

@@ -25,7 +25,7 @@ def read_log(
 
     The shapes a log may have are in ``docs/logs.md``. Reading the same log again gives the same
     ids, whatever the file is called; a line that occurs several times in a log gives as many
-    exchanges. Memory: some 80 bytes a line, for that; a JSON array is held whole.
+    exchanges. Memory: about 100 bytes a line, for that; a JSON array is held whole.
 
     Args:
         path: The file, ``-`` for standard input.
