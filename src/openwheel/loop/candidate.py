@@ -34,6 +34,7 @@ class Trained(msgspec.Struct, frozen=True):
         growth: By what factor calibration must grow for it to pass, None if that would not help.
         agreement: Out-of-fold agreement.
         evidence: How many independent calibration exchanges there are for it now.
+        enough: How many should be enough for it to pass.
     """
 
     student: Student
@@ -44,6 +45,7 @@ class Trained(msgspec.Struct, frozen=True):
     growth: float | None
     agreement: float
     evidence: int
+    enough: int
 
 
 def train_best(
@@ -94,21 +96,23 @@ def train_best(
         coverage = predicted_coverage(
             plan, epsilon=settings.epsilon, delta=delta, calibration=max(planned, 1)
         )
+        growth = growth_needed(
+            plan,
+            calibration=max(planned, 1),
+            epsilon=settings.epsilon,
+            delta=delta,
+            anytime=anytime,
+        )
         trained = Trained(
             student=fitted.student,
             variables=variables,
             plan=plan,
             slicer=deferring,
             coverage=coverage,
-            growth=growth_needed(
-                plan,
-                calibration=max(planned, 1),
-                epsilon=settings.epsilon,
-                delta=delta,
-                anytime=anytime,
-            ),
+            growth=growth,
             agreement=float(fitted.agrees.mean()) if len(fitted.agrees) else 0.0,
             evidence=evidence,
+            enough=int(planned * (growth or 1.0)),
         )
         if best is None or _better(trained, best):
             best = trained
@@ -227,6 +231,7 @@ def save_candidate(
         surfaces={answer: training.surfaces[answer] for answer in trained.student.answers},
         trained_until=trained_until,
         coverage=trained.coverage,
+        enough=trained.enough,
         training=training.window(),
         method=method,
     )

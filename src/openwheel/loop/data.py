@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -108,9 +108,18 @@ def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
     )
 
 
-def audited(rows: Sequence[TaskRow]) -> tuple[int, int]:
-    """Return how many audits there were among a task's rows, and how many disagreed."""
-    audits = [row for row in rows if row.source == "teacher" and row.student_answer is not None]
+def audited(rows: Iterable[TaskRow], student: str) -> tuple[int, int]:
+    """Return how many of a student's answers were audited, and how many disagreed.
+
+    Args:
+        rows: A task's exchanges.
+        student: Id of the student; audits of others do not count.
+    """
+    audits = [
+        row
+        for row in rows
+        if row.source == "teacher" and row.student == student and row.student_answer is not None
+    ]
     disagreements = sum(
         canonical_answer(row.answer, "label")
         != canonical_answer(Answer(row.student_answer or ""), "label")

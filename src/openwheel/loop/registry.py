@@ -82,6 +82,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         surfaces: For each canonical answer, the bytes the teacher mostly wrote.
         trained_until: The newest exchange it may have seen; evidence comes after it.
         coverage: What training predicts it will be certified at.
+        enough: Independent calibration exchanges that should be enough for that.
         training: Hash and extent of what it was trained on.
         method: ``binomial`` if it is judged once, ``anytime`` if it shadows.
     """
@@ -100,6 +101,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     surfaces: dict[str, str]
     trained_until: int
     coverage: float
+    enough: int
     training: Window
     method: Method
 

@@ -9,7 +9,7 @@ from openwheel.errors import OpenwheelError, StoreError
 from openwheel.loop.registry import Registry, Slicer
 from openwheel.students import Student
 from openwheel.students.encoder import TextEncoder
-from openwheel.tasks import TaskMatcher
+from openwheel.tasks import Inputs, TaskMatcher
 from openwheel.wire import Prompt
 
 _log = logging.getLogger("openwheel.serving")
@@ -20,7 +20,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it; None to defer.
-        task: Id of the task the prompt belongs to, ``""`` if it belongs to none.
+        task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
         audit_probability: With what probability an audit is to ask the teacher too (0 to 1);
@@ -140,30 +140,30 @@ class RegistryServing:
         found, inputs = match
         promoted = table.promoted.get(found.id)
         if promoted is None:
-            return Decision(task=found.id, reason="no student")
+            return Decision(task=found.name, reason="no student")
 
-        def deferred(reason: str, confidence: float | None = None) -> Decision:
-            return Decision(
-                task=found.id,
-                student=promoted.id,
-                confidence=confidence,
-                audit_probability=promoted.audit,
-                reason=reason,
-            )
-
-        if not prompt.plain:
-            return deferred("not plain")
-        if promoted.slicer.defers(inputs):
-            return deferred("slice")
-        label, confidence = promoted.student.predict_one(inputs)
-        if confidence <= 0:
-            return deferred("unlike training", confidence)
-        if confidence < promoted.threshold:
-            return deferred("confidence", confidence)
+        answer, confidence, reason = _ask(promoted, inputs, plain=prompt.plain)
         return Decision(
-            answer=promoted.surfaces[promoted.student.answers[label]],
-            task=found.id,
+            answer=answer,
+            task=found.name,
             student=promoted.id,
             confidence=confidence,
             audit_probability=promoted.audit,
+            reason=reason,
         )
+
+
+def _ask(
+    promoted: _Promoted, inputs: Inputs, *, plain: bool
+) -> tuple[str | None, float | None, str]:
+    """Return a student's answer (None to defer), its confidence, and why it deferred."""
+    if not plain:
+        return None, None, "not plain"
+    if promoted.slicer.defers(inputs):
+        return None, None, "slice"
+    label, confidence = promoted.student.predict_one(inputs)
+    if confidence <= 0:
+        return None, confidence, "unlike training"
+    if confidence < promoted.threshold:
+        return None, confidence, "confidence"
+    return promoted.surfaces[promoted.student.answers[label]], confidence, ""

@@ -19,7 +19,7 @@ from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, audited, load_labels
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Candidate, Promotion, Registry, TaskRecord
+from openwheel.loop.registry import Candidate, Registry, TaskRecord
 from openwheel.loop.settings import LoopSettings
 from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import Store, order_evidence
@@ -27,7 +27,7 @@ from openwheel.traffic import Store, order_evidence
 FEWEST_TO_TRAIN = 200
 """Labelled exchanges before a first training: with fewer, half would be held out of very little."""
 
-GROWTH = 1.5
+GROWTH = 1.25
 """A task is trained anew when its labelled exchanges have grown by this factor."""
 
 BETTER = 0.03
@@ -77,7 +77,7 @@ def turn(
         progress: Told what is being done.
     """
     registry = Registry(store)
-    events = audit(store, registry, settings)
+    events = audit(store, registry)
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
     counts = store.task_counts()
@@ -90,7 +90,7 @@ def turn(
     return Turn(looked_at, tuple(events))
 
 
-def audit(store: Store, registry: Registry, settings: LoopSettings) -> list[Event]:
+def audit(store: Store, registry: Registry) -> list[Event]:
     """Take off every promoted student whose audits show disagreement evidently above epsilon.
 
     The audits of a promotion are tested by an e-process, so this may run as often as one likes:
@@ -101,8 +101,9 @@ def audit(store: Store, registry: Registry, settings: LoopSettings) -> list[Even
     for task_id, promotion in registry.promotions().items():
         if promotion.certificate is None:
             continue
-        rows = list(store.task_rows(task_id, after=promotion.after_seq))
-        answered, disagreements = audited(rows)
+        answered, disagreements = audited(
+            store.task_rows(task_id, after=promotion.after_seq), promotion.certificate.student
+        )
         p_value = float(alarm_p_value(disagreements, answered, promotion.certificate.epsilon))
         if p_value <= promotion.certificate.delta:
             reason = (
@@ -134,14 +135,18 @@ def _turn_task(
     current = promotion.certificate if promotion else None
     events = []
     shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
-    judged = shadows[-1] if shadows else None
-    if judged is not None:
-        events.append(_judge(registry, record, judged, data, settings, promotion, encoder))
-        if events[-1].kind == "promoted":
+    shadow = shadows[-1] if shadows else None
+    hoped = 0.0
+    if shadow is not None:
+        event, evidence = _judge(registry, record, shadow, data, settings=settings, encoder=encoder)
+        events.append(event)
+        if event.kind == "promoted":
             return events
+        # One that had the evidence it was predicted to need, and did not pass, is no rival.
+        hoped = shadow.coverage if evidence < shadow.enough else 0.0
     due = len(data) >= max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * record.trained_on)
     if not due:
-        if judged is None and current is None:
+        if shadow is None and current is None:
             reason = (
                 f"{len(data):,} labelled exchanges; the next training is at "
                 f"{max(FEWEST_TO_TRAIN, int(np.ceil(GROWTH * record.trained_on))):,}"
@@ -160,9 +165,7 @@ def _turn_task(
         anytime=True,
     )
     registry.set_trained_on(task_id, len(data))
-    before = max(
-        current.coverage if current else 0.0, judged.coverage if judged is not None else 0.0
-    )
+    before = max(current.coverage if current else 0.0, hoped)
     if trained is None or trained.growth is None or trained.growth > PATIENCE:
         reason = "training predicts that no threshold would pass soon; no share of delta was spent"
         return [*events, Event(name, "waiting", reason)]
@@ -181,7 +184,8 @@ def _turn_task(
         trained_until=int(training.seq.max()),
         method="anytime",
     )
-    return [*events, _judge(registry, record, candidate, data, settings, promotion, encoder)]
+    event, _ = _judge(registry, record, candidate, data, settings=settings, encoder=encoder)
+    return [*events, event]
 
 
 def _judge(
@@ -189,18 +193,22 @@ def _judge(
     record: TaskRecord,
     candidate: Candidate,
     data: TaskData,
+    *,
     settings: LoopSettings,
-    promotion: Promotion | None,
     encoder: TextEncoder | None,
-) -> Event:
-    """Judge who shadows on all evidence so far, and promote the moment it suffices."""
+) -> tuple[Event, int]:
+    """Judge who shadows on all evidence so far, and promote the moment it suffices.
+
+    Returns:
+        What came of it, and how much independent evidence there was.
+    """
     name = record.task.name
     try:
         student = registry.load(candidate, encoder)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)
-        return Event(name, "waiting", f"the shadowing student was dropped: {error}")
+        return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0
     before = data.seq <= candidate.trained_until
     calibrated = calibrate(
         candidate,
@@ -211,16 +219,18 @@ def _judge(
     judgement = calibrated.judgement
     if judgement.chosen is None:
         reason = f"{candidate.rung}: {judgement.n:,} independent exchanges seen so far"
-        if judgement.best is not None and judgement.best.answered:
+        if judgement.best is not None and judgement.best.p_value < 1:
             reason += (
                 f"; the nearest threshold answered {judgement.best.answered:,} and disagreed on "
                 f"{judgement.best.disagreements:,}"
             )
-        return Event(name, "shadowing", reason)
+        return Event(name, "shadowing", reason), judgement.n
     certificate = write_certificate(record.task, candidate, calibrated)
     reason = explain.passed(judgement, candidate)
     registry.certify(certificate)
+    promotion = registry.promotions().get(record.task.id)
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
-        return Event(name, "waiting", f"{reason} It was taken off by hand: promote it by hand.")
+        reason += " It was taken off by hand: promote it by hand."
+        return Event(name, "waiting", reason), judgement.n
     registry.promote(certificate, by="turn", reason=reason, audit=settings.audit)
-    return Event(name, "promoted", reason)
+    return Event(name, "promoted", reason), judgement.n

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -109,6 +107,10 @@ def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
         coefficients = np.zeros(features.shape[1])
         coefficients[1] = 0.5
         return Agreement(mean, scale, coefficients, 3.0 if agrees.all() else -3.0)
+    # Only training needs scikit-learn; a gateway must not wait for it.
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
     with warnings.catch_warnings():
         # A model not quite converged ranks as well; the gate judges it either way.
         warnings.simplefilter("ignore", ConvergenceWarning)

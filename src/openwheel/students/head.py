@@ -6,8 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -43,6 +41,10 @@ def fit_head(
     if len(present) == 1:
         bias[present[0]] = 1.0
         return Head(coefficients, bias)
+    # Only training needs scikit-learn; a gateway must not wait for it.
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+    from sklearn.svm import LinearSVC  # noqa: PLC0415
+
     model = LinearSVC(C=1.0, random_state=0)
     with warnings.catch_warnings():
         # A model not quite converged is still a model; the gate judges it either way.

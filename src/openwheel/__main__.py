@@ -1,0 +1,5 @@
+"""``python -m openwheel``."""
+
+from openwheel.cli import main
+
+main()

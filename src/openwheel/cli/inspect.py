@@ -1,0 +1,260 @@
+"""Commands that show and change what is promoted: tasks, students, certificates."""
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import complain, out, percent, print_json, print_table
+from openwheel.errors import OpenwheelError, SettingError
+
+if TYPE_CHECKING:
+    from openwheel.gate import Certificate
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name or id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(tasks)
+    app.command()(students)
+    app.command()(certificates)
+    app.command()(verify)
+    app.command()(promote)
+    app.command()(demote)
+
+
+def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
+    """List the tasks found in the traffic, and who answers them."""
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        registry = Registry(store)
+        counts, promotions = store.task_counts(), registry.promotions()
+        found: list[dict[str, Any]] = []
+        for record in registry.tasks():
+            promotion = promotions.get(record.task.id)
+            certificate = promotion.certificate if promotion else None
+            template = record.task.template
+            found.append(
+                {
+                    "task": record.task.name,
+                    "id": record.task.id,
+                    "explicit": bool(record.task.explicit),
+                    "form": record.form,
+                    "form_reason": record.form_reason,
+                    "n": counts.get(record.task.id, 0),
+                    "attempts": record.attempts,
+                    "student": certificate.student if certificate else None,
+                    "rung": certificate.rung if certificate else None,
+                    "threshold": certificate.threshold if certificate else None,
+                    "coverage": certificate.coverage if certificate else None,
+                    "certificate": certificate.id if certificate else None,
+                    "latest": promotion.reason if promotion else None,
+                    "template": template.describe() if template else None,
+                }
+            )
+    if json:
+        print_json({"tasks": found, "unassigned": counts.get(None, 0)})
+        return
+    rows = [
+        [t["task"], t["form"], f"{t['n']:,}", t["rung"] or "teacher", percent(t["coverage"])]
+        for t in found
+    ]
+    print_table(["task", "form", "exchanges", "answered by", "certified coverage"], rows)
+    out.print(f"{counts.get(None, 0):,} exchanges belong to no task.")
+
+
+def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
+    """List every student that was ever judged, and what became of it."""
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        registry = Registry(store)
+        names = {record.task.id: record.task.name for record in registry.tasks()}
+        promoted = {p.certificate.student for p in registry.promotions().values() if p.certificate}
+        found: list[dict[str, Any]] = [
+            {
+                "student": candidate.id,
+                "task": names[candidate.task_id],
+                "rung": candidate.rung,
+                "state": "promoted" if candidate.id in promoted else state,
+                "attempt": candidate.attempt,
+                "epsilon": candidate.epsilon,
+                "delta": candidate.delta,
+                "delta_spent": candidate.delta_spent,
+                "method": candidate.method,
+                "trained_on": candidate.training.exchanges,
+                "created": _iso(created),
+                "folder": str(registry.folder(candidate.id)),
+                "files": candidate.files,
+            }
+            for candidate, state, created in registry.candidates()
+        ]
+    if json:
+        print_json({"students": found})
+        return
+    rows = [
+        [s["student"], s["task"], s["state"], str(s["attempt"]), f"{s['trained_on']:,}"]
+        for s in found
+    ]
+    print_table(["student", "task", "state", "attempt", "trained on"], rows)
+
+
+def certificates(
+    db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False
+) -> None:
+    """List the certificates; with --json each one whole."""
+    found = _certificates(db)
+    if json:
+        print_json({"certificates": found})
+        return
+    rows = [
+        [
+            c.id[:12],
+            c.task_name,
+            c.rung,
+            percent(c.coverage),
+            f"{c.calibration.disagreements:,} of {c.calibration.answered:,}",
+            percent(c.bound, 2),
+            percent(c.epsilon, 2),
+            c.created,
+        ]
+        for c in found
+    ]
+    columns = ["certificate", "task", "rung", "coverage", "disagreed", "bound", "limit", "created"]
+    print_table(columns, rows)
+
+
+def verify(
+    certificate: Annotated[
+        str, typer.Argument(metavar="CERTIFICATE", help="A file, or an id (its start will do).")
+    ],
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Recompute a certificate from its recorded counts, and say whether it holds.
+
+    For one in the store, also that its student's files are the ones that were certified. Exit code
+    1 if it does not hold.
+    """
+    from openwheel.gate import verify as run
+
+    found, from_store = _find(certificate, db)
+    result = run(found)
+    problems = list(result.problems)
+    if from_store:
+        problems += _file_problems(found, db)
+    holds = not problems
+    if json:
+        print_json(
+            {
+                "certificate": found.id,
+                "holds": holds,
+                "bound": result.bound,
+                "epsilon": found.epsilon,
+                "problems": problems,
+            }
+        )
+    else:
+        counts = found.calibration
+        out.print(
+            f"Certificate {found.id[:12]} of task {found.task_name}, {found.rung} student "
+            f"{found.student}:\nof {counts.n:,} independent calibration exchanges it answered "
+            f"{counts.answered:,} and disagreed on {counts.disagreements:,}; recomputed from "
+            f"these counts the bound is {result.bound:.4%}, the limit {found.epsilon:.2%}.",
+            markup=False,
+        )
+        for problem in problems:
+            complain(problem)
+        out.print("It holds." if holds else "It does not hold.")
+        if holds:
+            out.print(found.statement, markup=False)
+    if not holds:
+        raise typer.Exit(1)
+
+
+def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:
+    """Put the latest certified student of a task in front of its traffic (again)."""
+    from openwheel.loop.registry import Registry
+    from openwheel.loop.settings import LoopSettings
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        registry = Registry(store)
+        record = registry.find_task(task)
+        certified = registry.certificates(record.task.id)
+        if not certified:
+            raise SettingError(
+                f"Task {record.task.name!r} has no certificate; only a certified student can be "
+                "promoted"
+            )
+        latest = certified[-1]
+        registry.load(registry.candidate(latest.student))  # files that changed must not serve
+        previous = registry.promotions()[record.task.id]
+        audit = previous.audit if previous.certificate else LoopSettings().audit
+        registry.promote(latest, by="user", reason="promoted by hand", audit=audit)
+    out.print(f"{record.task.name}: {latest.student} answers from now on.", markup=False)
+
+
+def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:
+    """Take a task's student off: the teacher answers until it is promoted by hand."""
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        registry = Registry(store)
+        record = registry.find_task(task)
+        registry.demote(record.task.id, by="user", reason="demoted by hand")
+    out.print(f"{record.task.name}: the teacher answers from now on.", markup=False)
+
+
+def _certificates(db: Path) -> "list[Certificate]":
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        return Registry(store).certificates()
+
+
+def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
+    """Return a certificate by file or id, and whether it came from the store."""
+    import msgspec
+
+    from openwheel.gate import Certificate
+
+    path = Path(name)
+    if path.is_file():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Certificate), False
+        except (msgspec.DecodeError, OSError) as error:
+            raise SettingError(f"{path} is not a certificate: {error}") from None
+    found = [c for c in _certificates(db) if c.id.startswith(name)]
+    if len(found) != 1:
+        state = "no certificate" if not found else f"{len(found)} certificates"
+        raise SettingError(f"There is no file {name!r}, and {db} has {state} of that id")
+    return found[0], True
+
+
+def _file_problems(certificate: "Certificate", db: Path) -> list[str]:
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        registry = Registry(store)
+        candidate = registry.candidate(certificate.student)
+        if candidate.files != certificate.files:
+            return ["the registry's student is not the one that was certified"]
+        try:
+            registry.load(candidate)
+        except OpenwheelError as error:
+            return [str(error)]
+    return []
+
+
+def _iso(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,358 @@
+"""Commands that work on logs: learn, evaluate, replay."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import (
+    note,
+    out,
+    percent,
+    print_json,
+    print_problems,
+    print_table,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from openwheel.loop.evaluate import Evaluation, Score
+    from openwheel.loop.findings import Finding, Findings
+    from openwheel.loop.replay import Replayed
+    from openwheel.traffic import Exchange, LogProblems
+
+Logs = Annotated[
+    list[str], typer.Argument(metavar="LOG...", help="JSON Lines or CSV, plain or .gz; - is stdin.")
+]
+Log = Annotated[str, typer.Argument(metavar="LOG", help="JSON Lines or CSV, plain or .gz.")]
+
+IMPORT_BATCH = 5_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(learn)
+    app.command()(evaluate)
+    app.command()(replay)
+
+
+def learn(
+    logs: Logs,
+    epsilon: options.Epsilon = 0.05,
+    delta: options.Delta = 0.05,
+    rungs: options.Rungs = "",
+    encoder: options.Encoder = "",
+    audit: options.Audit = 0.05,
+    db: options.Database = options.DEFAULT_DATABASE,
+    report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
+    json: options.Json = False,
+    strict: options.Strict = False,
+    shuffle: options.Shuffle = None,
+    input_key: options.InputKey = "",
+    output_key: options.OutputKey = "",
+) -> None:
+    """Find the tasks in logs, train students, and certify those that agree with the teacher.
+
+    The logs are added to the store (a line that is there already is not added again), and every
+    label task in it is trained on all but its latest quarter, which then judges the student.
+    """
+    settings = options.loop_settings(
+        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+    )
+    from openwheel.loop.learn import learn as run
+    from openwheel.loop.lock import learner_lock
+    from openwheel.students.encoder import SentenceEncoder
+    from openwheel.traffic import LogProblems, Store
+
+    problems = LogProblems()
+    with Store.open(db) as store, learner_lock(db):
+        batch: list[Exchange] = []
+        added = 0
+        for exchange in _read(
+            logs, problems, strict=strict, input_key=input_key, output_key=output_key
+        ):
+            batch.append(exchange)
+            if len(batch) >= IMPORT_BATCH:
+                added += store.append(batch)
+                batch.clear()
+        added += store.append(batch)
+        print_problems(problems)
+        problems.require_usable()
+        note(f"{problems.usable:,} exchanges read, {added:,} of them new in {db}")
+        findings = run(
+            store,
+            settings,
+            source=", ".join(logs),
+            shuffle=shuffle,
+            details=report is not None,
+            encoder=SentenceEncoder(encoder) if "encoder" in settings.rungs else None,
+            progress=note,
+        )
+    for warning in findings.warnings:
+        warn(warning)
+    if report is not None:
+        from openwheel.web.report import write_report
+
+        write_report(findings, report)
+        note(f"report: {report}")
+    if json:
+        print_json(_learned(findings, problems))
+    else:
+        _print_findings(findings, db)
+
+
+def evaluate(
+    log: Log,
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+    strict: options.Strict = False,
+    input_key: options.InputKey = "",
+    output_key: options.OutputKey = "",
+) -> None:
+    """Show what the promoted students would have done on another log. Nothing is stored."""
+    from openwheel.loop.evaluate import evaluate as run
+    from openwheel.loop.registry import Registry
+    from openwheel.loop.serving import RegistryServing
+    from openwheel.traffic import LogProblems, Store
+
+    problems = LogProblems()
+    with Store.open(db, create=False) as store:
+        serving = RegistryServing(Registry(store))
+        if not serving.students():
+            warn(f"no student is promoted in {db}: everything is left to the teacher")
+        exchanges = _read(
+            [log], problems, strict=strict, input_key=input_key, output_key=output_key
+        )
+        found = run(serving, exchanges)
+    print_problems(problems)
+    problems.require_usable()
+    if json:
+        print_json(
+            {
+                "tasks": [{"task": t.task, **_score(t.score)} for t in found.tasks],
+                "total": _score(found.total),
+            }
+        )
+    else:
+        _print_scores(found)
+
+
+def replay(
+    log: Log,
+    epsilon: options.Epsilon = 0.05,
+    delta: options.Delta = 0.05,
+    rungs: options.Rungs = "",
+    encoder: options.Encoder = "",
+    audit: options.Audit = 0.05,
+    seed: Annotated[int, typer.Option(help="Of the audit coin.")] = 0,
+    db: Annotated[
+        Path | None, typer.Option(help="Keep the store here; it must not exist yet.")
+    ] = None,
+    json: options.Json = False,
+    strict: options.Strict = False,
+    shuffle: options.Shuffle = None,
+    input_key: options.InputKey = "",
+    output_key: options.OutputKey = "",
+) -> None:
+    """Send a log through the loop as live traffic from nothing, with turns and audits."""
+    settings = options.loop_settings(
+        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+    )
+    import random
+
+    from openwheel.errors import SettingError
+    from openwheel.loop.replay import replay as run
+    from openwheel.students.encoder import SentenceEncoder
+    from openwheel.traffic import LogProblems, Store
+
+    if db is not None and db.exists():
+        raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")
+    problems = LogProblems()
+    exchanges: Iterator[Exchange] = _read(
+        [log], problems, strict=strict, input_key=input_key, output_key=output_key
+    )
+    if shuffle is not None:
+        rows = list(exchanges)
+        random.Random(shuffle).shuffle(rows)
+        exchanges = iter(rows)
+    with contextlib.ExitStack() as stack:
+        if db is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-"))
+            db = Path(folder) / "replay.db"
+        store = stack.enter_context(Store.open(db))
+        found = run(
+            store,
+            exchanges,
+            settings,
+            seed=seed,
+            encoder=SentenceEncoder(encoder) if "encoder" in settings.rungs else None,
+            progress=note,
+        )
+    print_problems(problems)
+    problems.require_usable()
+    if json:
+        print_json(_replayed(found))
+    else:
+        _print_replay(found)
+
+
+def _read(
+    logs: list[str], problems: "LogProblems", *, strict: bool, input_key: str, output_key: str
+) -> "Iterator[Exchange]":
+    from openwheel.traffic import read_log
+
+    for log in logs:
+        yield from read_log(
+            log,
+            input_key=input_key or None,
+            output_key=output_key or None,
+            strict=strict,
+            problems=problems,
+        )
+
+
+def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:
+    return {
+        "exchanges": findings.exchanges,
+        "unassigned": findings.unassigned,
+        "bad_lines": problems.bad,
+        "skipped": problems.skipped,
+        "warnings": findings.warnings,
+        "tasks": [_finding(finding) for finding in findings.tasks],
+    }
+
+
+def _finding(finding: "Finding") -> dict[str, Any]:
+    return {
+        "task": finding.name,
+        "id": finding.task,
+        "form": finding.form,
+        "n": finding.n,
+        "certified": finding.certified,
+        "rung": finding.rung,
+        "student": finding.student,
+        "certificate": finding.certificate,
+        "threshold": finding.threshold,
+        "calibration": {
+            "n": finding.n_calibration,
+            "answered": finding.answered,
+            "disagreements": finding.disagreements,
+        },
+        "coverage": finding.coverage,
+        "bound": finding.bound,
+        "epsilon": finding.epsilon,
+        "delta": finding.delta,
+        "delta_spent": finding.delta_spent,
+        "attempt": finding.attempt,
+        "reason": finding.reason,
+        "more_needed": finding.more_needed,
+        "template": finding.template,
+        "variables": finding.variables,
+        "warnings": finding.warnings,
+    }
+
+
+def _print_findings(findings: "Findings", db: Path) -> None:
+    rows = [
+        [
+            f.name,
+            f.form,
+            f"{f.n:,}",
+            f.rung or "-" if f.certified else "-",
+            percent(f.coverage) if f.certified else "-",
+            percent(f.bound, 2) if f.certified else "-",
+        ]
+        for f in findings.tasks
+    ]
+    print_table(["task", "form", "exchanges", "student", "coverage", "bound"], rows)
+    if findings.unassigned:
+        out.print(f"{findings.unassigned:,} exchanges belong to no task and stay with the teacher.")
+    for finding in findings.tasks:
+        more = f" About {finding.more_needed:,} more exchanges." if finding.more_needed else ""
+        out.print(f"\n{finding.name}: {finding.reason}{more}", markup=False)
+    if any(finding.certified for finding in findings.tasks):
+        first = next(f for f in findings.tasks if f.certified)
+        assert first.certificate is not None
+        out.print(
+            f"\nCheck a certificate: openwheel verify {first.certificate[:12]} --db {db}\n"
+            f"Put the students in front of your traffic: openwheel up --teacher URL --db {db}",
+            markup=False,
+        )
+
+
+def _score(score: "Score") -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.structs.asdict(score)
+
+
+def _score_row(name: str, score: "Score") -> list[str]:
+    low, high = score.interval
+    interval = f"{low:.2%} to {high:.2%}" if score.answered else "-"
+    return [
+        name,
+        f"{score.n:,}",
+        percent(score.coverage),
+        f"{score.disagreements:,}",
+        percent(score.disagreement, 2),
+        interval,
+        "-" if score.p50_ms is None else f"{score.p50_ms:.2f}",
+    ]
+
+
+SCORE_COLUMNS = ["task", "exchanges", "coverage", "disagreed", "share", "95% interval", "p50 ms"]
+
+
+def _print_scores(found: "Evaluation") -> None:
+    rows = [_score_row(task.task, task.score) for task in found.tasks]
+    print_table(SCORE_COLUMNS, [*rows, _score_row("total", found.total)])
+
+
+def _replayed(found: "Replayed") -> dict[str, Any]:
+    return {
+        "total": _score(found.total),
+        "tasks": [{"task": t.task, **_score(t.score)} for t in found.tasks],
+        "teacher_calls": found.teacher_calls,
+        "audits": found.audits,
+        "turns": len(found.timeline),
+        "timeline": [
+            {
+                **_score(moment.score),
+                "latest": _score(moment.latest),
+                "teacher_calls": moment.teacher_calls,
+                "audits": moment.audits,
+                "events": moment.events,
+            }
+            for moment in found.timeline
+        ],
+    }
+
+
+def _print_replay(found: "Replayed") -> None:
+    rows = []
+    for moment in found.timeline:
+        acts = [
+            f"{event.task} {event.kind}"
+            for event in moment.events
+            if event.kind in {"promoted", "demoted", "shadowing"}
+        ]
+        rows.append(
+            [
+                f"{moment.score.n:,}",
+                percent(moment.latest.coverage),
+                percent(moment.latest.disagreement, 2),
+                percent(moment.score.coverage),
+                percent(moment.score.disagreement, 2),
+                f"{moment.teacher_calls:,}",
+                "; ".join(acts),
+            ]
+        )
+    columns = ["exchanges", "coverage", "disagr.", "so far", "so far", "teacher calls", "turn"]
+    print_table(columns, rows)
+    out.print()
+    scores = [_score_row(task.task, task.score)[:-1] for task in found.tasks]
+    print_table(SCORE_COLUMNS[:-1], [*scores, _score_row("total", found.total)[:-1]])

@@ -1,0 +1,61 @@
+"""Printing: results on standard output, all else on standard error."""
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from openwheel.traffic import LogProblems
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# A pipe has no width: what reads it should not have to undo folded cells.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+
+def complain(message: str) -> None:
+    """Print one line about what is wrong."""
+    errors.print(f"openwheel: {message}", style="red", markup=False)
+
+
+def note(message: str) -> None:
+    """Print one line about what is being done."""
+    errors.print(message, style="dim", markup=False)
+
+
+def warn(message: str) -> None:
+    """Print one line that the user should read."""
+    errors.print(f"warning: {message}", style="yellow", markup=False)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object, indented."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; numbers were formatted by the caller."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*[cell.replace("[", r"\[") for cell in row])
+    out.print(table)
+
+
+def print_problems(problems: LogProblems) -> None:
+    """Say what of a log could not be used."""
+    if problems.bad:
+        warn(f"{problems.bad:,} of {problems.lines:,} lines could not be read; the first:")
+        for bad in problems.first_bad:
+            warn(f"  {bad}")
+    for reason, count in problems.skipped.items():
+        note(f"{count:,} lines skipped: {reason}")
+    if problems.times_unread:
+        note(f"{problems.times_unread:,} lines have a time in no form known; their order counts")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Format a share."""
+    return "-" if share is None else f"{share:.{digits}%}"

@@ -1,0 +1,152 @@
+"""Replaying a log as the stream it was: what the loop would have done from nothing, in order."""
+
+import random
+from collections.abc import Iterable
+
+import msgspec
+
+from openwheel.errors import RequestError
+from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
+from openwheel.loop.progress import Progress, silent
+from openwheel.loop.registry import Registry
+from openwheel.loop.schedule import next_turn
+from openwheel.loop.serving import Decision, RegistryServing
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import Event, turn
+from openwheel.students.encoder import TextEncoder
+from openwheel.traffic import Exchange, Store
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """The state of a replay just before a turn.
+
+    Attributes:
+        score: All exchanges so far.
+        latest: Those since the moment before.
+        teacher_calls: Requests the teacher answered so far, audits included.
+        audits: Answers of students that were audited so far.
+        events: What the turn then did.
+    """
+
+    score: Score
+    latest: Score
+    teacher_calls: int
+    audits: int
+    events: tuple[Event, ...]
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replay came to: all exchanges, each task, and how it went over time."""
+
+    total: Score
+    tasks: tuple[TaskScore, ...]
+    teacher_calls: int
+    audits: int
+    timeline: tuple[Moment, ...]
+
+
+class _Counts(msgspec.Struct):
+    total: Tally
+    latest: Tally
+    tasks: dict[str, Tally]
+    teacher_calls: int = 0
+    audits: int = 0
+
+
+def replay(
+    store: Store,
+    exchanges: Iterable[Exchange],
+    settings: LoopSettings,
+    *,
+    seed: int = 0,
+    encoder: TextEncoder | None = None,
+    progress: Progress = silent,
+) -> Replayed:
+    """Send a log through the loop as if it were live traffic.
+
+    Students answer what they are certified for as soon as they are; the teacher's answers to those
+    requests are then hidden from the loop, except for what the audit coin picks. Disagreement is
+    counted on all answers, since the log knows what the teacher said.
+
+    Args:
+        store: An empty store to work in.
+        exchanges: The log, in order of arrival.
+        settings: What the user decides.
+        seed: Of the audit coin.
+        encoder: For the rung ``encoder``.
+        progress: Told about each turn.
+    """
+    coin = random.Random(seed)
+    serving = RegistryServing(Registry(store), encoder)
+    counts = _Counts(Tally(), Tally(), {})
+    timeline: list[Moment] = []
+    waiting: list[Exchange] = []
+    looked_at, due = 0, next_turn(0)
+
+    def take_turn() -> int:
+        store.append(waiting)
+        waiting.clear()
+        done = turn(store, settings, after=looked_at, encoder=encoder)
+        serving.refresh()
+        score, latest = counts.total.score(), counts.latest.score()
+        timeline.append(Moment(score, latest, counts.teacher_calls, counts.audits, done.events))
+        counts.latest = Tally()
+        progress(f"{score.n:,} exchanges: coverage {score.coverage:.1%}")
+        return done.looked_at
+
+    for exchange in exchanges:
+        try:
+            prompt = exchange.prompt()
+        except RequestError:
+            continue
+        decision = serving.decide(prompt, exchange.task)
+        heads = coin.random() < decision.audit_probability
+        waiting += _captured(exchange, decision, heads=heads)
+        _count(counts, exchange, decision, heads=heads)
+        if counts.total.n >= due:
+            looked_at = take_turn()
+            due = next_turn(counts.total.n)
+    if counts.latest.n:
+        take_turn()
+    ordered = sorted(counts.tasks.items(), key=lambda item: (-item[1].n, item[0]))
+    return Replayed(
+        counts.total.score(),
+        tuple(TaskScore(name, tally.score()) for name, tally in ordered),
+        counts.teacher_calls,
+        counts.audits,
+        tuple(timeline),
+    )
+
+
+def _captured(exchange: Exchange, decision: Decision, *, heads: bool) -> list[Exchange]:
+    """Return what a gateway would have captured of one exchange."""
+    asked = msgspec.structs.replace(
+        exchange,
+        source="teacher",
+        unbiased=heads,
+        audit_probability=decision.audit_probability,
+        student=decision.student,
+        student_answer=decision.answer,
+        confidence=decision.confidence,
+    )
+    if decision.answer is None:
+        return [asked]
+    served = msgspec.structs.replace(
+        asked,
+        id=f"{exchange.id}-student",
+        source="student",
+        answer=msgspec.structs.replace(exchange.answer, text=decision.answer, tool_calls=()),
+        unbiased=False,
+        student_answer=None,
+    )
+    return [served, asked] if heads else [served]
+
+
+def _count(counts: _Counts, exchange: Exchange, decision: Decision, *, heads: bool) -> None:
+    answered = decision.answer is not None
+    same = answered and agrees(exchange.answer, decision.answer or "")
+    named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
+    for tally in (counts.total, counts.latest, named):
+        tally.add(answered=answered, agrees=same)
+    counts.teacher_calls += heads or not answered
+    counts.audits += heads and answered
