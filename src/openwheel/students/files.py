@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -44,6 +45,8 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
         StudentFileError: It cannot be written (a full disk, no permission).
     """
     settings, arrays = student.state()
+    # safetensors writes an array's memory as it lies: one in column order would be scrambled.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     saved = _Saved(FORMAT, student.rung, settings)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
