@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,22 @@ with Store.open(path) as store:
 )
 
 
-def start(script, *arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+@pytest.fixture
+def start():
+    with ExitStack() as stack:
+
+        def run(script, *arguments):
+            process = subprocess.Popen(
+                [sys.executable, "-c", script, *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield run
 
 
 def integrity(store):
@@ -68,8 +77,8 @@ def integrity(store):
         return connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
 
 
-def test_many_processes_may_make_the_same_store_at_once(tmp_path):
-    for attempt in range(3):
+def test_many_processes_may_make_the_same_store_at_once(start, tmp_path):
+    for attempt in range(4):
         path = tmp_path / f"{attempt}.db"
         openers = [start(OPEN, path, f"p{i}") for i in range(6)]
         for opener in openers:
@@ -84,7 +93,7 @@ def test_many_processes_may_make_the_same_store_at_once(tmp_path):
             assert store.count() == 60
 
 
-def test_a_gateway_appends_while_a_learner_reads_and_assigns(tmp_path):
+def test_a_gateway_appends_while_a_learner_reads_and_assigns(start, tmp_path):
     path = tmp_path / "x.db"
     with Store.open(path) as store:
         gateways = [start(APPEND, path, name, 20, 100) for name in ("a", "b")]
@@ -110,7 +119,7 @@ def test_a_gateway_appends_while_a_learner_reads_and_assigns(tmp_path):
         assert store.task_counts() == {"t": 4_000}
 
 
-def test_a_long_assignment_does_not_keep_a_gateway_waiting(tmp_path):
+def test_a_long_assignment_does_not_keep_a_gateway_waiting(start, tmp_path):
     path = tmp_path / "x.db"
     with Store.open(path) as store:
         filler = start(APPEND, path, "fill", 5_000, 12)
@@ -125,7 +134,7 @@ def test_a_long_assignment_does_not_keep_a_gateway_waiting(tmp_path):
         gateway.communicate()
 
 
-def kill_writers(path, times, size, seed):
+def kill_writers(start, path, times, size, seed):
     """Kill a writer `times` times mid-append; return acknowledged batches after checking them."""
     rng = random.Random(seed)
     acknowledged = 0
@@ -151,17 +160,17 @@ def kill_writers(path, times, size, seed):
     return acknowledged
 
 
-def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
-    assert kill_writers(tmp_path / "x.db", times=4, size=37, seed=0) >= 4
+def test_a_killed_writer_loses_nothing_acknowledged(start, tmp_path):
+    assert kill_writers(start, tmp_path / "x.db", times=4, size=37, seed=0) >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 40, 2_000])
-def test_a_writer_killed_many_times_loses_nothing_acknowledged(tmp_path, size):
-    assert kill_writers(tmp_path / "x.db", times=30, size=size, seed=size) >= 30
+def test_a_writer_killed_many_times_loses_nothing_acknowledged(start, tmp_path, size):
+    assert kill_writers(start, tmp_path / "x.db", times=30, size=size, seed=size) >= 30
 
 
-def test_a_store_that_may_not_be_written_says_so():
+def test_a_store_that_may_not_be_written_says_so(start):
     script = """
 import os, sys
 from openwheel.errors import StoreError

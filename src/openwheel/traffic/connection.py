@@ -96,7 +96,13 @@ def prepare(engine: sa.Engine, path: Path, *, busy_seconds: float) -> None:
     with store_errors(path), engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
-        if _check_owner(raw, path) >= set(metadata.tables):
+        # One look, since another process may be making the store between two.
+        raw.execute("BEGIN")
+        try:
+            tables = _check_owner(raw, path)
+        finally:
+            raw.rollback()
+        if tables >= set(metadata.tables):
             return
         _use_wal(raw, busy_seconds)
     with store_errors(path), engine.connect() as plain:
