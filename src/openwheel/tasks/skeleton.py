@@ -176,7 +176,7 @@ def _independent(texts: list[Ids], gram: Ids) -> bool:
     cuts = [cut for text in texts if (cut := _cut(text, gram, False)) is not None]
     pairs = {(left.tobytes(), right.tobytes()) for left, right in cuts}
     most = max(len({cut[side].tobytes() for cut in cuts}) for side in (0, 1))
-    return len(pairs) >= 1.5 * most
+    return len(pairs) >= 2.5 * most
 
 
 def _occurrences(texts: list[Ids], wanted: NDArray[np.uint64], n: int) -> NDArray[np.int32]:

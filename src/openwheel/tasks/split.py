@@ -70,7 +70,7 @@ class Splitter:
         self.least = least
         self.features = Features(prompts, vocabulary, least)
         self.inducer = Inducer(vocabulary)
-        self.symbols, self.weights, self.own = _symbols(answers)
+        self.symbols, self.weights, self.own = _symbols(answers, repeats)
         # Of answers that are no labels, the length (in powers of two) tells tasks apart.
         lengths = np.array([len(answer.text).bit_length() for answer in answers], np.int64)
         is_label = self.own[self.symbols[:, 0]] & (self.weights[:, 0] == 1)
@@ -201,9 +201,9 @@ class Splitter:
     def _instructs(self, members: Members, whole: Members, template: Template) -> bool:
         """Whether what some prompts share looks like instructions, seen as values of variables.
 
-        A shared text that is a variable's whole value must be one of few values, and one that
-        is a part of the values of a message must leave many values; otherwise it is what an
-        input that comes again and again says.
+        A shared text that is a variable's whole value must not be one of many that come again
+        and again, and one that is a part of a message's variable must leave many values;
+        otherwise it is a repeated input.
         """
         mine, all_of = self._some(members, 200), self._some(whole, 400)
         for number, part in enumerate(template.parts):
@@ -216,8 +216,7 @@ class Splitter:
                 if _weight(shared) < _DIFFERENT_AT_EDGE:
                     continue
                 if not shared.variables:
-                    top = Counter(before).most_common(_MOST_VALUES)
-                    if sum(times for _, times in top) < 0.97 * len(before):
+                    if _many_values(before):
                         return False
                 elif number == 2 and self._distinct_values(values) < min(self.least, len(values)):
                     return False
@@ -236,7 +235,8 @@ class Splitter:
         rest = np.bincount(self.symbols[whole].ravel(), self.weights[whole].ravel(), n) - mine
         if rest.sum() < 1:
             return False
-        shared = rest >= np.maximum(2.5 * self.own, 0.05 * mine)
+        often = rest * mine.sum() >= 0.2 * mine * rest.sum()
+        shared = np.where(self.own, rest >= np.maximum(2.5, 0.05 * mine), often & (mine > 0))
         if mine[shared].sum() > 0.1 * mine.sum():
             return False
         # One label for one phrase is what users' own words look like.
@@ -311,6 +311,14 @@ _OPENS = tuple("\n:\"'`>}])|=-：」")  # what stands before an input that a pro
 _TURN = re.compile(r"<(?:user|assistant|system|developer|tool|function)>\n")
 
 
+def _many_values(values: Sequence[str]) -> bool:
+    """Whether a variable has more values than there are instructions, most of them repeated."""
+    counts = Counter(values).most_common()
+    top = sum(times for _, times in counts[:_MOST_VALUES])
+    repeated = sum(times for _, times in counts if times > 1)
+    return top < 0.97 * len(values) and repeated > 0.8 * len(values)
+
+
 def _columns(part: Part, texts: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the values of each variable of a part in those texts that fit it."""
     values = [found for text in texts if (found := part.match(text)) is not None]
@@ -349,6 +357,7 @@ def text_weight(text: str) -> float:
 
 def _symbols(
     answers: Sequence[Answer],
+    repeats: Sequence[int],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     """Return what each answer is: up to four symbols and their weights; which are labels.
 
@@ -357,10 +366,10 @@ def _symbols(
     """
     kinds = {"text": 0, "tool_call": 1, "record": 2}
     seen: dict[str, int] = {}
-    for answer in answers:
+    for answer, times in zip(answers, repeats, strict=True):
         if not answer.tool_calls and len(answer.text) <= 120:
             label = answer.text.strip()
-            seen[label] = seen.get(label, 0) + 1
+            seen[label] = seen.get(label, 0) + times
     numbers: dict[str, int] = {}
     symbols = np.zeros((len(answers), 4), np.int64)
     weights = np.zeros((len(answers), 4))
