@@ -155,9 +155,11 @@ def _settle_edges(literals: list[str], volatile: list[bool], values: list[tuple[
             literals[i + 1] = trail + literals[i + 1]
             changed = True
         after = literals[i + 1]
-        if not is_volatile and not trail and after[:1] in tuple(".?!。？！"):
+        stops = ".?!。？！"
+        stopped = sum(value[-1:] in tuple(stops) for value in column) > 0.1 * len(column)
+        if not is_volatile and not trail and not stopped and after[:1] in tuple(stops):
             # Unless the sentence goes on after a word or two, as in "I am {name}. Help me".
-            rest = after.lstrip(".?!。？！")
+            rest = after.lstrip(stops)
             words = sum(len(value.split()) for value in column) / len(column)
             if words >= 4 or not rest.strip(" ") or not (rest[0] == " " or rest[0].isalnum()):
                 literals[i + 1] = rest

@@ -1,0 +1,93 @@
+import random
+
+import pytest
+
+from openwheel.tasks import canonical_answer, infer_form
+from openwheel.wire import Answer, ToolCall
+
+
+def labels(names: list[str], n: int, *, skew: float = 0.0, stray: float = 0.0) -> list[Answer]:
+    rng = random.Random(1)
+    weights = [1 / (rank + 1) ** skew for rank in range(len(names))]
+    drawn = rng.choices(names, weights, k=n)
+    return [
+        Answer(f"I am not sure what to say here, {rng.random()}.\nCould you say more?")
+        if rng.random() < stray
+        else Answer(name)
+        for name in drawn
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        labels(["yes", "no"], 40),
+        labels(["ham", "spam"], 1000, skew=4, stray=0.02),
+        labels([f"label_{i}" for i in range(77)], 1000),
+        labels([f"label {i}" for i in range(77)], 1000, skew=1, stray=0.02),
+        labels([f"intent {i}" for i in range(150)], 5000, skew=1.2),
+        labels(["Возврат денег", "Доставка", "退款", "配送", "très fâché"], 60),
+        labels(["Billing and payments / refunds", "Card lost or stolen"], 30),
+        labels(["1", "2", "3", "4", "5"], 100),
+    ],
+)
+def test_closed_sets_are_labels(answers):
+    evidence = infer_form(answers)
+    assert evidence.form == "label", evidence
+
+
+def test_texts_are_not_labels():
+    rng = random.Random(2)
+    words = [f"w{i}" for i in range(500)]
+    short = [Answer(" ".join(rng.choices(words, k=3))) for _ in range(1000)]
+    long = [Answer(" ".join(rng.choices(words, k=60))) for _ in range(1000)]
+    assert infer_form(short).form == "text"
+    assert infer_form(long).form == "text"
+
+
+def test_one_long_answer_again_and_again_is_text():
+    refusal = Answer("I am sorry.\nI cannot help with that.\n" * 5)
+    assert infer_form([refusal] * 100).form == "text"
+
+
+def test_records_may_be_fenced():
+    plain = [Answer(f'{{"a": {i}}}') for i in range(50)]
+    fenced = [Answer(f'```json\n{{"a": {i}}}\n```') for i in range(50)]
+    assert infer_form(plain + fenced).form == "record"
+    assert infer_form([Answer(f"[{i}]") for i in range(50)]).form == "text"
+    assert canonical_answer(fenced[3], "record") == '{"a":3}'
+
+
+def test_tool_calls():
+    call = Answer("", (ToolCall("f", '{"b": 1, "a": [2]}'),), "tool_calls")
+    same = Answer("", (ToolCall("f", '{"a":[2],"b":1}'),), "tool_calls")
+    assert infer_form([call, same] * 20).form == "tool_call"
+    assert canonical_answer(call, "tool_call") == canonical_answer(same, "tool_call")
+    assert canonical_answer(call, "tool_call") != canonical_answer(Answer("f"), "tool_call")
+    broken = Answer("", (ToolCall("f", "{"),), "tool_calls")
+    assert canonical_answer(broken, "tool_call") != canonical_answer(call, "tool_call")
+
+
+def test_half_tool_calls_and_half_labels_have_no_form_of_their_own():
+    call = Answer("", (ToolCall("f", "{}"),), "tool_calls")
+    assert infer_form([call] * 50 + labels(["yes", "no"], 50)).form == "text"
+
+
+def test_too_little_evidence_is_unknown():
+    assert infer_form([]).form == "unknown"
+    assert infer_form(labels(["yes", "no"], 10)).form == "unknown"
+    many = labels([f"label {i}" for i in range(77)], 120)
+    assert infer_form(many).form in {"unknown", "text"}
+    assert infer_form(many).n == 120
+
+
+def test_labels_compare_exactly_but_for_form_and_space():
+    assert canonical_answer(Answer(" caf\u0065\u0301\n"), "label") == "caf\u00e9"
+    assert canonical_answer(Answer("Yes"), "label") != canonical_answer(Answer("yes"), "label")
+
+
+def test_records_compare_by_content_and_invalid_ones_as_text():
+    one, two = Answer('{"b": 1, "a": "x"}'), Answer('{"a":"x","b":1}\n')
+    assert canonical_answer(one, "record") == canonical_answer(two, "record")
+    assert canonical_answer(Answer(" {a} "), "record") == "{a}"
+    assert canonical_answer(Answer(" some text "), "text") == "some text"

@@ -1,0 +1,57 @@
+import time
+
+from openwheel.tasks import Part, Task, TaskMatcher, Template
+from openwheel.wire import Prompt, PromptMessage
+
+EMPTY = Part()
+
+
+def message_task(name: str, *literals: str, system: Part = EMPTY) -> Task:
+    return Task(name, name, Template((system, EMPTY, Part(literals), EMPTY)))
+
+
+def user(text: str, system: str = "") -> Prompt:
+    messages = (PromptMessage("user", text),)
+    return Prompt((PromptMessage("system", system), *messages) if system else messages)
+
+
+def test_the_most_specific_template_wins_whatever_the_order():
+    tasks = [message_task("bare", "", ""), message_task("long", "Label: ", ""),
+             message_task("short", "L", "")]  # fmt: skip
+    for order in (tasks, tasks[::-1]):
+        matcher = TaskMatcher(order)
+        assert matcher.match(user("Label: x"))[0].id == "long"
+        assert matcher.match(user("Lx"))[0].id == "short"
+        assert matcher.match(user("x"))[0].id == "bare"
+
+
+def test_system_prompts_with_and_without_variables_compete():
+    fixed = message_task("fixed", "", "", system=Part(("Today is Monday.",)))
+    dated = message_task("dated", "", "", system=Part(("Today is ", ".")))
+    longer = message_task("longer", "Label this: ", "", system=Part(("Today is ", ".")))
+    matcher = TaskMatcher([dated, fixed, longer])
+    assert matcher.match(user("x", "Today is Monday."))[0].id == "fixed"
+    assert matcher.match(user("x", "Today is Friday.")) == (dated, ("Friday", "x"))
+    assert matcher.match(user("Label this: x", "Today is Monday."))[0].id == "longer"
+    assert matcher.match(user("x", "Hello")) is None
+
+
+def test_a_named_task_without_a_template_takes_all_messages():
+    matcher = TaskMatcher([Task("1", "n", None, "n"), message_task("bare", "", "")])
+    assert matcher.match(user("x", "sys"), "n")[1] == ("sys", "x")
+    assert matcher.match(user("x"), "unknown") is None
+    assert matcher.match(user("x"))[0].id == "bare"
+
+
+def test_prompts_that_are_not_plain_belong_too():
+    matcher = TaskMatcher([message_task("bare", "", "")])
+    assert matcher.match(Prompt((PromptMessage("user", "x"),), plain=False)) is not None
+
+
+def test_dozens_of_tasks_cost_microseconds():
+    tasks = [message_task(str(i), f"Question {i}: ", "\nAnswer:") for i in range(60)]
+    matcher = TaskMatcher(tasks)
+    prompts = [user(f"Question {i % 60}: why\nAnswer:") for i in range(6000)]
+    start = time.perf_counter()
+    assert all(matcher.match(prompt) for prompt in prompts)
+    assert (time.perf_counter() - start) / len(prompts) < 200e-6
