@@ -126,15 +126,18 @@ class Registry:
         self.students_folder = store.path.with_name(store.path.name + ".students")
         store.create_tables()
 
-    def version(self) -> tuple[int, int]:
-        """Return a pair that changes whenever a task is found or a student comes or goes."""
+    def version(self) -> tuple[int, ...]:
+        """Return what changes whenever a task is found or a student comes, goes or shadows."""
+        students = schema.students
+        shadows = sa.select(sa.func.count()).where(students.c.state == "shadow")
         query = sa.select(
             sa.select(sa.func.coalesce(sa.func.max(schema.promotions.c.id), 0)).scalar_subquery(),
             sa.select(sa.func.count()).select_from(schema.tasks).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(students).scalar_subquery(),
+            shadows.scalar_subquery(),
         )
         with self.store.read() as connection:
-            newest, tasks = connection.execute(query).one()
-        return newest, tasks
+            return tuple(connection.execute(query).one())
 
     def tasks(self) -> list[TaskRecord]:
         """Return all tasks, oldest first."""

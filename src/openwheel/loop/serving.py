@@ -15,6 +15,15 @@ from openwheel.wire import Prompt
 _log = logging.getLogger("openwheel.serving")
 
 
+SHADOW_AUDIT = 0.5
+"""Share of a task's requests that is audited while a better student waits for evidence.
+
+Evidence costs the same number of teacher calls at any share: each is a request that the promoted
+student could have answered. A larger share brings the better student sooner; half leaves half of
+the savings meanwhile.
+"""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """Who answers one prompt.
 
@@ -61,7 +70,7 @@ class _Promoted(msgspec.Struct, frozen=True):
 class _Table(msgspec.Struct, frozen=True):
     """What is promoted at one moment; replaced whole, so that no request sees half a change."""
 
-    version: tuple[int, int]
+    version: tuple[int, ...]
     matcher: TaskMatcher
     promoted: dict[str, _Promoted]
     names: dict[str, str]
@@ -79,7 +88,7 @@ class RegistryServing:
         """
         self._registry = registry
         self._encoder = encoder
-        self._table = _Table((-1, -1), TaskMatcher(()), {}, {})
+        self._table = _Table((-1,), TaskMatcher(()), {}, {})
         self.refresh()
 
     def refresh(self) -> bool:
@@ -98,10 +107,11 @@ class RegistryServing:
             return False
         return True
 
-    def _load(self, version: tuple[int, int]) -> _Table:
+    def _load(self, version: tuple[int, ...]) -> _Table:
         records = self._registry.tasks()
         names = {record.task.id: record.task.name for record in records}
         promoted: dict[str, _Promoted] = {}
+        waiting = {found.task_id for found, _, _ in self._registry.candidates(state="shadow")}
         for task_id, promotion in self._registry.promotions().items():
             certificate = promotion.certificate
             if certificate is None:
@@ -122,7 +132,7 @@ class RegistryServing:
                 certificate.threshold,
                 candidate.slicer,
                 candidate.surfaces,
-                promotion.audit,
+                max(promotion.audit, SHADOW_AUDIT if task_id in waiting else 0.0),
             )
         return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
 

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from openwheel.errors import StudentFileError
-from openwheel.gate import alarm_p_value
+from openwheel.gate import Certificate, alarm_p_value
 from openwheel.loop import explain
-from openwheel.loop.calibrate import calibrate, write_certificate
+from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.candidate import save_candidate, train_best
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, audited, load_labels
@@ -31,7 +31,16 @@ GROWTH = 1.25
 """A task is trained anew when its labelled exchanges have grown by this factor."""
 
 BETTER = 0.03
-"""A new student must be predicted to cover this much more than the one before to be tried."""
+"""A new student must be predicted to cover this much more than the promoted one to be tried."""
+
+MUCH_BETTER = 0.1
+"""And this much more than one that is shadowing: its evidence would be lost, and delta spent."""
+
+STALLED = 1.25
+"""A shadow that had this much more evidence than it was predicted to need is given up."""
+
+WIDER = 0.02
+"""A promoted student gets a new certificate when it is for this much more coverage."""
 
 PATIENCE = 3.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor."""
@@ -137,13 +146,17 @@ def _turn_task(
     shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
     shadow = shadows[-1] if shadows else None
     hoped = 0.0
+    if current is not None and shadow is None:
+        events += _widen(registry, record, current, data, settings=settings, encoder=encoder)
     if shadow is not None:
         event, evidence = _judge(registry, record, shadow, data, settings=settings, encoder=encoder)
         events.append(event)
         if event.kind == "promoted":
             return events
-        # One that had the evidence it was predicted to need, and did not pass, is no rival.
-        hoped = shadow.coverage if evidence < shadow.enough else 0.0
+        if evidence < STALLED * shadow.enough:
+            hoped = shadow.coverage + MUCH_BETTER - BETTER
+        else:
+            registry.set_state(shadow.id, "refused")
     due = len(data) >= max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * record.trained_on)
     if not due:
         if shadow is None and current is None:
@@ -171,8 +184,8 @@ def _turn_task(
         return [*events, Event(name, "waiting", reason)]
     if trained.coverage < before + BETTER:
         reason = (
-            f"a new student is predicted to cover {trained.coverage:.1%}, no better than "
-            f"{before:.1%} before; no share of delta was spent"
+            f"a new student is predicted to cover {trained.coverage:.1%}, too little more than "
+            "the one before; no share of delta was spent"
         )
         return [*events, Event(name, "waiting", reason)]
     candidate = save_candidate(
@@ -186,6 +199,58 @@ def _turn_task(
     )
     event, _ = _judge(registry, record, candidate, data, settings=settings, encoder=encoder)
     return [*events, event]
+
+
+def _widen(
+    registry: Registry,
+    record: TaskRecord,
+    current: Certificate,
+    data: TaskData,
+    *,
+    settings: LoopSettings,
+    encoder: TextEncoder | None,
+) -> list[Event]:
+    """Judge the promoted student again on all evidence so far: it may be allowed to answer more.
+
+    Only one that shadowed: its tests may be looked at again, those of an offline gate may not.
+    """
+    candidate = registry.candidate(current.student)
+    if candidate.method != "anytime":
+        return []
+    try:
+        calibrated, certificate = _certify(registry, record, candidate, data, encoder)
+    except StudentFileError:
+        return []  # said by every gateway that serves it
+    if certificate is None or certificate.coverage < current.coverage + WIDER:
+        return []
+    reason = explain.passed(calibrated.judgement, candidate)
+    registry.certify(certificate)
+    registry.promote(certificate, by="turn", reason=reason, audit=settings.audit)
+    return [Event(record.task.name, "promoted", f"more of the traffic. {reason}")]
+
+
+def _certify(
+    registry: Registry,
+    record: TaskRecord,
+    candidate: Candidate,
+    data: TaskData,
+    encoder: TextEncoder | None,
+) -> tuple[Calibrated, Certificate | None]:
+    """Judge a candidate on the unbiased exchanges after its training; write what it earned.
+
+    Raises:
+        StudentFileError: Its files cannot be loaded.
+    """
+    before = data.seq <= candidate.trained_until
+    calibrated = calibrate(
+        candidate,
+        registry.load(candidate, encoder),
+        data.take(np.flatnonzero(before)),
+        data.take(np.flatnonzero(~before & data.unbiased)),
+    )
+    if calibrated.judgement.chosen is None:
+        return calibrated, None
+    return calibrated, write_certificate(record.task, candidate, calibrated)
 
 
 def _judge(
@@ -204,20 +269,13 @@ def _judge(
     """
     name = record.task.name
     try:
-        student = registry.load(candidate, encoder)
+        calibrated, certificate = _certify(registry, record, candidate, data, encoder)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)
         return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0
-    before = data.seq <= candidate.trained_until
-    calibrated = calibrate(
-        candidate,
-        student,
-        data.take(np.flatnonzero(before)),
-        data.take(np.flatnonzero(~before & data.unbiased)),
-    )
     judgement = calibrated.judgement
-    if judgement.chosen is None:
+    if certificate is None:
         reason = f"{candidate.rung}: {judgement.n:,} independent exchanges seen so far"
         if judgement.best is not None and judgement.best.p_value < 1:
             reason += (
@@ -225,7 +283,6 @@ def _judge(
                 f"{judgement.best.disagreements:,}"
             )
         return Event(name, "shadowing", reason), judgement.n
-    certificate = write_certificate(record.task, candidate, calibrated)
     reason = explain.passed(judgement, candidate)
     registry.certify(certificate)
     promotion = registry.promotions().get(record.task.id)
