@@ -295,6 +295,103 @@ def developer_role(s: Source) -> Build:
     )
 
 
+# Written last, after the finder: measured before any of them was looked into.
+def mail(s: Source) -> Build:
+    def build(rng: random.Random, x: str) -> Prompt:
+        who = rng.choice(NAMES)
+        sender = f"{who.lower()}@{rng.choice(['a.com', 'b.org'])}"
+        head = f"From: {sender}\nSubject: {rng.choice(COMPANIES)}"
+        user = f"{head}\nDate: {_date(rng):%a, %d %b %Y %H:%M:%S +0000}\n\n{x}\n\n-- \n{who}"
+        return _prompt(("system", f"You read incoming mail. {s.ask}"), ("user", user))
+
+    return build
+
+
+def shuffled_choices(s: Source) -> Build:
+    choices = sorted({a.text[:30] for _, a in s.pool})
+
+    def build(rng: random.Random, x: str) -> Prompt:
+        listed = "\n".join(f"- {choice}" for choice in rng.sample(choices, len(choices)))
+        return _prompt(("user", f"{s.ask}\n\nInput: {x}\n\nOptions:\n{listed}\n\nYour choice:"))
+
+    return build
+
+
+def name_first(s: Source) -> Build:
+    def build(rng: random.Random, x: str) -> Prompt:
+        system = f"{rng.choice(NAMES)}, you help {rng.choice(COMPANIES)} with its inbox. {s.ask}"
+        return _prompt(("system", system), ("user", f"Hi! {x}"))
+
+    return build
+
+
+def numbered_shots(s: Source) -> Build:
+    def build(rng: random.Random, x: str) -> Prompt:
+        drawn = rng.sample(s.examples, 3)
+        shots = "\n".join(f"Example {i}: {t} -> {a.text[:80]}" for i, (t, a) in enumerate(drawn, 1))
+        return _prompt(("system", f"{s.ask}\n\n{shots}"), ("user", f"Now: {x} ->"))
+
+    return build
+
+
+def profile(s: Source) -> Build:
+    def build(rng: random.Random, x: str) -> Prompt:
+        fields = {"user": rng.choice(NAMES), "plan": rng.choice(["free", "pro"])}
+        data = json.dumps(fields | {"since": f"{_date(rng):%Y-%m-%d}", "visits": rng.randrange(99)})
+        return _prompt(("system", f"{s.ask}\n\nUser profile:\n{data}"), ("user", x))
+
+    return build
+
+
+def input_in_system(s: Source) -> Build:
+    return lambda _, x: _prompt(
+        ("system", f"The text to work on is between the marks.\n<<<{x}>>>"), ("user", s.ask)
+    )
+
+
+def dated_end(s: Source) -> Build:
+    return lambda rng, x: _prompt(
+        ("user", f"{s.ask}\nText: {x}\n(Sent on {_date(rng):%d.%m.%Y} at {_date(rng):%H:%M})")
+    )
+
+
+def spanish(s: Source) -> Build:
+    def build(rng: random.Random, x: str) -> Prompt:
+        today = f"Hoy es {_date(rng).day} de noviembre de 2026."
+        system = f"Eres un asistente de {rng.choice(COMPANIES)}. {today} Instrucciones: {s.ask}"
+        return _prompt(("system", system), ("user", f"Mensaje del cliente: «{x}»"))
+
+    return build
+
+
+def prefilled(s: Source) -> Build:
+    return lambda _, x: _prompt(
+        ("system", s.ask), ("user", f"<input>\n{x}\n</input>"), ("assistant", "The answer is:")
+    )
+
+
+def separate_context(s: Source) -> Build:
+    return lambda rng, x: _prompt(
+        ("system", "You are ChatGPT, a large language model."),
+        ("system", f"Context: locale={rng.choice(['en_US', 'en_GB', 'de_DE'])};"
+         f" tz=UTC+{rng.randrange(12)}; id={rng.getrandbits(32):08x}"),
+        ("user", f"{s.ask}\n\n\"{x}\""),
+    )  # fmt: skip
+
+
+def retrieved(s: Source) -> Build:
+    def build(rng: random.Random, x: str) -> Prompt:
+        drawn = [text for text, _ in rng.sample(s.examples, rng.choice([2, 3, 5]))]
+        near = "\n".join(f"[{i}] {text}" for i, text in enumerate(drawn, 1))
+        return _prompt(("user", f"{s.ask}\n\nSimilar messages:\n{near}\n\nThe message: {x}"))
+
+    return build
+
+
+def one_word(s: Source) -> Build:
+    return lambda _, x: _prompt(("user", f"{s.name.replace('_', ' ')}: {x}"))
+
+
 SEEN: list[Style] = [
     system_plain, system_date, system_ids, user_fields, shared_system, shots_text, shots_drawn,
     shots_turns, middle, many_variables, raw,
@@ -302,6 +399,11 @@ SEEN: list[Style] = [
 HELD_OUT: list[Style] = [
     system_turns_drawn, tags, markdown, suffix, sentence, tools, dated_fields, chinese,
     conversation, json_fields, developer_role,
+]  # fmt: skip
+
+FRESH: list[Style] = [
+    mail, shuffled_choices, name_first, numbered_shots, profile, input_in_system, dated_end,
+    spanish, prefilled, separate_context, retrieved, one_word,
 ]  # fmt: skip
 
 Row = tuple[Prompt, Answer, str, str]
@@ -384,7 +486,7 @@ def main() -> None:
     here = Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=here / "../shared/data")
-    parser.add_argument("--styles", choices=["seen", "held-out", "all"], default="all")
+    parser.add_argument("--styles", choices=["seen", "held-out", "fresh", "all"], default="all")
     parser.add_argument("--mixes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=10_000)
@@ -392,7 +494,12 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     sets = data_sets(options.data)
-    pools: dict[str, list[Style]] = {"seen": SEEN, "held-out": HELD_OUT, "all": SEEN + HELD_OUT}
+    pools: dict[str, list[Style]] = {
+        "seen": SEEN,
+        "held-out": HELD_OUT,
+        "fresh": FRESH,
+        "all": SEEN + HELD_OUT + FRESH,
+    }
     styles = pools[options.styles]
     print(f"{datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}")
     print(f"styles: {options.styles} ({len(styles)}), {options.mixes} mixes, n = {options.n} each")

@@ -63,7 +63,7 @@ class _Runs:
 
     def gap(self, texts: list[Ids], repeats: list[int], *, last: bool, split: bool) -> list[Run]:
         """Return the runs of texts, all of which fit what was found around them."""
-        start = _common_prefix(texts, len(texts) - self.need)
+        start = self._common_prefix(texts)
         if start is None:
             return [[], []]
         first = start.tolist()
@@ -72,7 +72,7 @@ class _Runs:
         repeats = [repeats[i] for i in kept]
         if sum(1 for text in texts if not len(text)) >= self.need:
             return [first]
-        end = _common_prefix([text[::-1] for text in texts], len(texts) - self.need)
+        end = self._common_prefix([text[::-1] for text in texts])
         if end is None:
             return [first, []]
         end = end[::-1]
@@ -85,6 +85,26 @@ class _Runs:
         if inner is None:
             return [first, end.tolist()]
         return [first + inner[0], *inner[1:-1], inner[-1] + end.tolist()]
+
+    def _common_prefix(self, texts: list[Ids]) -> Ids | None:
+        """Return the longest prefix of enough texts; None if too few texts are left.
+
+        Punctuation at its end that some of the texts lack is left off: what is in brackets or
+        quotes only most of the time brings them along.
+        """
+        outliers = len(texts) - self.need
+        if outliers < 0:
+            return None
+        best = texts[0][:0]
+        for reference in (texts[0], texts[len(texts) // 2], texts[-1]):
+            lengths = sorted(_shared(text, reference) for text in texts)
+            length = lengths[outliers]
+            word = self.marks.word[reference[:length]]
+            while length and not word[length - 1] and length - 1 in lengths[:outliers]:
+                length -= 1
+            if length > len(best):
+                best = reference[:length]
+        return best
 
     def _split(self, texts: list[Ids], repeats: list[int], *, last: bool) -> list[Run] | None:
         """Split at a constant run within the gap, and go on left and right of it."""
@@ -194,19 +214,6 @@ def _cut(text: Ids, gram: Ids, from_end: bool) -> tuple[Ids, Ids] | None:
     """Return what is left and right of a run, None if the text lacks it."""
     at = _find(text, gram, from_end)
     return None if at < 0 else (text[:at], text[at + len(gram) :])
-
-
-def _common_prefix(texts: list[Ids], outliers: int) -> Ids | None:
-    """Return the longest prefix that all but ``outliers`` texts share; None if too few exist."""
-    if outliers < 0:
-        return None
-    best = texts[0][:0]
-    for reference in (texts[0], texts[len(texts) // 2], texts[-1]):
-        lengths = sorted(_shared(text, reference) for text in texts)
-        length = lengths[outliers] if outliers < len(lengths) else 0
-        if length > len(best):
-            best = reference[:length]
-    return best
 
 
 def _shared(text: Ids, reference: Ids) -> int:

@@ -88,7 +88,7 @@ class Splitter:
             view = self.features.within(members)
             accepted = self._accepted(view)
             if accepted is None:
-                found.append(Grouped(self._template(members, 200), members.tolist()))
+                found.append(Grouped(self._template(members, 150), members.tolist()))
             else:
                 rest = np.setdiff1d(members, accepted, assume_unique=True)
                 pending += [rest, accepted]
@@ -112,7 +112,7 @@ class Splitter:
         clusters = view.clusters()
         if not clusters:
             return None
-        whole = self._template(view.members, 100)
+        whole = self._template(view.members, 60)
         some = self._some(view.members)
         judged = 0
         for cluster in clusters[:_MOST_SEEN]:
