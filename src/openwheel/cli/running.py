@@ -15,7 +15,7 @@ from openwheel.errors import SettingError
 
 if TYPE_CHECKING:
     from openwheel.endpoints import Teacher
-    from openwheel.loop.turn import Event
+    from openwheel.loop.registry import Event
 
 RESTART_AFTER = 5.0
 """Seconds before a learner that ended is started again, so that a broken one does not spin."""

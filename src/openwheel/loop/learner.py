@@ -4,10 +4,10 @@ import os
 import time
 from collections.abc import Callable
 
-from openwheel.loop.registry import Registry
+from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import next_turn
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import Event, audit, turn
+from openwheel.loop.turn import audit, turn
 from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import Store
 

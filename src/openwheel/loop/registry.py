@@ -19,6 +19,7 @@ from openwheel.traffic import Store
 
 State = Literal["shadow", "refused", "certified", "replaced"]
 By = Literal["turn", "audit", "user"]
+Kind = Literal["promoted", "demoted", "shadowing", "waiting", "left"]
 
 
 class TaskRecord(msgspec.Struct, frozen=True):
@@ -116,6 +117,26 @@ class Promotion(msgspec.Struct, frozen=True):
     after_seq: int
     audit: float
     time: float
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a turn did about one task."""
+
+    task: str
+    kind: Kind
+    reason: str
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What a turn did.
+
+    Attributes:
+        looked_at: The newest exchange it has seen; pass it to the next turn.
+        events: What it did, a task each, in no order of weight.
+    """
+
+    looked_at: int
+    events: tuple[Event, ...]
 
 
 class Registry:
@@ -359,3 +380,25 @@ class Registry:
             )
             for row in rows
         }
+
+    def add_turn(self, turn: Turn, seconds: float) -> None:
+        """Note a turn that was taken, and how long it took."""
+        with self.store.write() as connection:
+            connection.execute(
+                sa.insert(schema.turns).values(
+                    looked_at=turn.looked_at,
+                    events=msgspec.json.encode(turn.events),
+                    seconds=seconds,
+                    time=time.time(),
+                )
+            )
+
+    def turns(self) -> list[Turn]:
+        """Return the turns taken, oldest first."""
+        table = schema.turns
+        with self.store.read() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.id)).all()
+        return [
+            Turn(row.looked_at, msgspec.json.decode(row.events, type=tuple[Event, ...]))
+            for row in rows
+        ]

@@ -8,11 +8,11 @@ import msgspec
 from openwheel.errors import RequestError
 from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Registry
+from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import next_turn
 from openwheel.loop.serving import Decision, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import Event, turn
+from openwheel.loop.turn import turn
 from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import Exchange, Store
 

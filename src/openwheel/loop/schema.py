@@ -54,3 +54,14 @@ promotions = sa.Table(
     sa.Column("time", sa.Float, nullable=False),
     sqlite_autoincrement=True,
 )
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("looked_at", sa.Integer, nullable=False),
+    sa.Column("events", sa.LargeBinary, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -5,9 +5,8 @@ may be looked at again and again, on the exchanges that arrive afterwards. A tas
 student yet holds out its latest quarter, so that its first student can be judged at once.
 """
 
-from typing import Literal
+import time
 
-import msgspec
 import numpy as np
 
 from openwheel.errors import StudentFileError
@@ -19,7 +18,7 @@ from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, audited, load_labels
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Candidate, Registry, TaskRecord
+from openwheel.loop.registry import Candidate, Event, Registry, TaskRecord, Turn
 from openwheel.loop.settings import LoopSettings
 from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import Store, order_evidence
@@ -45,28 +44,6 @@ WIDER = 0.02
 PATIENCE = 3.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor."""
 
-Kind = Literal["found", "promoted", "demoted", "shadowing", "waiting", "left"]
-
-
-class Event(msgspec.Struct, frozen=True):
-    """What a turn did about one task."""
-
-    task: str
-    kind: Kind
-    reason: str
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """What a turn did.
-
-    Attributes:
-        looked_at: The newest exchange it has seen; pass it to the next turn.
-        events: What it did, a task each, in no order of weight.
-    """
-
-    looked_at: int
-    events: tuple[Event, ...]
-
 
 def turn(
     store: Store,
@@ -85,6 +62,7 @@ def turn(
         encoder: For the rung ``encoder``.
         progress: Told what is being done.
     """
+    started = time.monotonic()
     registry = Registry(store)
     events = audit(store, registry)
     progress("finding tasks")
@@ -96,7 +74,9 @@ def turn(
             events += _turn_task(store, registry, record, settings, encoder)
         elif counts.get(record.task.id):
             events.append(Event(record.task.name, "left", record.form_reason))
-    return Turn(looked_at, tuple(events))
+    done = Turn(looked_at, tuple(events))
+    registry.add_turn(done, time.monotonic() - started)
+    return done
 
 
 def audit(store: Store, registry: Registry) -> list[Event]:

@@ -1,0 +1,234 @@
+"""The main job on the bundled sample, as ``make demo`` runs it.
+
+Starts ``openwheel up`` on loopback with a recorded teacher, sends it the sample traffic over HTTP
+in the order of arrival, lets the loop turn by itself, and prints what happened. The sample is
+synthetic (see README.md beside this file), and the teacher is a recording that answers at once.
+"""
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+import numpy as np
+
+from openwheel.gate import clopper_pearson
+from openwheel.loop.registry import Registry
+from openwheel.loop.schedule import next_turn
+from openwheel.traffic import Store
+
+SAMPLE = Path(__file__).with_name("factory-desk.jsonl.gz")
+AT_ONCE = 8
+WAIT_FOR_LEARNER = 60.0
+
+
+class Sent(NamedTuple):
+    """What came back for one request of the sample."""
+
+    source: str
+    task: str
+    answer: str
+    expected: str
+    recorded_ms: float
+    server_ms: float
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def main() -> None:
+    """Run the demo."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--out", type=Path, default=Path("demo-output"))
+    options.add_argument("--price-in", type=float, default=2.0, help="dollars a million tokens")
+    options.add_argument("--price-out", type=float, default=8.0, help="dollars a million tokens")
+    chosen = options.parse_args()
+    out: Path = chosen.out
+    out.mkdir(parents=True, exist_ok=True)
+    database = out / "openwheel.db"
+    if database.exists():
+        sys.exit(f"{database} is there already: move {out} away, or give another --out")
+    asyncio.run(_demo(out, database, chosen.price_in, chosen.price_out))
+
+
+async def _demo(out: Path, database: Path, price_in: float, price_out: float) -> None:
+    with gzip.open(SAMPLE, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    print(f"1. Sample: {len(rows):,} exchanges of a factory maintenance desk (synthetic).")
+    async with _gateway(database) as base:
+        print(f"2. Gateway on {base}, teacher: the sample's recorded answers.")
+        print("3. Sending the traffic over HTTP; the loop turns by itself:")
+        started = time.monotonic()
+        with Store.open(database) as store:
+            sent = await _send(base, rows, Registry(store))
+        print(f"   all sent in {time.monotonic() - started:.0f} s")
+    _summary(sent, database, price_in, price_out)
+    _keep(out, database)
+
+
+@asynccontextmanager
+async def _gateway(database: Path) -> AsyncIterator[str]:
+    """Run ``openwheel up`` until the block ends; yield its base URL."""
+    # fmt: off
+    command = [
+        sys.executable, "-m", "openwheel", "up", "--teacher", f"replay:{SAMPLE}",
+        "--db", str(database), "--port", "0",
+    ]
+    # fmt: on
+    log = database.with_suffix(".log").open("w")
+    with log:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdout is not None
+        try:
+            line = await asyncio.to_thread(process.stdout.readline)
+            found = re.search(r"http://\S+", line)
+            if found is None:
+                process.wait()
+                sys.exit(f"the gateway did not start; its log is {log.name}")
+            yield found.group()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            process.stdout.close()
+
+
+async def _send(base: str, rows: list[dict[str, Any]], registry: Registry) -> list[Sent]:
+    """Send the sample in order, a few requests at a time; say how it goes."""
+    sent: list[Sent] = []
+    lately: list[Sent] = []
+    told = 0
+    async with aiohttp.ClientSession() as session:
+        for start in range(0, len(rows), AT_ONCE):
+            batch = rows[start : start + AT_ONCE]
+            lately += await asyncio.gather(*[_ask(session, base, row) for row in batch])
+            if len(lately) >= 500:
+                sent += lately
+                share = sum(s.source == "student" for s in lately) / len(lately)
+                print(f"   {len(sent):>5,} sent; of the last {len(lately)}, students {share:.0%}")
+                lately = []
+                told = await _until_learned(registry, told)
+    return sent + lately
+
+
+async def _ask(session: aiohttp.ClientSession, base: str, row: dict[str, Any]) -> Sent:
+    started = time.perf_counter()
+    async with session.post(f"{base}/chat/completions", json=row["request"]) as response:
+        body = await response.json()
+        if response.status != 200:
+            sys.exit(f"the gateway answered {response.status}: {body}")
+        usage = row["response"]["usage"]
+        return Sent(
+            source=response.headers["x-openwheel-source"],
+            task=response.headers.get("x-openwheel-task", ""),
+            answer=body["choices"][0]["message"]["content"],
+            expected=row["response"]["choices"][0]["message"]["content"],
+            recorded_ms=row["latency_ms"],
+            server_ms=(time.perf_counter() - started) * 1e3,
+            prompt_tokens=usage["prompt_tokens"],
+            completion_tokens=usage["completion_tokens"],
+        )
+
+
+async def _until_learned(registry: Registry, told: int) -> int:
+    """Wait for the turn that is due, print what turns did since, return how many there were.
+
+    Real traffic leaves a learner minutes between as many requests.
+    """
+    deadline = time.monotonic() + WAIT_FOR_LEARNER
+    while time.monotonic() < deadline:
+        turns = registry.turns()
+        if next_turn(turns[-1].looked_at if turns else 0) > registry.store.last_seq():
+            break
+        await asyncio.sleep(0.2)
+    for turn in turns[told:]:
+        for event in turn.events:
+            if event.kind in {"promoted", "demoted", "shadowing"}:
+                print(f"      turn: {event.task} {event.kind}. {event.reason}")
+    return len(turns)
+
+
+def _summary(sent: list[Sent], database: Path, price_in: float, price_out: float) -> None:
+    by_student = [s for s in sent if s.source == "student"]
+    wrong = sum(s.answer.strip() != s.expected.strip() for s in by_student)
+    low, high = clopper_pearson(wrong, len(by_student))
+    audits = _audits(database)
+    saved = len(by_student) - audits
+    dollars = sum(s.prompt_tokens * price_in + s.completion_tokens * price_out for s in by_student)
+    dollars *= saved / max(len(by_student), 1) / 1e6
+    total = sum(s.prompt_tokens * price_in + s.completion_tokens * price_out for s in sent) / 1e6
+    print("\n4. What happened")
+    _openwheel("tasks", "--db", str(database))
+    print()
+    _openwheel("certificates", "--db", str(database))
+    print(f"\n   Requests {len(sent):,}; students answered {len(by_student):,}", end="")
+    print(f" ({len(by_student) / len(sent):.1%} of all, from nothing).")
+    if not by_student:
+        return
+    print(
+        f"   They disagreed with the recorded teacher on {wrong:,}: "
+        f"{wrong / len(by_student):.2%}, 95% interval {low:.2%} to {high:.2%}."
+    )
+    print(
+        f"   Teacher calls saved, net of {audits:,} audits: {saved:,}. At ${price_in:g} and "
+        f"${price_out:g} a million tokens in and out (an assumption), ${dollars:.2f} of "
+        f"${total:.2f}."
+    )
+    student_ms = float(np.median([s.server_ms for s in by_student]))
+    recorded_ms = float(np.median([s.recorded_ms for s in by_student]))
+    print(
+        f"   Median latency of those requests: student {student_ms:.1f} ms over HTTP, measured "
+        f"here with {AT_ONCE} at once; teacher {recorded_ms:.0f} ms, as the sample says."
+    )
+
+
+def _audits(database: Path) -> int:
+    with Store.open(database, create=False) as store:
+        return sum(
+            exchange.student_answer is not None and exchange.source == "teacher"
+            for _, exchange in store.exchanges()
+        )
+
+
+def _keep(out: Path, database: Path) -> None:
+    """Write the report and the certificates, and say what to do next."""
+    print("\n5. A report of the same log, learned offline in one pass:", flush=True)
+    _openwheel(
+        "learn", str(SAMPLE), "--db", str(out / "offline.db"), "--report", str(out / "report.html")
+    )
+    with Store.open(database, create=False) as store:
+        for certificate in Registry(store).certificates():
+            path = out / f"certificate-{certificate.id[:12]}.json"
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(certificate)))
+            print(f"   certificate: {path}")
+    print(f"   report:      {out / 'report.html'}")
+    command = Path(sys.executable).with_name("openwheel")
+    print(
+        f"\n6. On your own log (docs/logs.md says what it may look like):\n"
+        f"   {command} learn YOUR_LOG.jsonl --report report.html\n"
+        f"   {command} up --teacher https://your-endpoint/v1 --teacher-key-env YOUR_KEY_VARIABLE"
+    )
+
+
+def _openwheel(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "openwheel", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
