@@ -38,10 +38,12 @@ def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatA
     """Return a p-value of "the rate is above epsilon" that may be looked at after every answer.
 
     One over the wealth of a bettor who bets on every rate below epsilon at once: the likelihood
-    ratio against ``epsilon``, averaged over rates uniform on (0, epsilon). For each such rate the
-    ratio is a supermartingale whenever the true rate is at least epsilon, so by Ville's inequality
-    the chance that this ever falls to ``alpha`` is at most ``alpha``. The wealth is a function of
-    the counts, so a certificate needs no more than those.
+    ratio against ``epsilon``, averaged over rates uniform on (0, epsilon). One more answer
+    multiplies the ratio of a rate q by ``r q / epsilon + (1 - r) (1 - q) / (1 - epsilon)`` on
+    average where the true rate is r; that is 1 at r = epsilon and falls in r, so for every r from
+    epsilon up the ratio, and any average of such ratios, is a supermartingale. By Ville's
+    inequality the chance that this ever falls to ``alpha`` is at most ``alpha``. The wealth is a
+    function of the counts, so a certificate needs no more than those.
 
     Source: Robbins, 1970, "Statistical methods related to the law of the iterated logarithm";
     Ramdas et al., 2023, "Game-theoretic statistics and safe anytime-valid inference", section 2.
@@ -107,14 +109,20 @@ def upper_bound(disagreements: int, answered: int, alpha: float) -> float:
 
 
 def anytime_upper_bound(disagreements: int, answered: int, alpha: float) -> float:
-    """Return the smallest limit that :func:`anytime_p_value` rejects at ``alpha``, found to 1e-6.
+    """Return the smallest limit that :func:`anytime_p_value` rejects at ``alpha``.
 
     For one fixed number of answers it is wider than :func:`upper_bound`; it may be looked at
-    after every answer.
+    after every answer. The p-value falls as the limit rises, so halving finds it, to the last bit:
+    a bound that is a little too high would contradict a test that only just passed.
+
+    Examples:
+        >>> round(anytime_upper_bound(2, 200, 0.05), 4)
+        0.0435
+        >>> anytime_upper_bound(0, 0, 0.05)
+        1.0
     """
     low, high = disagreements / answered if answered else 1.0, 1.0
-    while high - low > 1e-6:
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:
         if anytime_p_value(disagreements, answered, middle) <= alpha:
             high = middle
         else:

@@ -19,7 +19,17 @@ Method = Literal["binomial", "anytime"]
 
 
 class Test(msgspec.Struct, frozen=True):
-    """One threshold tested, in the order of testing."""
+    """One threshold tested, in the order of testing.
+
+    Attributes:
+        threshold: A student answers where its confidence is at least this.
+        weight: Share of delta that started here.
+        answered, disagreements: Counts of the first of each cluster.
+        answered_with_repeats, disagreements_with_repeats: Counts of all exchanges.
+        p_value: The larger of the p-values of the two pairs of counts.
+        level: What it was tested at.
+        passed: Whether the p-value was at most the level.
+    """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
 
@@ -27,6 +37,8 @@ class Test(msgspec.Struct, frozen=True):
     weight: float
     answered: int
     disagreements: int
+    answered_with_repeats: int
+    disagreements_with_repeats: int
     p_value: float
     level: float
     passed: bool
@@ -37,8 +49,8 @@ class Judgement(msgspec.Struct, frozen=True):
 
     Attributes:
         tests: All thresholds tested, strict first.
-        chosen: Index of the laxest one that passed and was not vetoed, None if there is none.
-        n: Calibration exchanges that count as evidence: the first of each cluster.
+        chosen: Index of the laxest one that passed, None if there is none.
+        n: Independent calibration exchanges: the first of each cluster.
         exchanges: Calibration exchanges with repeats.
         repeat_disagreement: Observed disagreement among answered exchanges, repeats included,
             at the chosen threshold.
@@ -70,7 +82,28 @@ class Judgement(msgspec.Struct, frozen=True):
 def bound_of(test: Test, method: Method) -> float:
     """Return the upper bound that inverts the test: at most epsilon exactly when it passes."""
     bound = upper_bound if method == "binomial" else anytime_upper_bound
-    return bound(test.disagreements, test.answered, test.level)
+    return max(
+        bound(test.disagreements, test.answered, test.level),
+        bound(test.disagreements_with_repeats, test.answered_with_repeats, test.level),
+    )
+
+
+def p_values_of(
+    first: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    with_repeats: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    epsilon: float,
+    method: Method,
+) -> npt.NDArray[np.float64]:
+    """Return the p-value of each threshold: the larger of those of the two ways to count.
+
+    Args:
+        first: Disagreements and answers among the first of each cluster.
+        with_repeats: The same among all exchanges.
+        epsilon: The most disagreement allowed.
+        method: Which test.
+    """
+    test = binomial_p_value if method == "binomial" else anytime_p_value
+    return np.maximum(test(*first, epsilon), test(*with_repeats, epsilon))
 
 
 def first_of_each(clusters: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
@@ -94,10 +127,13 @@ def judge(
 ) -> Judgement:
     """Test the plan's thresholds on calibration exchanges.
 
-    With probability at least ``1 - delta`` over the draw of the clusters, no threshold passes
+    With probability at least ``1 - delta`` over the draw of the exchanges, no threshold passes
     whose disagreement among answered exchanges is above ``epsilon`` (Learn Then Test with a
-    fallback procedure). Members of a cluster beyond the first are no evidence, but can veto: a
-    threshold at which the disagreement with repeats exceeds epsilon is not chosen.
+    fallback procedure). "Draw" can mean two things, and a threshold passes only if it does under
+    both: clusters are drawn independently, so that a cluster speaks once however often it repeats;
+    or exchanges are, so that an input sent a hundred times weighs a hundred times. Counting
+    clusters alone would let one input that fills a tenth of the traffic and is always wrong count
+    as one disagreement; counting exchanges alone takes a burst of repeats for independent evidence.
 
     Args:
         confidence: The student's confidences, in order of arrival, shape (n,).
@@ -111,12 +147,12 @@ def judge(
     thresholds = np.array(plan.thresholds)
     evidence = first_of_each(clusters)
     answered, disagreements = _counts(confidence[evidence], agrees[evidence], thresholds)
-    with_repeats, wrong_repeats = _counts(confidence, agrees, thresholds)
-    test = binomial_p_value if method == "binomial" else anytime_p_value
-    p_values = test(disagreements, answered, epsilon)
+    all_answered, all_disagreements = _counts(confidence, agrees, thresholds)
+    p_values = p_values_of(
+        (disagreements, answered), (all_disagreements, all_answered), epsilon, method
+    )
     passed, levels = fallback(p_values, np.array(plan.weights), delta)
-    repeat_rates = wrong_repeats / np.maximum(with_repeats, 1)
-    eligible = np.flatnonzero(passed & (repeat_rates <= epsilon))
+    eligible = np.flatnonzero(passed)
     chosen = int(eligible[-1]) if len(eligible) else None
     return Judgement(
         tests=tuple(
@@ -125,6 +161,8 @@ def judge(
                 weight=float(plan.weights[i]),
                 answered=int(answered[i]),
                 disagreements=int(disagreements[i]),
+                answered_with_repeats=int(all_answered[i]),
+                disagreements_with_repeats=int(all_disagreements[i]),
                 p_value=float(p_values[i]),
                 level=float(levels[i]),
                 passed=bool(passed[i]),
@@ -134,7 +172,9 @@ def judge(
         chosen=chosen,
         n=len(evidence),
         exchanges=len(confidence),
-        repeat_disagreement=float(repeat_rates[chosen]) if chosen is not None else 0.0,
+        repeat_disagreement=(
+            float(all_disagreements[chosen] / all_answered[chosen]) if chosen is not None else 0.0
+        ),
         method=method,
     )
 

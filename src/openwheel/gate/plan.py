@@ -70,18 +70,18 @@ def make_plan(
     Returns:
         A plan; without any threshold if no training exchange could be answered.
     """
+    if not (confidence > 0).any():
+        return Plan((), (), (), (), len(confidence))
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, wrong = confidence[order], np.cumsum(~agrees[order])
     total, answerable = len(confidence), int((confidence > 0).sum())
     wanted = np.arange(1, STEPS + 1) / STEPS
     last = np.unique(np.ceil(wanted * total).astype(int)) - 1
     last = last[(last < answerable) & (last + 1 >= FEWEST_ANSWERED * total)]
-    if answerable and not (len(last) and last[-1] == answerable - 1):
+    if not (len(last) and last[-1] == answerable - 1):
         last = np.append(last, answerable - 1)
     # Equal confidences are answered together: one threshold each, counted to its last exchange.
     thresholds = np.unique(sorted_confidence[last])[::-1]
-    if not len(thresholds):
-        return Plan((), (), (), (), total)
     answered = np.searchsorted(-sorted_confidence, -thresholds, side="right")
     coverage, rate = answered / total, wrong[answered - 1] / answered
 
@@ -89,7 +89,7 @@ def make_plan(
     spread = np.linspace(0, len(thresholds) - 1, STARTS).round().astype(int)
     np.add.at(weights, spread, SPREAD / STARTS)
     level = (1 - SPREAD) * delta
-    passing = _chance_to_pass(coverage, rate, calibration, total, epsilon=epsilon, level=level)
+    passing = chance_to_pass(coverage, rate, calibration, total, epsilon=epsilon, level=level)
     sure = np.flatnonzero(passing >= SURE)
     weights[sure[-1] if len(sure) else int(np.argmax(passing))] += 1 - SPREAD
     return Plan(
@@ -110,7 +110,7 @@ def predicted_coverage(plan: Plan, *, epsilon: float, delta: float, calibration:
     coverage, rate = np.array(plan.coverage), np.array(plan.disagreement)
     if not len(coverage):
         return 0.0
-    passing = _chance_to_pass(
+    passing = chance_to_pass(
         coverage, rate, calibration, plan.training, epsilon=epsilon, level=delta
     )
     likely = np.flatnonzero(passing >= 0.5)
@@ -154,7 +154,7 @@ def growth_needed(
     return None
 
 
-def _chance_to_pass(
+def chance_to_pass(
     coverage: FloatArray,
     rate: FloatArray,
     calibration: int,
