@@ -206,6 +206,7 @@ class Splitter:
         otherwise it is a repeated input.
         """
         mine, all_of = self._some(members, 200), self._some(whole, 400)
+        rich, poor = False, False
         for number, part in enumerate(template.parts):
             if number != 2 and _weight(part) < 1:
                 continue
@@ -215,12 +216,14 @@ class Splitter:
                 shared = self.inducer.part(values[:60], Counter(values))
                 if _weight(shared) < _DIFFERENT_AT_EDGE:
                     continue
-                if not shared.variables:
-                    if _many_values(before):
-                        return False
-                elif number == 2 and self._distinct_values(values) < min(self.least, len(values)):
+                if not shared.variables and _many_values(before):
                     return False
-        return True
+                many = self._distinct_values(values) >= min(self.least, len(values))
+                if many or number != 2 or not shared.variables:
+                    rich = True
+                else:
+                    poor = True
+        return rich or not poor
 
     def _distinct_values(self, values: Sequence[str]) -> int:
         return len({self.inducer.array(value).tobytes() for value in values})
