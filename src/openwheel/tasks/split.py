@@ -113,7 +113,6 @@ class Splitter:
         if not clusters:
             return None
         whole = self._template(view.members, 60)
-        some = self._some(view.members)
         judged = 0
         for cluster in clusters[:_MOST_SEEN]:
             different = self._different(cluster.members, view.members)
@@ -124,21 +123,35 @@ class Splitter:
             judged += 1
             if judged > _MOST_JUDGED:
                 break
-            part = self._template(cluster.members, 60)
-            added = _Added(part, whole, self._some(cluster.members), some)
-            if (
-                self._believed(added, different, cluster.members, view.members)
-                and (
-                    different
-                    or self._apart(cluster.members, view.members, added)
-                    or self._covered(
-                        cluster.members, view.members, clusters, _FEW if added.value else _MANY
-                    )
-                )
-                and self._instructs(cluster.members, view.members, whole)
-            ):
+            if self._own_group(cluster, different, view.members, clusters, whole):
                 return cluster.members
         return None
+
+    def _own_group(
+        self,
+        cluster: Cluster,
+        different: bool,
+        whole: Members,
+        clusters: Sequence[Cluster],
+        template: Template,
+    ) -> bool:
+        """Whether proposed prompts are a group apart from the rest of all prompts looked at."""
+        members = cluster.members
+        mine, others = self._some(members), self._some(whole)
+        if sum(template.match_parts(parts) is not None for parts in mine) < 0.9 * len(mine):
+            # The template of all is that of most: what a few of them share with it is less.
+            rest = np.setdiff1d(whole, members, assume_unique=True)
+            both = [each[:: 1 + len(each) // 30] for each in (members, rest)]
+            template = self._template(np.concatenate(both), 62)
+            others = mine + self._some(rest)
+        added = _Added(self._template(members, 60), template, mine, others)
+        if not self._believed(added, different, members, whole):
+            return False
+        if not (different or self._apart(members, whole, added)):
+            most = _FEW if added.value else _MANY
+            if not self._covered(members, whole, clusters, most):
+                return False
+        return self._instructs(members, whole, template)
 
     def _believed(self, added: "_Added", different: bool, members: Members, whole: Members) -> bool:
         share = len(members) / len(whole)
