@@ -6,7 +6,6 @@ full of such sets too (phrases, signatures, names), so text alone is not believe
 add instructions of its own, or its answers must be of another kind than the others'.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,26 +13,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from openwheel.tasks.evidence import (
+    ALONE,
+    INSTEAD,
+    PROGRAMMED,
+    Added,
+    answer_symbols,
+    many_values,
+    part_weight,
+    variable_columns,
+)
 from openwheel.tasks.features import Cluster, Features, View
-from openwheel.tasks.forms import record_of
 from openwheel.tasks.induce import Inducer
-from openwheel.tasks.template import Part, Parts, Template
-from openwheel.tasks.tokens import Vocabulary, split, volatile
+from openwheel.tasks.template import Parts, Template
+from openwheel.tasks.tokens import Vocabulary
 from openwheel.wire import Answer
 
 Members = NDArray[np.int64]
 
 _MOST_JUDGED = 60  # proposals of one group that are looked at closely
 _MOST_SEEN = 4000
-# The weight of constant text a group must add (words of running text, see `text_weight`):
-_ALONE = 12.0  # whatever it looks like
-_PROGRAMMED = 3.5  # where what is around it shows that a program wrote it
-_INSTEAD = 3.0  # where it replaces a variable between constants, as two questions may
-_DIFFERENT = 1.5  # where the answers are of another kind
+# The weight of constant text a group must add where its answers are of another kind.
+_DIFFERENT = 1.5
 _DIFFERENT_AT_EDGE = 0.4
 # Questions asked in one place are few, the values of a variable many; templates may be many.
 _FEW, _MANY = 3, 16
-_MOST_VALUES = 20  # of a variable that is an instruction
 _SMALLEST_SHARE = 0.15  # of a value that is an instruction rather than a variable's
 
 
@@ -70,7 +74,7 @@ class Splitter:
         self.least = least
         self.features = Features(prompts, vocabulary, least)
         self.inducer = Inducer(vocabulary)
-        self.symbols, self.weights, self.own = _symbols(answers, repeats)
+        self.symbols, self.weights, self.own = answer_symbols(answers, repeats)
         # Of answers that are no labels, the length (in powers of two) tells tasks apart.
         lengths = np.array([len(answer.text).bit_length() for answer in answers], np.int64)
         is_label = self.own[self.symbols[:, 0]] & (self.weights[:, 0] == 1)
@@ -144,7 +148,7 @@ class Splitter:
             both = [each[:: 1 + len(each) // 30] for each in (members, rest)]
             template = self._template(np.concatenate(both), 62)
             others = mine + self._some(rest)
-        added = _Added(self._template(members, 60), template, mine, others)
+        added = Added(self._template(members, 60), template, mine, others)
         if not self._believed(added, different, members, whole):
             return False
         if not (different or self._apart(members, whole, added)):
@@ -153,7 +157,7 @@ class Splitter:
                 return False
         return self._instructs(members, whole, template)
 
-    def _believed(self, added: "_Added", different: bool, members: Members, whole: Members) -> bool:
+    def _believed(self, added: Added, different: bool, members: Members, whole: Members) -> bool:
         share = len(members) / len(whole)
         by_program = added.by_program or (added.fixed_message and share >= _SMALLEST_SHARE)
         value = added.value
@@ -162,12 +166,12 @@ class Splitter:
         if different and (by_program or self._messages(members) >= self.least):
             return added.weight >= (_DIFFERENT_AT_EDGE if by_program and added.edge else _DIFFERENT)
         if value:
-            return share >= _SMALLEST_SHARE and added.weight >= _INSTEAD and by_program
+            return share >= _SMALLEST_SHARE and added.weight >= INSTEAD and by_program
         if by_program:
-            return added.weight >= _PROGRAMMED
-        return added.edge and added.weight >= _ALONE
+            return added.weight >= PROGRAMMED
+        return added.edge and added.weight >= ALONE
 
-    def _apart(self, members: Members, whole: Members, added: "_Added") -> bool:
+    def _apart(self, members: Members, whole: Members, added: Added) -> bool:
         """Whether the answers of some prompts are distributed otherwise than the rest's.
 
         The value of a variable says little about the answer; what a task asks says much. The
@@ -221,15 +225,15 @@ class Splitter:
         mine, all_of = self._some(members, 200), self._some(whole, 400)
         rich, poor = False, False
         for number, part in enumerate(template.parts):
-            if number != 2 and _weight(part) < 1:
+            if number != 2 and part_weight(part) < 1:
                 continue
-            columns = _columns(part, [parts[number] for parts in mine])
-            others = _columns(part, [parts[number] for parts in all_of])
+            columns = variable_columns(part, [parts[number] for parts in mine])
+            others = variable_columns(part, [parts[number] for parts in all_of])
             for values, before in zip(columns, others, strict=False):
                 shared = self.inducer.part(values[:60], Counter(values))
-                if _weight(shared) < _DIFFERENT_AT_EDGE:
+                if part_weight(shared) < _DIFFERENT_AT_EDGE:
                     continue
-                if not shared.variables and _many_values(before):
+                if not shared.variables and many_values(before):
                     return False
                 many = self._distinct_values(values) >= min(self.least, len(values))
                 if many or number != 2 or not shared.variables:
@@ -269,142 +273,3 @@ class Splitter:
         mine[~self.own] = 0
         most = int(mine.argmax())
         return bool(mine[most] >= 0.92 * len(members)) and bool(rest[most] < 0.6 * rest.sum())
-
-
-class _Added:
-    """What the template of some prompts has that the template of all prompts has not.
-
-    Attributes:
-        weight: How much constant text, in words of running text.
-        edge: Whether some of it starts or ends a part.
-        by_program: Whether it is in a part that programs write, or set off from the variable as
-            programs do it.
-        fixed_message: Whether the message has no variable left: a command, or a repeated input.
-        value: Whether nearly all of it is the value of a variable between constants.
-        ends_only: Whether all that is set off is the end of a message, as a signature may be.
-    """
-
-    def __init__(
-        self, part: Template, whole: Template, sample: Sequence[Parts], others: Sequence[Parts]
-    ) -> None:
-        self.weight = closed = 0.0
-        self.edge = self.by_program = self.fixed_message = self.ends_only = False
-        for number, (mine, theirs) in enumerate(zip(part.parts, whole.parts, strict=True)):
-            more = _weight(mine) - _weight(theirs)
-            # What conversations have in common is talk; examples given as turns are fixed.
-            if more <= 0 or (number in (1, 3) and mine.variables and more < _ALONE):
-                continue
-            self.weight += more
-            first = len(mine.literals[0]) > len(theirs.literals[0])
-            last = len(mine.literals[-1]) > len(theirs.literals[-1])
-            self.edge |= first or last
-            self.by_program |= number != 2
-            if number == 2 and not mine.variables:
-                self.fixed_message = True
-                continue
-            if first:
-                self.by_program |= mine.literals[0].rstrip(" \t")[-1:] in _OPENS
-            if last:
-                end = mine.literals[-1]
-                set_off = end[:1] == "\n" and text_weight(end) >= _PROGRAMMED
-                self.by_program |= end.rstrip()[-1:] in tuple(":`>=]}：")
-                self.ends_only = set_off and not self.by_program
-                self.by_program |= set_off
-            texts = [parts[number] for parts in sample]
-            before = [parts[number] for parts in others]
-            if number in (1, 3) or (
-                _weight(theirs) >= 1
-                and (
-                    _varying(mine, texts, 2) < theirs.variables
-                    or _varying(mine, texts, 6) < _varying(theirs, before, 6)
-                )
-            ):
-                closed += more
-        self.value = closed > 0 and self.weight - closed < _INSTEAD
-
-
-_OPENS = tuple("\n:\"'`>}])|=-：」")  # what stands before an input that a program put in
-_TURN = re.compile(r"<(?:user|assistant|system|developer|tool|function)>\n")
-
-
-def _many_values(values: Sequence[str]) -> bool:
-    """Whether a variable has more values than there are instructions, most of them repeated."""
-    counts = Counter(values).most_common()
-    top = sum(times for _, times in counts[:_MOST_VALUES])
-    repeated = sum(times for _, times in counts if times > 1)
-    return top < 0.97 * len(values) and repeated > 0.8 * len(values)
-
-
-def _columns(part: Part, texts: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the values of each variable of a part in those texts that fit it."""
-    values = [found for text in texts if (found := part.match(text)) is not None]
-    return list(zip(*values, strict=True))
-
-
-def _varying(part: Part, texts: Sequence[str], least: int) -> int:
-    """Return how many variables of a part take at least so many values in some texts."""
-    return sum(1 for column in _columns(part, texts) if len(set(column)) >= least)
-
-
-def _weight(part: Part) -> float:
-    return sum(text_weight(_TURN.sub("", literal)) for literal in part.literals)
-
-
-def text_weight(text: str) -> float:
-    """Return how much of an instruction a text is: words of running text count most.
-
-    Names and numbers count less, since a variable with few values is made of them.
-    """
-    total = 0.0
-    for token in split(text):
-        bare = token.strip()
-        if not bare or volatile(token):
-            continue
-        if not any(c.isalpha() for c in bare):
-            total += 0.2
-        elif bare[0].islower():
-            total += 1.0
-        elif len(bare) == 1 and not bare.isupper():
-            total += 0.6  # a character of a script without spaces or case
-        else:
-            total += 0.5
-    return total
-
-
-def _symbols(
-    answers: Sequence[Answer],
-    repeats: Sequence[int],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what each answer is: up to four symbols and their weights; which are labels.
-
-    A short answer that occurs again is a label, a record is its keys; of the rest only the
-    kind counts: text, record or tool call.
-    """
-    kinds = {"text": 0, "tool_call": 1, "record": 2}
-    seen: dict[str, int] = {}
-    for answer, times in zip(answers, repeats, strict=True):
-        if not answer.tool_calls and len(answer.text) <= 120:
-            label = answer.text.strip()
-            seen[label] = seen.get(label, 0) + times
-    numbers: dict[str, int] = {}
-    symbols = np.zeros((len(answers), 4), np.int64)
-    weights = np.zeros((len(answers), 4))
-    for row, answer in enumerate(answers):
-        names: list[int] = []
-        if answer.tool_calls:
-            names = [kinds["tool_call"]]
-        else:
-            label = answer.text.strip()
-            if label[:1] in ("{", "`") and (record := record_of(answer)) is not None:
-                keys = sorted(record)[:4]
-                names = [numbers.setdefault(f"key {key}", len(numbers) + 3) for key in keys]
-                names = names or [kinds["record"]]
-            elif seen.get(label, 0) >= 2:
-                names = [numbers.setdefault(f"label {label}", len(numbers) + 3)]
-            else:
-                names = [kinds["text"]]
-        symbols[row, : len(names)] = names
-        weights[row, : len(names)] = 1 / len(names)
-    own = np.ones(len(numbers) + 3, bool)
-    own[:3] = False
-    return symbols, weights, own
