@@ -61,19 +61,36 @@ class Precision(NamedTuple):
 
 
 def fit_precision(
-    labels: IntArray, agrees: BoolArray, counts: IntArray
+    labels: IntArray, agrees: BoolArray, counts: IntArray, folds: IntArray
 ) -> tuple[Precision, FloatArray]:
     """Return the precision of each answer, and its features for the rows it was computed from.
 
-    Those leave their own row out: a feature that had seen its own outcome would seem to know it.
+    A row's features come from the other folds. Leaving out the row alone would give its outcome
+    away: a right answer's precision is then a little lower than a wrong one's, and a logistic
+    model reads off that difference what it is to predict.
+
+    Args:
+        labels: The answer given to each row, shape (n,).
+        agrees: Whether it was right, shape (n,).
+        counts: Training examples of each answer, shape (answers,).
+        folds: The fold of each row, shape (n,).
     """
-    right = np.bincount(labels, weights=agrees, minlength=len(counts))
-    given = np.bincount(labels, minlength=len(counts))
-    mean = agrees.mean() if len(agrees) else 0.5
     log_count = np.log1p(counts)
-    precision = Precision(_log_odds((right + PRIOR * mean) / (given + PRIOR)), log_count)
-    others = (right[labels] - agrees + PRIOR * mean) / (given[labels] - 1 + PRIOR)
-    return precision, np.stack((_log_odds(others), log_count[labels]), axis=1)
+    precision = Precision(_precision(labels, agrees, len(counts)), log_count)
+    own = np.zeros((len(labels), 2))
+    for fold in np.unique(folds):
+        here = folds == fold
+        others = Precision(_precision(labels[~here], agrees[~here], len(counts)), log_count)
+        own[here] = others.features(labels[here])
+    return precision, own
+
+
+def _precision(labels: IntArray, agrees: BoolArray, answers: int) -> FloatArray:
+    """Return the log odds that each answer is right, shape (answers,)."""
+    right = np.bincount(labels, weights=agrees, minlength=answers)
+    given = np.bincount(labels, minlength=answers)
+    mean = agrees.mean() if len(agrees) else 0.5
+    return _log_odds((right + PRIOR * mean) / (given + PRIOR))
 
 
 def _log_odds(share: FloatArray) -> FloatArray:
@@ -101,10 +118,14 @@ def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
     Where all agree or all disagree there is nothing to fit: confidence then rises with the lead
     over the runner-up (feature 1) alone.
     """
+    width = features.shape[1]
+    if not len(features):
+        return Agreement(np.zeros(width), np.ones(width), np.zeros(width), -3.0)
     mean, scale = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
+    # Anything smaller is rounding of 32-bit scores, which must not be blown up to a feature.
+    scale = np.where(scale > 1e-6, scale, 1.0)
     if agrees.all() or not agrees.any():
-        coefficients = np.zeros(features.shape[1])
+        coefficients = np.zeros(width)
         coefficients[1] = 0.5
         return Agreement(mean, scale, coefficients, 3.0 if agrees.all() else -3.0)
     # Only training needs scikit-learn; a gateway must not wait for it.
@@ -114,5 +135,19 @@ def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
     with warnings.catch_warnings():
         # A model not quite converged ranks as well; the gate judges it either way.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=1.0, max_iter=500).fit((features - mean) / scale, agrees)
+        # Newton: a dozen features and many rows take it a few steps, L-BFGS hundreds.
+        model = LogisticRegression(C=1.0, solver="newton-cholesky")
+        model.fit((features - mean) / scale, agrees)
     return Agreement(mean, scale, model.coef_[0], float(model.intercept_[0]))
+
+
+def out_of_fold_confidence(features: FloatArray, agrees: BoolArray, folds: IntArray) -> FloatArray:
+    """Return the confidence of each row by a model fitted on the other folds, shape (n,).
+
+    A model that saw a row's outcome is too sure of it, and much too sure where rows are few.
+    """
+    confidence = np.zeros(len(features))
+    for fold in np.unique(folds):
+        here = folds == fold
+        confidence[here] = fit_agreement(features[~here], agrees[~here]).confidence(features[here])
+    return confidence

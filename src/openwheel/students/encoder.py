@@ -3,16 +3,26 @@
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 
 from openwheel.errors import SettingError
+from openwheel.students.ngrams import LONGEST_TEXT
 
 BATCH = 64
+
+# What is then scaled to unit length is the same whether divided by n or by its root.
+POOLINGS = {
+    "mean": {"pooling_mode_mean_tokens", "pooling_mode_mean_sqrt_len_tokens"},
+    "cls": {"pooling_mode_cls_token"},
+    "last": {"pooling_mode_lasttoken"},
+}
 
 
 class TextEncoder(Protocol):
@@ -20,7 +30,7 @@ class TextEncoder(Protocol):
 
     Attributes:
         name: Hub id or folder it was loaded from.
-        fingerprint: Hash of its configuration and weights; a student refuses another one.
+        fingerprint: Hash of what its vectors come from; a student refuses another one.
     """
 
     name: str
@@ -49,6 +59,7 @@ class SentenceEncoder:
         try:
             import torch  # noqa: PLC0415 - heavy, and only this rung needs it
             from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
+            from transformers.utils import cached_file  # noqa: PLC0415
         except ImportError as error:
             raise SettingError(
                 "The encoder rung needs the extra `encoder`: pip install 'openwheel[encoder]' "
@@ -58,32 +69,52 @@ class SentenceEncoder:
         self._torch = torch
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
-            self._model = AutoModel.from_pretrained(name, use_safetensors=True).eval()
-        except (OSError, ValueError, KeyError) as error:
+            model, loading = AutoModel.from_pretrained(
+                name, use_safetensors=True, output_loading_info=True
+            )
+            self._model = model.eval()
+            self._pooling = _pooling(_declared(cached_file, name, "1_Pooling/config.json"))
+            declared = _declared(cached_file, name, "sentence_bert_config.json")
+            self._longest = _longest(declared, model.config)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise SettingError(
                 f"The encoder {name!r} must be a hub id or a folder that transformers can load "
                 f"from safetensors; loading it gave: {error}"
             ) from None
-        self._pooling = _pooling(Path(name))
-        self._longest = _longest(Path(name), self._model.config)
-        self.fingerprint = _fingerprint(self._model)
+        # A head for the first token is often not saved, and not used here.
+        absent = {key for key in loading["missing_keys"] if key.split(".")[0] == "pooler"}
+        if lacking := sorted(set(loading["missing_keys"]) - absent):
+            raise SettingError(
+                f"The encoder {name!r} must have all of its weights; {lacking[0]!r} is not there"
+            )
+        # Tokenizers written in Rust may not be used by two threads at once.
+        self._lock = threading.Lock()
+        self.fingerprint = _fingerprint(
+            {key: value for key, value in model.state_dict().items() if key not in absent},
+            [self._pooling, self._longest, sorted(self._tokenizer.get_vocab().items())],
+        )
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return unit vectors, shape (len(texts), dimensions), float32."""
         torch = self._torch
+        # What UTF-8 cannot say no tokenizer can read.
+        texts = [text[:LONGEST_TEXT].encode("utf-8", "replace").decode() for text in texts]
         # Texts of like length together, so that little is spent on padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.zeros((len(texts), self._model.config.hidden_size), np.float32)
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 rows = order[start : start + BATCH]
-                batch = self._tokenizer(
-                    [texts[i] for i in rows],
-                    padding=True,
-                    truncation=True,
-                    max_length=self._longest,
-                    return_tensors="pt",
-                )
+                with self._lock:
+                    batch = self._tokenizer(
+                        [texts[i] for i in rows],
+                        padding=True,
+                        truncation=True,
+                        max_length=self._longest,
+                        return_tensors="pt",
+                    )
+                if not batch["attention_mask"].numel():
+                    continue  # not one token, not even a special one: no direction
                 states = self._model(**batch).last_hidden_state
                 pooled = _pool(states, batch["attention_mask"], self._pooling)
                 vectors[rows] = torch.nn.functional.normalize(pooled.float(), dim=1).numpy()
@@ -91,42 +122,51 @@ class SentenceEncoder:
 
 
 def _pool(states: Any, mask: Any, pooling: str) -> Any:
+    # A text without a token keeps the zero vector, whatever a model makes of padding alone.
+    states = states.masked_fill(~mask.bool().unsqueeze(-1), 0)
+    rows = range(len(states))
     if pooling == "cls":
-        return states[:, 0]
+        return states[rows, mask.argmax(1)]
     if pooling == "last":
-        last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
-        return states[range(len(states)), last]
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return states[rows, mask.shape[1] - 1 - mask.flip(1).argmax(1)]
+    return states.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-def _pooling(folder: Path) -> str:
-    """Return ``mean``, ``cls`` or ``last`` as a sentence-transformers folder declares it."""
-    declared = folder / "1_Pooling" / "config.json"
-    if not declared.is_file():
-        return "mean"
-    settings = json.loads(declared.read_text())
-    if settings.get("pooling_mode_cls_token"):
-        return "cls"
-    if settings.get("pooling_mode_lasttoken"):
-        return "last"
-    return "mean"
+def _declared(cached_file: Any, name: str, file: str) -> dict[str, Any]:
+    """Return a JSON object that a folder or hub repository holds; empty if it holds none."""
+    path = cached_file(
+        name,
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} must hold a JSON object")
+    return found
 
 
-def _longest(folder: Path, config: Any) -> int:
+def _pooling(declared: dict[str, Any]) -> str:
+    """Return ``mean``, ``cls`` or ``last`` as sentence-transformers' pooling declares it."""
+    modes = {key for key, value in declared.items() if key.startswith("pooling_mode_") and value}
+    for pooling, names in POOLINGS.items():
+        if modes <= names and (modes or pooling == "mean"):
+            return pooling
+    raise ValueError(f"pooling must be mean, cls or last, was {', '.join(sorted(modes))}")
+
+
+def _longest(declared: dict[str, Any], config: Any) -> int:
     """Return how many tokens of a text are read: what was declared, else at most 512."""
-    declared = folder / "sentence_bert_config.json"
-    if declared.is_file():
-        length = json.loads(declared.read_text()).get("max_seq_length")
-        if isinstance(length, int):
-            return length
+    length = declared.get("max_seq_length")
+    if isinstance(length, int):
+        return length
     return min(512, getattr(config, "max_position_embeddings", 512))
 
 
-def _fingerprint(model: Any) -> str:
-    """Return a hash of every weight: a changed encoder must not pass for the certified one."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+def _fingerprint(weights: dict[str, Any], settings: Any) -> str:
+    """Return a hash of weights and settings: another encoder must not pass for the certified."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
     return digest.hexdigest()

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
-from openwheel.students.model import text_of
 from openwheel.students.student import Fitted, Inputs, Predictions
 
 KEY_BYTES = 16
@@ -71,13 +70,18 @@ class ExactStudent:
         """Rebuild a saved student.
 
         Raises:
-            StudentFileError: A part is missing.
+            StudentFileError: A part is missing, or parts do not fit.
         """
         try:
             known = msgspec.convert(settings, ExactSettings)
             keys, labels, times = arrays["keys"], arrays["labels"], arrays["times"]
         except (KeyError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
+        if not len(keys) == len(labels) == len(times):
+            raise StudentFileError(
+                f"The student's files must hold a label and a count for each of {len(keys)} keys, "
+                f"they hold {len(labels)} and {len(times)}"
+            )
         memory = {
             key.tobytes(): (int(label), int(count))
             for key, label, count in zip(keys, labels, times, strict=True)
@@ -86,8 +90,11 @@ class ExactStudent:
 
 
 def input_key(inputs: Inputs, variables: tuple[int, ...]) -> bytes:
-    """Return the key of an input: runs of white space are one space, all else is exact."""
-    text = " ".join(text_of(inputs, variables).split())
+    """Return the key of an input: runs of white space are one space, all else is exact.
+
+    Nothing that is left in a variable is a line break, so one between two keeps them apart.
+    """
+    text = "\n".join([" ".join(inputs[i].split()) for i in variables if i < len(inputs)])
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from openwheel.errors import StudentFileError
 from openwheel.students.encoder import TextEncoder
@@ -71,38 +71,52 @@ def load_student(
 
     Args:
         folder: Where it was saved.
-        expected: The sha256 of each file, as :func:`save_student` returned them.
+        expected: The sha256 of each file, as :func:`save_student` returned them; a file that it
+            does not name is not read.
         encoder: The encoder to use instead of loading the one it was trained with.
 
     Raises:
         StudentFileError: A file is missing, corrupt, or not the one expected.
+        SettingError: The encoder it was trained with cannot be loaded.
     """
+    settings, contents = (_read(folder, name, expected) for name in (SETTINGS, ARRAYS))
     try:
-        found = _hashes(folder)
-        for name, digest in expected.items():
-            if found.get(name) != digest:
-                state = "is missing" if name not in found else "was changed"
-                raise StudentFileError(
-                    f"The student at {folder} cannot be used: {name} {state} since it was saved"
-                )
-        saved = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=_Saved)
-        arrays = load_file(folder / ARRAYS)
-    except (OSError, SafetensorError, msgspec.DecodeError) as error:
+        saved = msgspec.json.decode(settings, type=_Saved)
+        arrays = load(contents)
+    except (SafetensorError, msgspec.DecodeError) as error:
         raise StudentFileError(f"The student at {folder} cannot be read: {error}") from None
     if saved.format != FORMAT:
         raise StudentFileError(
             f"The student at {folder} has format {saved.format}; this version reads {FORMAT}"
         )
-    if saved.rung == "exact":
-        return ExactStudent.from_state(saved.settings, arrays)
-    if saved.rung in {"linear", "encoder"}:
-        return ModelStudent.from_state(saved.settings, arrays, encoder)
+    try:
+        if saved.rung == "exact":
+            return ExactStudent.from_state(saved.settings, arrays)
+        if saved.rung in {"linear", "encoder"}:
+            return ModelStudent.from_state(saved.settings, arrays, encoder)
+    except StudentFileError as error:
+        raise StudentFileError(f"The student at {folder} cannot be used: {error}") from None
     raise StudentFileError(f"The student at {folder} is of an unknown rung {saved.rung!r}")
 
 
+def _read(folder: Path, name: str, expected: dict[str, str]) -> bytes:
+    """Return a file's bytes if they are the expected ones: what was checked is what is used."""
+    try:
+        content = (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise StudentFileError(
+            f"The student at {folder} cannot be used: {name} is missing"
+        ) from None
+    except OSError as error:
+        raise StudentFileError(f"The student at {folder} cannot be read: {error}") from None
+    if hashlib.sha256(content).hexdigest() != expected.get(name):
+        raise StudentFileError(
+            f"The student at {folder} cannot be used: {name} was changed since it was saved"
+        )
+    return content
+
+
 def _hashes(folder: Path) -> dict[str, str]:
-    if not folder.is_dir():
-        raise StudentFileError(f"The student at {folder} is missing: there is no such folder")
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())

@@ -8,21 +8,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from openwheel.students.agreement import fit_agreement, fit_precision
+from openwheel.students.agreement import fit_agreement, fit_precision, out_of_fold_confidence
 from openwheel.students.encoder import TextEncoder
-from openwheel.students.head import fit_head
-from openwheel.students.model import (
+from openwheel.students.evidence import (
     VECTOR_SCALE,
     Core,
     Evidence,
     Guard,
     Lexical,
-    ModelStudent,
     Semantic,
     evaluate,
     outside,
-    text_of,
 )
+from openwheel.students.head import fit_head
+from openwheel.students.model import ModelStudent, text_of
+from openwheel.students.ngrams import LONGEST_TEXT
 from openwheel.students.student import Fitted, Inputs
 from openwheel.students.tfidf import Counts, count, fit_tfidf
 
@@ -55,7 +55,7 @@ class Material(NamedTuple):
         labels: Index of its answer; -1 for answers too rare to learn.
         weights: Damped number of times it came.
         rows: Index of its first exchange among the training exchanges.
-        folds: Which fold predicts it; equal texts share one.
+        folds: Which fold predicts it; texts that a model cannot tell apart share one.
         counts: N-gram counts, or None if only vectors are used.
         vectors: Sentence vectors, or None.
     """
@@ -93,17 +93,15 @@ def fit_model(
     names, material = _prepare(inputs, answers, variables, encoder)
     if encoder is not None and _alone_is_better(material, len(names)):
         material = material._replace(counts=None)
-    evidence, agrees = _out_of_fold(material, len(names))
-    guard = Guard(
-        unseen=float(np.quantile(evidence.unseen, 1 - GUARD_SHARE)),
-        similarity=float(np.quantile(evidence.similarity, GUARD_SHARE)),
-    )
+    predicted, evidence = _out_of_fold(material, len(names))
+    agrees, folds = evidence.labels == material.labels[predicted], material.folds[predicted]
+    guard = _fit_guard(evidence, with_vectors=encoder is not None)
     learned = material.labels[material.labels >= 0]
     counts = np.bincount(learned, minlength=len(names))
-    precision, own = fit_precision(evidence.labels, agrees, counts)
+    precision, own = fit_precision(evidence.labels, agrees, counts, folds)
     features = np.concatenate((evidence.features, own), axis=1)
     agreement = fit_agreement(features, agrees)
-    confidence = agreement.confidence(features)
+    confidence = out_of_fold_confidence(features, agrees, folds)
     confidence[outside(guard, evidence)] = 0.0
     everything = np.arange(len(material.texts))
     student = ModelStudent(
@@ -115,7 +113,7 @@ def fit_model(
         guard=guard,
         encoder=encoder,
     )
-    return Fitted(student, confidence, agrees, material.rows)
+    return Fitted(student, confidence, agrees, material.rows[predicted])
 
 
 def _prepare(
@@ -133,41 +131,56 @@ def _prepare(
         if pair not in times:
             if len(times) >= MOST_ROWS or characters >= MOST_CHARACTERS:
                 continue
-            characters += len(pair[0])
+            characters += min(len(pair[0]), LONGEST_TEXT)
         times[pair] += 1
         first[pair] = row
     pairs = sorted(times, key=lambda pair: first[pair])
-    examples = Counter(answer for _, answer in pairs)
+    texts = [text for text, _ in pairs]
+    # Case and white space make no n-gram differ: such texts are one input, and share a fold.
+    plain = [" ".join(text.split()).casefold() for text in texts]
+    group = {text: i for i, text in enumerate(sorted(set(plain)))}
+    distinct = {(text, answer) for text, (_, answer) in zip(plain, pairs, strict=True)}
+    examples = Counter(answer for _, answer in distinct)
     names = tuple(sorted(a for a, number in examples.items() if number >= FEWEST_EXAMPLES))
     if not names:
         raise ValueError("no answer was given to two distinct inputs: there is nothing to learn")
     index = {name: i for i, name in enumerate(names)}
-    texts = [text for text, _ in pairs]
-    _, group = np.unique(texts, return_inverse=True)
-    by_group = np.random.default_rng(0).permutation(int(group.max()) + 1) % FOLDS
+    by_group = np.random.default_rng(0).permutation(len(group)) % FOLDS
     return names, Material(
         texts=texts,
         labels=np.array([index.get(answer, -1) for _, answer in pairs], np.int64),
         weights=np.array([1 + np.log(times[pair]) for pair in pairs]),
         rows=np.array([first[pair] for pair in pairs], np.int64),
-        folds=by_group[group],
+        folds=by_group[[group[text] for text in plain]],
         counts=count(texts),
         vectors=None if encoder is None else encoder.embed(texts),
     )
 
 
-def _out_of_fold(material: Material, answers: int) -> tuple[Evidence, npt.NDArray[np.bool_]]:
-    """Predict every fold by a core fitted on the others."""
+def _out_of_fold(material: Material, answers: int) -> tuple[IntArray, Evidence]:
+    """Predict every fold by a core fitted on the others; return which were, and what came out.
+
+    In tiny data every learnable answer may lie in one fold, which nothing can then predict.
+    """
     parts, order = [], []
     for fold in range(FOLDS):
-        testing = np.flatnonzero(material.folds == fold)
-        if not len(testing):
-            continue
-        parts.append(_predict(material, np.flatnonzero(material.folds != fold), testing, answers))
-        order.append(testing)
-    back = np.argsort(np.concatenate(order), kind="stable")
+        here = material.folds == fold
+        if here.any() and (material.labels[~here] >= 0).any():
+            testing = np.flatnonzero(here)
+            parts.append(_predict(material, np.flatnonzero(~here), testing, answers))
+            order.append(testing)
+    predicted = np.concatenate(order)
+    back = np.argsort(predicted, kind="stable")
     evidence = Evidence(*[np.concatenate(column)[back] for column in zip(*parts, strict=True)])
-    return evidence, evidence.labels == material.labels
+    return predicted[back], evidence
+
+
+def _fit_guard(evidence: Evidence, *, with_vectors: bool) -> Guard:
+    unseen = float(np.quantile(evidence.unseen, 1 - GUARD_SHARE))
+    if not with_vectors:
+        # An input without one known n-gram says nothing to the head, whatever training was like.
+        unseen = min(unseen, float(np.nextafter(1.0, 0.0)))
+    return Guard(unseen, float(np.quantile(evidence.similarity, GUARD_SHARE)))
 
 
 def _predict(material: Material, fitting: IntArray, testing: IntArray, answers: int) -> Evidence:
@@ -184,8 +197,6 @@ def _predict(material: Material, fitting: IntArray, testing: IntArray, answers: 
 def _fit_core(material: Material, rows: IntArray, answers: int) -> Core:
     """Fit all that is learned from labels on some rows; rows with rare answers teach no head."""
     rows = rows[material.labels[rows] >= 0]
-    if not len(rows):  # tiny data: every learnable answer fell into the other folds
-        rows = np.flatnonzero(material.labels >= 0)
     labels = material.labels[rows]
     blocks, lexical, semantic = [], None, None
     if material.counts is not None:
@@ -212,13 +223,14 @@ def _centroids(
         (np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), answers)
     )
     sums = (features.T @ one_hot).toarray()
-    return np.asarray(sums / (np.linalg.norm(sums, axis=0) + 1e-9), np.float32)
+    # Row by row in memory: an answer looks at the rows of its n-grams.
+    return np.ascontiguousarray(sums / (np.linalg.norm(sums, axis=0) + 1e-9), np.float32)
 
 
 def _alone_is_better(material: Material, answers: int) -> bool:
     """Whether vectors alone predict the first fold better than joined with n-grams."""
     fitting, testing = np.flatnonzero(material.folds != 0), np.flatnonzero(material.folds == 0)
-    if not len(testing) or not len(fitting):
+    if not len(testing) or not (material.labels[fitting] >= 0).any():
         return False
     truth = material.labels[testing]
     joined = _predict(material, fitting, testing, answers).labels == truth

@@ -41,9 +41,10 @@ def ngram_counts(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], KeyArray,
         row and then by key.
     """
     lowered = [text[:LONGEST_TEXT].lower() for text in texts]
-    pieces = _Layout([" ".join(text.split()) for text in lowered])
-    words = _Layout([" ".join(_WORDS.findall(text)) for text in lowered])
-    combined = np.concatenate((pieces.character_ngrams(), words.word_ngrams()))
+    pieces = [" ".join(text.split()) for text in lowered]
+    words = [" ".join(_WORDS.findall(text)) for text in lowered]
+    layout = _Layout(pieces, words)
+    combined = np.concatenate((layout.character_ngrams(), layout.word_ngrams()))
     combined.sort()
     if not len(combined):
         empty = np.zeros(0, np.uint32)
@@ -56,41 +57,50 @@ def ngram_counts(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], KeyArray,
 
 
 class _Layout:
-    """The texts of a batch in one array, each as `` text `` with a newline behind it."""
+    """The texts of a batch in one array, each as `` text `` with a newline behind it.
 
-    def __init__(self, texts: list[str]) -> None:
-        joined = "".join([f" {text} \n" if text else "\n" for text in texts])
+    First the pieces of all texts, then the words of all texts.
+    """
+
+    def __init__(self, pieces: list[str], words: list[str]) -> None:
+        joined = "".join([f" {text} \n" if text else "\n" for text in pieces])
+        self.texts, self.middle = len(pieces), len(joined)
+        joined += "".join([f" {text} \n" if text else "\n" for text in words])
         codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
-        self.codes = codes.astype(np.uint64)
         size = len(codes)
         powers = _powers(_BASE, size)
         self.inverse = _powers(_INVERSE, size)
         self.sums = np.zeros(size + 1, np.uint64)
-        np.cumsum((self.codes + np.uint64(1)) * powers, out=self.sums[1:])
-        self.spaces = np.zeros(size + 1, np.int32)
-        np.cumsum(codes == _SPACE, out=self.spaces[1:])
+        np.cumsum((codes + np.uint64(1)) * powers, out=self.sums[1:])
+        self.is_space = codes == _SPACE
+        self.spaces = np.zeros(self.middle + 1, np.int32)
+        np.cumsum(self.is_space[: self.middle], out=self.spaces[1:])
         self.ends = np.zeros(size + 1, np.int32)
         np.cumsum(codes == _END, out=self.ends[1:])
 
     def character_ngrams(self) -> npt.NDArray[np.uint64]:
         """Return row << 32 | key of every n-gram of characters that stays inside a piece."""
-        size, starts = len(self.codes), []
+        size, starts, lengths = self.middle, [], []
         for length in CHARACTER_LENGTHS:
             if size >= length:
                 inner = self.spaces[length - 1 : size] - self.spaces[1 : size - length + 2]
-                across = self.ends[length:] - self.ends[: size - length + 1]
-                starts.append(np.flatnonzero((inner | across) == 0))
-        lengths = np.repeat(CHARACTER_LENGTHS[: len(starts)], [len(start) for start in starts])
-        start = np.concatenate(starts) if starts else np.zeros(0, np.int64)
-        return self._keys(start, start + lengths, lengths.astype(np.uint64))
+                across = self.ends[length : size + 1] - self.ends[: size - length + 1]
+                found = ((inner | across) == 0).nonzero()[0]
+                starts.append(found)
+                lengths.append(np.full(len(found), length))
+        if not starts:
+            return np.zeros(0, np.uint64)
+        start, length_of = np.concatenate(starts), np.concatenate(lengths)
+        return self._keys(start, start + length_of, length_of.astype(np.uint64))
 
     def word_ngrams(self) -> npt.NDArray[np.uint64]:
         """Return row << 32 | key of every word and every pair of neighbouring words."""
-        bounds = np.flatnonzero(self.codes == _SPACE)
+        bounds = self.is_space[self.middle :].nonzero()[0] + self.middle
         start = np.concatenate((bounds[:-1], bounds[:-2]))
         stop = np.concatenate((bounds[1:], bounds[2:])) + 1
         inside = self.ends[stop] == self.ends[start]
-        return self._keys(start[inside], stop[inside], np.uint64(16)) | np.uint64(WORD_BLOCK)
+        keys = self._keys(start[inside], stop[inside], np.uint64(16)) | np.uint64(WORD_BLOCK)
+        return keys - np.uint64(self.texts << 32)
 
     def _keys(self, start: Any, stop: Any, kind: Any) -> npt.NDArray[np.uint64]:
         """Return row << 32 | key of the substrings from ``start`` to ``stop``."""

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
+from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.students.tfidf import count, fit_tfidf
 
@@ -36,15 +38,14 @@ def choose_variables(inputs: Sequence[Inputs], answers: Sequence[str]) -> tuple[
     rows = np.sort(np.random.default_rng(0).permutation(len(inputs))[:SAMPLE])
     sample = [tuple(value[:LONGEST] for value in inputs[i]) for i in rows]
     labels = np.unique([answers[i] for i in rows], return_inverse=True)[1].astype(np.int64)
-    alone = [_accuracy([values[i] for values in sample], labels) for i in range(width)]
+    alone = [_accuracy([text_of(values, (i,)) for values in sample], labels) for i in range(width)]
     # Of equals the longest, then the last: the input is what varies most, and tends to come last.
-    lengths = [sum(len(values[i]) for values in sample) for i in range(width)]
+    lengths = [sum(len(text_of(values, (i,))) for values in sample) for i in range(width)]
     order = sorted(range(width), key=lambda i: (-round(alone[i], 2), -lengths[i], -i))
     chosen, best = [order[0]], alone[order[0]]
     for variable in order[1:]:
         together = sorted([*chosen, variable])
-        texts = ["\n".join(values[i] for i in together) for values in sample]
-        accuracy = _accuracy(texts, labels)
+        accuracy = _accuracy([text_of(values, tuple(together)) for values in sample], labels)
         if accuracy >= best + WORTH:
             chosen, best = together, accuracy
     return tuple(sorted(chosen))
@@ -52,13 +53,16 @@ def choose_variables(inputs: Sequence[Inputs], answers: Sequence[str]) -> tuple[
 
 def _accuracy(texts: list[str], labels: npt.NDArray[np.int64]) -> float:
     """Return the accuracy of nearest centroids fitted on even rows, on odd ones."""
+    if len(texts) < 2:
+        return 0.0
     counts = count(texts)
     fitting, testing = np.arange(0, len(texts), 2), np.arange(1, len(texts), 2)
     tfidf = fit_tfidf(counts, fitting, most=50_000)
     features, _ = tfidf.weigh(counts)
-    centroids = np.zeros((int(labels.max()) + 1, features.shape[1]))
-    for label in np.unique(labels[fitting]):
-        centroids[label] = features[fitting[labels[fitting] == label]].mean(axis=0)
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True) + 1e-9
-    predicted = np.asarray(features[testing] @ centroids.T).argmax(axis=1)
+    shape = (int(labels.max()) + 1, len(fitting))
+    one_hot = (np.ones(len(fitting)), (labels[fitting], np.arange(len(fitting))))
+    # Sparse: of hundreds of answers each has few of the n-grams.
+    sums = sparse.csr_matrix(one_hot, shape=shape) @ features[fitting]
+    norms = np.sqrt(np.asarray(sums.multiply(sums).sum(axis=1)).ravel()) + 1e-9
+    predicted = ((features[testing] @ sums.T).toarray() / norms).argmax(axis=1)
     return float((predicted == labels[testing]).mean())

@@ -1,0 +1,207 @@
+"""What is learned from labels, and what it says of a text: the evidence a confidence rests on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from openwheel.students.agreement import score_evidence
+from openwheel.students.head import Head
+from openwheel.students.tfidf import Tfidf, count
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+VECTOR_SCALE = 2.0
+"""Weight of a sentence vector beside two unit blocks of n-grams, as tried by hand (DESIGN.md)."""
+
+NEIGHBOURS = 10
+
+MOST_SCORES = 1_000_000
+"""Texts times answers scored at once: bounds memory where answers or texts are many."""
+
+
+class Lexical(NamedTuple):
+    """The n-gram side: vocabulary, and the mean direction of each answer's training inputs."""
+
+    tfidf: Tfidf
+    centroids: npt.NDArray[np.float32]
+
+
+class Semantic(NamedTuple):
+    """The vector side: training vectors (unit length, shape (m, d)) and their answers."""
+
+    vectors: npt.NDArray[np.float32]
+    labels: IntArray
+
+
+class Guard(NamedTuple):
+    """Limits beyond which an input is unlike training, so that the student always defers.
+
+    Attributes:
+        unseen: Most of its n-grams that may be new, 0 to 1.
+        similarity: Least similarity to the nearest centroid (or training vector).
+    """
+
+    unseen: float
+    similarity: float
+
+
+class Core(NamedTuple):
+    """All that is learned from labels; folds have cores of their own."""
+
+    head: Head
+    lexical: Lexical | None
+    semantic: Semantic | None
+
+
+class Evidence(NamedTuple):
+    """What a core says of a batch: top answers, features for agreement, what the guard looks at."""
+
+    labels: IntArray
+    features: FloatArray
+    unseen: FloatArray
+    similarity: FloatArray
+
+
+def outside(guard: Guard, evidence: Evidence) -> npt.NDArray[np.bool_]:
+    """Return which inputs are unlike training."""
+    return (evidence.unseen > guard.unseen) | (evidence.similarity < guard.similarity)
+
+
+def look(core: Core, texts: Sequence[str], vectors: npt.NDArray[np.float32] | None) -> Evidence:
+    """Score a batch of texts, and their sentence vectors if the core has a vector side."""
+    features, unseen = None, None
+    if core.lexical is not None:
+        features, unseen = core.lexical.tfidf.weigh(count(texts))
+    return evaluate(core, texts, features, unseen, vectors)
+
+
+def evaluate(
+    core: Core,
+    texts: Sequence[str],
+    features: sparse.csr_matrix | None,
+    unseen: FloatArray | None,
+    vectors: npt.NDArray[np.float32] | None,
+) -> Evidence:
+    """Score texts whose n-gram features were already weighed."""
+    step = max(1, MOST_SCORES // len(core.head.bias))
+    if len(texts) <= step:
+        return _evaluate(core, texts, features, unseen, vectors)
+    parts = []
+    for start in range(0, len(texts), step):
+        rows = slice(start, start + step)
+        parts.append(
+            _evaluate(
+                core,
+                texts[rows],
+                None if features is None else features[rows],
+                None if unseen is None else unseen[rows],
+                None if vectors is None else vectors[rows],
+            )
+        )
+    return Evidence(*[np.concatenate(column) for column in zip(*parts, strict=True)])
+
+
+def _evaluate(
+    core: Core,
+    texts: Sequence[str],
+    features: sparse.csr_matrix | None,
+    unseen: FloatArray | None,
+    vectors: npt.NDArray[np.float32] | None,
+) -> Evidence:
+    scores = np.tile(core.head.bias.astype(np.float64), (len(texts), 1))
+    to_centroids = None
+    start = 0
+    if features is not None and core.lexical is not None:
+        start = features.shape[1]
+        scores += features @ core.head.weights[:start]
+        to_centroids = np.asarray(features @ core.lexical.centroids, np.float64)
+    if vectors is not None:
+        scores += VECTOR_SCALE * (vectors @ core.head.weights[start:])
+    lengths = np.array([len(text) for text in texts], np.float64)
+    return _combine(core, scores, to_centroids, unseen, vectors=vectors, lengths=lengths)
+
+
+def look_one(core: Core, text: str, vectors: npt.NDArray[np.float32] | None) -> Evidence:
+    """Score one text without sparse matrices, which cost more than the arithmetic."""
+    scores = core.head.bias.astype(np.float64)
+    to_centroids, unseen, start = None, None, 0
+    if core.lexical is not None:
+        columns, values, share = core.lexical.tfidf.weigh_one(text)
+        start = len(core.lexical.tfidf.keys)
+        scores += values @ core.head.weights[columns]
+        to_centroids = (values @ core.lexical.centroids[columns])[None].astype(np.float64)
+        unseen = np.array([share])
+    if vectors is not None:
+        scores += VECTOR_SCALE * (vectors[0] @ core.head.weights[start:])
+    lengths = np.array([float(len(text))])
+    return _combine(core, scores[None], to_centroids, unseen, vectors=vectors, lengths=lengths)
+
+
+def _combine(
+    core: Core,
+    scores: FloatArray,
+    to_centroids: FloatArray | None,
+    unseen: FloatArray | None,
+    *,
+    vectors: npt.NDArray[np.float32] | None,
+    lengths: FloatArray,
+) -> Evidence:
+    """Return the evidence of scores, similarities and lengths; all have a row for each text."""
+    labels, from_scores = score_evidence(scores)
+    n = len(labels)
+    rows = np.arange(n)
+    columns = [from_scores, np.log1p(lengths)[:, None]]
+    similarity = np.ones(n)
+    if to_centroids is not None and unseen is not None:
+        own = to_centroids[rows, labels]
+        similarity = to_centroids.max(axis=1)
+        rivals = to_centroids.copy()
+        rivals[rows, labels] = -1.0
+        lead = own - rivals.max(axis=1)
+        columns.append(np.stack((own, lead, unseen), axis=1))
+    if vectors is not None and core.semantic is not None:
+        near = neighbour_features(core.semantic, vectors, labels)
+        similarity = near[:, 2]
+        columns.append(near)
+    return Evidence(
+        labels,
+        np.concatenate(columns, axis=1),
+        np.zeros(n) if unseen is None else unseen,
+        similarity,
+    )
+
+
+def neighbour_features(
+    semantic: Semantic, vectors: npt.NDArray[np.float32], labels: IntArray
+) -> FloatArray:
+    """Return what the nearest training vectors say of each answer, shape (n, 5).
+
+    The share of the ten nearest with the same answer, the same weighted by similarity, the nearest
+    similarity, and the nearest similarity with the same and with another answer.
+    """
+    keep = min(NEIGHBOURS, len(semantic.labels))
+    parts = []
+    for start in range(0, len(vectors), 1_000):  # bounds the similarity matrix
+        block = vectors[start : start + 1_000]
+        similar = block @ semantic.vectors.T
+        nearest = np.argpartition(-similar, keep - 1, axis=1)[:, :keep]
+        top = np.take_along_axis(similar, nearest, axis=1).astype(np.float64)
+        same = semantic.labels[nearest] == labels[start : start + 1_000, None]
+        positive = np.maximum(top, 1e-6)
+        parts.append(
+            np.stack(
+                (
+                    same.mean(axis=1),
+                    (same * positive).sum(axis=1) / positive.sum(axis=1),
+                    top.max(axis=1),
+                    np.where(same, top, 0).max(axis=1),
+                    np.where(same, 0, top).max(axis=1),
+                ),
+                axis=1,
+            )
+        )
+    return np.concatenate(parts) if parts else np.zeros((0, 5))
