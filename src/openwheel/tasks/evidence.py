@@ -56,7 +56,8 @@ class Added:
                 end = mine.literals[-1]
                 set_off = end[:1] == "\n" and text_weight(end) >= PROGRAMMED
                 self.by_program |= end.rstrip()[-1:] in tuple(":`>=]}：")
-                self.ends_only = set_off and not self.by_program
+                at_end = text_weight(end) - text_weight(theirs.literals[-1])
+                self.ends_only = set_off and not self.by_program and more - at_end < 0.4
                 self.by_program |= set_off
             texts = [parts[number] for parts in sample]
             before = [parts[number] for parts in others]

@@ -178,8 +178,6 @@ class Splitter:
         test is the likelihood-ratio test of homogeneity, with the cube-root normal
         approximation of chi-squared (Wilson and Hilferty, 1931).
         """
-        if added.ends_only:
-            return False
         mine = np.bincount(self.manner[members], minlength=self.manners).astype(float)
         rest = np.bincount(self.manner[whole], minlength=self.manners) - mine
         common = mine + rest >= 5
@@ -197,7 +195,8 @@ class Splitter:
         spread = 2 / (9 * freedom)
         z = ((statistic / freedom) ** (1 / 3) - (1 - spread)) / spread**0.5
         distance = 0.5 * np.abs(mine / mine.sum() - rest / rest.sum()).sum()
-        return bool(z > 4 and distance > 0.08)
+        # People who sign their messages may also ask for other things, a little.
+        return bool(z > 4 and distance > (0.25 if added.ends_only else 0.08))
 
     def _covered(
         self, members: Members, whole: Members, clusters: Sequence[Cluster], most: int
