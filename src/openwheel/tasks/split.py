@@ -6,6 +6,7 @@ full of such sets too (phrases, signatures, names), so text alone is not believe
 add instructions of its own, or its answers must be of another kind than the others'.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -71,6 +72,7 @@ class Splitter:
         vocabulary = Vocabulary()
         self.prompts, self.repeats = prompts, repeats
         self.tools, self.response_format = tools, response_format
+        self.answers = answers
         self.least = least
         self.features = Features(prompts, vocabulary, least)
         self.inducer = Inducer(vocabulary)
@@ -148,12 +150,14 @@ class Splitter:
             both = [each[:: 1 + len(each) // 30] for each in (members, rest)]
             template = self._template(np.concatenate(both), 62)
             others = mine + self._some(rest)
-        added = Added(self._template(members, 60), template, mine, others)
+        part = self._template(members, 60)
+        added = Added(part, template, mine, others)
         if not self._believed(added, different, members, whole):
             return False
         if not (different or self._apart(members, whole, added)):
             most = _FEW if added.value else _MANY
-            if not self._covered(members, whole, clusters, most):
+            named = not added.value and self._names_labels(members, part)
+            if not named and not self._covered(members, whole, clusters, most):
                 return False
         return self._instructs(members, whole, template)
 
@@ -197,6 +201,19 @@ class Splitter:
         distance = 0.5 * np.abs(mine / mine.sum() - rest / rest.sum()).sum()
         # People who sign their messages may also ask for other things, a little.
         return bool(z > 4 and distance > (0.25 if added.ends_only else 0.08))
+
+    def _names_labels(self, members: Members, template: Template) -> bool:
+        """Whether a template asks for two or more of the labels that its prompts got."""
+        labels = Counter(self.answers[i].text.strip() for i in members.tolist())
+        text = "\n".join(literal for part in template.parts for literal in part.literals)
+        asked = [
+            label
+            for label, times in labels.most_common(5)
+            if times >= 3
+            and 0 < len(label) <= 60
+            and re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE)
+        ]
+        return len(asked) >= 2
 
     def _covered(
         self, members: Members, whole: Members, clusters: Sequence[Cluster], most: int
