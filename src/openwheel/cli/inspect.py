@@ -65,7 +65,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
         for t in found
     ]
     print_table(["task", "form", "exchanges", "answered by", "certified coverage"], rows)
-    out.print(f"{counts.get(None, 0):,} exchanges belong to no task.")
+    out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
 
 
 def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:

@@ -30,6 +30,9 @@ MOST_CALIBRATION = 50_000
 FEWEST_LABELLED = 60
 """Less cannot certify anything at 5%: 59 agreements in a row are not enough."""
 
+SURPRISED = 0.25
+"""A student that was predicted to pass and did not needs this share more at the least."""
+
 LEARNING_RATE = 0.35
 """Disagreement falls as traffic to the power of minus this, where there is too little to tell."""
 
@@ -184,6 +187,8 @@ def _learn_task(
     if calibrated.judgement.chosen is None:
         registry.set_state(candidate.id, "refused")
         more = _more_needed(n, training, trained, settings, candidate.attempt)
+        if more is not None:
+            more = max(more, int(SURPRISED * n))
         return msgspec.structs.replace(
             finding, reason=explain.refused(calibrated.judgement, candidate), more_needed=more
         )

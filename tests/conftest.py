@@ -1,0 +1,31 @@
+"""Fixtures that several folders of tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One thread each: several test processes on two cores slow one another down otherwise.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """Return the bundled sample log."""
+    return ROOT / "examples" / "factory-desk.jsonl.gz"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of shared data sets; skip where there is none."""
+    if not DATA.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{DATA} is missing: in CI the tests on shared data must run")
+        pytest.skip(f"{DATA} is missing: the shared data sets are not on this machine")
+    return DATA
+
