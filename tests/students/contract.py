@@ -1,0 +1,326 @@
+"""What every rung must do, whatever it is made of; a new rung passes all of it.
+
+``check_student(rung)`` runs every check; ``CHECKS`` lists them, so that tests can name the one
+that fails.
+"""
+
+import random
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from openwheel.students import Fitted, Predictions, Student, load_student, save_student, train
+from openwheel.students.encoder import TextEncoder
+
+Inputs = tuple[str, ...]
+
+
+class Rung(NamedTuple):
+    """A rung under test; ``learns`` if it answers inputs that it has not seen."""
+
+    name: str
+    learns: bool
+    encoder: TextEncoder | None = None
+
+    def train(self, inputs: Sequence[Inputs], answers: Sequence[str]) -> Fitted:
+        return train(self.name, inputs, answers, variables=(0,), encoder=self.encoder)
+
+
+WORDS = [f"{a}{b}{c}" for a in "bdfkmt" for b in "aeiou" for c in ("lon", "rix", "sup", "v")]
+
+HOSTILE = [
+    ("",),
+    (" \t\n ",),
+    ("x" * 1_000_000,),
+    ("\0",),
+    ("a\0b \x1f",),
+    ("🙈🙉🙊 👩‍👩‍👧",),
+    ("\ud800 broken \udfff",),
+    ("请把我的卡寄到新地址",),
+    ("أين بطاقتي من فضلك",),
+    ("qqq zzz " * 20_000,),
+    ("?!… ---",),
+    (),
+]
+
+
+def traffic(n: int, answers: int, seed: int = 0) -> tuple[list[Inputs], list[str]]:
+    """Return inputs whose answer a word gives away among others, half of them repeats."""
+    draw = random.Random(seed)
+    inputs: list[Inputs] = []
+    labels: list[str] = []
+    for i in range(n):
+        if inputs and draw.random() < 0.2:
+            known = draw.randrange(len(inputs))
+            inputs.append(inputs[known])
+            labels.append(labels[known])
+            continue
+        label = i % answers
+        words = [f"topic{label}", f"kind{label}", *draw.sample(WORDS, 4)]
+        draw.shuffle(words)
+        inputs.append((" ".join(words),))
+        labels.append(f"answer {label}")
+    return inputs, labels
+
+
+def answers_of(student: Student, predictions: Predictions) -> list[str | None]:
+    return [None if label < 0 else student.answers[label] for label in predictions.labels]
+
+
+def assert_well_formed(student: Student, predictions: Predictions, n: int) -> None:
+    labels, confidence = predictions
+    assert labels.shape == confidence.shape == (n,)
+    assert labels.dtype == np.int64
+    assert confidence.dtype == np.float64
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+    assert ((labels >= -1) & (labels < len(student.answers))).all()
+    assert (confidence[labels == -1] == 0).all()
+
+
+def assert_same(one: Predictions, other: Predictions) -> None:
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.confidence, other.confidence)
+
+
+def check_predictions(rung: Rung) -> None:
+    inputs, answers = traffic(120, 4)
+    student = rung.train(inputs, answers).student
+    assert student.rung == rung.name
+    unseen, truth = traffic(60, 4, seed=1)
+    for batch in ([], inputs[:1], inputs, unseen):
+        assert_well_formed(student, student.predict(batch), len(batch))
+    again = answers_of(student, student.predict(inputs))
+    assert np.mean([a == b for a, b in zip(again, answers, strict=True)]) > 0.95
+    new = answers_of(student, student.predict(unseen))
+    right = np.mean([a == b for a, b in zip(new, truth, strict=True)])
+    assert right > 0.8 if rung.learns else right == 0
+
+
+def check_batch_equals_one_by_one(rung: Rung) -> None:
+    inputs, answers = traffic(150, 5)
+    student = rung.train(inputs, answers).student
+    batch = [*inputs, *traffic(60, 5, seed=1)[0], *HOSTILE]
+    labels, confidence = student.predict(batch)
+    for i, values in enumerate(batch):
+        label, sure = student.predict_one(values)
+        assert isinstance(label, int)
+        assert isinstance(sure, float)
+        assert label == labels[i]
+        assert abs(sure - confidence[i]) < 1e-5
+
+
+def check_deterministic(rung: Rung) -> None:
+    inputs, answers = traffic(150, 5)
+    one, other = rung.train(inputs, answers), rung.train(inputs, answers)
+    unseen = traffic(60, 5, seed=1)[0]
+    assert one.student.answers == other.student.answers
+    assert_same(one.student.predict(unseen), other.student.predict(unseen))
+    np.testing.assert_array_equal(one.confidence, other.confidence)
+
+
+def check_saves_and_loads(rung: Rung) -> None:
+    inputs, answers = traffic(150, 5)
+    student = rung.train(inputs, answers).student
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "student"
+        hashes = save_student(student, folder)
+        loaded = load_student(folder, hashes, rung.encoder)
+        assert {path.name for path in folder.iterdir()} == set(hashes)
+    assert (loaded.rung, loaded.answers) == (student.rung, student.answers)
+    batch = [*inputs, *traffic(60, 5, seed=1)[0], *HOSTILE]
+    assert_same(loaded.predict(batch), student.predict(batch))
+    assert loaded.predict_one(inputs[0]) == student.predict_one(inputs[0])
+
+
+def check_hostile_inputs(rung: Rung) -> None:
+    inputs, answers = traffic(200, 4)
+    student = rung.train(inputs, answers).student
+    predictions = student.predict(HOSTILE)
+    assert_well_formed(student, predictions, len(HOSTILE))
+    usual = np.median(student.predict(inputs).confidence)
+    if rung.encoder is None:  # a random encoder knows of no meaning, so of nothing unlike it
+        assert (predictions.confidence == 0).all()
+        assert usual > 0.4
+    # And as training inputs.
+    odd = [*inputs, *HOSTILE, *HOSTILE]
+    fitted = rung.train(odd, [*answers, *["odd"] * (2 * len(HOSTILE))])
+    assert_well_formed(fitted.student, fitted.student.predict(odd), len(odd))
+
+
+def check_threads(rung: Rung) -> None:
+    inputs, answers = traffic(100, 4)
+    student = rung.train(inputs, answers).student
+    alone = [student.predict_one(values) for values in inputs]
+    wrong: list[object] = []
+
+    def ask() -> None:
+        wrong.extend(
+            values
+            for values, expected in zip(inputs, alone, strict=True)
+            if student.predict_one(values) != expected
+        )
+
+    failures: list[object] = []
+    before, threading.excepthook = threading.excepthook, failures.append
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        threading.excepthook = before
+    assert not wrong
+    assert not failures
+
+
+def check_out_of_fold(rung: Rung) -> None:
+    inputs, answers = traffic(200, 4)
+    fitted = rung.train(inputs, answers)
+    rows = fitted.rows
+    assert len(rows) == len(fitted.confidence) == len(fitted.agrees) > 0
+    assert fitted.agrees.dtype == np.bool_
+    assert ((rows >= 0) & (rows < len(inputs))).all()
+    assert len(np.unique(rows)) == len(rows)
+    assert ((fitted.confidence >= 0) & (fitted.confidence <= 1)).all()
+    if rung.learns:
+        # One row for each distinct input, and what was learned shows on unseen ones.
+        assert len(rows) == len(set(zip(inputs, answers, strict=True)))
+        assert fitted.agrees.mean() > 0.8
+
+
+def check_no_leakage(rung: Rung) -> None:
+    """With answers drawn at random nothing can be right more often than chance."""
+    if not rung.learns:
+        return  # what it repeats it may well have seen: that is the rung
+    draw = random.Random(5)
+    distinct = [" ".join(draw.sample(WORDS, 5)) for _ in range(250)]
+    truth = [draw.choice("ab") for _ in distinct]
+    inputs, answers = [], []
+    for _ in range(1_000):  # each about four times, in other cases and spaces
+        i = draw.randrange(len(distinct))
+        text = draw.choice((str.upper, str.lower, str.title))(distinct[i])
+        inputs.append((text.replace(" ", draw.choice((" ", "  ", "\t"))),))
+        answers.append(truth[i])
+    fitted = rung.train(inputs, answers)
+    # 250 coin flips: 0.5 with a standard deviation of 0.032.
+    assert abs(fitted.agrees.mean() - 0.5) < 0.13
+    # Nor can confidence tell which flips fell right.
+    order = np.argsort(-fitted.confidence)
+    surest = fitted.agrees[order[: len(order) // 5]].mean()
+    assert surest < fitted.agrees.mean() + 0.17
+
+
+def check_one_answer(rung: Rung) -> None:
+    inputs = [(f"{a} {b}",) for a in WORDS[:6] for b in WORDS[6:9]]
+    student = rung.train(inputs, ["only"] * len(inputs)).student
+    assert student.answers == ("only",)
+    assert answers_of(student, student.predict(inputs)) == ["only"] * len(inputs)
+    if rung.encoder is None:
+        assert student.predict([("",), ("!!",)]).confidence.tolist() == [0, 0]
+
+
+def check_two_answers(rung: Rung) -> None:
+    inputs, answers = traffic(100, 2)
+    student = rung.train(inputs, answers).student
+    assert student.answers == ("answer 0", "answer 1")
+    assert answers_of(student, student.predict(inputs)) == answers
+
+
+def check_hundreds_of_answers(rung: Rung) -> None:
+    inputs, answers = traffic(900, 200)
+    fitted = rung.train(inputs, answers)
+    assert len(fitted.student.answers) == 200
+    assert_well_formed(fitted.student, fitted.student.predict(inputs), len(inputs))
+
+
+def check_tiny_data(rung: Rung) -> None:
+    for n in (2, 5, 20):
+        inputs = [(f"{WORDS[i]} {WORDS[-i]}",) for i in range(1, n + 1)]
+        for answers in (["same"] * n, ["one" if i % 2 else "two" for i in range(n)]):
+            if rung.learns and max(map(answers.count, answers)) < 2:
+                continue
+            fitted = rung.train(inputs, answers)
+            predictions = fitted.student.predict([*inputs, *HOSTILE])
+            assert_well_formed(fitted.student, predictions, n + len(HOSTILE))
+            assert set(fitted.rows) <= set(range(n))
+
+
+def check_all_answers_distinct(rung: Rung) -> None:
+    inputs = [(word,) for word in WORDS[:10]]
+    answers = [f"answer {i}" for i in range(10)]
+    if not rung.learns:
+        assert answers_of(*_asked(rung.train(inputs, answers).student, inputs)) == answers
+        return
+    for case in ((inputs, answers), ([("same",)] * 4, ["a"] * 4), ([], [])):
+        with pytest.raises(ValueError, match="nothing to learn"):
+            rung.train(*case)
+
+
+def check_contradictions(rung: Rung) -> None:
+    inputs, answers = traffic(100, 3)
+    torn = ("topic0 kind0 topic1 kind1",)
+    student = rung.train([*inputs, *[torn] * 6], [*answers, *["answer 0", "answer 1"] * 3]).student
+    label, confidence = student.predict_one(torn)
+    if rung.learns:
+        assert student.answers[label] in {"answer 0", "answer 1"}
+        assert confidence < np.quantile(student.predict(inputs).confidence, 0.9)
+    else:
+        assert (label, confidence) == (-1, 0.0)
+
+
+def check_repeats_weigh(rung: Rung) -> None:
+    """Ten exchanges say more than one, whether a memory counts them or a model weighs them."""
+    inputs, answers = traffic(60, 3)
+    often, once = ("zug zeg",), ("zug zog",)
+    student = rung.train(
+        [*inputs, *[often] * 30, ("zug zig",), once],
+        [*answers, *["answer 0"] * 30, "answer 1", "answer 1"],
+    ).student
+    assert student.answers[student.predict_one(often)[0]] == "answer 0"
+    if not rung.learns:
+        assert student.predict_one(often)[1] > student.predict_one(once)[1]
+
+
+def check_rare_answers(rung: Rung) -> None:
+    inputs, answers = traffic(100, 3)
+    rare = ("a thing that came three times",)
+    fitted = rung.train([*inputs, rare, rare, rare], [*answers, *["rare"] * 3])
+    assert ("rare" in fitted.student.answers) == (not rung.learns)
+    if rung.learns:  # it still counts as a disagreement, since it will in traffic
+        assert not fitted.agrees[fitted.rows == len(inputs)].any()
+
+
+def _asked(student: Student, inputs: Sequence[Inputs]) -> tuple[Student, Predictions]:
+    return student, student.predict(inputs)
+
+
+CHECKS: list[Callable[[Rung], None]] = [
+    check_predictions,
+    check_batch_equals_one_by_one,
+    check_deterministic,
+    check_saves_and_loads,
+    check_hostile_inputs,
+    check_threads,
+    check_out_of_fold,
+    check_no_leakage,
+    check_one_answer,
+    check_two_answers,
+    check_hundreds_of_answers,
+    check_tiny_data,
+    check_all_answers_distinct,
+    check_contradictions,
+    check_repeats_weigh,
+    check_rare_answers,
+]
+
+
+def check_student(rung: Rung) -> None:
+    """Run every check."""
+    for check in CHECKS:
+        check(rung)
