@@ -14,7 +14,7 @@ MakeEncoder = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> MakeEncoder:
-    """Save a random BERT and a tokenizer trained on a few words; returns its folder."""
+    """Save a random BERT and a tokenizer of letters; returns its folder."""
     # As the product does before it imports torch: see SentenceEncoder.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch = pytest.importorskip("torch", reason="the extra `encoder` is not installed")
@@ -26,12 +26,12 @@ def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> MakeEncoder:
         *, seed: int = 0, pooling: str = "", pickled: bool = False, pooler: bool = True
     ) -> Path:
         folder = tmp_path_factory.mktemp("encoder")
-        raw = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
-        raw.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-        trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=400, special_tokens=special)
         letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-        raw.train_from_iterator([letters, *letters, "topic kind " * 9, "".join(letters)], trainer)
+        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "topic", "kind", "answer", *letters]
+        tokens += [f"##{token}" for token in letters]
+        vocabulary = {token: i for i, token in enumerate(tokens)}
+        raw = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+        raw.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
         raw.post_processor = tokenizers.processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
             special_tokens=[(name, raw.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
