@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import write_log
 
+from made_up import write_log
 from openwheel.loop.registry import Registry
 from openwheel.traffic import LogProblems, Store, read_log
 

@@ -4,8 +4,8 @@ import random
 
 import msgspec
 import pytest
-from made_up import QUEUES, ticket, tickets
 
+from made_up import QUEUES, ticket, tickets
 from openwheel.gate import spent, verify
 from openwheel.loop.learn import learn
 from openwheel.loop.settings import LoopSettings

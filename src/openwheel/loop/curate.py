@@ -1,13 +1,15 @@
 """Curating: finding new tasks in the traffic, assigning exchanges to tasks, inferring forms."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from openwheel.errors import RequestError
 from openwheel.loop.data import encode_inputs
 from openwheel.loop.registry import Registry, TaskRecord
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
-from openwheel.traffic import Store
+from openwheel.traffic import Exchange, Store
+from openwheel.wire import Answer, Prompt
 
 SAMPLE = 20_000
 """Unassigned exchanges that tasks are found in."""
@@ -34,8 +36,26 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
     known = [record.task for record in registry.tasks()]
     if known:
         _assign(store, TaskMatcher(known), after=after, until=newest)
-    sample = []
-    for _, exchange in store.sample_unassigned(SAMPLE, seed=0):
+    bare = [task for task in known if task.template is not None and task.template.bare]
+    sample = list(_examples(exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)))
+    for task in bare:
+        # A template without constant text matches everything: a new task may hide behind it.
+        latest = store.exchanges(task_id=task.id, after=after, until=newest)
+        sample += _examples(exchange for _, exchange in islice(latest, SAMPLE))
+    found = find_tasks(sample, known)
+    if found:
+        registry.add_tasks(found)
+        for task in bare:
+            store.unassign(task.id)
+        _assign(store, TaskMatcher([*known, *found]), after=0, until=newest)
+    for record in registry.tasks():
+        _update_form(store, registry, record)
+    return newest
+
+
+def _examples(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer, str]]:
+    """Yield prompt, answer and named task of exchanges that can teach something."""
+    for exchange in exchanges:
         if exchange.source == "student" or not exchange.answer.complete:
             continue
         try:
@@ -43,14 +63,7 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
         except RequestError:
             continue  # kept in the log, but no task can be told from it
         if prompt.plain:
-            sample.append((prompt, exchange.answer, exchange.task))
-    found = find_tasks(sample, known)
-    if found:
-        registry.add_tasks(found)
-        _assign(store, TaskMatcher([*known, *found]), after=0, until=newest)
-    for record in registry.tasks():
-        _update_form(store, registry, record)
-    return newest
+            yield prompt, exchange.answer, exchange.task
 
 
 def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> None:

@@ -1,0 +1,81 @@
+from made_up import tickets, write_log
+from openwheel.loop.evaluate import evaluate
+from openwheel.loop.learn import learn
+from openwheel.loop.registry import Registry
+from openwheel.loop.replay import replay
+from openwheel.loop.serving import RegistryServing
+from openwheel.loop.settings import LoopSettings
+from openwheel.traffic import LogProblems, read_log
+
+SETTINGS = LoopSettings()
+
+
+def exchanges(tmp_path, rows):
+    log = write_log(tmp_path / "replayed.jsonl", rows)
+    return list(read_log(log, problems=LogProblems()))
+
+
+def test_a_replay_starts_from_nothing_and_comes_to_answer(store, tmp_path):
+    found = replay(store, exchanges(tmp_path, tickets(3_000)), SETTINGS)
+    assert found.total.n == 3_000
+    assert found.timeline[0].score.answered == 0
+    assert found.timeline[-1].latest.coverage > 0.8
+    assert found.total.disagreement is not None
+    assert found.total.disagreement <= SETTINGS.epsilon
+    # Every request was answered by a student alone, or by the teacher, or by both in an audit.
+    assert found.teacher_calls == found.total.n - found.total.answered + found.audits
+    assert found.audits > 0
+
+
+def test_the_teachers_answers_to_answered_requests_are_hidden_from_the_loop(store, tmp_path):
+    found = replay(store, exchanges(tmp_path, tickets(3_000)), SETTINGS)
+    kept = [exchange for _, exchange in store.exchanges()]
+    assert sum(exchange.source == "student" for exchange in kept) == found.total.answered
+    assert sum(exchange.source == "teacher" for exchange in kept) == found.teacher_calls
+    served = {e.id.removesuffix("-student") for e in kept if e.source == "student"}
+    for exchange in kept:
+        if exchange.source == "teacher" and exchange.id in served:
+            assert exchange.unbiased
+            assert exchange.student_answer is not None
+
+
+def test_when_the_world_changes_the_audit_takes_the_student_off(store, tmp_path):
+    rows = tickets(3_000)
+    swapped = {"billing": "account", "account": "billing"}
+    changed = [
+        {**row, "output": swapped.get(row["output"], row["output"])}
+        for row in tickets(3_000, seed=1)
+    ]
+    found = replay(store, exchanges(tmp_path, rows + changed), LoopSettings(audit=0.1))
+    kinds = [event.kind for moment in found.timeline for event in moment.events]
+    assert "demoted" in kinds
+    assert kinds.index("demoted") > kinds.index("promoted")
+
+
+def test_evaluate_counts_what_the_students_would_have_done(store, fill, tmp_path):
+    fill(tickets(1_500))
+    learn(store, SETTINGS, source="made up")
+    fresh = exchanges(tmp_path, tickets(500, seed=9))
+    serving = RegistryServing(Registry(store))
+    found = evaluate(serving, fresh)
+    assert found.total.n == 500
+    assert found.total.coverage > 0.85
+    (task,) = found.tasks
+    assert task.score.answered == found.total.answered
+    low, high = found.total.interval
+    assert low <= found.total.disagreement <= high
+    assert found.total.p50_ms > 0
+    by_hand = [serving.decide(e.prompt()).answer for e in fresh]
+    assert found.total.answered == sum(answer is not None for answer in by_hand)
+    assert found.total.disagreements == sum(
+        answer is not None and answer != e.answer.text
+        for answer, e in zip(by_hand, fresh, strict=True)
+    )
+
+
+def test_evaluate_with_nothing_promoted_leaves_all_to_the_teacher(registry, tmp_path):
+    found = evaluate(RegistryServing(registry), exchanges(tmp_path, tickets(20)))
+    assert found.total.answered == 0
+    assert found.total.disagreement is None
+    assert found.total.interval == (0.0, 1.0)
+    assert found.tasks[0].task == "(no task)"

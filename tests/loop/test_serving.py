@@ -1,0 +1,85 @@
+import logging
+
+from made_up import tickets
+from openwheel.loop.learn import learn
+from openwheel.loop.registry import Registry
+from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
+from openwheel.loop.settings import LoopSettings
+from openwheel.wire import Prompt, PromptMessage
+
+SETTINGS = LoopSettings()
+
+
+def prompt(text: str, *, plain: bool = True) -> Prompt:
+    return Prompt(messages=(PromptMessage("user", text),), plain=plain)
+
+
+def promoted(store, fill) -> RegistryServing:
+    fill(tickets(1_500))
+    learn(store, SETTINGS, source="made up")
+    return RegistryServing(Registry(store))
+
+
+EASY = prompt("invoice payment refund tax amount 4711")
+
+
+def test_a_certified_student_answers_what_it_is_sure_of(store, fill):
+    serving = promoted(store, fill)
+    decision = serving.decide(EASY)
+    assert decision.answer == "billing"
+    assert decision.reason == ""
+    assert decision.student
+    assert decision.confidence is not None
+    assert decision.audit_probability == SETTINGS.audit
+    assert serving.students() == {decision.task: decision.student}
+
+
+def test_why_it_defers(store, fill):
+    serving = promoted(store, fill)
+    unsure = prompt("the my please since again about 12")
+    assert serving.decide(unsure).reason in {"confidence", "unlike training"}
+    assert serving.decide(prompt("Ω≈ç√∫ 漢字 かな")).reason == "unlike training"
+    assert serving.decide(prompt("invoice payment", plain=False)).reason == "not plain"
+    assert serving.decide(EASY, "a task nobody knows").reason == "no task"
+    two = Prompt(messages=(PromptMessage("system", "Be kind."), *EASY.messages))
+    assert serving.decide(two).answer is None
+
+
+def test_nothing_promoted_means_the_teacher_answers(registry):
+    decision = RegistryServing(registry).decide(EASY)
+    assert decision.answer is None
+    assert decision.reason == "no task"
+    assert decision.audit_probability == 1.0
+
+
+def test_promotions_and_demotions_are_picked_up(store, registry, fill):
+    serving = promoted(store, fill)
+    (record,) = registry.tasks()
+    assert not serving.refresh()
+    registry.demote(record.task.id, by="user", reason="by hand")
+    assert serving.refresh()
+    assert serving.decide(EASY).reason == "no student"
+    (certificate,) = registry.certificates()
+    registry.promote(certificate, by="user", reason="by hand", audit=0.2)
+    assert serving.refresh()
+    assert serving.decide(EASY).answer == "billing"
+    assert serving.decide(EASY).audit_probability == 0.2
+
+
+def test_a_corrupt_student_goes_to_the_teacher_loudly(store, registry, fill, caplog):
+    serving = promoted(store, fill)
+    (student,) = serving.students().values()
+    file = registry.folder(student) / "arrays.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\0")
+    with caplog.at_level(logging.ERROR):
+        fresh = RegistryServing(registry)
+    assert fresh.decide(EASY).reason == "no student"
+    assert "arrays.safetensors was changed" in caplog.text
+
+
+def test_more_is_audited_while_a_better_student_waits(store, registry, fill):
+    serving = promoted(store, fill)
+    (candidate, _, _) = registry.candidates()[0]
+    registry.set_state(candidate.id, "shadow")
+    assert serving.refresh()
+    assert serving.decide(EASY).audit_probability == SHADOW_AUDIT

@@ -1,0 +1,169 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+
+from made_up import QUEUES, ticket, tickets, write_log
+from openwheel.gate import verify
+from openwheel.loop.registry import Registry
+from openwheel.loop.serving import RegistryServing
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import audit, turn
+from openwheel.traffic import Exchange, LogProblems, Store, read_log
+from openwheel.wire import Answer, Prompt, PromptMessage
+
+SETTINGS = LoopSettings()
+
+
+def event(done, kind):
+    return [found for found in done.events if found.kind == kind]
+
+
+def test_the_first_student_is_judged_at_once_on_the_latest_quarter(store, registry, fill):
+    fill(tickets(1_000))
+    done = turn(store, SETTINGS)
+    assert event(done, "promoted")
+    (certificate,) = registry.certificates()
+    assert certificate.method == "anytime"
+    assert verify(certificate).holds
+    assert certificate.training.last_seq < certificate.calibration_window.first_seq
+
+
+def test_evidence_gathers_over_turns_until_it_suffices(store, registry, fill):
+    rows = tickets(4_000, noise=0.03, seed=2)
+    after, kinds = 0, []
+    for start in range(0, 4_000, 250):
+        fill(rows[start : start + 250])
+        done = turn(store, SETTINGS, after=after)
+        after = done.looked_at
+        kinds += [found.kind for found in done.events]
+        if registry.certificates():
+            break
+    assert "shadowing" in kinds
+    assert kinds[-1] == "promoted"
+    (certificate,) = registry.certificates()
+    # Whoever shadows was not trained on what judges it.
+    assert certificate.training.last_seq < certificate.calibration_window.first_seq
+    assert len(registry.turns()) == start // 250 + 1
+
+
+def test_a_turn_with_nothing_new_spends_no_attempt(store, registry, fill):
+    fill(tickets(1_000))
+    done = turn(store, SETTINGS)
+    turn(store, SETTINGS, after=done.looked_at)
+    assert registry.tasks()[0].attempts == 1
+
+
+def audits(task, student, n, wrong):
+    """Return audited answers of a student, ``wrong`` of which the teacher answered otherwise."""
+    request = msgspec.json.encode({"messages": [{"role": "user", "content": "invoice tax 1"}]})
+    return [
+        Exchange(
+            id=f"audit-{i}",
+            request=request,
+            answer=Answer("account" if i < wrong else "billing"),
+            source="teacher",
+            unbiased=True,
+            audit_probability=0.05,
+            student=student,
+            student_answer="billing",
+            confidence=0.99,
+        )
+        for i in range(n)
+    ]
+
+
+def test_an_audit_that_shows_disagreement_demotes_and_trains_anew(store, registry, fill):
+    fill(tickets(1_000))
+    turn(store, SETTINGS)
+    (certificate,) = registry.certificates()
+    store.append(audits(certificate.task, certificate.student, 60, 20))
+    done = turn(store, SETTINGS, after=1_000)
+    # A turn audits before it assigns what is new: the next look sees the audits.
+    events = [*event(done, "demoted"), *audit(store, registry)]
+    assert events
+    promotion = registry.promotions()[certificate.task]
+    assert promotion.certificate is None
+    assert promotion.by == "audit"
+    assert "20 of 60" in promotion.reason
+
+
+def test_audits_within_the_limit_change_nothing(store, registry, fill):
+    fill(tickets(1_000))
+    turn(store, SETTINGS)
+    (certificate,) = registry.certificates()
+    store.append(audits(certificate.task, certificate.student, 200, 6))
+    turn(store, SETTINGS, after=1_000)
+    assert audit(store, registry) == []
+    assert registry.promotions()[certificate.task].certificate is not None
+
+
+def test_a_student_taken_off_by_hand_stays_off(store, registry, fill):
+    fill(tickets(1_000))
+    turn(store, SETTINGS)
+    (record,) = registry.tasks()
+    registry.demote(record.task.id, by="user", reason="by hand")
+    fill(tickets(1_000, seed=1))
+    done = turn(store, SETTINGS, after=1_000)
+    assert not event(done, "promoted")
+    assert registry.promotions()[record.task.id].certificate is None
+    assert len(registry.certificates()) == 2
+
+
+def test_biased_exchanges_are_trained_on_but_judge_nobody(store, registry, tmp_path):
+    log = write_log(tmp_path / "log.jsonl", tickets(1_200))
+    exchanges = list(read_log(log, problems=LogProblems()))
+    store.append(exchanges[:400])
+    store.append([msgspec.structs.replace(e, unbiased=False) for e in exchanges[400:]])
+    turn(store, SETTINGS)
+    for certificate in registry.certificates():
+        assert certificate.calibration_window.last_seq <= 400
+
+
+STRANGE = ["Schraube", "Getriebe", "Förderband", "Öl", "läuft", "über", "Halle", "quietscht"]
+
+
+def test_a_new_kind_of_input_is_left_to_the_teacher(store, registry, fill):
+    fill(tickets(1_500))
+    turn(store, SETTINGS)
+    serving = RegistryServing(registry)
+    rng = random.Random(3)
+
+    def answered(texts):
+        prompts = [Prompt(messages=(PromptMessage("user", text),)) for text in texts]
+        return sum(serving.decide(prompt).answer is not None for prompt in prompts)
+
+    assert answered(" ".join(rng.choices(STRANGE, k=7)) for _ in range(100)) <= 5
+    assert answered(ticket(rng, rng.choice(list(QUEUES))) for _ in range(100)) >= 85
+
+
+def test_a_learner_killed_at_any_moment_leaves_a_store_that_goes_on(tmp_path):
+    database = tmp_path / "openwheel.db"
+    log = write_log(tmp_path / "log.jsonl", tickets(1_500, noise=0.02))
+    with Store.open(database) as store:
+        store.append(list(read_log(log, problems=LogProblems())))
+    command = [sys.executable, "-m", "openwheel", "turn", "--db", str(database)]
+    rng = random.Random(0)
+    for _ in range(6):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+        )
+        time.sleep(rng.uniform(0.5, 4.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with Store.open(database) as store:
+            registry = Registry(store)
+            for promotion in registry.promotions().values():
+                assert promotion.certificate is None or verify(promotion.certificate).holds
+            for candidate, _, _ in registry.candidates():
+                registry.load(candidate)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    with Store.open(database) as store:
+        registry = Registry(store)
+        assert store.count() == 1_500
+        assert registry.certificates()
