@@ -189,7 +189,8 @@ def _recount(certificate: Certificate) -> list[str]:
     tests = certificate.tests
     expected = p_values_of(*_counts(tests), certificate.epsilon, certificate.method)
     recorded = [test.p_value for test in tests]
-    if not np.allclose(recorded, expected, rtol=1e-6, atol=1e-300):
+    # Versions of SciPy differ in how they round what is nearly too small for a float.
+    if not np.allclose(recorded, expected, rtol=1e-6, atol=1e-250):
         problems.append("its p-values are not those of its counts")
     weights = np.array([test.weight for test in tests])
     passed, levels = fallback(expected, weights, certificate.delta_spent)

@@ -1,0 +1,93 @@
+"""Simulated traffic whose true disagreement is known exactly, for the benchmarks of the gate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Random = np.random.Generator
+
+
+class Drawn(NamedTuple):
+    """Exchanges in order of arrival."""
+
+    confidence: npt.NDArray[np.float64]
+    agrees: npt.NDArray[np.bool_]
+    clusters: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class World:
+    """How exchanges come about, and the true disagreement among answered ones at a threshold."""
+
+    draw: Callable[[Random, int], Drawn]
+    rate: Callable[[float], float]
+
+
+def curve(err: float, power: float, bias: float = 1.0) -> World:
+    """Disagreement among the most confident share c is ``err * c**power``; 0: uninformative."""
+
+    def draw(rng: Random, n: int) -> Drawn:
+        rank = rng.random(n)
+        wrong = rng.random(n) < np.minimum(1, bias * err * (power + 1) * rank**power)
+        return Drawn(1 - rank, ~wrong, np.arange(n))
+
+    return World(draw, lambda threshold: err * (1 - threshold) ** power)
+
+
+def skewed(minority_wrong: float) -> World:
+    """80/20 labels: right on the majority, wrong on this share of the minority."""
+
+    def draw(rng: Random, n: int) -> Drawn:
+        minority = rng.random(n) < 0.2
+        confidence = np.where(minority, rng.random(n), rng.random(n) ** 0.25)
+        return Drawn(confidence, ~(minority & (rng.random(n) < minority_wrong)), np.arange(n))
+
+    def rate(t: float) -> float:
+        rare, common = 0.2 * (1 - t), 0.8 * (1 - t**4)
+        return minority_wrong * rare / (rare + common) if t < 1 else minority_wrong * 0.2 / 3.4
+
+    return World(draw, rate)
+
+
+def bursts(err: float, power: float, *, wrong_size: int = 0) -> World:
+    """Clusters agree or disagree whole; members mostly share a confidence, some have another.
+
+    ``wrong_size``: size of disagreeing clusters where size tells of agreement; others then have 2.
+    """
+
+    def draw(rng: Random, n: int) -> Drawn:
+        rank = rng.random(n)
+        if wrong_size:
+            share = err * 2 / (wrong_size - err * (wrong_size - 2))
+            wrong = rng.random(n) < share
+            sizes = np.where(wrong, wrong_size, 2)
+        else:
+            wrong = rng.random(n) < err * (power + 1) * rank**power
+            sizes = np.minimum(rng.zipf(2.0, n), 50)
+        rows = np.repeat(np.arange(n), sizes)[: sizes.sum()]
+        # Clusters last for a while and overlap: members arrive near their cluster's place.
+        place = rows + rng.exponential(50, len(rows))
+        rows = rows[np.argsort(place)][:n]
+        member = np.where(rng.random(n) < 0.7, rank[rows], rng.random(n))
+        return Drawn(1 - member, ~wrong[rows], rows)
+
+    return World(draw, lambda t: 0.7 * err * (1 - t) ** power + 0.3 * err)
+
+
+def hot_inputs() -> World:
+    """A fifth of the requests are 40 inputs again and again, 7 of them wrong; the rest 2% wrong."""
+
+    def draw(rng: Random, n: int) -> Drawn:
+        hot, which = rng.random(n) < 0.2, rng.integers(0, 40, n)
+        wrong = np.where(hot, which < 7, rng.random(n) < 0.02)
+        clusters = np.where(hot, which, 40 + np.arange(n))
+        return Drawn(np.where(hot, 1.0, rng.random(n)), ~wrong, clusters)
+
+    def rate(t: float) -> float:
+        tail = 0.8 * (1 - t)
+        return (0.2 * 7 / 40 + tail * 0.02) / (0.2 + tail)
+
+    return World(draw, rate)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from openwheel.gate import (
+    Certificate,
+    Evidence,
+    Slice,
+    Window,
+    first_of_each,
+    judge,
+    make_plan,
+    spent,
+)
+
+
+def exchanges(rng, n):
+    """Confidences, agreements and clusters: a fifth of the exchanges repeat one before."""
+    source = np.where(rng.random(n) < 0.2, rng.integers(0, n, n), np.arange(n))
+    source = np.minimum(source, np.arange(n))
+    rank = rng.random(n)[source]
+    agrees = (rng.random(n) >= 0.24 * np.linspace(0, 1, n)[np.argsort(np.argsort(rank))] ** 2)[
+        source
+    ]
+    return 1 - rank, agrees, source
+
+
+@pytest.fixture(params=["binomial", "anytime"])
+def certificate(request):
+    """A certificate of a gate that passed, at a threshold between others that passed or failed."""
+    rng = np.random.default_rng(4)
+    epsilon, delta, attempt, n = 0.05, 0.1, 2, 2_000
+    level = spent(delta, attempt)
+    seen = exchanges(rng, 3 * n)
+    plan = make_plan(seen[0], seen[1], epsilon=epsilon, delta=level, calibration=n)
+    confidence, agrees, clusters = exchanges(rng, n)
+    found = judge(
+        confidence, agrees, clusters, plan, epsilon=epsilon, delta=level, method=request.param
+    )
+    assert found.chosen is not None
+    assert 0 < found.chosen < len(found.tests) - 1
+    test = found.tests[found.chosen]
+    first = np.isin(np.arange(n), first_of_each(clusters))
+    answered = first & (confidence >= test.threshold)
+    wrong, half = answered & ~agrees, np.arange(n) < n // 2
+    slices = tuple(
+        Slice(
+            name, int((first & part).sum()), int((answered & part).sum()), int((wrong & part).sum())
+        )
+        for name, part in (("mill", half), ("yard", ~half))
+    )
+    return Certificate(
+        statement="On traffic like that of the calibration window ...",
+        task="0f",
+        task_name="route tickets",
+        student="linear-1",
+        rung="linear",
+        files={"model.json": "a" * 64},
+        epsilon=epsilon,
+        delta=delta,
+        attempt=attempt,
+        delta_spent=level,
+        method=found.method,
+        tests=found.tests,
+        chosen=found.chosen,
+        threshold=test.threshold,
+        calibration=Evidence(found.n, test.answered, test.disagreements),
+        observed=test.disagreements / test.answered,
+        bound=found.bound,
+        coverage=test.answered / found.n,
+        repeat_disagreement=found.repeat_disagreement,
+        training=Window(3 * n, 1, 3 * n, 0.0, 10.5, "b" * 64),
+        calibration_window=Window(n, 3 * n + 1, 4 * n, 11.0, 20.0, "c" * 64),
+        slices=(*slices, Slice("lab", 0, 0, 0)),
+        deferred_slices=("lab",),
+        versions={"openwheel": "0"},
+        created="2026-01-01T00:00:00+00:00",
+    ).sealed()

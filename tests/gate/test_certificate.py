@@ -1,0 +1,232 @@
+import json
+import math
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openwheel.gate import Certificate, Evidence, Slice, Test, Window, spent, verify
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "certificates.md"
+
+NOT_RECOMPUTED = {
+    # What a certificate says beyond the numbers of its gate: only the id covers it.
+    r"statement|task|task_name|student|rung|created",
+    r"files\..*|versions\..*",
+    r"(training|calibration_window)\.(first|last)_(seq|time)|(training|calibration_window)\.sha256",
+    # Sizes of which verify knows no more than that they are large enough, or sum to no more.
+    r"(training|calibration_window)\.exchanges|slices\.\d\.exchanges",
+    r"slices\.\d\.name|deferred_slices\.0",
+    # Nothing in the counts tells at which confidence they were counted, beyond their order.
+    r"tests\.\d+\.threshold",
+    # Of the two ways to count, the p-value is that of the weaker: the other changes nothing.
+    r"tests\.\d+\.(answered|disagreements)(_with_repeats)?",
+}
+"""Fields whose change verify cannot see if the id is made anew. docs/certificates.md lists them."""
+
+
+def leaves(value, path=()):
+    """Every field of a certificate as JSON, with its path."""
+    children = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, child in children:
+        if isinstance(child, (dict, list)):
+            yield from leaves(child, (*path, key))
+        else:
+            yield (*path, key), child
+
+
+def changed(value):
+    """Wrong values near the true one and far from it."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value - 1, value + 1, value + 1_000_000]
+    if isinstance(value, float):
+        return [value * 0.99 - 1e-6, value * 1.01 + 1e-6, 0.0 if value else 0.5, -1.0]
+    return ["anytime" if value == "binomial" else "binomial", f"{value}x"]
+
+
+def with_value(certificate, path, value, *, sealed):
+    fields = msgspec.to_builtins(certificate)
+    inside = fields
+    for key in path[:-1]:
+        if isinstance(inside[key], tuple):
+            inside[key] = list(inside[key])
+        inside = inside[key]
+    inside[path[-1]] = value
+    found = msgspec.convert(fields, Certificate)
+    return found.sealed() if sealed else found
+
+
+def tampered(certificate, *, sealed):
+    for path, value in leaves(json.loads(msgspec.json.encode(certificate))):
+        for other in changed(value):
+            try:
+                yield path, with_value(certificate, path, other, sealed=sealed)
+            except msgspec.ValidationError:
+                continue  # not even a certificate
+
+
+def edited(certificate, **fields):
+    return msgspec.structs.replace(certificate, **fields).sealed()
+
+
+def test_a_certificate_holds_and_says_what_its_counts_say(certificate):
+    found = verify(certificate)
+    assert found.holds
+    assert found.problems == ()
+    assert found.bound == pytest.approx(certificate.bound)
+    assert found.bound <= certificate.epsilon
+
+
+def test_a_certificate_comes_back_from_json_as_it_was(certificate):
+    encoded = msgspec.json.encode(certificate)
+    back = msgspec.json.decode(encoded, type=Certificate)
+    assert back == certificate
+    assert back.digest() == certificate.id
+    assert verify(back).holds
+    # Also through another program's JSON, which writes in another order and with white space.
+    other = json.dumps(json.loads(encoded), indent=2, sort_keys=True).encode()
+    assert verify(msgspec.json.decode(other, type=Certificate)).holds
+
+
+def test_every_change_is_seen_by_the_id(certificate):
+    count = 0
+    for path, forged in tampered(certificate, sealed=False):
+        assert not verify(forged).holds, path
+        count += 1
+    assert count > 1_000
+
+
+def test_every_change_of_a_number_is_seen_without_the_id(certificate):
+    chosen = certificate.chosen
+    unseen = set()
+    for path, forged in tampered(certificate, sealed=True):
+        if path == ("id",):
+            continue
+        found = verify(forged)
+        if found.holds:
+            unseen.add(".".join(map(str, path)))
+        else:
+            assert found.problems
+    known = re.compile("|".join(sorted(NOT_RECOMPUTED)))
+    assert [name for name in sorted(unseen) if not known.fullmatch(name)] == []
+    # At the certified threshold every number is seen.
+    assert not [name for name in unseen if name.startswith(f"tests.{chosen}.")]
+    # What is listed as not recomputed is so: else the list would hide what it does not know.
+    assert {"statement", "task", "files.model.json", "training.sha256", "created"} <= unseen
+
+
+def test_thresholds_out_of_order_are_seen(certificate):
+    tests = list(certificate.tests)
+    first = msgspec.structs.replace(tests[0], threshold=tests[1].threshold)
+    assert (
+        "order from strict to lax"
+        in verify(edited(certificate, tests=(first, *tests[1:]))).problems[0]
+    )
+
+
+def test_a_threshold_left_out_is_seen(certificate):
+    """Leaving out failures would hide what was tried; the levels then no longer follow."""
+    start = next(i for i, test in enumerate(certificate.tests) if test.weight > 0 and test.passed)
+    tests = certificate.tests[:start] + certificate.tests[start + 1 :]
+    found = verify(
+        edited(certificate, tests=tests, chosen=certificate.chosen - (start < certificate.chosen))
+    )
+    assert not found.holds
+
+
+def test_a_laxer_threshold_that_failed_cannot_be_chosen(certificate):
+    at = next(i for i in range(certificate.chosen + 1, len(certificate.tests)))
+    test = certificate.tests[at]
+    assert not test.passed
+    forged = edited(
+        certificate,
+        chosen=at,
+        threshold=test.threshold,
+        calibration=msgspec.structs.replace(
+            certificate.calibration, answered=test.answered, disagreements=test.disagreements
+        ),
+        observed=test.disagreements / test.answered,
+        coverage=test.answered / certificate.calibration.n,
+        repeat_disagreement=test.disagreements_with_repeats / test.answered_with_repeats,
+        slices=(),
+    )
+    assert "its threshold did not pass the gate" in verify(forged).problems
+
+
+def test_delta_is_the_share_of_the_attempt(certificate):
+    for attempt in (1, 3):
+        forged = edited(certificate, attempt=attempt)
+        assert f"attempt {attempt} spends" in verify(forged).problems[0]
+    # More than its share, and less: neither is what the procedure does.
+    for delta in (certificate.delta * 2, certificate.delta / 2):
+        assert not verify(edited(certificate, delta=delta)).holds
+    assert not verify(edited(certificate, delta_spent=spent(certificate.delta, 1))).holds
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"epsilon": 0.0}, "epsilon and delta"),
+        ({"epsilon": math.nan}, "epsilon and delta"),
+        ({"delta": 1.0}, "epsilon and delta"),
+        ({"attempt": 0}, "attempt"),
+        ({"chosen": -1}, "chosen threshold"),
+        ({"chosen": 10_000}, "chosen threshold"),
+        ({"tests": ()}, "chosen threshold"),
+        ({"schema": 2}, "schema"),
+        ({"threshold": math.nan}, "threshold"),
+        ({"bound": math.nan}, "bound"),
+        ({"repeat_disagreement": math.nan}, "repeat_disagreement"),
+    ],
+)
+def test_what_cannot_be_is_named(certificate, fields, problem):
+    found = verify(edited(certificate, **fields))
+    assert not found.holds
+    assert any(problem in text for text in found.problems)
+
+
+@pytest.mark.parametrize(
+    "field", ["answered", "disagreements", "threshold", "weight", "p_value", "level"]
+)
+def test_impossible_numbers_in_a_test_do_not_break_verify(certificate, field):
+    for value in (-5, 10**9, math.nan, math.inf):
+        integer = field in ("answered", "disagreements")
+        if integer and not math.isfinite(value):
+            continue
+        test = msgspec.structs.replace(certificate.tests[certificate.chosen], **{field: value})
+        tests = list(certificate.tests)
+        tests[certificate.chosen] = test
+        assert not verify(edited(certificate, tests=tuple(tests))).holds
+
+
+def test_by_hand_with_scipy_alone(certificate):
+    """The recipe of docs/certificates.md, on the JSON as it lies in the file."""
+    recipe, anytime = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert len(recipe.splitlines()) <= 10
+    space = {"certificate": json.loads(msgspec.json.encode(certificate)), "print": lambda *_: None}
+    recipe = recipe.replace('json.load(open("certificate.json"))', "certificate")
+    if certificate.method == "anytime":
+        recipe = anytime + recipe.replace("binom.cdf", "anytime")
+    exec(recipe, space)
+    test = certificate.tests[certificate.chosen]
+    assert space["passed"]
+    assert space["level"] == pytest.approx(test.level)
+    assert space["p_value"] == pytest.approx(test.p_value)
+    if certificate.method == "binomial":
+        assert space["bound"] == pytest.approx(certificate.bound)
+
+
+@pytest.mark.parametrize("kind", [Certificate, Test, Evidence, Window, Slice])
+def test_every_field_is_in_the_documents(kind):
+    text = DOCUMENT.read_text()
+    assert [field for field in kind.__struct_fields__ if f"`{field}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["gate.md", "certificates.md"])
+def test_the_documents_never_promise_more_than_the_gate(name):
+    text = (DOCUMENT.parent / name).read_text().lower()
+    assert "guarantee" not in text
+    assert "formal" not in text.replace("information", "")

@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from openwheel.gate import fallback, first_of_each, judge, make_plan
+from openwheel.gate.judge import bound_of
+from openwheel.gate.plan import Plan
+
+TERMS = {"epsilon": 0.05, "delta": 0.03}
+
+
+def even_plan(*thresholds):
+    share = 1 / len(thresholds)
+    ones = (share,) * len(thresholds)
+    return Plan(thresholds, ones, ones, ones, 1_000)
+
+
+def alone(n):
+    return np.arange(n)
+
+
+def test_the_first_of_each_cluster_in_order_of_arrival():
+    clusters = np.array([b"x", b"a", b"x", b"b", b"a"])
+    assert first_of_each(clusters).tolist() == [0, 1, 3]
+    assert first_of_each(np.array([])).tolist() == []
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]), st.booleans(), st.integers(0, 15)),
+        max_size=80,
+    ),
+    st.sampled_from(["binomial", "anytime"]),
+)
+def test_counts_are_those_of_counting_by_hand(rows, method):
+    plan = even_plan(1.0, 0.8, 0.4, 0.2)
+    confidence = np.array([row[0] for row in rows], np.float64)
+    agrees = np.array([row[1] for row in rows], np.bool_)
+    clusters = np.array([row[2] for row in rows], np.int64)
+    found = judge(confidence, agrees, clusters, plan, epsilon=0.4, delta=0.3, method=method)
+    seen, first = set(), []
+    for row in rows:
+        if row[2] not in seen:
+            seen.add(row[2])
+            first.append(row)
+    assert (found.n, found.exchanges) == (len(first), len(rows))
+    for test in found.tests:
+        for among, answered, wrong in (
+            (first, test.answered, test.disagreements),
+            (rows, test.answered_with_repeats, test.disagreements_with_repeats),
+        ):
+            there = [row for row in among if row[0] >= test.threshold]
+            assert answered == len(there)
+            assert wrong == sum(not row[1] for row in there)
+        if test.level > 0 and abs(test.p_value - test.level) > 1e-9:
+            assert (bound_of(test, method) <= 0.4) == test.passed
+    passed = [i for i, test in enumerate(found.tests) if test.passed]
+    assert found.chosen == (passed[-1] if passed else None)
+
+
+def test_the_p_value_is_that_of_scipy_for_the_weaker_of_the_two_counts():
+    # 100 clusters agree once; one cluster disagrees 9 times.
+    agrees = np.r_[np.ones(100, np.bool_), np.zeros(9, np.bool_)]
+    clusters = np.r_[np.arange(100), np.full(9, 100)]
+    (test,) = judge(np.ones(109), agrees, clusters, even_plan(0.5), **TERMS).tests
+    assert (test.answered, test.disagreements) == (101, 1)
+    assert (test.answered_with_repeats, test.disagreements_with_repeats) == (109, 9)
+    assert test.p_value == pytest.approx(stats.binom.cdf(9, 109, 0.05))
+    assert test.p_value > stats.binom.cdf(1, 101, 0.05)
+
+
+def test_repeats_of_agreement_are_no_evidence():
+    clusters = np.zeros(10_000, np.int64)
+    found = judge(np.ones(10_000), np.ones(10_000, np.bool_), clusters, even_plan(0.5), **TERMS)
+    assert (found.n, found.exchanges) == (1, 10_000)
+    assert found.chosen is None
+
+
+def test_repeats_of_disagreement_veto_what_clusters_alone_would_pass():
+    def judged(repeats):
+        agrees = np.r_[np.ones(997, np.bool_), np.zeros(3 * repeats, np.bool_)]
+        clusters = np.r_[np.arange(997), np.repeat([997, 998, 999], repeats)]
+        return judge(np.ones(len(agrees)), agrees, clusters, even_plan(0.5), **TERMS)
+
+    assert judged(1).chosen == 0
+    assert judged(16).tests[0].disagreements == 3
+    # 48 of 1,045 are below 5%, but not evidently.
+    assert judged(16).tests[0].disagreements_with_repeats / 1_045 < 0.05
+    assert judged(16).chosen is None
+    assert judged(16).bound > 0.05
+
+
+def test_a_vetoed_threshold_leaves_a_stricter_one_standing():
+    confidence = np.r_[np.full(500, 0.9), np.full(120, 0.5)]
+    agrees = np.r_[np.ones(500, np.bool_), np.zeros(120, np.bool_)]
+    clusters = np.r_[np.arange(500), np.full(120, 500)]
+    found = judge(confidence, agrees, clusters, even_plan(0.9, 0.5), **TERMS)
+    assert [test.passed for test in found.tests] == [True, False]
+    assert found.chosen == 0
+    assert found.repeat_disagreement == 0.0
+
+
+def test_a_cluster_speaks_by_its_first_member_whatever_the_threshold():
+    """The first member is not answered at 0.9, so the cluster is silent there."""
+    confidence = np.array([0.5, 0.95, 0.95])
+    agrees = np.array([True, False, True])
+    found = judge(confidence, agrees, np.array([7, 7, 8]), even_plan(0.9, 0.5), **TERMS)
+    assert [(test.answered, test.disagreements) for test in found.tests] == [(1, 0), (2, 0)]
+    repeats = [(t.answered_with_repeats, t.disagreements_with_repeats) for t in found.tests]
+    assert repeats == [(2, 1), (3, 1)]
+
+
+@pytest.mark.parametrize("method", ["binomial", "anytime"])
+def test_nothing_to_look_at_passes_nothing(method):
+    nothing = np.array([]), np.array([], np.bool_), np.array([])
+    found = judge(*nothing, even_plan(0.9, 0.5), **TERMS, method=method)
+    assert found.chosen is None
+    assert (found.n, found.bound, found.repeat_disagreement) == (0, 1.0, 0.0)
+    assert [test.p_value for test in found.tests] == [1.0, 1.0]
+    unplanned = judge(np.ones(5), np.ones(5, np.bool_), alone(5), Plan((), (), (), (), 0), **TERMS)
+    assert unplanned.tests == ()
+    assert unplanned.best is None
+    assert unplanned.bound == 1.0
+
+
+def test_a_student_always_wrong_is_told_so():
+    found = judge(np.ones(500), np.zeros(500, np.bool_), alone(500), even_plan(0.5), **TERMS)
+    assert found.chosen is None
+    assert found.bound == 1.0
+    assert found.best.disagreements == 500
+
+
+def test_a_tiny_epsilon_passes_nothing_on_little_evidence():
+    n = 5_000
+    found = judge(
+        np.ones(n), np.ones(n, np.bool_), alone(n), even_plan(0.5), epsilon=1e-9, delta=0.03
+    )
+    assert found.chosen is None
+    assert 0 < found.bound < 0.001
+
+
+def test_the_bound_is_that_of_the_level_it_was_tested_at():
+    n, wrong = 400, 6
+    plan = Plan((0.9, 0.5), (0.5, 0.5), (0.5, 1.0), (0.0, 0.0), 100)
+    confidence = np.r_[np.full(300, 0.95), np.full(100, 0.6)]
+    agrees = np.arange(n) < n - wrong
+    found = judge(confidence, agrees, alone(n), plan, **TERMS)
+    assert found.chosen == 1
+    assert found.tests[1].level == pytest.approx(0.03)  # its own half and the one passed on
+    assert found.bound == pytest.approx(stats.beta.ppf(1 - 0.03, wrong + 1, n - wrong))
+    assert found.bound <= 0.05
+
+
+def test_the_outcome_is_that_of_the_fallback_procedure():
+    rng = np.random.default_rng(5)
+    confidence, agrees = rng.random(800), rng.random(800) < 0.965
+    plan = make_plan(confidence, agrees, **TERMS, calibration=800)
+    found = judge(confidence, agrees, alone(800), plan, **TERMS)
+    p_values = np.array([test.p_value for test in found.tests])
+    passed, levels = fallback(p_values, np.array(plan.weights), 0.03)
+    assert [test.passed for test in found.tests] == passed.tolist()
+    np.testing.assert_allclose([test.level for test in found.tests], levels)
+
+
+def test_unconfident_never_answers_even_as_not_a_number():
+    confidence = np.array([0.9, np.nan, 0.9, np.nan])
+    found = judge(confidence, np.zeros(4, np.bool_), alone(4), even_plan(0.5), **TERMS)
+    assert (found.tests[0].answered, found.tests[0].disagreements) == (2, 2)
+
+
+def false_share(method, looks, *, clusters=1, draws=300, rate=0.0501):
+    """How often a student that is everywhere just above epsilon passes, with even starts."""
+    plan = even_plan(0.9, 0.6, 0.3, 0.01)
+    delta, false = 0.2, 0
+    for draw in range(draws):
+        rng = np.random.default_rng([9, draw])
+        agrees = np.repeat(rng.random(looks[-1] // clusters) >= rate, clusters)
+        names = np.repeat(np.arange(looks[-1] // clusters), clusters)
+        confidence = rng.random(looks[-1])
+        order = rng.permutation(looks[-1])
+        agrees, names = agrees[order], names[order]
+        false += any(
+            judge(
+                confidence[:n],
+                agrees[:n],
+                names[:n],
+                plan,
+                epsilon=0.05,
+                delta=delta,
+                method=method,
+            ).chosen
+            is not None
+            for n in looks
+        )
+    return false / draws, stats.binom.sf(false - 1, draws, delta)
+
+
+@pytest.mark.parametrize(
+    ("method", "looks", "clusters"),
+    [("binomial", [1_000], 1), ("binomial", [1_000], 5), ("anytime", range(100, 2_001, 100), 1)],
+)
+def test_what_is_just_above_epsilon_hardly_ever_passes(method, looks, clusters):
+    share, chance = false_share(method, looks, clusters=clusters)
+    assert chance > 1e-4
+    assert share > 0.01  # the simulation is one in which it could
+
+
+def test_what_the_methods_protect_from_does_happen():
+    peeked, _ = false_share("binomial", range(100, 2_001, 100))
+    assert peeked > 0.3

@@ -1,0 +1,169 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from openwheel.gate import growth_needed, make_plan, predicted_coverage
+from openwheel.gate.plan import SPREAD, STARTS, STEPS, SURE, Plan, chance_to_pass
+
+TERMS = {"epsilon": 0.05, "delta": 0.03, "calibration": 1_000}
+
+
+def training(n=3_000, err=0.1, power=2.0, seed=0):
+    rng = np.random.default_rng(seed)
+    rank = rng.random(n)
+    return 1 - rank, rng.random(n) >= err * (power + 1) * rank**power
+
+
+def test_predictions_are_the_counts_at_each_threshold():
+    confidence, agrees = training()
+    plan = make_plan(confidence, agrees, **TERMS)
+    assert len(plan.thresholds) == STEPS - 1  # the first would answer less than is worth a student
+    for threshold, coverage, rate in zip(
+        plan.thresholds, plan.coverage, plan.disagreement, strict=True
+    ):
+        answered = confidence >= threshold
+        assert coverage == pytest.approx(answered.mean())
+        assert rate == pytest.approx((~agrees[answered]).mean())
+    assert plan.coverage[-1] == 1.0
+    assert plan.training == len(confidence)
+
+
+def test_delta_starts_where_training_is_sure_and_a_little_everywhere():
+    confidence, agrees = training()
+    plan = make_plan(confidence, agrees, **TERMS)
+    weights = np.array(plan.weights)
+    assert weights.sum() == pytest.approx(1)
+    assert np.count_nonzero(weights) in (STARTS, STARTS + 1)
+    main = int(weights.argmax())
+    assert weights[main] >= 1 - SPREAD
+    passing = chance_to_pass(
+        np.array(plan.coverage),
+        np.array(plan.disagreement),
+        1_000,
+        len(confidence),
+        epsilon=0.05,
+        level=(1 - SPREAD) * 0.03,
+    )
+    assert passing[main] >= SURE
+    assert (passing[main + 1 :] < SURE).all()
+
+
+def test_where_nothing_is_sure_delta_starts_at_the_likeliest():
+    confidence, agrees = training(err=0.2, power=0.5)
+    plan = make_plan(confidence, agrees, epsilon=0.05, delta=0.03, calibration=100)
+    assert max(plan.weights) >= 1 - SPREAD
+    assert predicted_coverage(plan, epsilon=0.05, delta=0.03, calibration=100) == 0.0
+
+
+@pytest.mark.parametrize(
+    "confidence", [[], [0.0], [0.0, -1.0, 0.0]], ids=["no rows", "one row", "three rows"]
+)
+def test_nothing_answerable_gives_a_plan_without_thresholds(confidence):
+    plan = make_plan(np.array(confidence), np.ones(len(confidence), np.bool_), **TERMS)
+    assert plan == Plan((), (), (), (), len(confidence))
+    assert predicted_coverage(plan, **TERMS) == 0.0
+    assert growth_needed(plan, **TERMS) is None
+
+
+def test_equal_confidences_are_one_threshold():
+    agrees = np.arange(100) >= 3
+    plan = make_plan(np.full(100, 0.7), agrees, **TERMS)
+    assert plan.thresholds == (0.7,)
+    assert plan.weights == (1.0,)
+    assert plan.coverage == (1.0,)
+    assert plan.disagreement == (0.03,)
+
+
+def test_what_is_never_answered_has_no_threshold():
+    confidence = np.repeat([0.9, 0.5, 0.0], [10, 10, 80])
+    plan = make_plan(confidence, np.ones(100, np.bool_), **TERMS)
+    assert plan.thresholds == (0.9, 0.5)
+    assert plan.coverage == (0.1, 0.2)
+
+
+def test_a_very_small_share_is_still_tried_if_there_is_no_more():
+    confidence = np.r_[0.8, np.zeros(999)]
+    plan = make_plan(confidence, np.ones(1_000, np.bool_), **TERMS)
+    assert plan.thresholds == (0.8,)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9, 1.0]), st.booleans()),
+        max_size=60,
+    ),
+    st.sampled_from([1e-6, 0.01, 0.05, 0.5]),
+    st.integers(1, 5_000),
+)
+def test_any_training_gives_a_plan_that_makes_sense(rows, epsilon, calibration):
+    confidence = np.array([row[0] for row in rows])
+    agrees = np.array([row[1] for row in rows], np.bool_)
+    terms = {"epsilon": epsilon, "delta": 0.03, "calibration": calibration}
+    plan = make_plan(confidence, agrees, **terms)
+    assert all(high > low > 0 for high, low in itertools.pairwise((*plan.thresholds, 1e-9)))
+    assert all(low < high for low, high in itertools.pairwise(plan.coverage))
+    assert not plan.weights or sum(plan.weights) == pytest.approx(1)
+    numbers = plan.thresholds + plan.weights + plan.coverage + plan.disagreement
+    assert all(math.isfinite(number) and number >= 0 for number in numbers)
+    assert 0 <= predicted_coverage(plan, **terms) <= 1
+    needed = growth_needed(plan, **terms)
+    assert needed is None or needed >= 1
+
+
+def test_the_chance_to_pass_is_about_the_exact_one():
+    """With unlimited training the prediction is the binomial's own, but for a normal curve."""
+    coverage, rate = np.array([0.2, 0.5, 0.9]), np.array([0.01, 0.03, 0.047])
+    found = chance_to_pass(coverage, rate, 2_000, 10**8, epsilon=0.05, level=0.03)
+    answered = (coverage * 2_000).astype(int)
+    for i, n in enumerate(answered):
+        passing = stats.binom.cdf(np.arange(n + 1), n, 0.05) <= 0.03
+        exact = stats.binom.pmf(np.arange(n + 1), n, rate[i])[passing].sum()
+        assert found[i] == pytest.approx(exact, abs=0.02)
+
+
+def test_no_chance_to_pass_where_even_no_disagreement_would_not():
+    found = chance_to_pass(np.array([1.0]), np.array([0.0]), 50, 1_000, epsilon=0.05, level=0.03)
+    assert found.tolist() == [0.0]
+
+
+def test_more_calibration_is_predicted_to_cover_more():
+    plan = make_plan(*training(), **TERMS)
+    covered = [
+        predicted_coverage(plan, epsilon=0.05, delta=0.03, calibration=n)
+        for n in (50, 300, 1_000, 5_000)
+    ]
+    assert covered == sorted(covered)
+    assert covered[0] == 0.0
+    assert 0.6 < covered[-1] < 0.72  # the oracle's is 0.707
+
+
+def test_growth_is_none_needed_some_or_hopeless():
+    def plan(rate):
+        return Plan((0.5,), (1.0,), (1.0,), (rate,), 1_000)
+
+    terms = {"epsilon": 0.05, "delta": 0.03}
+    assert growth_needed(plan(0.01), calibration=1_000, **terms) == 1.0
+    some = growth_needed(plan(0.04), calibration=1_000, **terms)
+    assert some is not None
+    assert 1.0 < some < 10.0
+    assert growth_needed(plan(0.051), calibration=1_000, **terms) is None
+    learning = growth_needed(plan(0.051), calibration=1_000, exponent=0.35, **terms)
+    assert learning is not None
+    peeking = growth_needed(plan(0.04), calibration=1_000, anytime=True, **terms)
+    assert peeking is not None
+    assert peeking > some
+
+
+def test_growth_said_to_be_needed_is_about_enough():
+    plan = Plan((0.5,), (1.0,), (1.0,), (0.03,), 10**6)
+    needed = growth_needed(plan, calibration=100, epsilon=0.05, delta=0.03)
+    n = int(100 * needed)
+    passing = stats.binom.cdf(np.arange(n + 1), n, 0.05) <= 0.03
+    chance = stats.binom.pmf(np.arange(n + 1), n, 0.03)[passing].sum()
+    assert 0.75 < chance < 0.95
