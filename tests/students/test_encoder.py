@@ -8,7 +8,7 @@ from openwheel.errors import SettingError, StudentFileError
 from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder, _pool
 
-from .contract import traffic
+from .samples import traffic
 
 pytestmark = pytest.mark.slow
 

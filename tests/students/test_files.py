@@ -17,7 +17,7 @@ from openwheel.errors import StudentFileError
 from openwheel.students import load_student, save_student, train
 from openwheel.students.files import ARRAYS, SETTINGS
 
-from .contract import traffic
+from .samples import traffic
 
 
 @pytest.fixture(scope="module", params=["exact", "linear"])

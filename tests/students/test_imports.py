@@ -4,7 +4,7 @@ import sys
 import openwheel.students
 from openwheel.students import save_student, train
 
-from .contract import traffic
+from .samples import traffic
 
 
 def python(code: str, *arguments: str) -> str:

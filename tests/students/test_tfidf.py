@@ -4,7 +4,7 @@ import pytest
 from openwheel.students.ngrams import WORD_BLOCK
 from openwheel.students.tfidf import count, fit_tfidf
 
-from .contract import HOSTILE, traffic
+from .samples import HOSTILE, traffic
 
 TEXTS = [text for (text,) in traffic(80, 4)[0]]
 OTHER = [text for (text,) in traffic(30, 5, seed=3)[0]]

@@ -8,7 +8,7 @@ import pytest
 from openwheel.students import train
 from openwheel.students.evidence import look
 
-from .contract import traffic
+from .samples import traffic
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

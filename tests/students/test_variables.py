@@ -2,7 +2,7 @@ import random
 
 from openwheel.students.variables import choose_variables
 
-from .contract import WORDS, traffic
+from .samples import WORDS, traffic
 
 
 def noise(draw):
