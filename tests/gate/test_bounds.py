@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -126,6 +126,7 @@ def test_limits_near_the_ends_give_numbers(epsilon):
         assert ((found >= 0) & (found <= 1 + 1e-12)).all()
 
 
+@settings(deadline=None)
 @given(counts, limits, levels)
 def test_p_values_and_bounds_are_numbers_between_0_and_1(pair, epsilon, alpha):
     found = [float(test(*pair, epsilon)) for test in P_VALUES]
@@ -133,6 +134,7 @@ def test_p_values_and_bounds_are_numbers_between_0_and_1(pair, epsilon, alpha):
     assert all(0 <= value <= 1 + 1e-12 for value in found)
 
 
+@settings(deadline=None)
 @given(counts, limits)
 def test_more_disagreement_is_less_evidence(pair, epsilon):
     k, n = pair
@@ -142,6 +144,7 @@ def test_more_disagreement_is_less_evidence(pair, epsilon):
         assert alarm_p_value(k, n, epsilon) >= alarm_p_value(k + 1, n, epsilon)
 
 
+@settings(deadline=None)
 @given(counts, limits)
 def test_another_agreement_is_more_evidence(pair, epsilon):
     k, n = pair
@@ -149,12 +152,14 @@ def test_another_agreement_is_more_evidence(pair, epsilon):
     assert anytime_p_value(k, n + 1, epsilon) <= anytime_p_value(k, n, epsilon) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(counts, limits, st.floats(1.001, 1.5))
 def test_a_laxer_limit_is_easier_to_keep(pair, epsilon, factor):
     for test in (binomial_p_value, anytime_p_value):
         assert test(*pair, epsilon * factor) <= test(*pair, epsilon) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(counts, levels, limits)
 def test_the_bound_is_at_most_epsilon_exactly_when_the_test_passes(pair, alpha, epsilon):
     for test, bound in ((binomial_p_value, upper_bound), (anytime_p_value, anytime_upper_bound)):
@@ -163,6 +168,7 @@ def test_the_bound_is_at_most_epsilon_exactly_when_the_test_passes(pair, alpha, 
             assert (found <= epsilon) == (p_value <= alpha)
 
 
+@settings(deadline=None)
 @given(counts, levels)
 def test_looking_at_any_time_costs_width(pair, alpha):
     assert anytime_upper_bound(*pair, alpha) >= upper_bound(*pair, alpha) - 1e-12

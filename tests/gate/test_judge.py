@@ -27,7 +27,7 @@ def test_the_first_of_each_cluster_in_order_of_arrival():
     assert first_of_each(np.array([])).tolist() == []
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]), st.booleans(), st.integers(0, 15)),

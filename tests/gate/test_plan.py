@@ -92,7 +92,7 @@ def test_a_very_small_share_is_still_tried_if_there_is_no_more():
     assert plan.thresholds == (0.8,)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9, 1.0]), st.booleans()),
