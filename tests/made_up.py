@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+COMMON = "the my please since again about with help today still it is not"
 QUEUES = {
     "billing": "invoice payment refund charge receipt tax amount card",
     "delivery": "parcel courier late address tracking shipment depot van",
@@ -15,7 +16,7 @@ QUEUES = {
 
 def ticket(rng: random.Random, queue: str, *, words: int = 5) -> str:
     """Return a made-up ticket that the words of its queue give away."""
-    common = "the my please since again about with help today still it is not".split()
+    common = COMMON.split()
     own = QUEUES[queue].split()
     chosen = [rng.choice(own) if rng.random() < 0.6 else rng.choice(common) for _ in range(words)]
     # A number makes inputs distinct, which real ones mostly are.

@@ -122,7 +122,9 @@ def promise(epsilon: float, delta: float) -> str:
     return (
         f"On traffic like that of the calibration window, the probability that this student "
         f"disagrees with the teacher on more than {epsilon:.2%} of the requests it answers is at "
-        f"most {delta:.2%}, over the draw of the calibration set and all attempts on this task."
+        f"most {delta:.2%}, over the draw of the calibration set and all attempts on this task. "
+        "It supposes requests that come independently, or in bursts whose length tells nothing of "
+        "agreement; for a model it speaks of inputs that were not in its training set."
     )
 
 

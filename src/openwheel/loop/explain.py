@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate import Judgement
+from openwheel.gate import Judgement, Test
 from openwheel.gate.plan import Plan
 from openwheel.loop.calibrate import Calibrated
 from openwheel.loop.findings import Bin, Confusion, Example, Point
@@ -24,8 +24,8 @@ def passed(judgement: Judgement, candidate: Candidate) -> str:
     return (
         f"Certified: on {judgement.n:,} independent calibration exchanges it answered "
         f"{test.answered:,} ({test.answered / judgement.n:.1%}) and disagreed on "
-        f"{test.disagreements:,} ({test.disagreements / test.answered:.2%}); the upper bound is "
-        f"{judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
+        f"{test.disagreements:,} ({test.disagreements / test.answered:.2%}){_repeats(test)}; the "
+        f"upper bound is {judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
     )
 
 
@@ -40,9 +40,18 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
     return (
         f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. The "
         f"nearest answered {test.answered:,} of {judgement.n:,} independent calibration exchanges "
-        f"and disagreed on {test.disagreements:,} ({test.disagreements / test.answered:.2%}); "
-        f"its chance under a rate above the limit is {test.p_value:.3g}, and had to be at most "
+        f"and disagreed on {test.disagreements:,} ({test.disagreements / test.answered:.2%})"
+        f"{_repeats(test)}; its chance under a rate above the limit is {test.p_value:.3g}, and had to be at most "
         f"{max(test.level, 0):.3g}."
+    )
+
+
+def _repeats(test: Test) -> str:
+    """Say what the counts are with repeats, where that differs: both have to pass."""
+    if test.answered == test.answered_with_repeats:
+        return ""
+    return (
+        f", with repeats on {test.disagreements_with_repeats:,} of {test.answered_with_repeats:,}"
     )
 
 

@@ -108,7 +108,16 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promotion(msgspec.Struct, frozen=True):
-    """A task's latest promotion or demotion."""
+    """A task's latest promotion or demotion.
+
+    Attributes:
+        task_id: The task.
+        certificate: Of the student that was promoted; None if one was taken off.
+        by, reason: Who did it, and why.
+        after_seq: The newest exchange when this student was first promoted: its audits come after.
+        audit: The share of requests to audit.
+        time: Seconds since 1970.
+    """
 
     task_id: str
     certificate: Certificate | None
@@ -358,28 +367,34 @@ class Registry:
             )
 
     def promotions(self) -> dict[str, Promotion]:
-        """Return the latest promotion or demotion of each task that ever had one, by task id."""
+        """Return the latest promotion or demotion of each task that ever had one, by task id.
+
+        A student promoted again for more of the traffic keeps the audits it has had.
+        """
         table, bodies = schema.promotions, schema.certificates
-        latest = sa.select(sa.func.max(table.c.id)).group_by(table.c.task_id)
         query = (
-            sa.select(table, bodies.c.certificate)
+            sa.select(table, bodies.c.student_id)
             .select_from(table.outerjoin(bodies, table.c.certificate_id == bodies.c.id))
-            .where(table.c.id.in_(latest))
+            .order_by(table.c.id)
         )
         with self.store.read() as connection:
             rows = connection.execute(query).all()
-        return {
-            row.task_id: Promotion(
+        certificates = {certificate.id: certificate for certificate in self.certificates()}
+        latest: dict[str, Promotion] = {}
+        for row in rows:
+            before = latest.get(row.task_id)
+            kept = before.certificate if before is not None else None
+            again = kept is not None and kept.student == row.student_id
+            latest[row.task_id] = Promotion(
                 row.task_id,
-                row.certificate and msgspec.json.decode(row.certificate, type=Certificate),
+                certificates[row.certificate_id] if row.certificate_id else None,
                 row.by,
                 row.reason,
-                row.after_seq,
+                before.after_seq if before is not None and again else row.after_seq,
                 row.audit,
                 row.time,
             )
-            for row in rows
-        }
+        return latest
 
     def add_turn(self, turn: Turn, seconds: float) -> None:
         """Note a turn that was taken, and how long it took."""

@@ -1,8 +1,8 @@
 """One turn of the live loop: curate, audit, judge who shadows, train anew where it pays.
 
 In live traffic a student trains on every label so far and then shadows: it is judged, by tests that
-may be looked at again and again, on the exchanges that arrive afterwards. A task that has no
-student yet holds out its latest quarter, so that its first student can be judged at once.
+may be looked at again and again, on the exchanges that arrive afterwards. The first attempt on a
+task holds out its latest quarter, so that its student can be judged at once.
 """
 
 import time
@@ -146,8 +146,11 @@ def _turn_task(
             )
             events.append(Event(name, "waiting", reason))
         return events
-    # A task that is answered already is in no hurry: train on every label, shadow what comes.
-    training, calibration = (data, data.take(np.arange(0))) if current else split(data)
+    # Only a first attempt holds anything out. When a later one comes depends on what the shadow
+    # before it was seen to do, on exchanges that must therefore not judge again: it trains on
+    # every label, and shadows what comes.
+    first = record.attempts == 0
+    training, calibration = split(data) if first else (data, data.take(np.arange(0)))
     trained = train_best(
         training,
         calibration.inputs,

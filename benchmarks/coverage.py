@@ -1,0 +1,174 @@
+"""Certified coverage on real data: how much of a test set students answer, and how wrongly.
+
+Each data set is shuffled once with a fixed seed (several are sorted by label) and split as the
+product splits a log: the latest quarter of what is not the test set calibrates. Published test
+splits are used where there are any. The oracle is the most that the same confidences could answer
+on the test set with its disagreement at most epsilon, were the test answers known.
+
+    python benchmarks/coverage.py [--encoder FOLDER] [--data NAME ...]
+
+A human label used as teacher is a perfect teacher, which no real one is; ``banking77-gpt4`` has
+the answers of a real one.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.gate import clopper_pearson, judge, make_plan, spent
+from openwheel.loop.candidate import clusters_of, evidence_rows
+from openwheel.students import Fitted, train
+from openwheel.students.encoder import SentenceEncoder, TextEncoder
+from shared import about, rows
+
+SEED = 0
+DELTA = 0.05
+EPSILONS = (0.05, 0.02, 0.01)
+CALIBRATION_SHARE = 0.25
+
+Pair = tuple[str, str]
+
+
+class Split(msgspec.Struct):
+    """One data set, shuffled and split."""
+
+    name: str
+    teacher: str
+    training: list[Pair]
+    calibration: list[Pair]
+    test: list[Pair]
+
+
+def _split(name: str, teacher: str, rest: list[Pair], test: list[Pair]) -> Split:
+    order = np.random.default_rng(SEED).permutation(len(rest))
+    shuffled = [rest[i] for i in order]
+    cut = len(shuffled) - int(CALIBRATION_SHARE * len(shuffled))
+    return Split(name, teacher, shuffled[:cut], shuffled[cut:], test)
+
+
+def _held_out(name: str, teacher: str, pairs: list[Pair], share: float = 0.2) -> Split:
+    """Split a data set that has no published test split."""
+    order = np.random.default_rng(SEED + 1).permutation(len(pairs))
+    cut = int(share * len(pairs))
+    return _split(name, teacher, [pairs[i] for i in order[cut:]], [pairs[i] for i in order[:cut]])
+
+
+def banking77() -> Split:
+    found = list(rows("banking77"))
+    rest = [(r["text"], r["label"]) for r in found if r["split"] == "train"]
+    test = [(r["text"], r["label"]) for r in found if r["split"] == "test"]
+    return _split("banking77", "gold", rest, test)
+
+
+def banking77_gpt4() -> Split:
+    found = [r for r in rows("ocats_banking77_gpt") if r.get("gpt4")]
+    return _held_out("banking77-gpt4", "GPT-4", [(r["text"], r["gpt4"]) for r in found])
+
+
+def sms_spam() -> Split:
+    return _held_out("sms_spam", "gold", [(r["text"], r["label"]) for r in rows("sms_spam")])
+
+
+def snips() -> Split:
+    found = list(rows("snips"))
+    rest = [(r["text"], r["intent"]) for r in found if r["split"] != "test"]
+    test = [(r["text"], r["intent"]) for r in found if r["split"] == "test"]
+    return _split("snips", "gold", rest, test)
+
+
+def slurp() -> Split:
+    found = [(r["text"], f"{r['scenario']}_{r['action']}") for r in rows("slurp_dev_test")]
+    return _held_out("slurp", "gold", found)
+
+
+SETS: dict[str, Callable[[], Split]] = {
+    "banking77": banking77,
+    "banking77-gpt4": banking77_gpt4,
+    "sms_spam": sms_spam,
+    "snips": snips,
+    "slurp": slurp,
+}
+
+
+def oracle(
+    confidence: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], limit: float
+) -> float:
+    """Return the largest coverage whose disagreement is at most ``limit``."""
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(~agrees[order]) / np.arange(1, len(order) + 1)
+    # Equal confidences are answered together.
+    last = np.append(np.diff(confidence[order]) < 0, True) & (confidence[order] > 0)
+    good = np.flatnonzero((wrong <= limit) & last)
+    return float((good[-1] + 1) / len(order)) if len(good) else 0.0
+
+
+def run(split: Split, rung: str, encoder: TextEncoder | None) -> None:
+    started = time.process_time()
+    inputs = [(text,) for text, _ in split.training]
+    fitted = train(rung, inputs, [a for _, a in split.training], variables=(0,), encoder=encoder)
+    seconds = time.process_time() - started
+    chosen = evidence_rows(rung, inputs, [(text,) for text, _ in split.calibration], (0,))
+    evidence = [split.calibration[i] for i in chosen]
+    confidence, agrees = ask(fitted, evidence)
+    clusters = np.array(clusters_of(rung, [(text,) for text, _ in evidence], (0,)))
+    test_confidence, test_agrees = ask(fitted, split.test)
+    print(
+        f"\n{split.name}, {rung}, teacher {split.teacher}: {len(split.training):,} to train, "
+        f"{len(evidence):,} to calibrate, {len(split.test):,} to test; "
+        f"test agreement {test_agrees.mean():.3f}; {seconds:.1f} s of CPU to train"
+    )
+    for epsilon in EPSILONS:
+        plan = make_plan(
+            fitted.confidence,
+            fitted.agrees,
+            epsilon=epsilon,
+            delta=spent(DELTA, 1),
+            calibration=len(set(clusters.tolist())),
+        )
+        found = judge(confidence, agrees, clusters, plan, epsilon=epsilon, delta=spent(DELTA, 1))
+        best = oracle(test_confidence, test_agrees, epsilon)
+        if found.chosen is None:
+            print(f"  epsilon {epsilon:.0%}: refused; oracle {best:.3f}")
+            continue
+        answered = test_confidence >= found.tests[found.chosen].threshold
+        wrong, total = int((answered & ~test_agrees).sum()), int(answered.sum())
+        low, high = clopper_pearson(wrong, total)
+        print(
+            f"  epsilon {epsilon:.0%}: coverage {answered.mean():.3f} (oracle {best:.3f}, ratio "
+            f"{answered.mean() / best if best else float('nan'):.3f}), disagreement "
+            f"{wrong}/{total} = {wrong / total:.2%} ({low:.2%} to {high:.2%}), "
+            f"bound {found.bound:.2%}"
+        )
+
+
+def ask(
+    fitted: Fitted, pairs: Sequence[Pair]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return a student's confidences on some pairs, and whether it agrees."""
+    found = fitted.student.predict([(text,) for text, _ in pairs])
+    names = np.array([*fitted.student.answers, "\0none"])
+    agrees = names[found.labels] == np.array([answer for _, answer in pairs])
+    return found.confidence, agrees
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--encoder", default="", help="a sentence encoder: hub id or folder")
+    options.add_argument("--data", nargs="*", default=list(SETS), choices=list(SETS))
+    chosen = options.parse_args()
+    print(about("benchmarks/coverage.py"))
+    print(f"delta {DELTA:.0%}, first attempt: {spent(DELTA, 1):.2%} spent; seed {SEED}")
+    encoder = SentenceEncoder(chosen.encoder) if chosen.encoder else None
+    for name in chosen.data:
+        split = SETS[name]()
+        run(split, "linear", None)
+        if encoder is not None:
+            run(split, "encoder", encoder)
+
+
+if __name__ == "__main__":
+    main()
