@@ -166,7 +166,8 @@ def verify(
             f"Certificate {found.id[:12]} of task {found.task_name}, {found.rung} student "
             f"{found.student}:\nof {counts.n:,} independent calibration exchanges it answered "
             f"{counts.answered:,} and disagreed on {counts.disagreements:,}; recomputed from "
-            f"these counts (and those with repeats) the bound is {result.bound:.4%}, the limit {found.epsilon:.2%}.",
+            f"these counts (and those with repeats) the bound is {result.bound:.4%}, the limit "
+            f"{found.epsilon:.2%}.",
             markup=False,
         )
         for problem in problems:

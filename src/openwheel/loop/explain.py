@@ -41,8 +41,8 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
         f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. The "
         f"nearest answered {test.answered:,} of {judgement.n:,} independent calibration exchanges "
         f"and disagreed on {test.disagreements:,} ({test.disagreements / test.answered:.2%})"
-        f"{_repeats(test)}; its chance under a rate above the limit is {test.p_value:.3g}, and had to be at most "
-        f"{max(test.level, 0):.3g}."
+        f"{_repeats(test)}; its chance under a rate above the limit is {test.p_value:.3g}, and "
+        f"had to be at most {max(test.level, 0):.3g}."
     )
 
 
