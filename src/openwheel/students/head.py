@@ -22,7 +22,12 @@ class Head(NamedTuple):
 
 
 def fit_head(
-    features: sparse.csr_matrix, labels: IntArray, answers: int, weights: FloatArray
+    features: sparse.csr_matrix,
+    labels: IntArray,
+    answers: int,
+    weights: FloatArray,
+    *,
+    penalty: float = 1.0,
 ) -> Head:
     """Fit one-against-rest linear support vector machines.
 
@@ -34,6 +39,7 @@ def fit_head(
         labels: Indices below ``answers``, shape (n,).
         answers: How many answers there are; those without an example are never preferred.
         weights: Weight of each row, shape (n,).
+        penalty: Of an error, against the size of the weights (C).
     """
     present = np.unique(labels)
     coefficients = np.zeros((features.shape[1], answers), np.float32)
@@ -45,7 +51,7 @@ def fit_head(
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.svm import LinearSVC  # noqa: PLC0415
 
-    model = LinearSVC(C=1.0, random_state=0)
+    model = LinearSVC(C=penalty, random_state=0)
     with warnings.catch_warnings():
         # A model not quite converged is still a model; the gate judges it either way.
         warnings.simplefilter("ignore", ConvergenceWarning)

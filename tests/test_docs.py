@@ -1,0 +1,49 @@
+"""The documentation holds: commands, options and benchmarks are there, links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import typer.main
+
+from openwheel.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text_of_docs() -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_every_command_and_option_is_documented():
+    command = typer.main.get_command(app)
+    docs = text_of_docs()
+    for name, found in command.commands.items():
+        assert f"openwheel {name}" in docs or f"`{name}`" in docs, name
+        for parameter in found.params:
+            for option in parameter.opts:
+                if option.startswith("--"):
+                    assert option in docs, f"{name} {option}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if not target.startswith(("http://", "https://")):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_nothing_is_promised_without_its_condition():
+    for page in PAGES:
+        assert "guarantee" not in page.read_text(encoding="utf-8").lower(), page.name
+
+
+def test_every_page_is_linked_from_the_readme_or_another_page():
+    docs = text_of_docs()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"{page.name})" in docs, page.name
+
+
+def test_every_benchmark_named_in_the_docs_exists():
+    for name in set(re.findall(r"benchmarks/(\w+\.py)", text_of_docs())):
+        assert (ROOT / "benchmarks" / name).exists(), name

@@ -1,0 +1,66 @@
+"""Imports point one way only, as DESIGN has it: a stage knows nothing of those after it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "openwheel"
+ORDER = [
+    "errors",
+    "wire",
+    "traffic",
+    "tasks",
+    "students",
+    "gate",
+    "loop",
+    "endpoints",
+    "gateway",
+    "web",
+    "cli",
+]
+# Neighbours in the list that have no business with each other.
+STRANGERS = {"gate": {"errors", "wire", "traffic", "tasks", "students"}, "endpoints": {"gate"}}
+
+
+def imported(path: Path) -> set[str]:
+    stages = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "openwheel" and len(parts) > 1:
+                stages.add(parts[1])
+    return stages
+
+
+def test_imports_point_one_way():
+    for stage in ORDER[1:]:
+        allowed = set(ORDER[: ORDER.index(stage) + 1]) - STRANGERS.get(stage, set())
+        for path in (PACKAGE / stage).rglob("*.py"):
+            assert imported(path) <= allowed, f"{path}: {imported(path) - allowed}"
+
+
+def test_every_folder_is_a_stage_in_the_order():
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(ORDER) - {"errors"}
+
+
+def loaded(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = {"numpy", "scipy", "sklearn", "torch", "sqlalchemy", "aiohttp", "rich"}
+    assert not loaded("import openwheel") & heavy
+
+
+def test_a_gateway_loads_no_training_and_no_torch():
+    statement = "import openwheel.gateway, openwheel.loop.serving, openwheel.endpoints"
+    assert not loaded(statement) & {"sklearn", "torch", "transformers", "jinja2"}
