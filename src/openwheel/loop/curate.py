@@ -15,7 +15,8 @@ SAMPLE = 20_000
 """Unassigned exchanges that tasks are found in."""
 
 FORM_SAMPLE = 5_000
-"""A task's latest answers that its form is inferred from."""
+FORM_WINDOW = 100_000
+"""A task's latest answers that its form is inferred from, and how far back they are looked for."""
 
 
 def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
@@ -49,7 +50,7 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
             store.unassign(task.id)
         _assign(store, TaskMatcher([*known, *found]), after=0, until=newest)
     for record in registry.tasks():
-        _update_form(store, registry, record)
+        _update_form(store, registry, record, newest)
     return newest
 
 
@@ -84,21 +85,22 @@ def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> No
     store.assign(matches())
 
 
-def _update_form(store: Store, registry: Registry, record: TaskRecord) -> None:
-    """Infer a task's form from its latest answers, once there is enough evidence.
+def _update_form(store: Store, registry: Registry, record: TaskRecord, newest: int) -> None:
+    """Infer a task's form from its latest answers.
 
-    A form that was found stays: a student may be promoted on it, and the gate, not the form,
-    notices when answers change.
+    Once a student was judged on it, a form stays: the gate and the audit, not the form, notice
+    when answers change.
     """
-    if record.form != "unknown":
+    if record.attempts:
         return
     answers = deque(
         (
             row.answer
-            for row in store.task_rows(record.task.id)
+            for row in store.task_rows(record.task.id, after=newest - FORM_WINDOW)
             if row.source != "student" and row.answer.complete
         ),
         maxlen=FORM_SAMPLE,
     )
     evidence = infer_form(answers)
-    registry.set_form(record.task.id, evidence.form, evidence.reason)
+    if answers:
+        registry.set_form(record.task.id, evidence.form, evidence.reason)

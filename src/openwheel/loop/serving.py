@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from openwheel.errors import OpenwheelError, StoreError
+from openwheel.errors import OpenwheelError, StoreError, StudentFileError
 from openwheel.loop.registry import Registry, Slicer
 from openwheel.students import Student
 from openwheel.students.encoder import TextEncoder
@@ -171,7 +171,11 @@ def _ask(
         return None, None, "not plain"
     if promoted.slicer.defers(inputs):
         return None, None, "slice"
-    label, confidence = promoted.student.predict_one(inputs)
+    try:
+        label, confidence = promoted.student.predict_one(inputs)
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        # The teacher can answer; the gateway counts this and says so.
+        raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
         return None, confidence, "unlike training"
     if confidence < promoted.threshold:
