@@ -24,7 +24,7 @@ format: $(VENV)/.tested
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output*
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Openwheel needs Python 3.11 or later, this is " + sys.version.split()[0])'

@@ -54,12 +54,18 @@ def main() -> None:
     options.add_argument("--price-in", type=float, default=2.0, help="dollars a million tokens")
     options.add_argument("--price-out", type=float, default=8.0, help="dollars a million tokens")
     chosen = options.parse_args()
-    out: Path = chosen.out
-    out.mkdir(parents=True, exist_ok=True)
-    database = out / "openwheel.db"
-    if database.exists():
-        sys.exit(f"{database} is there already: move {out} away, or give another --out")
-    asyncio.run(_demo(out, database, chosen.price_in, chosen.price_out))
+    out = _new_folder(chosen.out)
+    asyncio.run(_demo(out, out / "openwheel.db", chosen.price_in, chosen.price_out))
+
+
+def _new_folder(wanted: Path) -> Path:
+    """Make the folder, with a number behind its name if an earlier demo took it."""
+    out, number = wanted, 1
+    while out.exists():
+        number += 1
+        out = wanted.with_name(f"{wanted.name}-{number}")
+    out.mkdir(parents=True)
+    return out
 
 
 async def _demo(out: Path, database: Path, price_in: float, price_out: float) -> None:

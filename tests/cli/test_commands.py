@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from made_up import tickets, write_log
+from openwheel.loop.lock import learner_lock
 
 
 class Openwheel:
@@ -208,23 +209,11 @@ def test_bad_input_is_a_line_and_exit_code_2(openwheel, tmp_path, arguments, sai
 def test_two_learners_cannot_learn_at_once(openwheel, tmp_path):
     log = write_log(tmp_path / "log.jsonl", tickets(100))
     openwheel("learn", log)
-    learner = subprocess.Popen([sys.executable, "-m", "openwheel", "turn", "--watch"], cwd=tmp_path)
-    try:
-        for _ in range(100):
-            done = subprocess.run(
-                [sys.executable, "-m", "openwheel", "turn"],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                break
-        assert done.returncode == 2
-        assert "Another process is learning" in done.stderr
-    finally:
-        learner.terminate()
-        learner.wait()
+    with learner_lock(tmp_path / "openwheel.db"):
+        for command in (("turn",), ("turn", "--watch"), ("learn", log)):
+            openwheel(*command, code=2)
+            assert "Another process is learning" in openwheel.said
+    openwheel("turn")
 
 
 def test_learning_the_same_log_again_adds_nothing_but_spends_an_attempt(openwheel, tmp_path):
