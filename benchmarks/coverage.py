@@ -134,14 +134,16 @@ def run(split: Split, rung: str, encoder: TextEncoder | None) -> None:
         if found.chosen is None:
             print(f"  epsilon {epsilon:.0%}: refused; oracle {best:.3f}")
             continue
-        answered = test_confidence >= found.tests[found.chosen].threshold
+        test = found.tests[found.chosen]
+        answered = test_confidence >= test.threshold
         wrong, total = int((answered & ~test_agrees).sum()), int(answered.sum())
         low, high = clopper_pearson(wrong, total)
         print(
             f"  epsilon {epsilon:.0%}: coverage {answered.mean():.3f} (oracle {best:.3f}, ratio "
             f"{answered.mean() / best if best else float('nan'):.3f}), disagreement "
             f"{wrong}/{total} = {wrong / total:.2%} ({low:.2%} to {high:.2%}), "
-            f"bound {found.bound:.2%}"
+            f"calibration {test.disagreements}/{test.answered} = "
+            f"{test.disagreements / test.answered:.2%}, bound {found.bound:.2%}"
         )
 
 
