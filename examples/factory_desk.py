@@ -34,7 +34,9 @@ OUTPUT = HERE / "factory-desk.jsonl.gz"
 EXCHANGES = 5000
 SEED = 7  # any seed works; README.md says how much the figures vary with it
 
-TASK_SHARES = {"route": 0.70, "record": 0.18, "reply": 0.12}
+Task = Literal["route", "record", "reply"]
+
+TASK_SHARES: dict[Task, float] = {"route": 0.70, "record": 0.18, "reply": 0.12}
 LANGUAGE_SHARES = {"en": 0.75, "de": 0.12, "es": 0.08, "pl": 0.05}
 PLANT_SHARES = {"HM-03": 0.70, "HM-05": 0.20, "HM-07": 0.10}
 ZIPF_EXPONENT = 0.6  # the queue of rank r gets a share proportional to r ** -ZIPF_EXPONENT
@@ -57,7 +59,6 @@ LATENCY_SIGMA = 0.35
 WORDS = (3, 60)  # fewest and most words of a ticket
 FIRST_DAY, WORKING_DAYS_PER_WEEK, WEEKS = date(2026, 3, 2), 6, 6
 
-Task = Literal["route", "record", "reply"]
 Kind = Literal["plain", "two", "alarm", "repeat", "new"]
 Words = dict[str, Any]
 T = TypeVar("T")
@@ -428,7 +429,7 @@ def generate(count: int = EXCHANGES, seed: int = SEED) -> Iterator[tuple[dict[st
     past: list[tuple[int, Ticket]] = []
     number = 48_200
     for line, time in enumerate(arrival_times(count, random.Random(f"{seed}:time"))):
-        task: Task = pick(plan, TASK_SHARES)  # type: ignore[arg-type]
+        task: Task = pick(plan, TASK_SHARES)
         kind: Kind = "plain"
         right: str | None = None
         repeat_of: int | None = None
