@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from openwheel import __version__
 from openwheel.gate import Plan, binomial_p_value, fallback, make_plan, spent
-from openwheel.gate.plan import SPREAD, STARTS, SURE, chance_to_pass
+from openwheel.gate.plan import STARTS, chance_to_pass
 from validity import DELTA, TRAINING, machine
 from worlds import Drawn, curve
 
@@ -27,29 +27,29 @@ FloatArray = npt.NDArray[np.float64]
 class Rule(NamedTuple):
     """``spread`` of delta goes evenly to nine thresholds; the rest as ``aims`` says.
 
-    An aim is the chance to pass that training must predict, and the share of delta that starts at
-    the laxest threshold with that chance.
+    An aim is the chance to pass that training must predict, the share of delta that starts at the
+    laxest threshold with that chance, and by what factor training is taken to be too optimistic.
     """
 
     spread: float
-    aims: tuple[tuple[float, float], ...] = ()
+    aims: tuple[tuple[float, float, float], ...] = ()
 
 
-PRODUCT = f"{SPREAD:g} even, {1 - SPREAD:g} at {SURE:g}"
 RULES = {
-    PRODUCT: None,
+    "the product's": None,
     "all even": Rule(1.0),
-    "all at 0.99": Rule(0.0, ((0.99, 1.0),)),
-    "0.2 even, 0.8 at 0.5": Rule(0.2, ((0.5, 0.8),)),
-    "0.2 even, 0.8 at 0.8": Rule(0.2, ((0.8, 0.8),)),
-    "0.2 even, 0.8 at 0.95": Rule(0.2, ((0.95, 0.8),)),
-    "0.1 even, 0.9 at 0.99": Rule(0.1, ((0.99, 0.9),)),
-    "0.5 even, 0.5 at 0.99": Rule(0.5, ((0.99, 0.5),)),
-    "0.1 even, 0.4 at 0.95, 0.3 at 0.7, 0.2 at 0.4": Rule(
-        0.1, ((0.95, 0.4), (0.7, 0.3), (0.4, 0.2))
+    "all at 0.99": Rule(0.0, ((0.99, 1.0, 1),)),
+    "0.2 even, 0.8 at 0.5": Rule(0.2, ((0.5, 0.8, 1),)),
+    "0.2 even, 0.8 at 0.8": Rule(0.2, ((0.8, 0.8, 1),)),
+    "0.2 even, 0.8 at 0.95": Rule(0.2, ((0.95, 0.8, 1),)),
+    "0.1 even, 0.9 at 0.99": Rule(0.1, ((0.99, 0.9, 1),)),
+    "0.5 even, 0.5 at 0.99": Rule(0.5, ((0.99, 0.5, 1),)),
+    "0.2 even, 0.8 at 0.99": Rule(0.2, ((0.99, 0.8, 1),)),
+    "0.2 even, 0.5 at 0.99, 0.3 at 0.95 if twice as bad": Rule(
+        0.2, ((0.99, 0.5, 1), (0.95, 0.3, 2))
     ),
-    "0.05 even, 0.3 at 0.99, 0.4 at 0.9, 0.25 at 0.6": Rule(
-        0.05, ((0.99, 0.3), (0.9, 0.4), (0.6, 0.25))
+    "0.1 even, 0.6 at 0.99, 0.3 at 0.95 if twice as bad": Rule(
+        0.1, ((0.99, 0.6, 1), (0.95, 0.3, 2))
     ),
 }
 """None is the product's own rule."""
@@ -64,7 +64,7 @@ CURVES = (
     (0.03, 3.0, 1_250, 0.05),
     (0.01, 3.0, 1_400, 0.01),
 )
-BIASES = (0.5, 0.7, 1.0, 1.3)
+BIASES = (0.35, 0.5, 0.7, 1.0, 1.3)
 
 
 def weights_of(rule: Rule | None, plan: Plan, n: int, epsilon: float, level: float) -> FloatArray:
@@ -75,9 +75,14 @@ def weights_of(rule: Rule | None, plan: Plan, n: int, epsilon: float, level: flo
     weights: FloatArray = np.zeros(len(coverage))
     spread = np.linspace(0, len(coverage) - 1, STARTS).round().astype(int)
     np.add.at(weights, spread, rule.spread / STARTS)
-    for sure, share in rule.aims:
+    for sure, share, worse in rule.aims:
         passing = chance_to_pass(
-            coverage, rate, n, plan.training, epsilon=epsilon, level=share * level
+            coverage,
+            np.minimum(worse * rate, 1.0),
+            n,
+            plan.training,
+            epsilon=epsilon,
+            level=share * level,
         )
         enough = np.flatnonzero(passing >= sure)
         weights[enough[-1] if len(enough) else int(np.argmax(passing))] += share

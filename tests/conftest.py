@@ -28,4 +28,3 @@ def shared_data() -> Path:
             pytest.fail(f"{DATA} is missing: in CI the tests on shared data must run")
         pytest.skip(f"{DATA} is missing: the shared data sets are not on this machine")
     return DATA
-

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from openwheel.gate import growth_needed, make_plan, predicted_coverage
-from openwheel.gate.plan import SPREAD, STARTS, STEPS, SURE, Plan, chance_to_pass
+from openwheel.gate.plan import AIMS, SPREAD, STARTS, STEPS, Plan, chance_to_pass
 
 TERMS = {"epsilon": 0.05, "delta": 0.03, "calibration": 1_000}
 
@@ -38,25 +38,32 @@ def test_delta_starts_where_training_is_sure_and_a_little_everywhere():
     plan = make_plan(confidence, agrees, **TERMS)
     weights = np.array(plan.weights)
     assert weights.sum() == pytest.approx(1)
-    assert np.count_nonzero(weights) in (STARTS, STARTS + 1)
-    main = int(weights.argmax())
-    assert weights[main] >= 1 - SPREAD
-    passing = chance_to_pass(
-        np.array(plan.coverage),
-        np.array(plan.disagreement),
-        1_000,
-        len(confidence),
-        epsilon=0.05,
-        level=(1 - SPREAD) * 0.03,
-    )
-    assert passing[main] >= SURE
-    assert (passing[main + 1 :] < SURE).all()
+    expected = np.zeros(len(weights))
+    spread = np.linspace(0, len(weights) - 1, STARTS).round().astype(int)
+    np.add.at(expected, spread, SPREAD / STARTS)
+    starts = []
+    for share, sure, worse in AIMS:
+        passing = chance_to_pass(
+            np.array(plan.coverage),
+            worse * np.array(plan.disagreement),
+            1_000,
+            len(confidence),
+            epsilon=0.05,
+            level=share * 0.03,
+        )
+        starts.append(int(np.flatnonzero(passing >= sure)[-1]))
+        expected[starts[-1]] += share
+    assert weights == pytest.approx(expected)
+    # The more training is distrusted, the stricter the start.
+    assert starts == sorted(starts, reverse=True)
+    assert starts[0] > starts[-1]
 
 
 def test_where_nothing_is_sure_delta_starts_at_the_likeliest():
     confidence, agrees = training(err=0.2, power=0.5)
     plan = make_plan(confidence, agrees, epsilon=0.05, delta=0.03, calibration=100)
-    assert max(plan.weights) >= 1 - SPREAD
+    assert sum(plan.weights) == pytest.approx(1)
+    assert max(plan.weights) >= AIMS[0][0]
     assert predicted_coverage(plan, epsilon=0.05, delta=0.03, calibration=100) == 0.0
 
 
