@@ -123,6 +123,8 @@ def turn(
     with Store.open(db, create=False) as store, learner_lock(db):
         loaded = SentenceEncoder(encoder) if "encoder" in settings.rungs else None
         if watch:
+            # Students are trained on what is left of the processor; requests come first.
+            os.nice(10)
             parent = os.getppid()
             # A learner whose gateway was killed must not go on by itself.
             run_learner(

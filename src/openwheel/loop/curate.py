@@ -33,10 +33,8 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
     Returns:
         The newest ``seq`` that was looked at.
     """
-    newest = store.last_seq()
+    newest = assign_new(store, registry, after=after)
     known = [record.task for record in registry.tasks()]
-    if known:
-        _assign(store, TaskMatcher(known), after=after, until=newest)
     bare = [task for task in known if task.template is not None and task.template.bare]
     sample = list(_examples(exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)))
     for task in bare:
@@ -51,6 +49,15 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
         _assign(store, TaskMatcher([*known, *found]), after=0, until=newest)
     for record in registry.tasks():
         _update_form(store, registry, record, newest)
+    return newest
+
+
+def assign_new(store: Store, registry: Registry, *, after: int) -> int:
+    """Assign what came after ``after`` to the tasks that are known; return the newest ``seq``."""
+    newest = store.last_seq()
+    known = [record.task for record in registry.tasks()]
+    if known and newest > after:
+        _assign(store, TaskMatcher(known), after=after, until=newest)
     return newest
 
 

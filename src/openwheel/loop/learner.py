@@ -1,9 +1,9 @@
 """The learner: audits and turns by themselves, for as long as it runs."""
 
-import os
 import time
 from collections.abc import Callable
 
+from openwheel.loop.curate import assign_new
 from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import next_turn
 from openwheel.loop.settings import LoopSettings
@@ -34,10 +34,8 @@ def run_learner(
         encoder: For the rung ``encoder``.
         stop: Asked between looks whether to end.
     """
-    # Students are worth training on what is left of the processor; requests come first.
-    os.nice(10)
     registry = Registry(store)
-    looked_at, due, audited_at = 0, next_turn(0), 0
+    looked_at, assigned, due = 0, 0, next_turn(0)
     told: dict[str, Event] = {}
 
     def report(events: list[Event]) -> None:
@@ -48,11 +46,13 @@ def run_learner(
 
     while not stop():
         newest = store.last_seq()
-        if newest > audited_at:
-            report(audit(store, registry))
-            audited_at = newest
         if newest >= due:
             done = turn(store, settings, after=looked_at, encoder=encoder)
-            looked_at, due = done.looked_at, next_turn(newest)
+            looked_at = assigned = done.looked_at
+            due = next_turn(newest)
             report(list(done.events))
+        elif newest > assigned:
+            # An audit counts once its exchange is assigned to its task.
+            assigned = assign_new(store, registry, after=assigned)
+            report(audit(store, registry))
         time.sleep(LOOK_EVERY)

@@ -64,9 +64,9 @@ def turn(
     """
     started = time.monotonic()
     registry = Registry(store)
-    events = audit(store, registry)
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
+    events = audit(store, registry)
     counts = store.task_counts()
     for record in registry.tasks():
         if record.form == "label" and counts.get(record.task.id):
