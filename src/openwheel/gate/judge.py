@@ -69,7 +69,8 @@ class Judgement(msgspec.Struct, frozen=True):
         """The chosen test, or the one nearest to passing (None when nothing was tested)."""
         if self.chosen is not None:
             return self.tests[self.chosen]
-        return min(self.tests, key=lambda test: test.p_value, default=None)
+        tried = [test for test in self.tests if test.level > 0]
+        return min(tried, key=lambda test: test.p_value / test.level, default=None)
 
     @property
     def bound(self) -> float:
