@@ -44,7 +44,7 @@ def create_app(
         serving: Decides who answers. ``decide`` runs on the event loop; ``refresh`` in a thread,
             beside it.
         capture: Takes the exchanges; flushed when the app stops, closed by whoever made it.
-        students: The promoted students, task id to student id, for ``/healthz``.
+        students: The promoted students, task name to student id, for ``/healthz``.
         rng: Draws from [0, 1) for the audit coin.
         refresh_every: Seconds between looks for promotions and demotions.
         max_body: The most bytes a request's body may have.
