@@ -167,6 +167,8 @@ async def _until_learned(registry: Registry, told: int) -> int:
         for event in turn.events:
             if event.kind in {"promoted", "demoted", "shadowing"}:
                 print(f"      turn: {event.task} {event.kind}. {event.reason}")
+            if event.kind == "promoted":  # every gateway picks it up within this time
+                await asyncio.sleep(2)
     return len(turns)
 
 

@@ -1,5 +1,8 @@
 import logging
 
+import msgspec
+import pytest
+
 from made_up import tickets
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
@@ -77,9 +80,12 @@ def test_a_corrupt_student_goes_to_the_teacher_loudly(store, registry, fill, cap
     assert "arrays.safetensors was changed" in caplog.text
 
 
-def test_more_is_audited_while_a_better_student_waits(store, registry, fill):
+@pytest.mark.parametrize(("coverage", "share"), [(2.0, SHADOW_AUDIT), (1.0, SETTINGS.audit)])
+def test_more_is_audited_while_a_much_better_student_waits(store, registry, fill, coverage, share):
+    """Whether it is worth it; no student covers 200%, but one in front covers nearly all here."""
     serving = promoted(store, fill)
     (candidate, _, _) = registry.candidates()[0]
-    registry.set_state(candidate.id, "shadow")
+    shadow = msgspec.structs.replace(candidate, id="shadow", coverage=coverage, enough=300)
+    registry.add_candidate(shadow)
     assert serving.refresh()
-    assert serving.decide(EASY).audit_probability == SHADOW_AUDIT
+    assert serving.decide(EASY).audit_probability == share

@@ -6,7 +6,8 @@ from typing import Protocol
 import msgspec
 
 from openwheel.errors import OpenwheelError, StoreError, StudentFileError
-from openwheel.loop.registry import Registry, Slicer
+from openwheel.gate import Certificate
+from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.students import Student
 from openwheel.students.encoder import TextEncoder
 from openwheel.tasks import Inputs, TaskMatcher
@@ -16,11 +17,11 @@ _log = logging.getLogger("openwheel.serving")
 
 
 SHADOW_AUDIT = 0.5
-"""Share of a task's requests that is audited while a better student waits for evidence.
+"""Share of a task's requests that is audited while a much better student waits for evidence.
 
 Evidence costs the same number of teacher calls at any share: each is a request that the promoted
 student could have answered. A larger share brings the better student sooner; half leaves half of
-the savings meanwhile.
+the savings meanwhile. It is done where the calls are won back before the traffic has doubled.
 """
 
 
@@ -111,7 +112,9 @@ class RegistryServing:
         records = self._registry.tasks()
         names = {record.task.id: record.task.name for record in records}
         promoted: dict[str, _Promoted] = {}
-        waiting = {found.task_id for found, _, _ in self._registry.candidates(state="shadow")}
+        waiting = {
+            found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
+        }
         for task_id, promotion in self._registry.promotions().items():
             certificate = promotion.certificate
             if certificate is None:
@@ -132,7 +135,7 @@ class RegistryServing:
                 certificate.threshold,
                 candidate.slicer,
                 candidate.surfaces,
-                max(promotion.audit, SHADOW_AUDIT if task_id in waiting else 0.0),
+                max(promotion.audit, _shadow_audit(waiting.get(task_id), certificate)),
             )
         return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
 
@@ -161,6 +164,14 @@ class RegistryServing:
             audit_probability=promoted.audit,
             reason=reason,
         )
+
+
+def _shadow_audit(shadow: Candidate | None, promoted: Certificate) -> float:
+    """Return the share to audit for the sake of a shadow, 0 if it is not worth its evidence."""
+    if shadow is None:
+        return 0.0
+    won = (shadow.coverage - promoted.coverage) * shadow.training.exchanges
+    return SHADOW_AUDIT if won >= promoted.coverage * shadow.enough else 0.0
 
 
 def _ask(
