@@ -1,38 +1,24 @@
 """Mixed logs of real data, through the benchmark's own mixing and scoring."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
 
+import tasks as benchmark
 from openwheel.tasks import find_tasks, infer_form
+from task_styles import _prompt
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "../shared/data"
-
-pytestmark = [
-    pytest.mark.shared_data,
-    pytest.mark.skipif(not DATA.exists(), reason=f"needs the public data sets in {DATA}"),
-]
+pytestmark = pytest.mark.shared_data
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("tasks_benchmark", ROOT / "benchmarks/tasks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def sets(benchmark):
-    return benchmark.data_sets(DATA)
+def sets(shared_data):
+    return benchmark.data_sets(shared_data)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1000, 1001, 1002, 1003])
-def test_mixed_logs_are_told_apart(benchmark, sets, seed):
+def test_mixed_logs_are_told_apart(sets, seed):
     styles = [*benchmark.SEEN, *benchmark.HELD_OUT]
     rows, plan = benchmark.make_mix(random.Random(seed), sets, styles, 5000)
     right, recovered, _ = benchmark.score(rows, verbose=False)
@@ -42,11 +28,11 @@ def test_mixed_logs_are_told_apart(benchmark, sets, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["assetops", "snips", "slurp", "banking77", "sms_spam", "xstest"])
-def test_raw_messages_are_one_task(benchmark, sets, name):
+def test_raw_messages_are_one_task(sets, name):
     rng = random.Random(3)
     sample = []
     for text, answer in rng.choices(sets[name], k=3000):
-        sample.append((benchmark._prompt(("user", text)), answer, ""))
+        sample.append((_prompt(("user", text)), answer, ""))
     tasks = find_tasks(sample)
     assert len(tasks) == 1
     assert tasks[0].template.bare
