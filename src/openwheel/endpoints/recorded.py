@@ -1,12 +1,12 @@
 """A teacher that answers from a recording: for demonstrations, replays and tests."""
 
 import asyncio
+import functools
 from collections.abc import Hashable, Iterable
-from typing import Self
 
 import msgspec
 
-from openwheel.endpoints.teacher import Headers, TeacherResponse, error_body
+from openwheel.endpoints.teacher import Headers, TeacherResponse, error_body, whole_response
 from openwheel.errors import RequestError
 from openwheel.traffic.exchange import Exchange
 from openwheel.wire import (
@@ -18,6 +18,9 @@ from openwheel.wire import (
     read_request,
 )
 from openwheel.wire.prompt import canonical_json
+
+_NAME = "recording"
+_respond = functools.partial(whole_response, teacher=_NAME)
 
 
 class _Recorded(msgspec.Struct, frozen=True):
@@ -60,13 +63,18 @@ class RecordedTeacher:
                 models[exchange.model] = None
         self.models = tuple(models)
 
-    async def open(self) -> None:
-        """Do nothing: there is nothing to connect to."""
-
     async def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: there are no connections."""
 
-    async def send(self, method: str, path: str, headers: Headers, body: bytes) -> TeacherResponse:  # noqa: ARG002 - the protocol's
+    async def send(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,  # noqa: ARG002 - the protocol's
+        body: bytes,
+        *,
+        model: str = "",
+    ) -> TeacherResponse:
         """Answer from the recording; see `Teacher.send`."""
         path = path.partition("?")[0]
         if path == "/v1/models" and method in {"GET", "HEAD"}:
@@ -106,8 +114,7 @@ class RecordedTeacher:
 
     def _model_list(self) -> bytes:
         models = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "recording"}
-            for name in self.models
+            {"id": name, "object": "model", "created": 0, "owned_by": _NAME} for name in self.models
         ]
         return msgspec.json.encode({"object": "list", "data": models})
 
@@ -133,31 +140,3 @@ def _key(request: ChatRequest) -> Hashable:
 def _not_found(message: str) -> TeacherResponse:
     body = error_body(message, type="invalid_request_error", code="not_in_recording")
     return _respond(404, body)
-
-
-def _respond(
-    status: int, *chunks: bytes, content_type: bytes = b"application/json"
-) -> TeacherResponse:
-    headers = [(b"content-type", content_type)]
-    if len(chunks) == 1:
-        headers.append((b"content-length", str(len(chunks[0])).encode()))
-    return TeacherResponse(status, headers, _Chunks(chunks), _nothing_to_close)
-
-
-class _Chunks:
-    """An iterator over chunks that are all there; one left half-way needs no closing."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        for chunk in self._chunks:
-            return chunk
-        raise StopAsyncIteration
-
-
-def _nothing_to_close() -> None:
-    pass

@@ -1,17 +1,22 @@
 """What a teacher is to the gateway: something that a request is sent to, as bytes."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Literal, Protocol, Self
 
 import msgspec
 
 from openwheel.errors import TeacherError
 
 Headers = Sequence[tuple[bytes, bytes]]
+ApiFamily = Literal["openai", "anthropic"]
 
 
 class TeacherTimeoutError(TeacherError):
     """The teacher took longer than it is allowed to."""
+
+
+class TeacherConnectTimeoutError(TeacherTimeoutError):
+    """There was no connection in time, so nothing was sent: another teacher may be asked."""
 
 
 class TeacherResponse(msgspec.Struct, frozen=True):
@@ -26,6 +31,8 @@ class TeacherResponse(msgspec.Struct, frozen=True):
             cancels the request.
         delimited: Whether the end of the body can be told from a connection that broke. False
             for a body that ends when its connection closes (RFC 9112, section 6.3).
+        teacher: Name of the teacher that answered; ``""`` where none did, as for a model that no
+            teacher takes.
     """
 
     status: int
@@ -33,18 +40,15 @@ class TeacherResponse(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
     close: Callable[[], None]
     delimited: bool = True
+    teacher: str = ""
 
 
 class Teacher(Protocol):
-    """An endpoint that answers requests of the OpenAI API."""
+    """An endpoint that answers requests of the OpenAI API, of Anthropic's, or of both."""
 
-    async def open(self) -> None:
-        """Get ready to send, on the running event loop."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
-
-    async def send(self, method: str, path: str, headers: Headers, body: bytes) -> TeacherResponse:
+    async def send(
+        self, method: str, path: str, headers: Headers, body: bytes, *, model: str = ""
+    ) -> TeacherResponse:
         """Send one request and return as soon as the head of the response is there.
 
         Args:
@@ -53,14 +57,50 @@ class Teacher(Protocol):
             headers: The client's headers, names in lower case; the teacher drops those that
                 concern one connection only.
             body: Sent as it is.
+            model: The model that the body names, ``""`` if it names none or was not looked at.
 
         Raises:
             TeacherTimeoutError: No connection, or no response, in time.
             TeacherError: The teacher could not be reached, or broke off.
         """
 
+    async def close(self) -> None:
+        """Let go of connections. Sending again makes new ones."""
+
 
 def error_body(message: str, *, type: str, code: str | None = None) -> bytes:
     """Write an error in the shape of the OpenAI API."""
     error = {"message": message, "type": type, "param": None, "code": code}
     return msgspec.json.encode({"error": error})
+
+
+def whole_response(
+    status: int,
+    *chunks: bytes,
+    content_type: bytes = b"application/json",
+    teacher: str = "",
+) -> TeacherResponse:
+    """Return a response whose body is all there already."""
+    headers = [(b"content-type", content_type)]
+    if len(chunks) == 1:
+        headers.append((b"content-length", str(len(chunks[0])).encode()))
+    return TeacherResponse(status, headers, WholeChunks(chunks), nothing_to_close, teacher=teacher)
+
+
+class WholeChunks:
+    """An iterator over chunks that are all there; one left half-way needs no closing."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+
+def nothing_to_close() -> None:
+    """Do nothing: the ``close`` of a response that holds no connection."""

@@ -40,7 +40,7 @@ def create_app(
     """Return the gateway as an ASGI app.
 
     Args:
-        teacher: Opened when the app starts, closed when it stops.
+        teacher: Closed when the app stops.
         serving: Decides who answers. ``decide`` runs on the event loop; ``refresh`` in a thread,
             beside it.
         capture: Takes the exchanges; flushed when the app stops, closed by whoever made it.
@@ -61,7 +61,6 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        await teacher.open()
         poll.start()
         try:
             yield
