@@ -19,7 +19,7 @@ from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
 from openwheel.loop.serving import Decision
 from openwheel.traffic import Store
-from openwheel.wire import Prompt, completion_body, completion_stream
+from openwheel.wire import Request, completion_body, completion_stream
 
 SYSTEM = "You route tickets of a maintenance desk to one of these queues: " + ", ".join(
     f"queue-{number}" for number in range(25)
@@ -39,9 +39,9 @@ class Students:
         """Do nothing."""
         return False
 
-    def decide(self, prompt: Prompt, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "") -> Decision:
         """Answer or defer by the last character."""
-        answer = "queue-7" if prompt.messages[-1].text.endswith("s") else None
+        answer = "queue-7" if request.prompt.messages[-1].text.endswith("s") else None
         return Decision(
             answer=answer, task=task or "route", student="s1", confidence=0.9, audit_probability=0.0
         )

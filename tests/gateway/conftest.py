@@ -16,7 +16,7 @@ from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import Prompt
+from openwheel.wire import Prompt, Request
 
 
 @dataclass
@@ -157,7 +157,8 @@ class WordServing:
         self.refreshed += 1
         return False
 
-    def decide(self, prompt: Prompt, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "") -> Decision:
+        prompt = request.prompt
         self.asked.append((prompt, task))
         if not self.student:
             return Decision(task=self.task, reason="no student")

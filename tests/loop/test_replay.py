@@ -65,7 +65,7 @@ def test_evaluate_counts_what_the_students_would_have_done(store, fill, tmp_path
     low, high = found.total.interval
     assert low <= found.total.disagreement <= high
     assert found.total.p50_ms > 0
-    by_hand = [serving.decide(e.prompt()).answer for e in fresh]
+    by_hand = [serving.decide(e.read()).answer for e in fresh]
     assert found.total.answered == sum(answer is not None for answer in by_hand)
     assert found.total.disagreements == sum(
         answer is not None and answer != e.answer.text

@@ -8,13 +8,13 @@ from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.wire import Prompt, PromptMessage
+from openwheel.wire import Prompt, PromptMessage, Request
 
 SETTINGS = LoopSettings()
 
 
-def prompt(text: str, *, plain: bool = True) -> Prompt:
-    return Prompt(messages=(PromptMessage("user", text),), plain=plain)
+def prompt(text: str, *, plain: bool = True) -> Request:
+    return Request(prompt=Prompt(messages=(PromptMessage("user", text),), plain=plain))
 
 
 def promoted(store, fill) -> RegistryServing:
@@ -44,7 +44,8 @@ def test_why_it_defers(store, fill):
     assert serving.decide(prompt("Ω≈ç√∫ 漢字 かな")).reason == "unlike training"
     assert serving.decide(prompt("invoice payment", plain=False)).reason == "not plain"
     assert serving.decide(EASY, "a task nobody knows").reason == "no task"
-    two = Prompt(messages=(PromptMessage("system", "Be kind."), *EASY.messages))
+    messages = (PromptMessage("system", "Be kind."), *EASY.prompt.messages)
+    two = Request(prompt=Prompt(messages=messages))
     assert serving.decide(two).answer is None
 
 
@@ -89,3 +90,34 @@ def test_more_is_audited_while_a_much_better_student_waits(store, registry, fill
     registry.add_candidate(shadow)
     assert serving.refresh()
     assert serving.decide(EASY).audit_probability == share
+
+
+def test_settings_it_was_not_certified_for_are_left_to_the_teacher(store, fill):
+    fill(
+        [
+            {
+                "request": {
+                    "model": "m",
+                    "temperature": 0,
+                    "messages": [{"role": "user", "content": row["input"]}],
+                },
+                "response": row["output"],
+            }
+            for row in tickets(1_500)
+        ]
+    )
+    learn(store, SETTINGS, source="made up")
+    serving = RegistryServing(Registry(store))
+
+    def decided(settings):
+        return serving.decide(msgspec.structs.replace(EASY, settings=settings))
+
+    assert decided({"model": '"m"', "temperature": "0"}).answer == "billing"
+    for other in [
+        {"model": '"m"', "temperature": "1"},
+        {"model": '"m"'},
+        {"model": '"n"', "temperature": "0"},
+        {"model": '"m"', "temperature": "0", "max_tokens": "1"},
+    ]:
+        assert decided(other).answer is None
+        assert decided(other).reason == "settings"

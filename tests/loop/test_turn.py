@@ -14,7 +14,7 @@ from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import audit, turn
 from openwheel.traffic import Exchange, LogProblems, Store, read_log
-from openwheel.wire import Answer, Prompt, PromptMessage
+from openwheel.wire import Answer, Prompt, PromptMessage, Request
 
 SETTINGS = LoopSettings()
 
@@ -133,7 +133,9 @@ def test_a_new_kind_of_input_is_left_to_the_teacher(store, registry, fill):
     rng = random.Random(3)
 
     def answered(texts):
-        prompts = [Prompt(messages=(PromptMessage("user", text),)) for text in texts]
+        prompts = [
+            Request(prompt=Prompt(messages=(PromptMessage("user", text),))) for text in texts
+        ]
         return sum(serving.decide(prompt).answer is not None for prompt in prompts)
 
     assert answered(" ".join(rng.choices(STRANGE, k=7)) for _ in range(100)) <= 5

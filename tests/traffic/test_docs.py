@@ -82,7 +82,7 @@ def test_the_commands_for_deleting_are_valid(tmp_path):
     with Store.open(path) as store:
         old = {"request": b"{}", "answer": Answer("secret-text"), "source": "log"}
         store.append([Exchange(id="a", time=1e9, **old), Exchange(id="b", time=4e9, **old)])
-        store.assign([(2, "route-a-ticket", "[]")])
+        store.assign([(2, "route-a-ticket", "[]", "")])
     commands = re.findall(
         r'^sqlite3 openwheel\.db "([^."].*)"$', (DOCS / "store.md").read_text(), re.M
     )

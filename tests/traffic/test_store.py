@@ -104,7 +104,7 @@ def test_an_empty_store(store):
 @pytest.mark.parametrize("batch", [1, 3, 10, 100])
 def test_pages(store, batch):
     store.append(many(10))
-    store.assign((seq, "even", "[]") for seq in range(2, 11, 2))
+    store.assign((seq, "even", "[]", "") for seq in range(2, 11, 2))
 
     def seqs(**which):
         return [seq for seq, _ in store.exchanges(batch=batch, **which)]
@@ -146,16 +146,17 @@ def test_task_rows_hold_what_training_needs(store):
             exchange("b", answer=Answer("", calls, "tool_calls"), unbiased=False),
         ]
     )
-    assert store.assign([(1, "t", '["one"]'), (2, "t", '["two"]'), (99, "t", "[]")]) == 2
+    rows = [(1, "t", '["one"]', "{}"), (2, "t", '["two"]', ""), (99, "t", "[]", "")]
+    assert store.assign(rows) == 2
     first, second = store.task_rows("t")
-    assert first == (1, 2.0, '["one"]', "pumps", "", "stop", "log", True, 1.0, "s", "x", 0.5)
+    assert first == (1, 2.0, '["one"]', "{}", "pumps", "", "stop", "log", True, 1.0, "s", "x", 0.5)
     assert second.tool_calls == '[{"name":"f","arguments":"{}"}]'
     assert second.unbiased is False
 
 
 def test_counts_and_unassigning(store):
     store.append(many(12_000))
-    store.assign((seq, "a" if seq % 2 else "b", "[]") for seq in range(1, 11_001))
+    store.assign((seq, "a" if seq % 2 else "b", "[]", "") for seq in range(1, 11_001))
     assert store.task_counts() == {"a": 5_500, "b": 5_500, None: 1_000}
     assert store.unassign("a") == 5_500
     assert store.task_counts() == {"b": 5_500, None: 6_500}
@@ -163,7 +164,7 @@ def test_counts_and_unassigning(store):
 
 def test_a_sample_is_uniform_repeatable_and_of_unassigned_rows(store):
     store.append(many(200))
-    store.assign((seq, "t", "[]") for seq in range(1, 101))
+    store.assign((seq, "t", "[]", "") for seq in range(1, 101))
     drawn = Counter()
     for seed in range(300):
         sample = [seq for seq, _ in store.sample_unassigned(20, seed)]
@@ -362,3 +363,26 @@ def test_a_full_file_loses_nothing_and_ends_when_there_is_room(store):
     assert store.count() == kept > 0
     limit = 10_000
     assert store.append(many(100, start=kept)) == 100
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "x.db"
+    with Store.open(path) as store:
+        store.append(many(3))
+        store.assign([(1, "t", '["one"]', "{}")])
+    connection = sqlite3.connect(path)
+    for column in ("api", "key", "settings"):
+        connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+    with Store.open(path) as store:
+        assert [e.id for _, e in store.exchanges()] == [e.id for e in many(3)]
+        assert {e.api for _, e in store.exchanges()} == {"chat"}
+        (row,) = store.task_rows("t")
+        assert (row.inputs, row.settings) == ('["one"]', "")
+        store.append([exchange("new", api="responses", key="app")])
+        assert [(e.api, e.key) for _, e in store.exchanges(after=3)] == [("responses", "app")]
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()

@@ -105,7 +105,7 @@ def test_a_gateway_appends_while_a_learner_reads_and_assigns(start, tmp_path):
             if new:
                 after = new[-1][0]
                 seen += [exchange.id for _, exchange in new]
-                store.assign([(seq, "t", "[]") for seq, _ in new])
+                store.assign([(seq, "t", "[]", "") for seq, _ in new])
             store.sample_unassigned(10, seed=0)
         for gateway in gateways:
             gateway.communicate(timeout=60)
@@ -127,7 +127,7 @@ def test_a_long_assignment_does_not_keep_a_gateway_waiting(start, tmp_path):
         gateway = start(APPEND, path, "live", 5, 40)
         assert gateway.stdout.readline() == "0\n"
         for _ in range(3):
-            store.assign((seq, "t", '["' + "x" * 100 + '"]') for seq in range(1, 60_001))
+            store.assign((seq, "t", '["' + "x" * 100 + '"]', "") for seq in range(1, 60_001))
             if gateway.poll() is not None:
                 break
         assert gateway.poll() == 0

@@ -20,6 +20,7 @@ from openwheel.gateway.forward import Forward
 from openwheel.gateway.health import Counts, Health
 from openwheel.loop.serving import Serving
 from openwheel.traffic.exchange import Exchange
+from openwheel.wire import APIS
 
 logger = logging.getLogger(__name__)
 
@@ -71,19 +72,26 @@ def create_app(
             if capture is not None and not await asyncio.to_thread(capture.flush, _DRAIN_S):
                 logger.error("Capture: not everything could be written before the gateway stopped")
 
-    chat = ChatCompletions(
-        teacher=teacher,
-        serving=serving,
-        counts=counts,
-        audits=audits,
-        deliver=deliver,
-        rng=rng,
-        max_body=max_body,
-    )
+    completions = [
+        Route(
+            api.path,
+            ChatCompletions(
+                teacher=teacher,
+                serving=serving,
+                counts=counts,
+                audits=audits,
+                deliver=deliver,
+                rng=rng,
+                max_body=max_body,
+                api=api,
+            ),
+        )
+        for api in APIS.values()
+    ]
     return Router(
         [
             *routes,
-            Route("/v1/chat/completions", chat),
+            *completions,
             Route("/healthz", Health(counts, capture, students, poll.well)),
             Route("/v1/{path:path}", Forward(teacher, counts, max_body)),
         ],

@@ -77,7 +77,7 @@ class Audits:
                     response.close()
                 if response.status != 200:
                     raise TeacherError(f"the teacher answered with status {response.status}")
-                reply = parse_reply(response.headers, answer)
+                reply = parse_reply(asked.api, response.headers, answer)
             except TeacherError as error:
                 self._failed(str(error))
                 return

@@ -33,7 +33,7 @@ from openwheel.gateway.forward import Tap, forward, target
 from openwheel.gateway.health import Counts
 from openwheel.loop.serving import Decision, Serving
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import completion_body, completion_stream, read_request
+from openwheel.wire import Api
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class ChatCompletions:
         deliver: Callable[[Exchange], None],
         rng: Callable[[], float],
         max_body: int,
+        api: Api,
     ) -> None:
+        self._api = api
         self._teacher = teacher
         self._serving = serving
         self._counts = counts
@@ -102,18 +104,17 @@ class ChatCompletions:
         """Decide who answers; None if the body cannot be read, so that only the teacher may."""
         arrived, started = time.time(), time.perf_counter()
         try:
-            request = read_request(body)
-            prompt = request.prompt()
+            request = self._api.read_request(body)
         except RequestError:
             return None
         task = _header_text(header(scope, b"x-openwheel-task")) or request.task
         try:
-            decision = self._serving.decide(prompt, task)
+            decision = self._serving.decide(request, task)
         except OpenwheelError as error:
             self._counts.student_errors += 1
             logger.error("No student could be asked, the teacher answers: %s", error)
             decision = _UNDECIDED
-        if decision.answer is not None and not prompt.plain:
+        if decision.answer is not None and not request.prompt.plain:
             decision = _deferred(decision)
         audited = bool(decision.student) and self._rng() < decision.audit_probability
         # Where no decision could be made, what students would have done is not known to be
@@ -123,6 +124,7 @@ class ChatCompletions:
             time=arrived,
             started=started,
             body=body,
+            api=self._api,
             request=request,
             task=task,
             decision=decision,
@@ -135,17 +137,12 @@ class ChatCompletions:
         request = asked.request
         headers = [*_headers("student", asked), (b"x-request-id", asked.id.encode())]
         if request.stream:
-            options = request.stream_options
-            events = completion_stream(
-                answer,
-                model=request.model,
-                include_usage=bool(options and options.include_usage),
-            )
+            events = self._api.events(answer, request)
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"".join(events)})
         else:
-            body = completion_body(answer, model=request.model)
+            body = self._api.body(answer, request)
             await send_body(send, 200, body, [JSON, *headers])
         self._counts.student += 1
         self._deliver(student_exchange(asked, answer, _ms_since(asked.started)))
@@ -187,15 +184,15 @@ class _ExchangeTap(Tap):
         if self._delimited or not is_stream(self._headers) or self._size > _LARGEST_CAPTURED:
             return
         body = b"".join(self._chunks)
-        if b"[DONE]" not in body[-64:]:
-            parse_reply(self._headers, body)
+        if not self._asked.api.ends(body[-1024:]):
+            parse_reply(self._asked.api, self._headers, body)
 
     def after_end(self) -> None:
         latency_ms = _ms_since(self._asked.started)
         try:
             if self._size > _LARGEST_CAPTURED:
                 raise TeacherError(f"The answer has more than {_LARGEST_CAPTURED} bytes")
-            reply = parse_reply(self._headers, b"".join(self._chunks))
+            reply = parse_reply(self._asked.api, self._headers, b"".join(self._chunks))
         except TeacherError as error:
             self._counts.uncaptured += 1
             logger.warning("An answer was passed on but not captured: %s", error)

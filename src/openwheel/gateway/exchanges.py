@@ -7,11 +7,11 @@ import msgspec
 from openwheel.errors import TeacherError
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import Answer, ChatRequest, Reply, read_reply, read_reply_stream, sse_data
+from openwheel.wire import Answer, Api, Reply, Request, sse_data
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat completion request that is being answered.
+    """A request that is being answered.
 
     Attributes:
         time: When the request was whole, in seconds since 1970.
@@ -27,7 +27,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     started: float
     body: bytes
-    request: ChatRequest
+    api: Api
+    request: Request
     task: str
     decision: Decision
     audited: bool
@@ -41,6 +42,7 @@ def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
         id=asked.id,
         time=asked.time,
         request=asked.body,
+        api=asked.api.name,
         answer=Answer(answer),
         source="student",
         model=decision.student,
@@ -60,6 +62,7 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
         id=asked.id,
         time=asked.time,
         request=asked.body,
+        api=asked.api.name,
         answer=reply.answer,
         source="teacher",
         model=reply.model,
@@ -101,12 +104,12 @@ def is_coded(headers: list[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def parse_reply(headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
+def parse_reply(api: Api, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
     """Read a whole response of status 200.
 
     Raises:
-        TeacherError: It is not a whole chat completion that can be read.
+        TeacherError: It is not a whole answer that can be read.
     """
     if is_coded(headers):
         raise TeacherError("The answer is compressed, though identity was asked for")
-    return read_reply_stream(sse_data(body)) if is_stream(headers) else read_reply(body)
+    return api.read_stream(sse_data(body)) if is_stream(headers) else api.read_reply(body)

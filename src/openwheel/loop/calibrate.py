@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from openwheel import __version__
 from openwheel.gate import Certificate, Evidence, Judgement, Slice, Test, first_of_each, judge
+from openwheel.loop.accepted import decode_settings
 from openwheel.loop.candidate import clusters_of, evidence_rows
 from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Candidate
@@ -53,7 +54,9 @@ def calibrate(
     rows = evidence_rows(candidate.rung, training.inputs, calibration.inputs, candidate.variables)
     data = calibration.take(rows)
     predictions = student.predict(data.inputs)
+    # What it would leave to the teacher says nothing of its answers.
     left = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
+    left |= ~_accepted(candidate, data)
     confidence = np.where(left, 0.0, predictions.confidence)
     answers = [student.answers[label] if label >= 0 else "" for label in predictions.labels]
     agrees = np.array(
@@ -70,6 +73,11 @@ def calibrate(
         method=candidate.method,
     )
     return Calibrated(judgement, data, answers, confidence, agrees, first_of_each(clusters))
+
+
+def _accepted(candidate: Candidate, data: TaskData) -> npt.NDArray[np.bool_]:
+    known = {text: candidate.accepted.accepts(decode_settings(text)) for text in set(data.settings)}
+    return np.array([known[text] for text in data.settings], np.bool_)
 
 
 def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) -> Certificate:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, spent
 from openwheel.gate.judge import Method
+from openwheel.loop.accepted import accepted
 from openwheel.loop.data import TaskData, cluster_keys, seen_keys
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.settings import LoopSettings
@@ -234,6 +235,7 @@ def save_candidate(
         enough=trained.enough,
         training=training.window(),
         method=method,
+        accepted=accepted(training.settings),
     )
     registry.add_candidate(candidate)
     return candidate

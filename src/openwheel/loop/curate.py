@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from openwheel.errors import RequestError
+from openwheel.loop.accepted import encode_settings
 from openwheel.loop.data import encode_inputs
 from openwheel.loop.registry import Registry, TaskRecord
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
@@ -77,17 +78,18 @@ def _examples(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer, s
 def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> None:
     """Assign every unassigned exchange that a task matches."""
 
-    def matches() -> Iterator[tuple[int, str, str]]:
+    def matches() -> Iterator[tuple[int, str, str, str]]:
         for seq, exchange in store.exchanges(after=after, until=until, unassigned=True):
             try:
-                prompt = exchange.prompt()
+                request = exchange.read()
             except RequestError:
                 continue
             # What only a teacher may answer teaches nothing either.
-            match = matcher.match(prompt, exchange.task) if prompt.plain else None
+            plain = request.prompt.plain
+            match = matcher.match(request.prompt, exchange.task) if plain else None
             if match is not None:
                 task, inputs = match
-                yield seq, task.id, encode_inputs(inputs)
+                yield seq, task.id, encode_inputs(inputs), encode_settings(request.settings)
 
     store.assign(matches())
 

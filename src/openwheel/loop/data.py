@@ -35,6 +35,7 @@ class TaskData(msgspec.Struct, frozen=True):
         time: Seconds since 1970, 0 if unknown, shape (n,).
         unbiased: Which may calibrate, shape (n,).
         inputs: Values of the task's variables.
+        settings: As the store keeps them, ``""`` where they are not known.
         answers: The teacher's canonical answers.
         surfaces: For each canonical answer, how the teacher mostly wrote it.
     """
@@ -43,6 +44,7 @@ class TaskData(msgspec.Struct, frozen=True):
     time: npt.NDArray[np.float64]
     unbiased: npt.NDArray[np.bool_]
     inputs: list[Inputs]
+    settings: list[str]
     answers: list[str]
     surfaces: dict[str, str]
 
@@ -57,6 +59,7 @@ class TaskData(msgspec.Struct, frozen=True):
             self.time[rows],
             self.unbiased[rows],
             [self.inputs[i] for i in rows],
+            [self.settings[i] for i in rows],
             [self.answers[i] for i in rows],
             self.surfaces,
         )
@@ -82,6 +85,7 @@ def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
     """Load a label task's exchanges that a teacher answered in full, in order of arrival."""
     seq, times, unbiased = [], [], []
     inputs: list[Inputs] = []
+    settings: list[str] = []
     answers: list[str] = []
     written: dict[str, Counter[str]] = {}
     shared: dict[str, str] = {}
@@ -96,6 +100,7 @@ def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
         times.append(row.time)
         unbiased.append(row.unbiased)
         inputs.append(_inputs_decoder.decode(row.inputs))
+        settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(label)
         written.setdefault(label, Counter())[row.text] += 1
     return TaskData(
@@ -103,6 +108,7 @@ def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
         np.array(times, np.float64),
         np.array(unbiased, np.bool_),
         inputs,
+        settings,
         answers,
         {label: counter.most_common(1)[0][0] for label, counter in written.items()},
     )

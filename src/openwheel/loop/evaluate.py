@@ -97,11 +97,11 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
     tasks: dict[str, Tally] = {}
     for exchange in exchanges:
         try:
-            prompt = exchange.prompt()
+            request = exchange.read()
         except RequestError:
             continue
         started = time.perf_counter()
-        decision = serving.decide(prompt, exchange.task)
+        decision = serving.decide(request, exchange.task)
         milliseconds = (time.perf_counter() - started) * 1e3
         answered = decision.answer is not None
         same = answered and agrees(exchange.answer, decision.answer or "")

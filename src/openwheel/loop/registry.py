@@ -12,6 +12,7 @@ from openwheel.errors import SettingError
 from openwheel.gate import Certificate, Plan, Window, verify
 from openwheel.gate.judge import Method
 from openwheel.loop import schema
+from openwheel.loop.accepted import Accepted
 from openwheel.students import Student, load_student
 from openwheel.students.encoder import TextEncoder
 from openwheel.tasks import Form, Task
@@ -86,6 +87,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         enough: Independent calibration exchanges that should be enough for that.
         training: Hash and extent of what it was trained on.
         method: ``binomial`` if it is judged once, ``anytime`` if it shadows.
+        accepted: The settings it may be asked with.
     """
 
     id: str
@@ -105,6 +107,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     enough: int
     training: Window
     method: Method
+    accepted: Accepted = Accepted(unknown=True)
 
 
 class Promotion(msgspec.Struct, frozen=True):

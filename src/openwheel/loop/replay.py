@@ -96,10 +96,10 @@ def replay(
 
     for exchange in exchanges:
         try:
-            prompt = exchange.prompt()
+            request = exchange.read()
         except RequestError:
             continue
-        decision = serving.decide(prompt, exchange.task)
+        decision = serving.decide(request, exchange.task)
         heads = coin.random() < decision.audit_probability
         waiting += _captured(exchange, decision, heads=heads)
         _count(counts, exchange, decision, heads=heads)

@@ -7,11 +7,12 @@ import msgspec
 
 from openwheel.errors import OpenwheelError, StoreError, StudentFileError
 from openwheel.gate import Certificate
+from openwheel.loop.accepted import Accepted
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.students import Student
 from openwheel.students.encoder import TextEncoder
 from openwheel.tasks import Inputs, TaskMatcher
-from openwheel.wire import Prompt
+from openwheel.wire import Request
 
 _log = logging.getLogger("openwheel.serving")
 
@@ -36,7 +37,7 @@ class Decision(msgspec.Struct, frozen=True):
         audit_probability: With what probability an audit is to ask the teacher too (0 to 1);
             1.0 where no student is promoted.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
-            ``unlike training``, ``slice``, ``not plain``); ``""`` if it answered.
+            ``unlike training``, ``slice``, ``settings``, ``not plain``); ``""`` if it answered.
     """
 
     answer: str | None = None
@@ -53,8 +54,8 @@ class Serving(Protocol):
     def refresh(self) -> bool:
         """Load what was promoted or demoted since; return whether anything changed."""
 
-    def decide(self, prompt: Prompt, task: str = "") -> Decision:
-        """Decide who answers ``prompt``, whose client may have named a ``task``."""
+    def decide(self, request: Request, task: str = "") -> Decision:
+        """Decide who answers ``request``, whose client may have named a ``task``."""
 
 
 class _Promoted(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     student: Student
     threshold: float
     slicer: Slicer
+    accepted: Accepted
     surfaces: dict[str, str]
     audit: float
 
@@ -134,6 +136,7 @@ class RegistryServing:
                 student,
                 certificate.threshold,
                 candidate.slicer,
+                candidate.accepted,
                 candidate.surfaces,
                 max(promotion.audit, _shadow_audit(waiting.get(task_id), certificate)),
             )
@@ -144,10 +147,10 @@ class RegistryServing:
         table = self._table
         return {table.names[task]: promoted.id for task, promoted in table.promoted.items()}
 
-    def decide(self, prompt: Prompt, task: str = "") -> Decision:
-        """Decide who answers ``prompt``, whose client may have named a ``task``."""
+    def decide(self, request: Request, task: str = "") -> Decision:
+        """Decide who answers ``request``, whose client may have named a ``task``."""
         table = self._table
-        match = table.matcher.match(prompt, task)
+        match = table.matcher.match(request.prompt, task)
         if match is None:
             return Decision(reason="no task")
         found, inputs = match
@@ -155,7 +158,7 @@ class RegistryServing:
         if promoted is None:
             return Decision(task=found.name, reason="no student")
 
-        answer, confidence, reason = _ask(promoted, inputs, plain=prompt.plain)
+        answer, confidence, reason = _ask(promoted, inputs, request)
         return Decision(
             answer=answer,
             task=found.name,
@@ -175,11 +178,13 @@ def _shadow_audit(shadow: Candidate | None, promoted: Certificate) -> float:
 
 
 def _ask(
-    promoted: _Promoted, inputs: Inputs, *, plain: bool
+    promoted: _Promoted, inputs: Inputs, request: Request
 ) -> tuple[str | None, float | None, str]:
     """Return a student's answer (None to defer), its confidence, and why it deferred."""
-    if not plain:
+    if not request.prompt.plain:
         return None, None, "not plain"
+    if not promoted.accepted.accepts(request.settings):
+        return None, None, "settings"
     if promoted.slicer.defers(inputs):
         return None, None, "slice"
     try:

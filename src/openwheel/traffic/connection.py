@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError
-from openwheel.traffic.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+from openwheel.traffic.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, metadata
 
 _POLL_SECONDS = 0.002
 _WRITE = "openwheel_write"
@@ -99,10 +99,10 @@ def prepare(engine: sa.Engine, path: Path, *, busy_seconds: float) -> None:
         # One look, since another process may be making the store between two.
         raw.execute("BEGIN")
         try:
-            tables = _check_owner(raw, path)
+            version, tables = _check_owner(raw, path)
         finally:
             raw.rollback()
-        if tables >= set(metadata.tables):
+        if version == SCHEMA_VERSION and tables >= set(metadata.tables):
             return
         _use_wal(raw, busy_seconds)
     with store_errors(path), engine.connect() as plain:
@@ -110,14 +110,24 @@ def prepare(engine: sa.Engine, path: Path, *, busy_seconds: float) -> None:
         with connection.begin():
             raw = connection.connection.dbapi_connection
             assert isinstance(raw, sqlite3.Connection)
-            _check_owner(raw, path)
+            version, tables = _check_owner(raw, path)
+            if tables:
+                _migrate(raw, version)
             metadata.create_all(connection)
             raw.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _check_owner(connection: sqlite3.Connection, path: Path) -> set[str]:
-    """Return the names of the tables, if they are a store's."""
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables of an older version up to date, inside the caller's transaction."""
+    for since, statements in MIGRATIONS.items():
+        if version < since:
+            for statement in statements:
+                connection.execute(statement)
+
+
+def _check_owner(connection: sqlite3.Connection, path: Path) -> tuple[int, set[str]]:
+    """Return the version of the schema and the names of the tables, if they are a store's."""
     owner = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -129,7 +139,7 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> set[str]:
             f"{path} was written by a later version of Openwheel (schema {version}; this version "
             f"knows {SCHEMA_VERSION}); upgrade Openwheel to open it"
         )
-    return tables
+    return version, tables
 
 
 def _use_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from openwheel.wire import Answer, Prompt, Usage, read_request
+from openwheel.wire import APIS, Answer, ApiName, Prompt, Request, Usage
 
 Source = Literal["log", "teacher", "student"]
 
@@ -15,7 +15,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: Unique; an exchange whose id the store already holds is not stored again.
         time: Arrival in seconds since 1970; 0.0 if unknown.
-        request: The request as JSON in the shape of an OpenAI chat completion request.
+        request: The request as JSON, in the shape of its ``api``.
+        api: The API that the request was sent to.
         answer: What the teacher answered; for ``source`` "student", what the student answered.
         source: Who answered: "teacher" through the gateway, "log" (a teacher, in a log that was
             imported) or "student".
@@ -32,6 +33,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             answered the client, else ``""``.
         student_answer: On an audit's teacher answer: what the student told the client.
         confidence: The student's confidence where one was asked.
+        key: Name of the gateway's key that the client used, ``""`` if it needed none.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     request: bytes
     answer: Answer
     source: Source
+    api: ApiName = "chat"
     model: str = ""
     task: str = ""
     latency_ms: float | None = None
@@ -48,11 +51,20 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     student: str = ""
     student_answer: str | None = None
     confidence: float | None = None
+    key: str = ""
 
-    def prompt(self) -> Prompt:
-        """Return the canonical form of the request.
+    def read(self) -> Request:
+        """Return the request as its API reads it.
 
         Raises:
             RequestError: The stored request cannot be read.
         """
-        return read_request(self.request).prompt()
+        return APIS[self.api].read_request(self.request)
+
+    def prompt(self) -> Prompt:
+        """Return the canonical form of what is asked.
+
+        Raises:
+            RequestError: The stored request cannot be read.
+        """
+        return self.read().prompt

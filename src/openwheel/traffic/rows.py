@@ -21,6 +21,7 @@ class TaskRow(NamedTuple):
         seq: Its place in the order of arrival.
         time: Arrival in seconds since 1970; 0.0 if unknown.
         inputs: The task's variables, a JSON array of strings.
+        settings: The request's, a JSON object with sorted keys; ``""`` if not known.
         text: The answer's text.
         tool_calls: The answer's tool calls as a JSON array, ``""`` if there were none.
         finish_reason: The answer's, as sent.
@@ -30,6 +31,7 @@ class TaskRow(NamedTuple):
     seq: int
     time: float
     inputs: str
+    settings: str
     text: str
     tool_calls: str
     finish_reason: str
@@ -58,6 +60,7 @@ _EXCHANGE_FIELDS = (
     "tool_calls",
     "finish_reason",
     "source",
+    "api",
     "model",
     "task",
     "latency_ms",
@@ -68,6 +71,7 @@ _EXCHANGE_FIELDS = (
     "student",
     "student_answer",
     "confidence",
+    "key",
 )
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
@@ -83,6 +87,7 @@ def values_of(exchange: Exchange) -> dict[str, Any]:
         "tool_calls": _encoder.encode(answer.tool_calls).decode() if answer.tool_calls else "",
         "finish_reason": answer.finish_reason,
         "source": exchange.source,
+        "api": exchange.api,
         "model": exchange.model,
         "task": exchange.task,
         "latency_ms": exchange.latency_ms,
@@ -93,6 +98,7 @@ def values_of(exchange: Exchange) -> dict[str, Any]:
         "student": exchange.student,
         "student_answer": exchange.student_answer,
         "confidence": exchange.confidence,
+        "key": exchange.key,
     }
 
 
@@ -107,6 +113,7 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         tool_calls,
         finish_reason,
         source,
+        api,
         model,
         task,
         latency_ms,
@@ -117,6 +124,7 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         student,
         student_answer,
         confidence,
+        key,
     ) = row
     return Exchange(
         id=identity,
@@ -124,6 +132,7 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         request=request,
         answer=Answer(text, _tool_calls.decode(tool_calls) if tool_calls else (), finish_reason),
         source=source,
+        api=api,
         model=model,
         task=task,
         latency_ms=latency_ms,
@@ -133,4 +142,5 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         student=student,
         student_answer=student_answer,
         confidence=confidence,
+        key=key,
     )

@@ -2,8 +2,17 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in SQLite's ``user_version``; raised when a table of any stage changes its columns."""
+
+MIGRATIONS = {
+    2: (
+        "ALTER TABLE exchanges ADD COLUMN api TEXT NOT NULL DEFAULT 'chat'",
+        "ALTER TABLE exchanges ADD COLUMN key TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE exchanges ADD COLUMN settings TEXT NOT NULL DEFAULT ''",
+    ),
+}
+"""For each version, what makes its tables of those of the version before."""
 
 APPLICATION_ID = 0x4F57_4845
 """``OWHE``, kept in SQLite's ``application_id``, to tell another program's database apart."""
@@ -19,6 +28,7 @@ exchanges = sa.Table(
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("time", sa.Float, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
+    sa.Column("api", sa.Text, nullable=False, server_default="chat"),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("task", sa.Text, nullable=False),
     sa.Column("latency_ms", sa.Float),
@@ -29,7 +39,10 @@ exchanges = sa.Table(
     sa.Column("student", sa.Text, nullable=False),
     sa.Column("confidence", sa.Float),
     sa.Column("finish_reason", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False, server_default=""),
     sa.Column("task_id", sa.Text),
+    # Set together with the task: a JSON object, or empty when the request says nothing of them.
+    sa.Column("settings", sa.Text, nullable=False, server_default=""),
     sa.Column("inputs", sa.Text),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("tool_calls", sa.Text, nullable=False),

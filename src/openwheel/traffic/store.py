@@ -33,7 +33,11 @@ _INSERT = insert(table).on_conflict_do_nothing(index_elements=["id"])
 _ASSIGN = (
     sa.update(table)
     .where(table.c.seq == sa.bindparam("_seq"))
-    .values(task_id=sa.bindparam("_task_id"), inputs=sa.bindparam("_inputs"))
+    .values(
+        task_id=sa.bindparam("_task_id"),
+        inputs=sa.bindparam("_inputs"),
+        settings=sa.bindparam("_settings"),
+    )
 )
 
 
@@ -219,13 +223,13 @@ class Store:
                 return
             after = page[-1][0]
 
-    def assign(self, rows: Iterable[tuple[int, str, str]]) -> int:
-        """Set the task and inputs of exchanges, given as ``(seq, task_id, inputs)``.
+    def assign(self, rows: Iterable[tuple[int, str, str, str]]) -> int:
+        """Set what exchanges belong to, given as ``(seq, task_id, inputs, settings)``.
 
         Writes 5,000 rows a transaction, and lets other writers in between.
 
         Args:
-            rows: ``inputs`` is a JSON array of strings.
+            rows: ``inputs`` is a JSON array of strings, ``settings`` a JSON object or ``""``.
 
         Returns:
             How many rows there were to set; a ``seq`` that is not in the store counts for none.
@@ -234,7 +238,8 @@ class Store:
         changed = 0
         while some := list(islice(left, _ASSIGN_BATCH)):
             values = [
-                {"_seq": seq, "_task_id": task, "_inputs": inputs} for seq, task, inputs in some
+                {"_seq": seq, "_task_id": task, "_inputs": inputs, "_settings": settings}
+                for seq, task, inputs, settings in some
             ]
             with self.write() as connection:
                 changed += connection.execute(_ASSIGN, values).rowcount

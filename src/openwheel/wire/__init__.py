@@ -4,6 +4,8 @@ Knows nothing of storage or models.
 """
 
 from openwheel.wire.answer import Answer, ToolCall, Usage
+from openwheel.wire.api import Api, ApiName
+from openwheel.wire.apis import APIS
 from openwheel.wire.chat import (
     Reply,
     assemble_stream,
@@ -13,20 +15,27 @@ from openwheel.wire.chat import (
     read_reply,
     read_reply_stream,
 )
+from openwheel.wire.error import error_body
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
+from openwheel.wire.request import Request
 from openwheel.wire.sse import sse_data
 
 __all__ = [
+    "APIS",
     "Answer",
+    "Api",
+    "ApiName",
     "ChatRequest",
     "Prompt",
     "PromptMessage",
     "Reply",
+    "Request",
     "ToolCall",
     "Usage",
     "assemble_stream",
     "completion_body",
     "completion_stream",
+    "error_body",
     "read_completion",
     "read_reply",
     "read_reply_stream",

@@ -1,5 +1,6 @@
 """Reading a chat completion request, and its canonical form, the prompt."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -98,11 +99,7 @@ class ChatRequest(msgspec.Struct):
     @property
     def task(self) -> str:
         """The task named in ``metadata`` (key ``openwheel_task`` or ``task``), else ``""``."""
-        for key in ("openwheel_task", "task"):
-            value = (self.metadata or {}).get(key)
-            if isinstance(value, str) and value:
-                return value
-        return ""
+        return task_of(self.metadata)
 
 
 _request_decoder = msgspec.json.Decoder(ChatRequest)
@@ -127,6 +124,16 @@ def read_request(body: bytes) -> ChatRequest:
 def canonical_json(value: Any) -> str:
     """Return JSON with sorted keys and no spaces, so that equal values give equal text."""
     return _canonical.encode(value).decode()
+
+
+def task_of(metadata: Mapping[str, Any] | None) -> str:
+    """Return the task named in a request's metadata (key ``openwheel_task`` or ``task``)."""
+    if metadata:
+        for key in ("openwheel_task", "task"):
+            value = metadata.get(key)
+            if isinstance(value, str) and value:
+                return value
+    return ""
 
 
 def _text(content: str | list[Any] | None) -> tuple[str, bool]:

@@ -1,0 +1,64 @@
+"""A request of any API that students may answer, as far as answering depends on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from openwheel.wire.prompt import Prompt, canonical_json
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any = msgspec.json.Decoder()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked, and how the answer is to be sent.
+
+    Attributes:
+        prompt: The canonical form of what is asked.
+        model: The model asked for, ``""`` if none was named.
+        stream: Whether the answer is to be streamed.
+        include_usage: Whether a stream is to end with a chunk that holds the usage.
+        task: The task the client named, ``""`` if it named none.
+        settings: The settings that shape an answer, `settings_of` them; None when the request is
+            made up from a log that does not hold them.
+        echo: What the API repeats of a request in its answer.
+    """
+
+    prompt: Prompt
+    model: str = ""
+    stream: bool = False
+    include_usage: bool = False
+    task: str = ""
+    settings: Mapping[str, str] | None = None
+    echo: Mapping[str, Any] = {}
+
+
+def settings_of(body: bytes, neutral: frozenset[str]) -> dict[str, str] | None:
+    """Return the settings of a request that can be read: each field's value as canonical JSON.
+
+    Whatever is not known to be ``neutral`` counts, so that a setting this version has never heard
+    of is one that a student was not certified for. A null is as good as none.
+
+    Returns:
+        None if the request names no model: then it was made up from a log of inputs and answers,
+        which says nothing of settings.
+
+    >>> settings_of(b'{"model":"m","user":"u","top_p":null,"temperature":0.0}', frozenset({"user"}))
+    {'model': '"m"', 'temperature': '0'}
+    """
+    fields = _fields.decode(body)
+    if "model" not in fields:
+        return None
+    settings = {}
+    for name, raw in fields.items():
+        if name not in neutral and (value := _canonical(bytes(raw))) != "null":
+            settings[name] = value
+    return settings
+
+
+def _canonical(raw: bytes) -> str:
+    value = _any.decode(raw)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return canonical_json(value)
