@@ -108,3 +108,137 @@ def test_key_comes_from_the_environment(monkeypatch):
     with pytest.raises(SettingError, match="printable") as caught:
         HttpTeacher("http://x/v1", key_env="THE_KEY")
     assert "hunter2" not in str(caught.value)
+
+
+def asked(loopback, answer, make, *, headers=(), path="/v1/messages"):
+    """Send one request, and return it as the server received it."""
+
+    async def main():
+        async with loopback(answer()) as up, make(up.url) as teacher:
+            response = await teacher.send("POST", path, list(headers), b"{}")
+            assert [chunk async for chunk in response.chunks] == [b"{}"]
+            return up.received[0]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
+def test_an_anthropic_teacher_gets_its_key_and_a_version(loopback, answer, monkeypatch, path):
+    monkeypatch.setenv("THE_KEY", "sk-ant")
+    request = asked(
+        loopback,
+        answer,
+        lambda url: HttpTeacher(url + path, api="anthropic", key_env="THE_KEY"),
+        headers=[(b"authorization", b"Bearer client's"), (b"anthropic-beta", b"b1")],
+    )
+    assert request.line == "POST /v1/messages HTTP/1.1"
+    assert request.headers["x-api-key"] == "sk-ant"
+    assert request.headers["anthropic-version"] == "2023-06-01"
+    assert request.headers["anthropic-beta"] == "b1"
+    assert "authorization" not in request.headers
+
+
+def test_the_clients_anthropic_version_stays(loopback, answer):
+    request = asked(
+        loopback,
+        answer,
+        lambda url: HttpTeacher(url + "/anthropic", api="anthropic"),
+        headers=[(b"anthropic-version", b"2027-01-01"), (b"x-api-key", b"client's")],
+    )
+    assert request.line == "POST /anthropic/v1/messages HTTP/1.1"
+    assert request.headers["anthropic-version"] == "2027-01-01"
+    assert request.headers["x-api-key"] == "client's"
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "api-key", "cookie"])
+def test_the_gateways_own_keys_do_not_reach_a_teacher(loopback, answer, api, name):
+    request = asked(
+        loopback,
+        answer,
+        lambda url: HttpTeacher(url, api=api, keep_credentials=False),
+        headers=[(name.encode(), b"ow-secret"), (b"x-other", b"1")],
+    )
+    assert "ow-secret" not in str(request.headers)
+    assert request.headers["x-other"] == "1"
+
+
+def test_the_response_says_who_answered(loopback, answer):
+    async def main():
+        async with loopback(answer()) as up:
+            for name in ("", "big"):
+                async with HttpTeacher(up.url, name=name) as teacher:
+                    response = await teacher.send("GET", "/v1/models", [], b"")
+                    assert response.teacher == (name or up.url.removeprefix("http://"))
+                    response.close()
+
+    asyncio.run(main())
+
+
+def test_it_can_be_used_again_once_closed_on_another_event_loop_too(server):
+    teacher = HttpTeacher(server)
+    for _ in range(2):
+        assert get(teacher, "/v1/models")[1] == b"/v1/models"
+
+
+def models(loopback, written, **settings):
+    """Return the models, and the request that asked for them."""
+
+    async def main():
+        async with loopback(written) as up, HttpTeacher(up.url, **settings) as teacher:
+            return await teacher.models(), up.received[0]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"object":"list","data":[{"id":"a"},{"id":"b","owned_by":"x"}]}', ["a", "b"]),
+        (b'{"object":"list","data":null}', []),
+        (b'[{"id":"a"}]', ["a"]),
+    ],
+)
+def test_models_it_lists(loopback, answer, monkeypatch, body, found):
+    monkeypatch.setenv("THE_KEY", "k1")
+    names, request = models(loopback, answer(200, body), key_env="THE_KEY")
+    assert names == found
+    assert request.line.startswith("GET /v1/models ")
+    assert request.headers["authorization"] == "Bearer k1"
+
+
+def test_models_an_anthropic_teacher_lists(loopback, answer, monkeypatch):
+    monkeypatch.setenv("THE_KEY", "k1")
+    written = answer(200, b'{"data":[{"type":"model","id":"claude-5"}],"has_more":false}')
+    names, request = models(loopback, written, key_env="THE_KEY", api="anthropic")
+    assert names == ["claude-5"]
+    assert request.line.startswith("GET /v1/models?limit=1000 ")
+    assert request.headers["x-api-key"] == "k1"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "key_env", "message"),
+    [
+        (401, b"{}", "THE_KEY", r"refuses the key in THE_KEY \(status 401\)"),
+        (401, b"{}", None, "wants a key .* no key_env is set"),
+        (404, b"{}", None, "the URL must be the one"),
+        (503, b"{}", None, "with status 503"),
+        (200, b"<html>hello</html>", None, "something else than a list of models"),
+        (200, b'{"data":[{"name":"a"}]}', None, "something else than a list of models"),
+    ],
+)
+def test_why_it_lists_no_models(loopback, answer, monkeypatch, status, body, key_env, message):
+    monkeypatch.setenv("THE_KEY", "hunter2")
+    with pytest.raises(TeacherError, match=message) as caught:
+        models(loopback, answer(status, body), key_env=key_env)
+    assert "127.0.0.1:" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_unreachable_teacher_lists_no_models(refusing):
+    async def main():
+        async with HttpTeacher(refusing) as teacher:
+            with pytest.raises(TeacherError, match="could not be reached"):
+                await teacher.models()
+
+    asyncio.run(main())

@@ -1,9 +1,10 @@
-"""Teachers: the endpoints whose answers define right, over HTTP or from a recording.
+"""Teachers: the endpoints whose answers define right, over HTTP or from a recording, one or many.
 
 Knows nothing of the gate, of students, or of who asks.
 """
 
 from openwheel.endpoints.http_teacher import HttpTeacher
+from openwheel.endpoints.pool import TeacherPool
 from openwheel.endpoints.recorded import RecordedTeacher
 from openwheel.endpoints.teacher import (
     ApiFamily,
@@ -14,14 +15,18 @@ from openwheel.endpoints.teacher import (
     TeacherTimeoutError,
     error_body,
 )
+from openwheel.endpoints.watch import Member, MemberHealth
 
 __all__ = [
     "ApiFamily",
     "Headers",
     "HttpTeacher",
+    "Member",
+    "MemberHealth",
     "RecordedTeacher",
     "Teacher",
     "TeacherConnectTimeoutError",
+    "TeacherPool",
     "TeacherResponse",
     "TeacherTimeoutError",
     "error_body",
