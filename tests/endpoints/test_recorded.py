@@ -6,7 +6,7 @@ import pytest
 
 from openwheel.endpoints import RecordedTeacher
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import Answer, Usage, read_reply, read_reply_stream, sse_data
+from openwheel.wire import APIS, Answer, Usage, read_reply, read_reply_stream, sse_data
 
 
 def request(text="x", **fields):
@@ -93,3 +93,31 @@ def test_pace_sleeps_a_multiple_of_the_recorded_latency():
     began = time.perf_counter()
     ask(teacher, request())
     assert 0.2 <= time.perf_counter() - began < 2
+
+
+def test_each_api_is_answered_in_its_own_shape():
+    for api in APIS.values():
+        asked = {
+            "chat": {"messages": [{"role": "user", "content": "x"}]},
+            "completions": {"prompt": "x"},
+            "responses": {"input": "x"},
+            "messages": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 9},
+        }[api.name]
+        body = json.dumps({"model": "m", **asked}).encode()
+        teacher = RecordedTeacher([exchange("x", "1", request=body, api=api.name)])
+        response, answer = ask(teacher, body, api.path)
+        assert (response.status, response.teacher) == (200, "recording")
+        assert api.read_reply(answer).answer.text == "1"
+        for other in APIS.values():
+            if other is not api:
+                assert ask(teacher, body, other.path)[0].status in {400, 404}
+
+
+def test_an_exchange_of_another_api_breaks_nothing():
+    for name, body in (
+        ("messages", b'{"max_tokens":1,"messages":[{"role":"user","content":"x"}]}'),
+        ("responses", b'{"input":"x"}'),
+        ("completions", b'{"prompt":"x"}'),
+    ):
+        teacher = RecordedTeacher([exchange("y", "2", request=body, api=name), exchange("x", "1")])
+        assert read_reply(ask(teacher, request())[1]).answer.text == "1"

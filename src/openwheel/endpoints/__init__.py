@@ -13,9 +13,9 @@ from openwheel.endpoints.teacher import (
     TeacherConnectTimeoutError,
     TeacherResponse,
     TeacherTimeoutError,
-    error_body,
 )
 from openwheel.endpoints.watch import Member, MemberHealth
+from openwheel.wire import error_body
 
 __all__ = [
     "ApiFamily",

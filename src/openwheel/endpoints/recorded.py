@@ -3,23 +3,38 @@
 import asyncio
 import functools
 from collections.abc import Hashable, Iterable
+from typing import Any
 
 import msgspec
 
-from openwheel.endpoints.teacher import Headers, TeacherResponse, error_body, whole_response
+from openwheel.endpoints.teacher import Headers, TeacherResponse, whole_response
 from openwheel.errors import RequestError
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import (
-    Answer,
-    ChatRequest,
-    Usage,
-    completion_body,
-    completion_stream,
-    read_request,
-)
+from openwheel.wire import APIS, Answer, ApiName, Request, Usage, error_body
 from openwheel.wire.prompt import canonical_json
 
 _NAME = "recording"
+_WRONG = "invalid_request_error"
+_NOT_RECORDED = "not_in_recording"
+# Whatever of a request, in any of the APIs, says what is asked beyond what its prompt holds.
+_ASKS = (
+    "messages",
+    "input",
+    "prompt",
+    "system",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "text",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "modalities",
+)
+_fields = msgspec.json.Decoder(dict[str, Any])
 _respond = functools.partial(whole_response, teacher=_NAME)
 
 
@@ -31,12 +46,12 @@ class _Recorded(msgspec.Struct, frozen=True):
 
 
 class RecordedTeacher:
-    """Answers a request as the recording did, in chat completion shape, streamed if asked.
+    """Answers a request as the recording did, in the shape of its API, streamed if asked.
 
-    A request matches when its canonical form is that of a recorded one; several answers recorded
-    for one request are given in turn, in the order of recording, and then from the start again.
-    A request the recording does not have gets status 404. What students answered is left out: a
-    recording's right answers are its teacher's.
+    A request matches when its canonical form is that of one recorded from the same API; several
+    answers recorded for one request are given in turn, in the order of recording, and then from
+    the start again. A request the recording does not have gets status 404. What students answered
+    is left out: a recording's right answers are its teacher's.
 
     Args:
         exchanges: The recording; read once.
@@ -57,8 +72,9 @@ class RecordedTeacher:
             recorded = _Recorded(
                 exchange.answer, exchange.model, exchange.usage, exchange.latency_ms or 0.0
             )
-            key = _key(read_request(exchange.request))
-            self._answers.setdefault(key, []).append(recorded)
+            if exchange.api in APIS:
+                key = _key(exchange.api, exchange.read(), exchange.request)
+                self._answers.setdefault(key, []).append(recorded)
             if exchange.model:
                 models[exchange.model] = None
         self.models = tuple(models)
@@ -73,35 +89,30 @@ class RecordedTeacher:
         headers: Headers,  # noqa: ARG002 - the protocol's
         body: bytes,
         *,
-        model: str = "",
+        model: str = "",  # noqa: ARG002 - the protocol's
     ) -> TeacherResponse:
         """Answer from the recording; see `Teacher.send`."""
         path = path.partition("?")[0]
         if path == "/v1/models" and method in {"GET", "HEAD"}:
             return _respond(200, self._model_list() if method == "GET" else b"")
-        if path != "/v1/chat/completions" or method != "POST":
-            return _not_found(f"The recording answers no {method} {path}: chat completions only")
+        api = next((api for api in APIS.values() if api.path == path), None)
+        if api is None or method != "POST":
+            message = f"The recording answers no {method} {path}"
+            return _respond(404, error_body(message, type=_WRONG, code=_NOT_RECORDED))
         try:
-            request = read_request(body)
+            request = api.read_request(body)
         except RequestError as error:
-            return _respond(400, error_body(str(error), type="invalid_request_error"))
-        recorded = self._next(_key(request))
+            return _respond(400, api.error(str(error), type=_WRONG))
+        recorded = self._next(_key(api.name, request, body))
         if recorded is None:
-            return _not_found("The recording has no answer for this request")
+            message = "The recording has no answer for this request"
+            return _respond(404, api.error(message, type=_WRONG, code=_NOT_RECORDED))
         if self._pace:
             await asyncio.sleep(self._pace * recorded.latency_ms / 1000)
-        model = recorded.model or request.model
+        request = msgspec.structs.replace(request, model=recorded.model or request.model)
         if not request.stream:
-            return _respond(
-                200, completion_body(recorded.answer, model=model, usage=recorded.usage)
-            )
-        options = request.stream_options
-        events = completion_stream(
-            recorded.answer,
-            model=model,
-            include_usage=bool(options and options.include_usage),
-            usage=recorded.usage,
-        )
+            return _respond(200, api.body(recorded.answer, request, recorded.usage))
+        events = api.events(recorded.answer, request, recorded.usage)
         return _respond(200, *events, content_type=b"text/event-stream; charset=utf-8")
 
     def _next(self, key: Hashable) -> _Recorded | None:
@@ -119,24 +130,10 @@ class RecordedTeacher:
         return msgspec.json.encode({"object": "list", "data": models})
 
 
-def _key(request: ChatRequest) -> Hashable:
+def _key(api: ApiName, request: Request, body: bytes) -> Hashable:
     """Return what two requests must have in common to be answered alike."""
-    prompt = request.prompt()
-    if prompt.plain:
-        return prompt
+    if request.prompt.plain:
+        return api, request.prompt
     # The text does not say it all, so take everything that shapes the answer.
-    whole = [
-        request.messages,
-        prompt.tools,
-        prompt.response_format,
-        request.n,
-        request.logprobs,
-        request.top_logprobs,
-        request.modalities,
-    ]
-    return canonical_json(whole)
-
-
-def _not_found(message: str) -> TeacherResponse:
-    body = error_body(message, type="invalid_request_error", code="not_in_recording")
-    return _respond(404, body)
+    fields = _fields.decode(body)
+    return api, canonical_json([fields.get(name) for name in _ASKS])

@@ -7,8 +7,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from openwheel.endpoints.teacher import TeacherResponse, error_body, whole_response
+from openwheel.endpoints.teacher import TeacherResponse, whole_response
 from openwheel.endpoints.watch import Member
+from openwheel.wire import error_body
 
 # Answered from the request alone, so that any teacher may: also without a model, which some local
 # servers do not ask for.

@@ -68,12 +68,6 @@ class Teacher(Protocol):
         """Let go of connections. Sending again makes new ones."""
 
 
-def error_body(message: str, *, type: str, code: str | None = None) -> bytes:
-    """Write an error in the shape of the OpenAI API."""
-    error = {"message": message, "type": type, "param": None, "code": code}
-    return msgspec.json.encode({"error": error})
-
-
 def whole_response(
     status: int,
     *chunks: bytes,
