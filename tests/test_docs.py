@@ -1,9 +1,12 @@
 """The documentation holds: commands, options and benchmarks are there, links lead somewhere."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer.main
+from typer.core import TyperCommand as Command
+from typer.core import TyperGroup as Group
 
 from openwheel.cli import app
 
@@ -15,15 +18,23 @@ def text_of_docs() -> str:
     return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
+def commands(group: Group, path: str = "openwheel") -> Iterator[tuple[str, Command]]:
+    """Yield every command with what one types to run it, those of sub-commands included."""
+    for name, found in group.commands.items():
+        if isinstance(found, Group):
+            yield from commands(found, f"{path} {name}")
+        else:
+            yield f"{path} {name}", found
+
+
 def test_every_command_and_option_is_documented():
-    command = typer.main.get_command(app)
     docs = text_of_docs()
-    for name, found in command.commands.items():
-        assert f"openwheel {name}" in docs or f"`{name}`" in docs, name
-        for parameter in found.params:
+    for typed, command in commands(typer.main.get_command(app)):
+        assert typed in docs or f"`{typed.removeprefix('openwheel ')}`" in docs, typed
+        for parameter in command.params:
             for option in parameter.opts:
                 if option.startswith("--"):
-                    assert option in docs, f"{name} {option}"
+                    assert option in docs, f"{typed} {option}"
 
 
 def test_links_between_pages_lead_somewhere():

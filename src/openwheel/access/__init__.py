@@ -1,0 +1,24 @@
+"""Who may use the gateway, for what, and how much: keys, scopes, rate limits and budgets.
+
+Knows nothing of HTTP: it takes a credential and gives a key or a `RefusedError`, whose fields are
+what a response needs.
+"""
+
+from openwheel.access.access import Access
+from openwheel.access.budget import Ledger, Spending, dollars
+from openwheel.access.keys import Key, KeyStore
+from openwheel.access.limits import Allowance, Allowances, Limits
+from openwheel.access.refused import RefusedError
+
+__all__ = [
+    "Access",
+    "Allowance",
+    "Allowances",
+    "Key",
+    "KeyStore",
+    "Ledger",
+    "Limits",
+    "RefusedError",
+    "Spending",
+    "dollars",
+]

@@ -1,0 +1,227 @@
+"""Whether a request may pass: is its key valid, is it in scope, is anything left to spend."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from openwheel.access.budget import Ledger, dollars
+from openwheel.access.keys import SECRET_LENGTH, Key, KeyStore, digest
+from openwheel.access.limits import Allowances, Limits
+from openwheel.access.refused import RefusedError
+from openwheel.traffic import Store
+
+_SHOWN = 100
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """The keys at one moment; replaced whole, so that no request sees half a change."""
+
+    version: tuple[int, ...]
+    by_hash: dict[bytes, Key]
+
+
+class Access:
+    """Admits requests and counts what they use. One for each worker process.
+
+    A request goes through `identify`, `check` and, once its task is known, `check_task`; what it
+    used is told to `charge` afterwards. These never wait for the store: `refresh`, called about
+    every second on another thread, reads and writes it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        limits_path: Path | str,
+        *,
+        required: bool | None = None,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Load the keys and what they have spent.
+
+        Args:
+            store: Where keys and spending are.
+            limits_path: A file that the workers share, for rate limits. On a local disk.
+            required: Whether requests need a key. By default they do once a first key was made.
+            clock: Seconds since 1970.
+            ticks: Monotonic nanoseconds.
+
+        Raises:
+            StoreError: The store or the limits file cannot be used.
+        """
+        self._required = required
+        self._clock = clock
+        self._keys = KeyStore(store, clock=clock)
+        self._ledger = Ledger(store, clock=clock)
+        self._known = _Known((), {})
+        self._load()
+        self._ledger.flush()
+        self._limits = Limits(limits_path, clock=ticks)
+
+    @property
+    def in_force(self) -> bool:
+        """Whether requests need a key.
+
+        Where nobody decided, they do from the first key on, and for good: if they did only while
+        a key is live, revoking the last one would open the gateway to everybody.
+        """
+        if self._required is not None:
+            return self._required
+        return bool(self._known.by_hash)
+
+    def refresh(self) -> None:
+        """Load keys that were made or revoked, write what was spent, and read what others spent.
+
+        What cannot be read stays as it was last known, what cannot be written is kept.
+
+        Raises:
+            StoreError: The store or the limits file cannot be used.
+        """
+        try:
+            self._load()
+        finally:
+            try:
+                self._ledger.flush()
+            finally:
+                self._limits.check()
+
+    def close(self) -> None:
+        """Write what was spent, and close the limits file.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        try:
+            self._ledger.flush()
+        finally:
+            self._limits.close()
+
+    def identify(self, credential: str | None) -> Key | None:
+        """Return the key that a request was sent with; None if none is needed.
+
+        Args:
+            credential: What the client sent, without ``Bearer``; None if nothing.
+
+        Raises:
+            RefusedError: It is missing, unknown, revoked or expired (401).
+        """
+        if not self.in_force:
+            return None
+        if not credential:
+            raise _unauthorized("No API key was sent; this gateway needs one of its own.")
+        # Looking up the hash takes a time that says nothing of how near a guess was.
+        key = (
+            self._known.by_hash.get(digest(credential))
+            if len(credential) == SECRET_LENGTH
+            else None
+        )
+        if key is None:
+            raise _unauthorized("The API key is not one of this gateway's.")
+        state = key.state(self._clock())
+        if state != "live":
+            done = "was revoked" if state == "revoked" else "has expired"
+            raise _unauthorized(f"The API key {done}.")
+        return key
+
+    def check(self, key: Key, *, model: str) -> Allowances:
+        """Count a request against its key's limits, and return what is left of them.
+
+        Args:
+            key: From `identify`.
+            model: That the request names; ``""`` if none.
+
+        Raises:
+            RefusedError: The key may not use the model (403), has spent its budget or has used
+                up a rate limit (429).
+        """
+        if not key.allows_model(model):
+            raise RefusedError(
+                status=403,
+                code="model_not_allowed",
+                type="permission_error",
+                message=f"The API key may not use the model {_short(model)}.",
+            )
+        if key.budget is not None:
+            self._check_budget(key, key.budget)
+        left = self._limits.admit(
+            key.id, requests=key.requests_per_minute, tokens=key.tokens_per_minute
+        )
+        # Waiting for the one that takes longer, so as not to be refused twice.
+        waits = [
+            (allowance.retry_after, name, allowance.limit)
+            for name, allowance in (("requests", left.requests), ("tokens", left.tokens))
+            if allowance is not None and allowance.retry_after
+        ]
+        if waits:
+            wait, name, limit = max(waits)
+            raise RefusedError(
+                status=429,
+                code="rate_limit_exceeded",
+                type=name,
+                message=f"The API key's limit of {limit:,} {name} a minute is used up; "
+                f"try again in {wait:.3g} s.",
+                retry_after=wait,
+                allowances=left,
+            )
+        return left
+
+    def check_task(self, key: Key, task: str) -> None:
+        """Check a request's task, once it is known.
+
+        Args:
+            key: From `identify`.
+            task: Its name; ``""`` if it belongs to none, which a key limited to tasks may not.
+
+        Raises:
+            RefusedError: The key may not send requests of this task (403).
+        """
+        if not key.allows_task(task):
+            what = f"requests of the task {_short(task)}" if task else "requests of no known task"
+            raise RefusedError(
+                status=403,
+                code="task_not_allowed",
+                type="permission_error",
+                message=f"The API key may not send {what}.",
+            )
+
+    def charge(self, key: Key, tokens: int, micro_dollars: int) -> None:
+        """Count what a request used, once its answer is complete.
+
+        Args:
+            key: From `identify`.
+            tokens: Of prompt and answer.
+            micro_dollars: What they cost, in millionths of a dollar.
+        """
+        self._ledger.spend(key, tokens, micro_dollars)
+        if key.tokens_per_minute is not None and tokens > 0:
+            self._limits.charge(key.id, tokens, tokens=key.tokens_per_minute)
+
+    def _load(self) -> None:
+        # The version first: a key made in between is then loaded again, not missed.
+        version = self._keys.version()
+        if version != self._known.version:
+            self._known = _Known(version, self._keys.by_hash())
+
+    def _check_budget(self, key: Key, budget: float) -> None:
+        if self._ledger.spent(key).micro_dollars < round(budget * 1_000_000):
+            return
+        raise RefusedError(
+            status=429,
+            code="insufficient_quota",
+            type="insufficient_quota",
+            message=f"The API key has spent its budget of {dollars(budget)} a "
+            f"{key.budget_period}; the next {key.budget_period} begins on "
+            f"{self._ledger.next_period(key.budget_period)} (UTC).",
+        )
+
+
+def _unauthorized(message: str) -> RefusedError:
+    return RefusedError(
+        status=401, code="invalid_api_key", type="invalid_request_error", message=message
+    )
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")

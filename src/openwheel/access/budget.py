@@ -1,0 +1,167 @@
+"""What each key has spent in the current day or month, counted by all workers together."""
+
+import datetime
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from openwheel.access.keys import Key, Period
+from openwheel.access.schema import key_spending as table
+from openwheel.traffic import Store
+
+_DAY = 86_400
+# Of one request. Usage comes from a teacher and may be any number; sums must fit 64 bits.
+_MOST = 1_000_000_000_000
+
+_Slot = tuple[str, int]
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """What was used.
+
+    Attributes:
+        tokens: Of prompts and answers.
+        micro_dollars: Millionths of a dollar.
+    """
+
+    tokens: int = 0
+    micro_dollars: int = 0
+
+    def __add__(self, other: "Spending") -> "Spending":
+        """Return the sum."""
+        return Spending(self.tokens + other.tokens, self.micro_dollars + other.micro_dollars)
+
+
+_NOTHING = Spending()
+
+
+class Ledger:
+    """Adds up what keys spend: in memory at once, in the store whenever it is flushed.
+
+    `spend` and `spent` never wait for the store. Use one ledger for each process; what other
+    processes spent is known as of the last flush.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        """Make a ledger that knows of nothing spent yet; `flush` reads what was.
+
+        Args:
+            store: Where it is kept.
+            clock: Seconds since 1970.
+
+        Raises:
+            StoreError: The tables cannot be made.
+        """
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._pending: dict[_Slot, Spending] = {}
+        self._writing: dict[_Slot, Spending] = {}
+        self._stored: dict[_Slot, Spending] = {}
+        self._today = (-1, "", "")
+        store.create_tables()
+
+    def spend(self, key: Key, tokens: int, micro_dollars: int) -> None:
+        """Add what a request used to its key's current period."""
+        now = Spending(min(max(tokens, 0), _MOST), min(max(micro_dollars, 0), _MOST))
+        slot = (self.period(key.budget_period), key.id)
+        with self._lock:
+            self._pending[slot] = self._pending.get(slot, _NOTHING) + now
+
+    def spent(self, key: Key) -> Spending:
+        """Return what a key spent in its current period, as far as this process knows."""
+        slot = (self.period(key.budget_period), key.id)
+        with self._lock:
+            found = self._stored.get(slot, _NOTHING)
+            for more in (self._writing, self._pending):
+                if slot in more:
+                    found += more[slot]
+        return found
+
+    def flush(self) -> None:
+        """Write what was spent since the last flush, and read what all processes have written.
+
+        Written is all of it, in one transaction, or nothing; then it is kept for the next flush.
+
+        Raises:
+            StoreError: The store could not be read or written.
+        """
+        with self._flushing:
+            with self._lock:
+                self._writing, self._pending = self._pending, {}
+            try:
+                stored = self._exchange(self._writing)
+            except BaseException:
+                with self._lock:
+                    for slot, spending in self._writing.items():
+                        self._pending[slot] = self._pending.get(slot, _NOTHING) + spending
+                    self._writing = {}
+                raise
+            with self._lock:
+                self._stored, self._writing = stored, {}
+
+    def period(self, period: Period) -> str:
+        """Return the first day of the current period, in UTC, as an ISO date."""
+        today = int(self._clock() // _DAY)
+        known, day, month = self._today
+        if today != known:
+            date = datetime.date.fromordinal(_EPOCH + today)
+            day, month = date.isoformat(), date.replace(day=1).isoformat()
+            self._today = (today, day, month)
+        return day if period == "day" else month
+
+    def next_period(self, period: Period) -> str:
+        """Return the first day of the next period, in UTC, as an ISO date."""
+        first = datetime.date.fromisoformat(self.period(period))
+        if period == "day":
+            return (first + datetime.timedelta(days=1)).isoformat()
+        return (first + datetime.timedelta(days=31)).replace(day=1).isoformat()
+
+    def _exchange(self, spent: dict[_Slot, Spending]) -> dict[_Slot, Spending]:
+        current = sa.select(table).where(
+            table.c.period.in_([self.period("day"), self.period("month")])
+        )
+        if not spent:
+            with self._store.read() as connection:
+                return _by_slot(connection.execute(current).all())
+        rows = [
+            {
+                "period": period,
+                "key": key,
+                "tokens": spending.tokens,
+                "micro_dollars": spending.micro_dollars,
+            }
+            for (period, key), spending in spent.items()
+        ]
+        # Read in the same transaction: what this process wrote is then counted once, not as
+        # stored and as its own.
+        with self._store.write() as connection:
+            connection.execute(_ADD, rows)
+            return _by_slot(connection.execute(current).all())
+
+
+_EPOCH = datetime.date(1970, 1, 1).toordinal()
+
+_INSERT = insert(table)
+_ADD = _INSERT.on_conflict_do_update(
+    index_elements=["period", "key"],
+    set_={
+        "tokens": table.c.tokens + _INSERT.excluded.tokens,
+        "micro_dollars": table.c.micro_dollars + _INSERT.excluded.micro_dollars,
+    },
+)
+
+
+def _by_slot(rows: Sequence[sa.Row[Any]]) -> dict[_Slot, Spending]:
+    return {(row.period, row.key): Spending(row.tokens, row.micro_dollars) for row in rows}
+
+
+def dollars(amount: float) -> str:
+    """Format an amount of money: to the cent, or with more digits if it is less."""
+    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.6f}"

@@ -1,0 +1,291 @@
+"""Keys: made, listed, revoked. The store holds their hashes, never the keys."""
+
+import fnmatch
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.access.schema import api_keys as table
+from openwheel.errors import SettingError, StoreError
+from openwheel.traffic import Store
+
+Period = Literal["day", "month"]
+State = Literal["live", "expired", "revoked"]
+
+PREFIX = "ow-"
+SECRET_LENGTH = len(PREFIX) + 43
+
+_BYTES = 32
+_MOST_REQUESTS = 10_000_000
+_MOST_TOKENS = 1_000_000_000_000
+_MOST_DOLLARS = 1_000_000_000.0
+_MOST_PATTERNS = 100
+_LONGEST_PATTERN = 200
+_LONGEST_NAME = 64
+_YEAR_10000 = 253_402_300_800
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key as the store knows it; the secret itself is known to its holder alone.
+
+    Attributes:
+        id: Never used for another key.
+        name: Whose it is or what for; unique among keys that are not revoked.
+        hint: The secret's last four characters, to tell keys apart.
+        created, expires, revoked: Seconds since 1970; None for never.
+        tasks, models: Patterns as in file names, of which a request's task and model must match
+            one; none allow all.
+        requests_per_minute, tokens_per_minute: None for no limit.
+        budget: Dollars for each period, None for no limit.
+        budget_period: A UTC day or month.
+    """
+
+    id: int
+    name: str
+    hint: str
+    created: float
+    expires: float | None = None
+    revoked: float | None = None
+    tasks: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    budget: float | None = None
+    budget_period: Period = "month"
+
+    def state(self, now: float) -> State:
+        """Return whether it can be used at ``now``, in seconds since 1970."""
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires is not None and self.expires <= now else "live"
+
+    def allows_model(self, model: str) -> bool:
+        """Return whether requests for ``model`` are in its scope."""
+        return not self.models or _matches(model, self.models)
+
+    def allows_task(self, task: str) -> bool:
+        """Return whether requests of ``task`` are in its scope; ``""`` is no task."""
+        return not self.tasks or (bool(task) and _matches(task, self.tasks))
+
+
+class _Scope(msgspec.Struct, omit_defaults=True):
+    tasks: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+class _Limits(msgspec.Struct, omit_defaults=True):
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    budget: float | None = None
+    budget_period: Period = "month"
+
+
+class KeyStore:
+    """Reads and writes the keys in a traffic store's file.
+
+    All methods raise `StoreError` when the file cannot be read or written.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        store.create_tables()
+
+    def create(
+        self,
+        name: str,
+        *,
+        tasks: Iterable[str] = (),
+        models: Iterable[str] = (),
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        budget: float | None = None,
+        budget_period: Period = "month",
+        expires: float | None = None,
+    ) -> tuple[Key, str]:
+        """Make a key and return it with its secret, which is kept nowhere.
+
+        Args:
+            name: 1 to 64 printable characters, not the name of another live key.
+            tasks, models: Patterns, of which a request must match one (``qwen*``); none allow all.
+            requests_per_minute, tokens_per_minute: Rate limits; None for none.
+            budget: Dollars for each period; None for no limit.
+            budget_period: ``day`` or ``month``, both in UTC.
+            expires: Seconds since 1970; None for never.
+
+        Raises:
+            SettingError: One of these is not what it must be.
+        """
+        now = self._clock()
+        scope = _Scope(_patterns("tasks", tasks), _patterns("models", models))
+        limits = _Limits(
+            _limit("requests_per_minute", requests_per_minute, _MOST_REQUESTS),
+            _limit("tokens_per_minute", tokens_per_minute, _MOST_TOKENS),
+            _budget(budget),
+            budget_period,
+        )
+        _check_name(name)
+        if budget_period not in {"day", "month"}:
+            raise SettingError(f"budget_period must be day or month, was {budget_period!r}")
+        if expires is not None and not now < expires < _YEAR_10000:
+            raise SettingError("expires must be a time to come, before the year 10000")
+        secret = PREFIX + secrets.token_urlsafe(_BYTES)
+        with self._store.write() as connection:
+            # Free the name of a key that has expired.
+            connection.execute(
+                sa.update(table)
+                .where(table.c.name == name, table.c.revoked.is_(None), table.c.expires <= now)
+                .values(revoked=table.c.expires)
+            )
+            taken = sa.select(table.c.id).where(table.c.name == name, table.c.revoked.is_(None))
+            if connection.execute(taken).first() is not None:
+                raise SettingError(
+                    f"There is a live key {name!r}; revoke it first, or choose another name"
+                )
+            connection.execute(
+                sa.insert(table).values(
+                    name=name,
+                    hash=digest(secret),
+                    hint=secret[-4:],
+                    created=now,
+                    expires=expires,
+                    scope=msgspec.json.encode(scope).decode(),
+                    limits=msgspec.json.encode(limits).decode(),
+                )
+            )
+            made = sa.select(table).where(table.c.hash == digest(secret))
+            row = connection.execute(made).one()
+        return self._key(row), secret
+
+    def list(self) -> tuple[Key, ...]:
+        """Return all keys that were ever made, oldest first."""
+        return tuple(self.by_hash().values())
+
+    def by_hash(self) -> dict[bytes, Key]:
+        """Return all keys that were ever made, by the hash of their secret, oldest first."""
+        with self._store.read() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.id)).all()
+        return {row.hash: self._key(row) for row in rows}
+
+    def revoke(self, name: str | int) -> Key:
+        """Revoke a key for good and return it as it is now.
+
+        Args:
+            name: The name of a live key, or a key's id.
+
+        Raises:
+            SettingError: There is no such key, or it was revoked before.
+        """
+        unrevoked = table.c.revoked.is_(None)
+        number = _number(name)
+        with self._store.write() as connection:
+            row = None
+            if isinstance(name, str) and name.isprintable():
+                query = sa.select(table).where(table.c.name == name, unrevoked)
+                row = connection.execute(query).one_or_none()
+            if row is None and number is not None:
+                query = sa.select(table).where(table.c.id == number, unrevoked)
+                row = connection.execute(query).one_or_none()
+            if row is None:
+                names = connection.execute(sa.select(table.c.name).where(unrevoked)).scalars()
+                known = ", ".join(sorted(names)) or "none"
+                raise SettingError(f"There is no key {name!r} to revoke; the keys are: {known}")
+            change = sa.update(table).where(table.c.id == row.id).values(revoked=self._clock())
+            connection.execute(change)
+            row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
+        return self._key(row)
+
+    def version(self) -> tuple[int, ...]:
+        """Return what changes whenever a key is made or revoked."""
+        query = sa.select(
+            sa.func.coalesce(sa.func.max(table.c.id), 0),
+            sa.func.count(),
+            sa.func.count(table.c.revoked),
+        ).select_from(table)
+        with self._store.read() as connection:
+            return tuple(connection.execute(query).one())
+
+    def _key(self, row: sa.Row[Any]) -> Key:
+        try:
+            scope = msgspec.json.decode(row.scope, type=_Scope)
+            limits = msgspec.json.decode(row.limits, type=_Limits)
+        except msgspec.DecodeError as error:
+            raise StoreError(
+                f"Key {row.name!r} in {self._store.path} cannot be read: {error}"
+            ) from None
+        return Key(
+            id=row.id,
+            name=row.name,
+            hint=row.hint,
+            created=row.created,
+            expires=row.expires,
+            revoked=row.revoked,
+            tasks=scope.tasks,
+            models=scope.models,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            budget=limits.budget,
+            budget_period=limits.budget_period,
+        )
+
+
+def digest(secret: str) -> bytes:
+    """Return the hash of a secret that the store keeps, 32 bytes.
+
+    A plain SHA-256 and no slow, salted hash: those protect passwords, which can be guessed. A
+    secret here is 256 random bits, which cannot be guessed at any speed, and a slow hash would
+    cost every request milliseconds.
+    """
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _number(name: str | int) -> int | None:
+    """Return the id that ``name`` is, if it can be one."""
+    if isinstance(name, int):
+        return name if 0 < name < 2**63 else None
+    return int(name) if name.isascii() and name.isdecimal() and len(name) < 19 else None
+
+
+def _check_name(name: str) -> None:
+    if not (1 <= len(name) <= _LONGEST_NAME and name.isprintable() and name == name.strip()):
+        raise SettingError(
+            f"A key's name must have 1 to {_LONGEST_NAME} printable characters and no space at "
+            f"either end, was {name[: 2 * _LONGEST_NAME]!r}"
+        )
+
+
+def _patterns(what: str, patterns: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(patterns))
+    if len(found) > _MOST_PATTERNS:
+        raise SettingError(f"{what} must be at most {_MOST_PATTERNS} patterns, were {len(found)}")
+    for pattern in found:
+        if not (1 <= len(pattern) <= _LONGEST_PATTERN and pattern.isprintable()):
+            raise SettingError(
+                f"{what} must be patterns of 1 to {_LONGEST_PATTERN} printable characters, one "
+                f"was {pattern[:_LONGEST_PATTERN]!r}"
+            )
+    return found
+
+
+def _limit(what: str, value: int | None, most: int) -> int | None:
+    if value is not None and not 1 <= value <= most:
+        raise SettingError(f"{what} must be a whole number from 1 to {most:,}, was {value}")
+    return value
+
+
+def _budget(dollars: float | None) -> float | None:
+    # Below a millionth the budget would round to nothing.
+    if dollars is not None and not 1e-6 <= dollars <= _MOST_DOLLARS:
+        raise SettingError(
+            f"budget must be from 0.000001 to {_MOST_DOLLARS:,.0f} dollars, was {dollars}"
+        )
+    return None if dollars is None else float(dollars)

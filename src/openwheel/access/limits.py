@@ -1,0 +1,152 @@
+"""Rate limits that all worker processes on one machine share exactly.
+
+The generic cell rate algorithm (ITU-T I.371, annex A): for each limit one number is kept, the
+time at which the whole allowance will be there again. What is used moves it into the future; how
+far ahead of the present it is says how much of the minute's allowance is gone. It needs no timer,
+and nothing is lost or given away when a minute ends.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from openwheel.access.slots import SlotFile
+
+_SECOND = 1_000_000_000
+_MINUTE = 60 * _SECOND
+_LONGEST = 60 * _MINUTE
+"""No key waits longer for its token limit, however much one request used."""
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What is left of one limit.
+
+    Attributes:
+        limit: Requests or tokens a minute, which is also how many can be used at once.
+        remaining: How many of them are left.
+        reset: Seconds until all are there again, if none are used.
+        retry_after: Seconds until one more request is admitted; 0 if this one was.
+    """
+
+    limit: int
+    remaining: int
+    reset: float
+    retry_after: float = 0.0
+
+
+class Allowances(msgspec.Struct, frozen=True):
+    """What is left of a key's limits; None where it has no such limit."""
+
+    requests: Allowance | None = None
+    tokens: Allowance | None = None
+
+
+class Limits:
+    """Counts requests and tokens by key id, together with all other workers on the machine.
+
+    Fit for the event loop: a few microseconds, and a worker that is killed while it counts holds
+    up nobody.
+    """
+
+    def __init__(self, path: Path | str, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Open the file that workers share.
+
+        Args:
+            path: On a local disk; made if there is none.
+            clock: Nanoseconds. One that the workers of a machine share and that nobody sets; if
+                it goes back all the same, a key waits for a minute at most (an hour for tokens).
+
+        Raises:
+            StoreError: The file can be neither read nor made.
+        """
+        self._slots = SlotFile(Path(path))
+        self._clock = clock
+
+    def admit(self, key_id: int, *, requests: int | None, tokens: int | None) -> Allowances:
+        """Count a request, unless one of its key's limits is used up; then count nothing.
+
+        The token limit admits while anything is left of it, since what a request will use is
+        known only afterwards: see `charge`.
+
+        Args:
+            key_id: From 1.
+            requests, tokens: The limits, a minute; None for none.
+
+        Returns:
+            What is left. The request is admitted if no ``retry_after`` is above 0.
+        """
+        if requests is None and tokens is None:
+            return Allowances()
+        values = None
+        of_requests = of_tokens = None
+        stored = self._slots.take(key_id)
+        try:
+            now = self._clock()
+            counted, charged = _ahead(stored[0], now, _MINUTE), _ahead(stored[1], now, _LONGEST)
+            if tokens is not None:
+                of_tokens = _of_tokens(charged, tokens)
+            if requests is not None:
+                refused = of_tokens is not None and of_tokens.retry_after > 0
+                counted, of_requests = _of_requests(counted, requests, take=not refused)
+            values = (now + counted, now + charged)
+        finally:
+            self._slots.give(key_id, values)
+        return Allowances(of_requests, of_tokens)
+
+    def charge(self, key_id: int, used: int, *, tokens: int) -> None:
+        """Take the tokens that a request used from its key's allowance, which may leave a debt.
+
+        Args:
+            key_id: From 1.
+            used: Tokens.
+            tokens: The limit, a minute.
+        """
+        values = None
+        stored = self._slots.take(key_id)
+        try:
+            now = self._clock()
+            charged = _ahead(stored[1], now, _LONGEST) + max(used, 0) * _MINUTE // tokens
+            values = (stored[0], now + min(charged, _LONGEST))
+        finally:
+            self._slots.give(key_id, values)
+
+    def check(self) -> None:
+        """Make the shared file anew if it was damaged or removed; call it now and then.
+
+        Raises:
+            StoreError: The file could not be used since the last call.
+        """
+        self._slots.check()
+
+    def close(self) -> None:
+        """Close the shared file."""
+        self._slots.close()
+
+
+def _ahead(stored: int, now: int, longest: int) -> int:
+    """Return how far from now the whole allowance is there again, given the time stored for it."""
+    # Nothing that this clock stored is further ahead than that: the clock went back, or the file is
+    # damaged. As if the minute's allowance had just been used is neither a gift nor a long wait.
+    if stored - now > longest:
+        return _MINUTE
+    return max(stored - now, 0)
+
+
+def _of_requests(ahead: int, limit: int, *, take: bool) -> tuple[int, Allowance]:
+    """Take a request if ``take`` and there is one; return how far ahead is then, what is left."""
+    # Whole nanoseconds add up without rounding, so that exactly ``limit`` fit.
+    each = _MINUTE // limit
+    most = each * limit
+    if ahead + each > most:
+        return ahead, Allowance(limit, 0, ahead / _SECOND, (ahead + each - most) / _SECOND)
+    if take:
+        ahead += each
+    return ahead, Allowance(limit, (most - ahead) // each, ahead / _SECOND)
+
+
+def _of_tokens(ahead: int, limit: int) -> Allowance:
+    if ahead >= _MINUTE:
+        return Allowance(limit, 0, ahead / _SECOND, (ahead - _MINUTE + 1) / _SECOND)
+    return Allowance(limit, (_MINUTE - ahead) * limit // _MINUTE, ahead / _SECOND)

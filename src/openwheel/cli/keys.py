@@ -1,0 +1,188 @@
+"""Commands for the gateway's own keys: make, list, revoke."""
+
+import datetime
+import re
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import note, out, print_json, print_table
+from openwheel.errors import SettingError
+
+if TYPE_CHECKING:
+    from openwheel.access import Key, Spending
+
+_DAY = 86_400.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    keys = typer.Typer(
+        name="keys", help="Make, list and revoke the gateway's own keys.", no_args_is_help=True
+    )
+    keys.command()(create)
+    keys.command("list")(list_keys)
+    keys.command()(revoke)
+    app.add_typer(keys)
+
+
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, or what for.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Allow only requests of tasks like this (ticket-*); may be repeated."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Allow only models like this (qwen*); may be repeated."),
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(help="Tokens a minute, of prompts and answers.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="Dollars for each period.")] = None,
+    budget_period: Annotated[
+        str, typer.Option(metavar="day|month", help="What the budget is for, in UTC.")
+    ] = "month",
+    expires: Annotated[
+        str, typer.Option(help="Its last day in UTC (2027-01-31), or how many days (30d).")
+    ] = "",
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Make a key and print it, once: the store keeps only its hash.
+
+    From the first key on the gateway refuses requests without one.
+    """
+    from openwheel.access import KeyStore, Spending
+    from openwheel.traffic import Store
+
+    if budget_period not in {"day", "month"}:
+        raise SettingError(f"--budget-period must be day or month, was {budget_period!r}")
+    until = _until(expires, time.time()) if expires else None
+    with Store.open(db) as store:
+        key, secret = KeyStore(store).create(
+            name,
+            tasks=task or (),
+            models=model or (),
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            budget=budget,
+            budget_period="day" if budget_period == "day" else "month",
+            expires=until,
+        )
+    if json:
+        print_json({"secret": secret, **_shown(key, Spending())})
+        return
+    note(f"The key of {key.name}. It cannot be shown again:")
+    out.print(secret, markup=False)
+
+
+def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
+    """List every key that was ever made, with what it spent in the current period."""
+    from openwheel.access import KeyStore, Ledger
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        ledger = Ledger(store)
+        ledger.flush()
+        found = [_shown(key, ledger.spent(key)) for key in KeyStore(store).list()]
+    if json:
+        print_json({"keys": found})
+        return
+    rows = [
+        [
+            key["name"],
+            str(key["id"]),
+            f"...{key['hint']}",
+            key["state"],
+            key["expires"] or "-",
+            _words(key["tasks"]),
+            _words(key["models"]),
+            _number(key["requests_per_minute"]),
+            _number(key["tokens_per_minute"]),
+            _spent(key),
+        ]
+        for key in found
+    ]
+    columns = ["key", "id", "ends in", "state", "expires", "tasks", "models"]
+    print_table([*columns, "requests/min", "tokens/min", "spent"], rows)
+
+
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A key's name, or its id.")],
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Revoke a key for good; running gateways refuse it within about a second."""
+    from openwheel.access import KeyStore, Ledger
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        key = KeyStore(store).revoke(name)
+        ledger = Ledger(store)
+        ledger.flush()
+        spent = ledger.spent(key)
+    if json:
+        print_json(_shown(key, spent))
+    else:
+        out.print(f"{key.name} (id {key.id}) is revoked.", markup=False)
+
+
+def _until(text: str, now: float) -> float:
+    """Return until when a key is valid that expires as ``text`` says."""
+    if days := re.fullmatch(r"([1-9][0-9]{0,5})d", text, re.ASCII):
+        return now + int(days[1]) * _DAY
+    try:
+        last = datetime.date.fromisoformat(text)
+    except ValueError:
+        raise SettingError(
+            f"--expires must be a day (2027-01-31) or a number of days (30d), was {text!r}"
+        ) from None
+    start = datetime.datetime.combine(last, datetime.time(), datetime.UTC)
+    if start.timestamp() + _DAY <= now:
+        raise SettingError(f"--expires must be today or later, was {text}")
+    return start.timestamp() + _DAY
+
+
+def _shown(key: "Key", spent: "Spending") -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "hint": key.hint,
+        "state": key.state(time.time()),
+        "created": _iso(key.created),
+        "expires": _iso(key.expires),
+        "revoked": _iso(key.revoked),
+        "tasks": key.tasks,
+        "models": key.models,
+        "requests_per_minute": key.requests_per_minute,
+        "tokens_per_minute": key.tokens_per_minute,
+        "budget": key.budget,
+        "budget_period": key.budget_period,
+        "spent": spent.micro_dollars / 1_000_000,
+        "tokens": spent.tokens,
+    }
+
+
+def _iso(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+def _words(patterns: tuple[str, ...]) -> str:
+    return ", ".join(patterns) or "all"
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _spent(key: dict[str, Any]) -> str:
+    from openwheel.access import dollars
+
+    of = f" of {dollars(key['budget'])}" if key["budget"] is not None else ""
+    return f"{dollars(key['spent'])}{of} this {key['budget_period']}"

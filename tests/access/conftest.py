@@ -1,0 +1,62 @@
+"""What the tests of access share: a store, clocks that tests move, and real processes."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from openwheel.traffic import Store
+
+NOON = 1_800_014_400.0
+"""2027-01-15 12:00 UTC."""
+
+SECOND = 1_000_000_000
+START = 5_000_000 * SECOND
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def wall() -> Clock:
+    return Clock(NOON)
+
+
+@pytest.fixture
+def ticks() -> Clock:
+    return Clock(START)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "openwheel.db") as store:
+        yield store
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start Python scripts, and kill what still runs at the end."""
+    with ExitStack() as stack:
+
+        def run(script: str, *arguments: object) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-c", script, *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield run
