@@ -387,7 +387,7 @@ def test_after_a_rest_one_request_at_a_time_tries(loopback, answer):
             go_on.set()
             assert [await who(pool) for _ in range(2)] == ["a", "a"]
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), 5))
 
 
 def test_when_all_are_at_rest_the_soonest_to_recover_is_tried_first(loopback, answer):
