@@ -72,7 +72,7 @@ class HttpTeacher:
         self._base, self.host = read_base_url(base_url, api)
         self.name = name or self.host
         self.api = api
-        self._key_env = key_env
+        self._key_env = key_env or None
         self._key = read_key(key_env) if key_env else None
         self._keep_credentials = keep_credentials and self._key is None
         self._timeout = aiohttp.ClientTimeout(

@@ -36,6 +36,7 @@ from openwheel.errors import SettingError, TeacherError
 # the request, and would be the same elsewhere.
 _FAILED = frozenset({429, 500, 502, 503, 504, 529})
 _FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 1.0
 _LIST_S = 10.0
 
 
@@ -152,7 +153,7 @@ class TeacherPool:
         for watch in order:
             yield watch, 0.0
         for again in range(1, 1 + max(watch.member.retries for watch in order)):
-            pause = _FIRST_PAUSE_S * 2 ** (again - 1)
+            pause = min(_FIRST_PAUSE_S * 2 ** (again - 1), _LONGEST_PAUSE_S)
             for watch in order:
                 # One that is at rest by now has failed enough, or has said when to come back.
                 if again <= watch.member.retries and watch.is_ready():
