@@ -176,6 +176,31 @@ def test_one_that_may_be_at_work_on_a_request_is_not_replaced(loopback, answer):
     asyncio.run(main())
 
 
+def test_a_client_that_goes_away_leaves_no_response_open(loopback, answer):
+    async def stalls(_, writer):
+        writer.write(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\nhalf")
+
+    async def thinks(_, writer):
+        await asyncio.sleep(10)
+
+    async def main():
+        async with (
+            loopback(stalls) as first,
+            loopback(thinks) as second,
+            listed([member(first.url, "a"), member(second.url, "b")]) as pool,
+        ):
+            request = asyncio.create_task(ask(pool))
+            while not second.received:
+                await asyncio.sleep(0.001)
+            assert not first.disconnected.is_set()
+            request.cancel()
+            await asyncio.wait([request])
+            await first.disconnected.wait()
+            assert [m.failures for m in pool.health()] == [1, 0]
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+
+
 def test_one_candidates_response_is_its_own(loopback, answer):
     async def main():
         async with (
@@ -602,6 +627,15 @@ def test_what_one_teacher_keeps_is_asked_of_the_first(method, path, teacher):
             ]
         )
         assert {await who(pool, path, method, model="") for _ in range(5)} == {teacher}
+
+    asyncio.run(main())
+
+
+def test_what_one_teacher_keeps_is_asked_of_the_first_though_it_names_a_model():
+    async def main():
+        pool = TeacherPool([recorded("first"), recorded("other", weight=1e9)])
+        assert await who(pool, "/v1/fine_tuning/jobs", model="qwen3") == "first"
+        assert await who(pool, "/v1/rerank", model="qwen3") == "other"
 
     asyncio.run(main())
 
