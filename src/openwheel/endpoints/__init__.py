@@ -6,6 +6,7 @@ Knows nothing of the gate, of students, or of who asks.
 from openwheel.endpoints.http_teacher import HttpTeacher
 from openwheel.endpoints.pool import TeacherPool
 from openwheel.endpoints.recorded import RecordedTeacher
+from openwheel.endpoints.routes import named_model
 from openwheel.endpoints.teacher import (
     ApiFamily,
     Headers,
@@ -30,4 +31,5 @@ __all__ = [
     "TeacherResponse",
     "TeacherTimeoutError",
     "error_body",
+    "named_model",
 ]
