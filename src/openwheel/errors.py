@@ -7,6 +7,7 @@
     │   ├── SettingError       a setting or option is not what it must be
     │   ├── LogError           a log cannot be read (names the file and line)
     │   ├── StoreError         the traffic store cannot be opened, read or written
+    │   │   └── UnstorableError    a value is one that the store cannot hold
     │   └── StudentFileError   a saved student is missing, corrupt or not what was certified
     ├── TeacherError           the teacher could not be reached or broke off
     └── RequestError           a client sent something that is not a request we can read
@@ -34,6 +35,10 @@ class LogError(OperatorError):
 
 class StoreError(OperatorError):
     """The traffic store cannot be opened, read or written."""
+
+
+class UnstorableError(StoreError):
+    """A value is one that the traffic store cannot hold; all others may still be written."""
 
 
 class StudentFileError(OperatorError):

@@ -139,6 +139,12 @@ class ListStore:
         self.batches.append(len(exchanges))
         return len(exchanges)
 
+    def has_same(self, exchange: Exchange, *, within: float) -> bool:
+        return any(
+            one.request == exchange.request and one.time >= exchange.time - within
+            for one in self.exchanges
+        )
+
 
 @dataclass
 class WordServing:

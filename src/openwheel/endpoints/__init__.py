@@ -3,6 +3,7 @@
 Knows nothing of the gate, of students, or of who asks.
 """
 
+from openwheel.endpoints.headers import without_credentials
 from openwheel.endpoints.http_teacher import HttpTeacher
 from openwheel.endpoints.pool import TeacherPool
 from openwheel.endpoints.recorded import RecordedTeacher
@@ -32,4 +33,5 @@ __all__ = [
     "TeacherTimeoutError",
     "error_body",
     "named_model",
+    "without_credentials",
 ]

@@ -1,16 +1,21 @@
-"""The HTTP server: route a request to a student or the teacher, stream, capture.
+"""The HTTP server: admit a request, route it to a student or a teacher, stream, capture.
 
 Knows nothing of training. Nothing here imports a model; students come in through `Serving`.
 """
 
 from openwheel.gateway.app import create_app
 from openwheel.gateway.capture import Capture, CaptureStats, CaptureWriter
-from openwheel.gateway.server import gateway_thread, run_gateway
+from openwheel.gateway.protocol import ConnectionLimits
+from openwheel.gateway.recorder import Price
+from openwheel.gateway.server import Server, gateway_thread, run_gateway
 
 __all__ = [
     "Capture",
     "CaptureStats",
     "CaptureWriter",
+    "ConnectionLimits",
+    "Price",
+    "Server",
     "create_app",
     "gateway_thread",
     "run_gateway",

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from openwheel.endpoints import error_body
 from openwheel.errors import RequestError
+from openwheel.wire import Api, error_body
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -112,9 +112,10 @@ async def method_not_allowed(scope: Scope, send: Send, allowed: str) -> None:
     )
 
 
-async def send_too_large(send: Send, error: BodyTooLargeError) -> None:
-    """Answer a request whose body is too large."""
-    await send_error(send, 413, str(error), code="request_too_large")
+async def send_too_large(send: Send, error: BodyTooLargeError, api: Api) -> None:
+    """Answer a request whose body is too large, in the shape of the API that was asked."""
+    body = api.error(str(error), type="invalid_request_error", code="request_too_large")
+    await send_body(send, 413, body, [JSON])
 
 
 async def while_connected(receive: Receive, work: Coroutine[None, None, None]) -> bool:

@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 import msgspec
 
 from openwheel.endpoints import Headers, Teacher
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import Asked, audit_exchange, parse_reply
-from openwheel.gateway.health import Counts
-from openwheel.traffic.exchange import Exchange
+from openwheel.gateway.meter import Meter
+from openwheel.gateway.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ class Audits:
     """The audits under way.
 
     Args:
-        deliver: Takes the exchange of each audit that was answered.
+        recorder: Takes the exchange of each audit that was answered.
         at_once: The most to ask of the teacher at the same time, so that audits, which nobody
             waits for, do not crowd out the requests that somebody does.
         waiting: The most to have open. Past it audits are given up and counted as failed: that
@@ -32,15 +31,15 @@ class Audits:
     def __init__(
         self,
         teacher: Teacher,
-        counts: Counts,
-        deliver: Callable[[Exchange], None],
+        meter: Meter,
+        recorder: Recorder,
         *,
         at_once: int = 16,
         waiting: int = 1_000,
     ) -> None:
         self._teacher = teacher
-        self._counts = counts
-        self._deliver = deliver
+        self._meter = meter
+        self._recorder = recorder
         self._at_once = asyncio.Semaphore(at_once)
         self._waiting = waiting
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +69,9 @@ class Audits:
         async with self._at_once:
             started = time.perf_counter()
             try:
-                response = await self._teacher.send("POST", path, headers, body)
+                response = await self._teacher.send(
+                    "POST", path, headers, body, model=asked.request.model
+                )
                 try:
                     answer = b"".join([chunk async for chunk in response.chunks])
                 finally:
@@ -82,17 +83,18 @@ class Audits:
                 self._failed(str(error))
                 return
         latency_ms = (time.perf_counter() - started) * 1000
-        self._counts.audits += 1
-        self._deliver(audit_exchange(asked, reply, latency_ms))
+        self._meter.audits += 1
+        self._recorder.spent(response.teacher, reply.usage, len(body), len(answer), None)
+        self._recorder.put(audit_exchange(asked, reply, latency_ms), asked.decision.task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._counts.audits_failed += 1
+            self._meter.audits_failed += 1
             logger.critical("An audit failed by a bug", exc_info=error)
 
     def _failed(self, reason: str) -> None:
-        self._counts.audits_failed += 1
+        self._meter.audits_failed += 1
         logger.warning("An audit failed: %s", reason)
 
 

@@ -4,12 +4,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from openwheel.errors import StoreError
+from openwheel.errors import StoreError, UnstorableError
 from openwheel.traffic.exchange import Exchange
 
 logger = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 _LOG_DROPS_EVERY_S = 10.0
+_SDK_TRIES_WITHIN_S = 900.0  # their timeouts are ten minutes
 
 
 class ExchangeStore(Protocol):
@@ -26,7 +27,15 @@ class ExchangeStore(Protocol):
         """Commit all of ``exchanges`` or none; return how many were new.
 
         Raises:
+            UnstorableError: One of them cannot be written, whatever is tried.
             StoreError: They could not be written.
+        """
+
+    def has_same(self, exchange: Exchange, /, *, within: float) -> bool:
+        """Return whether the same request by the same key was answered shortly before.
+
+        Raises:
+            StoreError: The store cannot be read.
         """
 
 
@@ -36,8 +45,11 @@ class CaptureStats(msgspec.Struct, frozen=True):
     Attributes:
         queued: Exchanges waiting, the batch being written included.
         written: Exchanges committed.
-        dropped: Exchanges lost, because the queue was full or the writer gave up.
+        dropped: Exchanges lost, because the queue was full, the writer gave up, or the store
+            cannot hold them.
+        repeated: Exchanges left out, since the client's SDK had only asked again.
         failed: Attempts to write a batch that failed; each was tried again.
+        lag_ms: From taking the oldest exchange of the last batch to its commit.
         error: What the store last said, ``""`` once a batch was written again.
         alive: Whether the writer runs.
     """
@@ -45,7 +57,9 @@ class CaptureStats(msgspec.Struct, frozen=True):
     queued: int = 0
     written: int = 0
     dropped: int = 0
+    repeated: int = 0
     failed: int = 0
+    lag_ms: float = 0.0
     error: str = ""
     alive: bool = True
 
@@ -53,14 +67,26 @@ class CaptureStats(msgspec.Struct, frozen=True):
 class Capture(Protocol):
     """Where the gateway leaves an exchange when its response is complete."""
 
-    def put(self, exchange: Exchange) -> None:
-        """Take an exchange; never blocks and never raises."""
+    def put(
+        self, exchange: Exchange, done: Callable[[], None] | None = None, *, again: bool = False
+    ) -> None:
+        """Take an exchange; never blocks and never raises.
+
+        Args:
+            exchange: What to keep.
+            done: Called, from another thread, once it is committed or lost.
+            again: Whether the client says that it has sent this request before.
+        """
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was put is committed; return whether it is."""
 
     def stats(self) -> CaptureStats:
         """Return how capture stands."""
+
+
+# An exchange, when it came, whom to tell when it is settled, and whether it may be a repetition.
+_Waiting = tuple[Exchange, float, Callable[[], None] | None, bool]
 
 
 class CaptureWriter:
@@ -97,18 +123,22 @@ class CaptureWriter:
         self._filled = threading.Event()
         self._closing = threading.Event()
         self._give_up_at = float("inf")
-        self._queue: deque[Exchange] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._bytes = 0
         self._held = 0  # in the queue or in the batch being written
-        self._accepted = self._written = self._dropped = self._failed = self._given_up = 0
+        self._accepted = self._settled_count = self._given_up = 0
+        self._written = self._dropped = self._repeated = self._failed = 0
+        self._lag = 0.0
         self._error = ""
         self._drops_logged_at = float("-inf")
         # A daemon, so that a process that never closes it can still end.
         self._thread = threading.Thread(target=self._run, name="openwheel-capture", daemon=True)
         self._thread.start()
 
-    def put(self, exchange: Exchange) -> None:
-        """Take an exchange, or drop it when there is no room; never blocks on the store."""
+    def put(
+        self, exchange: Exchange, done: Callable[[], None] | None = None, *, again: bool = False
+    ) -> None:
+        """Take an exchange, or drop it when there is no room; see `Capture.put`."""
         size = _size(exchange)
         with self._lock:
             if (
@@ -116,7 +146,7 @@ class CaptureWriter:
                 and self._bytes + size <= self._max_bytes
                 and not self._closing.is_set()
             ):
-                self._queue.append(exchange)
+                self._queue.append((exchange, time.monotonic(), done, again))
                 self._held += 1
                 self._accepted += 1
                 self._bytes += size
@@ -126,6 +156,8 @@ class CaptureWriter:
                 dropped = self._dropped
         if dropped:
             self._log_drop(dropped)
+            if done is not None:
+                done()
         elif not self._filled.is_set():
             self._filled.set()
 
@@ -135,11 +167,11 @@ class CaptureWriter:
         with self._settled:
             given_up, target = self._given_up, self._accepted
             # Short waits, since a writer that died tells nobody.
-            while self._written + self._given_up < target and self._thread.is_alive():
+            while self._settled_count < target and self._thread.is_alive():
                 if (left := deadline - time.monotonic()) <= 0:
                     return False
                 self._settled.wait(min(left, 0.1))
-            return self._written + self._given_up >= target and self._given_up == given_up
+            return self._settled_count >= target and self._given_up == given_up
 
     def close(self, timeout: float = 10.0) -> bool:
         """Write what is left and stop; return whether nothing that was taken in is lost.
@@ -161,7 +193,9 @@ class CaptureWriter:
                 queued=self._held,
                 written=self._written,
                 dropped=self._dropped,
+                repeated=self._repeated,
                 failed=self._failed,
+                lag_ms=self._lag * 1000,
                 error=self._error,
                 alive=self._thread.is_alive(),
             )
@@ -172,30 +206,56 @@ class CaptureWriter:
             self._closing.wait(self._linger)
             self._filled.clear()
             while batch := self._take():
-                written = self._write(batch)
-                with self._settled:
-                    self._held -= len(batch)
-                    self._bytes -= sum(map(_size, batch))
-                    if written:
-                        self._written += len(batch)
-                    else:
-                        self._dropped += len(batch)
-                        self._given_up += len(batch)
-                    self._settled.notify_all()
+                self._settle(batch)
             with self._lock:
                 if self._closing.is_set() and not self._queue:
                     return
 
-    def _take(self) -> list[Exchange]:
+    def _take(self) -> list[_Waiting]:
         with self._lock:
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
 
-    def _write(self, batch: list[Exchange]) -> bool:
-        """Write one batch, trying until it is written or closing takes too long."""
+    def _settle(self, batch: list[_Waiting]) -> None:
+        """Write a batch, or give it up, and tell whoever waits for it."""
+        new = [exchange for exchange, _, _, again in batch if not (again and self._has(exchange))]
+        written = self._write(new)
+        lost = len(new) - written
+        with self._settled:
+            self._held -= len(batch)
+            self._bytes -= sum(_size(exchange) for exchange, _, _, _ in batch)
+            self._written += written
+            self._repeated += len(batch) - len(new)
+            self._dropped += lost
+            self._given_up += lost
+            self._settled_count += len(batch)
+            self._lag = time.monotonic() - batch[0][1]
+            self._settled.notify_all()
+        for _, _, done, _ in batch:
+            if done is not None:
+                done()
+
+    def _has(self, exchange: Exchange) -> bool:
+        """Whether the answer to an earlier try of this request is kept already."""
+        try:
+            return self._store.has_same(exchange, within=_SDK_TRIES_WITHIN_S)
+        except StoreError:
+            return False  # writing, which comes next, will say what is wrong
+
+    def _write(self, batch: list[Exchange]) -> int:
+        """Write a batch, trying until it is written or closing takes too long.
+
+        Returns:
+            How many were written.
+        """
         backoff = _FIRST_BACKOFF_S
-        while True:
+        while batch:
             try:
                 self._store.append(batch)
+            except UnstorableError as error:
+                if len(batch) > 1:  # the others are not to suffer
+                    return sum(self._write([one]) for one in batch)
+                logger.error("Capture: an exchange cannot be stored and is lost: %s", error)
+                return 0
             except StoreError as error:
                 with self._lock:
                     self._failed += 1
@@ -203,16 +263,17 @@ class CaptureWriter:
                 logger.error("Capture: %d exchanges not written yet: %s", len(batch), error)
             else:
                 self._error = ""
-                return True
+                return len(batch)
             left = self._give_up_at - time.monotonic()
             if left <= 0:
                 logger.error("Capture: gave up on %d exchanges; they are lost", len(batch))
-                return False
+                return 0
             if self._closing.is_set():
                 time.sleep(min(_FIRST_BACKOFF_S, left))
             else:
                 self._closing.wait(backoff)
                 backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
+        return 0
 
     def _log_drop(self, dropped: int) -> None:
         now = time.monotonic()

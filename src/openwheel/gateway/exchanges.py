@@ -18,6 +18,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         started: The same moment on the clock of `time.perf_counter`.
         body: As the client sent it.
         task: The task the client named.
+        key: Name of the gateway's key it was sent with, ``""`` if none was needed.
+        again: Whether the client's SDK says that it has sent it before.
         audited: Whether the audit coin came up. It is flipped for every request of a task with a
             promoted student, before it is known who answers.
         unbiased: Whether the teacher is asked whatever a student would have done.
@@ -30,6 +32,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     api: Api
     request: Request
     task: str
+    key: str
+    again: bool
     decision: Decision
     audited: bool
     unbiased: bool
@@ -52,6 +56,7 @@ def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
         audit_probability=decision.audit_probability,
         student=decision.student,
         confidence=decision.confidence,
+        key=asked.key,
     )
 
 
@@ -72,6 +77,7 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
         unbiased=asked.unbiased,
         audit_probability=decision.audit_probability,
         confidence=decision.confidence,
+        key=asked.key,
     )
 
 

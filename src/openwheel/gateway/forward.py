@@ -2,23 +2,36 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from openwheel.endpoints import Teacher, TeacherResponse, TeacherTimeoutError
+from openwheel.access import Key, RefusedError
+from openwheel.endpoints import (
+    Headers,
+    TeacherResponse,
+    TeacherTimeoutError,
+    named_model,
+    without_credentials,
+)
 from openwheel.errors import TeacherError
 from openwheel.gateway.asgi import (
+    JSON,
     BodyTooLargeError,
     ClientGoneError,
     Pairs,
     not_found,
     read_body,
-    send_error,
+    send_body,
     send_too_large,
     while_connected,
 )
-from openwheel.gateway.health import Counts
+from openwheel.gateway.guard import api_of, send_refusal
+from openwheel.gateway.parts import Parts
+from openwheel.gateway.passage import Passage
+from openwheel.gateway.tap import CostTap
 
 logger = logging.getLogger(__name__)
 
@@ -26,45 +39,86 @@ logger = logging.getLogger(__name__)
 _CLIMBS = re.compile(rb"/(\.|%2e){2}(/|%2f|\\|%5c|$)", re.IGNORECASE)
 
 
+class Tap(Protocol):
+    """Sees a response's body as it passes."""
+
+    def chunk(self, chunk: bytes) -> bool:
+        """Take a chunk, and return whether it must wait for `before_end`."""
+
+    async def before_end(self) -> None:
+        """Judge, when the last chunk has come, whether this may be told to be the end.
+
+        Raises:
+            TeacherError: The body is not whole; the client's connection is to break.
+        """
+
+    def after_end(self) -> None:
+        """Take note that the client has been sent the whole response."""
+
+    def close(self) -> None:
+        """Let go, however it ended."""
+
+
 class Forward:
     """Passes every request under ``/v1`` that has no handler of its own to the teacher."""
 
-    def __init__(self, teacher: Teacher, counts: Counts, max_body: int) -> None:
-        self._teacher = teacher
-        self._counts = counts
-        self._max_body = max_body
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request."""
         if _CLIMBS.search(scope["raw_path"]):
             await not_found(scope, receive, send)
             return
+        parts, passage = self._parts, Passage(api_of(scope["path"]))
         try:
-            body = await read_body(scope, receive, self._max_body)
+            passage.key = parts.guard.identify(scope)
+            passage.body = await read_body(scope, receive, parts.max_body)
+            model = named_model(passage.body)
+            if model or scope["method"] not in {"GET", "HEAD"}:
+                parts.guard.check(passage.key, model)
         except BodyTooLargeError as error:
-            await send_too_large(send, error)
-            return
+            passage.status = 413
+            await send_too_large(send, error, passage.api)
+        except RefusedError as error:
+            passage.status = error.status
+            await send_refusal(send, error, passage.api)
         except ClientGoneError:
+            parts.meter.cancelled += 1
             return
-        self._counts.forwarded += 1
-        work = forward(self._teacher, scope, send, body, self._counts)
-        if not await while_connected(receive, work):
-            self._counts.cancelled += 1
+        else:
+            passage.source = "forwarded"
+            work = forward(
+                parts,
+                scope,
+                send,
+                passage,
+                model=model,
+                tap=lambda response: CostTap(response, passage, parts.recorder),
+            )
+            if not await while_connected(receive, work):
+                parts.meter.cancelled += 1
+        seconds = time.perf_counter() - passage.started
+        parts.meter.request(
+            "other", passage.source, passage.status, seconds, passage.first_byte, ""
+        )
 
 
 async def forward(
-    teacher: Teacher,
+    parts: Parts,
     scope: Scope,
     send: Send,
-    body: bytes,
-    counts: Counts,
+    passage: Passage,
     *,
+    model: str = "",
     headers: Pairs | None = None,
-    tap: Callable[[TeacherResponse], "Tap | None"] | None = None,
+    tap: Callable[[TeacherResponse], Tap | None] | None = None,
 ) -> None:
     """Send a request to the teacher and its response to the client.
 
     Args:
+        passage: The request; told how it fares.
+        model: That the request asks for.
         headers: Added to the response.
         tap: Given the head of the response, returns what is to see its body, if anything is.
 
@@ -75,58 +129,60 @@ async def forward(
     """
     added = headers or []
     try:
-        response = await teacher.send(scope["method"], target(scope), scope["headers"], body)
-    except TeacherError as error:
-        counts.teacher_errors += 1
-        logger.warning("%s", error)
-        late = isinstance(error, TeacherTimeoutError)
-        await send_error(
-            send,
-            504 if late else 502,
-            str(error),
-            type="teacher_error",
-            code="teacher_timeout" if late else "teacher_unreachable",
-            headers=added,
+        response = await parts.teacher.send(
+            scope["method"], target(scope), passable(scope, passage.key), passage.body, model=model
         )
+    except TeacherError as error:
+        parts.meter.teacher_errors += 1
+        logger.warning("%s", error)
+        await _send_failure(send, error, passage, added)
         return
+    passage.status, passage.teacher = response.status, response.teacher
+    seen = tap(response) if tap else None
     try:
-        await _relay(response, send, added, tap(response) if tap else None)
+        await _relay(response, send, added, passage, seen)
     except TeacherError:
-        counts.teacher_errors += 1
+        parts.meter.teacher_errors += 1
+        passage.error = "teacher_broke_off"
         raise
     finally:
         response.close()
+        if seen is not None:
+            seen.close()
 
 
-class Tap:
-    """Sees a response's body as it passes."""
-
-    def chunk(self, chunk: bytes) -> None:
-        """Take a chunk that the client was sent."""
-
-    def before_end(self) -> None:
-        """Judge, when the last chunk has passed, whether this may be told to be the end.
-
-        Raises:
-            TeacherError: The body is not whole; the client's connection is to break.
-        """
-
-    def after_end(self) -> None:
-        """Take note that the client has been sent the whole response."""
-
-
-async def _relay(response: TeacherResponse, send: Send, added: Pairs, tap: Tap | None) -> None:
+async def _relay(
+    response: TeacherResponse, send: Send, added: Pairs, passage: Passage, tap: Tap | None
+) -> None:
     headers = [*response.headers, *added]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    held: list[bytes] = []
     async for chunk in response.chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if tap is not None:
-            tap.chunk(chunk)
+        if passage.first_byte is None:
+            passage.first_byte = time.perf_counter() - passage.started
+        if tap is not None and tap.chunk(chunk):
+            held.append(chunk)
+        else:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
     if tap is not None:
-        tap.before_end()
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await tap.before_end()
+    await send({"type": "http.response.body", "body": b"".join(held), "more_body": False})
     if tap is not None:
         tap.after_end()
+
+
+async def _send_failure(send: Send, error: TeacherError, passage: Passage, added: Pairs) -> None:
+    late = isinstance(error, TeacherTimeoutError)
+    passage.status = 504 if late else 502
+    passage.error = "teacher_timeout" if late else "teacher_unreachable"
+    body = passage.api.error(str(error), type="teacher_error", code=passage.error)
+    await send_body(send, passage.status, body, [JSON, *added])
+
+
+def passable(scope: Scope, key: Key | None) -> Headers:
+    """Return the headers that a teacher may see: a key of the gateway is none of its business."""
+    headers: Headers = scope["headers"]
+    return headers if key is None else without_credentials(headers)
 
 
 def target(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""What the gateway counts, and ``GET /healthz``, which shows it."""
+"""``GET /healthz``: whether something is being lost or has stopped."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,78 +8,81 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 import openwheel
+from openwheel.access import RefusedError
+from openwheel.endpoints import MemberHealth
 from openwheel.gateway.asgi import method_not_allowed, send_json
 from openwheel.gateway.capture import Capture, CaptureStats
+from openwheel.gateway.guard import Guard
+from openwheel.gateway.meter import Meter
 
-
-class Counts(msgspec.Struct):
-    """What has happened since the start; touched on the event loop only.
-
-    Attributes:
-        student: Chat completions answered by a student.
-        teacher: Chat completions answered by the teacher, its error answers included.
-        forwarded: Requests of other paths passed to the teacher.
-        teacher_errors: Requests for which the teacher could not be reached or broke off.
-        cancelled: Requests whose client went away before the answer was whole.
-        uncaptured: Answers of status 200 passed on that could not be read, and so not captured.
-        student_errors: Requests a student failed on; the teacher answered them.
-        audits: Audits asked of the teacher and captured.
-        audits_failed: Audits without an answer that could be captured.
-        refresh_errors: Times the promoted students could not be refreshed.
-    """
-
-    student: int = 0
-    teacher: int = 0
-    forwarded: int = 0
-    teacher_errors: int = 0
-    cancelled: int = 0
-    uncaptured: int = 0
-    student_errors: int = 0
-    audits: int = 0
-    audits_failed: int = 0
-    refresh_errors: int = 0
+_STILL_S = 300.0
 
 
 class Health:
     """``GET /healthz``.
 
     ``status`` is "ok", or "degraded" when something is being lost or has stopped: the capture
-    writer failing, dropping or dead, or promotions no longer picked up.
+    writer failing or dead, or having dropped something in the last five minutes, promotions or
+    keys no longer picked up, every teacher at rest.
+
+    Args:
+        teachers: How each has been doing.
+        students: The promoted student of each task, by name.
+        problem: What keeps promotions or keys from being picked up, ``""`` if nothing does.
     """
 
     def __init__(
         self,
-        counts: Counts,
+        *,
+        meter: Meter,
         capture: Capture | None,
+        guard: Guard,
+        teachers: Callable[[], list[MemberHealth]],
         students: Callable[[], Mapping[str, str]],
-        promotions_well: Callable[[], bool],
+        problem: Callable[[], str],
     ) -> None:
-        self._counts = counts
+        self._meter = meter
         self._capture = capture
+        self._guard = guard
+        self._teachers = teachers
         self._students = students
-        self._promotions_well = promotions_well
+        self._problem = problem
         self._started = time.monotonic()
+        self._dropped = 0
+        self._dropped_at = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Answer one request."""
+        """Answer one request; with keys in force, in full only to whoever has one."""
         if scope["method"] not in {"GET", "HEAD"}:
             await method_not_allowed(scope, send, "GET")
             return
-        await send_json(send, 200, self.report())
+        report = self.report()
+        try:
+            self._guard.identify(scope)
+        except RefusedError:
+            report = {"status": report["status"]}
+        await send_json(send, 200, report)
 
     def report(self) -> dict[str, Any]:
-        """Return what ``GET /healthz`` shows."""
+        """Return all that ``GET /healthz`` shows."""
         capture = self._capture.stats() if self._capture else None
-        well = self._promotions_well() and (capture is None or _well(capture))
+        problem = self._problem()
+        teachers = self._teachers()
+        resting = bool(teachers) and all(one.resting_s > 0 for one in teachers)
+        well = not problem and not resting and (capture is None or self._keeps(capture))
         return {
             "status": "ok" if well else "degraded",
             "version": openwheel.__version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
-            "requests": msgspec.structs.asdict(self._counts),
+            "problem": problem,
+            "requests": self._meter.counts(),
             "capture": None if capture is None else msgspec.structs.asdict(capture),
+            "teachers": [msgspec.structs.asdict(one) for one in teachers],
             "students": dict(self._students()),
         }
 
-
-def _well(capture: CaptureStats) -> bool:
-    return capture.alive and not capture.error and not capture.dropped
+    def _keeps(self, capture: CaptureStats) -> bool:
+        now = time.monotonic()
+        if capture.dropped > self._dropped:
+            self._dropped, self._dropped_at = capture.dropped, now
+        return capture.alive and not capture.error and now - self._dropped_at > _STILL_S

@@ -1,35 +1,46 @@
 """Running the gateway: uvicorn with uvloop and httptools, on a socket bound here."""
 
+import asyncio
 import contextlib
-import errno
-import ipaddress
+import functools
 import logging
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.gateway.listen import is_loopback, listen, url_of
+from openwheel.gateway.protocol import SWEEP_EVERY_S, ConnectionLimits, LimitedProtocol, sweep
 
-_STOP_S = 30
-# Longer than clients and load balancers keep idle connections, so that it is they who close.
-_KEEP_IDLE_S = 75
+if sys.platform != "win32":
+    import resource
+
+_STOP_S = 30.0
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which says when it is ready."""
+    """Uvicorn's server, which says when it is ready and cuts off clients that take too long."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         self._ready()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            sweep(self.server_state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -51,63 +62,104 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class Server:
+    """Serves an app on a listening socket.
+
+    Args:
+        app: The gateway.
+        sock: Already listening; it stays open.
+        limits: What a client may take.
+        stop_timeout: Seconds requests under way may take when stopping.
+        ready: Called when requests are accepted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        limits: ConnectionLimits | None = None,
+        stop_timeout: float = _STOP_S,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sock = sock
+        self._server = _Server(_config(app, limits or ConnectionLimits(), stop_timeout), ready)
+
+    def run(self) -> None:
+        """Serve until told to stop, by `stop`, SIGINT or SIGTERM; finish requests under way."""
+        _take_all_descriptors()
+        with _own_errors_in_a_line():
+            # Uvicorn closes what it is given.
+            self._server.run(sockets=[self._sock.dup()])
+
+    def stop(self) -> None:
+        """Stop, from any thread."""
+        self._server.should_exit = True
+
+
 def run_gateway(
     app: ASGIApp,
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
     allow_public: bool = False,
-    ready: Callable[[str, int], None] | None = None,
+    limits: ConnectionLimits | None = None,
+    ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve ``app`` until SIGINT or SIGTERM, finish the requests under way, and return.
+    """Serve ``app`` in this process until SIGINT or SIGTERM.
 
     Args:
+        app: The gateway.
+        host: Address to listen on.
         port: 0 for any free one.
-        allow_public: Whether ``host`` may be reachable from other machines. There are no keys
-            yet: whoever reaches the gateway can use it, and the teacher's key with it.
-        ready: Called with the bound host and port when requests are accepted.
+        allow_public: Whether ``host`` may be reachable from other machines: whoever reaches a
+            gateway without keys can use it, and the teacher's key with it.
+        limits: What a client may take.
+        ready: Called with the URL when requests are accepted.
 
     Raises:
         SettingError: The address is not loopback and ``allow_public`` is not set, cannot be
             bound, or is in use.
     """
-    sock = _bind(host, port, allow_public)
-    with contextlib.closing(sock):
-        address = sock.getsockname()
-        server = _Server(_config(app), lambda: ready(address[0], address[1]) if ready else None)
-        with _own_errors_in_a_line():
-            server.run(sockets=[sock])
+    if not allow_public and not is_loopback(host):
+        raise SettingError(
+            f"The host must be a loopback address such as 127.0.0.1, but is {host!r}; "
+            "to listen publicly must be allowed explicitly"
+        )
+    with contextlib.closing(listen(host, port)) as sock:
+        url = url_of(sock)
+        Server(app, sock, limits=limits, ready=lambda: ready(url) if ready else None).run()
 
 
 @contextlib.contextmanager
-def gateway_thread(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve ``app`` on loopback from a thread, for as long as the context lasts.
+def gateway_thread(
+    app: ASGIApp,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    limits: ConnectionLimits | None = None,
+) -> Iterator[str]:
+    """Serve ``app`` from a thread, for as long as the context lasts.
 
     Yields:
         The URL, e.g. ``http://127.0.0.1:54321``.
 
     Raises:
-        SettingError: As for `run_gateway`.
+        SettingError: The address cannot be bound, or is in use.
     """
-    sock = _bind(host, port, allow_public=False)
-    with contextlib.closing(sock):
+    with contextlib.closing(listen(host, port)) as sock:
         started = threading.Event()
-        server = _Server(_config(app), started.set)
-        thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [sock]}, name="openwheel-gateway"
-        )
-        with _own_errors_in_a_line():
-            thread.start()
-            try:
-                while not started.wait(0.05):
-                    if not thread.is_alive():
-                        raise SettingError("The gateway could not start; its log says why")
-                address = sock.getsockname()
-                shown = f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]
-                yield f"http://{shown}:{address[1]}"
-            finally:
-                server.should_exit = True
-                thread.join()
+        server = Server(app, sock, limits=limits, ready=started.set)
+        thread = threading.Thread(target=server.run, name="openwheel-gateway")
+        thread.start()
+        try:
+            while not started.wait(0.05):
+                if not thread.is_alive():
+                    raise SettingError("The gateway could not start; its log says why")
+            yield url_of(sock)
+        finally:
+            server.stop()
+            thread.join()
 
 
 @contextlib.contextmanager
@@ -134,11 +186,23 @@ def _own_errors_in_a_line() -> Iterator[None]:
         logger.removeFilter(shorten)
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _take_all_descriptors() -> None:
+    """Raise the soft limit of open files: every stream takes two, and the usual 1,024 are few."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS says infinite and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _config(app: ASGIApp, limits: ConnectionLimits, stop_timeout: float) -> uvicorn.Config:
+    # Uvicorn calls it as it would call a class.
+    protocol: Any = functools.partial(LimitedProtocol, limits=limits)
     return uvicorn.Config(
         app,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -147,32 +211,6 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_IDLE_S,
-        timeout_graceful_shutdown=_STOP_S,
+        timeout_keep_alive=int(limits.keep_alive),
+        timeout_graceful_shutdown=int(stop_timeout),
     )
-
-
-def _bind(host: str, port: int, allow_public: bool) -> socket.socket:
-    if not 0 <= port <= 65535:
-        raise SettingError(f"The port must be 0 to 65535, but is {port}")
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise SettingError(f"The host {host!r} is not an address to listen on: {error}") from None
-    family, kind, protocol, _, address = found[0]
-    if not allow_public and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-        raise SettingError(
-            f"The host must be a loopback address such as 127.0.0.1, but is {host!r}; "
-            "to listen publicly must be allowed explicitly, since there are no keys yet"
-        )
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(2048)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise SettingError(f"Port {port} on {host} is already in use") from None
-        raise SettingError(f"Cannot listen on {host} port {port}: {error.strerror}") from None
-    return sock

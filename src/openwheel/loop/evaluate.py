@@ -8,7 +8,7 @@ import numpy as np
 
 from openwheel.errors import RequestError
 from openwheel.gate import clopper_pearson
-from openwheel.loop.serving import Serving
+from openwheel.loop.serving import Serving, settled
 from openwheel.tasks import canonical_answer
 from openwheel.traffic import Exchange
 from openwheel.wire import Answer
@@ -101,7 +101,7 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
         except RequestError:
             continue
         started = time.perf_counter()
-        decision = serving.decide(request, exchange.task)
+        decision = settled(serving.decide(request, exchange.task))
         milliseconds = (time.perf_counter() - started) * 1e3
         answered = decision.answer is not None
         same = answered and agrees(exchange.answer, decision.answer or "")

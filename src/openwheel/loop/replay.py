@@ -10,7 +10,7 @@ from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import next_turn
-from openwheel.loop.serving import Decision, RegistryServing
+from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.students.encoder import TextEncoder
@@ -99,7 +99,7 @@ def replay(
             request = exchange.read()
         except RequestError:
             continue
-        decision = serving.decide(request, exchange.task)
+        decision = settled(serving.decide(request, exchange.task))
         heads = coin.random() < decision.audit_probability
         waiting += _captured(exchange, decision, heads=heads)
         _count(counts, exchange, decision, heads=heads)

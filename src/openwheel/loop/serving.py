@@ -1,6 +1,7 @@
 """Deciding, for one prompt, whether a promoted student answers or the teacher does."""
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -26,6 +27,9 @@ the savings meanwhile. It is done where the calls are won back before the traffi
 """
 
 
+_SLOW = frozenset({"encoder"})
+
+
 class Decision(msgspec.Struct, frozen=True):
     """Who answers one prompt.
 
@@ -37,7 +41,10 @@ class Decision(msgspec.Struct, frozen=True):
         audit_probability: With what probability an audit is to ask the teacher too (0 to 1);
             1.0 where no student is promoted.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
-            ``unlike training``, ``slice``, ``settings``, ``not plain``); ``""`` if it answered.
+            ``unlike training``, ``slice``, ``settings``, ``not plain``, ``busy``); ``""`` if it
+            answered.
+        pending: Where the student takes milliseconds, what has yet to be called, in a thread if
+            need be, for the decision; see `settled`.
     """
 
     answer: str | None = None
@@ -46,6 +53,12 @@ class Decision(msgspec.Struct, frozen=True):
     confidence: float | None = None
     audit_probability: float = 1.0
     reason: str = ""
+    pending: "Callable[[], Decision] | None" = None
+
+
+def settled(decision: Decision) -> Decision:
+    """Return the decision, waiting for a student that takes milliseconds."""
+    return decision if decision.pending is None else decision.pending()
 
 
 class Serving(Protocol):
@@ -158,15 +171,25 @@ class RegistryServing:
         if promoted is None:
             return Decision(task=found.name, reason="no student")
 
-        answer, confidence, reason = _ask(promoted, inputs, request)
-        return Decision(
-            answer=answer,
-            task=found.name,
-            student=promoted.id,
-            confidence=confidence,
-            audit_probability=promoted.audit,
-            reason=reason,
-        )
+        def decided() -> Decision:
+            answer, confidence, reason = _ask(promoted, inputs, request)
+            return Decision(
+                answer=answer,
+                task=found.name,
+                student=promoted.id,
+                confidence=confidence,
+                audit_probability=promoted.audit,
+                reason=reason,
+            )
+
+        if promoted.student.rung in _SLOW:
+            return Decision(
+                task=found.name,
+                student=promoted.id,
+                audit_probability=promoted.audit,
+                pending=decided,
+            )
+        return decided()
 
 
 def _shadow_audit(shadow: Candidate | None, promoted: Certificate) -> float:

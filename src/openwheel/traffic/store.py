@@ -13,7 +13,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from openwheel.errors import StoreError
+from openwheel.errors import StoreError, UnstorableError
 from openwheel.traffic.connection import make_engine, prepare, store_errors, write_options
 from openwheel.traffic.exchange import Exchange
 from openwheel.traffic.rows import (
@@ -28,6 +28,7 @@ from openwheel.traffic.schema import exchanges as table
 _ASSIGN_BATCH = 5_000
 _PAUSE_SECONDS = 0.005
 _MAX_VARIABLES = 500
+_LATEST = 20_000
 
 _INSERT = insert(table).on_conflict_do_nothing(index_elements=["id"])
 _ASSIGN = (
@@ -137,7 +138,8 @@ class Store:
             How many were new.
 
         Raises:
-            StoreError: Also if a value is one that SQLite cannot hold.
+            UnstorableError: A value is one that SQLite cannot hold.
+            StoreError: The file could not be written.
         """
         if not exchanges:
             return 0
@@ -146,9 +148,26 @@ class Store:
             with self.write() as connection:
                 return connection.execute(_INSERT, rows).rowcount
         except (UnicodeEncodeError, OverflowError) as error:
-            raise StoreError(
+            raise UnstorableError(
                 f"{self.path} cannot hold a value of these exchanges: {error}"
             ) from None
+
+    def has_same(self, exchange: Exchange, *, within: float) -> bool:
+        """Return whether the same request by the same key was answered shortly before.
+
+        Args:
+            exchange: What is compared with; its id does not count.
+            within: How many seconds before it.
+        """
+        latest = sa.select(table.c.time, table.c.api, table.c.key, table.c.request)
+        latest = latest.order_by(table.c.seq.desc()).limit(_LATEST)
+        with self.read() as connection:
+            for time_, api, key, request in connection.execute(latest):
+                if time_ < exchange.time - within:
+                    return False
+                if (api, key, request) == (exchange.api, exchange.key, exchange.request):
+                    return True
+        return False
 
     def count(self) -> int:
         """Return the number of exchanges."""

@@ -19,6 +19,7 @@ from openwheel.wire.error import error_body
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
 from openwheel.wire.request import Request
 from openwheel.wire.sse import sse_data
+from openwheel.wire.usage import read_any_usage
 
 __all__ = [
     "APIS",
@@ -36,6 +37,7 @@ __all__ = [
     "completion_body",
     "completion_stream",
     "error_body",
+    "read_any_usage",
     "read_completion",
     "read_reply",
     "read_reply_stream",

@@ -1,0 +1,218 @@
+"""The endpoints where students may answer: decide who does, answer, hand on the exchange."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from openwheel.access import Key, RefusedError
+from openwheel.endpoints import TeacherResponse, named_model
+from openwheel.errors import OpenwheelError, RequestError
+from openwheel.gateway.asgi import (
+    JSON,
+    BodyTooLargeError,
+    ClientGoneError,
+    Pairs,
+    header,
+    header_text,
+    method_not_allowed,
+    read_body,
+    send_body,
+    send_too_large,
+    while_connected,
+)
+from openwheel.gateway.exchanges import Asked, student_exchange
+from openwheel.gateway.forward import forward, passable, target
+from openwheel.gateway.guard import send_refusal
+from openwheel.gateway.parts import Parts
+from openwheel.gateway.passage import Passage
+from openwheel.gateway.tap import ExchangeTap
+from openwheel.loop.serving import Decision
+from openwheel.wire import Api, Request
+
+logger = logging.getLogger(__name__)
+
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+]
+_UNDECIDED = Decision(audit_probability=0.0, reason="student failed")
+_MOST_PENDING = 64
+
+
+class Completions:
+    """One API's endpoint."""
+
+    def __init__(self, api: Api, parts: Parts) -> None:
+        self._api = api
+        self._parts = parts
+        self._pending = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["method"] != "POST":
+            await method_not_allowed(scope, send, "POST")
+            return
+        passage, asked = Passage(self._api), None
+        try:
+            passage.key = self._parts.guard.identify(scope)
+            passage.body = await read_body(scope, receive, self._parts.max_body)
+            asked = await self._ask(scope, passage.body, passage.key)
+        except BodyTooLargeError as error:
+            passage.status = 413
+            await send_too_large(send, error, self._api)
+        except RefusedError as error:
+            passage.status = error.status
+            await send_refusal(send, error, self._api)
+        except ClientGoneError:
+            self._parts.meter.cancelled += 1
+            return
+        else:
+            await self._answer(scope, receive, send, asked, passage)
+        task = asked.decision.task if passage.source != "refused" and asked else ""
+        self._parts.meter.request(
+            self._api.name,
+            passage.source,
+            passage.status,
+            time.perf_counter() - passage.started,
+            passage.first_byte,
+            task,
+        )
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        asked: Asked | None,
+        passage: Passage,
+    ) -> None:
+        if asked is not None and asked.decision.answer is not None:
+            await self._student(asked, asked.decision.answer, send, passage)
+            if asked.audited:
+                headers = passable(scope, passage.key)
+                self._parts.audits.start(asked, target(scope), headers)
+            return
+        passage.source = "teacher"
+        work = forward(
+            self._parts,
+            scope,
+            send,
+            passage,
+            model=asked.request.model if asked else named_model(passage.body),
+            headers=_headers("teacher", asked),
+            tap=None if asked is None else self._tap(asked, passage.key),
+        )
+        if not await while_connected(receive, work):
+            self._parts.meter.cancelled += 1
+
+    async def _ask(self, scope: Scope, body: bytes, key: Key | None) -> Asked | None:
+        """Decide who answers; None if the body cannot be read, so that only the teacher may.
+
+        Raises:
+            RefusedError: The key does not allow this request.
+        """
+        arrived, started = time.time(), time.perf_counter()
+        guard = self._parts.guard
+        try:
+            request = self._api.read_request(body)
+        except RequestError:
+            guard.check(key, named_model(body))
+            guard.check_task(key, "")
+            return None
+        guard.check(key, request.model)
+        task = _header_text(header(scope, b"x-openwheel-task")) or request.task
+        decision = await self._decide(request, task)
+        guard.check_task(key, decision.task)
+        if decision.answer is not None and not request.prompt.plain:
+            decision = msgspec.structs.replace(decision, answer=None, reason="not plain")
+        audited = bool(decision.student) and self._parts.rng() < decision.audit_probability
+        # Where no decision could be made, what students would have done is not known to be
+        # out of the matter, so the answer may not calibrate.
+        unbiased = audited or (not decision.student and decision is not _UNDECIDED)
+        return Asked(
+            time=arrived,
+            started=started,
+            body=body,
+            api=self._api,
+            request=request,
+            task=task,
+            key=key.name if key else "",
+            again=header(scope, b"x-stainless-retry-count") not in {b"", b"0"},
+            decision=decision,
+            audited=audited,
+            unbiased=unbiased,
+        )
+
+    async def _decide(self, request: Request, task: str) -> Decision:
+        try:
+            decision = self._parts.serving.decide(request, task)
+            if decision.pending is None:
+                return decision
+            if self._pending >= _MOST_PENDING:
+                return msgspec.structs.replace(decision, pending=None, reason="busy")
+            self._pending += 1
+            try:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._parts.slow, decision.pending)
+            finally:
+                self._pending -= 1
+        except OpenwheelError as error:
+            self._parts.meter.student_errors += 1
+            logger.error("No student could be asked, the teacher answers: %s", error)
+            return _UNDECIDED
+
+    async def _student(self, asked: Asked, answer: str, send: Send, passage: Passage) -> None:
+        """Answer as the teacher would have: the model asked for, a stream if one was."""
+        passage.source = "student"
+        recorder, task = self._parts.recorder, asked.decision.task
+        exchange = student_exchange(asked, answer, _ms_since(asked.started))
+        if recorder.strict:
+            await recorder.commit(exchange, task, again=asked.again)
+        headers = [*_headers("student", asked), (b"x-request-id", asked.id.encode())]
+        if asked.request.stream:
+            headers += _EVENT_STREAM
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            events = b"".join(self._api.events(answer, asked.request))
+            await send({"type": "http.response.body", "body": events})
+        else:
+            await send_body(send, 200, self._api.body(answer, asked.request), [JSON, *headers])
+        passage.status = 200
+        if not recorder.strict:
+            recorder.put(exchange, task, again=asked.again)
+
+    def _tap(
+        self, asked: Asked, key: Key | None
+    ) -> Callable[[TeacherResponse], ExchangeTap | None]:
+        def tap(response: TeacherResponse) -> ExchangeTap | None:
+            if response.status != 200:
+                return None
+            return ExchangeTap(asked, key, response, self._parts)
+
+        return tap
+
+
+def _headers(source: str, asked: Asked | None) -> Pairs:
+    headers = [(b"x-openwheel-source", source.encode())]
+    if asked is not None:
+        decision = asked.decision
+        if decision.task:
+            headers.append((b"x-openwheel-task", header_text(decision.task)))
+        if decision.confidence is not None:
+            headers.append((b"x-openwheel-confidence", b"%.4f" % decision.confidence))
+    return headers
+
+
+def _header_text(value: bytes) -> str:
+    """Decode a header value as clients send it: UTF-8 nowadays, Latin-1 by the old standard."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

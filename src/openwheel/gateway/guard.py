@@ -1,0 +1,103 @@
+"""Who may do what: reading a request's credential, and saying no in the shape of its API."""
+
+import math
+
+from starlette.types import Scope, Send
+
+from openwheel.access import Access, Allowance, Key, RefusedError
+from openwheel.gateway.asgi import JSON, Pairs, send_body
+from openwheel.wire import APIS, Api
+
+_BEARER = b"bearer "
+_OWN_KEY = b"ow-"
+
+
+class Guard:
+    """Asks `Access`, where there is one; a gateway without keys lets everything pass."""
+
+    def __init__(self, access: Access | None) -> None:
+        self._access = access
+
+    @property
+    def in_force(self) -> bool:
+        """Whether requests need a key."""
+        return self._access is not None and self._access.in_force
+
+    def identify(self, scope: Scope) -> Key | None:
+        """Return the key that a request was sent with; None if none is needed.
+
+        Raises:
+            RefusedError: It has none, or not a valid one.
+        """
+        if self._access is None:
+            return None
+        return self._access.identify(credential(scope)) if self._access.in_force else None
+
+    def check(self, key: Key | None, model: str) -> None:
+        """Count a request, and check that its key may send it.
+
+        Raises:
+            RefusedError: It may not.
+        """
+        if key is not None and self._access is not None:
+            self._access.check(key, model=model)
+
+    def check_task(self, key: Key | None, task: str) -> None:
+        """Check that a key may send requests of a task.
+
+        Raises:
+            RefusedError: It may not.
+        """
+        if key is not None and self._access is not None:
+            self._access.check_task(key, task)
+
+    def charge(self, key: Key | None, tokens: int, micro_dollars: int) -> None:
+        """Count what a request used."""
+        if key is not None and self._access is not None:
+            self._access.charge(key, tokens, micro_dollars)
+
+
+def credential(scope: Scope) -> str | None:
+    """Return what a client sent to identify itself, None if nothing.
+
+    SDKs put it in different headers, some in two of them: one that looks like a gateway's key is
+    preferred.
+    """
+    found: list[bytes] = []
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == _BEARER:
+            found.append(value[7:].strip())
+        elif name in {b"x-api-key", b"api-key"}:
+            found.append(value.strip())
+    own = [value for value in found if value.startswith(_OWN_KEY)]
+    return (own or found)[0].decode("latin-1") if found else None
+
+
+async def send_refusal(send: Send, error: RefusedError, api: Api) -> None:
+    """Say no, in the shape of the API that was asked."""
+    headers: Pairs = [JSON]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+        headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1000)))
+    elif error.status == 429:
+        # The SDKs of OpenAI and Anthropic would try again: a spent budget does not come back.
+        headers.append((b"x-should-retry", b"false"))
+    headers += _allowance(b"requests", error.allowances.requests)
+    headers += _allowance(b"tokens", error.allowances.tokens)
+    body = api.error(error.message, type=error.type, code=error.code)
+    await send_body(send, error.status, body, headers)
+
+
+def api_of(path: str) -> Api:
+    """Return the API whose shape errors at a path have."""
+    return APIS["messages"] if path.startswith("/v1/messages") else APIS["chat"]
+
+
+def _allowance(name: bytes, left: Allowance | None) -> Pairs:
+    if left is None:
+        return []
+    return [
+        (b"x-ratelimit-limit-" + name, b"%d" % left.limit),
+        (b"x-ratelimit-remaining-" + name, b"%d" % left.remaining),
+        (b"x-ratelimit-reset-" + name, f"{left.reset:.3f}s".encode()),
+    ]

@@ -1,0 +1,47 @@
+"""What all endpoints of the gateway work with."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import msgspec
+
+from openwheel.endpoints import Teacher
+from openwheel.gateway.audit import Audits
+from openwheel.gateway.guard import Guard
+from openwheel.gateway.meter import Meter
+from openwheel.gateway.recorder import Recorder
+from openwheel.loop.serving import Serving
+
+
+class TapMemory(msgspec.Struct):
+    """What all answers under way hold together, so that many long ones cannot fill the memory.
+
+    Attributes:
+        most: Bytes they may hold; past it an answer is passed on and not captured.
+        held: Bytes they hold.
+    """
+
+    most: int = 256 << 20
+    held: int = 0
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What all endpoints work with.
+
+    Attributes:
+        taps: What answers under way hold.
+        slow: Runs students that take milliseconds, so that the event loop does not wait.
+        rng: Draws from [0, 1) for the audit coin.
+        max_body: The most bytes a request's body may have.
+    """
+
+    teacher: Teacher
+    serving: Serving
+    guard: Guard
+    recorder: Recorder
+    audits: Audits
+    meter: Meter
+    taps: TapMemory
+    slow: Executor
+    rng: Callable[[], float]
+    max_body: int

@@ -1,0 +1,128 @@
+"""What becomes of an exchange: is it kept, does its answer wait for that, what did it cost."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import msgspec
+
+from openwheel.access import Key
+from openwheel.gateway.capture import Capture
+from openwheel.gateway.guard import Guard
+from openwheel.gateway.meter import Meter
+from openwheel.traffic.exchange import Exchange
+from openwheel.wire import Usage
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["fast", "strict", "off"]
+
+_BYTES_A_TOKEN = 4
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a teacher's tokens cost, in dollars a million."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
+class Recorder:
+    """Takes every exchange.
+
+    Args:
+        capture: Where exchanges are kept; None keeps nothing.
+        meter: Counts.
+        guard: Is told what keys used.
+        mode: ``fast`` leaves exchanges to the writer; ``strict`` waits for the commit.
+        strict_timeout: Seconds to wait for it: a store that fails is never to fail a request.
+        sample: The share of exchanges to keep, by task name; ``*`` stands for all others.
+        prices: By the teacher's name.
+        rng: Draws from [0, 1) for the sample.
+    """
+
+    def __init__(
+        self,
+        capture: Capture | None,
+        meter: Meter,
+        guard: Guard,
+        *,
+        mode: Mode = "fast",
+        strict_timeout: float = 2.0,
+        sample: Mapping[str, float] | None = None,
+        prices: Mapping[str, Price] | None = None,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._capture = None if mode == "off" else capture
+        self._meter = meter
+        self._guard = guard
+        self.strict = mode == "strict" and self._capture is not None
+        self._strict_timeout = strict_timeout
+        self._sample = sample or {}
+        self._others = self._sample.get("*", 1.0)
+        self._prices = prices or {}
+        self._rng = rng
+
+    def put(self, exchange: Exchange, task: str, *, again: bool = False) -> None:
+        """Leave an exchange to the writer.
+
+        Args:
+            exchange: What to keep.
+            task: The task it was found to belong to, ``""`` if to none.
+            again: Whether the client says it has sent this request before.
+        """
+        if self._capture is not None and self._keeps(exchange, task):
+            self._capture.put(exchange, again=again)
+
+    async def commit(self, exchange: Exchange, task: str, *, again: bool = False) -> None:
+        """Keep an exchange, and wait until it is on disk, for as long as that is allowed."""
+        if self._capture is None or not self._keeps(exchange, task):
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def settle() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def done() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop ended before the writer
+                loop.call_soon_threadsafe(settle)
+
+        self._capture.put(exchange, done, again=again)
+        await asyncio.wait([future], timeout=self._strict_timeout)
+        if not future.done():
+            self._meter.strict_late += 1
+            logger.error("Capture: an answer was completed before its commit, which takes too long")
+
+    def spent(
+        self, teacher: str, usage: Usage | None, read: int, written: int, key: Key | None
+    ) -> None:
+        """Count what a teacher's answer cost.
+
+        Args:
+            teacher: Its name.
+            usage: Tokens as it counted them; None if it did not say.
+            read: Bytes of the request, from which tokens are estimated if need be.
+            written: Bytes of the answer, likewise.
+            key: Whose request it was; None for the gateway's own, such as audits.
+        """
+        if usage is None:
+            usage = Usage(read // _BYTES_A_TOKEN + 1, written // _BYTES_A_TOKEN + 1)
+        price = self._prices.get(teacher)
+        tokens = (usage.prompt_tokens, usage.completion_tokens)
+        cost = round(tokens[0] * price.input + tokens[1] * price.output) if price else 0
+        self._meter.tokens(teacher, tokens[0], tokens[1], cost)
+        self._guard.charge(key, sum(tokens), cost)
+
+    def _keeps(self, exchange: Exchange, task: str) -> bool:
+        audited = exchange.unbiased and exchange.audit_probability < 1
+        if not self._sample or audited:
+            return True
+        if self._rng() < self._sample.get(task, self._others):
+            return True
+        self._meter.not_sampled += 1
+        return False

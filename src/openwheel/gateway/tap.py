@@ -1,0 +1,156 @@
+"""Seeing a teacher's answer as it passes, and making an exchange of it at its end."""
+
+import logging
+import time
+
+from openwheel.access import Key
+from openwheel.endpoints import TeacherResponse
+from openwheel.errors import TeacherError
+from openwheel.gateway.exchanges import Asked, is_stream, parse_reply, teacher_exchange
+from openwheel.gateway.parts import Parts
+from openwheel.gateway.passage import Passage
+from openwheel.gateway.recorder import Recorder
+from openwheel.traffic.exchange import Exchange
+from openwheel.wire import read_any_usage
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_CAPTURED = 8 << 20
+_TAIL = 1024
+_LARGEST_READ = 1 << 20
+
+
+class ExchangeTap:
+    """Keeps one answer as it passes."""
+
+    def __init__(
+        self, asked: Asked, key: Key | None, response: TeacherResponse, parts: Parts
+    ) -> None:
+        self._asked = asked
+        self._key = key
+        self._response = response
+        self._stream = is_stream(response.headers)
+        self._recorder = parts.recorder
+        self._meter = parts.meter
+        self._memory = parts.taps
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._held = 0
+        self._whole = True
+        self._ended = False
+        self._exchange: Exchange | None = None
+        self._done = False
+
+    def chunk(self, chunk: bytes) -> bool:
+        """Take a chunk, and return whether it must wait for `before_end`.
+
+        With strict capture the client is not to see the end of an answer before its commit: the
+        last event of a stream, or any of a body, whose length may have been announced.
+        """
+        size = len(chunk)
+        self._size += size
+        if not self._whole:
+            return False
+        if self._size > _LARGEST_CAPTURED or self._memory.held + size > self._memory.most:
+            self._forget()
+            return False
+        self._memory.held += size
+        self._held += size
+        self._chunks.append(chunk)
+        if not self._recorder.strict:
+            return False
+        if self._stream and not self._ended:
+            self._ended = self._asked.api.ends(self._tail())
+        return self._ended or not self._stream
+
+    async def before_end(self) -> None:
+        """Judge whether this may be told to be the end; with strict capture, commit first.
+
+        Raises:
+            TeacherError: The body is not whole; the client's connection is to break.
+        """
+        undelimited = self._stream and not self._response.delimited and self._whole
+        if undelimited and not self._asked.api.ends(self._tail()):
+            parse_reply(self._asked.api, self._response.headers, b"".join(self._chunks))
+        if self._recorder.strict:
+            self._read()
+            if self._exchange is not None:
+                await self._recorder.commit(
+                    self._exchange, self._asked.decision.task, again=self._asked.again
+                )
+
+    def after_end(self) -> None:
+        """Take note that the client has been sent the whole response."""
+        if not self._recorder.strict:
+            self._read()
+            if self._exchange is not None:
+                self._recorder.put(
+                    self._exchange, self._asked.decision.task, again=self._asked.again
+                )
+
+    def close(self) -> None:
+        """Let go of the answer, however it ended; count what it cost, whole or not."""
+        exchange = self._exchange
+        self._recorder.spent(
+            self._response.teacher,
+            exchange.usage if exchange else None,
+            len(self._asked.body),
+            len(exchange.answer.text) if exchange else self._size,
+            self._key,
+        )
+        self._memory.held -= self._held
+        self._held = 0
+
+    def _tail(self) -> bytes:
+        return b"".join(self._chunks[-8:])[-_TAIL:]
+
+    def _forget(self) -> None:
+        self._whole = False
+        self._chunks.clear()
+        self._memory.held -= self._held
+        self._held = 0
+
+    def _read(self) -> None:
+        latency_ms = (time.perf_counter() - self._asked.started) * 1000
+        try:
+            if not self._whole:
+                raise TeacherError("It, or all answers under way, have too many bytes to keep")
+            body = b"".join(self._chunks)
+            reply = parse_reply(self._asked.api, self._response.headers, body)
+        except TeacherError as error:
+            self._meter.uncaptured += 1
+            logger.warning("An answer was passed on but not captured: %s", error)
+            return
+        self._exchange = teacher_exchange(self._asked, reply, latency_ms)
+
+
+class CostTap:
+    """Reads what an answer that is not captured cost, if it says so."""
+
+    def __init__(self, response: TeacherResponse, passage: Passage, recorder: Recorder) -> None:
+        self._passage = passage
+        self._recorder = recorder
+        self._json = response.status == 200 and not is_stream(response.headers)
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def chunk(self, chunk: bytes) -> bool:
+        """Take a chunk; none has to wait."""
+        self._size += len(chunk)
+        if self._json and self._size <= _LARGEST_READ:
+            self._chunks.append(chunk)
+        return False
+
+    async def before_end(self) -> None:
+        """Judge nothing."""
+
+    def after_end(self) -> None:
+        """Take no note."""
+
+    def close(self) -> None:
+        """Count what the answer cost; one without a usage, such as a list of models, is free."""
+        if self._json and self._size <= _LARGEST_READ:
+            usage = read_any_usage(b"".join(self._chunks))
+            if usage is not None:
+                passage = self._passage
+                self._recorder.spent(passage.teacher, usage, 0, 0, passage.key)

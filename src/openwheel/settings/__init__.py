@@ -1,0 +1,34 @@
+"""Every setting in one table: its name, type, limits, default and help.
+
+`openwheel.toml` is read into these structs; the CLI's options override it; the docs list them and
+a test holds the docs to it. Knows nothing of what the settings are for.
+"""
+
+from openwheel.settings.read import SettingRow, override, read_settings, setting_rows
+from openwheel.settings.table import (
+    AccessSection,
+    CaptureSection,
+    GatewaySection,
+    LogSection,
+    LoopSection,
+    Settings,
+    StoreSection,
+    TeacherSection,
+    TelemetrySection,
+)
+
+__all__ = [
+    "AccessSection",
+    "CaptureSection",
+    "GatewaySection",
+    "LogSection",
+    "LoopSection",
+    "SettingRow",
+    "Settings",
+    "StoreSection",
+    "TeacherSection",
+    "TelemetrySection",
+    "override",
+    "read_settings",
+    "setting_rows",
+]

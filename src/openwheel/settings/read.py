@@ -1,0 +1,174 @@
+"""Reading ``openwheel.toml``, and listing every setting that it may hold."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from openwheel.errors import SettingError
+from openwheel.settings.table import Settings
+
+_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+
+
+class SettingRow(msgspec.Struct, frozen=True):
+    """One setting.
+
+    Attributes:
+        name: With its table, e.g. ``gateway.port``.
+        type: What it must be, in a few words.
+        default: As TOML writes it; None if there is none.
+        help: What it is for.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    help: str
+
+
+def read_settings(path: Path) -> Settings:
+    """Read ``openwheel.toml``.
+
+    Raises:
+        SettingError: The file cannot be read or is no TOML; a setting is unknown or not what it
+            must be. The message names file and setting.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingError(f"There is no settings file {path}") from None
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path} must be UTF-8 text, and is not") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path} is not TOML: {error}") from None
+    return _convert(values, str(path))
+
+
+def override(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Return settings with some changed, by name; None leaves one as it is.
+
+    Raises:
+        SettingError: A value is not what it must be.
+    """
+    values = msgspec.to_builtins(settings)
+    for name, value in changes.items():
+        if value is not None:
+            section, _, field = name.partition(".")
+            values[section][field] = value
+    # A default that TOML could not say, such as no value at all, is not to be said.
+    return _convert(values, "")
+
+
+def setting_rows() -> list[SettingRow]:
+    """Return every setting, in the order of the table."""
+    return list(_rows())
+
+
+def _rows() -> Iterator[SettingRow]:
+    for section in msgspec.structs.fields(Settings):
+        kind = section.type
+        name = section.name
+        if getattr(kind, "__args__", None):  # a tuple of sections
+            kind, name = kind.__args__[0], f"{name}[]"
+        for field in msgspec.structs.fields(kind):
+            about = msgspec.inspect.type_info(field.type)
+            help_text = ""
+            if isinstance(about, msgspec.inspect.Metadata):
+                help_text = (about.extra_json_schema or {}).get("description", "")
+                about = about.type
+            default = (
+                field.default_factory()
+                if field.default_factory is not msgspec.NODEFAULT
+                else field.default
+            )
+            yield SettingRow(f"{name}.{field.name}", _type(about), _toml(default), help_text)
+
+
+def _type(about: msgspec.inspect.Type) -> str:
+    kinds = msgspec.inspect
+    said = "text"
+    if isinstance(about, kinds.Metadata):
+        said = _type(about.type)
+    elif isinstance(about, kinds.LiteralType):
+        said = " or ".join(f"`{value}`" for value in about.values)
+    elif isinstance(about, kinds.BoolType):
+        said = "true or false"
+    elif isinstance(about, kinds.IntType | kinds.FloatType):
+        kind = "an integer" if isinstance(about, kinds.IntType) else "a number"
+        limits = {"above": about.gt, "at least": about.ge, "below": about.lt, "at most": about.le}
+        said = ", ".join(
+            [kind, *(f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None)]
+        )
+    elif isinstance(about, kinds.VarTupleType):
+        said = f"a list, each {_type(about.item_type)}"
+    elif isinstance(about, kinds.DictType):
+        said = f"a table, each {_type(about.value_type)}"
+    elif isinstance(about, kinds.UnionType):
+        said = " or ".join(
+            _type(part) for part in about.types if not isinstance(part, kinds.NoneType)
+        )
+    return said
+
+
+def _toml(value: Any) -> str | None:
+    if value is msgspec.NODEFAULT:
+        return None
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return "{}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return msgspec.json.encode(value).decode()
+
+
+def _convert(values: Mapping[str, Any], source: str) -> Settings:
+    said = f"{source}: " if source else ""
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingError(f"{said}{_explain(str(error), values)}") from None
+
+
+def _explain(problem: str, values: Mapping[str, Any]) -> str:
+    """Say in one sentence what setting it is, what it must be, and what it was."""
+    found = _PLACE.search(problem)
+    place = found.group(1) if found else ""
+    problem = problem[: found.start()] if found else problem
+    if unknown := _UNKNOWN.fullmatch(problem):
+        name = unknown.group(1)
+        prefix = re.sub(r"\[\d+\]", "[]", place)
+        known = [row.name for row in _rows()]
+        here = [row.removeprefix(f"{prefix}.") for row in known if row.startswith(f"{prefix}.")]
+        if not prefix:
+            here = sorted({row.partition(".")[0].removesuffix("[]") for row in known})
+        near = difflib.get_close_matches(name, here, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(here)}"
+        return f"there is no setting {'.'.join(filter(None, [place, name]))!r}; {hint}"
+    if missing := _MISSING.fullmatch(problem):
+        return f"{place} must have a setting {missing.group(1)!r}, and has none"
+    row = re.sub(r"\[\d+\]", "[]", place)
+    types = {row.name: row.type for row in _rows()}
+    # The place of one value in a list or table is told by its number, or not at all.
+    whole = next((name for name in (row, row.rpartition("[")[0]) if name in types), "")
+    expected = types.get(whole, problem.removeprefix("Expected ").replace("`", ""))
+    return f"{place.removesuffix('[...]') or 'the file'} must be {expected}{_was(place, values)}"
+
+
+def _was(place: str, values: Any) -> str:
+    """Return what a setting was."""
+    for part in re.findall(r"[^.\[\]]+", place):
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list | tuple) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+    return f", was {values!r}"

@@ -1,0 +1,216 @@
+"""The settings. A field's `Meta` holds its limits and its help, so that nothing is said twice."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of ``openwheel.toml``."""
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class StoreSection(_Section, frozen=True):
+    """Where traffic, tasks, keys and promotions are kept."""
+
+    path: Annotated[
+        str, Meta(min_length=1, description="The store: one SQLite file; students go beside it.")
+    ] = "openwheel.db"
+
+
+class GatewaySection(_Section, frozen=True):
+    """How the gateway listens, and what it takes of a client."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    ] = 8000
+    workers: Annotated[int, Meta(ge=1, le=256, description="Processes that answer requests.")] = 1
+    max_body: Annotated[
+        int, Meta(ge=1024, description="The most bytes of a request's body; more is 413.")
+    ] = 32 << 20
+    max_header: Annotated[
+        int, Meta(ge=1024, description="The most bytes of a request's head; more is 431.")
+    ] = 64 << 10
+    max_connections: Annotated[
+        int, Meta(ge=1, description="The most connections a worker holds; more are refused.")
+    ] = 10_000
+    request_timeout: Annotated[
+        float,
+        Meta(gt=0, description="Seconds a client may take to send a request; longer is 408."),
+    ] = 60.0
+    send_timeout: Annotated[
+        float,
+        Meta(gt=0, description="Seconds a client may leave an answer unread before it is cut off."),
+    ] = 120.0
+    keep_alive: Annotated[
+        float, Meta(gt=0, description="Seconds a connection may be idle between requests.")
+    ] = 75.0
+    stop_timeout: Annotated[
+        float, Meta(ge=0, description="Seconds requests under way may take when stopping.")
+    ] = 30.0
+
+
+class TeacherSection(_Section, frozen=True):
+    """A teacher: an endpoint that answers. One ``[[teachers]]`` table each."""
+
+    url: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Its base URL as one would give it to a client, or replay:LOG for "
+            "recorded answers.",
+        ),
+    ]
+    name: Annotated[str, Meta(description="Its name in logs and metrics; by default its host.")] = (
+        ""
+    )
+    api: Annotated[Literal["openai", "anthropic"], Meta(description="Which API it speaks.")] = (
+        "openai"
+    )
+    models: Annotated[
+        tuple[str, ...],
+        Meta(description="Models it is asked for (`*` is a wildcard); by default any."),
+    ] = ()
+    weight: Annotated[
+        float, Meta(gt=0, description="Its share of the requests among teachers of one model.")
+    ] = 1.0
+    retries: Annotated[
+        int,
+        Meta(ge=0, le=10, description="Times to try it again; 0, since clients' SDKs retry."),
+    ] = 0
+    key_env: Annotated[str, Meta(description="Environment variable that holds its key.")] = ""
+    connect_timeout: Annotated[float, Meta(gt=0, description="Seconds to get a connection.")] = 5.0
+    read_timeout: Annotated[float, Meta(gt=0, description="Seconds without a byte from it.")] = (
+        600.0
+    )
+    price_input: Annotated[
+        float, Meta(ge=0, description="Dollars for a million tokens it reads.")
+    ] = 0.0
+    price_output: Annotated[
+        float, Meta(ge=0, description="Dollars for a million tokens it writes.")
+    ] = 0.0
+    pace: Annotated[
+        float, Meta(ge=0, description="With replay: wait this share of the recorded latency.")
+    ] = 0.0
+
+
+class AccessSection(_Section, frozen=True):
+    """Who may use the gateway."""
+
+    require_keys: Annotated[
+        bool | None,
+        Meta(description="Whether requests need a key; by default as soon as there is one."),
+    ] = None
+
+
+class CaptureSection(_Section, frozen=True):
+    """What of the traffic is kept, and how surely."""
+
+    mode: Annotated[
+        Literal["fast", "strict", "off"],
+        Meta(
+            description="fast commits within about 50 ms, off the request path; strict completes "
+            "an answer after its commit; off keeps nothing."
+        ),
+    ] = "fast"
+    strict_timeout: Annotated[
+        float,
+        Meta(
+            gt=0, description="Seconds an answer waits for its commit before it completes anyway."
+        ),
+    ] = 2.0
+    max_queued: Annotated[
+        int, Meta(ge=1, description="The most exchanges waiting to be written, a worker.")
+    ] = 20_000
+    max_bytes: Annotated[
+        int, Meta(ge=1 << 20, description="The most bytes waiting to be written, a worker.")
+    ] = 256 << 20
+    sample: Annotated[
+        dict[str, Share],
+        Meta(
+            description="Share of exchanges to keep, by task name; `*` stands for all others. "
+            "Audits are always kept."
+        ),
+    ] = {}
+    keep_days: Annotated[
+        float, Meta(ge=0, description="Days an exchange is kept; 0 keeps it for ever.")
+    ] = 0.0
+    max_store: Annotated[
+        int,
+        Meta(
+            ge=0, description="Bytes the store may use; the oldest exchanges go first. 0: no end."
+        ),
+    ] = 0
+
+
+class LoopSection(_Section, frozen=True):
+    """How students are trained, judged and audited."""
+
+    turns: Annotated[bool, Meta(description="Whether to learn as traffic grows.")] = True
+    epsilon: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="The most disagreement allowed among answered requests."),
+    ] = 0.05
+    delta: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="The probability allowed for that promise to be wrong."),
+    ] = 0.05
+    rungs: Annotated[
+        tuple[Literal["exact", "linear", "encoder"], ...],
+        Meta(
+            description="Rungs that may be tried, cheapest first. By default exact and linear, "
+            "and encoder if an encoder is given."
+        ),
+    ] = ()
+    encoder: Annotated[
+        str, Meta(description="A sentence encoder: a hub id or a folder (extra `encoder`).")
+    ] = ""
+    audit: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share of a promoted task's requests that the teacher answers too.",
+        ),
+    ] = 0.05
+
+
+class LogSection(_Section, frozen=True):
+    """What is logged, on standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")
+    ] = "info"
+    format: Annotated[
+        Literal["text", "json"], Meta(description="Lines for people, or a JSON object a line.")
+    ] = "text"
+
+
+class TelemetrySection(_Section, frozen=True):
+    """OpenTelemetry spans (extra `otel`)."""
+
+    endpoint: Annotated[
+        str,
+        Meta(description="OTLP over HTTP, e.g. http://localhost:4318; empty sends no spans."),
+    ] = ""
+    service_name: Annotated[str, Meta(min_length=1, description="As spans name it.")] = "openwheel"
+    share: Annotated[
+        float, Meta(ge=0, le=1, description="Share of requests without a trace that get one.")
+    ] = 1.0
+
+
+class Settings(_Section, frozen=True):
+    """All of ``openwheel.toml``."""
+
+    store: StoreSection = StoreSection()
+    gateway: GatewaySection = GatewaySection()
+    teachers: tuple[TeacherSection, ...] = ()
+    access: AccessSection = AccessSection()
+    capture: CaptureSection = CaptureSection()
+    loop: LoopSection = LoopSection()
+    log: LogSection = LogSection()
+    telemetry: TelemetrySection = TelemetrySection()
