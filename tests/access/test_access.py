@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openwheel.access import Access, KeyStore, RefusedError
+from openwheel.access import Access, KeyStore, Ledger, RefusedError
 from openwheel.errors import RequestError, StoreError
 from openwheel.traffic import Store
 
@@ -131,6 +131,11 @@ def test_no_credential_raises_anything_but_a_refusal(tmp_path_factory, credentia
         access.close()
 
 
+def test_a_credential_of_the_right_length_that_is_no_text(access, keys):
+    make(access, keys)
+    assert refusal(access.identify, "ow-" + "\ud800" * 43).code == "invalid_api_key"
+
+
 def test_models_out_of_scope(access, keys):
     _, key = make(access, keys, models=["qwen*", "gpt-4o"])
     access.check(key, model="qwen3-8b")
@@ -181,6 +186,17 @@ def test_the_token_limit(access, keys, ticks):
     assert error.allowances.requests.remaining == 49
     ticks.now += round(error.retry_after * 1e9) + 1
     assert access.check(key, model="m").requests.remaining == 49
+
+
+def test_of_two_limits_the_longer_wait_is_told(access, keys):
+    _, key = make(access, keys, tokens_per_minute=60, requests_per_minute=60)
+    for _ in range(60):
+        access.check(key, model="m")
+    assert refusal(access.check, key, model="m").retry_after == pytest.approx(1)
+    access.charge(key, 90, 0)
+    error = refusal(access.check, key, model="m")
+    assert (error.type, error.retry_after) == ("tokens", pytest.approx(30))
+    assert error.allowances.requests.retry_after == pytest.approx(1)
 
 
 def test_a_request_that_is_out_of_scope_or_budget_uses_no_allowance(access, keys):
@@ -259,6 +275,10 @@ def test_when_the_store_cannot_be_read_the_last_known_keys_hold(tmp_path, wall):
             access.refresh()
         assert access.identify(secret) == key
         assert refusal(access.identify, "x").code == "invalid_api_key"
+        # What was spent is written all the same.
+        ledger = Ledger(store, clock=wall)
+        ledger.flush()
+        assert ledger.spent(key).micro_dollars == 400_000
         access.charge(key, 1, 400_000)
         with store.write() as connection:
             connection.exec_driver_sql("ALTER TABLE hidden RENAME TO api_keys")
