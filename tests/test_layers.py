@@ -8,6 +8,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "openwheel"
 ORDER = [
     "errors",
+    "logs",
+    "settings",
+    "logs",
     "wire",
     "traffic",
     "access",
@@ -17,6 +20,7 @@ ORDER = [
     "loop",
     "endpoints",
     "gateway",
+    "processes",
     "web",
     "cli",
 ]
@@ -25,7 +29,7 @@ STRANGERS = {
     "access": {"wire"},
     "tasks": {"access"},
     "students": {"access"},
-    "gate": {"errors", "wire", "traffic", "access", "tasks", "students"},
+    "gate": {"errors", "logs", "wire", "traffic", "access", "tasks", "students"},
     "loop": {"access"},
     "endpoints": {"access", "gate"},
 }
@@ -55,7 +59,7 @@ def test_imports_point_one_way():
 
 def test_every_folder_is_a_stage_in_the_order():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(ORDER) - {"errors"}
+    assert folders == set(ORDER) - {"errors", "logs"}
 
 
 def loaded(statement: str) -> set[str]:
