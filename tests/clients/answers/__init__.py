@@ -1,0 +1,1 @@
+"""The scripted teacher's answers, one module an API."""

@@ -1,0 +1,68 @@
+"""A gateway that is being served, with a scripted teacher and a student of one answer.
+
+The one place of these tests that knows how a gateway is put together.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.answers.openai import WORDS
+from clients.teacher import ScriptedTeacher, scripted_teacher
+from openwheel.endpoints import HttpTeacher
+from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.loop.serving import Decision
+from openwheel.traffic.store import Store
+from openwheel.wire import Request
+
+WHERE = "where is my parcel?"
+TEACHER = "".join(WORDS)
+REFUND = "a refund please"
+STUDENT = "billing"
+
+
+@dataclass(frozen=True)
+class TextServing:
+    """Has a student that answers certain texts, unless tools are offered."""
+
+    answers: Callable[[str], bool]
+
+    def refresh(self) -> bool:
+        return False
+
+    def decide(self, request: Request, task: str = "") -> Decision:
+        prompt = request.prompt
+        sure = prompt.plain and not prompt.tools and self.answers(prompt.messages[-1].text)
+        answer = f'{{"queue":"{STUDENT}"}}' if prompt.response_format else STUDENT
+        return Decision(
+            answer=answer if sure else None,
+            task="route",
+            student="student-1",
+            confidence=0.987654 if sure else 0.25,
+            audit_probability=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Live:
+    """A gateway being served."""
+
+    url: str
+    teacher: ScriptedTeacher
+
+
+@contextlib.contextmanager
+def live_gateway(
+    folder: Path, answers: Callable[[str], bool] = lambda text: "refund" in text
+) -> Iterator[Live]:
+    """Serve a gateway for as long as the context lasts; ``answers`` says what a student may."""
+    with scripted_teacher() as teacher, Store.open(folder / "openwheel.db") as store:
+        capture = CaptureWriter(store)
+        try:
+            with gateway_thread(
+                create_app(HttpTeacher(teacher.url), TextServing(answers), capture)
+            ) as url:
+                yield Live(url, teacher)
+        finally:
+            capture.close(5.0)
