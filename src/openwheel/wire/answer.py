@@ -23,7 +23,9 @@ class Answer(msgspec.Struct, frozen=True):
     Attributes:
         text: The content, byte for byte as it was sent; ``""`` if there was none.
         tool_calls: The tools called, in order.
-        finish_reason: As sent (``stop``, ``length``, ``tool_calls``, ...).
+        finish_reason: Why it ended, in the words of chat completions (``stop``, ``length``,
+            ``tool_calls``, ``content_filter``) where they have one, else as sent; ``refusal``
+            for an answer that says why it is none.
     """
 
     text: str
@@ -34,3 +36,8 @@ class Answer(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         """Whether the answer ended by itself, so that it may be learned from."""
         return self.finish_reason in {"stop", "tool_calls", "function_call", "end_turn"}
+
+
+def as_answer(answer: str | Answer) -> Answer:
+    """Return ``answer``, a text as the answer that is just this text."""
+    return Answer(answer) if isinstance(answer, str) else answer

@@ -6,5 +6,9 @@ from typing import Final
 
 from openwheel.wire.api import Api
 from openwheel.wire.chat_api import ChatApi
+from openwheel.wire.completions import CompletionsApi
+from openwheel.wire.messages_api import MessagesApi
+from openwheel.wire.responses_api import ResponsesApi
 
-APIS: Final[Mapping[str, Api]] = MappingProxyType({api.name: api for api in (ChatApi(),)})
+_APIS: tuple[Api, ...] = (ChatApi(), ResponsesApi(), CompletionsApi(), MessagesApi())
+APIS: Final[Mapping[str, Api]] = MappingProxyType({api.name: api for api in _APIS})

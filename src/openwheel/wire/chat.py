@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.wire.answer import Answer, ToolCall, Usage
+from openwheel.wire.answer import Answer, ToolCall, Usage, as_answer
+from openwheel.wire.usage import MOST_TOKENS, token_counts
 
 
 class _Function(msgspec.Struct):
@@ -27,6 +28,7 @@ class _ToolCall(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     content: str | None = None
+    refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
 
@@ -54,7 +56,6 @@ class Reply(msgspec.Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
-_MOST_TOKENS = 1 << 53  # every store and JSON reader holds these
 
 
 def read_reply(body: bytes) -> Reply:
@@ -75,9 +76,9 @@ def read_reply(body: bytes) -> Reply:
     if message.function_call:
         calls.append(message.function_call)
     answer = Answer(
-        message.content or "",
+        (message.content or "") + (message.refusal or ""),
         tuple(ToolCall(call.name or "", call.arguments or "") for call in calls),
-        choice.finish_reason or "stop",
+        "refusal" if message.refusal else choice.finish_reason or "stop",
     )
     return Reply(answer, completion.model or "", _read_usage(completion.usage))
 
@@ -91,7 +92,7 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
     """
     texts: list[str] = []
     calls: dict[int, tuple[list[str], list[str]]] = {}
-    finish, model = "", ""
+    finish, model, refused = "", "", False
     usage: Usage | None = None
     for event in events:
         if event.strip() == b"[DONE]":
@@ -108,6 +109,9 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
             delta = choice.delta or _Message()
             if delta.content:
                 texts.append(delta.content)
+            if delta.refusal:
+                texts.append(delta.refusal)
+                refused = True
             for call in delta.tool_calls or []:
                 _add_call(calls, call.index or 0, call.function)
             # The older form streams one call, without an index; no answer has both.
@@ -119,6 +123,7 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
         ToolCall("".join(names), "".join(arguments))
         for _, (names, arguments) in sorted(calls.items())
     )
+    finish = "refusal" if refused else finish
     return Reply(Answer("".join(texts), joined, finish), model, usage)
 
 
@@ -157,20 +162,22 @@ def completion_body(answer: str | Answer, *, model: str, usage: Usage | None = N
 
     Without ``usage`` it is zero: no teacher's tokens were spent.
     """
-    answer = _as_answer(answer)
+    answer = as_answer(answer)
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.tool_calls:
         message["content"] = answer.text or None
         message["tool_calls"] = _tool_calls(answer)
+    if answer.finish_reason == "refusal":
+        message["content"], message["refusal"] = None, answer.text
     choice = {
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": _finish_reason(answer),
     }
     body = _head("chat.completion", model)
     body["choices"] = [choice]
-    body["usage"] = _usage(usage)
+    body["usage"] = token_counts(usage)
     return _encoder.encode(body)
 
 
@@ -182,26 +189,31 @@ def completion_stream(
     With ``include_usage`` every chunk carries a null ``usage`` and one more chunk gives it, as
     the API does.
     """
-    answer = _as_answer(answer)
+    answer = as_answer(answer)
     head = _head("chat.completion.chunk", model)
     first = {"role": "assistant", "content": "", "refusal": None}
     if answer.tool_calls:
         first["content"] = None
     deltas: list[dict[str, Any]] = [first]
     if answer.text:
-        deltas.append({"content": answer.text})
+        refused = answer.finish_reason == "refusal"
+        deltas.append({"refusal" if refused else "content": answer.text})
     for index, call in enumerate(_tool_calls(answer)):
         deltas.append({"tool_calls": [{"index": index, **call}]})
     deltas.append({})
     for delta in deltas:
-        finish = None if delta else answer.finish_reason
+        finish = None if delta else _finish_reason(answer)
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk = {**head, "choices": [choice]}
         if include_usage:
             chunk["usage"] = None
         yield b"data: " + _encoder.encode(chunk) + b"\n\n"
     if include_usage:
-        yield b"data: " + _encoder.encode({**head, "choices": [], "usage": _usage(usage)}) + b"\n\n"
+        yield (
+            b"data: "
+            + _encoder.encode({**head, "choices": [], "usage": token_counts(usage)})
+            + b"\n\n"
+        )
     yield b"data: [DONE]\n\n"
 
 
@@ -214,11 +226,12 @@ def _read_usage(usage: Any) -> Usage | None:
     except msgspec.ValidationError:
         return None
     tokens = (read.prompt_tokens, read.completion_tokens)
-    return read if all(0 <= count < _MOST_TOKENS for count in tokens) else None
+    return read if all(0 <= count < MOST_TOKENS for count in tokens) else None
 
 
-def _as_answer(answer: str | Answer) -> Answer:
-    return Answer(answer) if isinstance(answer, str) else answer
+def _finish_reason(answer: Answer) -> str:
+    """Return the finish reason as chat completions have it: a refusal ends by itself."""
+    return "stop" if answer.finish_reason == "refusal" else answer.finish_reason
 
 
 def _tool_calls(answer: Answer) -> list[dict[str, Any]]:
@@ -238,13 +251,4 @@ def _head(kind: str, model: str) -> dict[str, Any]:
         "object": kind,
         "created": int(time.time()),
         "model": model,
-    }
-
-
-def _usage(usage: Usage | None) -> dict[str, int]:
-    usage = usage or Usage()
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }

@@ -1,0 +1,209 @@
+"""``POST /v1/completions``, the older API that continues a text, as an `Api`.
+
+Source: the OpenAI API reference, "Create completion" and "The completion object".
+"""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from openwheel.errors import RequestError, TeacherError
+from openwheel.wire.answer import Answer, Usage, as_answer
+from openwheel.wire.api import ApiName
+from openwheel.wire.chat import Reply
+from openwheel.wire.error import error_body
+from openwheel.wire.prompt import Prompt, PromptMessage, StreamOptions, task_of
+from openwheel.wire.request import Request, settings_of
+from openwheel.wire.usage import read_counts, token_counts
+
+_NEUTRAL = frozenset(
+    {
+        "prompt",
+        "n",
+        "best_of",
+        "echo",
+        "suffix",
+        "logprobs",
+        "stream",
+        "stream_options",
+        "user",
+        "seed",
+        "metadata",
+    }
+)
+# Its own finish reasons are stop, length and content_filter.
+_FINISH: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tool_calls": "stop",
+        "function_call": "stop",
+        "end_turn": "stop",
+        "refusal": "content_filter",
+    }
+)
+
+
+class _Request(msgspec.Struct):
+    """The fields that are looked at."""
+
+    prompt: str | list[str | int | list[int]] | None = None
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    best_of: int | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    logprobs: int | bool | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    usage: Any = None
+    model: str | None = None
+
+
+_request_decoder = msgspec.json.Decoder(_Request)
+_decoder = msgspec.json.Decoder(_Completion)
+_encoder = msgspec.json.Encoder()
+
+
+class CompletionsApi:
+    """Completions of a text; see `Api`.
+
+    The prompt is one message, its role ``text``. Only a teacher answers token arrays, several
+    prompts, ``n`` or ``best_of`` above 1, ``echo``, ``suffix`` and ``logprobs``.
+    """
+
+    name: Final[ApiName] = "completions"
+    path: Final = "/v1/completions"
+
+    def read_request(self, body: bytes) -> Request:
+        """Read a request; see `Api.read_request`."""
+        try:
+            request = _request_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError(f"The request body is not a completion request: {error}") from None
+        if request.prompt is None or request.prompt == []:
+            raise RequestError("The request body has no prompt: one is needed")
+        options = request.stream_options
+        return Request(
+            prompt=_prompt(request),
+            model=request.model,
+            stream=bool(request.stream),
+            include_usage=bool(options and options.include_usage),
+            task=task_of(request.metadata),
+            settings=settings_of(body, _NEUTRAL),
+        )
+
+    def read_reply(self, body: bytes) -> Reply:
+        """Read a whole answer; see `Api.read_reply`."""
+        completion = _read(body)
+        if not completion.choices or completion.choices[0].text is None:
+            raise TeacherError("The answer is not a completion: it has no text")
+        choice = completion.choices[0]
+        answer = Answer(choice.text or "", finish_reason=choice.finish_reason or "stop")
+        return Reply(answer, completion.model or "", _usage(completion))
+
+    def read_stream(self, events: Iterable[bytes]) -> Reply:
+        """Read a stream; see `Api.read_stream`."""
+        texts: list[str] = []
+        finish, model = "", ""
+        usage: Usage | None = None
+        for event in events:
+            if event.strip() == b"[DONE]":
+                break
+            chunk = _read(event)
+            usage = _usage(chunk) or usage
+            model = chunk.model or model
+            for choice in chunk.choices:
+                if choice.index == 0:
+                    texts.append(choice.text or "")
+                    finish = choice.finish_reason or finish
+        if not finish:
+            raise TeacherError("The stream ended before the answer was finished")
+        return Reply(Answer("".join(texts), finish_reason=finish), model, usage)
+
+    def ends(self, tail: bytes) -> bool:
+        """Return whether the stream has ended; see `Api.ends`."""
+        return b"[DONE]" in tail[-64:]
+
+    def body(self, answer: str | Answer, request: Request, usage: Usage | None = None) -> bytes:
+        """Write a whole answer; see `Api.body`. Tool calls cannot be said here."""
+        body = _head(request.model)
+        body["choices"] = [_choice(as_answer(answer))]
+        body["usage"] = token_counts(usage)
+        return _encoder.encode(body)
+
+    def events(
+        self, answer: str | Answer, request: Request, usage: Usage | None = None
+    ) -> Iterator[bytes]:
+        """Write a stream; see `Api.events`."""
+        head = _head(request.model)
+        chunk = {**head, "choices": [_choice(as_answer(answer))]}
+        if request.include_usage:
+            chunk["usage"] = None
+        yield b"data: " + _encoder.encode(chunk) + b"\n\n"
+        if request.include_usage:
+            last = {**head, "choices": [], "usage": token_counts(usage)}
+            yield b"data: " + _encoder.encode(last) + b"\n\n"
+        yield b"data: [DONE]\n\n"
+
+    def error(self, message: str, *, type: str, code: str | None = None) -> bytes:
+        """Write an error; see `Api.error`."""
+        return error_body(message, type=type, code=code)
+
+
+def _prompt(request: _Request) -> Prompt:
+    given = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
+    texts = [text for text in given if isinstance(text, str)]
+    plain = (
+        len(given) == 1
+        and len(texts) == 1
+        and request.n in {None, 1}
+        and request.best_of in {None, 1}
+        and not request.echo
+        and not request.suffix
+        # 0 asks for the log-probabilities of the tokens that were chosen.
+        and (request.logprobs is None or request.logprobs is False)
+    )
+    return Prompt(tuple([PromptMessage("text", text) for text in texts or [""]]), plain=plain)
+
+
+def _read(body: bytes) -> _Completion:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TeacherError(f"The answer is not a completion: {error}") from None
+
+
+def _usage(completion: _Completion) -> Usage | None:
+    return read_counts(completion.usage, ("prompt_tokens",), "completion_tokens")
+
+
+def _head(model: str) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{uuid.uuid4().hex}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+    }
+
+
+def _choice(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "index": 0,
+        "logprobs": None,
+        "finish_reason": _FINISH.get(answer.finish_reason, answer.finish_reason),
+    }

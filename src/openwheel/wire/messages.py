@@ -1,0 +1,269 @@
+"""Anthropic messages: reading a request and a teacher's answer.
+
+Source: the Anthropic API reference, "Create a Message", and its guide "Streaming messages".
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from openwheel.errors import RequestError, TeacherError
+from openwheel.wire.answer import Answer, ToolCall
+from openwheel.wire.chat import Reply
+from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
+from openwheel.wire.usage import read_counts
+
+_PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_FINISH: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "end_turn": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "tool_use": "tool_calls",
+    }
+)
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    text: Any = None
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[_Block]
+
+
+class MessagesRequest(msgspec.Struct):
+    """The fields of ``POST /v1/messages`` that Openwheel looks at; unknown ones are ignored."""
+
+    messages: list[_Message]
+    system: str | list[_Block] | None = None
+    model: str = ""
+    stream: bool | None = None
+    thinking: dict[str, Any] | None = None
+    container: Any = None
+    mcp_servers: list[Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+    def prompt(self) -> Prompt:
+        """Return the canonical form of what is asked."""
+        plain = (
+            (self.thinking is None or self.thinking.get("type") == "disabled")
+            and self.container is None
+            and not self.mcp_servers
+        )
+        messages = []
+        if self.system:
+            text, is_text = _text(self.system)
+            plain = plain and is_text
+            messages.append(PromptMessage("system", text))
+        for message in self.messages:
+            text, is_text = _text(message.content)
+            plain = plain and is_text
+            messages.append(PromptMessage(message.role, text))
+        tools = ""
+        if self.tools:
+            # Others, such as web search, are run by the server or are of a form of their own.
+            plain = plain and all(tool.get("type") in {None, "custom"} for tool in self.tools)
+            tools = canonical_json([[_uncached(tool) for tool in self.tools], self.tool_choice])
+        given = (self.output_config or {}).get("format")
+        return Prompt(tuple(messages), tools, canonical_json(given) if given else "", plain)
+
+
+class _AnswerBlock(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    name: str | None = None
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Answer(msgspec.Struct):
+    content: list[_AnswerBlock]
+    role: str
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: Any = None
+
+
+# A block, and the pieces of its text and of its input, in order.
+_Pieces = tuple[_AnswerBlock, list[str], list[bytes]]
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+class _Start(msgspec.Struct):
+    message: _Answer
+
+
+class _BlockStart(msgspec.Struct):
+    index: int
+    content_block: _AnswerBlock
+
+
+class _Delta(msgspec.Struct):
+    text: str | None = None
+    partial_json: str | None = None
+
+
+class _BlockDelta(msgspec.Struct):
+    index: int
+    delta: _Delta
+
+
+class _Stop(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _MessageDelta(msgspec.Struct):
+    delta: _Stop
+    usage: Any = None
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+
+
+class _Failure(msgspec.Struct):
+    error: _Error | None = None
+
+
+_request_decoder = msgspec.json.Decoder(MessagesRequest)
+_answer_decoder = msgspec.json.Decoder(_Answer)
+_kind_decoder = msgspec.json.Decoder(_Kind)
+_start_decoder = msgspec.json.Decoder(_Start)
+_block_start_decoder = msgspec.json.Decoder(_BlockStart)
+_block_delta_decoder = msgspec.json.Decoder(_BlockDelta)
+_message_delta_decoder = msgspec.json.Decoder(_MessageDelta)
+_failure_decoder = msgspec.json.Decoder(_Failure)
+
+
+def read_messages_request(body: bytes) -> MessagesRequest:
+    """Read a request.
+
+    Raises:
+        RequestError: The body is not JSON, or a field has a type the API does not allow.
+    """
+    try:
+        request = _request_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"The request body is not a Messages request: {error}") from None
+    if not request.messages:
+        raise RequestError("The request body has no messages: at least one is needed")
+    return request
+
+
+def read_message(body: bytes) -> Reply:
+    """Read a message: its text, tool calls, model and usage.
+
+    Raises:
+        TeacherError: The body is not a message, or one that is not finished.
+    """
+    try:
+        message = _answer_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TeacherError(f"The answer is not a message: {error}") from None
+    blocks: list[_Pieces] = [(block, [block.text or ""], []) for block in message.content]
+    return _reply(blocks, message.stop_reason, message.model, message.usage)
+
+
+def read_message_stream(events: Iterable[bytes]) -> Reply:
+    """Join the events of a stream into the message they spell.
+
+    Raises:
+        TeacherError: A payload is not an event, the stream holds an error, or it ended before
+            ``message_stop``.
+    """
+    blocks: dict[int, _Pieces] = {}
+    usage: dict[str, Any] = {}
+    stop: str | None = None
+    model: str | None = None
+    try:
+        for event in events:
+            kind = _kind_decoder.decode(event).type
+            if kind == "content_block_delta":
+                change = _block_delta_decoder.decode(event)
+                if change.index not in blocks:
+                    raise TeacherError("The stream goes on with a block that it did not start")
+                _, texts, inputs = blocks[change.index]
+                texts.append(change.delta.text or "")
+                inputs.append((change.delta.partial_json or "").encode())
+            elif kind == "content_block_start":
+                start = _block_start_decoder.decode(event)
+                blocks[start.index] = (start.content_block, [start.content_block.text or ""], [])
+            elif kind == "message_start":
+                message = _start_decoder.decode(event).message
+                model = message.model
+                _count(usage, message.usage)
+            elif kind == "message_delta":
+                end = _message_delta_decoder.decode(event)
+                stop = end.delta.stop_reason or stop
+                _count(usage, end.usage)
+            elif kind == "message_stop":
+                return _reply([block for _, block in sorted(blocks.items())], stop, model, usage)
+            elif kind == "error":
+                failure = _failure_decoder.decode(event).error
+                why = failure.message if failure else None
+                raise TeacherError(f"The stream ended with an error: {why}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TeacherError(f"The stream has an event that cannot be read: {error}") from None
+    raise TeacherError("The stream ended before the message was finished")
+
+
+def _count(usage: dict[str, Any], more: Any) -> None:
+    """Take over counts: those of a later event are of the whole message so far."""
+    if isinstance(more, dict):
+        usage.update({name: count for name, count in more.items() if count is not None})
+
+
+def _reply(
+    blocks: Iterable[_Pieces],
+    stop: str | None,
+    model: str | None,
+    usage: Any,
+) -> Reply:
+    texts: list[str] = []
+    calls: list[ToolCall] = []
+    for block, pieces, inputs in blocks:
+        if block.type == "text":
+            texts += pieces
+        elif block.type == "tool_use":
+            # Some servers send the whole input at the start.
+            arguments = b"".join(inputs) or bytes(block.input)
+            calls.append(ToolCall(block.name or "", _decode(arguments)))
+    if stop is None:
+        raise TeacherError("The message is not finished: it has no stop_reason")
+    answer = Answer("".join(texts), tuple(calls), _FINISH.get(stop, stop))
+    counts = read_counts(usage, _PROMPT_COUNTS, "output_tokens") if usage else None
+    return Reply(answer, model or "", counts)
+
+
+def _decode(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise TeacherError(f"The arguments of a tool call cannot be read: {error}") from None
+
+
+def _uncached(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tool.items() if name != "cache_control"}
+
+
+def _text(content: str | list[_Block]) -> tuple[str, bool]:
+    """Return the text of a message's content, and whether text was all there was."""
+    if isinstance(content, str):
+        return content, True
+    texts, is_text = [], True
+    for block in content:
+        if block.type == "text" and isinstance(block.text, str):
+            texts.append(block.text)
+        else:
+            is_text = False
+    return "\n".join(texts), is_text

@@ -1,0 +1,253 @@
+"""Responses: reading a request and a teacher's answer.
+
+Source: the OpenAI API reference, "Create a model response", "The response object" and "Streaming
+events".
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from openwheel.errors import RequestError, TeacherError
+from openwheel.wire.answer import Answer, ToolCall
+from openwheel.wire.chat import Reply
+from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
+from openwheel.wire.usage import read_counts
+
+_TEXT_PARTS = frozenset({"input_text", "output_text", "text"})
+_ANSWERED = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class _Part(msgspec.Struct):
+    type: str = ""
+    text: Any = None
+    refusal: Any = None
+
+
+class _Item(msgspec.Struct):
+    type: str = "message"
+    role: str = ""
+    content: str | list[_Part] | None = None
+    name: Any = None
+    arguments: Any = None
+
+
+class ResponsesRequest(msgspec.Struct):
+    """The fields of ``POST /v1/responses`` that Openwheel looks at; unknown ones are ignored."""
+
+    input: str | list[_Item] | None = None
+    instructions: str | None = None
+    model: str = ""
+    stream: bool | None = None
+    store: bool | None = None
+    background: bool | None = None
+    include: list[str] | None = None
+    previous_response_id: str | None = None
+    conversation: Any = None
+    prompt: Any = None
+    moderation: Any = None
+    top_logprobs: int | None = None
+    text: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    metadata: dict[str, Any] | None = None
+    # These are only repeated in the answer.
+    max_output_tokens: Any = None
+    max_tool_calls: Any = None
+    parallel_tool_calls: Any = None
+    prompt_cache_key: Any = None
+    reasoning: dict[str, Any] | None = None
+    safety_identifier: Any = None
+    temperature: Any = None
+    top_p: Any = None
+    truncation: Any = None
+    user: Any = None
+
+    def canonical(self) -> Prompt:
+        """Return the canonical form of what is asked.
+
+        It is plain only if ``store`` is false: a response that is to be kept must be kept by the
+        server that later requests are sent to, which a student is not.
+        """
+        plain = (
+            self.store is False
+            and not self.background
+            and not self.include
+            and not self.previous_response_id
+            and self.conversation is None
+            and self.prompt is None
+            and self.moderation is None
+            and not self.top_logprobs
+        )
+        messages = []
+        if self.instructions:
+            messages.append(PromptMessage("system", self.instructions))
+        if isinstance(self.input, str):
+            messages.append(PromptMessage("user", self.input))
+        else:
+            for item in self.input or []:
+                text, is_text = _text(item)
+                plain = plain and is_text
+                messages.append(PromptMessage(item.role or item.type, text))
+        tools = ""
+        if self.tools:
+            # Other tools are run by the server.
+            plain = plain and all(tool.get("type") == "function" for tool in self.tools)
+            tools = canonical_json([self.tools, self.tool_choice])
+        return Prompt(tuple(messages), tools, self._response_format(), plain)
+
+    def _response_format(self) -> str:
+        """Return the format as an equal chat completion request has it."""
+        given = (self.text or {}).get("format")
+        if given is None or given == {"type": "text"}:
+            return ""
+        if isinstance(given, dict) and given.get("type") == "json_schema":
+            schema = {name: value for name, value in given.items() if name != "type"}
+            given = {"type": "json_schema", "json_schema": schema}
+        return canonical_json(given)
+
+
+class _Incomplete(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+
+
+class _Response(msgspec.Struct):
+    output: list[_Item]
+    status: str | None = None
+    incomplete_details: _Incomplete | None = None
+    error: _Error | None = None
+    usage: Any = None
+    model: str | None = None
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+class _End(msgspec.Struct):
+    response: _Response
+
+
+class _ItemDone(msgspec.Struct):
+    item: _Item
+    output_index: int
+
+
+class _Failure(msgspec.Struct):
+    message: str | None = None
+    error: _Error | None = None
+
+
+_request_decoder = msgspec.json.Decoder(ResponsesRequest)
+_response_decoder = msgspec.json.Decoder(_Response)
+_kind_decoder = msgspec.json.Decoder(_Kind)
+_end_decoder = msgspec.json.Decoder(_End)
+_item_decoder = msgspec.json.Decoder(_ItemDone)
+_failure_decoder = msgspec.json.Decoder(_Failure)
+
+
+def read_responses_request(body: bytes) -> ResponsesRequest:
+    """Read a request.
+
+    Raises:
+        RequestError: The body is not JSON, or a field has a type the API does not allow.
+    """
+    try:
+        request = _request_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"The request body is not a Responses request: {error}") from None
+    if request.input in (None, []) and not request.instructions:
+        raise RequestError("The request body has no input: at least a text or an item is needed")
+    return request
+
+
+def read_response(body: bytes) -> Reply:
+    """Read a response: its text, function calls, model and usage.
+
+    Raises:
+        TeacherError: The body is not a response, or one that failed or is not finished.
+    """
+    try:
+        response = _response_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TeacherError(f"The answer is not a response: {error}") from None
+    return _reply(response)
+
+
+def read_response_stream(events: Iterable[bytes]) -> Reply:
+    """Read the response that a stream ends with; what it leaves out is taken from its items.
+
+    Raises:
+        TeacherError: A payload is not an event, the stream holds an error, or it ended before its
+            response was finished.
+    """
+    items: dict[int, _Item] = {}
+    try:
+        for event in events:
+            if event.strip() == b"[DONE]":
+                break
+            kind = _kind_decoder.decode(event).type
+            if kind == "response.output_item.done":
+                done = _item_decoder.decode(event)
+                items[done.output_index] = done.item
+            elif kind in _ANSWERED:
+                response = _end_decoder.decode(event).response
+                response.output = response.output or [item for _, item in sorted(items.items())]
+                return _reply(response)
+            elif kind == "error":
+                failure = _failure_decoder.decode(event)
+                message = failure.message or (failure.error and failure.error.message)
+                raise TeacherError(f"The stream ended with an error: {message}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TeacherError(f"The stream has an event that cannot be read: {error}") from None
+    raise TeacherError("The stream ended before the response was finished")
+
+
+def _reply(response: _Response) -> Reply:
+    if response.status not in {None, "completed", "incomplete"}:
+        why = response.error.message if response.error else None
+        raise TeacherError(f"The response is {response.status}" + (f": {why}" if why else ""))
+    texts: list[str] = []
+    calls: list[ToolCall] = []
+    refused = False
+    for item in response.output:
+        if item.type == "message":
+            if isinstance(item.content, str):
+                item.content = [_Part("text", item.content)]
+            for part in item.content or []:
+                if part.type == "refusal" and isinstance(part.refusal, str):
+                    texts.append(part.refusal)
+                    refused = True
+                elif part.type in _TEXT_PARTS and isinstance(part.text, str):
+                    texts.append(part.text)
+        elif item.type == "function_call":
+            if not isinstance(item.name, str) or not isinstance(item.arguments, str):
+                raise TeacherError("The response has a function call without name or arguments")
+            calls.append(ToolCall(item.name, item.arguments))
+    finish = "tool_calls" if calls else "stop"
+    if response.status == "incomplete":
+        reason = response.incomplete_details and response.incomplete_details.reason
+        finish = "length" if reason == "max_output_tokens" else reason or "incomplete"
+    elif refused:
+        finish = "refusal"
+    usage = read_counts(response.usage, ("input_tokens",), "output_tokens")
+    return Reply(Answer("".join(texts), tuple(calls), finish), response.model or "", usage)
+
+
+def _text(item: _Item) -> tuple[str, bool]:
+    """Return the text of an input item, and whether it is a message and text is all it has."""
+    is_text = item.type == "message" and bool(item.role)
+    if isinstance(item.content, str):
+        return item.content, is_text
+    texts = []
+    for part in item.content or []:
+        if part.type in _TEXT_PARTS and isinstance(part.text, str):
+            texts.append(part.text)
+        else:
+            is_text = False
+    return "\n".join(texts), is_text
