@@ -10,7 +10,7 @@ ORDER = [
     "errors",
     "logs",
     "settings",
-    "logs",
+    "sockets",
     "wire",
     "traffic",
     "access",

@@ -5,11 +5,6 @@ One folder a stage; imports point one way only, in this order: ``wire``, ``traff
 package itself loads nothing heavy.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("openwheel")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__version__ = "0.1.0"
 
 __all__ = ["__version__"]

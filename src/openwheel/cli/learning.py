@@ -42,11 +42,11 @@ def register(app: typer.Typer) -> None:
 
 def learn(
     logs: Logs,
-    epsilon: options.Epsilon = 0.05,
-    delta: options.Delta = 0.05,
+    epsilon: options.Epsilon = None,
+    delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
-    audit: options.Audit = 0.05,
+    audit: options.Audit = None,
     db: options.Database = options.DEFAULT_DATABASE,
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     json: options.Json = False,
@@ -143,11 +143,11 @@ def evaluate(
 
 def replay(
     log: Log,
-    epsilon: options.Epsilon = 0.05,
-    delta: options.Delta = 0.05,
+    epsilon: options.Epsilon = None,
+    delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
-    audit: options.Audit = 0.05,
+    audit: options.Audit = None,
     seed: Annotated[int, typer.Option(help="Of the audit coin.")] = 0,
     db: Annotated[
         Path | None, typer.Option(help="Keep the store here; it must not exist yet.")

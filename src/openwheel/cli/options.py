@@ -1,21 +1,64 @@
-"""Options that several commands share."""
+"""Options that several commands share. What an option leaves open, ``openwheel.toml`` says."""
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
+
+from openwheel.settings import Settings, override, read_settings, setting_rows
 
 if TYPE_CHECKING:
     from openwheel.loop.settings import LoopSettings
 
+CONFIG = Path("openwheel.toml")
+DEFAULT_DATABASE = Path("openwheel.db")
+
+
+@cache
+def _helps() -> Mapping[str, str]:
+    return {row.name: row.help for row in setting_rows()}
+
+
+def setting(name: str, *declarations: str, **more: Any) -> Any:
+    """Return the option for a setting, with the help that the table of settings gives it."""
+    return typer.Option(*declarations, help=_helps()[name], show_default=False, **more)
+
+
+def settings_from(config: Path | None) -> Settings:
+    """Return what a settings file says; by default ``openwheel.toml``, if there is one here.
+
+    Raises:
+        SettingError: The file was named and is not there, or cannot be used.
+    """
+    if config is not None:
+        return read_settings(config)
+    return read_settings(CONFIG) if CONFIG.exists() else Settings()
+
+
+def _database(context: click.Context, value: Path) -> Path:
+    """Take the store that ``openwheel.toml`` names, unless the command line does."""
+    source = context.get_parameter_source("db")
+    if source is not None and source.name == "DEFAULT":
+        return Path(settings_from(None).store.path)
+    return value
+
+
 Database = Annotated[
-    Path, typer.Option("--db", help="The store: one SQLite file; students go beside it.")
+    Path,
+    typer.Option(
+        "--db", callback=_database, help="The store: one SQLite file; students go beside it."
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="The settings file. By default openwheel.toml, if there is one here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Epsilon = Annotated[
-    float, typer.Option(help="The most disagreement allowed among answered requests.")
-]
-Delta = Annotated[float, typer.Option(help="The probability allowed for that promise to be wrong.")]
+Epsilon = Annotated[float | None, setting("loop.epsilon")]
+Delta = Annotated[float | None, setting("loop.delta")]
 Rungs = Annotated[
     str,
     typer.Option(
@@ -23,12 +66,8 @@ Rungs = Annotated[
         "encoder. By default exact,linear, and encoder if --encoder is given."
     ),
 ]
-Encoder = Annotated[
-    str, typer.Option(help="A sentence encoder: a hub id or a folder (extra `encoder`).")
-]
-Audit = Annotated[
-    float, typer.Option(help="Share of a promoted task's requests that the teacher answers too.")
-]
+Encoder = Annotated[str, setting("loop.encoder")]
+Audit = Annotated[float | None, setting("loop.audit")]
 InputKey = Annotated[str, typer.Option(help="Key of the input in plain input/output lines.")]
 OutputKey = Annotated[str, typer.Option(help="Key of the answer in plain input/output lines.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")]
@@ -39,11 +78,33 @@ Shuffle = Annotated[
     ),
 ]
 
-DEFAULT_DATABASE = Path("openwheel.db")
+
+def loop_changes(
+    *,
+    epsilon: float | None,
+    delta: float | None,
+    rungs: str,
+    encoder: str,
+    audit: float | None,
+) -> dict[str, Any]:
+    """Return what the options of the loop change in the settings, by name."""
+    chosen = tuple(rung.strip() for rung in rungs.split(",") if rung.strip())
+    return {
+        "loop.epsilon": epsilon,
+        "loop.delta": delta,
+        "loop.rungs": chosen or None,
+        "loop.encoder": encoder or None,
+        "loop.audit": audit,
+    }
 
 
 def loop_settings(
-    *, epsilon: float, delta: float, rungs: str, encoder: str, audit: float
+    *,
+    epsilon: float | None,
+    delta: float | None,
+    rungs: str,
+    encoder: str,
+    audit: float | None,
 ) -> "LoopSettings":
     """Return the settings of the loop, checked.
 
@@ -52,11 +113,5 @@ def loop_settings(
     """
     from openwheel.loop.settings import LoopSettings
 
-    chosen = rungs or ("exact,linear,encoder" if encoder else "exact,linear")
-    return LoopSettings(
-        epsilon=epsilon,
-        delta=delta,
-        rungs=tuple(rung.strip() for rung in chosen.split(",") if rung.strip()),
-        encoder=encoder,
-        audit=audit,
-    ).checked()
+    changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
+    return LoopSettings.of(override(settings_from(None), changes).loop)

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from openwheel.traffic import LogProblems
+if TYPE_CHECKING:
+    from openwheel.traffic import LogProblems
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 # A pipe has no width: what reads it should not have to undo folded cells.
@@ -44,7 +46,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     out.print(table)
 
 
-def print_problems(problems: LogProblems) -> None:
+def print_problems(problems: "LogProblems") -> None:
     """Say what of a log could not be used."""
     if problems.bad:
         warn(f"{problems.bad:,} of {problems.lines:,} lines could not be read; the first:")

@@ -1,24 +1,19 @@
 """Commands that run: the gateway, and turns of the loop."""
 
-import logging
 import os
-import subprocess
-import sys
-import threading
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import note, out, print_json, warn
+from openwheel.cli.output import note, out, print_json
 from openwheel.errors import SettingError
+from openwheel.settings import Settings, TeacherSection, override
 
 if TYPE_CHECKING:
-    from openwheel.endpoints import Teacher
     from openwheel.loop.registry import Event
-
-RESTART_AFTER = 5.0
-"""Seconds before a learner that ended is started again, so that a broken one does not spin."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,85 +23,106 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
+    config: options.Config = None,
     teacher: Annotated[
         str,
         typer.Option(
-            help="Base URL of an OpenAI-compatible endpoint, or replay:LOG for recorded answers."
+            help="Base URL of an OpenAI-compatible endpoint, or replay:LOG for recorded answers; "
+            "instead of the [[teachers]] of the settings file."
         ),
-    ],
-    teacher_key_env: Annotated[
-        str, typer.Option(help="Environment variable that holds the teacher's key.")
     ] = "",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 8000,
-    public: Annotated[
-        bool,
-        typer.Option("--public", help="Allow an address that other machines reach. No keys yet."),
-    ] = False,
-    turns: Annotated[
-        bool, typer.Option("--turns/--no-turns", help="Whether to learn as traffic grows.")
-    ] = True,
-    pace: Annotated[
-        float, typer.Option(help="With replay: wait this share of the recorded latency.")
-    ] = 0.0,
-    epsilon: options.Epsilon = 0.05,
-    delta: options.Delta = 0.05,
+    teacher_key_env: Annotated[str, options.setting("teachers[].key_env")] = "",
+    pace: Annotated[float, options.setting("teachers[].pace")] = 0.0,
+    host: Annotated[str, options.setting("gateway.host")] = "",
+    port: Annotated[int | None, options.setting("gateway.port")] = None,
+    workers: Annotated[int | None, options.setting("gateway.workers")] = None,
+    capture: Annotated[str, options.setting("capture.mode", metavar="fast|strict|off")] = "",
+    turns: Annotated[bool | None, options.setting("loop.turns", "--turns/--no-turns")] = None,
+    epsilon: options.Epsilon = None,
+    delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
-    audit: options.Audit = 0.05,
-    db: options.Database = options.DEFAULT_DATABASE,
+    audit: options.Audit = None,
+    db: Annotated[str, options.setting("store.path", "--db")] = "",
+    log_level: Annotated[
+        str, options.setting("log.level", metavar="debug|info|warning|error")
+    ] = "",
+    log_format: Annotated[str, options.setting("log.format", metavar="text|json")] = "",
 ) -> None:
-    """Run the gateway: point an OpenAI client's base URL at it.
+    """Run the gateway: point a client's base URL at it.
 
-    Certified students answer what they are confident of, the teacher the rest. Every exchange is
+    Certified students answer what they are confident of, a teacher the rest. Every exchange is
     stored, and a learner process beside the gateway takes turns of the loop as traffic grows.
+    SIGHUP reads the settings file anew, without dropping a connection.
     """
-    options.loop_settings(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
-    from openwheel.gateway import CaptureWriter, create_app, run_gateway
-    from openwheel.loop.registry import Registry
-    from openwheel.loop.serving import RegistryServing
-    from openwheel.traffic import Store
+    changes = {
+        "gateway.host": host or None,
+        "gateway.port": port,
+        "gateway.workers": workers,
+        "capture.mode": capture or None,
+        "loop.turns": turns,
+        "store.path": db or None,
+        "log.level": log_level or None,
+        "log.format": log_format or None,
+        **options.loop_changes(
+            epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+        ),
+    }
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    endpoint = _teacher(teacher, teacher_key_env, pace)
-    # fmt: off
-    learner = [
-        sys.executable, "-m", "openwheel", "turn", "--watch", "--db", str(db),
-        "--epsilon", str(epsilon), "--delta", str(delta), "--audit", str(audit),
-        "--rungs", rungs, "--encoder", encoder,
-    ]
-    # fmt: on
-    with Store.open(db) as store:
-        serving = RegistryServing(Registry(store))
-        capture = CaptureWriter(store)
-        app = create_app(endpoint, serving, capture, students=serving.students)
-        stopping = threading.Event()
-        watcher = threading.Thread(target=_keep_learner, args=(learner, stopping))
-        if turns:
-            watcher.start()
+    def read() -> Settings:
+        named = TeacherSection(url=teacher, key_env=teacher_key_env, pace=pace) if teacher else None
+        return gateway_settings(config, changes, named)
 
-        def ready(bound_host: str, bound_port: int) -> None:
-            shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-            out.print(f"Openwheel listens on http://{shown}:{bound_port}/v1", markup=False)
+    settings = read()
+    from openwheel.logs import set_up_logs
+    from openwheel.processes import supervise
+    from openwheel.sockets import listen, url_of
 
-        try:
-            run_gateway(app, host, port, allow_public=public, ready=ready)
-        finally:
-            stopping.set()
-            if turns:
-                watcher.join()
-            capture.close()
+    set_up_logs(settings.log.level, settings.log.format)
+    with listen(settings.gateway.host, settings.gateway.port) as sock:
+        url = url_of(sock)
+
+        def ready() -> None:
+            out.print(f"Openwheel listens on {url}/v1", markup=False)
+
+        code = supervise(settings, sock, ready=ready, reload=read)
+    if code:
+        raise typer.Exit(code)
+
+
+def gateway_settings(
+    config: Path | None, changes: dict[str, Any], teacher: TeacherSection | None
+) -> Settings:
+    """Return the settings of a gateway: the file's, changed by the command line's.
+
+    Raises:
+        SettingError: One is not what it must be, or there is no teacher.
+    """
+    settings = override(options.settings_from(config), changes)
+    if teacher is not None:
+        if not teacher.url.startswith(("http://", "https://", "replay:")):
+            raise SettingError(
+                "--teacher must be a URL (http://... or https://...) or replay:LOG, "
+                f"was {teacher.url!r}"
+            )
+        settings = msgspec.structs.replace(settings, teachers=(teacher,))
+    if not settings.teachers:
+        raise SettingError(
+            "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
+            "openwheel.toml"
+        )
+    return settings
 
 
 def turn(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on: audit, and take a turn whenever one is due.")
     ] = False,
-    epsilon: options.Epsilon = 0.05,
-    delta: options.Delta = 0.05,
+    epsilon: options.Epsilon = None,
+    delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
-    audit: options.Audit = 0.05,
+    audit: options.Audit = None,
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
 ) -> None:
@@ -126,7 +142,7 @@ def turn(
             # Students are trained on what is left of the processor; requests come first.
             os.nice(10)
             parent = os.getppid()
-            # A learner whose gateway was killed must not go on by itself.
+            # A learner whose parent was killed must not go on by itself.
             run_learner(
                 store,
                 settings,
@@ -145,36 +161,3 @@ def turn(
 
 def _tell(event: "Event") -> None:
     note(f"[turn] {event.task}: {event.kind}. {event.reason}")
-
-
-def _teacher(where: str, key_env: str, pace: float) -> "Teacher":
-    """Return the teacher that ``--teacher`` names."""
-    from openwheel.endpoints import HttpTeacher, RecordedTeacher
-    from openwheel.traffic import LogProblems, read_log
-
-    if where.startswith("replay:"):
-        problems = LogProblems()
-        recorded = RecordedTeacher(
-            read_log(where.removeprefix("replay:"), problems=problems), pace=pace
-        )
-        problems.require_usable()
-        return recorded
-    if not where.startswith(("http://", "https://")):
-        raise SettingError(
-            f"--teacher must be a URL (http://... or https://...) or replay:LOG, was {where!r}"
-        )
-    return HttpTeacher(where, key_env=key_env or None)
-
-
-def _keep_learner(command: list[str], stopping: threading.Event) -> None:
-    """Run the learner as a process of its own until told to stop; start it again if it ends."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    while not stopping.is_set():
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
-        while process.poll() is None:
-            if stopping.wait(0.2):
-                process.terminate()
-                process.wait()
-                return
-        warn(f"the learner ended with code {process.returncode}; it starts again soon")
-        stopping.wait(RESTART_AFTER)

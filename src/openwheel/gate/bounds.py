@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ def binomial_p_value(disagreements: Any, answered: Any, epsilon: float) -> Float
         1.0
     """
     k, n = np.asarray(disagreements, float), np.asarray(answered, float)
-    return np.where(n > 0, special.bdtr(k, np.maximum(n, 1).astype(np.int64), epsilon), 1.0)
+    return np.where(n > 0, scipy.special.bdtr(k, np.maximum(n, 1).astype(np.int64), epsilon), 1.0)
 
 
 def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
@@ -56,11 +56,11 @@ def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatA
     """
     k, n = np.asarray(disagreements, float), np.asarray(answered, float)
     a, b = k + 1, n - k + 1
-    below = special.betainc(a, b, epsilon)
+    below = scipy.special.betainc(a, b, epsilon)
     with np.errstate(divide="ignore"):
         log_wealth = (
             np.log(below)
-            + special.betaln(a, b)
+            + scipy.special.betaln(a, b)
             - np.log(epsilon)
             - k * np.log(epsilon)
             - (n - k) * np.log1p(-epsilon)
@@ -83,8 +83,8 @@ def alarm_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArr
     a, b = k + 1, n - k + 1
     with np.errstate(divide="ignore"):
         log_wealth = (
-            np.log(special.betaincc(a, b, epsilon))
-            + special.betaln(a, b)
+            np.log(scipy.special.betaincc(a, b, epsilon))
+            + scipy.special.betaln(a, b)
             - np.log1p(-epsilon)
             - k * np.log(epsilon)
             - (n - k) * np.log1p(-epsilon)
@@ -105,7 +105,7 @@ def upper_bound(disagreements: int, answered: int, alpha: float) -> float:
     """
     if disagreements >= answered:
         return 1.0
-    return float(special.betaincinv(disagreements + 1, answered - disagreements, 1 - alpha))
+    return float(scipy.special.betaincinv(disagreements + 1, answered - disagreements, 1 - alpha))
 
 
 def anytime_upper_bound(disagreements: int, answered: int, alpha: float) -> float:
@@ -140,5 +140,5 @@ def clopper_pearson(disagreements: int, answered: int, level: float = 0.95) -> t
     tail = (1 - level) / 2
     low = 0.0
     if disagreements > 0:
-        low = float(special.betaincinv(disagreements, answered - disagreements + 1, tail))
+        low = float(scipy.special.betaincinv(disagreements, answered - disagreements + 1, tail))
     return low, upper_bound(disagreements, answered, tail)

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from openwheel.gate.bounds import anytime_p_value, binomial_p_value
 
@@ -177,11 +177,11 @@ def chance_to_pass(
     """Return the predicted chance of each threshold to pass a binomial test at ``level``."""
     answered = np.maximum(1, np.round(coverage * calibration))
     # The most disagreements that pass: bdtrik inverts the binomial's cumulative distribution.
-    most = np.ceil(np.nan_to_num(special.bdtrik(level, answered, epsilon), nan=-1.0))
-    most -= special.bdtr(most, answered.astype(np.int64), epsilon) > level
+    most = np.ceil(np.nan_to_num(scipy.special.bdtrik(level, answered, epsilon), nan=-1.0))
+    most -= scipy.special.bdtr(most, answered.astype(np.int64), epsilon) > level
     # Half a pseudo-count keeps a lucky zero in training from predicting certainty.
     seen = coverage * training
     smoothed = (rate * seen + 0.5) / (seen + 1)
     spread = np.sqrt(answered * smoothed * (1 - smoothed) * (1 + calibration / training))
-    chance = special.ndtr((most + 0.5 - answered * smoothed) / spread)
+    chance = scipy.special.ndtr((most + 0.5 - answered * smoothed) / spread)
     return np.where(most < 0, 0.0, chance)

@@ -20,10 +20,13 @@ from openwheel.gateway.completions import Completions
 from openwheel.gateway.forward import Forward
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.health import Health
-from openwheel.gateway.meter import Meter
+from openwheel.gateway.meter import Meter, Snapshot, process_usage
+from openwheel.gateway.metrics import Metrics
 from openwheel.gateway.parts import Parts, TapMemory
 from openwheel.gateway.poll import Poll
 from openwheel.gateway.recorder import Mode, Price, Recorder
+from openwheel.gateway.snapshots import Snapshots
+from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
 from openwheel.wire import APIS
 
@@ -49,7 +52,9 @@ def create_app(
     refresh_every: float = 1.0,
     max_body: int = 32 << 20,
     routes: Sequence[BaseRoute] = (),
-    meter: Meter | None = None,
+    snapshots: Snapshots | None = None,
+    slot: int = 0,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
     """Return the gateway as an ASGI app.
 
@@ -66,9 +71,11 @@ def create_app(
         refresh_every: Seconds between looks for promotions, demotions and keys.
         max_body: The most bytes a request's body may have.
         routes: More routes, e.g. a dashboard's; they come before the gateway's own.
-        meter: Counts; by default one of its own.
+        snapshots: Where workers of one gateway keep what they count; None for one alone.
+        slot: This worker's number.
+        tracer: Sends spans; closed when the app stops.
     """
-    meter = meter or Meter()
+    meter = Meter()
     guard = Guard(access)
     recorder = Recorder(
         capture,
@@ -96,11 +103,19 @@ def create_app(
         slow=slow,
         rng=rng,
         max_body=max_body,
+        tracer=tracer,
     )
+
+    def take_snapshot() -> Snapshot:
+        stats = capture.stats() if capture is not None else None
+        return meter.snapshot(capture=stats, teachers=teachers(), usage=process_usage())
+
+    metrics = Metrics(take_snapshot, guard, snapshots, slot)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         poll.start()
+        writing = asyncio.get_running_loop().create_task(metrics.keep_writing())
         try:
             yield
         finally:
@@ -110,6 +125,10 @@ def create_app(
             slow.shutdown(wait=False)
             if capture is not None and not await asyncio.to_thread(capture.flush, _DRAIN_S):
                 logger.error("Capture: not everything could be written before the gateway stopped")
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
+            writing.cancel()
+            await asyncio.wait([writing])
 
     health = Health(
         meter=meter,
@@ -124,6 +143,7 @@ def create_app(
             *routes,
             *(Route(api.path, Completions(api, parts)) for api in APIS.values()),
             Route("/healthz", health),
+            Route("/metrics", metrics),
             Route("/v1/{path:path}", Forward(parts)),
         ],
         redirect_slashes=False,

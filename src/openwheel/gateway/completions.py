@@ -29,6 +29,7 @@ from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
+from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import ExchangeTap
 from openwheel.loop.serving import Decision
 from openwheel.wire import Api, Request
@@ -81,6 +82,8 @@ class Completions:
             passage.first_byte,
             task,
         )
+        if self._parts.tracer is not None:
+            self._parts.tracer.record(request_span(scope, passage, asked))
 
     async def _answer(
         self,
@@ -104,7 +107,7 @@ class Completions:
             passage,
             model=asked.request.model if asked else named_model(passage.body),
             headers=_headers("teacher", asked),
-            tap=None if asked is None else self._tap(asked, passage.key),
+            tap=None if asked is None else self._tap(asked, passage),
         )
         if not await while_connected(receive, work):
             self._parts.meter.cancelled += 1
@@ -185,12 +188,12 @@ class Completions:
             recorder.put(exchange, task, again=asked.again)
 
     def _tap(
-        self, asked: Asked, key: Key | None
+        self, asked: Asked, passage: Passage
     ) -> Callable[[TeacherResponse], ExchangeTap | None]:
         def tap(response: TeacherResponse) -> ExchangeTap | None:
             if response.status != 200:
                 return None
-            return ExchangeTap(asked, key, response, self._parts)
+            return ExchangeTap(asked, passage, response, self._parts)
 
         return tap
 

@@ -31,6 +31,7 @@ from openwheel.gateway.asgi import (
 from openwheel.gateway.guard import api_of, send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
+from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class Forward:
         parts.meter.request(
             "other", passage.source, passage.status, seconds, passage.first_byte, ""
         )
+        if parts.tracer is not None:
+            parts.tracer.record(request_span(scope, passage, None))
 
 
 async def forward(

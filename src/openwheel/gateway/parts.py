@@ -10,6 +10,7 @@ from openwheel.gateway.audit import Audits
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
+from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
 
 
@@ -33,6 +34,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         slow: Runs students that take milliseconds, so that the event loop does not wait.
         rng: Draws from [0, 1) for the audit coin.
         max_body: The most bytes a request's body may have.
+        tracer: Sends spans, if any are wanted.
     """
 
     teacher: Teacher
@@ -45,3 +47,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     slow: Executor
     rng: Callable[[], float]
     max_body: int
+    tracer: Tracer | None = None

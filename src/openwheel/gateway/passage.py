@@ -22,6 +22,7 @@ class Passage(msgspec.Struct):
         status: That the client was sent; 0 if none was.
         first_byte: Seconds to the first byte of the teacher's body; None if there was none.
         teacher: Name of the teacher that answered.
+        model, output_tokens, input_tokens, finish_reason: Of the answer, where it was read.
         error: What went wrong, as a short name; ``""`` if nothing did.
     """
 
@@ -34,4 +35,8 @@ class Passage(msgspec.Struct):
     status: int = 0
     first_byte: float | None = None
     teacher: str = ""
+    model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    finish_reason: str = ""
     error: str = ""

@@ -15,8 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
-from openwheel.gateway.listen import is_loopback, listen, url_of
 from openwheel.gateway.protocol import SWEEP_EVERY_S, ConnectionLimits, LimitedProtocol, sweep
+from openwheel.sockets import is_loopback, listen, url_of
 
 if sys.platform != "win32":
     import resource

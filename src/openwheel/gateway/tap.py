@@ -3,7 +3,6 @@
 import logging
 import time
 
-from openwheel.access import Key
 from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import Asked, is_stream, parse_reply, teacher_exchange
@@ -24,10 +23,10 @@ class ExchangeTap:
     """Keeps one answer as it passes."""
 
     def __init__(
-        self, asked: Asked, key: Key | None, response: TeacherResponse, parts: Parts
+        self, asked: Asked, passage: Passage, response: TeacherResponse, parts: Parts
     ) -> None:
         self._asked = asked
-        self._key = key
+        self._passage = passage
         self._response = response
         self._stream = is_stream(response.headers)
         self._recorder = parts.recorder
@@ -96,7 +95,7 @@ class ExchangeTap:
             exchange.usage if exchange else None,
             len(self._asked.body),
             len(exchange.answer.text) if exchange else self._size,
-            self._key,
+            self._passage.key,
         )
         self._memory.held -= self._held
         self._held = 0
@@ -122,6 +121,11 @@ class ExchangeTap:
             logger.warning("An answer was passed on but not captured: %s", error)
             return
         self._exchange = teacher_exchange(self._asked, reply, latency_ms)
+        passage = self._passage
+        passage.model, passage.finish_reason = reply.model, reply.answer.finish_reason
+        if reply.usage is not None:
+            passage.input_tokens = reply.usage.prompt_tokens
+            passage.output_tokens = reply.usage.completion_tokens
 
 
 class CostTap:

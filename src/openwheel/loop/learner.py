@@ -22,6 +22,7 @@ def run_learner(
     tell: Callable[[Event], None],
     encoder: TextEncoder | None = None,
     stop: Callable[[], bool] = lambda: False,
+    housekeeping: Callable[[], object] = lambda: None,
 ) -> None:
     """Look at the traffic every second: audit what is promoted, and take a turn when it is due.
 
@@ -33,6 +34,7 @@ def run_learner(
         tell: Told what happened to a task, when it is not what happened the time before.
         encoder: For the rung ``encoder``.
         stop: Asked between looks whether to end.
+        housekeeping: Called between looks.
     """
     registry = Registry(store)
     looked_at, assigned, due = 0, 0, next_turn(0)
@@ -45,6 +47,7 @@ def run_learner(
                 tell(event)
 
     while not stop():
+        housekeeping()
         newest = store.last_seq()
         if newest >= due:
             done = turn(store, settings, after=looked_at, encoder=encoder)

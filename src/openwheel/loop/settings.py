@@ -3,6 +3,7 @@
 import msgspec
 
 from openwheel.errors import SettingError
+from openwheel.settings import LoopSection
 from openwheel.students import RUNGS
 
 
@@ -22,6 +23,22 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     rungs: tuple[str, ...] = ("exact", "linear")
     encoder: str = ""
     audit: float = 0.05
+
+    @classmethod
+    def of(cls, section: LoopSection) -> "LoopSettings":
+        """Return the settings that ``openwheel.toml`` and the options gave, checked.
+
+        Raises:
+            SettingError: They do not go together.
+        """
+        default = ("exact", "linear", "encoder") if section.encoder else ("exact", "linear")
+        return cls(
+            epsilon=section.epsilon,
+            delta=section.delta,
+            rungs=section.rungs or default,
+            encoder=section.encoder,
+            audit=section.audit,
+        ).checked()
 
     def checked(self) -> "LoopSettings":
         """Return these settings if they can be used.

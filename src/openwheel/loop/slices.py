@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from openwheel.loop.registry import Slicer
 from openwheel.students.student import Inputs
@@ -62,6 +62,6 @@ def evidently_bad(
     for name in np.unique(slices[answered]):
         inside = answered & (slices == name)
         wrong, total = int((~agrees[inside]).sum()), int(inside.sum())
-        if special.bdtrc(wrong - 1, total, epsilon) < EVIDENT:
+        if scipy.special.bdtrc(wrong - 1, total, epsilon) < EVIDENT:
             bad.append(str(name))
     return tuple(bad)

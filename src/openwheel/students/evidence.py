@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from openwheel.students.agreement import score_evidence
 from openwheel.students.head import Head
@@ -82,7 +82,7 @@ def look(core: Core, texts: Sequence[str], vectors: npt.NDArray[np.float32] | No
 def evaluate(
     core: Core,
     texts: Sequence[str],
-    features: sparse.csr_matrix | None,
+    features: "scipy.sparse.csr_matrix | None",
     unseen: FloatArray | None,
     vectors: npt.NDArray[np.float32] | None,
 ) -> Evidence:
@@ -108,7 +108,7 @@ def evaluate(
 def _evaluate(
     core: Core,
     texts: Sequence[str],
-    features: sparse.csr_matrix | None,
+    features: "scipy.sparse.csr_matrix | None",
     unseen: FloatArray | None,
     vectors: npt.NDArray[np.float32] | None,
 ) -> Evidence:

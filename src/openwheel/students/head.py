@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ class Head(NamedTuple):
 
 
 def fit_head(
-    features: sparse.csr_matrix,
+    features: "scipy.sparse.csr_matrix",
     labels: IntArray,
     answers: int,
     weights: FloatArray,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from openwheel.students.ngrams import WORD_BLOCK, KeyArray, ngram_counts
 
@@ -26,7 +26,7 @@ class Counts(NamedTuple):
         keys: Sorted key of each column.
     """
 
-    matrix: sparse.csr_matrix
+    matrix: "scipy.sparse.csr_matrix"
     keys: KeyArray
 
 
@@ -45,7 +45,7 @@ def count(texts: Sequence[str]) -> Counts:
     indptr = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(np.bincount(row_numbers, minlength=len(texts)), out=indptr[1:])
     values = np.concatenate(counts).astype(np.float32) if counts else np.zeros(0, np.float32)
-    matrix = sparse.csr_matrix((values, columns.astype(np.int32), indptr), shape=shape)
+    matrix = scipy.sparse.csr_matrix((values, columns.astype(np.int32), indptr), shape=shape)
     return Counts(matrix, distinct)
 
 
@@ -63,7 +63,7 @@ class Tfidf(NamedTuple):
     keys: KeyArray
     idf: npt.NDArray[np.float32]
 
-    def weigh(self, counts: Counts) -> tuple[sparse.csr_matrix, FloatArray]:
+    def weigh(self, counts: Counts) -> "tuple[scipy.sparse.csr_matrix, FloatArray]":
         """Return tf-idf features, shape (texts, features), and each text's share unseen.
 
         The share unseen is over distinct n-grams; 1 for a text that has none.
@@ -84,7 +84,9 @@ class Tfidf(NamedTuple):
         indptr = np.zeros(texts + 1, np.int64)
         np.cumsum(present, out=indptr[1:])
         shape = (texts, len(self.keys))
-        return sparse.csr_matrix((values, columns.astype(np.int32), indptr), shape=shape), unseen
+        return scipy.sparse.csr_matrix(
+            (values, columns.astype(np.int32), indptr), shape=shape
+        ), unseen
 
     def weigh_one(self, text: str) -> tuple[IntArray, npt.NDArray[np.float32], float]:
         """Return one text's columns and values, and its share unseen, without a sparse matrix."""

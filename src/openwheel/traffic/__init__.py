@@ -7,6 +7,7 @@ from openwheel.traffic.exchange import Exchange, Source
 from openwheel.traffic.log_problems import BadLine, LogProblems
 from openwheel.traffic.logs import read_log
 from openwheel.traffic.order import OrderEvidence, order_evidence
+from openwheel.traffic.retention import retention
 from openwheel.traffic.rows import TaskRow
 from openwheel.traffic.schema import metadata
 from openwheel.traffic.store import Store
@@ -22,4 +23,5 @@ __all__ = [
     "metadata",
     "order_evidence",
     "read_log",
+    "retention",
 ]

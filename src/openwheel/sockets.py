@@ -1,4 +1,4 @@
-"""The socket that the gateway listens on."""
+"""The socket that a gateway listens on, and the address it has."""
 
 import errno
 import ipaddress

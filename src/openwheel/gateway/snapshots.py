@@ -1,0 +1,274 @@
+"""What several workers have counted, as one: each writes its snapshot to a file in one folder.
+
+Whichever worker is asked for metrics reads all of them. Counters and histograms of workers that
+are gone stay in the sum, so that counters never go back. Knows nothing of what is counted.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from openwheel.gateway.meter import BOUNDS, Histogram, Labels, Sample, Snapshot, within_most_tasks
+
+if sys.platform != "win32":
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+_WORKER: Final = re.compile(r"worker-(\d+)-(\d+)\.msgpack")
+_GONE: Final = "gone.msgpack"
+# Of those that were folded lately a reader may still hold the file.
+_FOLDED_KEPT: Final = 1_000
+
+
+class Merged(msgspec.Struct, frozen=True, kw_only=True):
+    """What all workers together have counted.
+
+    Attributes:
+        workers: How many are alive.
+        gauges: Those of the workers that are alive, each with a label ``worker``, its slot.
+    """
+
+    workers: int
+    counters: tuple[Sample, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    gauges: tuple[Sample, ...] = ()
+
+
+class _Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """What workers that are gone had counted, and the ids of the latest of them."""
+
+    folded: tuple[str, ...] = ()
+    counters: tuple[Sample, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+
+
+_Read = TypeVar("_Read", Snapshot, _Gone)
+
+
+class Snapshots:
+    """The folder of the workers' snapshots.
+
+    Files that cannot be read, or are none of ours, are skipped, each with one warning.
+
+    Args:
+        folder: Made if it is missing. It belongs to one gateway.
+        lives: Whether a process is alive, by its id.
+    """
+
+    def __init__(self, folder: Path, *, lives: Callable[[int], bool] | None = None) -> None:
+        self._folder = folder
+        self._lives = lives or process_lives
+        self._lock = threading.Lock()
+        self._written = -1
+        self._warned: set[str] = set()
+
+    def write(self, slot: int, snapshot: Snapshot) -> None:
+        """Write this worker's snapshot, unless a later one of it was written already.
+
+        A folder that cannot be written to is logged, and costs nothing else.
+
+        Args:
+            slot: The worker's place among the workers, from 0; its successor takes it over.
+            snapshot: All those given to one object must be one worker's.
+        """
+        name = f"worker-{slot}-{os.getpid()}.msgpack"
+        with self._lock:
+            if snapshot.number <= self._written:
+                return
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._replace(name, snapshot)
+            except OSError as error:
+                self._warn("write", f"Metrics cannot be written to {self._folder}: {error}")
+            else:
+                self._warned.discard("write")
+                self._written = snapshot.number
+
+    def merged(self) -> Merged:
+        """Return what all workers have counted, as far as it was written."""
+        live: list[tuple[str, Snapshot]] = []
+        dead: list[Snapshot] = []
+        for path, slot, pid in self._worker_files():
+            snapshot = self._read(path, Snapshot)
+            if snapshot is None:
+                continue
+            if self._lives(pid):
+                live.append((slot, snapshot))
+            else:
+                dead.append(snapshot)
+        # Last, so that a worker folded meanwhile is either among the files read or in here, and
+        # if in both then by its id.
+        gone = self._read(self._folder / _GONE, _Gone) or _Gone()
+        folded = set(gone.folded)
+        return merge(
+            [(slot, one) for slot, one in live if one.id not in folded],
+            gone=[gone, *(one for one in dead if one.id not in folded)],
+        )
+
+    def fold_dead(self) -> None:
+        """Fold the files of processes that do not live any more; see `fold`."""
+        self.fold([pid for _, _, pid in self._worker_files() if self._lives(pid)])
+
+    def fold(self, alive: Collection[int]) -> None:
+        """Put the counts of workers that are gone into one file, and remove theirs.
+
+        Whoever starts the workers calls it, before the first (with no process alive, so that no
+        new process's id can be an old one's) and after one has ended. Safe at any time, in
+        several processes at once, and when it is killed half-way.
+
+        Args:
+            alive: Ids of the processes that may still write.
+
+        Raises:
+            OSError: The folder cannot be written to.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone():
+            gone = self._read(self._folder / _GONE, _Gone) or _Gone()
+            folded = set(gone.folded)
+            paths, snapshots = [], []
+            for path, _, pid in self._worker_files():
+                if pid in alive:
+                    continue
+                paths.append(path)
+                snapshot = self._read(path, Snapshot)
+                if snapshot is not None and snapshot.id not in folded:
+                    snapshots.append(snapshot)
+            if snapshots:
+                whole = merge((), gone=[gone, *snapshots])
+                ids = (*gone.folded, *(snapshot.id for snapshot in snapshots))
+                self._replace(
+                    _GONE,
+                    _Gone(
+                        folded=ids[-_FOLDED_KEPT:],
+                        counters=within_most_tasks(whole.counters),
+                        histograms=whole.histograms,
+                    ),
+                )
+            for path in paths:
+                path.unlink(missing_ok=True)
+                self._unwritten(path.name).unlink(missing_ok=True)
+
+    def _worker_files(self) -> Iterator[tuple[Path, str, int]]:
+        """Yield the workers' files with slot and process id, by name."""
+        for path in sorted(self._folder.glob("*.msgpack")):
+            found = _WORKER.fullmatch(path.name)
+            if found:
+                yield path, found[1], int(found[2])
+            elif path.name != _GONE:
+                self._warn(path.name, f"{path} is no snapshot of a worker; it is skipped")
+
+    def _read(self, path: Path, kind: type[_Read]) -> _Read | None:
+        try:
+            found = msgspec.msgpack.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            self._warn(path.name, f"{path} cannot be read, its counts are left out: {error}")
+            return None
+        if any(
+            one.bounds != BOUNDS or len(one.counts) != len(BOUNDS) + 1 for one in found.histograms
+        ):
+            self._warn(path.name, f"{path} is another version's, its counts are left out")
+            return None
+        return found
+
+    def _replace(self, name: str, value: msgspec.Struct) -> None:
+        unwritten = self._unwritten(name)
+        unwritten.write_bytes(msgspec.msgpack.encode(value))
+        unwritten.replace(self._folder / name)
+
+    def _unwritten(self, name: str) -> Path:
+        return self._folder / f".{name}.new"
+
+    def _warn(self, about: str, message: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            logger.warning("%s", message)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from folding; a lock of the system, which ends with its process."""
+        with (self._folder / "fold.lock").open("ab") as file:
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+async def keep_writing(
+    snapshots: Snapshots, slot: int, take: Callable[[], Snapshot], *, every: float = 1.0
+) -> None:
+    """Write a worker's snapshot every second until cancelled, and once more then.
+
+    Args:
+        take: Makes the snapshot, on the event loop; writing it is done in a thread.
+        every: Seconds between two.
+    """
+    try:
+        while True:
+            await asyncio.to_thread(snapshots.write, slot, take())
+            await asyncio.sleep(every)
+    finally:
+        snapshots.write(slot, take())
+
+
+def merge(live: Iterable[tuple[str, Snapshot]], *, gone: Iterable[Snapshot | _Gone] = ()) -> Merged:
+    """Return what workers have counted together.
+
+    Args:
+        live: Those that are alive, each with its slot. Of two with the same slot, when one takes
+            over from the other, the later one's gauges hold.
+        gone: Those that are not; their gauges say nothing any more.
+    """
+    live = list(live)
+    counters: dict[tuple[str, Labels], float] = {}
+    filled: dict[tuple[str, Labels], tuple[list[int], float]] = {}
+    for one in (*gone, *(snapshot for _, snapshot in live)):
+        for sample in one.counters:
+            key = sample.name, sample.labels
+            counters[key] = counters.get(key, 0) + sample.value
+        for histogram in one.histograms:
+            key = histogram.name, histogram.labels
+            counts, total = filled.get(key, ([0] * len(histogram.counts), 0.0))
+            counts = [a + b for a, b in zip(counts, histogram.counts, strict=True)]
+            filled[key] = counts, total + histogram.sum
+    latest = dict(sorted(live, key=lambda pair: pair[1].started))
+    return Merged(
+        workers=len(live),
+        counters=tuple(Sample(*key, value) for key, value in counters.items()),
+        histograms=tuple(
+            Histogram(*key, BOUNDS, tuple(counts), total) for key, (counts, total) in filled.items()
+        ),
+        gauges=tuple(
+            Sample(sample.name, (("worker", slot), *sample.labels), sample.value)
+            for slot, snapshot in sorted(latest.items())
+            for sample in (*snapshot.gauges, _age(snapshot))
+        ),
+    )
+
+
+def _age(snapshot: Snapshot) -> Sample:
+    age = max(0.0, time.time() - snapshot.time)
+    return Sample("openwheel_worker_snapshot_age_seconds", (), age)
+
+
+def process_lives(pid: int) -> bool:
+    """Return whether a process of this user has the id ``pid``."""
+    if sys.platform == "win32":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError, OverflowError):
+        return False
+    return True

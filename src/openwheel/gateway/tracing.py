@@ -1,0 +1,112 @@
+"""OpenTelemetry: one span a request, recorded at its end.
+
+A span holds names, counts and times; never what a message says, and never a key. This module needs
+nothing that is not installed; what makes the spans is in `openwheel.gateway.otel`.
+"""
+
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from openwheel.errors import SettingError
+
+
+class RequestSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that is over, as its span shows it.
+
+    Attributes:
+        start_ns, end_ns: Nanoseconds since 1970.
+        method: The HTTP method.
+        route: Where it is served, e.g. ``/v1/chat/completions``; one of few.
+        api: ``chat``, ``responses``, ``completions``, ``messages`` or ``embeddings``; ``""`` for
+            any other request, whose span says nothing of a model.
+        status: Of the response that was sent; 0 if none was.
+        error: A word or two on what went wrong, such as ``teacher_timeout``; one of few.
+        source: Who answered: ``student``, ``teacher``, ``forwarded`` or ``refused``.
+        traceparent, tracestate: The request's headers (W3C Trace Context), ``b""`` without.
+        server_address, server_port: Where the client sent it.
+        model: As asked for.
+        stream: Whether a stream was asked for.
+        first_byte_s: Seconds until the response's first byte.
+        response_model: As the answer names it.
+        input_tokens, output_tokens: As the teacher counted them.
+        finish_reason: Why the answer ended.
+        task, student, confidence, audited: As decided; see `openwheel.loop.serving.Decision`.
+        teacher: The teacher that answered.
+    """
+
+    start_ns: int
+    end_ns: int
+    method: str = "POST"
+    route: str = ""
+    api: str = ""
+    status: int = 0
+    error: str = ""
+    source: str = ""
+    traceparent: bytes = b""
+    tracestate: bytes = b""
+    server_address: str = ""
+    server_port: int = 0
+    model: str = ""
+    stream: bool = False
+    first_byte_s: float | None = None
+    response_model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    finish_reason: str = ""
+    task: str = ""
+    student: str = ""
+    confidence: float | None = None
+    audited: bool = False
+    teacher: str = ""
+
+
+class Tracer(Protocol):
+    """Sends spans."""
+
+    def record(self, request: RequestSpan) -> None:
+        """Take a request's span; never waits and never fails."""
+
+    def close(self, timeout: float = 3.0) -> None:
+        """Send what is left, for at most ``timeout`` seconds. Called from a thread."""
+
+
+def make_tracer(endpoint: str, service_name: str, share: float) -> Tracer | None:
+    """Return what sends spans; None if ``endpoint`` is empty.
+
+    It has a thread of its own, so it is to be made in the process that uses it. The OpenTelemetry
+    SDK's environment variables hold too, such as ``OTEL_EXPORTER_OTLP_HEADERS`` for a key.
+
+    Args:
+        endpoint: OTLP over HTTP, e.g. ``http://localhost:4318``.
+        service_name: As spans name the service.
+        share: Share of the requests that bring no trace of their own, 0 to 1, that get a span.
+            Those that bring one get a span if their client records it.
+
+    Raises:
+        SettingError: The endpoint is no HTTP URL, or the extra ``otel`` is not installed.
+    """
+    if not endpoint:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise SettingError(
+            "telemetry.endpoint must be an HTTP URL such as http://localhost:4318, "
+            f"was {endpoint!r}"
+        )
+    try:
+        # Here, since who sends no spans should not pay for loading it.
+        from openwheel.gateway.otel import OtelTracer  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise SettingError(
+            "telemetry.endpoint needs OpenTelemetry, which is not installed: "
+            'pip install "openwheel[otel]"'
+        ) from None
+    return OtelTracer(endpoint, service_name, share)

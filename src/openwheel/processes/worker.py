@@ -1,0 +1,126 @@
+"""A gateway worker: one process that answers requests on the supervisor's socket."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from openwheel.access import Access
+from openwheel.errors import OpenwheelError, SettingError
+from openwheel.gateway import CaptureWriter, ConnectionLimits, Server, create_app
+from openwheel.gateway.snapshots import Snapshots
+from openwheel.gateway.tracing import make_tracer
+from openwheel.logs import set_up_logs
+from openwheel.loop.registry import Registry
+from openwheel.loop.serving import RegistryServing
+from openwheel.processes.order import Order, read_order, when_alone
+from openwheel.processes.teachers import make_pool, prices
+from openwheel.settings import Settings
+from openwheel.sockets import is_loopback
+from openwheel.traffic import Store
+
+READY = b"ready\n"
+
+
+def run_worker(order: Order, ready: Callable[[], None]) -> None:
+    """Answer requests until told to stop.
+
+    Args:
+        order: What to do.
+        ready: Called when requests are accepted.
+
+    Raises:
+        OperatorError: The settings, the store or a recording cannot be used.
+    """
+    settings = order.settings
+    gateway, captured = settings.gateway, settings.capture
+    runtime = Path(order.runtime)
+    with Store.open(settings.store.path) as store:
+        access = Access(store, runtime / "limits", required=settings.access.require_keys)
+        _check_public(settings, access)
+        pool = make_pool(settings.teachers, keep_credentials=not access.in_force)
+        serving = RegistryServing(Registry(store))
+        strict = captured.mode == "strict"
+        capture = CaptureWriter(
+            store,
+            linger=0.001 if strict else 0.01,
+            max_queued=captured.max_queued,
+            max_bytes=captured.max_bytes,
+        )
+        telemetry = settings.telemetry
+        app = create_app(
+            pool,
+            serving,
+            capture,
+            access=access,
+            mode=captured.mode,
+            strict_timeout=captured.strict_timeout,
+            sample=captured.sample,
+            prices=prices(settings.teachers),
+            students=serving.students,
+            teachers=pool.health,
+            max_body=gateway.max_body,
+            snapshots=Snapshots(runtime / "snapshots"),
+            slot=order.slot,
+            tracer=make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share),
+        )
+        server = Server(
+            app,
+            socket.socket(fileno=order.descriptor),
+            limits=ConnectionLimits(
+                max_header=gateway.max_header,
+                max_connections=gateway.max_connections,
+                request_timeout=gateway.request_timeout,
+                send_timeout=gateway.send_timeout,
+                keep_alive=gateway.keep_alive,
+            ),
+            stop_timeout=gateway.stop_timeout,
+            ready=ready,
+        )
+        when_alone(server.stop)
+        try:
+            server.run()
+        finally:
+            capture.close()
+            access.close()
+
+
+def _check_public(settings: Settings, access: Access) -> None:
+    """Refuse to give the teacher's key to whoever can reach this machine.
+
+    Raises:
+        SettingError: The address is public, requests need no key, and nobody said that this is
+            meant so.
+    """
+    host = settings.gateway.host
+    if access.in_force or settings.access.require_keys is False or is_loopback(host):
+        return
+    raise SettingError(
+        f"The host {host!r} can be reached from other machines, and requests need no key. Make one "
+        "with `openwheel keys create NAME`, or, where the network itself keeps others out, set "
+        "require_keys = false under [access] in openwheel.toml"
+    )
+
+
+def main() -> None:
+    """Run a worker as its supervisor says."""
+    order = read_order()
+    log = order.settings.log
+    set_up_logs(log.level, log.format)
+
+    def ready() -> None:
+        sys.stdout.buffer.write(READY)
+        sys.stdout.buffer.flush()
+
+    try:
+        run_worker(order, ready)
+    except OpenwheelError as error:
+        sys.stderr.write(f"openwheel: {error}\n")
+        sys.stderr.flush()
+        # Threads of libraries may hold up a normal end.
+        os._exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Keeping the store within a number of days and of bytes: the oldest exchanges go first."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from openwheel.errors import StoreError
+from openwheel.traffic.schema import exchanges as table
+from openwheel.traffic.store import Store
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 60.0
+_BATCH = 1_000
+_PAUSE_S = 0.02
+_DAY_S = 86_400.0
+
+
+def retention(
+    store: Store,
+    *,
+    days: float,
+    most_bytes: int,
+    clock: Callable[[], float] = time.time,
+) -> Callable[[], None]:
+    """Return a function that deletes what is too old or too much, once a minute at most.
+
+    Args:
+        store: The traffic.
+        days: How long an exchange is kept; 0 for ever. One without a time is never too old.
+        most_bytes: What the store may use; 0 for no limit.
+        clock: Seconds since 1970.
+    """
+    looked_at = float("-inf")
+
+    def look() -> None:
+        nonlocal looked_at
+        now = time.monotonic()
+        if not (days or most_bytes) or now - looked_at < _LOOK_EVERY_S:
+            return
+        looked_at = now
+        try:
+            gone = delete_old(store, before=clock() - days * _DAY_S) if days else 0
+            gone += delete_oldest(store, most_bytes=most_bytes) if most_bytes else 0
+        except StoreError as error:
+            logger.error("Old exchanges could not be deleted: %s", error)
+            return
+        if gone:
+            logger.info("%d exchanges were deleted, by the limits set for the store", gone)
+
+    return look
+
+
+def delete_old(store: Store, *, before: float) -> int:
+    """Delete exchanges that arrived before a time, in seconds since 1970; return how many."""
+    old = (table.c.time < before) & (table.c.time > 0)
+    return _delete(store, sa.select(table.c.seq).where(old), lambda: True)
+
+
+def delete_oldest(store: Store, *, most_bytes: int) -> int:
+    """Delete the oldest exchanges until the store uses at most so many bytes; return how many.
+
+    The file keeps its size; what is free in it is used again.
+    """
+    return _delete(store, sa.select(table.c.seq), lambda: used_bytes(store) > most_bytes)
+
+
+def used_bytes(store: Store) -> int:
+    """Return how many bytes of the store's file hold something."""
+    with store.read() as connection:
+        pages, free, size = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * size
+
+
+def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bool]) -> int:
+    """Delete in batches, so that writers are not kept waiting."""
+    some = which.order_by(table.c.seq).limit(_BATCH)
+    total = 0
+    while goes_on():
+        with store.write() as connection:
+            gone = connection.execute(sa.delete(table).where(table.c.seq.in_(some))).rowcount
+        total += gone
+        if not gone:
+            break
+        time.sleep(_PAUSE_S)
+    return total
