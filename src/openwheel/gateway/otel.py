@@ -108,14 +108,16 @@ class OtelTracer:
     def close(self, timeout: float = 3.0) -> None:
         """Send what is left, for at most ``timeout`` seconds."""
         # The SDK would wait for half a minute for a collector that does not answer.
-        sending = threading.Thread(
-            target=self._provider.shutdown, name="openwheel-spans", daemon=True
-        )
+        sending = threading.Thread(target=self._shut_down, name="openwheel-spans", daemon=True)
         sending.start()
         sending.join(timeout)
         if sending.is_alive():
             logger.warning("Spans were still to be sent after %g s; they are lost", timeout)
-            self._exporter.shutdown()
+            self._seldom.silence()
+            self._exporter.shutdown()  # which ends its tries, and so that thread before long
+
+    def _shut_down(self) -> None:
+        self._provider.shutdown()
         for name in _SDK_LOGGERS:
             logging.getLogger(name).removeFilter(self._seldom)
 
@@ -134,6 +136,10 @@ class _Seldom(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._next = float("-inf")
+
+    def silence(self) -> None:
+        """Let none pass from now on."""
+        self._next = float("inf")
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the library's
         """Return whether the line is to be logged."""
