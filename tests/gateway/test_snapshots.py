@@ -171,6 +171,19 @@ def test_several_may_fold_while_others_read_and_start(folder, worker, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"gone.msgpack", "fold.lock"}
 
 
+def test_a_fold_in_the_middle_of_reading_changes_nothing(folder, worker):
+    for process in [worker(slot, 10, "end") for slot in range(2)]:
+        ended(process)
+
+    def folds_meanwhile(_: int) -> bool:
+        Snapshots(folder).fold([])
+        return False
+
+    # One file has been read by then, the other is gone.
+    assert requests(Snapshots(folder, lives=folds_meanwhile).merged()) == 20
+    assert len(list(folder.glob("worker-*"))) == 0
+
+
 def test_a_fold_killed_before_it_removed_files_counts_nothing_twice(folder, worker):
     ended(worker(0, 25, "end"))
     (path,) = folder.glob("worker-*.msgpack")
