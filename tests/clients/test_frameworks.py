@@ -4,6 +4,8 @@ import pytest
 
 from clients.live import STUDENT, TEACHER
 
+pytestmark = pytest.mark.slow
+
 VECTORS = [[0.5, -0.25, 0.125]] * 2
 CALL = ["find_parcel", {"id": 7}]
 

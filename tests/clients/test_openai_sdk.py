@@ -81,7 +81,7 @@ def test_tool_calls_streamed_part_by_part(teacher):
 def test_responses_of_the_teacher(teacher):
     seen = teacher["responses"]
     assert seen["headers"].items() >= {"x-request-id": "req_teacher", **LIMITS}.items()
-    assert (seen["text"], seen["as_messages"]) == (TEACHER, TEACHER)
+    assert (seen["text"], seen["as_messages"], seen["kept"]) == (TEACHER, TEACHER, TEACHER)
     assert (seen["status"], seen["model"], seen["tokens"]) == ("completed", "big", 18)
     assert seen["parsed"] == "delivery"
 

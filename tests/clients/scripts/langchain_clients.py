@@ -77,7 +77,7 @@ async def asynchronous(text: str) -> list[str]:
 
 
 def responses(text: str) -> dict[str, Any]:
-    model = _chat(use_responses_api=True)
+    model = _chat(use_responses_api=True, store=False)
     return {
         "text": model.invoke(text).text,
         "streamed": "".join(chunk.text for chunk in model.stream(text)),

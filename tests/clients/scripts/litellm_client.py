@@ -46,8 +46,9 @@ async def asynchronous(text: str) -> str:
 
 
 def responses(text: str) -> dict[str, Any]:
-    whole = litellm.responses(model="openai/big", input=text, **BASE)
-    events = list(litellm.responses(model="openai/big", input=text, stream=True, **BASE))
+    asked = {"model": "openai/big", "input": text, "store": False, **BASE}
+    whole = litellm.responses(**asked)
+    events = list(litellm.responses(**asked, stream=True))
     return {
         "text": whole.output_text,
         "last": str(events[-1].type.value),

@@ -76,10 +76,9 @@ const cases = {
   },
 
   async responses(text) {
-    const whole = await openai.responses.create({ model: "big", input: text });
-    const events = await gather(
-      await openai.responses.create({ model: "big", input: text, stream: true }),
-    );
+    const given = { model: "big", input: text, store: false };
+    const whole = await openai.responses.create(given);
+    const events = await gather(await openai.responses.create({ ...given, stream: true }));
     return { text: whole.output_text, last: events.at(-1).type, streamed: deltas(events) };
   },
 

@@ -105,10 +105,13 @@ def chat_tools(text: str) -> dict[str, Any]:
 
 
 def responses(text: str) -> dict[str, Any]:
-    raw = client.responses.with_raw_response.create(model="big", input=text)
+    asked = {"model": "big", "store": False}
+    raw = client.responses.with_raw_response.create(**asked, input=text)
     found = raw.parse()
-    as_messages = client.responses.create(model="big", input=_messages(text))
-    parsed = client.responses.parse(model="big", input=text, text_format=Queue)
+    as_messages = client.responses.create(**asked, input=_messages(text))
+    parsed = client.responses.parse(**asked, input=text, text_format=Queue)
+    # A response is kept unless the request says otherwise, and only a teacher can keep it.
+    kept = client.responses.create(model="big", input=text)
     return {
         "text": found.output_text,
         "status": found.status,
@@ -116,14 +119,16 @@ def responses(text: str) -> dict[str, Any]:
         "tokens": found.usage.total_tokens,
         "headers": headers(raw.headers),
         "as_messages": as_messages.output_text,
+        "kept": kept.output_text,
         "parsed": parsed.output_parsed.queue,
     }
 
 
 def responses_stream(text: str) -> dict[str, Any]:
-    with client.responses.create(model="big", input=text, stream=True) as stream:
+    asked = {"model": "big", "input": text, "store": False}
+    with client.responses.create(**asked, stream=True) as stream:
         events = list(stream)
-    with client.responses.stream(model="big", input=text, text_format=Queue) as helper:
+    with client.responses.stream(**asked, text_format=Queue) as helper:
         for _ in helper:
             pass
         parsed = helper.get_final_response().output_parsed
