@@ -116,3 +116,16 @@ def test_streamed_arguments_are_joined_by_call():
     )
     older = [delta({"function_call": {"name": "f"}}), delta({"function_call": {"arguments": "{}"}})]
     assert read_reply_stream([*older, end]).answer.tool_calls == (ToolCall("f", "{}"),)
+
+
+def test_a_refusal_is_kept_but_not_to_be_learned_from():
+    body = b'{"choices":[{"message":{"content":null,"refusal":"No."},"finish_reason":"stop"}]}'
+    refused = Answer("No.", finish_reason="refusal")
+    assert read_reply(body).answer == refused
+    events = [b'{"choices":[{"delta":{"refusal":"%s"}}]}' % part for part in (b"N", b"o.")]
+    end = b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'
+    assert read_reply_stream([*events, end]).answer == refused
+    assert not refused.complete
+    choice = json.loads(completion_body(refused, model="m"))["choices"][0]
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == (None, "No.")
+    assert choice["finish_reason"] == "stop"
