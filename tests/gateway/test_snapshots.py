@@ -184,6 +184,25 @@ def test_a_fold_in_the_middle_of_reading_changes_nothing(folder, worker):
     assert len(list(folder.glob("worker-*"))) == 0
 
 
+def test_a_worker_that_starts_during_a_fold_is_not_taken_for_gone(folder, worker):
+    ended(worker(0, 10, "end"))
+    meter, snapshots = Meter(), Snapshots(folder)
+
+    def starts_meanwhile(pid: int) -> bool:
+        snapshots.write(1, meter.snapshot())
+        return pid == os.getpid()
+
+    Snapshots(folder, lives=starts_meanwhile).fold_dead()
+    meter.request("chat", "teacher", 200, 0.1, None, "")
+    snapshots.write(1, meter.snapshot())
+    merged = snapshots.merged()
+    assert (requests(merged), merged.workers) == (11, 1)
+    assert {path.name for path in folder.glob("*.msgpack")} == {
+        "gone.msgpack",
+        f"worker-1-{os.getpid()}.msgpack",
+    }
+
+
 def test_a_fold_killed_before_it_removed_files_counts_nothing_twice(folder, worker):
     ended(worker(0, 25, "end"))
     (path,) = folder.glob("worker-*.msgpack")

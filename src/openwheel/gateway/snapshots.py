@@ -118,7 +118,9 @@ class Snapshots:
 
     def fold_dead(self) -> None:
         """Fold the files of processes that do not live any more; see `fold`."""
-        self.fold([pid for _, _, pid in self._worker_files() if self._lives(pid)])
+        # Each is looked up at its file's turn: a worker that starts meanwhile is in no list made
+        # before.
+        self._fold(lambda pid: not self._lives(pid))
 
     def fold(self, alive: Collection[int]) -> None:
         """Put the counts of workers that are gone into one file, and remove theirs.
@@ -133,13 +135,16 @@ class Snapshots:
         Raises:
             OSError: The folder cannot be written to.
         """
+        self._fold(lambda pid: pid not in alive)
+
+    def _fold(self, ended: Callable[[int], bool]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             gone = self._read(self._folder / _GONE, _Gone) or _Gone()
             folded = set(gone.folded)
             paths, snapshots = [], []
             for path, _, pid in self._worker_files():
-                if pid in alive:
+                if not ended(pid):
                     continue
                 paths.append(path)
                 snapshot = self._read(path, Snapshot)
