@@ -158,10 +158,10 @@ def _explain(problem: str, values: Mapping[str, Any]) -> str:
         return f"{place} must have a setting {missing.group(1)!r}, and has none"
     row = re.sub(r"\[\d+\]", "[]", place)
     types = {row.name: row.type for row in _rows()}
-    # The place of one value in a list or table is told by its number, or not at all.
-    whole = next((name for name in (row, row.rpartition("[")[0]) if name in types), "")
-    expected = types.get(whole, problem.removeprefix("Expected ").replace("`", ""))
-    return f"{place.removesuffix('[...]') or 'the file'} must be {expected}{_was(place, values)}"
+    if row not in types:  # one value in a list or a table
+        row, place = row.rpartition("[")[0], place.rpartition("[")[0]
+    expected = types.get(row, problem.removeprefix("Expected ").replace("`", ""))
+    return f"{place or 'the file'} must be {expected}{_was(place, values)}"
 
 
 def _was(place: str, values: Any) -> str:
