@@ -180,8 +180,14 @@ def test_bad_lines_are_counted_and_shown_or_fatal(openwheel, tmp_path):
         (("learn", "missing.jsonl"), "missing.jsonl"),
         (("learn", "empty.jsonl"), "empty"),
         (("learn", "useless.jsonl"), "No usable exchange"),
-        (("learn", "log.jsonl", "--epsilon", "1.5"), "loop.epsilon must be a number, above 0, below 1, was"),
-        (("learn", "log.jsonl", "--delta", "0"), "loop.delta must be a number, above 0, below 1, was"),
+        (
+            ("learn", "log.jsonl", "--epsilon", "1.5"),
+            "loop.epsilon must be a number, above 0, below 1, was",
+        ),
+        (
+            ("learn", "log.jsonl", "--delta", "0"),
+            "loop.delta must be a number, above 0, below 1, was",
+        ),
         (("learn", "log.jsonl", "--rungs", "deep"), "loop.rungs must be"),
         (("learn", "log.jsonl", "--rungs", "encoder"), "needs an encoder"),
         (("learn", "log.jsonl", "--encoder", "no/such/folder"), "no/such/folder"),

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from openwheel import __version__
-from openwheel.cli import inspect, keys, learning, running
+from openwheel.cli import check, inspect, keys, learning, running
 from openwheel.cli.output import complain
 from openwheel.errors import OpenwheelError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 learning.register(app)
 running.register(app)
 inspect.register(app)
+check.register(app)
 keys.register(app)
 
 

@@ -6,6 +6,7 @@ Bodies pass as they are in both directions. There are no retries here; see `Teac
 import asyncio
 import functools
 import io
+import os
 from typing import Self
 
 import aiohttp
@@ -219,7 +220,7 @@ class HttpTeacher:
         if isinstance(error, TimeoutError):
             return TeacherTimeoutError(f"The teacher at {self.host} did not answer in time")
         if isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or type(error.os_error).__name__
+            reason = _reason(error.os_error)
             return TeacherError(f"The teacher at {self.host} could not be reached: {reason}")
         return TeacherError(f"The teacher at {self.host} broke off ({type(error).__name__})")
 
@@ -242,6 +243,12 @@ class _Chunks:
         if not chunk:
             raise StopAsyncIteration
         return chunk
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says, whatever the event loop made of it."""
+    known = error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if known else error.strerror or type(error).__name__
 
 
 def _text(value: bytes) -> str:

@@ -27,7 +27,7 @@ def make_pool(sections: Sequence[TeacherSection], *, keep_credentials: bool) -> 
             "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
             "openwheel.toml"
         )
-    names = _names(sections)
+    names = teacher_names(sections)
     return TeacherPool(
         [
             Member(
@@ -71,11 +71,11 @@ def prices(sections: Sequence[TeacherSection]) -> Mapping[str, Price]:
     """Return what each teacher's tokens cost, by its name."""
     return {
         name: Price(section.price_input, section.price_output)
-        for section, name in zip(sections, _names(sections), strict=True)
+        for section, name in zip(sections, teacher_names(sections), strict=True)
     }
 
 
-def _names(sections: Sequence[TeacherSection]) -> list[str]:
+def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
     """Return a name for each teacher: its own, or its host, told apart by a number if need be."""
     names: list[str] = []
     for section in sections:

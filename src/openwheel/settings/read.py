@@ -158,7 +158,7 @@ def _explain(problem: str, values: Mapping[str, Any]) -> str:
         return f"{place} must have a setting {missing.group(1)!r}, and has none"
     row = re.sub(r"\[\d+\]", "[]", place)
     types = {row.name: row.type for row in _rows()}
-    if row not in types:  # one value in a list or a table
+    if row not in types and "[" in row:  # one value in a list or a table
         row, place = row.rpartition("[")[0], place.rpartition("[")[0]
     expected = types.get(row, problem.removeprefix("Expected ").replace("`", ""))
     return f"{place or 'the file'} must be {expected}{_was(place, values)}"

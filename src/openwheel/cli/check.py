@@ -1,0 +1,221 @@
+"""``openwheel check``: would this configuration work, before anything depends on it?"""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import out, print_json
+from openwheel.errors import OpenwheelError, SettingError
+from openwheel.settings import Settings, TeacherSection
+
+State = Literal["ok", "warning", "failed"]
+_LITTLE_ROOM = 1 << 30
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was checked, how it stands, and what was seen."""
+
+    what: str
+    state: State
+    said: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(check)
+
+
+def check(
+    config: options.Config = None,
+    teacher: Annotated[
+        str, typer.Option(help="Check this teacher's URL instead of the settings file's.")
+    ] = "",
+    teacher_key_env: Annotated[str, options.setting("teachers[].key_env")] = "",
+    json: options.Json = False,
+) -> None:
+    """Check the settings, the store, the address and every teacher; exit code 1 if one fails.
+
+    Teachers are asked for their list of models, with their key, and for nothing else.
+    """
+    findings = list(_findings(config, teacher, teacher_key_env))
+    if json:
+        print_json({"findings": findings})
+    else:
+        for finding in findings:
+            out.print(f"{finding.state:8} {finding.what}: {finding.said}", markup=False)
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Finding]:
+    try:
+        settings = options.settings_from(config)
+        from openwheel.loop.settings import LoopSettings
+
+        LoopSettings.of(settings.loop)
+    except SettingError as error:
+        yield Finding("settings", "failed", str(error))
+        return
+    where = config or (options.CONFIG if options.CONFIG.exists() else None)
+    yield Finding("settings", "ok", str(where) if where else "no settings file, all defaults")
+    if teacher:
+        settings = msgspec.structs.replace(
+            settings, teachers=(TeacherSection(url=teacher, key_env=key_env),)
+        )
+    yield from _store(settings)
+    yield _address(settings)
+    if settings.loop.encoder:
+        yield _encoder(settings.loop.encoder)
+    if settings.telemetry.endpoint:
+        yield _attempt("telemetry", lambda: _telemetry(settings))
+    yield from asyncio.run(_teachers(settings))
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    from openwheel.access import KeyStore
+    from openwheel.sockets import is_loopback
+    from openwheel.traffic import Store
+
+    path = Path(settings.store.path)
+    folder = path.absolute().parent
+    if not path.exists():
+        able = folder.is_dir() and os.access(folder, os.W_OK)
+        said = "will be made" if able else f"cannot be made: {folder} is no folder to write in"
+        yield Finding(f"store {path}", "ok" if able else "failed", said)
+    else:
+        try:
+            with Store.open(path, create=False, busy_seconds=2.0) as store:
+                with store.write():
+                    pass
+                count = store.count()
+        except OpenwheelError as error:
+            yield Finding(f"store {path}", "failed", str(error))
+        else:
+            yield Finding(f"store {path}", "ok", f"{count:,} exchanges, writable")
+    if folder.is_dir():
+        free = shutil.disk_usage(folder).free
+        little = free < _LITTLE_ROOM
+        yield Finding("disk", "warning" if little else "ok", f"{free / (1 << 30):.1f} GiB free")
+    in_force = settings.access.require_keys
+    if in_force is None and path.exists():
+        try:
+            with Store.open(path, create=False, busy_seconds=2.0) as store:
+                in_force = bool(KeyStore(store).list())
+        except OpenwheelError:
+            in_force = False  # said above
+    try:
+        public = not is_loopback(settings.gateway.host)
+    except SettingError:
+        return  # the address is checked next
+    if in_force:
+        yield Finding("keys", "ok", "requests need a key")
+    elif public and settings.access.require_keys is None:
+        yield Finding(
+            "keys",
+            "failed",
+            f"{settings.gateway.host} can be reached from other machines, and requests need no "
+            "key: make one with `openwheel keys create NAME`",
+        )
+    else:
+        state: State = "warning" if public else "ok"
+        yield Finding("keys", state, "requests need no key")
+
+
+def _address(settings: Settings) -> Finding:
+    from openwheel.sockets import listen, url_of
+
+    gateway = settings.gateway
+
+    def bind() -> str:
+        with listen(gateway.host, gateway.port) as sock:
+            return f"{url_of(sock)} can be listened on"
+
+    return _attempt("address", bind)
+
+
+def _encoder(encoder: str) -> Finding:
+    folder = Path(encoder)
+    if folder.is_dir():
+        lacks = [
+            name for name in ("config.json", "model.safetensors") if not (folder / name).exists()
+        ]
+        if lacks:
+            return Finding("encoder", "failed", f"{encoder} has no {' and no '.join(lacks)}")
+        return Finding("encoder", "ok", f"{encoder} is a folder with a model")
+    if encoder.startswith((".", "/")) or encoder.count("/") > 1:
+        return Finding("encoder", "failed", f"{encoder} is no folder")
+    return Finding("encoder", "warning", f"{encoder} is taken for a hub id, and was not fetched")
+
+
+def _telemetry(settings: Settings) -> str:
+    from urllib.parse import urlsplit
+
+    from openwheel.gateway.tracing import make_tracer
+
+    telemetry = settings.telemetry
+    tracer = make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share)
+    if tracer is not None:
+        tracer.close(0.1)
+    parts = urlsplit(telemetry.endpoint)
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    try:
+        with socket.create_connection(address, timeout=3.0):
+            return f"{telemetry.endpoint} accepts connections"
+    except OSError as error:
+        raise SettingError(f"{telemetry.endpoint} cannot be reached: {error}") from None
+
+
+async def _teachers(settings: Settings) -> list[Finding]:
+    from openwheel.processes.teachers import teacher_names
+
+    if not settings.teachers:
+        said = "there is none: use --teacher URL or [[teachers]] in the file"
+        return [Finding("teachers", "failed", said)]
+    try:
+        names = teacher_names(settings.teachers)
+    except SettingError as error:
+        return [Finding("teachers", "failed", str(error))]
+    probes = [_teacher(*one) for one in zip(settings.teachers, names, strict=True)]
+    return list(await asyncio.gather(*probes))
+
+
+async def _teacher(section: TeacherSection, name: str) -> Finding:
+    from openwheel.endpoints import HttpTeacher, RecordedTeacher
+    from openwheel.processes.teachers import make_teacher
+
+    what = f"teacher {name}"
+    found: list[str] = []
+    try:
+        teacher = make_teacher(section, name, keep_credentials=False)
+        try:
+            if isinstance(teacher, HttpTeacher):
+                found = await teacher.models()
+            elif isinstance(teacher, RecordedTeacher):
+                found = list(teacher.models)
+        finally:
+            await teacher.close()
+    except OpenwheelError as error:
+        return Finding(what, "failed", str(error))
+    missing = [
+        wanted for wanted in section.models if not any(fnmatchcase(one, wanted) for one in found)
+    ]
+    if missing:
+        return Finding(what, "warning", f"does not list {', '.join(missing)}")
+    shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    return Finding(what, "ok", f"{len(found)} models: {shown}" if found else "it lists no models")
+
+
+def _attempt(what: str, work: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", work())
+    except OpenwheelError as error:
+        return Finding(what, "failed", str(error))

@@ -1,0 +1,102 @@
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from openwheel.endpoints import RecordedTeacher
+from openwheel.gateway import create_app, gateway_thread
+from openwheel.loop.serving import Decision
+from openwheel.traffic import Exchange
+from openwheel.wire import Answer
+
+
+class NoStudents:
+    def refresh(self):
+        return False
+
+    def decide(self, request, task=""):
+        return Decision()
+
+
+@pytest.fixture
+def teacher_url():
+    request = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+    recorded = Exchange(id="1", request=request, answer=Answer("y"), source="log", model="qwen3-8b")
+    with gateway_thread(create_app(RecordedTeacher([recorded]), NoStudents())) as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture
+def check(tmp_path):
+    def run(text, code, *arguments, **environment):
+        (tmp_path / "openwheel.toml").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-m", "openwheel", "check", "--json", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", **environment},
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        found = json.loads(done.stdout)["findings"]
+        return {one["what"]: (one["state"], one["said"]) for one in found}
+
+    return run
+
+
+def test_what_works_is_ok(check, teacher_url):
+    found = check(
+        f'[gateway]\nport = 0\n[[teachers]]\nname = "t"\nurl = "{teacher_url}"\nmodels = ["qwen*"]',
+        0,
+    )
+    assert {state for state, _ in found.values()} == {"ok"}
+    assert "qwen3-8b" in found["teacher t"][1]
+
+
+def test_what_does_not_work_is_named(check, teacher_url):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = check(
+            f"""
+            [gateway]
+            port = {port}
+            [store]
+            path = "no/such/folder/x.db"
+            [[teachers]]
+            name = "dead"
+            url = "http://127.0.0.1:9/v1"
+            [[teachers]]
+            name = "elsewhere"
+            url = "{teacher_url}"
+            models = ["llama*"]
+            [[teachers]]
+            name = "keyless"
+            url = "{teacher_url}"
+            key_env = "NO_SUCH_KEY"
+            """,
+            1,
+        )
+    assert found["address"][0] == "failed"
+    assert str(port) in found["address"][1]
+    assert found["store no/such/folder/x.db"][0] == "failed"
+    assert found["teacher dead"] == (
+        "failed",
+        "The teacher at 127.0.0.1:9 could not be reached: Connection refused",
+    )
+    assert found["teacher elsewhere"] == ("warning", "does not list llama*")
+    assert "NO_SUCH_KEY" in found["teacher keyless"][1]
+
+
+def test_a_public_address_without_keys_fails(check, teacher_url):
+    text = f'[gateway]\nhost = "0.0.0.0"\nport = 0\n[[teachers]]\nurl = "{teacher_url}"\n'
+    assert check(text, 1)["keys"][0] == "failed"
+    assert check(text + "[access]\nrequire_keys = false", 0)["keys"][0] == "warning"
+
+
+def test_a_bad_file_is_the_only_finding(check):
+    found = check("[gateway]\nprot = 1", 1)
+    assert list(found) == ["settings"]
+    assert "did you mean 'port'" in found["settings"][1]
