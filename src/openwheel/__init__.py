@@ -1,7 +1,8 @@
 """Openwheel: learn an LLM's tasks from its traffic and answer them with certified students.
 
-One folder a stage; imports point one way only, in this order: ``wire``, ``traffic``, ``tasks``,
-``students``, ``gate``, ``loop``, ``endpoints``, ``gateway``, ``web``, ``cli``. Importing the
+One folder a stage; imports point one way only, in this order: ``settings``, ``wire``, ``traffic``,
+``access``, ``tasks``, ``students``, ``gate``, ``loop``, ``endpoints``, ``gateway``, ``processes``,
+``web``, ``cli``. Importing the
 package itself loads nothing heavy.
 """
 
