@@ -217,7 +217,11 @@ class CaptureWriter:
 
     def _settle(self, batch: list[_Waiting]) -> None:
         """Write a batch, or give it up, and tell whoever waits for it."""
-        new = [exchange for exchange, _, _, again in batch if not (again and self._has(exchange))]
+        new: list[Exchange] = []
+        for exchange, _, _, again in batch:
+            # The earlier try may be in this very batch, where the store is slow.
+            if not (again and (any(_same(exchange, one) for one in new) or self._has(exchange))):
+                new.append(exchange)
         written = self._write(new)
         lost = len(new) - written
         with self._settled:
@@ -280,6 +284,10 @@ class CaptureWriter:
         if now - self._drops_logged_at > _LOG_DROPS_EVERY_S:
             self._drops_logged_at = now
             logger.error("Capture: the queue is full; %d exchanges dropped so far", dropped)
+
+
+def _same(one: Exchange, other: Exchange) -> bool:
+    return (one.api, one.key, one.request) == (other.api, other.key, other.request)
 
 
 def _size(exchange: Exchange) -> int:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["fast", "strict", "off"]
 
-_BYTES_A_TOKEN = 4
+BYTES_A_TOKEN: Final = 4
+"""About; what tokens are estimated by where a teacher does not count them."""
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ class Recorder:
             key: Whose request it was; None for the gateway's own, such as audits.
         """
         if usage is None:
-            usage = Usage(read // _BYTES_A_TOKEN + 1, written // _BYTES_A_TOKEN + 1)
+            usage = Usage(read // BYTES_A_TOKEN + 1, written // BYTES_A_TOKEN + 1)
         price = self._prices.get(teacher)
         tokens = (usage.prompt_tokens, usage.completion_tokens)
         cost = round(tokens[0] * price.input + tokens[1] * price.output) if price else 0
@@ -119,7 +120,8 @@ class Recorder:
         self._guard.charge(key, sum(tokens), cost)
 
     def _keeps(self, exchange: Exchange, task: str) -> bool:
-        audited = exchange.unbiased and exchange.audit_probability < 1
+        # A teacher's exchange that names a student is an audit, also where all are audited.
+        audited = exchange.unbiased and (exchange.audit_probability < 1 or exchange.student != "")
         if not self._sample or audited:
             return True
         if self._rng() < self._sample.get(task, self._others):

@@ -2,15 +2,16 @@
 
 import logging
 import time
+from collections.abc import Iterable
 
 from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import Asked, is_stream, parse_reply, teacher_exchange
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
-from openwheel.gateway.recorder import Recorder
+from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import read_any_usage
+from openwheel.wire import read_any_usage, sse_data
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ class ExchangeTap:
         self._passage = passage
         self._response = response
         self._stream = is_stream(response.headers)
+        self._announced = _announced(response.headers)
         self._recorder = parts.recorder
         self._meter = parts.meter
         self._memory = parts.taps
         self._chunks: list[bytes] = []
         self._size = 0
         self._held = 0
+        self._event = 0  # the first chunk of the last event, about
         self._whole = True
         self._ended = False
         self._exchange: Exchange | None = None
@@ -44,23 +47,25 @@ class ExchangeTap:
         """Take a chunk, and return whether it must wait for `before_end`.
 
         With strict capture the client is not to see the end of an answer before its commit: the
-        last event of a stream, or any of a body, whose length may have been announced.
+        last event of a stream, or the last byte of a body whose length was announced. What is not
+        announced ends with the response, which waits anyway.
         """
         size = len(chunk)
         self._size += size
         if not self._whole:
-            return False
+            return self._ended  # or it would pass what is held already
         if self._size > _LARGEST_CAPTURED or self._memory.held + size > self._memory.most:
             self._forget()
-            return False
+            return self._ended
         self._memory.held += size
         self._held += size
         self._chunks.append(chunk)
         if not self._recorder.strict:
             return False
-        if self._stream and not self._ended:
-            self._ended = self._asked.api.ends(self._tail())
-        return self._ended or not self._stream
+        if not self._stream:
+            return self._size == self._announced
+        self._ended = self._ended or self._ends(chunk)
+        return self._ended
 
     async def before_end(self) -> None:
         """Judge whether this may be told to be the end; with strict capture, commit first.
@@ -90,15 +95,32 @@ class ExchangeTap:
     def close(self) -> None:
         """Let go of the answer, however it ended; count what it cost, whole or not."""
         exchange = self._exchange
+        if exchange is not None:
+            written = len(exchange.answer.text)
+        else:
+            written = _written(self._chunks, self._size, stream=self._stream)
         self._recorder.spent(
             self._response.teacher,
             exchange.usage if exchange else None,
             len(self._asked.body),
-            len(exchange.answer.text) if exchange else self._size,
+            written,
             self._passage.key,
         )
         self._memory.held -= self._held
         self._held = 0
+
+    def _ends(self, chunk: bytes) -> bool:
+        """Return whether a chunk, the last so far, ends the stream."""
+        api = self._asked.api
+        if api.ends(self._tail()):
+            return True
+        if not chunk.endswith((b"\n", b"\r")):
+            return False
+        # The last event may be long: Responses repeat the request and the whole answer in it.
+        ends = api.ends(b"".join(self._chunks[self._event :]))
+        if chunk.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+            self._event = len(self._chunks)
+        return ends
 
     def _tail(self) -> bytes:
         return b"".join(self._chunks[-8:])[-_TAIL:]
@@ -129,19 +151,36 @@ class ExchangeTap:
 
 
 class CostTap:
-    """Reads what an answer that is not captured cost, if it says so."""
+    """Reads what an answer that is not captured cost, if it says so.
 
-    def __init__(self, response: TeacherResponse, passage: Passage, recorder: Recorder) -> None:
+    Args:
+        response: The answer.
+        passage: The request.
+        recorder: Is told the cost.
+        generates: Whether the request is one for which a teacher writes tokens; what it does not
+            tell of their number is then estimated. A stream always is.
+    """
+
+    def __init__(
+        self,
+        response: TeacherResponse,
+        passage: Passage,
+        recorder: Recorder,
+        *,
+        generates: bool = False,
+    ) -> None:
         self._passage = passage
         self._recorder = recorder
-        self._json = response.status == 200 and not is_stream(response.headers)
+        self._answered = response.status == 200
+        self._stream = is_stream(response.headers)
+        self._generates = generates or self._stream
         self._chunks: list[bytes] = []
         self._size = 0
 
     def chunk(self, chunk: bytes) -> bool:
         """Take a chunk; none has to wait."""
         self._size += len(chunk)
-        if self._json and self._size <= _LARGEST_READ:
+        if self._answered and self._size <= _LARGEST_READ:
             self._chunks.append(chunk)
         return False
 
@@ -153,8 +192,43 @@ class CostTap:
 
     def close(self) -> None:
         """Count what the answer cost; one without a usage, such as a list of models, is free."""
-        if self._json and self._size <= _LARGEST_READ:
-            usage = read_any_usage(b"".join(self._chunks))
-            if usage is not None:
-                passage = self._passage
-                self._recorder.spent(passage.teacher, usage, 0, 0, passage.key)
+        if not self._answered:
+            return
+        usage, passage = None, self._passage
+        if self._size <= _LARGEST_READ:
+            body = b"".join(self._chunks)
+            if self._stream:
+                told = [event for event in sse_data(body) if b'"usage"' in event]
+                usage = read_any_usage(told[-1]) if told else None
+            else:
+                usage = read_any_usage(body)
+        if usage is not None or self._generates:
+            written = _written(self._chunks, self._size, stream=self._stream)
+            self._recorder.spent(passage.teacher, usage, len(passage.body), written, passage.key)
+
+
+def _announced(headers: list[tuple[bytes, bytes]]) -> int | None:
+    """Return the length that a response says its body has, None if it says none."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _written(chunks: Iterable[bytes], size: int, *, stream: bool) -> int:
+    """Return about how many bytes of text an answer has that cannot be read as a whole.
+
+    Most of a stream's bytes are the same in all its events; what is more in one than in the
+    shortest is text, and each event a token at least.
+
+    Args:
+        chunks: What came of it; empty if that was too much to keep.
+        size: Bytes that came.
+        stream: Whether they are events.
+    """
+    events = sse_data(b"".join(chunks)) if stream else ()
+    sizes = [len(event) for event in events if event.startswith(b"{")]
+    if not sizes:
+        return size
+    shortest = min(sizes)
+    return sum(max(one - shortest, BYTES_A_TOKEN) for one in sizes)
