@@ -135,7 +135,6 @@ def test_tokens_and_cost_by_teacher():
         ("student_errors", "openwheel_student_errors_total"),
         ("teacher_errors", "openwheel_teacher_errors_total"),
         ("refresh_errors", "openwheel_refresh_errors_total"),
-        ("retried", "openwheel_requests_retried_total"),
         ("not_sampled", "openwheel_exchanges_not_sampled_total"),
         ("strict_late", "openwheel_answers_strict_late_total"),
     ],
@@ -152,12 +151,13 @@ def test_each_event_is_a_counter_of_its_own(attribute, name):
 
 def test_what_others_know_is_in_the_snapshot():
     snapshot = Meter().snapshot(
-        capture=CaptureStats(queued=3, written=40, dropped=2, failed=1),
+        capture=CaptureStats(queued=3, written=40, dropped=2, repeated=5, failed=1),
         teachers=[MemberHealth("big", 2.5, 3, 50, 4, "timeout"), MemberHealth("b", 0, 0, 1, 0, "")],
         usage=ProcessUsage(12.5, 1 << 20),
     )
     assert counter(snapshot, "openwheel_capture_written_total") == 40
     assert counter(snapshot, "openwheel_capture_dropped_total") == 2
+    assert counter(snapshot, "openwheel_capture_repeated_total") == 5
     assert counter(snapshot, "openwheel_capture_failures_total") == 1
     assert counter(snapshot, "openwheel_teacher_attempts_total", teacher="big") == 50
     assert counter(snapshot, "openwheel_teacher_attempts_failed_total", teacher="big") == 4

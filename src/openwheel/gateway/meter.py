@@ -41,7 +41,6 @@ _EVENTS: Final = (
     ("student_errors", "openwheel_student_errors_total"),
     ("teacher_errors", "openwheel_teacher_errors_total"),
     ("refresh_errors", "openwheel_refresh_errors_total"),
-    ("retried", "openwheel_requests_retried_total"),
     ("not_sampled", "openwheel_exchanges_not_sampled_total"),
     ("strict_late", "openwheel_answers_strict_late_total"),
 )
@@ -152,7 +151,6 @@ class Meter:
         student_errors: Requests a student failed on; the teacher answered them.
         teacher_errors: Requests for which no teacher could be reached or it broke off.
         refresh_errors: Times the promoted students could not be refreshed.
-        retried: Requests that a client's SDK sent again, not captured twice.
         not_sampled: Exchanges not kept since only a share of their task's is.
         strict_late: Answers completed before their commit, though capture is strict.
     """
@@ -165,7 +163,6 @@ class Meter:
         self.student_errors = 0
         self.teacher_errors = 0
         self.refresh_errors = 0
-        self.retried = 0
         self.not_sampled = 0
         self.strict_late = 0
         self._id = uuid.uuid4().hex
@@ -257,6 +254,7 @@ class Meter:
                 for name, value in (
                     ("written", capture.written),
                     ("dropped", capture.dropped),
+                    ("repeated", capture.repeated),
                     ("failures", capture.failed),
                 )
             )

@@ -64,12 +64,6 @@ METRICS: Final = (
         "Requests whose client went away before the answer was whole.",
     ),
     MetricRow(
-        "openwheel_requests_retried_total",
-        "counter",
-        (),
-        "Requests that a client's SDK sent again; not captured twice.",
-    ),
-    MetricRow(
         "openwheel_student_errors_total",
         "counter",
         (),
@@ -158,6 +152,12 @@ METRICS: Final = (
         "counter",
         (),
         "Exchanges lost, because the queue was full or the writer gave up.",
+    ),
+    MetricRow(
+        "openwheel_capture_repeated_total",
+        "counter",
+        (),
+        "Exchanges left out, since the client's SDK had only asked again.",
     ),
     MetricRow(
         "openwheel_capture_failures_total",
