@@ -1,7 +1,8 @@
 """Students' answers are valid by the types of the official SDKs, which leave no field unnamed.
 
 The SDKs' types are made from the providers' own API descriptions. They do not say which fields may
-be null but must be there; those, from the API references, are in `NULLABLE`.
+be null but must be there; those of Anthropic's API reference are in `NULLABLE`, and OpenAI's in the
+table of `documented`.
 """
 
 import json
@@ -23,6 +24,7 @@ ANSWERS = [
     Answer("", finish_reason="length"),
     Answer("naïve\n\U0001f600", finish_reason="content_filter"),
     Answer("I cannot", finish_reason="refusal"),
+    Answer("as another API says it", finish_reason="end_turn"),
     CALLS,
     Answer("I will look.", (ToolCall("find", ""),), "tool_calls"),
 ]
@@ -32,26 +34,7 @@ TYPES: dict[str, tuple[Any, Any]] = {
     "completions": (openai.types.Completion, openai.types.Completion),
     "messages": (anthropic.types.Message, anthropic.types.RawMessageStreamEvent),
 }
-NULLABLE = {
-    "ChatCompletionMessage": {"content", "refusal"},
-    "Choice": {"logprobs"},
-    "ChoiceDelta": set(),
-    "CompletionChoice": {"logprobs"},
-    "Message": {"stop_reason", "stop_sequence"},
-    "Response": {
-        "error",
-        "incomplete_details",
-        "instructions",
-        "metadata",
-        "temperature",
-        "top_p",
-        "usage",
-        "status",
-        "text",
-        "truncation",
-    },
-    "ResponseOutputText": {"logprobs"},
-}
+NULLABLE = {"Message": {"stop_reason", "stop_sequence"}}
 # Sent by the API, but not in the SDK's types.
 UNNAMED = {("Response", "store"), ("ResponseFunctionCallArgumentsDoneEvent", "name")}
 

@@ -230,8 +230,11 @@ def _read_usage(usage: Any) -> Usage | None:
 
 
 def _finish_reason(answer: Answer) -> str:
-    """Return the finish reason as chat completions have it: a refusal ends by itself."""
-    return "stop" if answer.finish_reason == "refusal" else answer.finish_reason
+    """Return the finish reason as chat completions have it: a refusal ends by itself.
+
+    One that no API documents is written as its server sent it, to say nothing that it did not.
+    """
+    return "stop" if answer.finish_reason in {"refusal", "end_turn"} else answer.finish_reason
 
 
 def _tool_calls(answer: Answer) -> list[dict[str, Any]]:

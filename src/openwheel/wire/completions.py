@@ -151,8 +151,7 @@ class CompletionsApi:
         """Write a stream; see `Api.events`."""
         head = _head(request.model)
         chunk = {**head, "choices": [_choice(as_answer(answer))]}
-        if request.include_usage:
-            chunk["usage"] = None
+        # No null usage, as chat completions have it: here, usage may be left out but not be null.
         yield b"data: " + _encoder.encode(chunk) + b"\n\n"
         if request.include_usage:
             last = {**head, "choices": [], "usage": token_counts(usage)}

@@ -19,7 +19,8 @@ _COMPLETED = frozenset({"stop", "end_turn", "tool_calls", "function_call", "refu
 _REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {"length": "max_output_tokens", "content_filter": "content_filter"}
 )
-# What a response says where the request said nothing.
+# What a response says where the request said nothing. No usage, user, safety_identifier and
+# prompt_cache_key: the API description lets these be left out, but not be null.
 _UNSAID: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "object": "response",
@@ -34,9 +35,7 @@ _UNSAID: Final[Mapping[str, Any]] = MappingProxyType(
         "output": [],
         "parallel_tool_calls": True,
         "previous_response_id": None,
-        "prompt_cache_key": None,
         "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": None,
         "service_tier": "default",
         "store": False,
         "temperature": 1.0,
@@ -46,8 +45,6 @@ _UNSAID: Final[Mapping[str, Any]] = MappingProxyType(
         "top_logprobs": 0,
         "top_p": 1.0,
         "truncation": "disabled",
-        "usage": None,
-        "user": None,
         "metadata": {},
     }
 )
