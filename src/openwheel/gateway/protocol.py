@@ -6,18 +6,19 @@ one or to read an answer.
 
 import asyncio
 import logging
+import socket
+import struct
 from typing import Any, cast
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from openwheel.wire import error_body
 
 logger = logging.getLogger(__name__)
-
-SWEEP_EVERY_S = 1.0
 
 _STATUS = {
     400: b"400 Bad Request",
@@ -27,6 +28,8 @@ _STATUS = {
 }
 _READ_PAST_REFUSAL = 8 << 20
 _LINGER_S = 5.0
+_LAST_REQUEST_S = 0.5
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         request_timeout: Seconds from the first byte of a request, or from connecting, to its last.
         send_timeout: Seconds that an answer may wait for the client to read.
         keep_alive: Seconds that a connection may be idle between requests.
+        look_every: Seconds between looks at how long clients have taken.
     """
 
     max_header: int = 64 << 10
@@ -46,6 +50,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     send_timeout: float = 120.0
     # Longer than clients and load balancers keep idle connections, so that it is they who close.
     keep_alive: float = 75.0
+    look_every: float = 1.0
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -53,6 +58,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     Nothing is timed by a timer of its own, which every request would pay for: `sweep` looks at
     all connections once a second.
+
+    Args:
+        limits: What the client may take.
+        refused: Connections that were refused and are about to close; shared by all.
     """
 
     def __init__(
@@ -63,40 +72,65 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        refused: "set[LimitedProtocol]",
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
-        self._head = 0  # bytes of a head that is not whole
-        self._in_head = False
+        self._all_refused = refused
         self._refused = False
         self._read_past = 0
+        self._in_head = False
+        self._gained = False  # whether what came last brought a request further
+        self._fruitless = 0  # bytes of a head, or of what is no body, since something did
+        self._answering: RequestResponseCycle | None = None
+        self._stopping = False
         self._asked_since: float | None = None  # when the request that is coming in began
         self._stuck_since: float | None = None  # since when the client reads nothing
+        self._closing_since: float | None = None  # since when it leaves the last of it unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or refuse it where there are too many."""
         super().connection_made(cast(asyncio.Transport, transport))
         self._asked_since = self.loop.time()
-        if len(self.connections) > self._limits.max_connections:
+        if len(self.connections) <= self._limits.max_connections:
+            return
+        if len(self._all_refused) < self._limits.max_connections:
             self._refuse(503, "There are too many connections; try again", "too_many_connections")
+        else:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop answering, also where a pipelined request waits behind the one being answered."""
+        super().connection_lost(exc)
+        self._all_refused.discard(self)
+        self._stop_answering()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, as long as there are not too many before a request's body."""
         if self._refused:
             self._drop(data)
             return
+        self._gained = False
         super().data_received(data)
-        if self._in_head:
-            self._head += len(data)
-            if self._head > self._limits.max_header:
-                self._refuse_head()
+        # What came before the head, or a body, in the same piece is not to count against it.
+        self._fruitless = 0 if self._gained else self._fruitless + len(data)
+        if self._fruitless > self._limits.max_header and not self._refused:
+            self._refuse_head()
+        if self._asked_since is None and self._is_idle():
+            # Line ends, or the rest of a body already refused: they stop the timer of idleness.
+            self._asked_since = self.loop.time()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._in_head, self._head = True, 0
+        self._in_head = True
         if self._asked_since is None:
             self._asked_since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what follows a chunked body must not pass for one."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
@@ -107,18 +141,29 @@ class LimitedProtocol(HttpToolsProtocol):
         if size > self._limits.max_header:
             self._refuse_head()
             return
+        self._gained = True
         super().on_headers_complete()
+        if self._stopping:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
+        self._gained = True
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
+        self._gained = True
         self._asked_since = None
         if not self._refused:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Give a request that had to wait for this answer its time from now."""
+        if self._asked_since is not None:
+            self._asked_since = self.loop.time()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Note that the client does not read."""
@@ -132,12 +177,24 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""
-        if not self._refused:
-            self._refuse(400, msg, "invalid_http")
+        self._refuse(400, msg, "invalid_http")
 
-    def sweep(self, now: float) -> None:
+    def shutdown(self) -> None:
+        """End after the request under way, or after one that may be on its way already."""
+        self._stopping = True
+        if self._is_idle():
+            self.loop.call_later(_LAST_REQUEST_S, self._close_if_idle)
+        else:
+            self.cycle.keep_alive = False
+
+    def sweep(self, now: float, *, stopping: bool) -> None:
         """Cut off a client that has taken too long."""
-        if self._stuck_since is not None and now - self._stuck_since > self._limits.send_timeout:
+        if stopping and not self._stopping:  # it came while the server began to stop
+            self.shutdown()
+        if self._closing_since is None and self.transport.is_closing():
+            self._closing_since = now
+        unread_since = self._stuck_since or self._closing_since
+        if unread_since is not None and now - unread_since > self._limits.send_timeout:
             logger.warning("A client left its answer unread for too long; it was cut off")
             self.transport.abort()
         elif (
@@ -147,18 +204,31 @@ class LimitedProtocol(HttpToolsProtocol):
         ):
             self._time_out()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = _WithoutChunks(app, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever offers HTTP/2 or a websocket is answered in HTTP/1.1."""
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle() and not self._in_head:
+            self.transport.close()
+
     def _waits_for_client(self) -> bool:
         """Whether it is the client's turn: a pipelined request may wait for an answer before it."""
         if self.pipeline or self._refused:
             return False
-        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        return self._is_idle() or self.cycle.more_body
 
     def _time_out(self) -> None:
-        started = self.cycle is not None and (
-            self.cycle.response_started and not self.cycle.response_complete
-        )
-        if started or (self.cycle is None and not self._in_head):
-            self.transport.close()  # nothing was asked, or the answer has begun
+        if self._is_idle() and not self._in_head:
+            self.transport.close()  # nothing was asked, or it is answered already
             return
         seconds = f"{self._limits.request_timeout:g}"
         self._refuse(408, f"The request was not whole after {seconds} seconds", "request_timeout")
@@ -171,7 +241,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Answer by itself, and read no more requests from this client."""
+        if self._refused or self.transport.is_closing():
+            return
         self._refused = True
+        self.connections.discard(self)
+        self._all_refused.add(self)
+        self.loop.call_later(_LINGER_S, self.transport.abort)
+        if self._stop_answering():
+            self.transport.close()  # a refusal in the middle of an answer would pass for its end
+            return
         body = error_body(message, type="invalid_request_error", code=code)
         retry = b"retry-after: 1\r\n" if status == 503 else b""
         head = (
@@ -179,14 +257,19 @@ class LimitedProtocol(HttpToolsProtocol):
             b"connection: close\r\n\r\n"
         )
         self.transport.write(head % (_STATUS[status], len(body), retry) + body)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
         # Closing at once would reset the connection while the client still sends, and the reset
         # may destroy the answer before it is read.
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(_LINGER_S, self.transport.abort)
+
+    def _stop_answering(self) -> bool:
+        """Stop what is being answered, if anything is; return whether its answer had begun."""
+        cycle = self._answering
+        if cycle is None or cycle.response_complete:
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle.response_started
 
     def _drop(self, data: bytes) -> None:
         self._read_past += len(data)
@@ -194,9 +277,49 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-def sweep(state: ServerState) -> None:
-    """Cut off every client that has taken too long."""
+class _WithoutChunks:
+    """An app whose answers without a length end by closing, as HTTP/1.0 knows no chunks."""
+
+    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
+        self._app = app
+        self._cycle = cycle
+        self._bare = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_bare(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message.get("headers", ())}
+                self._bare = b"content-length" not in names
+                if self._bare:
+                    self._cycle.chunked_encoding = False
+            elif self._bare:
+                self._cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_bare)
+        except BaseException:
+            if self._bare:
+                _reset(self._cycle.transport)
+            raise
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Break a connection so that its client cannot take what it has for a whole answer."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
+
+
+def sweep(state: ServerState, *, stopping: bool = False) -> None:
+    """Cut off every client that has taken too long.
+
+    Args:
+        state: Holds the connections.
+        stopping: Whether the server is about to end.
+    """
     now = asyncio.get_running_loop().time()
     for connection in list(state.connections):
         if isinstance(connection, LimitedProtocol):
-            connection.sweep(now)
+            connection.sweep(now, stopping=stopping)

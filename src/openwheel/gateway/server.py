@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
-from openwheel.gateway.protocol import SWEEP_EVERY_S, ConnectionLimits, LimitedProtocol, sweep
+from openwheel.gateway.protocol import ConnectionLimits, LimitedProtocol, sweep
 from openwheel.sockets import is_loopback, listen, url_of
 
 if sys.platform != "win32":
@@ -27,8 +28,11 @@ _STOP_S = 30.0
 class _Server(uvicorn.Server):
     """Uvicorn's server, which says when it is ready and cuts off clients that take too long."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, look_every: float, ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._look_every = look_every
         self._ready = ready
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -39,8 +43,8 @@ class _Server(uvicorn.Server):
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            sweep(self.server_state)
+            await asyncio.sleep(self._look_every)
+            sweep(self.server_state, stopping=self.should_exit)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -83,7 +87,8 @@ class Server:
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._sock = sock
-        self._server = _Server(_config(app, limits or ConnectionLimits(), stop_timeout), ready)
+        limits = limits or ConnectionLimits()
+        self._server = _Server(_config(app, limits, stop_timeout), limits.look_every, ready)
 
     def run(self) -> None:
         """Serve until told to stop, by `stop`, SIGINT or SIGTERM; finish requests under way."""
@@ -198,7 +203,7 @@ def _take_all_descriptors() -> None:
 
 def _config(app: ASGIApp, limits: ConnectionLimits, stop_timeout: float) -> uvicorn.Config:
     # Uvicorn calls it as it would call a class.
-    protocol: Any = functools.partial(LimitedProtocol, limits=limits)
+    protocol: Any = functools.partial(LimitedProtocol, limits=limits, refused=set())
     return uvicorn.Config(
         app,
         loop="auto" if sys.platform == "win32" else "uvloop",
@@ -211,6 +216,6 @@ def _config(app: ASGIApp, limits: ConnectionLimits, stop_timeout: float) -> uvic
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(limits.keep_alive),
-        timeout_graceful_shutdown=int(stop_timeout),
+        timeout_keep_alive=math.ceil(limits.keep_alive),
+        timeout_graceful_shutdown=math.ceil(stop_timeout),
     )
