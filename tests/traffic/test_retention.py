@@ -1,0 +1,208 @@
+"""Keeping the store within its limits."""
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from made_up import tickets, write_log
+from openwheel.traffic import Exchange, Store, retention
+from openwheel.traffic.retention import delete_old, delete_oldest, used_bytes
+from openwheel.wire import Answer
+
+DAY = 86_400.0
+NOW = 1_800_000_000.0
+
+
+def exchange(identity, at, size=100):
+    return Exchange(
+        id=str(identity), time=at, request=b"x" * size, answer=Answer("yes"), source="teacher"
+    )
+
+
+def ids(store):
+    return [one.id for _, one in store.exchanges()]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "x.db") as opened:
+        yield opened
+
+
+def test_what_is_too_old_goes_and_what_has_no_time_stays(store):
+    store.append(
+        [
+            exchange("late in a log that was imported early", NOW - 1),
+            exchange("old", NOW - 31 * DAY),
+            exchange("timeless", 0.0),
+            exchange("just too old", NOW - 30 * DAY - 1),
+            exchange("just young enough", NOW - 30 * DAY + 1),
+            exchange("old, but imported late", NOW - 300 * DAY),
+        ]
+    )
+    retention(store, days=30, most_bytes=0, clock=lambda: NOW)()
+    assert ids(store) == [
+        "late in a log that was imported early",
+        "timeless",
+        "just young enough",
+    ]
+
+
+def test_more_than_a_batch_goes_whatever_lies_between(store):
+    store.append([exchange(i, 0.0 if i % 3 == 0 else 1.0 + i) for i in range(1_500)])
+    assert delete_old(store, before=NOW) == 1_000
+    assert ids(store) == [str(i) for i in range(0, 1_500, 3)]
+    assert delete_old(store, before=NOW) == 0
+
+
+def test_the_oldest_go_until_the_rest_fits(store):
+    store.append([exchange(i, NOW - i, size=3_000) for i in range(2_000)])
+    before = used_bytes(store)
+    most = before // 2
+    retention(store, days=0, most_bytes=most, clock=lambda: NOW)()
+    left = ids(store)
+    assert left == [str(i) for i in range(2_000 - len(left), 2_000)]
+    assert used_bytes(store) <= most
+    # No more than it takes, to a batch.
+    assert used_bytes(store) > most - 250 * 4_096
+    # What is free is used again: the file does not grow.
+    size = store.path.stat().st_size
+    store.append([exchange(f"new {i}", NOW, size=3_000) for i in range(500)])
+    with store.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    assert pages * 4_096 <= max(size, before)
+
+
+def test_both_limits_hold_together(store):
+    store.append([exchange(f"old {i}", 1.0, size=10) for i in range(300)])
+    store.append([exchange(f"timeless {i}", 0.0, size=4_000) for i in range(500)])
+    store.append([exchange(f"new {i}", NOW, size=4_000) for i in range(500)])
+    most = used_bytes(store) * 2 // 3
+    retention(store, days=1, most_bytes=most, clock=lambda: NOW)()
+    left = ids(store)
+    assert not [one for one in left if one.startswith("old")]
+    assert 0 < len([one for one in left if one.startswith("timeless")]) < 500
+    assert len([one for one in left if one.startswith("new")]) == 500
+    assert used_bytes(store) <= most
+
+
+def test_without_limits_nothing_is_deleted(store):
+    store.append([exchange(i, 1.0) for i in range(10)])
+    retention(store, days=0, most_bytes=0, clock=lambda: NOW)()
+    assert store.count() == 10
+
+
+def test_it_looks_at_once_and_then_once_a_minute(store):
+    look = retention(store, days=1, most_bytes=0, clock=lambda: NOW)
+    store.append([exchange("first", 1.0)])
+    look()
+    assert store.count() == 0
+    store.append([exchange("second", 1.0)])
+    look()
+    assert store.count() == 1
+
+
+def test_used_bytes_falls_when_something_is_deleted_though_the_file_does_not(store):
+    store.append([exchange(i, 1.0, size=8_000) for i in range(100)])
+    full = used_bytes(store)
+    assert full > 800_000
+    assert delete_oldest(store, most_bytes=1) == 100
+    assert used_bytes(store) < full - 800_000
+
+
+def test_a_store_that_cannot_be_written_is_said_and_stops_nothing(tmp_path, caplog):
+    with (
+        Store.open(tmp_path / "x.db") as other,
+        Store.open(tmp_path / "x.db", busy_seconds=0.1) as store,
+    ):
+        store.append([exchange("old", 1.0)])
+        with other.write(), caplog.at_level(logging.ERROR):
+            retention(store, days=1, most_bytes=0, clock=lambda: NOW)()
+        assert "Old exchanges could not be deleted" in caplog.text
+        assert store.count() == 1
+
+
+WRITE = """
+import sys
+from openwheel.traffic import Exchange, Store
+from openwheel.wire import Answer
+
+with Store.open(sys.argv[1]) as store:
+    for number in range(100_000):
+        one = Exchange(id=f"w{number}", request=b"{}", answer=Answer("yes"), source="teacher")
+        store.append([one])
+        print(number, flush=True)
+"""
+
+
+def test_a_writer_in_another_process_gets_its_turns_meanwhile(store):
+    store.append([exchange(i, 1.0, size=500) for i in range(6_000)])
+
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(store.path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout.readline() == "0\n"
+        before = store.count()
+        assert delete_old(store, before=NOW) == 6_000
+        written = store.count() + 6_000 - before
+        writer.kill()
+    # Batches of 200 are thirty, between which it gets a turn, mostly several.
+    assert written >= 15
+
+
+SETTINGS = """
+[capture]
+keep_days = 30
+max_store = 4000000
+"""
+
+
+@pytest.mark.slow
+def test_the_settings_hold_in_a_gateway_that_runs(tmp_path):
+    """The learner's process sees to it, also where it is not to learn."""
+    (tmp_path / "openwheel.toml").write_text(SETTINGS)
+    rows = [{**row, "model": "m"} for row in tickets(5)]
+    log = write_log(tmp_path / "log.jsonl", rows)
+    now = time.time()
+    command = [sys.executable, "-m", "openwheel", "up", "--port", "0", "--no-turns"]
+    with Store.open(tmp_path / "openwheel.db") as store:
+        store.append([exchange("timeless", 0.0, size=10)])
+        store.append([exchange(f"old {i}", now - 31 * DAY, size=10) for i in range(300)])
+        store.append([exchange(f"young {i}", now - 29 * DAY, size=3_500) for i in range(500)])
+        store.append([exchange(f"large {i}", now, size=20_000) for i in range(300)])
+        assert used_bytes(store) > 4_000_000
+        with (
+            (tmp_path / "errors").open("w") as errors,
+            subprocess.Popen(
+                [*command, "--teacher", f"replay:{log}"],
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            ) as up,
+        ):
+            try:
+                assert re.search(r"http://\S+", up.stdout.readline())
+                deadline = time.monotonic() + 30
+                while used_bytes(store) > 4_000_000 and time.monotonic() < deadline:
+                    time.sleep(0.05)
+            finally:
+                up.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    up.wait(timeout=30)
+        assert up.returncode == 0, (tmp_path / "errors").read_text()
+        assert used_bytes(store) <= 4_000_000
+        left = ids(store)
+    # By age first, so that of the young as many stay as fit; by order of arrival then.
+    assert not [one for one in left if one.startswith("old")]
+    assert left
+    assert left[-1] == "large 299"
+    assert "timeless" not in left
