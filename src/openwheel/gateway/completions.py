@@ -30,7 +30,7 @@ from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.spans import request_span
-from openwheel.gateway.tap import ExchangeTap
+from openwheel.gateway.tap import CostTap, ExchangeTap
 from openwheel.loop.serving import Decision
 from openwheel.wire import Api, Request
 
@@ -107,7 +107,7 @@ class Completions:
             passage,
             model=asked.request.model if asked else named_model(passage.body),
             headers=_headers("teacher", asked),
-            tap=None if asked is None else self._tap(asked, passage),
+            tap=self._tap(asked, passage),
         )
         if not await while_connected(receive, work):
             self._parts.meter.cancelled += 1
@@ -188,11 +188,13 @@ class Completions:
             recorder.put(exchange, task, again=asked.again)
 
     def _tap(
-        self, asked: Asked, passage: Passage
-    ) -> Callable[[TeacherResponse], ExchangeTap | None]:
-        def tap(response: TeacherResponse) -> ExchangeTap | None:
+        self, asked: Asked | None, passage: Passage
+    ) -> Callable[[TeacherResponse], ExchangeTap | CostTap | None]:
+        def tap(response: TeacherResponse) -> ExchangeTap | CostTap | None:
             if response.status != 200:
                 return None
+            if asked is None:  # a teacher may read what this gateway cannot, and wants its money
+                return CostTap(response, passage, self._parts.recorder, generates=True)
             return ExchangeTap(asked, passage, response, self._parts)
 
         return tap
