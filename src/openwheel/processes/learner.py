@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from openwheel.errors import OpenwheelError
+from openwheel.errors import OpenwheelError, SettingError
 from openwheel.logs import set_up_logs
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
@@ -64,7 +64,9 @@ def main() -> None:
     except OpenwheelError as error:
         sys.stderr.write(f"openwheel: {error}\n")
         sys.stderr.flush()
-        os._exit(2)
+        # What is wrong with the settings stays so; a store that is locked, full or learned from
+        # by another process does not, and the supervisor starts this one again.
+        os._exit(2 if isinstance(error, SettingError) else 1)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,20 @@
 """What the supervisor tells a process to do, and how the process learns that it is alone."""
 
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
 
 import msgspec
 
 from openwheel.settings import Settings
+
+READY = b"ready\n"
+"""The line by which a process says that it has begun its work."""
+
+WRONG = b"wrong: "
+"""How the line begins by which a process says what is wrong with its settings."""
 
 _STDIN = 0
 
@@ -40,6 +48,18 @@ def read_order() -> Order:
     return msgspec.json.decode(line, type=Order)
 
 
+def say_ready() -> None:
+    """Tell the supervisor that this process has begun its work."""
+    _say(READY)
+
+
+def end_as_wrong(error: Exception) -> None:
+    """Tell the supervisor what is wrong with the settings, and end this process."""
+    _say(WRONG + " ".join(str(error).split()).encode() + b"\n")
+    # Threads of libraries may hold up a normal end.
+    os._exit(2)
+
+
 def when_alone(stop: Callable[[], None]) -> None:
     """Call ``stop`` once the supervisor is gone, however it went: its end of the pipe closes."""
 
@@ -49,4 +69,11 @@ def when_alone(stop: Callable[[], None]) -> None:
             pass
         stop()
 
+    # Meant for the supervisor alone, though terminals and `pkill` send it to every process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=wait, name="openwheel-supervisor-watch", daemon=True).start()
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()

@@ -1,8 +1,6 @@
 """A gateway worker: one process that answers requests on the supervisor's socket."""
 
-import os
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +12,11 @@ from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
-from openwheel.processes.order import Order, read_order, when_alone
+from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
 from openwheel.processes.teachers import make_pool, prices
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback
 from openwheel.traffic import Store
-
-READY = b"ready\n"
 
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:
@@ -65,9 +61,10 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             slot=order.slot,
             tracer=make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share),
         )
+        sock = socket.socket(fileno=order.descriptor)
         server = Server(
             app,
-            socket.socket(fileno=order.descriptor),
+            sock,
             limits=ConnectionLimits(
                 max_header=gateway.max_header,
                 max_connections=gateway.max_connections,
@@ -78,7 +75,12 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             stop_timeout=gateway.stop_timeout,
             ready=ready,
         )
-        when_alone(server.stop)
+
+        def alone() -> None:
+            sock.close()  # requests under way must not keep the port from whoever comes next
+            server.stop()
+
+        when_alone(alone)
         try:
             server.run()
         finally:
@@ -108,18 +110,10 @@ def main() -> None:
     order = read_order()
     log = order.settings.log
     set_up_logs(log.level, log.format)
-
-    def ready() -> None:
-        sys.stdout.buffer.write(READY)
-        sys.stdout.buffer.flush()
-
     try:
-        run_worker(order, ready)
+        run_worker(order, say_ready)
     except OpenwheelError as error:
-        sys.stderr.write(f"openwheel: {error}\n")
-        sys.stderr.flush()
-        # Threads of libraries may hold up a normal end.
-        os._exit(2)
+        end_as_wrong(error)
 
 
 if __name__ == "__main__":

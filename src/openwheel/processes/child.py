@@ -1,0 +1,119 @@
+"""A process that is kept running: started, started again when it ends by itself, stopped."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+
+from openwheel.processes.order import READY, WRONG, Order, encode_order
+
+logger = logging.getLogger(__name__)
+
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 10.0
+_LIVED_S = 10.0
+
+# One thread is what one request needs; more of them would wait for each other, spinning.
+_THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+class Child:
+    """A process that is kept running.
+
+    Args:
+        module: What it runs.
+        order: What it is told.
+        name: For messages.
+
+    Attributes:
+        ready: Set once it has said that it is.
+        wrong: What it said is wrong with its settings.
+    """
+
+    def __init__(self, module: str, order: Order, name: str) -> None:
+        self.name = name
+        self._module = module
+        self._order = order
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.wrong = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def keep(self) -> None:
+        """Run it; start it again when it ends, until `stop`, or if its settings are wrong."""
+        wait = _FIRST_WAIT_S
+        while True:
+            started = time.monotonic()
+            try:
+                code = await self._run()
+                ended = f"ended with code {code}"
+            except OSError as error:  # no memory or no process left, or Python was moved away
+                code, ended = None, f"could not be started: {error}"
+            if self._stopping.is_set():
+                return
+            if code == 2 and not self.ready.is_set():
+                return  # it said what is wrong, and would only say so again
+            if self.wrong:
+                ended += f" ({self.wrong})"
+            if time.monotonic() - started > _LIVED_S:
+                wait = _FIRST_WAIT_S
+            logger.error("%s %s; it starts again in %.1f s", self.name, ended, wait)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+                return
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    async def _run(self) -> int:
+        self.wrong = ""
+        descriptor = self._order.descriptor
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self._module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=() if descriptor < 0 else (descriptor,),
+            env={**_THREADS, **os.environ},
+        )
+        self._process = process
+        if self._stopping.is_set():  # told so while it started
+            process.terminate()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(ConnectionError):
+            process.stdin.write(encode_order(self._order))
+            await process.stdin.drain()
+        while line := await process.stdout.readline():
+            if line == READY:
+                self.ready.set()
+            elif line.startswith(WRONG):
+                self.wrong = line.removeprefix(WRONG).decode().strip()
+        return await process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, and do not start it again."""
+        self._stopping.set()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is not None and self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)

@@ -1,0 +1,296 @@
+"""``openwheel up`` as an operator runs it, a teacher for it, and clients that never rest."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from openwheel.traffic import Store
+
+ANSWER = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
+
+
+def poll(done: Callable[[], object], *, seconds: float = 20.0) -> object:
+    """Return what ``done`` returns once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := done()):
+        assert time.monotonic() < deadline, "it never happens"
+        time.sleep(0.02)
+    return found
+
+
+class Teacher(ThreadingHTTPServer):
+    """Answers at once, or after the seconds that a request names, with its own name."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, name: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer = ANSWER % name.encode()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.asked: list[str] = []
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a gateway that was killed is meant to break connections."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        text = body["messages"][0]["content"]
+        self.server.asked.append(text)
+        if text.startswith("slow "):
+            time.sleep(float(text.split()[1]))
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def teacher() -> Iterator[Callable[[str], Teacher]]:
+    """Start a teacher whose answers are its name."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str = "yes") -> Teacher:
+            server = stack.enter_context(Teacher(name))
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return server
+
+        yield start
+
+
+class Client(contextlib.AbstractContextManager):
+    """A client that keeps its connection."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request makes another."""
+        self._connection.close()
+
+    def connect(self) -> int:
+        """Connect, unless it is connected; return its own port."""
+        if self._connection.sock is None:
+            self._connection.connect()
+        return self._connection.sock.getsockname()[1]
+
+    def ask(self, text: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+        """Return the response, whose ``.data`` is the whole body."""
+        self._connection.request("POST", "/v1/chat/completions", request_of(text), headers or {})
+        response = self._connection.getresponse()
+        response.data = response.read()
+        return response
+
+
+class Gateway:
+    """A gateway that is running."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, folder: Path) -> None:
+        self.process = process
+        self.url = url.removesuffix("/v1")
+        self.port = int(self.url.rpartition(":")[2])
+        self.folder = folder
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "gateway.log").read_text()
+
+    def children(self, module: str = "worker") -> list[int]:
+        """Return the ids of its processes of one kind."""
+        pid = self.process.pid
+        found = []
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                if f"openwheel.processes.{module}".encode() in command:
+                    found.append(int(child))
+        return found
+
+    @staticmethod
+    def is_alive(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def ports_of(self, worker: int) -> set[int]:
+        """Return the clients' ports of the connections that a worker holds."""
+        sockets = set()
+        for file in Path(f"/proc/{worker}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(file))
+        ports = set()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            here, there = (int(address.partition(":")[2], 16) for address in fields[1:3])
+            if here == self.port and f"socket:[{fields[9]}]" in sockets:
+                ports.add(there)
+        return ports - {0}
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> str:
+        request = urllib.request.Request(self.url + path, headers=headers or {})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.read().decode()
+
+    def ask(self, text: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+        """Ask on a connection of its own."""
+        with Client(self.port) as client:
+            return client.ask(text, headers)
+
+    def one_client_each(self, stack: contextlib.ExitStack) -> list["Client"]:
+        """Return clients whose connections are held by one worker each."""
+        found: dict[int, Client] = {}
+        workers = self.children()
+
+        def find() -> bool:
+            client = stack.enter_context(Client(self.port))
+            client.ask("who answers?")
+            holds = {pid for pid in workers if client.connect() in self.ports_of(pid)}
+            found.update(dict.fromkeys(holds, client))
+            return len(found) == len(workers)
+
+        poll(find)
+        return list(found.values())
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def is_free(self) -> bool:
+        """Return whether another could listen on its port."""
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", self.port))
+                sock.listen()
+            except OSError:
+                return False
+            return True
+
+    def stored(self) -> Counter[str]:
+        """Return how often each request's text is in the store."""
+        with Store.open(self.folder / "openwheel.db") as store:
+            return Counter(
+                json.loads(exchange.request)["messages"][0]["content"]
+                for _, exchange in store.exchanges()
+            )
+
+
+def request_of(text: str) -> bytes:
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Start ``openwheel up`` with these arguments; it must end well if it still runs."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            *arguments: str, port: int = 0, command: tuple[str, ...] = ("-m", "openwheel")
+        ) -> Gateway:
+            log = stack.enter_context((tmp_path / "gateway.log").open("a"))
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, *command, "up", "--port", str(port), *arguments],
+                    cwd=tmp_path,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
+            )
+            stack.callback(end, process)
+            found = re.search(r"http://\S+", process.stdout.readline())
+            said = (tmp_path / "gateway.log").read_text()
+            assert found, said
+            return Gateway(process, found.group(), tmp_path)
+
+        def end(process: subprocess.Popen[str]) -> None:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=30) == 0, (tmp_path / "gateway.log").read_text()
+
+        yield start
+
+
+class Load:
+    """Clients that ask all the time, each on a connection that it keeps."""
+
+    def __init__(self, gateway: Gateway, *, clients: int = 6) -> None:
+        self.gateway = gateway
+        self.answered: dict[str, tuple[int, object]] = {}  # by text: the client's port, the body
+        self.failed: dict[str, tuple[int, object]] = {}  # by text, likewise
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(clients)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def more(self, count: int) -> None:
+        """Wait until that many more were answered."""
+        target = len(self.answered) + count
+        poll(lambda: len(self.answered) >= target)
+
+    def _run(self, number: int) -> None:
+        asked = 0
+        with Client(self.gateway.port) as client:
+            while not self._over.is_set():
+                text = f"{number} asks {asked}"
+                asked += 1
+                port = 0
+                try:
+                    port = client.connect()
+                    response = client.ask(text)
+                except (OSError, http.client.HTTPException) as error:
+                    client.close()
+                    self.failed[text] = (port, repr(error))
+                else:
+                    kept = self.answered if response.status == 200 else self.failed
+                    kept[text] = (port, response.data)
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., object]:
+    return poll
+
+
+@pytest.fixture
+def load() -> type[Load]:
+    return Load

@@ -1,0 +1,124 @@
+"""A gateway that cannot start says why, once, in a line, and ends with code 2."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from openwheel.sockets import listen
+
+TEACHER = ("--teacher", "http://127.0.0.1:9/v1")
+COMMAND = (sys.executable, "-m", "openwheel")
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Return the one line of ``openwheel up`` with these arguments."""
+
+    def start(*arguments):
+        done = subprocess.run(
+            [*COMMAND, "up", "--port", "0", "--workers", "2", "--log-level", "error", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert done.stdout == ""
+        lines = done.stderr.splitlines()
+        assert lines[0].startswith("openwheel: ")
+        said = " ".join(line.strip() for line in lines)  # long lines are wrapped
+        assert said.count("openwheel: ") == 1
+        return said
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[gateway]\nworkers = 0\n", "workers"),
+        ("[gateway]\nworker = 2\n", "worker"),
+        ("[gateway", "openwheel.toml"),
+        ('[[teachers]]\nurl = "ftp://x"\n', "must be a URL"),
+        ('[[teachers]]\nurl = "replay:nowhere.jsonl"\n', "nowhere.jsonl"),
+        ('[[teachers]]\nurl = "http://127.0.0.1:9/v1"\nkey_env = "NO_SUCH_KEY"\n', "NO_SUCH_KEY"),
+    ],
+)
+def test_wrong_settings(refused, tmp_path, settings, said):
+    (tmp_path / "openwheel.toml").write_text(settings)
+    assert said in refused()
+
+
+def test_no_teacher(refused):
+    assert "There is no teacher" in refused()
+
+
+def test_a_store_that_is_no_database(refused, tmp_path):
+    (tmp_path / "openwheel.db").write_text("what is this? " * 100)
+    assert "openwheel.db is not a SQLite database" in refused(*TEACHER)
+
+
+def test_a_store_of_another_program(refused, tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "openwheel.db")) as other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+    assert "openwheel.db" in refused(*TEACHER)
+
+
+def test_a_folder_that_is_not_there(refused):
+    assert "there is no folder nowhere" in refused(*TEACHER, "--db", "nowhere/openwheel.db")
+
+
+@pytest.mark.slow
+def test_a_store_that_another_program_keeps_locked(refused, tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "openwheel.db")) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        assert "openwheel.db is locked" in refused(*TEACHER)
+
+
+def test_two_gateways_on_one_port(refused, up, teacher):
+    first = up("--teacher", teacher().url, "--no-turns")
+    said = refused(*TEACHER, "--port", str(first.port))
+    assert f"Port {first.port} on 127.0.0.1 is already in use" in said
+    assert first.ask("still there?").status == 200
+
+
+def test_an_address_of_another_machine(refused):
+    assert "Cannot listen on 192.0.2.1" in refused(*TEACHER, "--host", "192.0.2.1")
+
+
+def test_a_public_address_needs_keys(refused, up, teacher, tmp_path):
+    """Or the word of the operator that it does not."""
+    public = ("--teacher", teacher().url, "--host", "0.0.0.0", "--no-turns")
+    assert "openwheel keys create" in refused(*public)
+
+    (tmp_path / "openwheel.toml").write_text("[access]\nrequire_keys = false\n")
+    open_to_all = up(*public)
+    assert open_to_all.ask("may I?").status == 200
+    assert open_to_all.stop() == 0
+    (tmp_path / "openwheel.toml").unlink()
+
+    made = subprocess.run(
+        [*COMMAND, "keys", "create", "desk"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    secret = made.stdout.strip()
+    with_keys = up(*public)
+    assert with_keys.ask("may I?").status == 401
+    assert with_keys.ask("may I?", {"authorization": f"Bearer {secret}"}).status == 200
+
+
+def test_a_port_is_free_again_at_once(up, teacher):
+    url = teacher().url
+    first = up("--teacher", url, "--no-turns")
+    assert first.ask("who is first?").status == 200
+    assert first.stop() == 0
+    with contextlib.closing(listen("127.0.0.1", first.port)) as sock:
+        assert sock.getsockname()[1] == first.port

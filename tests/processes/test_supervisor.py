@@ -1,0 +1,226 @@
+"""What the supervisor does when it is told to stop or to read its settings, or is killed."""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+SETTINGS = """
+[gateway]
+workers = {workers}
+
+[[teachers]]
+url = "{url}"
+"""
+
+
+def write_settings(folder, teacher, *, workers=2, more=""):
+    text = SETTINGS.format(workers=workers, url=teacher.url) + more
+    (folder / "openwheel.toml").write_text(text)
+
+
+@pytest.fixture
+def asking():
+    """Ask a question from a thread; give the thread, and where the response will be."""
+    threads = []
+
+    def start(gateway, text):
+        responses = []
+        thread = threading.Thread(target=lambda: responses.append(gateway.ask(text)))
+        thread.start()
+        threads.append(thread)
+        return thread, responses
+
+    yield start
+    for thread in threads:
+        thread.join()
+
+
+def test_workers_and_learner_end_when_the_supervisor_is_killed(up, teacher, asking, wait_for):
+    """Requests under way are answered, and meanwhile the port is free for the next."""
+    upstream = teacher()
+    gateway = up("--teacher", upstream.url, "--workers", "4")
+    processes = [*gateway.children(), *wait_for(lambda: gateway.children("learner"))]
+    assert len(processes) == 5
+    thread, responses = asking(gateway, "slow 3 answer")
+    wait_for(lambda: upstream.asked)
+    gateway.process.kill()
+    gateway.process.wait()
+    wait_for(gateway.is_free)
+    assert not responses
+    assert any(gateway.is_alive(pid) for pid in processes)
+    successor = up("--teacher", upstream.url, "--no-turns", port=gateway.port)
+    assert successor.ask("is it you?").status == 200
+    thread.join()
+    assert responses[0].status == 200
+    wait_for(lambda: not any(gateway.is_alive(pid) for pid in processes))
+    assert gateway.stored()["slow 3 answer"] == 1
+
+
+def test_sigterm_finishes_what_is_under_way(up, teacher, asking, wait_for):
+    upstream = teacher()
+    gateway = up("--teacher", upstream.url, "--workers", "4")
+    processes = [*gateway.children(), *wait_for(lambda: gateway.children("learner"))]
+    slow = [asking(gateway, f"slow 1 {n}") for n in range(6)]
+    wait_for(lambda: len(upstream.asked) == 6)
+    assert gateway.stop() == 0
+    for thread, responses in slow:
+        thread.join()
+        assert responses[0].status == 200
+    assert not any(gateway.is_alive(pid) for pid in processes)
+    assert gateway.is_free()
+    assert gateway.stored() == {f"slow 1 {n}": 1 for n in range(6)}
+
+
+def test_sigterm_ends_a_gateway_whose_worker_cannot_be_started(up, teacher, tmp_path, wait_for):
+    """Such as after an update moved Python away; until then the others answer."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    program = (
+        f"import sys; sys.executable = {str(python)!r}; from openwheel.cli import main; main()"
+    )
+    gateway = up(
+        "--teacher", teacher().url, "--workers", "2", "--no-turns", command=("-c", program)
+    )
+    python.rename(tmp_path / "moved")
+    victim, other = gateway.children()
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: gateway.log.count("could not be started") > 1)
+    assert gateway.children() == [other]
+    assert gateway.ask("still there?").status == 200
+    (tmp_path / "moved").rename(python)
+    wait_for(lambda: len(gateway.children()) == 2)
+    python.unlink()
+    os.kill(other, signal.SIGKILL)
+    wait_for(lambda: gateway.log.count("could not be started") > 5)
+    assert gateway.stop() == 0
+
+
+def test_settings_change_under_load_without_a_failed_request(up, teacher, load, wait_for, tmp_path):
+    one, two = teacher("one"), teacher("two")
+    write_settings(tmp_path, one)
+    gateway = up("--no-turns")
+    before = gateway.children()
+    with load(gateway) as clients:
+        clients.more(50)
+        write_settings(tmp_path, two, workers=3)
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "The settings were read anew" in gateway.log)
+        after = gateway.children()
+        asked = len(one.asked)
+        clients.more(100)
+    assert clients.failed == {}
+    assert len(one.asked) == asked
+    assert gateway.ask("who is it?").data == two.answer
+    assert len(after) == 3
+    assert not set(before) & set(after)
+    assert gateway.stop() == 0
+    assert set(gateway.stored().values()) == {1}
+    assert len(gateway.stored()) == len(clients.answered) + 1
+
+
+BROKEN = {
+    "not TOML": ("[gateway", "openwheel.toml"),
+    "unknown setting": ("[gateway]\nworker = 2\n", "worker"),
+    "wrong value": ("[gateway]\nworkers = 0\n", "workers"),
+    "no teacher": ("", "There is no teacher"),
+    "no such recording": ('[[teachers]]\nurl = "replay:nowhere.jsonl"\n', "nowhere.jsonl"),
+    "a store that is none": (
+        '[store]\npath = "openwheel.toml"\n[[teachers]]\nurl = "http://127.0.0.1:9/v1"\n',
+        "is not a SQLite database",
+    ),
+}
+
+
+def test_broken_settings_are_told_and_change_nothing(up, teacher, load, wait_for, tmp_path):
+    """Not even the learner, which ends while it is found out whether the new ones work."""
+    upstream = teacher()
+    write_settings(tmp_path, upstream)
+    gateway = up()
+    workers, learner = gateway.children(), wait_for(lambda: gateway.children("learner"))
+    with load(gateway, clients=2) as clients:
+        for number, (text, said) in enumerate(BROKEN.values(), start=1):
+            (tmp_path / "openwheel.toml").write_text(text)
+            gateway.process.send_signal(signal.SIGHUP)
+            wait_for(lambda n=number: gateway.log.count("The settings stay as they were") == n)
+            line = next(
+                line
+                for line in reversed(gateway.log.splitlines())
+                if "The settings stay as they were" in line
+            )
+            assert said in line
+        clients.more(20)
+    assert clients.failed == {}
+    assert gateway.children() == workers
+    assert gateway.children("learner") == learner
+    assert "Traceback" not in gateway.log
+    write_settings(tmp_path, upstream, workers=1)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "The settings were read anew" in gateway.log)
+    assert len(gateway.children()) == 1
+
+
+def test_a_changed_port_is_said_to_need_a_restart(up, teacher, wait_for, tmp_path):
+    upstream = teacher()
+    write_settings(tmp_path, upstream)
+    gateway = up("--no-turns")
+    text = (tmp_path / "openwheel.toml").read_text()
+    (tmp_path / "openwheel.toml").write_text(text.replace("[gateway]", '[gateway]\nhost = "::1"'))
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "The settings were read anew" in gateway.log)
+    assert "changes with a restart" in gateway.log
+    assert gateway.ask("still there?").status == 200
+
+
+def test_sigterm_is_heard_while_settings_are_read(up, teacher, asking, wait_for, tmp_path):
+    """Old workers may take long to finish."""
+    upstream = teacher()
+    write_settings(tmp_path, upstream)
+    gateway = up("--no-turns")
+    before = gateway.children()
+    thread, responses = asking(gateway, "slow 4 answer")
+    wait_for(lambda: upstream.asked)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(gateway.children()) > len(before) or gateway.children() != before)
+    assert gateway.stop() == 0
+    thread.join()
+    assert responses[0].status == 200
+
+
+def test_a_hangup_that_reaches_every_process_harms_none(up, teacher, load, wait_for):
+    """As a terminal that closes sends it, or ``pkill -HUP``."""
+    gateway = up("--teacher", teacher().url, "--workers", "2")
+    processes = [*gateway.children(), *wait_for(lambda: gateway.children("learner"))]
+    time.sleep(0.5)  # the learner has to have begun
+    with load(gateway, clients=2) as clients:
+        clients.more(10)
+        for pid in processes:
+            os.kill(pid, signal.SIGHUP)
+        clients.more(20)
+    assert clients.failed == {}
+    assert [*gateway.children(), *gateway.children("learner")] == processes
+
+
+def test_the_learner_waits_for_another_to_end(up, teacher, wait_for, tmp_path):
+
+    with (tmp_path / "openwheel.db.learner").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        gateway = up("--teacher", teacher().url)
+        wait_for(lambda: "Another process is learning" in gateway.log)
+        wait_for(lambda: gateway.log.count("The learner ended") > 1)
+
+    def holds():
+        with (tmp_path / "openwheel.db.learner").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+            return False
+
+    wait_for(holds)
+    assert gateway.children("learner")

@@ -1,0 +1,112 @@
+"""Four workers as one gateway: when one is killed, in what they count, in what they serve."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from made_up import tickets, write_log
+
+EASY = "invoice payment refund tax amount 4711"
+
+
+def total(page, name):
+    return sum(float(v) for v in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("mode", ["strict", "fast"])
+def test_a_worker_that_is_killed_takes_only_its_own_requests_along(
+    up, teacher, load, wait_for, mode
+):
+    gateway = up(
+        "--teacher", teacher().url, "--workers", "4", "--capture", mode, "--no-turns",
+        "--log-level", "error",
+    )  # fmt: skip
+    with load(gateway, clients=8) as clients:
+        clients.more(200)
+        workers = gateway.children()
+        victim = max(workers, key=lambda pid: len(gateway.ports_of(pid)))
+        # The worker stands still while its connections are listed, so that none is new.
+        os.kill(victim, signal.SIGSTOP)
+        ports = gateway.ports_of(victim)
+        assert ports
+        os.kill(victim, signal.SIGKILL)
+        clients.more(200)
+        wait_for(lambda: len(gateway.children()) == 4)
+        assert victim not in gateway.children()
+        clients.more(200)
+    assert gateway.stop() == 0
+
+    assert {port for port, _ in clients.failed.values()} <= ports
+    assert len(clients.failed) <= len(ports)
+    assert "Gateway worker" in gateway.log
+    assert "code -9" in gateway.log
+    stored = gateway.stored()
+    assert set(stored.values()) == {1}
+    lost = {text for text in clients.answered if text not in stored}
+    if mode == "strict":
+        assert not lost
+    else:
+        assert {clients.answered[text][0] for text in lost} <= ports
+        assert len(lost) < 200
+
+
+def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_for):
+    gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
+    seen, over = [], threading.Event()
+
+    def look():
+        while not over.wait(0.02):
+            with contextlib.suppress(OSError, http.client.HTTPException):  # the killed one's
+                seen.append(total(gateway.get("/metrics"), "openwheel_requests_total"))
+
+    looking = threading.Thread(target=look)
+    with load(gateway) as clients:
+        looking.start()
+        clients.more(100)
+        victim = max(gateway.children(), key=lambda pid: len(gateway.ports_of(pid)))
+        os.kill(victim, signal.SIGKILL)
+        clients.more(100)
+        wait_for(lambda: len(gateway.children()) == 4)
+    over.set()
+    looking.join()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 3
+
+    def page():
+        return gateway.get("/metrics")
+
+    wait_for(lambda: total(page(), "openwheel_workers") == 4)
+    before = total(page(), "openwheel_requests_total")
+    assert before > 100
+    for n in range(12):  # whoever answers them
+        gateway.ask(f"one more {n}")
+    wait_for(lambda: total(page(), "openwheel_requests_total") == before + 12)
+
+
+@pytest.mark.slow
+def test_promotions_and_demotions_reach_every_worker(up, teacher, wait_for, tmp_path):
+    def openwheel(*arguments):
+        command = [sys.executable, "-m", "openwheel", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    openwheel("learn", str(write_log(tmp_path / "log.jsonl", tickets(1_200))))
+    gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
+    with contextlib.ExitStack() as stack:
+        four = gateway.one_client_each(stack)
+        assert len(four) == 4
+
+        def sources():
+            return {client.ask(EASY).headers["x-openwheel-source"] for client in four}
+
+        assert sources() == {"student"}
+        openwheel("demote", "messages")
+        wait_for(lambda: sources() == {"teacher"})
+        openwheel("promote", "messages")
+        wait_for(lambda: sources() == {"student"})
