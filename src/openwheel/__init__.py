@@ -2,8 +2,7 @@
 
 One folder a stage; imports point one way only, in this order: ``settings``, ``wire``, ``traffic``,
 ``access``, ``tasks``, ``students``, ``gate``, ``loop``, ``endpoints``, ``gateway``, ``processes``,
-``web``, ``cli``. Importing the
-package itself loads nothing heavy.
+``web``, ``cli``. Importing the package itself loads nothing heavy.
 """
 
 __version__ = "0.1.0"

@@ -334,7 +334,6 @@ def test_models_and_tasks_outside_a_keys_scope_are_refused(guarded, student, cha
     assert len(upstream.received) == 3
 
 
-@pytest.mark.xfail(reason="Forward does not ask Guard.check_task")
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions/"])
 def test_a_key_limited_to_tasks_may_not_use_other_paths(guarded, chat, upstream, path):
     running = guarded()
@@ -567,7 +566,6 @@ def test_there_is_no_way_around(guarded, http, upstream, upgrade):
     assert not upstream.received
 
 
-@pytest.mark.xfail(reason="forward.passable keeps credentials where no key was needed")
 def test_a_gateways_key_is_hidden_from_the_teacher_also_where_none_is_needed(
     guarded, chat, upstream
 ):

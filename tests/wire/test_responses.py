@@ -56,8 +56,6 @@ def test_a_text_is_a_message_of_the_user():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"store": None},
-        {"store": True},
         {"background": True},
         {"include": ["reasoning.encrypted_content"]},
         {"previous_response_id": "resp_0"},
@@ -77,6 +75,13 @@ def test_a_text_is_a_message_of_the_user():
 )
 def test_what_only_a_teacher_answers_is_not_plain(fields):
     assert not read(**fields).prompt.plain
+
+
+def test_a_response_is_to_be_kept_unless_it_says_not():
+    assert not read(store=False).kept
+    assert read(store=None).kept
+    assert read(store=True).kept
+    assert read(store=True).prompt == read(store=False).prompt
 
 
 @pytest.mark.parametrize(

@@ -247,8 +247,9 @@ class _Chunks:
 
 def _reason(error: OSError) -> str:
     """Return what the system says, whatever the event loop made of it."""
-    known = error.errno is not None and error.errno > 0
-    return os.strerror(error.errno) if known else error.strerror or type(error).__name__
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or type(error).__name__
 
 
 def _text(value: bytes) -> str:

@@ -51,6 +51,7 @@ def create_app(
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
     max_body: int = 32 << 20,
+    answer_kept: bool = False,
     routes: Sequence[BaseRoute] = (),
     snapshots: Snapshots | None = None,
     slot: int = 0,
@@ -70,6 +71,7 @@ def create_app(
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
         max_body: The most bytes a request's body may have.
+        answer_kept: Whether students may answer what the server is asked to keep.
         routes: More routes, e.g. a dashboard's; they come before the gateway's own.
         snapshots: Where workers of one gateway keep what they count; None for one alone.
         slot: This worker's number.
@@ -103,6 +105,7 @@ def create_app(
         slow=slow,
         rng=rng,
         max_body=max_body,
+        answer_kept=answer_kept,
         tracer=tracer,
     )
 

@@ -104,12 +104,14 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa
     )
 
 
-async def method_not_allowed(scope: Scope, send: Send, allowed: str) -> None:
-    """Answer a method that a path does not take."""
+async def method_not_allowed(
+    scope: Scope, send: Send, allowed: str, api: Api | None = None
+) -> None:
+    """Answer a method that a path does not take, in the shape of an API if it has one."""
+    error = error_body if api is None else api.error
     message = f"{scope['path']} takes {allowed}, not {scope['method']}"
-    await send_error(
-        send, 405, message, code="method_not_allowed", headers=[(b"allow", allowed.encode())]
-    )
+    body = error(message, type="invalid_request_error", code="method_not_allowed")
+    await send_body(send, 405, body, [JSON, (b"allow", allowed.encode())])
 
 
 async def send_too_large(send: Send, error: BodyTooLargeError, api: Api) -> None:

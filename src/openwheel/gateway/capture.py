@@ -108,7 +108,7 @@ class CaptureWriter:
         self,
         store: ExchangeStore,
         *,
-        linger: float = 0.01,
+        linger: float = 0.02,
         max_queued: int = 20_000,
         max_bytes: int = 256 << 20,
         max_batch: int = 1_000,
@@ -205,10 +205,15 @@ class CaptureWriter:
             self._filled.wait()
             self._closing.wait(self._linger)
             self._filled.clear()
-            while batch := self._take():
+            batch = self._take()
+            if batch:
                 self._settle(batch)
             with self._lock:
-                if self._closing.is_set() and not self._queue:
+                if self._queue:
+                    # What came while a batch was written lingers too, since a commit costs as much
+                    # for one exchange as for fifty.
+                    self._filled.set()
+                elif self._closing.is_set():
                     return
 
     def _take(self) -> list[_Waiting]:

@@ -55,7 +55,7 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["method"] != "POST":
-            await method_not_allowed(scope, send, "POST")
+            await method_not_allowed(scope, send, "POST", self._api)
             return
         passage, asked = Passage(self._api), None
         try:
@@ -130,8 +130,8 @@ class Completions:
         task = _header_text(header(scope, b"x-openwheel-task")) or request.task
         decision = await self._decide(request, task)
         guard.check_task(key, decision.task)
-        if decision.answer is not None and not request.prompt.plain:
-            decision = msgspec.structs.replace(decision, answer=None, reason="not plain")
+        if decision.answer is not None and (reason := self._why_not(request)):
+            decision = msgspec.structs.replace(decision, answer=None, reason=reason)
         audited = bool(decision.student) and self._parts.rng() < decision.audit_probability
         # Where no decision could be made, what students would have done is not known to be
         # out of the matter, so the answer may not calibrate.
@@ -149,6 +149,12 @@ class Completions:
             audited=audited,
             unbiased=unbiased,
         )
+
+    def _why_not(self, request: Request) -> str:
+        """Return why no student may answer, ``""`` if one may."""
+        if not request.prompt.plain:
+            return "not plain"
+        return "kept" if request.kept and not self._parts.answer_kept else ""
 
     async def _decide(self, request: Request, task: str) -> Decision:
         try:
@@ -175,7 +181,7 @@ class Completions:
         exchange = student_exchange(asked, answer, _ms_since(asked.started))
         if recorder.strict:
             await recorder.commit(exchange, task, again=asked.again)
-        headers = [*_headers("student", asked), (b"x-request-id", asked.id.encode())]
+        headers = [*_headers("student", asked), (self._api.id_header, asked.id.encode())]
         if asked.request.stream:
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})

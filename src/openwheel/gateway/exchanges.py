@@ -1,13 +1,11 @@
 """Making exchanges of what passed through the gateway."""
 
-import uuid
-
 import msgspec
 
 from openwheel.errors import TeacherError
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import Answer, Api, Reply, Request, sse_data
+from openwheel.wire import Answer, Api, Reply, Request, ordered_id, sse_data
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +23,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         unbiased: Whether the teacher is asked whatever a student would have done.
     """
 
-    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = msgspec.field(default_factory=ordered_id)
     time: float
     started: float
     body: bytes

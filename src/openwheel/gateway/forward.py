@@ -28,7 +28,7 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
-from openwheel.gateway.guard import api_of, send_refusal
+from openwheel.gateway.guard import OWN_KEY, api_of, credential, send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.spans import request_span
@@ -78,6 +78,7 @@ class Forward:
             model = named_model(passage.body)
             if model or scope["method"] not in {"GET", "HEAD"}:
                 parts.guard.check(passage.key, model)
+                parts.guard.check_task(passage.key, "")
         except BodyTooLargeError as error:
             passage.status = 413
             await send_too_large(send, error, passage.api)
@@ -183,9 +184,14 @@ async def _send_failure(send: Send, error: TeacherError, passage: Passage, added
 
 
 def passable(scope: Scope, key: Key | None) -> Headers:
-    """Return the headers that a teacher may see: a key of the gateway is none of its business."""
+    """Return the headers that a teacher may see: a key of the gateway is none of its business.
+
+    Nor is it where no key is needed, or not yet.
+    """
     headers: Headers = scope["headers"]
-    return headers if key is None else without_credentials(headers)
+    if key is None and not (credential(scope) or "").startswith(OWN_KEY):
+        return headers
+    return without_credentials(headers)
 
 
 def target(scope: Scope) -> str:

@@ -9,7 +9,7 @@ from openwheel.gateway.asgi import JSON, Pairs, send_body
 from openwheel.wire import APIS, Api
 
 _BEARER = b"bearer "
-_OWN_KEY = b"ow-"
+OWN_KEY = "ow-"
 
 
 class Guard:
@@ -69,7 +69,7 @@ def credential(scope: Scope) -> str | None:
             found.append(value[7:].strip())
         elif name in {b"x-api-key", b"api-key"}:
             found.append(value.strip())
-    own = [value for value in found if value.startswith(_OWN_KEY)]
+    own = [value for value in found if value.startswith(OWN_KEY.encode())]
     return (own or found)[0].decode("latin-1") if found else None
 
 

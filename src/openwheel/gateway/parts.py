@@ -34,6 +34,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         slow: Runs students that take milliseconds, so that the event loop does not wait.
         rng: Draws from [0, 1) for the audit coin.
         max_body: The most bytes a request's body may have.
+        answer_kept: Whether students may answer what the server is asked to keep.
         tracer: Sends spans, if any are wanted.
     """
 
@@ -47,4 +48,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     slow: Executor
     rng: Callable[[], float]
     max_body: int
+    answer_kept: bool
     tracer: Tracer | None = None

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from openwheel.gateway.cork import CorkedTransport
 from openwheel.wire import error_body
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or refuse it where there are too many."""
-        super().connection_made(cast(asyncio.Transport, transport))
+        corked = CorkedTransport(cast(asyncio.Transport, transport), self.loop)
+        super().connection_made(cast(asyncio.Transport, corked))
         self._asked_since = self.loop.time()
         if len(self.connections) <= self._limits.max_connections:
             return

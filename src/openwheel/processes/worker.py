@@ -40,7 +40,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         strict = captured.mode == "strict"
         capture = CaptureWriter(
             store,
-            linger=0.001 if strict else 0.01,
+            linger=0.001 if strict else 0.02,
             max_queued=captured.max_queued,
             max_bytes=captured.max_bytes,
         )
@@ -57,6 +57,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             students=serving.students,
             teachers=pool.health,
             max_body=gateway.max_body,
+            answer_kept=gateway.answer_kept,
             snapshots=Snapshots(runtime / "snapshots"),
             slot=order.slot,
             tracer=make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share),

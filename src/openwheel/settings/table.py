@@ -29,6 +29,13 @@ class GatewaySection(_Section, frozen=True):
         int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     ] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="Processes that answer requests.")] = 1
+    answer_kept: Annotated[
+        bool,
+        Meta(
+            description="Whether students answer Responses requests that ask for the response to "
+            "be kept (`store` is not false): it can then not be fetched or continued later."
+        ),
+    ] = False
     max_body: Annotated[
         int, Meta(ge=1024, description="The most bytes of a request's body; more is 413.")
     ] = 32 << 20

@@ -1,6 +1,8 @@
 """An exchange as a row of the store, and back."""
 
 from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -76,30 +78,59 @@ _EXCHANGE_FIELDS = (
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
 
-def values_of(exchange: Exchange) -> dict[str, Any]:
-    """Return the values of an exchange's row; task and inputs are not known yet."""
+_INSERT_FIELDS = _EXCHANGE_FIELDS[1:]  # the seq is the store's to give
+_ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
+
+
+def values_of(exchange: Exchange) -> tuple[Any, ...]:
+    """Return the values that `insert_rows` writes; task and inputs are not known yet."""
     answer, usage = exchange.answer, exchange.usage
-    return {
-        "id": exchange.id,
-        "time": exchange.time,
-        "request": exchange.request,
-        "text": answer.text,
-        "tool_calls": _encoder.encode(answer.tool_calls).decode() if answer.tool_calls else "",
-        "finish_reason": answer.finish_reason,
-        "source": exchange.source,
-        "api": exchange.api,
-        "model": exchange.model,
-        "task": exchange.task,
-        "latency_ms": exchange.latency_ms,
-        "prompt_tokens": None if usage is None else usage.prompt_tokens,
-        "completion_tokens": None if usage is None else usage.completion_tokens,
-        "unbiased": exchange.unbiased,
-        "audit_probability": exchange.audit_probability,
-        "student": exchange.student,
-        "student_answer": exchange.student_answer,
-        "confidence": exchange.confidence,
-        "key": exchange.key,
-    }
+    return (
+        exchange.id,
+        exchange.time,
+        exchange.request,
+        answer.text,
+        _encoder.encode(answer.tool_calls).decode() if answer.tool_calls else "",
+        answer.finish_reason,
+        exchange.source,
+        exchange.api,
+        exchange.model,
+        exchange.task,
+        exchange.latency_ms,
+        None if usage is None else usage.prompt_tokens,
+        None if usage is None else usage.completion_tokens,
+        exchange.unbiased,
+        exchange.audit_probability,
+        exchange.student,
+        exchange.student_answer,
+        exchange.confidence,
+        exchange.key,
+    )
+
+
+def insert_rows(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Insert rows of `values_of`, and return how many were new: an id is not stored twice.
+
+    Many rows go in one statement, and past SQLAlchemy's own handling of rows. SQLite's driver lets
+    go of the interpreter lock in each statement, and beside a busy event loop getting it back
+    costs more than all else. The statements are few, so that each is prepared once.
+    """
+    new = start = 0
+    for size in _ROWS_A_STATEMENT:
+        while len(rows) - start >= size:
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            new += connection.exec_driver_sql(_insert_statement(size), values).rowcount
+            start += size
+    return new
+
+
+@cache
+def _insert_statement(rows: int) -> str:
+    values = f"({', '.join('?' * len(_INSERT_FIELDS))})"
+    return (
+        f"INSERT INTO exchanges ({', '.join(_INSERT_FIELDS)}) "
+        f"VALUES {', '.join([values] * rows)} ON CONFLICT (id) DO NOTHING"
+    )
 
 
 def exchange_of(row: Sequence[Any]) -> Exchange:

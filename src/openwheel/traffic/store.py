@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from openwheel.errors import StoreError, UnstorableError
 from openwheel.traffic.connection import make_engine, prepare, store_errors, write_options
@@ -21,6 +20,7 @@ from openwheel.traffic.rows import (
     TASK_ROW_COLUMNS,
     TaskRow,
     exchange_of,
+    insert_rows,
     values_of,
 )
 from openwheel.traffic.schema import exchanges as table
@@ -30,7 +30,6 @@ _PAUSE_SECONDS = 0.005
 _MAX_VARIABLES = 500
 _LATEST = 20_000
 
-_INSERT = insert(table).on_conflict_do_nothing(index_elements=["id"])
 _ASSIGN = (
     sa.update(table)
     .where(table.c.seq == sa.bindparam("_seq"))
@@ -143,10 +142,10 @@ class Store:
         """
         if not exchanges:
             return 0
-        rows = [values_of(exchange) for exchange in exchanges]
         try:
+            rows = [values_of(exchange) for exchange in exchanges]
             with self.write() as connection:
-                return connection.execute(_INSERT, rows).rowcount
+                return insert_rows(connection, rows)
         except (UnicodeEncodeError, OverflowError) as error:
             raise UnstorableError(
                 f"{self.path} cannot hold a value of these exchanges: {error}"
@@ -159,15 +158,18 @@ class Store:
             exchange: What is compared with; its id does not count.
             within: How many seconds before it.
         """
-        latest = sa.select(table.c.time, table.c.api, table.c.key, table.c.request)
-        latest = latest.order_by(table.c.seq.desc()).limit(_LATEST)
+        latest = sa.select(sa.func.max(table.c.seq)).scalar_subquery()
+        same = (
+            sa.select(table.c.seq)
+            .where(table.c.seq > latest - _LATEST)
+            .where(table.c.time >= exchange.time - within)
+            .where(table.c.api == exchange.api, table.c.key == exchange.key)
+            # Last, since it is long, and lies on pages that the others do not need.
+            .where(table.c.request == exchange.request)
+            .limit(1)
+        )
         with self.read() as connection:
-            for time_, api, key, request in connection.execute(latest):
-                if time_ < exchange.time - within:
-                    return False
-                if (api, key, request) == (exchange.api, exchange.key, exchange.request):
-                    return True
-        return False
+            return connection.execute(same).first() is not None
 
     def count(self) -> int:
         """Return the number of exchanges."""

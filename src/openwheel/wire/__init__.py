@@ -16,6 +16,7 @@ from openwheel.wire.chat import (
     read_reply_stream,
 )
 from openwheel.wire.error import error_body
+from openwheel.wire.ids import ordered_id, random_id
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
 from openwheel.wire.request import Request
 from openwheel.wire.sse import sse_data
@@ -37,6 +38,8 @@ __all__ = [
     "completion_body",
     "completion_stream",
     "error_body",
+    "ordered_id",
+    "random_id",
     "read_any_usage",
     "read_completion",
     "read_reply",

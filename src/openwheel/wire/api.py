@@ -21,6 +21,10 @@ class Api(Protocol):
     def path(self) -> str:
         """Where it is served."""
 
+    @property
+    def id_header(self) -> bytes:
+        """The header in which a response has its id."""
+
     def read_request(self, body: bytes) -> Request:
         """Read a request.
 

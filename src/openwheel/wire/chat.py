@@ -5,7 +5,6 @@ object".
 """
 
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import msgspec
 
 from openwheel.errors import TeacherError
 from openwheel.wire.answer import Answer, ToolCall, Usage, as_answer
+from openwheel.wire.ids import random_id
 from openwheel.wire.usage import MOST_TOKENS, token_counts
 
 
@@ -240,7 +240,7 @@ def _finish_reason(answer: Answer) -> str:
 def _tool_calls(answer: Answer) -> list[dict[str, Any]]:
     return [
         {
-            "id": f"call_{uuid.uuid4().hex}",
+            "id": f"call_{random_id()}",
             "type": "function",
             "function": {"name": call.name, "arguments": call.arguments},
         }
@@ -250,7 +250,7 @@ def _tool_calls(answer: Answer) -> list[dict[str, Any]]:
 
 def _head(kind: str, model: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": f"chatcmpl-{random_id()}",
         "object": kind,
         "created": int(time.time()),
         "model": model,

@@ -48,6 +48,7 @@ class ChatApi:
 
     name: Final[ApiName] = "chat"
     path: Final = "/v1/chat/completions"
+    id_header: Final = b"x-request-id"
 
     def read_request(self, body: bytes) -> Request:
         """Read a request; see `Api.read_request`."""

@@ -4,7 +4,6 @@ Source: the OpenAI API reference, "Create completion" and "The completion object
 """
 
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +15,7 @@ from openwheel.wire.answer import Answer, Usage, as_answer
 from openwheel.wire.api import ApiName
 from openwheel.wire.chat import Reply
 from openwheel.wire.error import error_body
+from openwheel.wire.ids import random_id
 from openwheel.wire.prompt import Prompt, PromptMessage, StreamOptions, task_of
 from openwheel.wire.request import Request, settings_of
 from openwheel.wire.usage import read_counts, token_counts
@@ -87,6 +87,7 @@ class CompletionsApi:
 
     name: Final[ApiName] = "completions"
     path: Final = "/v1/completions"
+    id_header: Final = b"x-request-id"
 
     def read_request(self, body: bytes) -> Request:
         """Read a request; see `Api.read_request`."""
@@ -192,7 +193,7 @@ def _usage(completion: _Completion) -> Usage | None:
 
 def _head(model: str) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{uuid.uuid4().hex}",
+        "id": f"cmpl-{random_id()}",
         "object": "text_completion",
         "created": int(time.time()),
         "model": model,

@@ -42,6 +42,7 @@ class MessagesApi:
 
     name: Final[ApiName] = "messages"
     path: Final = "/v1/messages"
+    id_header: Final = b"request-id"
 
     def read_request(self, body: bytes) -> Request:
         """Read a request; see `Api.read_request`."""

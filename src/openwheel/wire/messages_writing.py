@@ -4,7 +4,6 @@ Source: the Anthropic API reference, "Create a Message" and "Errors", and its gu
 messages".
 """
 
-import uuid
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.wire.answer import Answer, ToolCall, Usage
+from openwheel.wire.ids import random_id
 from openwheel.wire.request import Request
 
 _encoder = msgspec.json.Encoder()
@@ -105,7 +105,7 @@ def _message(request: Request, usage: Usage | None) -> dict[str, Any]:
     """Return the message before there is an answer."""
     usage = usage or Usage()
     return {
-        "id": f"msg_{uuid.uuid4().hex}",
+        "id": f"msg_{random_id()}",
         "type": "message",
         "role": "assistant",
         "model": request.model,
@@ -127,7 +127,7 @@ def _stop(answer: Answer) -> dict[str, Any]:
 
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:
-    return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex}", "name": call.name}
+    return {"type": "tool_use", "id": f"toolu_{random_id()}", "name": call.name}
 
 
 def _arguments(call: ToolCall) -> bytes:

@@ -24,6 +24,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         task: The task the client named, ``""`` if it named none.
         settings: The settings that shape an answer, `settings_of` them; None when the request is
             made up from a log that does not hold them.
+        kept: Whether the server is asked to keep the answer, so that it can be fetched or
+            continued later, which no student's can be.
         echo: What the API repeats of a request in its answer.
     """
 
@@ -33,6 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = False
     task: str = ""
     settings: Mapping[str, str] | None = None
+    kept: bool = False
     echo: Mapping[str, Any] = {}
 
 

@@ -65,14 +65,9 @@ class ResponsesRequest(msgspec.Struct):
     user: Any = None
 
     def canonical(self) -> Prompt:
-        """Return the canonical form of what is asked.
-
-        It is plain only if ``store`` is false: a response that is to be kept must be kept by the
-        server that later requests are sent to, which a student is not.
-        """
+        """Return the canonical form of what is asked."""
         plain = (
-            self.store is False
-            and not self.background
+            not self.background
             and not self.include
             and not self.previous_response_id
             and self.conversation is None

@@ -73,16 +73,17 @@ _END = re.compile(rb"event: ?(?:response\.(?:completed|incomplete|failed)|error)
 class ResponsesApi:
     """Responses; see `Api`.
 
-    A response is kept by the server unless ``store`` is false, and only a teacher can do that: a
-    student answers only requests that say ``"store": false``. Only a teacher, too, answers what
-    text does not say whole (images, files, tool calls and their results, reasoning items), what
-    builds on something kept (``previous_response_id``, ``conversation``, ``prompt``), what asks
+    A response is kept by the server unless ``store`` is false, which is `Request.kept`. Only a
+    teacher answers what text does not say whole (images, files, tool calls and their results,
+    reasoning items), what builds on something kept (``previous_response_id``,
+    ``conversation``, ``prompt``), what asks
     for more than an answer (``include``, ``background``, ``moderation``, ``top_logprobs``), and
     tools other than functions.
     """
 
     name: Final[ApiName] = "responses"
     path: Final = "/v1/responses"
+    id_header: Final = b"x-request-id"
 
     def read_request(self, body: bytes) -> Request:
         """Read a request; see `Api.read_request`."""
@@ -94,6 +95,7 @@ class ResponsesApi:
             stream=bool(request.stream),
             task=task_of(request.metadata),
             settings=settings_of(body, _NEUTRAL, _IN_PROMPT),
+            kept=request.store is not False,
             echo=_echo(request),
         )
 

@@ -4,7 +4,6 @@ Source: the OpenAI API reference, "The response object" and "Streaming events".
 """
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.wire.answer import Answer, Usage
+from openwheel.wire.ids import random_id
 from openwheel.wire.request import Request
 
 _encoder = msgspec.json.Encoder()
@@ -141,7 +141,7 @@ def _started(request: Request) -> dict[str, Any]:
     started = {
         **_UNSAID,
         **request.echo,
-        "id": f"resp_{uuid.uuid4().hex}",
+        "id": f"resp_{random_id()}",
         "created_at": int(time.time()),
         "model": request.model,
     }
