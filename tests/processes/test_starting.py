@@ -91,6 +91,7 @@ def test_an_address_of_another_machine(refused):
     assert "Cannot listen on 192.0.2.1" in refused(*TEACHER, "--host", "192.0.2.1")
 
 
+@pytest.mark.slow
 def test_a_public_address_needs_keys(refused, up, teacher, tmp_path):
     """Or the word of the operator that it does not."""
     public = ("--teacher", teacher().url, "--host", "0.0.0.0", "--no-turns")
