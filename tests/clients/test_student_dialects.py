@@ -76,7 +76,7 @@ def test_openai_legacy_completions(openai):
 def test_anthropic_messages(anthropic):
     seen = anthropic["message"]
     assert seen["headers"]["x-openwheel-source"] == "student"
-    assert seen["headers"]["x-request-id"]
+    assert seen["headers"]["request-id"]
     assert (seen["text"], seen["stop"], seen["model"]) == (STUDENT, "end_turn", "big")
     assert seen["tokens"] == [0, 0]
     assert anthropic["concurrent"] == [STUDENT]
