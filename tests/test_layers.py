@@ -69,7 +69,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    heavy = {"numpy", "scipy", "sklearn", "torch", "sqlalchemy", "aiohttp", "rich"}
+    heavy = {"numpy", "scipy", "sklearn", "torch", "sqlalchemy", "uvicorn", "rich"}
     assert not loaded("import openwheel") & heavy
 
 
@@ -79,4 +79,4 @@ def test_a_gateway_loads_no_training_and_no_torch():
 
 
 def test_access_loads_little():
-    assert not loaded("import openwheel.access") & {"scipy", "sklearn", "torch", "aiohttp", "rich"}
+    assert not loaded("import openwheel.access") & {"scipy", "sklearn", "torch", "uvicorn", "rich"}

@@ -26,6 +26,7 @@ _WRITTEN_ANEW = frozenset({b"host", b"content-length", b"expect", b"accept-encod
 _NEVER_TO_TEACHER = _HOP_BY_HOP | _WRITTEN_ANEW
 # RFC 9110, section 5.5; HTTP clients let them in, servers do not let them out.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_PATH = re.compile(rb"[^\x21-\x7e]")
 # Between a client and its own gateway, also where one gateway is the teacher of another.
 _OWN_HEADERS = b"x-openwheel-"
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie"})
@@ -64,6 +65,11 @@ def passed_to_client(headers: Headers) -> tuple[list[tuple[bytes, bytes]], bool]
 def has_control(values: Iterable[bytes]) -> bool:
     """Return whether a header's value holds a character that none may hold."""
     return _CONTROL.search(b"".join(values)) is not None
+
+
+def as_path(path: str) -> bytes:
+    """Return a path for a request line: what would end it, or is not ASCII, percent-encoded."""
+    return _NOT_IN_PATH.sub(lambda found: b"%%%02X" % found[0][0], path.encode())
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:

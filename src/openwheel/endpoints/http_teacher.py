@@ -5,32 +5,23 @@ Bodies pass as they are in both directions. There are no retries here; see `Teac
 
 import asyncio
 import functools
-import io
-import os
 from typing import Self
-
-import aiohttp
-from yarl import URL
+from urllib.parse import urlsplit
 
 from openwheel.endpoints.address import read_base_url, read_key
-from openwheel.endpoints.headers import has_control, passed_to_client, passed_to_teacher
+from openwheel.endpoints.headers import as_path, has_control, passed_to_client, passed_to_teacher
+from openwheel.endpoints.http_client import HttpClient, write_head
 from openwheel.endpoints.model_list import read_model_list
 from openwheel.endpoints.teacher import (
     ApiFamily,
     Headers,
-    TeacherConnectTimeoutError,
     TeacherResponse,
     TeacherTimeoutError,
 )
 from openwheel.errors import TeacherError
 
-_NO_AUTO_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-# aiohttp warns that it would write larger bytes in one go; from a BytesIO it writes in pieces.
-_LARGEST_IN_ONE_GO = 1 << 20
-# Uvicorn, and so vLLM and SGLang, close idle connections after 5 s; a request sent into such a
-# close is lost, and a POST is not safe to send again.
-_KEEP_IDLE_S = 4.0
-_ANTHROPIC_VERSION = "2023-06-01"
+_ANTHROPIC_VERSION = b"2023-06-01"
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PROBE_S = 15.0
 
 
@@ -76,20 +67,26 @@ class HttpTeacher:
         self._key_env = key_env or None
         self._key = read_key(key_env) if key_env else None
         self._keep_credentials = keep_credentials and self._key is None
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_timeout, sock_read=read_timeout
+        parts = urlsplit(self._base)
+        self._path = parts.path
+        secure = parts.scheme == "https"
+        self._client = HttpClient(
+            parts.hostname or "",
+            parts.port or (443 if secure else 80),
+            secure=secure,
+            label=self.host,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
         )
-        self._session: aiohttp.ClientSession | None = None
-        self._url = functools.lru_cache(maxsize=256)(self._make_url)
+        self._added = self._own_headers()
+        self._target = functools.lru_cache(maxsize=256)(self._make_target)
 
     def __repr__(self) -> str:
         return f"HttpTeacher({self._base!r})"
 
     async def close(self) -> None:
         """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        self._client.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,32 +104,27 @@ class HttpTeacher:
         model: str = "",  # noqa: ARG002 - the protocol's
     ) -> TeacherResponse:
         """Send one request; see `Teacher.send`."""
-        session = self._session or self._connect()
-        data = io.BytesIO(body) if len(body) > _LARGEST_IN_ONE_GO else body or None
-        try:
-            response = await session.request(
-                method,
-                self._url(path),
-                headers=self._request_headers(headers),
-                data=data,
-                allow_redirects=False,
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._error(error) from None
+        head = write_head(
+            method,
+            self._target(path),
+            self._request_headers(headers),
+            len(body) if body or method in _WITH_BODY else None,
+        )
+        response = await self._client.request(head, body, bodiless=method == "HEAD")
         if not 200 <= response.status <= 599:
             response.close()
             raise TeacherError(f"The teacher at {self.host} answered with status {response.status}")
-        if has_control(value for _, value in response.raw_headers):
+        if has_control(value for _, value in response.headers):
             response.close()
             raise TeacherError(
                 f"The teacher at {self.host} sent a header with a control character, "
                 "which cannot be passed on"
             )
-        passed, delimited = passed_to_client(response.raw_headers)
+        passed, delimited = passed_to_client(response.headers)
         return TeacherResponse(
             status=response.status,
             headers=passed,
-            chunks=_Chunks(self, response.content),
+            chunks=response,
             close=response.close,
             delimited=delimited or response.status in {204, 304} or method == "HEAD",
             teacher=self.name,
@@ -180,81 +172,22 @@ class HttpTeacher:
             )
         return f"{where} answered GET /v1/models with status {status}"
 
-    def _connect(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=_KEEP_IDLE_S, ttl_dns_cache=60
-            ),
-            # A cookie the teacher sets for one client must not be sent for another.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            auto_decompress=False,
-            skip_auto_headers=_NO_AUTO_HEADERS,
-            max_line_size=1 << 16,
-            max_field_size=1 << 16,
-        )
-        return self._session
+    def _make_target(self, path: str) -> bytes:
+        return as_path(self._path + path.removeprefix("/v1"))
 
-    def _make_url(self, path: str) -> URL:
-        return URL(self._base + path.removeprefix("/v1"), encoded=True)
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        added = [(b"host", self.host.encode("ascii" if self.host.isascii() else "idna"))]
+        added.append((b"accept-encoding", b"identity"))
+        if self._key is not None:
+            key = self._key.encode("ascii")
+            if self.api == "anthropic":
+                added.append((b"x-api-key", key))
+            else:
+                added.append((b"authorization", b"Bearer " + key))
+        return added
 
-    def _request_headers(self, headers: Headers) -> list[tuple[str, str]]:
-        passed = passed_to_teacher(headers, credentials=self._keep_credentials)
-        sent = [("Accept-Encoding", "identity")]
-        sent += [(name.decode("latin-1"), _text(value)) for name, value in passed]
-        if self.api == "anthropic":
-            if not any(name == b"anthropic-version" for name, _ in passed):
-                sent.append(("anthropic-version", _ANTHROPIC_VERSION))
-            if self._key is not None:
-                sent.append(("x-api-key", self._key))
-        elif self._key is not None:
-            sent.append(("Authorization", f"Bearer {self._key}"))
+    def _request_headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        sent = self._added + passed_to_teacher(headers, credentials=self._keep_credentials)
+        if self.api == "anthropic" and not any(name == b"anthropic-version" for name, _ in sent):
+            sent.append((b"anthropic-version", _ANTHROPIC_VERSION))
         return sent
-
-    def _error(self, error: BaseException) -> TeacherError:
-        """Say what went wrong in words that can hold neither key nor URL."""
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return TeacherConnectTimeoutError(
-                f"The teacher at {self.host} did not answer in time: no connection"
-            )
-        if isinstance(error, TimeoutError):
-            return TeacherTimeoutError(f"The teacher at {self.host} did not answer in time")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            reason = _reason(error.os_error)
-            return TeacherError(f"The teacher at {self.host} could not be reached: {reason}")
-        return TeacherError(f"The teacher at {self.host} broke off ({type(error).__name__})")
-
-
-class _Chunks:
-    """The body as it arrives; a class, since a generator left half-way would linger."""
-
-    def __init__(self, teacher: HttpTeacher, content: aiohttp.StreamReader) -> None:
-        self._teacher = teacher
-        self._content = content
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk = await self._content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._teacher._error(error) from None
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-
-def _reason(error: OSError) -> str:
-    """Return what the system says, whatever the event loop made of it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or type(error).__name__
-
-
-def _text(value: bytes) -> str:
-    """Decode a header value so that aiohttp, which writes UTF-8, writes the same bytes."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

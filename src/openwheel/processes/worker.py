@@ -87,7 +87,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         try:
             server.run()
         finally:
-            capture.close()
+            capture.close(1.0)  # the app has waited for it already
             access.close()
 
 
