@@ -30,15 +30,16 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         BodyTooLargeError: It has, or says it will have, more than ``limit`` bytes.
         ClientGoneError: The client went away first.
     """
+    # Before anything is taken, so that a client that asked whether to go on is told no.
+    declared = header(scope, b"content-length")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         first: bytes = message.get("body", b"")
         if len(first) > limit:
             raise _too_large(limit)
         return first
-    declared = header(scope, b"content-length")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
