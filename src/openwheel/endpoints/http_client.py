@@ -108,6 +108,7 @@ class HttpClient:
         label: The host as messages name it.
         connect_timeout: Seconds to get a connection.
         read_timeout: Seconds without a byte of an answer.
+        keep_idle: Seconds for which a connection that is not in use can be used again.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class HttpClient:
         label: str,
         connect_timeout: float,
         read_timeout: float,
+        keep_idle: float = _KEEP_IDLE_S,
     ) -> None:
         self._host = host
         self._port = port
@@ -127,6 +129,7 @@ class HttpClient:
         self.label = label
         self._connect_timeout = connect_timeout
         self.read_timeout = read_timeout
+        self._keep_idle = keep_idle
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._purging: asyncio.TimerHandle | None = None
@@ -151,14 +154,21 @@ class HttpClient:
         """Close every connection."""
         for connection in list(self._open):
             connection.abort()
+        self._open.clear()
+        self._idle.clear()
         if self._purging is not None:
             self._purging.cancel()
+            self._purging = None  # the next event loop's connections need one of theirs
+
+    def made(self, connection: "_Connection") -> None:
+        """Take note of a connection; it may be lost before who asked for it hears of it."""
+        self._open.add(connection)
 
     def keep(self, connection: "_Connection") -> None:
         """Take back a connection that can be used again."""
         self._idle.append(connection)
         if self._purging is None:
-            self._purging = connection.loop.call_later(_KEEP_IDLE_S, self._purge)
+            self._purging = connection.loop.call_later(self._keep_idle, self._purge)
 
     def lost(self, connection: "_Connection") -> None:
         """Forget a connection that has closed."""
@@ -170,24 +180,25 @@ class HttpClient:
         """Return the connection that was used last: the one least likely to be about to close."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.fresh(_KEEP_IDLE_S):
+            if connection.fresh(self._keep_idle):
                 return connection
             connection.abort()
         return None
 
     def _purge(self) -> None:
         self._purging = None
-        stale = [one for one in self._idle if not one.fresh(_KEEP_IDLE_S)]
+        stale = [one for one in self._idle if not one.fresh(self._keep_idle)]
         for connection in stale:
             self._idle.remove(connection)
             connection.abort()
         if self._idle:
-            self._purging = self._idle[0].loop.call_later(_KEEP_IDLE_S / 4, self._purge)
+            self._purging = self._idle[0].loop.call_later(self._keep_idle / 4, self._purge)
 
     async def _connect(self) -> "_Connection":
         loop = asyncio.get_running_loop()
         if self._secure and self._tls is None:
             self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await loop.create_connection(
@@ -198,15 +209,13 @@ class HttpClient:
                 f"The teacher at {self.label} did not answer in time: no connection"
             ) from None
         except ssl.SSLError as error:
-            why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
             raise TeacherError(
-                f"The teacher at {self.label} could not be reached over TLS: {why}"
+                f"The teacher at {self.label} could not be reached over TLS: {_reason(error)}"
             ) from None
         except OSError as error:
             raise TeacherError(
                 f"The teacher at {self.label} could not be reached: {_reason(error)}"
             ) from None
-        self._open.add(connection)
         return connection
 
 
@@ -220,21 +229,25 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
         self._interim = False
-        self._head_size = 0
+        self._between = 0
         self._paused = False
         self._heard = loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
     async def ask(self, head: bytes, body: bytes, *, bodiless: bool) -> Answer:
         """Send a request, and return its answer when the head of that is there."""
-        answer = self._answer = Answer(self, bodiless=bodiless)
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise self._broke_off("the connection was closed")
-        self._head_size = 0
+            raise self._broke_off("the connection closed")
+        answer = self._answer = Answer(self, bodiless=bodiless)
+        self._between = 0
         if len(body) > _JOINED:
             transport.write(head)
-            transport.write(body)
+            # In pieces, since a TLS transport counts as unsent only what the one below it, once
+            # full, no longer takes.
+            rest = memoryview(body)
+            for start in range(0, len(body), _JOINED):
+                transport.write(rest[start : start + _JOINED])
         else:
             transport.write(head + body)
         self._heard = self.loop.time()
@@ -242,7 +255,8 @@ class _Connection(asyncio.Protocol):
         try:
             await answer.head
         except BaseException:
-            self.abort()
+            # Not if the answer is whole: another request may be using the connection already.
+            answer.close()
             raise
         return answer
 
@@ -260,22 +274,25 @@ class _Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more until whoever reads the answer catches up."""
-        if not self._paused and self._transport is not None:
+        transport = self._transport
+        if not self._paused and transport is not None and not transport.is_closing():
             self._paused = True
-            self._transport.pause_reading()
+            transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if self._paused and self._transport is not None:
+        transport = self._transport
+        if self._paused and transport is not None and not transport.is_closing():
             self._paused = False
             self._heard = self.loop.time()
-            self._transport.resume_reading()
+            transport.resume_reading()
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        self._client.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
@@ -283,65 +300,78 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:  # nothing was asked
             self.abort()
             return
+        self._between += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail(self._broke_off("it switched protocols"))
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(self._broke_off("what it sent is not HTTP"))
+        if self._answer is not None and self._between > _LARGEST_HEAD:
+            self._fail(self._broke_off("its headers have no end"))
+
+    def eof_received(self) -> None:
+        """Take note that the other side sends no more; the event loop then closes."""
+        answer = self._answer
+        if answer is not None and answer.head.done() and not answer.delimited:
+            self._finish()
+        else:
+            self._fail(self._broke_off("the connection closed"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone."""
         self._client.lost(self)
-        answer = self._answer
-        if answer is not None and not answer.done:
-            if answer.head.done() and not answer.delimited and exc is None:
-                self._finish()
-            else:
-                self._fail(self._broke_off(type(exc).__name__ if exc else "the connection closed"))
+        self._transport = None
+        self._fail(
+            self._broke_off(_reason(exc) if isinstance(exc, OSError) else "the connection closed")
+        )
 
     # What the parser calls.
 
+    def on_message_begin(self) -> None:
+        """Close if this is an answer that nobody asked for, right behind another."""
+        if self._answer is None:
+            self.abort()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; one after the body is not passed on."""
-        self._head_size += len(name) + len(value)
         answer = self._answer
-        if self._head_size > _LARGEST_HEAD:
-            self._fail(self._broke_off("its headers have no end"))
-        elif answer is not None and not answer.head.done():
-            answer.headers.append((name, value))
+        if answer is not None and not answer.head.done():
+            answer.headers.append((name, value.rstrip(b" \t")))  # RFC 9112, section 5.1
 
     def on_headers_complete(self) -> None:
         """Take the head."""
         answer = self._answer
-        if answer is None or answer.head.done():
+        if answer is None:
             return
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101:
+        if status == 101:
+            self._fail(self._broke_off("it switched protocols"))
+            return
+        if 100 <= status < 200:
             self._interim = True
             answer.headers.clear()
             return
-        answer.status = status
         names = {name.lower() for name, _ in answer.headers}
+        framed = b"transfer-encoding" in names or b"content-length" in names
+        answer.status = status
         answer.bodiless = answer.bodiless or status in {204, 304}
-        answer.delimited = (
-            answer.bodiless or b"transfer-encoding" in names or b"content-length" in names
-        )
-        answer.head.set_result(None)
-        if answer.bodiless and status not in {204, 304}:
+        answer.delimited = answer.bodiless or framed
+        if not answer.head.done():  # whoever waited may have left
+            answer.head.set_result(None)
+        if answer.bodiless and (framed or status not in {204, 304}):
             # The parser does not know, and would wait for a body.
-            self._finish(reusable=False)
+            self._finish()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        if self._answer is not None and not self._answer.bodiless:
+        self._between = 0
+        if self._answer is not None:
             self._answer.feed(body)
 
     def on_message_complete(self) -> None:
         """Take the end of an answer."""
         if self._interim:
             self._interim = False
-        elif self._answer is not None and not self._answer.done:
+        elif self._answer is not None:
             self._finish(reusable=self._parser.should_keep_alive())
 
     def _finish(self, *, reusable: bool = False) -> None:
@@ -358,7 +388,8 @@ class _Connection(asyncio.Protocol):
                 self.resume()
             self._client.keep(self)
         else:
-            transport.close()
+            # Not close(), which waits for what is unsent to be taken.
+            transport.abort()
 
     def _fail(self, error: TeacherError) -> None:
         answer, self._answer = self._answer, None
@@ -408,6 +439,8 @@ def write_head(
 
 def _reason(error: OSError) -> str:
     """Return what the system says, whatever the event loop made of it."""
+    if isinstance(error, ssl.SSLError):
+        return getattr(error, "verify_message", "") or error.reason or "the connection failed"
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or type(error).__name__
