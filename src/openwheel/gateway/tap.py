@@ -41,7 +41,6 @@ class ExchangeTap:
         self._whole = True
         self._ended = False
         self._exchange: Exchange | None = None
-        self._done = False
 
     def chunk(self, chunk: bytes) -> bool:
         """Take a chunk, and return whether it must wait for `before_end`.
