@@ -8,6 +8,7 @@ synthetic (see README.md beside this file), and the teacher is a recording that 
 import argparse
 import asyncio
 import gzip
+import http.client
 import json
 import os
 import re
@@ -19,8 +20,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 import numpy as np
 
@@ -120,36 +121,46 @@ async def _send(base: str, rows: list[dict[str, Any]], registry: Registry) -> li
     sent: list[Sent] = []
     lately: list[Sent] = []
     told = 0
-    async with aiohttp.ClientSession() as session:
-        for start in range(0, len(rows), AT_ONCE):
-            batch = rows[start : start + AT_ONCE]
-            lately += await asyncio.gather(*[_ask(session, base, row) for row in batch])
-            if len(lately) >= 500:
-                sent += lately
-                share = sum(s.source == "student" for s in lately) / len(lately)
-                print(f"   {len(sent):>5,} sent; of the last {len(lately)}, students {share:.0%}")
-                lately = []
-                told = await _until_learned(registry, told)
+    address = urlsplit(base)
+    connections = [
+        http.client.HTTPConnection(address.hostname or "", address.port) for _ in range(AT_ONCE)
+    ]
+    path = f"{address.path}/chat/completions"
+    for start in range(0, len(rows), AT_ONCE):
+        batch = zip(connections, rows[start : start + AT_ONCE], strict=False)
+        lately += await asyncio.gather(
+            *[asyncio.to_thread(_ask, connection, path, row) for connection, row in batch]
+        )
+        if len(lately) >= 500:
+            sent += lately
+            share = sum(s.source == "student" for s in lately) / len(lately)
+            print(f"   {len(sent):>5,} sent; of the last {len(lately)}, students {share:.0%}")
+            lately = []
+            told = await _until_learned(registry, told)
+    for connection in connections:
+        connection.close()
     return sent + lately
 
 
-async def _ask(session: aiohttp.ClientSession, base: str, row: dict[str, Any]) -> Sent:
+def _ask(connection: http.client.HTTPConnection, path: str, row: dict[str, Any]) -> Sent:
     started = time.perf_counter()
-    async with session.post(f"{base}/chat/completions", json=row["request"]) as response:
-        body = await response.json()
-        if response.status != 200:
-            sys.exit(f"the gateway answered {response.status}: {body}")
-        usage = row["response"]["usage"]
-        return Sent(
-            source=response.headers["x-openwheel-source"],
-            task=response.headers.get("x-openwheel-task", ""),
-            answer=body["choices"][0]["message"]["content"],
-            expected=row["response"]["choices"][0]["message"]["content"],
-            recorded_ms=row["latency_ms"],
-            server_ms=(time.perf_counter() - started) * 1e3,
-            prompt_tokens=usage["prompt_tokens"],
-            completion_tokens=usage["completion_tokens"],
-        )
+    headers = {"content-type": "application/json"}
+    connection.request("POST", path, json.dumps(row["request"]), headers)
+    response = connection.getresponse()
+    body = json.loads(response.read())
+    if response.status != 200:
+        sys.exit(f"the gateway answered {response.status}: {body}")
+    usage = row["response"]["usage"]
+    return Sent(
+        source=response.headers["x-openwheel-source"],
+        task=response.headers.get("x-openwheel-task", ""),
+        answer=body["choices"][0]["message"]["content"],
+        expected=row["response"]["choices"][0]["message"]["content"],
+        recorded_ms=row["latency_ms"],
+        server_ms=(time.perf_counter() - started) * 1e3,
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+    )
 
 
 async def _until_learned(registry: Registry, told: int) -> int:

@@ -7,7 +7,7 @@ from openwheel.gateway.app import create_app
 from openwheel.gateway.capture import Capture, CaptureStats, CaptureWriter
 from openwheel.gateway.protocol import ConnectionLimits
 from openwheel.gateway.recorder import Price
-from openwheel.gateway.server import Server, gateway_thread, run_gateway
+from openwheel.gateway.server import Server, gateway_thread, run_gateway, spare_collector
 
 __all__ = [
     "Capture",
@@ -19,4 +19,5 @@ __all__ = [
     "create_app",
     "gateway_thread",
     "run_gateway",
+    "spare_collector",
 ]

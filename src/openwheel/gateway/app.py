@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.routing import BaseRoute, Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openwheel.access import Access
 from openwheel.endpoints import MemberHealth, Teacher
@@ -141,10 +141,9 @@ def create_app(
         students=students,
         problem=poll.problem,
     )
-    return Router(
+    router = Router(
         [
             *routes,
-            *(Route(api.path, Completions(api, parts)) for api in APIS.values()),
             Route("/healthz", health),
             Route("/metrics", metrics),
             Route("/v1/{path:path}", Forward(parts)),
@@ -153,3 +152,11 @@ def create_app(
         default=not_found,
         lifespan=lifespan,
     )
+    completions: dict[str, ASGIApp] = {api.path: Completions(api, parts) for api in APIS.values()}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Looked up, not matched one after the other: nearly all requests go here.
+        handler = completions.get(scope["path"]) if scope["type"] == "http" else None
+        await (handler or router)(scope, receive, send)
+
+    return app

@@ -132,7 +132,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what follows a chunked body must not pass for one."""
         if self._in_head:
-            super().on_header(name, value)
+            # As uvicorn does, without a call of it for every header.
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""

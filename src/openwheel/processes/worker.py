@@ -1,13 +1,18 @@
 """A gateway worker: one process that answers requests on the supervisor's socket."""
 
-import gc
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from openwheel.access import Access
 from openwheel.errors import OpenwheelError, SettingError
-from openwheel.gateway import CaptureWriter, ConnectionLimits, Server, create_app
+from openwheel.gateway import (
+    CaptureWriter,
+    ConnectionLimits,
+    Server,
+    create_app,
+    spare_collector,
+)
 from openwheel.gateway.snapshots import Snapshots
 from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
@@ -83,23 +88,12 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             server.stop()
 
         when_alone(alone)
-        _spare_collector()
+        spare_collector()
         try:
             server.run()
         finally:
             capture.close(1.0)  # the app has waited for it already
             access.close()
-
-
-def _spare_collector() -> None:
-    """Have the garbage collector look at what requests leave behind, and at nothing else.
-
-    Modules and students stay for good, and hardly anything in a request forms a cycle: by its
-    defaults the collector takes a tenth of the time of a request.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _check_public(settings: Settings, access: Access) -> None:
