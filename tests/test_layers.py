@@ -12,9 +12,12 @@ ORDER = [
     "settings",
     "sockets",
     "wire",
+    "catalog",
+    "trust",
     "traffic",
     "access",
     "tasks",
+    "engine",
     "students",
     "gate",
     "loop",
@@ -26,10 +29,16 @@ ORDER = [
 ]
 # Neighbours in the list that have no business with each other.
 STRANGERS = {
-    "access": {"wire"},
-    "tasks": {"access"},
+    "catalog": {"wire"},
+    "traffic": {"catalog", "trust"},
+    "engine": {"trust", "traffic", "access", "tasks"},
+    "access": {"wire", "catalog", "trust"},
+    "tasks": {"catalog", "trust", "access"},
     "students": {"access"},
-    "gate": {"errors", "logs", "wire", "traffic", "access", "tasks", "students"},
+    "gate": {
+        *("errors", "logs", "wire", "catalog", "trust", "traffic", "access", "tasks"),
+        *("engine", "students"),
+    },
     "loop": {"access"},
     "endpoints": {"access", "gate"},
 }

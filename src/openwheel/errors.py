@@ -8,7 +8,11 @@
     │   ├── LogError           a log cannot be read (names the file and line)
     │   ├── StoreError         the traffic store cannot be opened, read or written
     │   │   └── UnstorableError    a value is one that the store cannot hold
-    │   └── StudentFileError   a saved student is missing, corrupt or not what was certified
+    │   ├── StudentFileError   a saved student is missing, corrupt or not what was certified
+    │   ├── CatalogError       a row of the catalogue is not what it must be, or there is none
+    │   ├── ModelError         a checkpoint cannot be loaded, trained, run or exported
+    │   └── PolicyError        the policy forbids what was asked; names the clause
+    ├── EngineError            an engine cannot be reached, or does not serve a model
     ├── TeacherError           the teacher could not be reached or broke off
     └── RequestError           a client sent something that is not a request we can read
 
@@ -43,6 +47,22 @@ class UnstorableError(StoreError):
 
 class StudentFileError(OperatorError):
     """A saved student is missing, corrupt, or not the one that was certified."""
+
+
+class CatalogError(OperatorError):
+    """A row of the catalogue is not what it must be, or there is no such row."""
+
+
+class ModelError(OperatorError):
+    """A checkpoint cannot be loaded, trained, run or exported."""
+
+
+class PolicyError(OperatorError):
+    """The policy or a licence forbids what was asked; the message names the clause."""
+
+
+class EngineError(OpenwheelError):
+    """An engine that runs models cannot be reached, or does not serve the model asked for."""
 
 
 class TeacherError(OpenwheelError):

@@ -1,0 +1,4 @@
+"""Facts on open-weight checkpoints: licences, families, sizes, and what this machine can run.
+
+Knows nothing of traffic.
+"""

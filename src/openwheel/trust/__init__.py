@@ -1,0 +1,4 @@
+"""Policy: which licences, regions and jurisdictions are allowed, and a student's lineage.
+
+Knows nothing of HTTP.
+"""
