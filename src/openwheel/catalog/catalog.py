@@ -1,0 +1,88 @@
+"""Looking things up in the catalogue."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+import msgspec
+
+from openwheel.catalog.rows import Checkpoint, Family, Licence
+from openwheel.errors import CatalogError
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """All rows. Each look-up has a form that raises and, where it may well fail, one that asks.
+
+    Attributes:
+        checkpoints: In the order of their file.
+        licences: Likewise.
+        families: Likewise.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+    licences: tuple[Licence, ...]
+    families: tuple[Family, ...]
+
+    def find(self, checkpoint_id: str) -> Checkpoint:
+        """Return the row of a hub id, whatever its case.
+
+        Raises:
+            CatalogError: There is no such row; names those whose id is like it.
+        """
+        found = self.get(checkpoint_id)
+        if found is None:
+            near = _near(checkpoint_id, [row.id for row in self.checkpoints])
+            raise CatalogError(f"The catalogue has no checkpoint {checkpoint_id!r}{near}")
+        return found
+
+    def get(self, checkpoint_id: str) -> Checkpoint | None:
+        """Return the row of a hub id, whatever its case, or None."""
+        return self._checkpoints.get(checkpoint_id.lower())
+
+    def licence(self, licence_id: str) -> Licence:
+        """Return a licence, whatever its case.
+
+        Raises:
+            CatalogError: There is no such licence; names those whose id is like it.
+        """
+        found = self._licences.get(licence_id.lower())
+        if found is None:
+            near = _near(licence_id, [row.id for row in self.licences])
+            raise CatalogError(f"The catalogue has no licence {licence_id!r}{near}")
+        return found
+
+    def licences_of(self, checkpoint: Checkpoint) -> tuple[Licence, ...]:
+        """Return every licence that a checkpoint is under: its own, and those it inherits."""
+        return tuple(
+            self.licence(name) for name in (checkpoint.licence, *checkpoint.further_licences)
+        )
+
+    def family(self, model_type: str) -> Family | None:
+        """Return what is known of a ``model_type``, or None."""
+        return self._families.get(model_type)
+
+    @cached_property
+    def _checkpoints(self) -> Mapping[str, Checkpoint]:
+        return {row.id.lower(): row for row in self.checkpoints}
+
+    @cached_property
+    def _licences(self) -> Mapping[str, Licence]:
+        return {row.id.lower(): row for row in self.licences}
+
+    @cached_property
+    def _families(self) -> Mapping[str, Family]:
+        return {name: row for row in self.families for name in (row.model_type, *row.aliases)}
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Return a hint at what may have been meant, to end an error with."""
+    by_key = {id_.lower(): id_ for id_ in known}
+    asked = name.lower()
+    last = asked.rpartition("/")[2]
+    same_end = [key for key in by_key if key.rpartition("/")[2] == last]
+    within = [key for key in by_key if last and last in key]
+    close = difflib.get_close_matches(asked, by_key, n=3, cutoff=0.6)
+    chosen = list(dict.fromkeys([*same_end, *close, *within]))[:3]
+    if not chosen:
+        return "; `openwheel models` lists all"
+    return f"; did you mean {' or '.join(by_key[key] for key in chosen)}?"

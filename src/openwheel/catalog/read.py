@@ -1,0 +1,152 @@
+"""Reading the catalogue's files: those that come with Openwheel, and the user's own."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from openwheel.catalog.catalog import Catalog
+from openwheel.catalog.rows import Checkpoint, Family, Licence
+from openwheel.errors import CatalogError
+
+_OWN = ("licences.toml", "families.toml", "checkpoints.toml")
+_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_KEYS = {"checkpoint": "id", "licence": "id", "family": "model_type"}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one file may hold."""
+
+    checkpoint: tuple[Checkpoint, ...] = ()
+    licence: tuple[Licence, ...] = ()
+    family: tuple[Family, ...] = ()
+
+
+def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
+    """Return the catalogue.
+
+    Args:
+        extra: The user's own files. A row in one takes the place of an earlier row of the same
+            id; within a file an id may stand once.
+
+    Raises:
+        CatalogError: A file cannot be read or is no TOML; a row is not what it must be, names a
+            licence or a family that is nowhere, or stands twice. The message names file, row
+            and field.
+    """
+    folder = files("openwheel.catalog") / "data"
+    read = [_read(folder / name, name) for name in _OWN]
+    read += [_read(path, str(path)) for path in extra]
+    catalog = Catalog(
+        checkpoints=tuple(
+            {row.id.lower(): row for part in read for row in part.checkpoint}.values()
+        ),
+        licences=tuple({row.id.lower(): row for part in read for row in part.licence}.values()),
+        families=tuple({row.model_type: row for part in read for row in part.family}.values()),
+    )
+    names = [*_OWN, *(str(path) for path in extra)]
+    for name, part in zip(names, read, strict=True):
+        _check_references(name, part, catalog)
+    return catalog
+
+
+def _read(path: Traversable, name: str) -> _File:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CatalogError(f"There is no catalogue file {name}") from None
+    except OSError as error:
+        raise CatalogError(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CatalogError(f"{name} must be UTF-8 text, and is not") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(f"{name} is not TOML: {error}") from None
+    try:
+        found = msgspec.convert(values, _File)
+    except msgspec.ValidationError as error:
+        raise CatalogError(_explain(name, str(error), values)) from None
+    _check_names(name, found)
+    return found
+
+
+def _check_names(name: str, found: _File) -> None:
+    """Refuse a file that has two rows of one name."""
+    kinds = {
+        "checkpoint": [row.id.lower() for row in found.checkpoint],
+        "licence": [row.id.lower() for row in found.licence],
+        "family": [key for row in found.family for key in (row.model_type, *row.aliases)],
+    }
+    for kind, keys in kinds.items():
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise CatalogError(f"{name}: {kind} {twice[0]!r} must have one row, and has several")
+
+
+def _check_references(name: str, found: _File, catalog: Catalog) -> None:
+    for row in found.checkpoint:
+        for licence in (row.licence, *row.further_licences):
+            try:
+                catalog.licence(licence)
+            except CatalogError as error:
+                raise CatalogError(f"{name}: checkpoint {row.id!r}: {error}") from None
+        if catalog.family(row.model_type) is None:
+            raise CatalogError(
+                f"{name}: checkpoint {row.id!r}: model_type must have a [[family]] row, "
+                f"was {row.model_type!r}"
+            )
+        total, active = row.total_parameters, row.active_parameters
+        if total is not None and active is not None and active > total:
+            raise CatalogError(
+                f"{name}: checkpoint {row.id!r}: active_parameters must be at most "
+                f"total_parameters ({total:g}), was {active:g}"
+            )
+    for family in found.family:
+        if not family.native and not family.reason:
+            raise CatalogError(
+                f"{name}: family {family.model_type!r}: a family without a native class must "
+                "say the reason, and has none"
+            )
+        if family.loads_as and catalog.family(family.loads_as) is None:
+            raise CatalogError(
+                f"{name}: family {family.model_type!r}: loads_as must be another family's "
+                f"model_type, was {family.loads_as!r}"
+            )
+
+
+def _explain(name: str, problem: str, values: Mapping[str, Any]) -> str:
+    """Say in one sentence which row and field it is, what it must be, and what it was."""
+    found = _PLACE.search(problem)
+    place = found.group(1) if found else ""
+    problem = problem[: found.start()] if found else problem
+    kind, number, field = _parts(place)
+    said = problem[0].lower() + problem[1:]
+    where = f"{name}: "
+    if number is not None:
+        row = values[kind][number]
+        key = row.get(_KEYS[kind]) if isinstance(row, Mapping) else None
+        where += f"{kind} {key!r}: " if key else f"{kind} number {number + 1}: "
+        if field:
+            where += f"{field}: "
+            return f"{where}{said}, was {_value(row, field)!r}"
+    return where + said
+
+
+def _parts(place: str) -> tuple[str, int | None, str]:
+    match = re.fullmatch(r"(\w+)\[(\d+)\](?:\.(.*))?", place)
+    if match is None:
+        return place, None, ""
+    return match[1], int(match[2]), match[3] or ""
+
+
+def _value(values: Any, field: str) -> Any:
+    for part in re.findall(r"[^.\[\]]+", field):
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+    return values
