@@ -1,4 +1,4 @@
-"""What is asked of a small language model, and what it wrote: the seam between students and engines."""
+"""What is asked of a small language model, and what it wrote: between students and engines."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,0 +1,17 @@
+"""One thread, as an engine on a shared machine has it, and one tiny model for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from engine.tiny import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("tiny-qwen3"))
