@@ -12,7 +12,7 @@ import numpy.typing as npt
 from openwheel.gate import Window
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
-from openwheel.tasks import canonical_answer
+from openwheel.tasks import Form, canonical_answer
 from openwheel.traffic import Store, TaskRow
 from openwheel.wire import Answer
 
@@ -37,7 +37,8 @@ class TaskData(msgspec.Struct, frozen=True):
         inputs: Values of the task's variables.
         settings: As the store keeps them, ``""`` where they are not known.
         answers: The teacher's canonical answers.
-        surfaces: For each canonical answer, how the teacher mostly wrote it.
+        texts: The same as the teacher wrote them.
+        surfaces: For each canonical answer of a label task, how the teacher mostly wrote it.
     """
 
     seq: IntArray
@@ -46,6 +47,7 @@ class TaskData(msgspec.Struct, frozen=True):
     inputs: list[Inputs]
     settings: list[str]
     answers: list[str]
+    texts: list[str]
     surfaces: dict[str, str]
 
     def __len__(self) -> int:
@@ -61,6 +63,7 @@ class TaskData(msgspec.Struct, frozen=True):
             [self.inputs[i] for i in rows],
             [self.settings[i] for i in rows],
             [self.answers[i] for i in rows],
+            [self.texts[i] for i in rows],
             self.surfaces,
         )
 
@@ -81,12 +84,13 @@ class TaskData(msgspec.Struct, frozen=True):
         )
 
 
-def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
-    """Load a label task's exchanges that a teacher answered in full, in order of arrival."""
+def load_answers(store: Store, task_id: str, form: Form, *, after: int = 0) -> TaskData:
+    """Load a task's exchanges that a teacher answered in full, in order of arrival."""
     seq, times, unbiased = [], [], []
     inputs: list[Inputs] = []
     settings: list[str] = []
     answers: list[str] = []
+    texts: list[str] = []
     written: dict[str, Counter[str]] = {}
     shared: dict[str, str] = {}
     for row in store.task_rows(task_id, after=after):
@@ -94,15 +98,17 @@ def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
             continue
         if not row.answer.complete:
             continue
-        label = canonical_answer(row.answer, "label")
-        label = shared.setdefault(label, label)  # one string for equal answers, not a million
+        answer = canonical_answer(row.answer, form)
+        answer = shared.setdefault(answer, answer)  # one string for equal answers, not a million
         seq.append(row.seq)
         times.append(row.time)
         unbiased.append(row.unbiased)
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
-        answers.append(label)
-        written.setdefault(label, Counter())[row.text] += 1
+        answers.append(answer)
+        texts.append(shared.setdefault(row.text, row.text))
+        if form == "label":
+            written.setdefault(answer, Counter())[row.text] += 1
     return TaskData(
         np.array(seq, np.int64),
         np.array(times, np.float64),
@@ -110,6 +116,7 @@ def load_labels(store: Store, task_id: str, *, after: int = 0) -> TaskData:
         inputs,
         settings,
         answers,
+        texts,
         {label: counter.most_common(1)[0][0] for label, counter in written.items()},
     )
 

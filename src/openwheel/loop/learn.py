@@ -10,7 +10,7 @@ from openwheel.loop import explain
 from openwheel.loop.calibrate import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.candidate import Trained, save_candidate, train_best
 from openwheel.loop.curate import curate
-from openwheel.loop.data import TaskData, load_labels
+from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Registry, TaskRecord
@@ -69,7 +69,7 @@ def learn(
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
         if record.form == "label":
-            data = load_labels(store, record.task.id)
+            data = load_answers(store, record.task.id, record.form)
             finding = _learn_task(
                 registry,
                 record,

@@ -15,7 +15,7 @@ from openwheel.loop import explain
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.candidate import save_candidate, train_best
 from openwheel.loop.curate import curate
-from openwheel.loop.data import TaskData, audited, load_labels
+from openwheel.loop.data import TaskData, audited, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Event, Registry, TaskRecord, Turn
@@ -115,7 +115,7 @@ def _turn_task(
     encoder: TextEncoder | None,
 ) -> list[Event]:
     task_id, name = record.task.id, record.task.name
-    data = load_labels(store, task_id)
+    data = load_answers(store, task_id, record.form)
     promotion = registry.promotions().get(task_id)
     if promotion is None:
         order = order_evidence(data.answers, data.time if (data.time > 0).all() else None)
