@@ -103,6 +103,36 @@ class TeacherSection(_Section, frozen=True):
     pace: Annotated[
         float, Meta(ge=0, description="With replay: wait this share of the recorded latency.")
     ] = 0.0
+    checkpoint: Annotated[
+        str,
+        Meta(
+            description="Hub id of the checkpoint it serves, where the names of its models do not "
+            "say."
+        ),
+    ] = ""
+    licence: Annotated[
+        str,
+        Meta(
+            description="What its answers are under (SPDX or LicenseRef), in place of its "
+            "checkpoint's licence: a provider's terms, say."
+        ),
+    ] = ""
+    terms: Annotated[
+        str, Meta(description="Its terms in your words, for the lineage of what learns from it.")
+    ] = ""
+    training: Annotated[
+        Literal["allowed", "forbidden"] | None,
+        Meta(
+            description="Whether its terms let its answers train students, where no licence says; "
+            "forbidden holds whatever a licence says."
+        ),
+    ] = None
+    jurisdiction: Annotated[
+        str,
+        Meta(
+            description="Where it is and its operator is bound, as a country code (ISO 3166) or EU."
+        ),
+    ] = ""
 
 
 class AccessSection(_Section, frozen=True):
@@ -186,6 +216,78 @@ class LoopSection(_Section, frozen=True):
     ] = 0.05
 
 
+class PolicySection(_Section, frozen=True):
+    """What licences, places and uses are allowed: a veto on sending, training and promoting."""
+
+    use: Annotated[
+        Literal["commercial", "non-commercial"] | None,
+        Meta(
+            description="What you use models for. Unsaid, what is for non-commercial use only may "
+            "be asked, with a warning, and nothing is trained on it."
+        ),
+    ] = None
+    licences: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Licences allowed: SPDX or LicenseRef ids (`*` is a wildcard) or "
+            "properties; by default all that are not forbidden."
+        ),
+    ] = ()
+    forbidden_licences: Annotated[
+        tuple[str, ...], Meta(description="Licences forbidden, likewise.")
+    ] = ()
+    unknown: Annotated[
+        Literal["allow", "refuse"],
+        Meta(description="What is done where a licence, or what it says, is not known."),
+    ] = "allow"
+    regions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where you operate, as country codes (ISO 3166) or EU: licences that "
+            "exclude one are refused."
+        ),
+    ] = ()
+    jurisdictions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where requests may be sent, likewise; by default anywhere. This machine "
+            "always may."
+        ),
+    ] = ()
+    yearly_revenue: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="US dollars in the last twelve months, affiliates included."),
+    ] = None
+    monthly_users: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Users active in a month, affiliates included."),
+    ] = None
+    sells_models: Annotated[
+        bool | None,
+        Meta(
+            description="Whether you sell what models answer: models as a service, or an "
+            "assistant. Licences have thresholds for such business; unsaid, it is taken for so."
+        ),
+    ] = None
+    models: Annotated[
+        dict[str, str],
+        Meta(
+            description="The checkpoint or licence behind a model's name (`*` is a wildcard), "
+            "where the catalogue does not know the name."
+        ),
+    ] = {}
+    catalogue: Annotated[
+        tuple[str, ...], Meta(description="Further catalogue files of your own (TOML).")
+    ] = ()
+    overrides: Annotated[
+        dict[str, Annotated[str, Meta(min_length=1)]],
+        Meta(
+            description="Written permission against what a licence says, by licence or "
+            "checkpoint; every lineage shows it."
+        ),
+    ] = {}
+
+
 class LogSection(_Section, frozen=True):
     """What is logged, on standard error."""
 
@@ -219,5 +321,6 @@ class Settings(_Section, frozen=True):
     access: AccessSection = AccessSection()
     capture: CaptureSection = CaptureSection()
     loop: LoopSection = LoopSection()
+    policy: PolicySection = PolicySection()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()
