@@ -288,6 +288,95 @@ class PolicySection(_Section, frozen=True):
     ] = {}
 
 
+class LmSection(_Section, frozen=True):
+    """The rung ``lm``: a small language model with an adapter (extra `lm`)."""
+
+    base: Annotated[
+        str, Meta(description="The base: a hub id or a folder. Empty: the rung is not tried.")
+    ] = ""
+    revision: Annotated[
+        str, Meta(description="With a hub id: its commit, 40 hexadecimal digits.")
+    ] = ""
+    prompt: Annotated[
+        Literal["task", "inputs"],
+        Meta(
+            description="task asks the student what the teacher was asked; inputs gives it the "
+            "variables alone: shorter, and enough for a student trained on them."
+        ),
+    ] = "task"
+    reasoning: Annotated[
+        Literal["drop", "keep"],
+        Meta(
+            description="Whether students of a teacher that thinks first learn to think too. "
+            "Either way only final answers are compared."
+        ),
+    ] = "drop"
+    distil: Annotated[
+        Literal["answers", "probabilities", "on-policy"],
+        Meta(
+            description="answers learns what the teacher wrote; probabilities also what it might "
+            "have written, where log-probabilities were captured or `teacher` is given; on-policy "
+            "lets the student write and `teacher` correct it."
+        ),
+    ] = "answers"
+    teacher: Annotated[
+        str,
+        Meta(description="A model with the base's tokenizer to distil from: a hub id or a folder."),
+    ] = ""
+    teacher_revision: Annotated[str, Meta(description="With a hub id: its commit.")] = ""
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(description="Modules that LoRA changes; by default those the catalogue names."),
+    ] = ()
+    experts: Annotated[
+        bool, Meta(description="Whether LoRA changes the routed experts of a mixture too.")
+    ] = False
+    rank: Annotated[int, Meta(ge=1, le=1024, description="Rank of the adapter.")] = 16
+    learning_rate: Annotated[
+        float, Meta(gt=0, le=1, description="The highest step size, after warm-up.")
+    ] = 2e-4
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant"],
+        Meta(description="How the step size falls after warm-up."),
+    ] = "cosine"
+    warmup: Annotated[Share, Meta(description="Share of the steps in which it rises.")] = 0.05
+    epochs: Annotated[
+        int, Meta(ge=1, le=1000, description="The most times an exchange is learned from.")
+    ] = 3
+    batch: Annotated[int, Meta(ge=1, description="Exchanges of an optimizer step.")] = 16
+    context: Annotated[
+        int, Meta(ge=16, description="The most tokens of an exchange; longer ones are left out.")
+    ] = 4096
+    pass_tokens: Annotated[
+        int,
+        Meta(ge=0, description="The most tokens of one pass through the model; 0 chooses."),
+    ] = 0
+    held_out: Annotated[
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description="Share of the training exchanges, the latest, that are not trained on: "
+            "for early stopping and for confidence.",
+        ),
+    ] = 0.2
+    patience: Annotated[
+        int, Meta(ge=1, description="Looks at held-out exchanges without gain before it stops.")
+    ] = 3
+    time_limit: Annotated[
+        float, Meta(ge=0, description="Seconds of a training run; 0: no end.")
+    ] = 0.0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="What it computes in; auto is what the hardware does well."),
+    ] = "auto"
+    device: Annotated[str, Meta(description="A torch device; auto takes an accelerator.")] = "auto"
+    threads: Annotated[
+        int, Meta(ge=0, description="Threads for training; 0 leaves one core to the gateway.")
+    ] = 0
+    seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
+
+
 class LogSection(_Section, frozen=True):
     """What is logged, on standard error."""
 
@@ -321,6 +410,7 @@ class Settings(_Section, frozen=True):
     access: AccessSection = AccessSection()
     capture: CaptureSection = CaptureSection()
     loop: LoopSection = LoopSection()
+    lm: LmSection = LmSection()
     policy: PolicySection = PolicySection()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()
