@@ -1,0 +1,115 @@
+"""What the process that trains is told, and what it tells."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from openwheel.settings import LmSection
+
+ORDER, RECORDS = "order.json", "examples.jsonl"
+ADAPTER, CHECKPOINT, REPORT = "adapter", "checkpoint", "report.json"
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One training run. The same order again continues the run that it began.
+
+    Attributes:
+        folder: The run's work folder: the records lie in it, checkpoints and the adapter come
+            there.
+        settings: The settings of the rung.
+        records_sha256: Hash of the records file, so that changed records begin a new run.
+        deadline_s: Seconds it may take, from its start; 0: no end.
+    """
+
+    folder: str
+    settings: LmSection
+    records_sha256: str
+    deadline_s: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """What a checkpoint must carry to be continued: all that the result depends on."""
+        depends = [msgspec.to_builtins(self.settings), self.records_sha256]
+        return hashlib.sha256(msgspec.json.encode(depends, order="sorted")).hexdigest()
+
+    @property
+    def path(self) -> Path:
+        """The work folder."""
+        return Path(self.folder)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a finished run was.
+
+    Attributes:
+        steps: Optimizer steps taken.
+        best_step: After which of them the adapter was best on the held-out part, and was kept.
+        loss: Mean training loss of the last steps, nats a token.
+        held_out_loss: Loss on the held-out part at the best step, nats a token; None without one.
+        tokens: Tokens of the examples learned from, each counted as often as it was.
+        seconds: Time it took, in this process alone.
+        cpu_seconds: Processor time it took, in this process alone.
+        dropped: Exchanges longer than the context, which were left out.
+        longest_answer: Tokens of the longest answer, its end-of-turn token included.
+        packed: Whether examples were packed.
+        continued: The step from which an earlier run was continued; 0 if none was.
+        soft: Exchanges learned from the teacher's probabilities rather than its answer alone.
+        base_revision: The hub's commit of the base.
+        model_type: The base's.
+        targets: LoRA targets.
+    """
+
+    steps: int
+    best_step: int
+    loss: float
+    held_out_loss: float | None
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+    dropped: int
+    longest_answer: int
+    packed: bool
+    continued: int = 0
+    soft: int = 0
+    base_revision: str = ""
+    model_type: str = ""
+    targets: tuple[str, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """A line of progress: ``loss`` is that of this step, in nats a token."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens: int
+
+
+class HeldOut(msgspec.Struct, frozen=True, tag="held_out"):
+    """A look at the held-out part."""
+
+    step: int
+    loss: float
+
+
+class Note(msgspec.Struct, frozen=True, tag="note"):
+    """Something to tell whoever runs this."""
+
+    text: str
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The run is finished; adapter and report lie in its folder."""
+
+    report: Report
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The run cannot go on; the message says why."""
+
+    message: str
+
+
+Event = Progress | HeldOut | Note | Done | Failed
+EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -1,0 +1,174 @@
+"""The process that trains: ``python -m openwheel.students.lm.work ORDER.json``.
+
+Its standard output is a JSON line for each thing to tell; whatever libraries print goes to
+standard error.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from openwheel.engine.base import Base, load_base
+from openwheel.errors import ModelError, OpenwheelError
+from openwheel.settings import LmSection
+from openwheel.students.lm.adapter import add_adapter, save_adapter, targets_of
+from openwheel.students.lm.batches import packs_exactly
+from openwheel.students.lm.examples import Record, encode
+from openwheel.students.lm.order import (
+    ADAPTER,
+    CHECKPOINT,
+    RECORDS,
+    REPORT,
+    Done,
+    Event,
+    Failed,
+    Note,
+    Order,
+    Report,
+)
+from openwheel.students.lm.run import Material, Run, Tell, pass_tokens
+
+NICENESS = 10
+"""A gateway beside it comes first."""
+
+PACKING: Final = MappingProxyType({"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05})
+"""How far rounding may move log-probabilities of likely tokens where examples are packed."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The report in a work folder, and which order it is of."""
+
+    order: str
+    report: Report
+
+
+def main() -> int:
+    """Carry out the order named on the command line; return the exit status."""
+    wire = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    os.nice(NICENESS)
+    encoder = msgspec.json.Encoder()
+
+    def tell(event: Event) -> None:
+        wire.write(encoder.encode(event) + b"\n")
+
+    try:
+        order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
+        tell(Done(carry_out(order, tell)))
+    except OpenwheelError as error:
+        tell(Failed(str(error)))
+        return 1
+    except OSError as error:
+        tell(Failed(f"Training cannot go on: {error}"))
+        return 1
+    return 0
+
+
+def carry_out(order: Order, tell: Tell) -> Report:
+    """Train as ordered; the adapter then lies in the order's folder.
+
+    Raises:
+        ModelError: The base cannot be loaded or adapted, memory, time or disk do not suffice, or
+            no exchange is short enough.
+    """
+    done = _finished(order)
+    if done is not None:
+        return done
+    records = _read(order)
+    settings = order.settings
+    base = load_base(
+        settings.base,
+        revision=settings.revision,
+        precision=settings.precision,
+        device=settings.device,
+    )
+    encoded = encode(base.tokenizer, records, context=_context(base, settings))
+    examples = [example for example in encoded if example is not None]
+    kept = [record for record, example in zip(records, encoded, strict=True) if example]
+    training = [i for i, record in enumerate(kept) if not record.held_out]
+    if dropped := len(records) - len(examples):
+        tell(Note(f"{dropped} of {len(records)} exchanges are longer than the context: left out"))
+    if not training:
+        raise ModelError(
+            f"There must be an exchange of at most {_context(base, settings)} tokens to train on; "
+            f"all {len(records)} are longer"
+        )
+    model = add_adapter(base, settings)
+    most = pass_tokens(base, examples, settings)
+    packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
+    material = Material(
+        model, examples, training, [i for i in range(len(kept)) if kept[i].held_out], packed
+    )
+    run = Run(order, material, most, tell)
+    weights = run.run()
+    report = Report(
+        steps=run.state.step,
+        best_step=run.state.best_step or run.state.step,
+        loss=sum(run.state.losses) / len(run.state.losses),
+        held_out_loss=run.state.best_loss,
+        tokens=run.state.tokens,
+        seconds=run.state.seconds,
+        cpu_seconds=run.state.cpu_seconds,
+        dropped=dropped,
+        longest_answer=max(len(example.ids) - example.prompt for example in examples),
+        packed=packed,
+        continued=run.continued,
+        soft=sum(example.soft is not None for example in examples),
+        base_revision=base.revision,
+        model_type=base.model_type,
+        targets=targets_of(base.model_type, settings)[0],
+    )
+    _finish(order, model, weights, report)
+    return report
+
+
+def _read(order: Order) -> list[Record]:
+    try:
+        content = (order.path / RECORDS).read_bytes()
+    except OSError as error:
+        raise ModelError(f"The exchanges to train on cannot be read: {error}") from None
+    if hashlib.sha256(content).hexdigest() != order.records_sha256:
+        raise ModelError(f"The exchanges in {order.path / RECORDS} are not those of the order")
+    return msgspec.json.Decoder(Record).decode_lines(content)
+
+
+def _context(base: Base, settings: LmSection) -> int:
+    """Return the most tokens of an exchange: what the settings say, or what the model has."""
+    known = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
+    return min(settings.context, known or settings.context)
+
+
+def _finished(order: Order) -> Report | None:
+    """Return the report of a run of this very order that ended, None if there is none."""
+    try:
+        ended = msgspec.json.decode((order.path / REPORT).read_bytes(), type=Ended)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return ended.report if ended.order == order.id and (order.path / ADAPTER).exists() else None
+
+
+def _finish(order: Order, model: Any, weights: dict[str, Any], report: Report) -> None:
+    """Put adapter and report in their places, the report last: it says that all is there."""
+    folder, scratch = order.path / ADAPTER, order.path / f"{ADAPTER}.new"
+    try:
+        (order.path / REPORT).unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        save_adapter(model, weights, scratch)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(scratch, folder)
+        part = order.path / f"{REPORT}.new"
+        part.write_bytes(msgspec.json.encode(Ended(order=order.id, report=report)))
+        os.replace(part, order.path / REPORT)
+    except OSError as error:
+        raise ModelError(f"The adapter cannot be written to {folder}: {error}") from None
+    shutil.rmtree(order.path / CHECKPOINT, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
