@@ -65,11 +65,11 @@ def learn(
     )
     from openwheel.loop.learn import learn as run
     from openwheel.loop.lock import learner_lock
-    from openwheel.students.encoder import SentenceEncoder
+    from openwheel.loop.tools import open_tools
     from openwheel.traffic import LogProblems, Store
 
     problems = LogProblems()
-    with Store.open(db) as store, learner_lock(db):
+    with Store.open(db) as store, learner_lock(db), open_tools(settings) as tools:
         batch: list[Exchange] = []
         added = 0
         for exchange in _read(
@@ -89,7 +89,7 @@ def learn(
             source=", ".join(logs),
             shuffle=shuffle,
             details=report is not None,
-            encoder=SentenceEncoder(encoder) if "encoder" in settings.rungs else None,
+            tools=tools,
             progress=note,
         )
     for warning in findings.warnings:
@@ -166,7 +166,7 @@ def replay(
 
     from openwheel.errors import SettingError
     from openwheel.loop.replay import replay as run
-    from openwheel.students.encoder import SentenceEncoder
+    from openwheel.loop.tools import open_tools
     from openwheel.traffic import LogProblems, Store
 
     if db is not None and db.exists():
@@ -184,12 +184,13 @@ def replay(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-"))
             db = Path(folder) / "replay.db"
         store = stack.enter_context(Store.open(db))
+        tools = stack.enter_context(open_tools(settings))
         found = run(
             store,
             exchanges,
             settings,
             seed=seed,
-            encoder=SentenceEncoder(encoder) if "encoder" in settings.rungs else None,
+            tools=tools,
             progress=note,
         )
     print_problems(problems)

@@ -132,12 +132,15 @@ def turn(
     )
     from openwheel.loop.learner import run_learner
     from openwheel.loop.lock import learner_lock
+    from openwheel.loop.tools import open_tools
     from openwheel.loop.turn import turn as run
-    from openwheel.students.encoder import SentenceEncoder
     from openwheel.traffic import Store
 
-    with Store.open(db, create=False) as store, learner_lock(db):
-        loaded = SentenceEncoder(encoder) if "encoder" in settings.rungs else None
+    with (
+        Store.open(db, create=False) as store,
+        learner_lock(db),
+        open_tools(settings) as tools,
+    ):
         if watch:
             # Students are trained on what is left of the processor; requests come first.
             os.nice(10)
@@ -147,11 +150,11 @@ def turn(
                 store,
                 settings,
                 tell=_tell,
-                encoder=loaded,
+                tools=tools,
                 stop=lambda: os.getppid() != parent,
             )
             return
-        done = run(store, settings, encoder=loaded, progress=note)
+        done = run(store, settings, tools=tools, progress=note)
     if json:
         print_json({"looked_at": done.looked_at, "events": done.events})
     else:

@@ -14,8 +14,8 @@ from openwheel.loop.data import TaskData, cluster_keys, seen_keys
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.slices import evidently_bad, find_slicer
+from openwheel.loop.tools import Tools
 from openwheel.students import Fitted, Student, save_student, train
-from openwheel.students.encoder import TextEncoder
 from openwheel.students.student import Inputs
 from openwheel.students.variables import choose_variables
 
@@ -55,7 +55,7 @@ def train_best(
     settings: LoopSettings,
     *,
     attempt: int,
-    encoder: TextEncoder | None,
+    tools: Tools,
     expected: int = 0,
     anytime: bool = False,
 ) -> Trained | None:
@@ -66,7 +66,7 @@ def train_best(
         calibration: Inputs of the calibration exchanges there are; never their answers.
         settings: Epsilon, delta and the rungs to try.
         attempt: Which attempt it would be: sets the delta it could spend.
-        encoder: For the rung ``encoder``.
+        tools: What rungs need from outside.
         expected: Calibration exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
 
@@ -79,7 +79,7 @@ def train_best(
     for rung in settings.rungs:
         try:
             fitted = train(
-                rung, training.inputs, training.answers, variables=variables, encoder=encoder
+                rung, training.inputs, training.answers, variables=variables, encoder=tools.encoder
             )
         except ValueError:
             continue  # nothing to learn for this rung; another may still

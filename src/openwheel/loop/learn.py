@@ -15,8 +15,8 @@ from openwheel.loop.findings import Finding, Findings, Point
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Registry, TaskRecord
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import train
-from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import OrderEvidence, Store, order_evidence
 
 CALIBRATION_SHARE = 0.25
@@ -44,7 +44,7 @@ def learn(
     source: str,
     shuffle: int | None = None,
     details: bool = False,
-    encoder: TextEncoder | None = None,
+    tools: Tools = NO_TOOLS,
     progress: Progress = silent,
 ) -> Findings:
     """Find tasks in everything stored, and try to certify a student for each label task.
@@ -56,7 +56,7 @@ def learn(
         shuffle: Declares the exchanges exchangeable, and puts them in the random order of this
             seed.
         details: Also trace learning curves, which takes half as long again.
-        encoder: For the rung ``encoder``.
+        tools: What rungs need from outside.
         progress: Told what is being done.
     """
     registry = Registry(store)
@@ -77,7 +77,7 @@ def learn(
                 settings,
                 shuffle=shuffle,
                 details=details,
-                encoder=encoder,
+                tools=tools,
                 progress=progress,
             )
         else:
@@ -125,7 +125,7 @@ def _learn_task(
     *,
     shuffle: int | None,
     details: bool,
-    encoder: TextEncoder | None,
+    tools: Tools,
     progress: Progress,
 ) -> Finding:
     n = len(data)
@@ -147,7 +147,7 @@ def _learn_task(
     training, calibration = split(data)
     attempt = record.attempts + 1
     progress(f"task {record.task.name}: training on {len(training):,}")
-    trained = train_best(training, calibration.inputs, settings, attempt=attempt, encoder=encoder)
+    trained = train_best(training, calibration.inputs, settings, attempt=attempt, tools=tools)
     if trained is None:
         return msgspec.structs.replace(
             finding,

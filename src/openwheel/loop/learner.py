@@ -7,8 +7,8 @@ from openwheel.loop.curate import assign_new
 from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import next_turn
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import audit, turn
-from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import Store
 
 LOOK_EVERY = 1.0
@@ -20,7 +20,7 @@ def run_learner(
     settings: LoopSettings,
     *,
     tell: Callable[[Event], None],
-    encoder: TextEncoder | None = None,
+    tools: Tools = NO_TOOLS,
     stop: Callable[[], bool] = lambda: False,
     housekeeping: Callable[[], object] = lambda: None,
 ) -> None:
@@ -32,7 +32,7 @@ def run_learner(
         store: The traffic.
         settings: What the user decides.
         tell: Told what happened to a task, when it is not what happened the time before.
-        encoder: For the rung ``encoder``.
+        tools: What rungs need from outside.
         stop: Asked between looks whether to end.
         housekeeping: Called between looks.
     """
@@ -50,7 +50,7 @@ def run_learner(
         housekeeping()
         newest = store.last_seq()
         if newest >= due:
-            done = turn(store, settings, after=looked_at, encoder=encoder)
+            done = turn(store, settings, after=looked_at, tools=tools)
             looked_at = assigned = done.looked_at
             due = next_turn(newest)
             report(list(done.events))

@@ -13,8 +13,8 @@ from openwheel.gate import Certificate, Plan, Window, verify
 from openwheel.gate.judge import Method
 from openwheel.loop import schema
 from openwheel.loop.accepted import Accepted
+from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student, load_student
-from openwheel.students.encoder import TextEncoder
 from openwheel.tasks import Form, Task
 from openwheel.traffic import Store
 
@@ -297,13 +297,13 @@ class Registry:
             body = connection.execute(query).scalar_one()
         return msgspec.json.decode(body, type=Candidate)
 
-    def load(self, candidate: Candidate, encoder: TextEncoder | None = None) -> Student:
+    def load(self, candidate: Candidate, tools: Tools = NO_TOOLS) -> Student:
         """Load a student's files.
 
         Raises:
             StudentFileError: They are missing, corrupt, or not those that were saved.
         """
-        return load_student(self.folder(candidate.id), candidate.files, encoder)
+        return load_student(self.folder(candidate.id), candidate.files, tools.encoder)
 
     def folder(self, student_id: str) -> Path:
         """Return the folder of a student's files."""

@@ -12,8 +12,8 @@ from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import next_turn
 from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
-from openwheel.students.encoder import TextEncoder
 from openwheel.traffic import Exchange, Store
 
 
@@ -59,7 +59,7 @@ def replay(
     settings: LoopSettings,
     *,
     seed: int = 0,
-    encoder: TextEncoder | None = None,
+    tools: Tools = NO_TOOLS,
     progress: Progress = silent,
 ) -> Replayed:
     """Send a log through the loop as if it were live traffic.
@@ -73,11 +73,11 @@ def replay(
         exchanges: The log, in order of arrival.
         settings: What the user decides.
         seed: Of the audit coin.
-        encoder: For the rung ``encoder``.
+        tools: What rungs need from outside.
         progress: Told about each turn.
     """
     coin = random.Random(seed)
-    serving = RegistryServing(Registry(store), encoder)
+    serving = RegistryServing(Registry(store), tools)
     counts = _Counts(Tally(), Tally(), {})
     timeline: list[Moment] = []
     waiting: list[Exchange] = []
@@ -86,7 +86,7 @@ def replay(
     def take_turn() -> int:
         store.append(waiting)
         waiting.clear()
-        done = turn(store, settings, after=looked_at, encoder=encoder)
+        done = turn(store, settings, after=looked_at, tools=tools)
         serving.refresh()
         score, latest = counts.total.score(), counts.latest.score()
         timeline.append(Moment(score, latest, counts.teacher_calls, counts.audits, done.events))

@@ -10,8 +10,8 @@ from openwheel.errors import OpenwheelError, StoreError, StudentFileError
 from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
 from openwheel.loop.registry import Candidate, Registry, Slicer
+from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
-from openwheel.students.encoder import TextEncoder
 from openwheel.tasks import Inputs, TaskMatcher
 from openwheel.wire import Request
 
@@ -95,15 +95,15 @@ class _Table(msgspec.Struct, frozen=True):
 class RegistryServing:
     """Serves what the registry says is promoted."""
 
-    def __init__(self, registry: Registry, encoder: TextEncoder | None = None) -> None:
+    def __init__(self, registry: Registry, tools: Tools = NO_TOOLS) -> None:
         """Load what is promoted now.
 
         Args:
             registry: Where promotions are looked up.
-            encoder: The encoder to use instead of loading the one a student was trained with.
+            tools: What students need from outside.
         """
         self._registry = registry
-        self._encoder = encoder
+        self._tools = tools
         self._table = _Table((-1,), TaskMatcher(()), {}, {})
         self.refresh()
 
@@ -140,7 +140,7 @@ class RegistryServing:
                 if kept is not None and kept.id == candidate.id:
                     student = kept.student
                 else:
-                    student = self._registry.load(candidate, self._encoder)
+                    student = self._registry.load(candidate, self._tools)
             except OpenwheelError as error:
                 _log.error("task %s goes to the teacher: %s", names[task_id], error)
                 continue

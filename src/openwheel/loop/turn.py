@@ -20,7 +20,7 @@ from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Event, Registry, TaskRecord, Turn
 from openwheel.loop.settings import LoopSettings
-from openwheel.students.encoder import TextEncoder
+from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store, order_evidence
 
 FEWEST_TO_TRAIN = 200
@@ -50,7 +50,7 @@ def turn(
     settings: LoopSettings,
     *,
     after: int = 0,
-    encoder: TextEncoder | None = None,
+    tools: Tools = NO_TOOLS,
     progress: Progress = silent,
 ) -> Turn:
     """Run one turn.
@@ -59,7 +59,7 @@ def turn(
         store: The traffic, which may grow meanwhile.
         settings: What the user decides.
         after: What :attr:`Turn.looked_at` was the last time, 0 at first.
-        encoder: For the rung ``encoder``.
+        tools: What rungs need from outside.
         progress: Told what is being done.
     """
     started = time.monotonic()
@@ -71,7 +71,7 @@ def turn(
     for record in registry.tasks():
         if record.form == "label" and counts.get(record.task.id):
             progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
-            events += _turn_task(store, registry, record, settings, encoder)
+            events += _turn_task(store, registry, record, settings, tools)
         elif counts.get(record.task.id):
             events.append(Event(record.task.name, "left", record.form_reason))
     done = Turn(looked_at, tuple(events))
@@ -112,7 +112,7 @@ def _turn_task(
     registry: Registry,
     record: TaskRecord,
     settings: LoopSettings,
-    encoder: TextEncoder | None,
+    tools: Tools,
 ) -> list[Event]:
     task_id, name = record.task.id, record.task.name
     data = load_answers(store, task_id, record.form)
@@ -127,9 +127,9 @@ def _turn_task(
     shadow = shadows[-1] if shadows else None
     hoped = 0.0
     if current is not None and shadow is None:
-        events += _widen(registry, record, current, data, settings=settings, encoder=encoder)
+        events += _widen(registry, record, current, data, settings=settings, tools=tools)
     if shadow is not None:
-        event, evidence = _judge(registry, record, shadow, data, settings=settings, encoder=encoder)
+        event, evidence = _judge(registry, record, shadow, data, settings=settings, tools=tools)
         events.append(event)
         if event.kind == "promoted":
             return events
@@ -156,7 +156,7 @@ def _turn_task(
         calibration.inputs,
         settings,
         attempt=record.attempts + 1,
-        encoder=encoder,
+        tools=tools,
         expected=len(data) // 2,
         anytime=True,
     )
@@ -180,7 +180,7 @@ def _turn_task(
         trained_until=int(training.seq.max()),
         method="anytime",
     )
-    event, _ = _judge(registry, record, candidate, data, settings=settings, encoder=encoder)
+    event, _ = _judge(registry, record, candidate, data, settings=settings, tools=tools)
     return [*events, event]
 
 
@@ -191,7 +191,7 @@ def _widen(
     data: TaskData,
     *,
     settings: LoopSettings,
-    encoder: TextEncoder | None,
+    tools: Tools,
 ) -> list[Event]:
     """Judge the promoted student again on all evidence so far: it may be allowed to answer more.
 
@@ -201,7 +201,7 @@ def _widen(
     if candidate.method != "anytime":
         return []
     try:
-        calibrated, certificate = _certify(registry, record, candidate, data, encoder)
+        calibrated, certificate = _certify(registry, record, candidate, data, tools)
     except StudentFileError:
         return []  # said by every gateway that serves it
     if certificate is None or certificate.coverage < current.coverage + WIDER:
@@ -217,7 +217,7 @@ def _certify(
     record: TaskRecord,
     candidate: Candidate,
     data: TaskData,
-    encoder: TextEncoder | None,
+    tools: Tools,
 ) -> tuple[Calibrated, Certificate | None]:
     """Judge a candidate on the unbiased exchanges after its training; write what it earned.
 
@@ -227,7 +227,7 @@ def _certify(
     before = data.seq <= candidate.trained_until
     calibrated = calibrate(
         candidate,
-        registry.load(candidate, encoder),
+        registry.load(candidate, tools),
         data.take(np.flatnonzero(before)),
         data.take(np.flatnonzero(~before & data.unbiased)),
     )
@@ -243,7 +243,7 @@ def _judge(
     data: TaskData,
     *,
     settings: LoopSettings,
-    encoder: TextEncoder | None,
+    tools: Tools,
 ) -> tuple[Event, int]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
 
@@ -252,7 +252,7 @@ def _judge(
     """
     name = record.task.name
     try:
-        calibrated, certificate = _certify(registry, record, candidate, data, encoder)
+        calibrated, certificate = _certify(registry, record, candidate, data, tools)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)

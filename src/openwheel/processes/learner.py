@@ -22,7 +22,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     from openwheel.loop.lock import learner_lock  # noqa: PLC0415
     from openwheel.loop.registry import Event  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
-    from openwheel.students.encoder import SentenceEncoder  # noqa: PLC0415
+    from openwheel.loop.tools import open_tools  # noqa: PLC0415
     from openwheel.traffic import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
@@ -38,10 +38,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
             while not stop.wait(1.0):
                 housekeeping()
             return
-        encoder = SentenceEncoder(loop.encoder) if "encoder" in loop.rungs else None
-        run_learner(
-            store, loop, tell=tell, encoder=encoder, stop=stop.is_set, housekeeping=housekeeping
-        )
+        with open_tools(loop) as tools:
+            run_learner(
+                store, loop, tell=tell, tools=tools, stop=stop.is_set, housekeeping=housekeeping
+            )
 
 
 def main() -> None:
