@@ -19,6 +19,7 @@ ORDER = [
     "tasks",
     "engine",
     "students",
+    "export",
     "gate",
     "loop",
     "endpoints",
@@ -37,9 +38,10 @@ STRANGERS = {
     "students": {"access"},
     "gate": {
         *("errors", "logs", "wire", "catalog", "trust", "traffic", "access", "tasks"),
-        *("engine", "students"),
+        *("engine", "students", "export"),
     },
-    "loop": {"access"},
+    "export": {"access"},
+    "loop": {"access", "export"},
     "endpoints": {"access", "gate"},
 }
 
