@@ -1,25 +1,37 @@
-"""Students on disk: one folder each, JSON and safetensors, written whole or not at all."""
+"""Students on disk: one folder each, JSON and safetensors, written whole or not at all.
+
+A language-model student has its adapter beside these, in the standard folder of PEFT.
+"""
 
 import hashlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from openwheel.engine.writer import Writer
 from openwheel.errors import StudentFileError
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.exact import ExactStudent
+from openwheel.students.lm.student import LmStudent
 from openwheel.students.model import ModelStudent
 from openwheel.students.student import Student
 
-SETTINGS, ARRAYS = "student.json", "arrays.safetensors"
+SETTINGS, ARRAYS, ADAPTER = "student.json", "arrays.safetensors", "adapter"
 FORMAT = 1
+
+
+class Served(NamedTuple):
+    """Who answers for a language-model student: a writer, and its name of the adapter."""
+
+    writer: Writer
+    model: str
 
 
 class _Saved(msgspec.Struct):
@@ -39,7 +51,7 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
         folder: Where it goes; must not exist.
 
     Returns:
-        The sha256 of each file by name.
+        The sha256 of each file by its name in the folder, with ``/`` where that is nested.
 
     Raises:
         StudentFileError: It cannot be written (a full disk, no permission).
@@ -54,18 +66,23 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
         try:
             (scratch / SETTINGS).write_bytes(msgspec.json.format(msgspec.json.encode(saved)))
             save_file(arrays, scratch / ARRAYS)
+            if isinstance(student, LmStudent):
+                shutil.copytree(student.adapter, scratch / ADAPTER)
             hashes = _hashes(scratch)
             scratch.chmod(0o755)
             os.replace(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:  # shutil.Error is an OSError
         raise StudentFileError(f"The student cannot be saved at {folder}: {error}") from None
     return hashes
 
 
 def load_student(
-    folder: Path, expected: dict[str, str], encoder: TextEncoder | None = None
+    folder: Path,
+    expected: dict[str, str],
+    encoder: TextEncoder | None = None,
+    served: Served | None = None,
 ) -> Student:
     """Load a student, if its files are the ones that were certified.
 
@@ -74,6 +91,9 @@ def load_student(
         expected: The sha256 of each file, as :func:`save_student` returned them; a file that it
             does not name is not read.
         encoder: The encoder to use instead of loading the one it was trained with.
+        served: Who answers for a language-model student, whose adapter is in the folder
+            ``adapter``. Its files are checked here; an engine that loads them later trusts the
+            folder not to have been changed since.
 
     Raises:
         StudentFileError: A file is missing, corrupt, or not the one expected.
@@ -94,9 +114,36 @@ def load_student(
             return ExactStudent.from_state(saved.settings, arrays)
         if saved.rung in {"linear", "encoder"}:
             return ModelStudent.from_state(saved.settings, arrays, encoder)
+        if saved.rung == "lm":
+            return _load_lm(folder, saved, arrays, expected, served)
     except StudentFileError as error:
         raise StudentFileError(f"The student at {folder} cannot be used: {error}") from None
     raise StudentFileError(f"The student at {folder} is of an unknown rung {saved.rung!r}")
+
+
+def _load_lm(
+    folder: Path,
+    saved: _Saved,
+    arrays: dict[str, Any],
+    expected: dict[str, str],
+    served: Served | None,
+) -> LmStudent:
+    """Rebuild a language-model student, if its adapter is whole and nothing was added to it."""
+    if served is None:
+        raise StudentFileError("nobody serves its adapter (give `served`)")
+    adapter = folder / ADAPTER
+    found = {f"{ADAPTER}/{name}" for name in _names(adapter)}
+    wanted = {name for name in expected if name.startswith(f"{ADAPTER}/")}
+    for name in sorted(found | wanted):
+        if name not in wanted:
+            raise StudentFileError(f"{name} was added since it was saved")
+        if name not in found:
+            raise StudentFileError(f"{name} is missing")
+        if _sha256(folder / name) != expected[name]:
+            raise StudentFileError(f"{name} was changed since it was saved")
+    return LmStudent.from_state(
+        saved.settings, arrays, adapter=adapter, writer=served.writer, model=served.model
+    )
 
 
 def _read(folder: Path, name: str, expected: dict[str, str]) -> bytes:
@@ -117,8 +164,19 @@ def _read(folder: Path, name: str, expected: dict[str, str]) -> bytes:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    }
+    return {name: _sha256(folder / name) for name in _names(folder)}
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the files in a folder and those below it, by their names in it."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StudentFileError(f"{path} cannot be read: {error}") from None

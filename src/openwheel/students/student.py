@@ -23,11 +23,23 @@ class Predictions(NamedTuple):
     confidence: npt.NDArray[np.float64]
 
 
+class Writings(NamedTuple):
+    """What a writing student answered to a batch.
+
+    Attributes:
+        answers: As they would be sent; ``""`` where it has none.
+        confidence: As in :class:`Predictions`, shape (n,), in [0, 1].
+    """
+
+    answers: list[str]
+    confidence: npt.NDArray[np.float64]
+
+
 class Student(Protocol):
     """A cheaper model trained on a task's exchanges.
 
     Attributes:
-        rung: ``exact``, ``linear`` or ``encoder``.
+        rung: ``exact``, ``linear``, ``encoder`` or ``lm``.
         answers: The canonical answers it can give.
     """
 
@@ -44,6 +56,13 @@ class Student(Protocol):
         """Return what to save: JSON-serialisable settings, and arrays by name."""
 
 
+class WritingStudent(Student, Protocol):
+    """A student that writes its answers, so that they need not be labels."""
+
+    def write(self, inputs: Sequence[Inputs]) -> Writings:
+        """Answer a batch with texts."""
+
+
 class Fitted(NamedTuple):
     """A trained student, with what it would have done on training inputs it had not seen.
 
@@ -52,9 +71,12 @@ class Fitted(NamedTuple):
         confidence: Out-of-fold confidence, one for each training exchange that was predicted.
         agrees: Whether the out-of-fold answer was the teacher's.
         rows: Index of those exchanges among the training exchanges.
+        loss: Of each such answer against the teacher's, in [0, 1], where agreement is a matter
+            of degree; else None, and it is 0 where the answer agrees and 1 where not.
     """
 
     student: Student
     confidence: npt.NDArray[np.float64]
     agrees: npt.NDArray[np.bool_]
     rows: npt.NDArray[np.int64]
+    loss: npt.NDArray[np.float64] | None = None

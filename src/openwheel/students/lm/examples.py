@@ -1,4 +1,4 @@
-"""Training examples: what was asked and answered as tokens, of which the answer alone is learned."""
+"""Training examples: exchanges as tokens, of which the answer alone is learned."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,13 +7,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.errors import ModelError
-from openwheel.students.lm.chat import prompt_ids
+from openwheel.engine.prompts import prompt_ids, turn_end
+from openwheel.engine.reasoning import (
+    ReasoningStyle,
+    begins_inside,
+    reasoning_style,
+    template_of,
+)
+from openwheel.errors import ModelError, RequestError
 from openwheel.wire import PromptMessage
 
 TokenArray = npt.NDArray[np.int64]
-
-_SENTINEL = "an answer to be found again"
 
 TopLogprobs = tuple[tuple[str, float], ...]
 """The likeliest tokens at a place as text, the one that was written first, with the natural
@@ -65,37 +69,57 @@ def encode(tokenizer: Any, records: Sequence[Record], *, context: int) -> list[E
             teach the student to stop half-way.
 
     Raises:
-        ModelError: The tokenizer has no token to end an answer with.
+        ModelError: The tokenizer has no token to end an answer with, its chat template refuses
+            the messages, or the base has no form for the thoughts to be learned.
     """
     end = end_of_turn(tokenizer)
-    return [_encode(tokenizer, record, end, context) for record in records]
+    try:
+        return [_encode(tokenizer, record, end, context) for record in records]
+    except RequestError as error:
+        raise ModelError(str(error)) from None
 
 
 def _encode(tokenizer: Any, record: Record, end: int, context: int) -> Example | None:
     prompt = prompt_ids(tokenizer, record.messages, thinking=bool(record.reasoning))
-    answer = record.answer
+    text = record.answer
     if record.reasoning:
-        opened = tokenizer.decode(prompt[-8:]).rstrip().endswith("<think>")
-        answer = f"{'' if opened else '<think>'}\n{record.reasoning}\n</think>\n\n{answer}"
-    written = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        style = reasoning_style(template_of(tokenizer))
+        opened = begins_inside(style, tokenizer.decode(prompt))
+        text = _with_thought(style, record.reasoning, record.answer, opened=opened)
+    written = tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = np.array([*prompt, *written, end], np.int64)
-    if len(ids) > context or not prompt:
+    if not prompt or len(ids) > context:
         return None
     return Example(ids, len(prompt))
 
 
+def _with_thought(style: ReasoningStyle, thought: str, answer: str, *, opened: bool) -> str:
+    """Return a thought and an answer as a model of this form writes them."""
+    if style == "think":
+        return f"{'' if opened else '<think>'}\n{thought}\n</think>\n\n{answer}"
+    if style == "think_answer":
+        opening = "" if opened else "<think>"
+        return f"{opening}\n{thought}\n</think>\n<answer>\n{answer}\n</answer>"
+    if style == "mistral":
+        return f"{'' if opened else '[THINK]'}{thought}[/THINK]{answer}"
+    if style == "harmony":
+        final = "<|end|><|start|>assistant<|channel|>final<|message|>"
+        return f"<|channel|>analysis<|message|>{thought}{final}{answer}"
+    raise ModelError(
+        "The base's chat template has no form for what a model thinks, so it cannot be learned: "
+        'choose a reasoning base, or set [lm] reasoning = "drop"'
+    )
+
+
 def end_of_turn(tokenizer: Any) -> int:
-    """Return the token that ends an answer: what the chat template writes after one.
+    """Return the token that ends an answer.
 
     Raises:
-        ModelError: Neither the template nor the tokenizer names one.
+        ModelError: Neither the chat template nor the tokenizer names one.
     """
-    if tokenizer.chat_template:
-        turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": _SENTINEL}]
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-        after = tokenizer(text.rpartition(_SENTINEL)[2], add_special_tokens=False)["input_ids"]
-        if after and after[0] in tokenizer.added_tokens_decoder:
-            return int(after[0])
-    if tokenizer.eos_token_id is None:
+    end = turn_end(tokenizer)
+    if end is None:
+        end = tokenizer.eos_token_id
+    if end is None:
         raise ModelError("The base's tokenizer must have a token that ends an answer, and has none")
-    return int(tokenizer.eos_token_id)
+    return int(end)
