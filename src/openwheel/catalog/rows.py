@@ -187,7 +187,8 @@ class Checkpoint(_Row, frozen=True, kw_only=True):
         country: The organisation's home (ISO 3166).
         family: What it belongs to, in its publisher's words, e.g. ``Qwen3``.
         kind: A causal language model, or an encoder that embeds text.
-        total_parameters: In billions, as published; never counted from quantised files.
+        total_parameters: In billions, as published, or counted from the shape where it gives more
+            digits; never from the tensors of quantised files.
         active_parameters: In billions, those that a token uses. A dense model's are its total.
         context: Tokens, as the checkpoint's config has it.
         context_extended: Tokens with the means its publisher names (YaRN and the like).
