@@ -72,18 +72,24 @@ def learned(model: Any) -> dict[str, Any]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
+def put(model: Any, weights: Mapping[str, Any]) -> None:
+    """Give the weights that are learned these values, by name."""
+    import torch  # noqa: PLC0415
+
+    with torch.no_grad():
+        for name, weight in learned(model).items():
+            weight.copy_(weights[name])
+
+
 def save_adapter(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
     """Write an adapter folder with these weights in place of the model's own.
 
     Raises:
         ModelError: It cannot be written.
     """
-    import torch  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
 
-    with torch.no_grad():
-        for name, weight in learned(model).items():
-            weight.copy_(weights[name])
+    put(model, weights)
     try:
         model.save_pretrained(folder, safe_serialization=True)
         (folder / "README.md").unlink(

@@ -54,6 +54,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         longest_answer: Tokens of the longest answer, its end-of-turn token included.
         packed: Whether examples were packed.
         continued: The step from which an earlier run was continued; 0 if none was.
+        on_policy_steps: Steps in which it learned from what it wrote itself, if they were kept.
         soft: Exchanges learned from the teacher's probabilities rather than its answer alone.
         base_revision: The hub's commit of the base.
         model_type: The base's.
@@ -71,6 +72,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     longest_answer: int
     packed: bool
     continued: int = 0
+    on_policy_steps: int = 0
     soft: int = 0
     base_revision: str = ""
     model_type: str = ""
@@ -78,11 +80,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """A line of progress: ``loss`` is that of this step, in nats a token."""
+    """A line of progress: ``loss`` is that of this step, in nats a token, where it is known."""
 
     step: int
     steps: int
-    loss: float
+    loss: float | None
     tokens: int
 
 

@@ -117,13 +117,19 @@ class Run:
         material: What is trained, and on what.
         most: Tokens of a pass.
         tell: Is told of progress.
+
+    Attributes:
+        order: What was ordered.
+        material: What is trained, and on what.
+        state: Where it stands.
+        continued: The step from which an earlier run was continued; 0 if none was.
     """
 
     def __init__(self, order: Order, material: Material, most: int, tell: Tell) -> None:
         import torch  # noqa: PLC0415
 
-        self._order, self._settings = order, order.settings
-        self._material, self._most, self._tell = material, most, tell
+        self.order, self._settings = order, order.settings
+        self.material, self._most, self._tell = material, most, tell
         self._weights = learned(material.model)
         self._optimizer = torch.optim.AdamW(
             self._weights.values(), lr=self._settings.learning_rate, weight_decay=0.0
@@ -141,7 +147,7 @@ class Run:
     @property
     def steps(self) -> int:
         """How many steps it has, unless it stops early."""
-        return self._settings.epochs * steps_an_epoch(self._material.training, self._settings)
+        return self._settings.epochs * steps_an_epoch(self.material.training, self._settings)
 
     def run(self) -> dict[str, Any]:
         """Train to the end and return the weights to keep.
@@ -149,14 +155,14 @@ class Run:
         Raises:
             ModelError: The time ran out, the loss is no number, or a checkpoint cannot be written.
         """
-        every = max(1, steps_an_epoch(self._material.training, self._settings) // LOOKS)
+        every = max(1, steps_an_epoch(self.material.training, self._settings) // LOOKS)
         while self.state.step < self.steps and self.state.stale < self._settings.patience:
             self._step()
             if self._looks and (self.state.step % every == 0 or self.state.step == self.steps):
                 self._look()
             if time.monotonic() - self._saved > CHECKPOINT_S:
                 self._save()
-            limit = self._order.deadline_s
+            limit = self.order.deadline_s
             if limit and self.state.step < self.steps and time.monotonic() - self._began > limit:
                 self._save()
                 raise ModelError(
@@ -169,7 +175,7 @@ class Run:
     def _step(self) -> None:
         import torch  # noqa: PLC0415
 
-        material, step = self._material, self.state.step
+        material, step = self.material, self.state.step
         batches = plan_batches(
             material.examples,
             rows_of(step, material.training, self._settings),
@@ -198,8 +204,12 @@ class Run:
         self._change(step=step + 1, tokens=tokens, losses=losses)
         self._tell(Progress(step + 1, self.steps, total / count, tokens))
 
+    def look(self) -> float | None:
+        """Return the mean loss of held-out tokens in nats, None if nothing is held out."""
+        return held_out_loss(self.material, self._looks) if self._looks else None
+
     def _look(self) -> None:
-        loss = held_out_loss(self._material, self._looks)
+        loss = held_out_loss(self.material, self._looks)
         self._tell(HeldOut(self.state.step, loss))
         if self.state.best_loss is None or loss < self.state.best_loss:
             self._best = {name: w.detach().clone() for name, w in self._weights.items()}
@@ -219,13 +229,13 @@ class Run:
             tensors[f"first/{name}"] = moments.get("exp_avg", torch.zeros_like(weight))
             tensors[f"second/{name}"] = moments.get("exp_avg_sq", torch.zeros_like(weight))
         tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
-        save_checkpoint(self._order.path / CHECKPOINT, self.state, tensors)
+        save_checkpoint(self.order.path / CHECKPOINT, self.state, tensors)
         self._saved = time.monotonic()
 
     def _restore(self) -> None:
         import torch  # noqa: PLC0415
 
-        found = load_checkpoint(self._order.path / CHECKPOINT, self._order.id)
+        found = load_checkpoint(self.order.path / CHECKPOINT, self.order.id)
         if found is None:
             return
         state, tensors = found

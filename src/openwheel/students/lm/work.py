@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,9 +18,10 @@ import msgspec
 from openwheel.engine.base import Base, load_base
 from openwheel.errors import ModelError, OpenwheelError
 from openwheel.settings import LmSection
-from openwheel.students.lm.adapter import add_adapter, save_adapter, targets_of
+from openwheel.students.lm.adapter import add_adapter, learned, put, save_adapter, targets_of
 from openwheel.students.lm.batches import packs_exactly
-from openwheel.students.lm.examples import Record, encode
+from openwheel.students.lm.examples import Example, Record, encode
+from openwheel.students.lm.on_policy import check_vocabulary, train_on_policy
 from openwheel.students.lm.order import (
     ADAPTER,
     CHECKPOINT,
@@ -32,6 +34,7 @@ from openwheel.students.lm.order import (
     Order,
     Report,
 )
+from openwheel.students.lm.probabilities import TokenNames, with_probabilities
 from openwheel.students.lm.run import Material, Run, Tell, pass_tokens
 
 NICENESS = 10
@@ -91,6 +94,9 @@ def carry_out(order: Order, tell: Tell) -> Report:
     encoded = encode(base.tokenizer, records, context=_context(base, settings))
     examples = [example for example in encoded if example is not None]
     kept = [record for record, example in zip(records, encoded, strict=True) if example]
+    teacher = _teacher(base, settings)
+    if settings.distil == "probabilities" and teacher is None:
+        examples = _with_probabilities(base, kept, examples, tell)
     training = [i for i, record in enumerate(kept) if not record.held_out]
     if dropped := len(records) - len(examples):
         tell(Note(f"{dropped} of {len(records)} exchanges are longer than the context: left out"))
@@ -103,10 +109,19 @@ def carry_out(order: Order, tell: Tell) -> Report:
     most = pass_tokens(base, examples, settings)
     packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
     material = Material(
-        model, examples, training, [i for i in range(len(kept)) if kept[i].held_out], packed
+        model,
+        examples,
+        training,
+        [i for i, record in enumerate(kept) if record.held_out],
+        packed,
+        teacher.model if teacher is not None and settings.distil == "probabilities" else None,
     )
     run = Run(order, material, most, tell)
     weights = run.run()
+    on_policy = 0
+    if settings.distil == "on-policy" and teacher is not None:
+        asked = [kept[i] for i in training]
+        weights, on_policy = _on_policy(run, weights, base, teacher, records=asked, tell=tell)
     report = Report(
         steps=run.state.step,
         best_step=run.state.best_step or run.state.step,
@@ -119,13 +134,71 @@ def carry_out(order: Order, tell: Tell) -> Report:
         longest_answer=max(len(example.ids) - example.prompt for example in examples),
         packed=packed,
         continued=run.continued,
-        soft=sum(example.soft is not None for example in examples),
+        on_policy_steps=on_policy,
+        soft=len(examples)
+        if material.teacher is not None
+        else sum(example.soft is not None for example in examples),
         base_revision=base.revision,
         model_type=base.model_type,
         targets=targets_of(base.model_type, settings)[0],
     )
     _finish(order, model, weights, report)
     return report
+
+
+def _teacher(base: Base, settings: LmSection) -> Base | None:
+    """Return the model to distil from, None if only captured answers are learned from."""
+    if settings.distil == "answers" or not settings.teacher:
+        if settings.distil == "on-policy":
+            raise ModelError('[lm] distil = "on-policy" needs a model as [lm] teacher; none is set')
+        return None
+    teacher = load_base(
+        settings.teacher,
+        revision=settings.teacher_revision,
+        precision=settings.precision,
+        device=settings.device,
+    )
+    check_vocabulary(base, teacher)
+    return teacher
+
+
+def _with_probabilities(
+    base: Base, records: Sequence[Record], examples: Sequence[Example], tell: Tell
+) -> list[Example]:
+    names = TokenNames(base.tokenizer)
+    found = [
+        with_probabilities(example, record.logprobs, names) if record.logprobs else example
+        for record, example in zip(records, examples, strict=True)
+    ]
+    known = sum(example.soft is not None for example in found)
+    tell(Note(f"{known} of {len(found)} exchanges have log-probabilities of the student's tokens"))
+    return found
+
+
+def _on_policy(
+    run: Run,
+    weights: dict[str, Any],
+    base: Base,
+    teacher: Base,
+    *,
+    records: Sequence[Record],
+    tell: Tell,
+) -> tuple[dict[str, Any], int]:
+    """Go on from the best weights on the student's own answers; keep that where it is no worse."""
+    model, settings = run.material.model, run.order.settings
+    put(model, weights)
+    before = run.look()
+    longest = max(len(e.ids) - e.prompt for e in run.material.examples) + 1
+    folder = run.order.path / "trl"
+    steps = train_on_policy(
+        base, model, teacher, records, settings=settings, longest=longest, folder=folder, tell=tell
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    after = run.look()
+    if before is not None and after is not None and after > before:
+        tell(Note(f"that made it worse ({before:.4f} to {after:.4f} nats a token): not kept"))
+        return weights, 0
+    return {name: weight.detach() for name, weight in learned(model).items()}, steps
 
 
 def _read(order: Order) -> list[Record]:
