@@ -167,6 +167,7 @@ def test_stream_chunks_pass_as_they_arrive(gateway, upstream):
     [exchange] = running.exchanges(1)
     assert exchange.answer.text == "aé"
     assert exchange.model == "m-1"
+    assert exchange.teacher.startswith("127.0.0.1:")  # by default its host
     assert exchange.latency_ms > 100
 
 

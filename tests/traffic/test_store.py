@@ -142,14 +142,15 @@ def test_task_rows_hold_what_training_needs(store):
     calls = (ToolCall("f", "{}"),)
     store.append(
         [
-            exchange("a", time=2.0, confidence=0.5, student="s", student_answer="x"),
+            exchange("a", time=2.0, confidence=0.5, student="s", student_answer="x", teacher="t"),
             exchange("b", answer=Answer("", calls, "tool_calls"), unbiased=False),
         ]
     )
     rows = [(1, "t", '["one"]', "{}"), (2, "t", '["two"]', ""), (99, "t", "[]", "")]
     assert store.assign(rows) == 2
     first, second = store.task_rows("t")
-    assert first == (1, 2.0, '["one"]', "{}", "pumps", "", "stop", "log", True, 1.0, "s", "x", 0.5)
+    about = (1, 2.0, '["one"]', "{}", "pumps", "", "stop", "log", True, 1.0)
+    assert first == (*about, "s", "x", 0.5, "t", "")
     assert second.tool_calls == '[{"name":"f","arguments":"{}"}]'
     assert second.unbiased is False
 
@@ -365,24 +366,30 @@ def test_a_full_file_loses_nothing_and_ends_when_there_is_room(store):
     assert store.append(many(100, start=kept)) == 100
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path):
+@pytest.mark.parametrize(
+    ("version", "added_since"),
+    [(1, ("api", "key", "settings", "teacher")), (2, ("teacher",))],
+)
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, added_since):
     path = tmp_path / "x.db"
     with Store.open(path) as store:
         store.append(many(3))
         store.assign([(1, "t", '["one"]', "{}")])
     connection = sqlite3.connect(path)
-    for column in ("api", "key", "settings"):
+    for column in added_since:
         connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
 
     with Store.open(path) as store:
         assert [e.id for _, e in store.exchanges()] == [e.id for e in many(3)]
         assert {e.api for _, e in store.exchanges()} == {"chat"}
         (row,) = store.task_rows("t")
-        assert (row.inputs, row.settings) == ('["one"]', "")
-        store.append([exchange("new", api="responses", key="app")])
-        assert [(e.api, e.key) for _, e in store.exchanges(after=3)] == [("responses", "app")]
+        assert row.inputs == '["one"]'
+        assert row.settings == ("" if version == 1 else "{}")
+        store.append([exchange("new", api="responses", key="app", teacher="gpu")])
+        (new,) = (e for _, e in store.exchanges(after=3))
+        assert (new.api, new.key, new.teacher) == ("responses", "app", "gpu")
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()

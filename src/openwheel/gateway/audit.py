@@ -85,7 +85,8 @@ class Audits:
         latency_ms = (time.perf_counter() - started) * 1000
         self._meter.audits += 1
         self._recorder.spent(response.teacher, reply.usage, len(body), len(answer), None)
-        self._recorder.put(audit_exchange(asked, reply, latency_ms), asked.decision.task)
+        exchange = audit_exchange(asked, reply, latency_ms, teacher=response.teacher)
+        self._recorder.put(exchange, asked.decision.task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -58,8 +58,8 @@ def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
     )
 
 
-def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
-    """Return the exchange of a request that the teacher answered for the client."""
+def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
+    """Return the exchange of a request that the teacher of this name answered for the client."""
     decision = asked.decision
     return Exchange(
         id=asked.id,
@@ -68,7 +68,8 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
         api=asked.api.name,
         answer=reply.answer,
         source="teacher",
-        model=reply.model,
+        model=reply.model or asked.request.model,
+        teacher=teacher,
         task=asked.task,
         latency_ms=latency_ms,
         usage=reply.usage,
@@ -79,12 +80,12 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
     )
 
 
-def audit_exchange(asked: Asked, reply: Reply, latency_ms: float) -> Exchange:
+def audit_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
     """Return the exchange of the teacher's answer to a request that a student answered.
 
     Its id is that of the student's exchange and ``-audit``, so that the two can be joined.
     """
-    exchange = teacher_exchange(asked, reply, latency_ms)
+    exchange = teacher_exchange(asked, reply, latency_ms, teacher=teacher)
     return msgspec.structs.replace(
         exchange,
         id=f"{asked.id}-audit",

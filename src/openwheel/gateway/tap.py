@@ -141,7 +141,9 @@ class ExchangeTap:
             self._meter.uncaptured += 1
             logger.warning("An answer was passed on but not captured: %s", error)
             return
-        self._exchange = teacher_exchange(self._asked, reply, latency_ms)
+        self._exchange = teacher_exchange(
+            self._asked, reply, latency_ms, teacher=self._response.teacher
+        )
         passage = self._passage
         passage.model, passage.finish_reason = reply.model, reply.answer.finish_reason
         if reply.usage is not None:

@@ -21,6 +21,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         source: Who answered: "teacher" through the gateway, "log" (a teacher, in a log that was
             imported) or "student".
         model: The model that answered, as the endpoint named it.
+        teacher: Name of the endpoint that answered, ``""`` for a log that was imported and for
+            a student's answer.
         task: The task the client named, ``""`` if it named none.
         latency_ms: From request to complete answer, if known.
         usage: Tokens as the endpoint counted them, if known.
@@ -52,6 +54,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     student_answer: str | None = None
     confidence: float | None = None
     key: str = ""
+    teacher: str = ""
 
     def read(self) -> Request:
         """Return the request as its API reads it.

@@ -43,6 +43,8 @@ class TaskRow(NamedTuple):
     student: str
     student_answer: str | None
     confidence: float | None
+    teacher: str
+    model: str
 
     @property
     def answer(self) -> Answer:
@@ -74,6 +76,7 @@ _EXCHANGE_FIELDS = (
     "student_answer",
     "confidence",
     "key",
+    "teacher",
 )
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
@@ -105,6 +108,7 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
         exchange.student_answer,
         exchange.confidence,
         exchange.key,
+        exchange.teacher,
     )
 
 
@@ -156,6 +160,7 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         student_answer,
         confidence,
         key,
+        teacher,
     ) = row
     return Exchange(
         id=identity,
@@ -174,4 +179,5 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         student_answer=student_answer,
         confidence=confidence,
         key=key,
+        teacher=teacher,
     )

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Kept in SQLite's ``user_version``; raised when a table of any stage changes its columns."""
 
 MIGRATIONS = {
@@ -11,6 +11,7 @@ MIGRATIONS = {
         "ALTER TABLE exchanges ADD COLUMN key TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE exchanges ADD COLUMN settings TEXT NOT NULL DEFAULT ''",
     ),
+    3: ("ALTER TABLE exchanges ADD COLUMN teacher TEXT NOT NULL DEFAULT ''",),
 }
 """For each version, what makes its tables of those of the version before."""
 
@@ -40,6 +41,7 @@ exchanges = sa.Table(
     sa.Column("confidence", sa.Float),
     sa.Column("finish_reason", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False, server_default=""),
+    sa.Column("teacher", sa.Text, nullable=False, server_default=""),
     sa.Column("task_id", sa.Text),
     # Set together with the task: a JSON object, or empty when the request says nothing of them.
     sa.Column("settings", sa.Text, nullable=False, server_default=""),
