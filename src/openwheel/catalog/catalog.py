@@ -6,7 +6,7 @@ from functools import cached_property
 
 import msgspec
 
-from openwheel.catalog.rows import Checkpoint, Family, Licence
+from openwheel.catalog.rows import Checkpoint, Family, Licence, Verdict
 from openwheel.errors import CatalogError
 
 
@@ -56,6 +56,17 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(
             self.licence(name) for name in (checkpoint.licence, *checkpoint.further_licences)
         )
+
+    def may_train_others(self, checkpoint: Checkpoint) -> Verdict:
+        """Return whether a checkpoint's answers may train other models, by all its licences.
+
+        The worst of their verdicts, from bad to good: no, unknown, conditional, yes.
+        """
+        verdicts = {licence.outputs_may_train for licence in self.licences_of(checkpoint)}
+        for worst in ("no", "unknown", "conditional"):
+            if worst in verdicts:
+                return worst
+        return "yes"
 
     def family(self, model_type: str) -> Family | None:
         """Return what is known of a ``model_type``, or None."""

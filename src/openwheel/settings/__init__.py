@@ -8,6 +8,7 @@ from openwheel.settings.read import SettingRow, override, read_settings, setting
 from openwheel.settings.table import (
     AccessSection,
     CaptureSection,
+    CatalogSection,
     GatewaySection,
     LmSection,
     LogSection,
@@ -22,6 +23,7 @@ from openwheel.settings.table import (
 __all__ = [
     "AccessSection",
     "CaptureSection",
+    "CatalogSection",
     "GatewaySection",
     "LmSection",
     "LogSection",

@@ -377,6 +377,21 @@ class LmSection(_Section, frozen=True):
     seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
 
 
+class CatalogSection(_Section, frozen=True):
+    """The catalogue of checkpoints, and where its figures are fetched."""
+
+    files: Annotated[
+        tuple[str, ...],
+        Meta(description="Your own catalogue files; their rows come before those that ship."),
+    ] = ()
+    hub_url: Annotated[
+        str, Meta(min_length=1, description="The hub that counts downloads, likes, derivatives.")
+    ] = "https://huggingface.co"
+    prices_url: Annotated[
+        str, Meta(min_length=1, description="The API whose list of models has the prices.")
+    ] = "https://openrouter.ai/api/v1"
+
+
 class LogSection(_Section, frozen=True):
     """What is logged, on standard error."""
 
@@ -412,5 +427,6 @@ class Settings(_Section, frozen=True):
     loop: LoopSection = LoopSection()
     lm: LmSection = LmSection()
     policy: PolicySection = PolicySection()
+    catalog: CatalogSection = CatalogSection()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()
