@@ -463,6 +463,7 @@ def small_memory(upstream, student):
             meter=meter,
             taps=TapMemory(most=2_000),
             slow=slow,
+            elsewhere=slow,
             rng=random.random,
             max_body=1 << 20,
             answer_kept=False,

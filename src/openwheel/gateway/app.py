@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _DRAIN_S = 10.0
 _SLOW_STUDENTS_AT_ONCE = 2
+_ASKED_ELSEWHERE_AT_ONCE = 64
 
 
 def create_app(
@@ -90,6 +91,7 @@ def create_app(
         rng=rng,
     )
     slow = ThreadPoolExecutor(_SLOW_STUDENTS_AT_ONCE, "openwheel-student")
+    elsewhere = ThreadPoolExecutor(_ASKED_ELSEWHERE_AT_ONCE, "openwheel-engine")
     look: list[Callable[[], object]] = [serving.refresh]
     if access is not None:
         look.append(access.refresh)
@@ -103,6 +105,7 @@ def create_app(
         meter=meter,
         taps=TapMemory(),
         slow=slow,
+        elsewhere=elsewhere,
         rng=rng,
         max_body=max_body,
         answer_kept=answer_kept,
@@ -126,6 +129,7 @@ def create_app(
             await parts.audits.drain(_DRAIN_S)
             await teacher.close()
             slow.shutdown(wait=False)
+            elsewhere.shutdown(wait=False)
             if capture is not None and not await asyncio.to_thread(capture.flush, _DRAIN_S):
                 logger.error("Capture: not everything could be written before the gateway stopped")
             if tracer is not None:

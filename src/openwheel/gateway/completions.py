@@ -166,7 +166,8 @@ class Completions:
             self._pending += 1
             try:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._parts.slow, decision.pending)
+                threads = self._parts.elsewhere if decision.elsewhere else self._parts.slow
+                return await loop.run_in_executor(threads, decision.pending)
             finally:
                 self._pending -= 1
         except OpenwheelError as error:

@@ -32,6 +32,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         taps: What answers under way hold.
         slow: Runs students that take milliseconds, so that the event loop does not wait.
+        elsewhere: Waits for students that another process runs.
         rng: Draws from [0, 1) for the audit coin.
         max_body: The most bytes a request's body may have.
         answer_kept: Whether students may answer what the server is asked to keep.
@@ -46,6 +47,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
     taps: TapMemory
     slow: Executor
+    elsewhere: Executor
     rng: Callable[[], float]
     max_body: int
     answer_kept: bool

@@ -88,6 +88,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         training: Hash and extent of what it was trained on.
         method: ``binomial`` if it is judged once, ``anytime`` if it shadows.
         accepted: The settings it may be asked with.
+        form: The task's answer form when it was trained.
+        compare: By what two answers are compared, as ``compare`` of the task's settings has it.
     """
 
     id: str
@@ -108,6 +110,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     training: Window
     method: Method
     accepted: Accepted = Accepted(unknown=True)
+    form: Form = "label"
+    compare: str = "exact"
 
 
 class Promotion(msgspec.Struct, frozen=True):

@@ -144,7 +144,7 @@ def _captured(exchange: Exchange, decision: Decision, *, heads: bool) -> list[Ex
 
 def _count(counts: _Counts, exchange: Exchange, decision: Decision, *, heads: bool) -> None:
     answered = decision.answer is not None
-    same = answered and agrees(exchange.answer, decision.answer or "")
+    same = answered and agrees(exchange.answer, decision.answer or "", decision.form)
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
         tally.add(answered=answered, agrees=same)

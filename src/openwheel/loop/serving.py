@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -12,7 +12,8 @@ from openwheel.loop.accepted import Accepted
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
-from openwheel.tasks import Inputs, TaskMatcher
+from openwheel.students.student import WritingStudent
+from openwheel.tasks import Form, Inputs, TaskMatcher
 from openwheel.wire import Request
 
 _log = logging.getLogger("openwheel.serving")
@@ -27,7 +28,7 @@ the savings meanwhile. It is done where the calls are won back before the traffi
 """
 
 
-_SLOW = frozenset({"encoder"})
+_SLOW = frozenset({"encoder", "lm"})
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -45,6 +46,8 @@ class Decision(msgspec.Struct, frozen=True):
             answered.
         pending: Where the student takes milliseconds, what has yet to be called, in a thread if
             need be, for the decision; see `settled`.
+        elsewhere: Whether what is pending mostly waits for another process.
+        form: The answer form of the task.
     """
 
     answer: str | None = None
@@ -54,6 +57,8 @@ class Decision(msgspec.Struct, frozen=True):
     audit_probability: float = 1.0
     reason: str = ""
     pending: "Callable[[], Decision] | None" = None
+    elsewhere: bool = False
+    form: Form = "label"
 
 
 def settled(decision: Decision) -> Decision:
@@ -81,6 +86,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     accepted: Accepted
     surfaces: dict[str, str]
     audit: float
+    form: Form
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -152,6 +158,7 @@ class RegistryServing:
                 candidate.accepted,
                 candidate.surfaces,
                 max(promotion.audit, _shadow_audit(waiting.get(task_id), certificate)),
+                candidate.form,
             )
         return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
 
@@ -180,6 +187,7 @@ class RegistryServing:
                 confidence=confidence,
                 audit_probability=promoted.audit,
                 reason=reason,
+                form=promoted.form,
             )
 
         if promoted.student.rung in _SLOW:
@@ -188,6 +196,8 @@ class RegistryServing:
                 student=promoted.id,
                 audit_probability=promoted.audit,
                 pending=decided,
+                elsewhere=promoted.student.rung == "lm",
+                form=promoted.form,
             )
         return decided()
 
@@ -211,7 +221,7 @@ def _ask(
     if promoted.slicer.defers(inputs):
         return None, None, "slice"
     try:
-        label, confidence = promoted.student.predict_one(inputs)
+        answer, confidence = _answer(promoted, inputs)
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         # The teacher can answer; the gateway counts this and says so.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
@@ -219,4 +229,14 @@ def _ask(
         return None, confidence, "unlike training"
     if confidence < promoted.threshold:
         return None, confidence, "confidence"
-    return promoted.surfaces[promoted.student.answers[label]], confidence, ""
+    return answer, confidence, ""
+
+
+def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
+    """Return a student's answer as the teacher would have written it, and its confidence."""
+    student = promoted.student
+    if promoted.form != "label":
+        answers, confidences = cast(WritingStudent, student).write([inputs])
+        return answers[0], float(confidences[0])
+    label, confidence = student.predict_one(inputs)
+    return (promoted.surfaces[student.answers[label]] if confidence > 0 else None), confidence
