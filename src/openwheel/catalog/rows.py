@@ -18,11 +18,34 @@ Verdict = Literal["yes", "no", "conditional", "unknown"]
 Name = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 Billions = Annotated[float, Meta(gt=0)]
-HubId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
-Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
-Region = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
-When = Annotated[str, Meta(pattern=r"^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+HubId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$",
+        description="an id on the hub, like Qwen/Qwen3-0.6B",
+    ),
+]
+LicenceId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$",
+        description="an SPDX id, or LicenseRef- and a name",
+    ),
+]
+Region = Annotated[
+    str,
+    Meta(pattern=r"^[A-Z]{2}$", description="two capital letters: a country of ISO 3166, or EU"),
+]
+When = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$",
+        description="a year, a month or a day, like 2025, 2025-04 or 2025-04-28",
+    ),
+]
+Sha256 = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits, a SHA-256")
+]
 
 
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +77,8 @@ class Threshold(_Row, frozen=True, kw_only=True):
         measure: What is counted: active users a day or a month, or US dollars of revenue.
         above: The size, in users or dollars; 0 where any is enough.
         who: Whose size it is and in what business, where the licence narrows it.
+        business: ``models`` if only who sells what models answer is meant: models as a service,
+            or an assistant; ``any`` otherwise.
         then: What is asked: to show the model's name, to get a licence first, or no use at all.
     """
 
@@ -61,6 +86,7 @@ class Threshold(_Row, frozen=True, kw_only=True):
     above: Annotated[float, Meta(ge=0)]
     then: Literal["display", "licence", "forbidden", "review"]
     who: str = ""
+    business: Literal["any", "models"] = "any"
 
 
 class Licence(_Row, frozen=True, kw_only=True):
@@ -88,7 +114,7 @@ class Licence(_Row, frozen=True, kw_only=True):
         notes: Anything else to read before relying on it.
     """
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$")]
+    id: LicenceId
     name: Name
     url: str = ""
     outputs_may_train: Verdict = "unknown"
@@ -206,7 +232,7 @@ class Checkpoint(_Row, frozen=True, kw_only=True):
 
     id: HubId
     organisation: Name
-    country: Country
+    country: Region
     family: Name
     kind: Literal["lm", "encoder"] = "lm"
     total_parameters: Billions | None = None

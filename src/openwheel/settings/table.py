@@ -266,7 +266,7 @@ class PolicySection(_Section, frozen=True):
         bool | None,
         Meta(
             description="Whether you sell what models answer: models as a service, or an "
-            "assistant. Licences have thresholds for such business; unsaid, it is taken for so."
+            "assistant. Licences have limits for such business; unsaid, training takes it for so."
         ),
     ] = None
     models: Annotated[
