@@ -1,22 +1,19 @@
 """Reading the catalogue's files: those that come with Openwheel, and the user's own."""
 
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from openwheel.catalog.catalog import Catalog
+from openwheel.catalog.explain import explain
 from openwheel.catalog.rows import Checkpoint, Family, Licence
 from openwheel.errors import CatalogError
 
 _OWN = ("licences.toml", "families.toml", "checkpoints.toml")
-_PLACE = re.compile(r" - at `\$\.?(.*)`$")
-_KEYS = {"checkpoint": "id", "licence": "id", "family": "model_type"}
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +66,7 @@ def _read(path: Traversable, name: str) -> _File:
     try:
         found = msgspec.convert(values, _File)
     except msgspec.ValidationError as error:
-        raise CatalogError(_explain(name, str(error), values)) from None
+        raise CatalogError(explain(name, str(error), values)) from None
     _check_names(name, found)
     return found
 
@@ -116,37 +113,3 @@ def _check_references(name: str, found: _File, catalog: Catalog) -> None:
                 f"{name}: family {family.model_type!r}: loads_as must be another family's "
                 f"model_type, was {family.loads_as!r}"
             )
-
-
-def _explain(name: str, problem: str, values: Mapping[str, Any]) -> str:
-    """Say in one sentence which row and field it is, what it must be, and what it was."""
-    found = _PLACE.search(problem)
-    place = found.group(1) if found else ""
-    problem = problem[: found.start()] if found else problem
-    kind, number, field = _parts(place)
-    said = problem[0].lower() + problem[1:]
-    where = f"{name}: "
-    if number is not None:
-        row = values[kind][number]
-        key = row.get(_KEYS[kind]) if isinstance(row, Mapping) else None
-        where += f"{kind} {key!r}: " if key else f"{kind} number {number + 1}: "
-        if field:
-            where += f"{field}: "
-            return f"{where}{said}, was {_value(row, field)!r}"
-    return where + said
-
-
-def _parts(place: str) -> tuple[str, int | None, str]:
-    match = re.fullmatch(r"(\w+)\[(\d+)\](?:\.(.*))?", place)
-    if match is None:
-        return place, None, ""
-    return match[1], int(match[2]), match[3] or ""
-
-
-def _value(values: Any, field: str) -> Any:
-    for part in re.findall(r"[^.\[\]]+", field):
-        if isinstance(values, Mapping) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-    return values

@@ -1,0 +1,229 @@
+"""``openwheel models``: what there is, with sizes, licences and what they allow."""
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import note, print_json, warn
+from openwheel.errors import CatalogError, SettingError
+
+if TYPE_CHECKING:
+    from openwheel.catalog import Catalog, Checkpoint, Figures
+    from openwheel.settings import Settings
+
+CatalogFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help="A catalogue file of your own, beside those in openwheel.toml; may be repeated.",
+    ),
+]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A checkpoint's id on the hub.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    models = typer.Typer(name="models")
+    models.callback(invoke_without_command=True)(list_models)
+    models.command()(show)
+    models.command()(compare)
+    models.command()(refresh)
+    app.add_typer(models)
+
+
+def list_models(
+    context: typer.Context,
+    family: Annotated[
+        str, typer.Option(help="Only families whose name or model type has this in it.")
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Only licences whose id has this in it.")] = "",
+    organisation: Annotated[
+        str, typer.Option(help="Only organisations whose name has this in it.")
+    ] = "",
+    country: Annotated[
+        str, typer.Option(help="Only organisations at home in this country (ISO 3166: FR).")
+    ] = "",
+    max_parameters: Annotated[
+        float | None, typer.Option(help="Only those of at most so many billion parameters.")
+    ] = None,
+    may_train_others: Annotated[
+        bool,
+        typer.Option(
+            "--may-train-others",
+            help="Only those whose answers may train other models, if on conditions.",
+        ),
+    ] = False,
+    encoders: Annotated[
+        bool, typer.Option("--encoders", help="Only encoders, which embed text.")
+    ] = False,
+    catalog: CatalogFiles = None,
+    json: options.Json = False,
+) -> None:
+    """List open-weight checkpoints, the smallest first, with sizes, licences, what they allow.
+
+    Billions: of parameters, in all and (where fewer) active for a token. Trains: whether its
+    answers may train other models. After a licence: how surely it is that, from A to C, or ?.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
+    from openwheel.cli import models_print
+
+    if max_parameters is not None and not max_parameters > 0:
+        raise SettingError(f"--max-parameters must be above 0, was {max_parameters:g}")
+    rows = open_catalog(catalog)
+    chosen = [
+        row
+        for row in rows.checkpoints
+        if _within(family, row.family, row.model_type)
+        and _within(licence, row.licence, *row.further_licences)
+        and _within(organisation, row.organisation)
+        and country.upper() in {"", row.country}
+        and (
+            max_parameters is None
+            or (row.total_parameters is not None and row.total_parameters <= max_parameters)
+        )
+        and (not may_train_others or rows.may_train_others(row) in {"yes", "conditional"})
+        and (not encoders or row.kind == "encoder")
+    ]
+    chosen.sort(key=lambda row: (row.total_parameters or float("inf"), row.id.lower()))
+    figures = open_figures()
+    if json:
+        print_json({"checkpoints": [_told(rows, figures, row) for row in chosen]})
+        return
+    models_print.print_list(rows, figures, chosen)
+    note(f"{len(chosen)} of {len(rows.checkpoints)} checkpoints; `openwheel models show ID`")
+
+
+def show(id: Id, catalog: CatalogFiles = None, json: options.Json = False) -> None:
+    """Show all that is known of a checkpoint, its licences with their clauses, and its family."""
+    from openwheel.cli import models_print
+
+    rows = open_catalog(catalog)
+    row = rows.find(id)
+    figures = open_figures()
+    if json:
+        print_json(_all(rows, figures, row))
+    else:
+        models_print.print_checkpoint(rows, figures, row)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A checkpoint's id on the hub.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another's.")],
+    catalog: CatalogFiles = None,
+    json: options.Json = False,
+) -> None:
+    """Show two checkpoints side by side; what differs is marked."""
+    from openwheel.cli import models_print
+
+    rows = open_catalog(catalog)
+    pair = [rows.find(first), rows.find(second)]
+    figures = open_figures()
+    if json:
+        print_json({"checkpoints": [_all(rows, figures, row) for row in pair]})
+    else:
+        models_print.print_comparison(rows, figures, pair)
+
+
+def refresh(
+    hub_url: Annotated[str | None, options.setting("catalog.hub_url")] = None,
+    prices_url: Annotated[str | None, options.setting("catalog.prices_url")] = None,
+    catalog: CatalogFiles = None,
+    json: options.Json = False,
+) -> None:
+    """Fetch downloads, likes, derivatives and prices, and keep them in the user's cache folder.
+
+    What cannot be fetched stays as it was. Nothing else needs the network or these figures.
+    """
+    from openwheel.catalog import figures_path
+    from openwheel.catalog.figures import write_figures
+    from openwheel.catalog.refresh import fetch_popularity, fetch_prices
+    from openwheel.settings import override
+
+    settings = override(
+        options.settings_from(None),
+        {"catalog.hub_url": hub_url, "catalog.prices_url": prices_url},
+    ).catalog
+    rows = open_catalog(catalog)
+    wanted = [row.id for row in rows.checkpoints]
+    path = figures_path()
+    figures = open_figures()
+    at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    failed = []
+    try:
+        figures = fetch_popularity(settings.hub_url, wanted, at=at, old=figures)
+    except CatalogError as error:
+        failed.append(str(error))
+    try:
+        figures = fetch_prices(settings.prices_url, wanted, at=at, old=figures)
+    except CatalogError as error:
+        failed.append(str(error))
+    if len(failed) < 2:
+        write_figures(path, figures)
+    if json:
+        print_json({"path": str(path), "figures": figures, "failed": failed})
+    elif len(failed) < 2:
+        from openwheel.cli import models_print
+
+        models_print.print_refreshed(path, figures)
+    if failed:
+        raise CatalogError(f"Not all was fetched, and the old figures stay. {'. '.join(failed)}")
+
+
+def open_catalog(files: list[Path] | None) -> "Catalog":
+    """Return the catalogue with the user's own files: those of the settings, then these."""
+    from openwheel.catalog import load_catalog
+
+    settings: Settings = options.settings_from(None)
+    return load_catalog([*(Path(name) for name in settings.catalog.files), *(files or ())])
+
+
+def open_figures() -> "Figures":
+    """Return the figures in the cache; what cannot be read there is said, and left out."""
+    from openwheel.catalog import Figures, figures_path, read_figures
+
+    try:
+        return read_figures(figures_path())
+    except CatalogError as error:
+        warn(str(error))
+        return Figures()
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Refuse options of the list before another command, which would not heed them."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            option = "--" + name.replace("_", "-")
+            raise SettingError(
+                f"{option} must come after `openwheel models {context.invoked_subcommand}`, "
+                "if that has such an option; it came before"
+            )
+
+
+def _within(asked: str, *names: str) -> bool:
+    return any(asked.lower() in name.lower() for name in names)
+
+
+def _told(rows: "Catalog", figures: "Figures", row: "Checkpoint") -> dict[str, Any]:
+    import msgspec
+
+    return {
+        **msgspec.to_builtins(row),
+        "may_train_others": rows.may_train_others(row),
+        "popularity": figures.popularity_of(row.id),
+        "price": figures.price_of(row.id),
+    }
+
+
+def _all(rows: "Catalog", figures: "Figures", row: "Checkpoint") -> dict[str, Any]:
+    return {
+        "checkpoint": _told(rows, figures, row),
+        "licences": rows.licences_of(row),
+        "family": rows.family(row.model_type),
+    }
