@@ -109,12 +109,14 @@ def write_gguf(
             quantization.stored_bytes(shape, kind),
             raw_dtype=kind,
         )
-    writer.write_header_to_file(target)
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for name_, _ in tensors:
-        writer.write_tensor_data(quantization.pack(tensors.read(name_), kinds[name_]))
-    writer.close()
+    try:
+        writer.write_header_to_file(target)
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for name_, _ in tensors:
+            writer.write_tensor_data(quantization.pack(tensors.read(name_), kinds[name_]))
+    finally:
+        writer.close()
     check_gguf(target, tensors, keys, vocabulary, family)
     notes = list(vocabulary.notes)
     if keys["context_length"] != config.max_position_embeddings:

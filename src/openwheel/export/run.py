@@ -1,0 +1,177 @@
+"""One export, from a student's folder to a folder that other software loads."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from openwheel.engine.checkpoint import find_checkpoint
+from openwheel.errors import ModelError
+from openwheel.export.adapter import write_adapter
+from openwheel.export.compare import Agreement
+from openwheel.export.folder import whole_folder
+from openwheel.export.gguf import PRECISIONS as GGUF_PRECISIONS
+from openwheel.export.gguf import GgufReport, write_gguf
+from openwheel.export.gguf.quantization import bytes_needed as gguf_bytes
+from openwheel.export.merged import PRECISIONS as MERGED_PRECISIONS
+from openwheel.export.merged import bytes_needed, write_merged
+from openwheel.export.source import Source
+
+Form = Literal["adapter", "merged", "gguf"]
+DEFAULT_PRECISION = {"merged": "bf16", "gguf": "bf16"}
+# What goes with a licence's derivative: its text, its notices, its rules of use.
+_LEGAL = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([._-].*)?", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
+# Merged weights that a GGUF file is made of, by its precision.
+_BEFORE = {"f32": "fp32", "q8_0": "fp32", "f16": "fp16", "bf16": "bf16"}
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What was exported.
+
+    Attributes:
+        folder: Where it is.
+        form: ``adapter``, ``merged`` or ``gguf``.
+        precision: Of the weights; ``""`` for an adapter, which stays as it was learned.
+        name: What the model is called.
+        base: The base's name.
+        files: sha256 of each file.
+        bytes: Of all files.
+        agreement: How near the merged model's logits are to those of base and adapter.
+        gguf: What the GGUF file says.
+        notes: What to know before using it, in a sentence each.
+    """
+
+    folder: str
+    form: str
+    precision: str
+    name: str
+    base: str
+    files: dict[str, str]
+    bytes: int
+    agreement: Agreement | None = None
+    gguf: GgufReport | None = None
+    notes: tuple[str, ...] = ()
+
+
+def export(
+    source: Source,
+    target: Path,
+    *,
+    form: Form,
+    precision: str = "",
+    name: str,
+    papers: Mapping[str, str],
+    license_id: str = "",
+) -> Exported:
+    """Export a student; nothing is left at ``target`` if it fails.
+
+    Args:
+        source: What to export.
+        target: A folder that does not exist yet, or is empty.
+        form: ``adapter``, ``merged`` or ``gguf``.
+        precision: ``bf16``, ``fp16`` or ``fp32`` for merged weights; ``bf16``, ``f16``, ``f32`` or
+            ``q8_0`` for GGUF; ``""`` for ``bf16``.
+        name: What the model is called.
+        papers: Texts that go with it by file name: its card and its lineage.
+        license_id: An SPDX id or LicenseRef, if known.
+
+    Raises:
+        ModelError: It cannot be exported so, the export differs from the original, or it cannot
+            be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise ModelError(
+            "The name of an export must be of letters, digits, blanks, dots, dashes and "
+            f"underscores, was {name!r}"
+        )
+    precision = _precision(form, precision)
+    checkpoint = find_checkpoint(source.base, revision=source.revision)
+    agreement: Agreement | None = None
+    gguf: GgufReport | None = None
+    notes: list[str] = []
+    with whole_folder(target, _needs(source, form, precision)) as folder:
+        if form == "adapter":
+            write_adapter(source, folder)
+            if Path(source.base).is_dir():
+                notes.append(
+                    f"The adapter names its base as a folder of this machine ({source.base}); "
+                    "elsewhere it has to be told where the base is."
+                )
+        elif form == "merged":
+            agreement = write_merged(source, folder, precision=precision)
+        else:
+            merged, work = checkpoint.path, folder / "merged"
+            if source.adapter is not None:
+                work.mkdir()
+                agreement = write_merged(source, work, precision=_BEFORE[precision])
+                merged = work
+            gguf = write_gguf(
+                merged,
+                folder / f"{_stem(name)}-{precision}.gguf",
+                precision=precision,
+                name=name,
+                license_id=license_id,
+                texts=source.texts,
+            )
+            notes += gguf.notes
+            shutil.rmtree(work, ignore_errors=True)
+        for path in sorted(checkpoint.path.iterdir()):
+            if path.is_file() and _LEGAL.fullmatch(path.name):
+                shutil.copyfile(path, folder / path.name)
+        for file, text in papers.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        files = {
+            str(path.relative_to(folder)): _sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        size = sum((folder / file).stat().st_size for file in files)
+    return Exported(
+        folder=str(target),
+        form=form,
+        precision=precision,
+        name=name,
+        base=source.base,
+        files=files,
+        bytes=size,
+        agreement=agreement,
+        gguf=gguf,
+        notes=tuple(notes),
+    )
+
+
+def _precision(form: Form, precision: str) -> str:
+    known = {"adapter": (), "merged": tuple(MERGED_PRECISIONS), "gguf": GGUF_PRECISIONS}[form]
+    if not precision:
+        return DEFAULT_PRECISION.get(form, "")
+    if not known:
+        raise ModelError("An adapter keeps the precision it was learned in; leave --precision out")
+    if precision not in known:
+        raise ModelError(
+            f"The precision of {form} weights must be one of {', '.join(known)}, was {precision!r}"
+        )
+    return precision
+
+
+def _needs(source: Source, form: Form, precision: str) -> int:
+    """Return about how many bytes of disk the export takes while it is made."""
+    if form == "adapter":
+        return 0
+    if form == "merged":
+        return bytes_needed(source, precision)
+    before = bytes_needed(source, _BEFORE[precision]) if source.adapter is not None else 0
+    return before + gguf_bytes(bytes_needed(source, "fp32") // 4, precision)
+
+
+def _stem(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

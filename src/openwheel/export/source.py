@@ -1,0 +1,61 @@
+"""What is exported: a base, and the adapter that a student learned for it."""
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from openwheel.engine.checkpoint import find_checkpoint
+from openwheel.errors import ModelError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What is exported.
+
+    Attributes:
+        base: A folder or an id of the hub.
+        revision: With a hub id: its commit.
+        adapter: The folder of the adapter; None for a checkpoint that is whole by itself.
+        texts: Prompts of the task, rendered, with their answers where they are known: exports are
+            compared with the original on these.
+    """
+
+    base: str
+    revision: str = ""
+    adapter: Path | None = None
+    texts: tuple[str, ...] = ()
+
+
+def source_of(folder: Path, texts: tuple[str, ...] = ()) -> Source:
+    """Return what lies in a folder: a student's, an adapter's, or a checkpoint's.
+
+    Raises:
+        ModelError: It is none of these, or the adapter does not say what its base is.
+    """
+    for adapter in (folder, folder / "adapter"):
+        if (adapter / CONFIG).is_file():
+            base, revision = _base_of(adapter)
+            return Source(base=base, revision=revision, adapter=adapter, texts=texts)
+    if (folder / "config.json").is_file():
+        return Source(base=str(find_checkpoint(str(folder)).path), texts=texts)
+    raise ModelError(
+        f"The folder to export must hold an adapter ({CONFIG}) or a checkpoint (config.json), "
+        f"{folder} holds neither"
+    )
+
+
+def _base_of(adapter: Path) -> tuple[str, str]:
+    """Return an adapter's base and its commit, as its configuration names them."""
+    try:
+        config = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))
+        base, revision = config["base_model_name_or_path"], config.get("revision") or ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"The adapter's {adapter / CONFIG} cannot be read: {error}") from None
+    if not isinstance(base, str) or not base or not isinstance(revision, str):
+        raise ModelError(f"The adapter's {adapter / CONFIG} must name its base, it says {base!r}")
+    if not (adapter / WEIGHTS).is_file():
+        raise ModelError(f"The adapter at {adapter} must have {WEIGHTS}, it has none")
+    # A base that lies on this machine has no revision of its own, whatever the adapter says.
+    return base, "" if Path(base).is_dir() else revision
