@@ -124,12 +124,19 @@ def run(split: Split, rung: str, encoder: TextEncoder | None) -> None:
     for epsilon in EPSILONS:
         plan = make_plan(
             fitted.confidence,
-            fitted.agrees,
+            (~fitted.agrees).astype(np.float64),
             epsilon=epsilon,
             delta=spent(DELTA, 1),
             calibration=len(set(clusters.tolist())),
         )
-        found = judge(confidence, agrees, clusters, plan, epsilon=epsilon, delta=spent(DELTA, 1))
+        found = judge(
+            confidence,
+            (~agrees).astype(np.float64),
+            clusters,
+            plan,
+            epsilon=epsilon,
+            delta=spent(DELTA, 1),
+        )
         best = oracle(test_confidence, test_agrees, epsilon)
         if found.chosen is None:
             print(f"  epsilon {epsilon:.0%}: refused; oracle {best:.3f}")

@@ -102,7 +102,7 @@ def certified_coverage(
 def p_values_at(plan: Plan, drawn: Drawn, epsilon: float) -> FloatArray:
     """Return the p-value of each of a plan's thresholds."""
     answered = drawn.confidence >= np.array(plan.thresholds)[:, None]
-    return binomial_p_value((answered & ~drawn.agrees).sum(1), answered.sum(1), epsilon)
+    return binomial_p_value((answered * drawn.losses).sum(1), answered.sum(1), epsilon)
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
                 rng = np.random.default_rng([arguments.seed, draw])
                 seen, drawn = biased.draw(rng, TRAINING * n), world.draw(rng, n)
                 plan = make_plan(
-                    seen.confidence, seen.agrees, epsilon=epsilon, delta=level, calibration=n
+                    seen.confidence, seen.losses, epsilon=epsilon, delta=level, calibration=n
                 )
                 p_values = p_values_at(plan, drawn, epsilon)
                 weights = [weights_of(rule, plan, n, epsilon, level) for rule in RULES.values()]

@@ -79,7 +79,7 @@ class Line:
 
 def plan_for(rng: Random, world: World, n: int, level: float) -> Plan:
     seen = world.draw(rng, TRAINING * n)
-    return make_plan(seen.confidence, seen.agrees, epsilon=EPSILON, delta=level, calibration=n)
+    return make_plan(seen.confidence, seen.losses, epsilon=EPSILON, delta=level, calibration=n)
 
 
 def certified(plan: Plan, drawn: Drawn, level: float, method: Method = "binomial") -> float | None:
@@ -90,7 +90,7 @@ def certified(plan: Plan, drawn: Drawn, level: float, method: Method = "binomial
 def lower_bound_scan(drawn: Drawn) -> float | None:
     """Return the laxest of all thresholds whose lower bound of agreement passes, unpaid for."""
     order = np.argsort(-drawn.confidence, kind="stable")
-    wrong = np.cumsum(~drawn.agrees[order])
+    wrong = np.cumsum(drawn.losses[order])
     # The lower bound of agreement is at least 1 - epsilon exactly when this p-value passes.
     passing = binomial_p_value(wrong, np.arange(1, len(order) + 1), EPSILON) <= DELTA
     last = np.flatnonzero(passing)
@@ -102,7 +102,7 @@ def clusters_alone(plan: Plan, drawn: Drawn, level: float) -> float | None:
     first = first_of_each(drawn.clusters)
     thresholds = np.array(plan.thresholds)
     answered = drawn.confidence >= thresholds[:, None]
-    wrong = answered & ~drawn.agrees
+    wrong = answered * drawn.losses
     counts = wrong[:, first].sum(1), answered[:, first].sum(1)
     passed, _ = fallback(binomial_p_value(*counts, EPSILON), np.array(plan.weights), level)
     passed &= wrong.sum(1) <= EPSILON * answered.sum(1)
@@ -141,7 +141,10 @@ def attempts(rng: Random, n: int, shared: float, *, paying: bool) -> Outcome:
     for attempt in range(1, 11):
         level = spent(DELTA, attempt) if paying else DELTA
         plan, drawn = plan_for(rng, world, n, level), own.draw(rng, n)
-        if certified(plan, drawn._replace(agrees=drawn.agrees & ~noise), level) is not None:
+        if (
+            certified(plan, drawn._replace(losses=np.maximum(drawn.losses, noise)), level)
+            is not None
+        ):
             return Outcome(True, True)
     return Outcome(False, False)
 
@@ -164,7 +167,7 @@ def peeked(rng: Random, method: Method, most: int = 5_000, batch: int = 100) -> 
     world = curve(ABOVE, 0)
     plan, drawn = plan_for(rng, world, most // 2, FIRST), world.draw(rng, most)
     for n in range(batch, most + 1, batch):
-        so_far = Drawn(drawn.confidence[:n], drawn.agrees[:n], drawn.clusters[:n])
+        so_far = Drawn(drawn.confidence[:n], drawn.losses[:n], drawn.clusters[:n])
         if certified(plan, so_far, FIRST, method) is not None:
             return Outcome(True, True)
     return Outcome(False, False)

@@ -14,7 +14,7 @@ class Drawn(NamedTuple):
     """Exchanges in order of arrival."""
 
     confidence: npt.NDArray[np.float64]
-    agrees: npt.NDArray[np.bool_]
+    losses: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
 
 
@@ -32,7 +32,7 @@ def curve(err: float, power: float, bias: float = 1.0) -> World:
     def draw(rng: Random, n: int) -> Drawn:
         rank = rng.random(n)
         wrong = rng.random(n) < np.minimum(1, bias * err * (power + 1) * rank**power)
-        return Drawn(1 - rank, ~wrong, np.arange(n))
+        return Drawn(1 - rank, wrong.astype(np.float64), np.arange(n))
 
     return World(draw, lambda threshold: err * (1 - threshold) ** power)
 
@@ -43,7 +43,8 @@ def skewed(minority_wrong: float) -> World:
     def draw(rng: Random, n: int) -> Drawn:
         minority = rng.random(n) < 0.2
         confidence = np.where(minority, rng.random(n), rng.random(n) ** 0.25)
-        return Drawn(confidence, ~(minority & (rng.random(n) < minority_wrong)), np.arange(n))
+        wrong = minority & (rng.random(n) < minority_wrong)
+        return Drawn(confidence, wrong.astype(np.float64), np.arange(n))
 
     def rate(t: float) -> float:
         rare, common = 0.2 * (1 - t), 0.8 * (1 - t**4)
@@ -72,7 +73,7 @@ def bursts(err: float, power: float, *, wrong_size: int = 0) -> World:
         place = rows + rng.exponential(50, len(rows))
         rows = rows[np.argsort(place)][:n]
         member = np.where(rng.random(n) < 0.7, rank[rows], rng.random(n))
-        return Drawn(1 - member, ~wrong[rows], rows)
+        return Drawn(1 - member, wrong[rows].astype(np.float64), rows)
 
     return World(draw, lambda t: 0.7 * err * (1 - t) ** power + 0.3 * err)
 
@@ -84,7 +85,7 @@ def hot_inputs() -> World:
         hot, which = rng.random(n) < 0.2, rng.integers(0, 40, n)
         wrong = np.where(hot, which < 7, rng.random(n) < 0.02)
         clusters = np.where(hot, which, 40 + np.arange(n))
-        return Drawn(np.where(hot, 1.0, rng.random(n)), ~wrong, clusters)
+        return Drawn(np.where(hot, 1.0, rng.random(n)), wrong.astype(np.float64), clusters)
 
     def rate(t: float) -> float:
         tail = 0.8 * (1 - t)

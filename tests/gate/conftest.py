@@ -11,6 +11,7 @@ from openwheel.gate import (
     make_plan,
     spent,
 )
+from openwheel.gate.certificate import SCHEMA
 
 
 def exchanges(rng, n):
@@ -24,18 +25,36 @@ def exchanges(rng, n):
     return 1 - rank, agrees, source
 
 
-@pytest.fixture(params=["binomial", "anytime"])
+def partial_of(losses):
+    halves = int((losses == 0.5).sum())
+    return ((500, halves),) if halves else ()
+
+
+@pytest.fixture(params=["binomial", "anytime", "betting", "anytime with halves"])
 def certificate(request):
     """A certificate of a gate that passed, at a threshold between others that passed or failed."""
+    return made_certificate(request.param)
+
+
+@pytest.fixture
+def make_certificate():
+    """Make a certificate of a kind."""
+    return made_certificate
+
+
+def made_certificate(kind):
+    method = kind.split()[0]
+    halves = method == "betting" or kind.endswith("halves")
     rng = np.random.default_rng(4)
     epsilon, delta, attempt, n = 0.05, 0.1, 2, 2_000
     level = spent(delta, attempt)
     seen = exchanges(rng, 3 * n)
-    plan = make_plan(seen[0], seen[1], epsilon=epsilon, delta=level, calibration=n)
+    plan = make_plan(seen[0], 1.0 - seen[1], epsilon=epsilon, delta=level, calibration=n)
     confidence, agrees, clusters = exchanges(rng, n)
-    found = judge(
-        confidence, agrees, clusters, plan, epsilon=epsilon, delta=level, method=request.param
-    )
+    losses = 1.0 - agrees
+    if halves:  # what repeats an input has the loss that it had
+        losses *= np.where(clusters % 3, 0.5, 1.0)
+    found = judge(confidence, losses, clusters, plan, epsilon=epsilon, delta=level, method=method)
     assert found.chosen is not None
     assert 0 < found.chosen < len(found.tests) - 1
     test = found.tests[found.chosen]
@@ -44,11 +63,16 @@ def certificate(request):
     wrong, half = answered & ~agrees, np.arange(n) < n // 2
     slices = tuple(
         Slice(
-            name, int((first & part).sum()), int((answered & part).sum()), int((wrong & part).sum())
+            name,
+            int((first & part).sum()),
+            int((answered & part).sum()),
+            int((wrong & part).sum()),
+            partial_of(losses[wrong & part]),
         )
         for name, part in (("mill", half), ("yard", ~half))
     )
     return Certificate(
+        schema=SCHEMA,
         statement="On traffic like that of the calibration window ...",
         task="0f",
         task_name="route tickets",
@@ -64,7 +88,7 @@ def certificate(request):
         chosen=found.chosen,
         threshold=test.threshold,
         calibration=Evidence(found.n, test.answered, test.disagreements),
-        observed=test.disagreements / test.answered,
+        observed=test.loss / test.answered,
         bound=found.bound,
         coverage=test.answered / found.n,
         repeat_disagreement=found.repeat_disagreement,

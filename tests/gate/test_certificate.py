@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openwheel.gate import Certificate, Evidence, Slice, Test, Window, spent, verify
+from openwheel.gate import Certificate, Compared, Evidence, Slice, Test, Window, spent, verify
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "certificates.md"
 
@@ -22,6 +22,7 @@ NOT_RECOMPUTED = {
     r"tests\.\d+\.threshold",
     # Of the two ways to count, the p-value is that of the weaker: the other changes nothing.
     r"tests\.\d+\.(answered|disagreements)(_with_repeats)?",
+    r"tests\.\d+\.partial(_with_repeats)?\.\d+\.[01]",
 }
 """Fields whose change verify cannot see if the id is made anew. docs/certificates.md lists them."""
 
@@ -91,6 +92,44 @@ def test_a_certificate_comes_back_from_json_as_it_was(certificate):
     assert verify(msgspec.json.decode(other, type=Certificate)).holds
 
 
+@pytest.mark.parametrize("method", ["binomial", "anytime"])
+def test_a_certificate_of_yes_and_no_is_what_it_was_before_there_were_losses_between(
+    method, make_certificate
+):
+    """Written by the gate as it was in November 2026, when agreement was yes or no."""
+    kept = (Path(__file__).parent / "certificates" / f"{method}.json").read_bytes()
+    certificate = msgspec.json.decode(kept, type=Certificate)
+    assert verify(certificate).holds
+    assert make_certificate(method) == certificate
+    assert json.loads(msgspec.json.encode(make_certificate(method))) == json.loads(kept)
+
+
+def test_what_compared_is_covered_by_the_id(certificate):
+    with_it = edited(certificate, compared=Compared("rouge:0.7", "d" * 64))
+    assert with_it.id != certificate.id
+    assert verify(with_it).holds
+    judged = Compared("judge", "d" * 64, "teacher", {"flips": 0.01})
+    assert not verify(msgspec.structs.replace(with_it, compared=judged)).holds
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [((0, 3),), ((1000, 3),), ((500, 0),), ((500, 1), (500, 1)), ((-1, 2),), ((501, 1), (500, 1))],
+)
+def test_losses_that_no_gate_writes_are_seen(certificate, partial):
+    tests = list(certificate.tests)
+    tests[-1] = msgspec.structs.replace(tests[-1], partial=partial)
+    assert not verify(edited(certificate, tests=tuple(tests))).holds
+    tests[-1] = msgspec.structs.replace(certificate.tests[-1], partial_with_repeats=partial)
+    assert not verify(edited(certificate, tests=tuple(tests))).holds
+
+
+def test_the_binomial_method_is_not_for_losses_between(make_certificate):
+    certificate = make_certificate("betting")
+    found = verify(edited(certificate, method="binomial"))
+    assert "its method is for losses of 0 and 1, and it has others" in found.problems
+
+
 def test_every_change_is_seen_by_the_id(certificate):
     count = 0
     for path, forged in tampered(certificate, sealed=False):
@@ -148,9 +187,9 @@ def test_a_laxer_threshold_that_failed_cannot_be_chosen(certificate):
         calibration=msgspec.structs.replace(
             certificate.calibration, answered=test.answered, disagreements=test.disagreements
         ),
-        observed=test.disagreements / test.answered,
+        observed=test.loss / test.answered,
         coverage=test.answered / certificate.calibration.n,
-        repeat_disagreement=test.disagreements_with_repeats / test.answered_with_repeats,
+        repeat_disagreement=test.loss_with_repeats / test.answered_with_repeats,
         slices=(),
     )
     assert "its threshold did not pass the gate" in verify(forged).problems
@@ -204,14 +243,29 @@ def test_impossible_numbers_in_a_test_do_not_break_verify(certificate, field):
 
 def test_by_hand_with_scipy_alone(certificate):
     """The recipe of docs/certificates.md, on the JSON as it lies in the file."""
-    recipe, anytime = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    recipe, anytime, betting = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert len(recipe.split("\n\n", 1)[-1].splitlines()) <= 10
     space = {"certificate": json.loads(msgspec.json.encode(certificate)), "print": lambda *_: None}
     recipe = recipe.replace('json.load(open("certificate.json"))', "certificate")
-    if certificate.method == "anytime":
+    test = certificate.tests[certificate.chosen]
+    if test.partial:
+        space["partials"] = {
+            (t.disagreements, t.answered): t.partial for t in certificate.tests
+        } | {
+            (t.disagreements_with_repeats, t.answered_with_repeats): t.partial_with_repeats
+            for t in certificate.tests
+        }
+        written_out = (
+            "def test_of(k, n, e):\n"
+            "    part = partials[k, n]\n"
+            "    some = [step / 1000 for step, count in part for _ in range(count)]\n"
+            "    losses = some + [1] * (k - len(some)) + [0] * (n - k)\n"
+            f"    return mean_at_least(losses, e, {certificate.method == 'betting'})\n"
+        )
+        recipe = betting + written_out + recipe.replace("binom.cdf", "test_of")
+    elif certificate.method == "anytime":
         recipe = anytime + recipe.replace("binom.cdf", "anytime")
     exec(recipe, space)
-    test = certificate.tests[certificate.chosen]
     assert space["passed"]
     assert space["level"] == pytest.approx(test.level)
     assert space["p_value"] == pytest.approx(test.p_value)
@@ -219,7 +273,7 @@ def test_by_hand_with_scipy_alone(certificate):
         assert space["bound"] == pytest.approx(certificate.bound)
 
 
-@pytest.mark.parametrize("kind", [Certificate, Test, Evidence, Window, Slice])
+@pytest.mark.parametrize("kind", [Certificate, Compared, Test, Evidence, Window, Slice])
 def test_every_field_is_in_the_documents(kind):
     text = DOCUMENT.read_text()
     assert [field for field in kind.__struct_fields__ if f"`{field}`" not in text] == []

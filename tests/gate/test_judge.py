@@ -40,7 +40,7 @@ def test_counts_are_those_of_counting_by_hand(rows, method):
     confidence = np.array([row[0] for row in rows], np.float64)
     agrees = np.array([row[1] for row in rows], np.bool_)
     clusters = np.array([row[2] for row in rows], np.int64)
-    found = judge(confidence, agrees, clusters, plan, epsilon=0.4, delta=0.3, method=method)
+    found = judge(confidence, 1.0 - agrees, clusters, plan, epsilon=0.4, delta=0.3, method=method)
     seen, first = set(), []
     for row in rows:
         if row[2] not in seen:
@@ -65,7 +65,7 @@ def test_the_p_value_is_that_of_scipy_for_the_weaker_of_the_two_counts():
     # 100 clusters agree once; one cluster disagrees 9 times.
     agrees = np.r_[np.ones(100, np.bool_), np.zeros(9, np.bool_)]
     clusters = np.r_[np.arange(100), np.full(9, 100)]
-    (test,) = judge(np.ones(109), agrees, clusters, even_plan(0.5), **TERMS).tests
+    (test,) = judge(np.ones(109), 1.0 - agrees, clusters, even_plan(0.5), **TERMS).tests
     assert (test.answered, test.disagreements) == (101, 1)
     assert (test.answered_with_repeats, test.disagreements_with_repeats) == (109, 9)
     assert test.p_value == pytest.approx(stats.binom.cdf(9, 109, 0.05))
@@ -74,7 +74,7 @@ def test_the_p_value_is_that_of_scipy_for_the_weaker_of_the_two_counts():
 
 def test_repeats_of_agreement_are_no_evidence():
     clusters = np.zeros(10_000, np.int64)
-    found = judge(np.ones(10_000), np.ones(10_000, np.bool_), clusters, even_plan(0.5), **TERMS)
+    found = judge(np.ones(10_000), np.zeros(10_000), clusters, even_plan(0.5), **TERMS)
     assert (found.n, found.exchanges) == (1, 10_000)
     assert found.chosen is None
 
@@ -83,7 +83,7 @@ def test_repeats_of_disagreement_veto_what_clusters_alone_would_pass():
     def judged(repeats):
         agrees = np.r_[np.ones(997, np.bool_), np.zeros(3 * repeats, np.bool_)]
         clusters = np.r_[np.arange(997), np.repeat([997, 998, 999], repeats)]
-        return judge(np.ones(len(agrees)), agrees, clusters, even_plan(0.5), **TERMS)
+        return judge(np.ones(len(agrees)), 1.0 - agrees, clusters, even_plan(0.5), **TERMS)
 
     assert judged(1).chosen == 0
     assert judged(16).tests[0].disagreements == 3
@@ -97,7 +97,7 @@ def test_a_vetoed_threshold_leaves_a_stricter_one_standing():
     confidence = np.r_[np.full(500, 0.9), np.full(120, 0.5)]
     agrees = np.r_[np.ones(500, np.bool_), np.zeros(120, np.bool_)]
     clusters = np.r_[np.arange(500), np.full(120, 500)]
-    found = judge(confidence, agrees, clusters, even_plan(0.9, 0.5), **TERMS)
+    found = judge(confidence, 1.0 - agrees, clusters, even_plan(0.9, 0.5), **TERMS)
     assert [test.passed for test in found.tests] == [True, False]
     assert found.chosen == 0
     assert found.repeat_disagreement == 0.0
@@ -107,7 +107,7 @@ def test_a_cluster_speaks_by_its_first_member_whatever_the_threshold():
     """The first member is not answered at 0.9, so the cluster is silent there."""
     confidence = np.array([0.5, 0.95, 0.95])
     agrees = np.array([True, False, True])
-    found = judge(confidence, agrees, np.array([7, 7, 8]), even_plan(0.9, 0.5), **TERMS)
+    found = judge(confidence, 1.0 - agrees, np.array([7, 7, 8]), even_plan(0.9, 0.5), **TERMS)
     assert [(test.answered, test.disagreements) for test in found.tests] == [(1, 0), (2, 0)]
     repeats = [(t.answered_with_repeats, t.disagreements_with_repeats) for t in found.tests]
     assert repeats == [(2, 1), (3, 1)]
@@ -115,19 +115,19 @@ def test_a_cluster_speaks_by_its_first_member_whatever_the_threshold():
 
 @pytest.mark.parametrize("method", ["binomial", "anytime"])
 def test_nothing_to_look_at_passes_nothing(method):
-    nothing = np.array([]), np.array([], np.bool_), np.array([])
+    nothing = np.array([]), np.array([]), np.array([])
     found = judge(*nothing, even_plan(0.9, 0.5), **TERMS, method=method)
     assert found.chosen is None
     assert (found.n, found.bound, found.repeat_disagreement) == (0, 1.0, 0.0)
     assert [test.p_value for test in found.tests] == [1.0, 1.0]
-    unplanned = judge(np.ones(5), np.ones(5, np.bool_), alone(5), Plan((), (), (), (), 0), **TERMS)
+    unplanned = judge(np.ones(5), np.zeros(5), alone(5), Plan((), (), (), (), 0), **TERMS)
     assert unplanned.tests == ()
     assert unplanned.best is None
     assert unplanned.bound == 1.0
 
 
 def test_a_student_always_wrong_is_told_so():
-    found = judge(np.ones(500), np.zeros(500, np.bool_), alone(500), even_plan(0.5), **TERMS)
+    found = judge(np.ones(500), np.ones(500), alone(500), even_plan(0.5), **TERMS)
     assert found.chosen is None
     assert found.bound == 1.0
     assert found.best.disagreements == 500
@@ -135,9 +135,7 @@ def test_a_student_always_wrong_is_told_so():
 
 def test_a_tiny_epsilon_passes_nothing_on_little_evidence():
     n = 5_000
-    found = judge(
-        np.ones(n), np.ones(n, np.bool_), alone(n), even_plan(0.5), epsilon=1e-9, delta=0.03
-    )
+    found = judge(np.ones(n), np.zeros(n), alone(n), even_plan(0.5), epsilon=1e-9, delta=0.03)
     assert found.chosen is None
     assert 0 < found.bound < 0.001
 
@@ -147,7 +145,7 @@ def test_the_bound_is_that_of_the_level_it_was_tested_at():
     plan = Plan((0.9, 0.5), (0.5, 0.5), (0.5, 1.0), (0.0, 0.0), 100)
     confidence = np.r_[np.full(300, 0.95), np.full(100, 0.6)]
     agrees = np.arange(n) < n - wrong
-    found = judge(confidence, agrees, alone(n), plan, **TERMS)
+    found = judge(confidence, 1.0 - agrees, alone(n), plan, **TERMS)
     assert found.chosen == 1
     assert found.tests[1].level == pytest.approx(0.03)  # its own half and the one passed on
     assert found.bound == pytest.approx(stats.beta.ppf(1 - 0.03, wrong + 1, n - wrong))
@@ -157,8 +155,8 @@ def test_the_bound_is_that_of_the_level_it_was_tested_at():
 def test_the_outcome_is_that_of_the_fallback_procedure():
     rng = np.random.default_rng(5)
     confidence, agrees = rng.random(800), rng.random(800) < 0.965
-    plan = make_plan(confidence, agrees, **TERMS, calibration=800)
-    found = judge(confidence, agrees, alone(800), plan, **TERMS)
+    plan = make_plan(confidence, 1.0 - agrees, **TERMS, calibration=800)
+    found = judge(confidence, 1.0 - agrees, alone(800), plan, **TERMS)
     p_values = np.array([test.p_value for test in found.tests])
     passed, levels = fallback(p_values, np.array(plan.weights), 0.03)
     assert [test.passed for test in found.tests] == passed.tolist()
@@ -167,7 +165,7 @@ def test_the_outcome_is_that_of_the_fallback_procedure():
 
 def test_unconfident_never_answers_even_as_not_a_number():
     confidence = np.array([0.9, np.nan, 0.9, np.nan])
-    found = judge(confidence, np.zeros(4, np.bool_), alone(4), even_plan(0.5), **TERMS)
+    found = judge(confidence, np.ones(4), alone(4), even_plan(0.5), **TERMS)
     assert (found.tests[0].answered, found.tests[0].disagreements) == (2, 2)
 
 
@@ -185,7 +183,7 @@ def false_share(method, looks, *, clusters=1, draws=300, rate=0.0501):
         false += any(
             judge(
                 confidence[:n],
-                agrees[:n],
+                1.0 - agrees[:n],
                 names[:n],
                 plan,
                 epsilon=0.05,

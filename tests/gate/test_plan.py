@@ -21,7 +21,7 @@ def training(n=3_000, err=0.1, power=2.0, seed=0):
 
 def test_predictions_are_the_counts_at_each_threshold():
     confidence, agrees = training()
-    plan = make_plan(confidence, agrees, **TERMS)
+    plan = make_plan(confidence, 1.0 - agrees, **TERMS)
     assert len(plan.thresholds) == STEPS - 1  # the first would answer less than is worth a student
     for threshold, coverage, rate in zip(
         plan.thresholds, plan.coverage, plan.disagreement, strict=True
@@ -35,7 +35,7 @@ def test_predictions_are_the_counts_at_each_threshold():
 
 def test_delta_starts_where_training_is_sure_and_a_little_everywhere():
     confidence, agrees = training()
-    plan = make_plan(confidence, agrees, **TERMS)
+    plan = make_plan(confidence, 1.0 - agrees, **TERMS)
     weights = np.array(plan.weights)
     assert weights.sum() == pytest.approx(1)
     expected = np.zeros(len(weights))
@@ -61,7 +61,7 @@ def test_delta_starts_where_training_is_sure_and_a_little_everywhere():
 
 def test_where_nothing_is_sure_delta_starts_at_the_likeliest():
     confidence, agrees = training(err=0.2, power=0.5)
-    plan = make_plan(confidence, agrees, epsilon=0.05, delta=0.03, calibration=100)
+    plan = make_plan(confidence, 1.0 - agrees, epsilon=0.05, delta=0.03, calibration=100)
     assert sum(plan.weights) == pytest.approx(1)
     assert max(plan.weights) >= AIMS[0][0]
     assert predicted_coverage(plan, epsilon=0.05, delta=0.03, calibration=100) == 0.0
@@ -71,7 +71,7 @@ def test_where_nothing_is_sure_delta_starts_at_the_likeliest():
     "confidence", [[], [0.0], [0.0, -1.0, 0.0]], ids=["no rows", "one row", "three rows"]
 )
 def test_nothing_answerable_gives_a_plan_without_thresholds(confidence):
-    plan = make_plan(np.array(confidence), np.ones(len(confidence), np.bool_), **TERMS)
+    plan = make_plan(np.array(confidence), np.zeros(len(confidence)), **TERMS)
     assert plan == Plan((), (), (), (), len(confidence))
     assert predicted_coverage(plan, **TERMS) == 0.0
     assert growth_needed(plan, **TERMS) is None
@@ -79,7 +79,7 @@ def test_nothing_answerable_gives_a_plan_without_thresholds(confidence):
 
 def test_equal_confidences_are_one_threshold():
     agrees = np.arange(100) >= 3
-    plan = make_plan(np.full(100, 0.7), agrees, **TERMS)
+    plan = make_plan(np.full(100, 0.7), 1.0 - agrees, **TERMS)
     assert plan.thresholds == (0.7,)
     assert plan.weights == (1.0,)
     assert plan.coverage == (1.0,)
@@ -88,14 +88,14 @@ def test_equal_confidences_are_one_threshold():
 
 def test_what_is_never_answered_has_no_threshold():
     confidence = np.repeat([0.9, 0.5, 0.0], [10, 10, 80])
-    plan = make_plan(confidence, np.ones(100, np.bool_), **TERMS)
+    plan = make_plan(confidence, np.zeros(100), **TERMS)
     assert plan.thresholds == (0.9, 0.5)
     assert plan.coverage == (0.1, 0.2)
 
 
 def test_a_very_small_share_is_still_tried_if_there_is_no_more():
     confidence = np.r_[0.8, np.zeros(999)]
-    plan = make_plan(confidence, np.ones(1_000, np.bool_), **TERMS)
+    plan = make_plan(confidence, np.zeros(1_000), **TERMS)
     assert plan.thresholds == (0.8,)
 
 
@@ -112,7 +112,7 @@ def test_any_training_gives_a_plan_that_makes_sense(rows, epsilon, calibration):
     confidence = np.array([row[0] for row in rows])
     agrees = np.array([row[1] for row in rows], np.bool_)
     terms = {"epsilon": epsilon, "delta": 0.03, "calibration": calibration}
-    plan = make_plan(confidence, agrees, **terms)
+    plan = make_plan(confidence, 1.0 - agrees, **terms)
     assert all(high > low > 0 for high, low in itertools.pairwise((*plan.thresholds, 1e-9)))
     assert all(low < high for low, high in itertools.pairwise(plan.coverage))
     assert not plan.weights or sum(plan.weights) == pytest.approx(1)
@@ -140,7 +140,8 @@ def test_no_chance_to_pass_where_even_no_disagreement_would_not():
 
 
 def test_more_calibration_is_predicted_to_cover_more():
-    plan = make_plan(*training(), **TERMS)
+    confidence, agrees = training()
+    plan = make_plan(confidence, 1.0 - agrees, **TERMS)
     covered = [
         predicted_coverage(plan, epsilon=0.05, delta=0.03, calibration=n)
         for n in (50, 300, 1_000, 5_000)

@@ -4,6 +4,12 @@ Bounds, threshold selection, certificates and audit tests. NumPy and SciPy only;
 everything else, and does no input or output.
 """
 
+from openwheel.gate.betting import (
+    bounded_anytime_p_value,
+    in_steps,
+    mean_bound,
+    one_look_p_value,
+)
 from openwheel.gate.bounds import (
     alarm_p_value,
     anytime_p_value,
@@ -13,20 +19,24 @@ from openwheel.gate.bounds import (
 )
 from openwheel.gate.certificate import (
     Certificate,
+    Compared,
     Evidence,
     Slice,
     Verification,
     Window,
     verify,
 )
-from openwheel.gate.judge import Judgement, Test, first_of_each, judge
+from openwheel.gate.judge import Judgement, Method, Partial, Test, first_of_each, judge
 from openwheel.gate.plan import Plan, growth_needed, make_plan, predicted_coverage
 from openwheel.gate.selection import fallback, spent
 
 __all__ = [
     "Certificate",
+    "Compared",
     "Evidence",
     "Judgement",
+    "Method",
+    "Partial",
     "Plan",
     "Slice",
     "Test",
@@ -35,12 +45,16 @@ __all__ = [
     "alarm_p_value",
     "anytime_p_value",
     "binomial_p_value",
+    "bounded_anytime_p_value",
     "clopper_pearson",
     "fallback",
     "first_of_each",
     "growth_needed",
+    "in_steps",
     "judge",
     "make_plan",
+    "mean_bound",
+    "one_look_p_value",
     "predicted_coverage",
     "spent",
     "upper_bound",

@@ -2,24 +2,46 @@
 
 import hashlib
 import math
+from collections import Counter
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate.judge import Method, Test, bound_of, p_values_of
+from openwheel.gate.betting import STEPS, as_counts
+from openwheel.gate.judge import Counted, Method, Partial, Test, bound_of, p_values_of
 from openwheel.gate.selection import fallback, spent
 
 IntArray = npt.NDArray[np.int64]
 
 
-class Slice(msgspec.Struct, frozen=True):
-    """One part of the traffic, with its counts at the certified threshold."""
+class Slice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One part of the traffic, with its counts at the certified threshold.
+
+    ``partial``: disagreements whose loss was below 1, by their loss.
+    """
 
     name: str
     exchanges: int
     answered: int
     disagreements: int
+    partial: Partial = ()
+
+
+class Compared(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the student's answers were compared with the teacher's, where not by equality.
+
+    Attributes:
+        setting: As the user chose it.
+        sha256: Of all that decides a loss: versions, limits, prompts, the encoder's weights.
+        model: The model that judged, ``""`` if none did.
+        measured: What was measured of the comparison before it was used, by name.
+    """
+
+    setting: str
+    sha256: str
+    model: str = ""
+    measured: dict[str, float] = {}
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -49,8 +71,11 @@ SCHEMA = 1
 """Version of the certificate's fields."""
 
 
-class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A student's certificate.
+
+    Fields that have a default are left out where they have it: a certificate from before there
+    was such a field keeps its id.
 
     Attributes:
         id: sha256 of all the other fields as JSON with sorted keys. Not a signature: whoever can
@@ -61,21 +86,23 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         student, rung, files: The student; the sha256 of each of its files.
         epsilon, delta: The user's limit and risk.
         attempt, delta_spent: Which attempt on this task it was, and the share of delta it spent.
-        method: ``binomial`` (one look) or ``anytime`` (shadowing, looked at as it went).
+        method: ``binomial`` or ``betting`` (one look), or ``anytime`` (shadowing, looked at as it
+            went).
         tests: Every threshold tried, in order, with counts.
         chosen: Index of the certified threshold among them.
         threshold, calibration, observed, bound, coverage: At the certified threshold.
-        repeat_disagreement: Observed disagreement when repeats of an input count again, at
-            the certified threshold.
+        repeat_disagreement: Observed mean loss when repeats of an input count again, at the
+            certified threshold.
         training, calibration_window: What each side of the split held.
         slices: Counts of each slice of the traffic; slices not listed are deferred.
         deferred_slices: Slices left to the teacher since training showed too much disagreement.
         versions: Of Openwheel and the libraries that computed it.
         created: ISO 8601, UTC.
+        compared: How answers were compared, None if an agreement was an equal canonical answer.
     """
 
     id: str = ""
-    schema: int = SCHEMA
+    schema: int
     statement: str
     task: str
     task_name: str
@@ -101,6 +128,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     deferred_slices: tuple[str, ...]
     versions: dict[str, str]
     created: str
+    compared: Compared | None = None
 
     def sealed(self) -> "Certificate":
         """Return the same certificate with its id."""
@@ -109,7 +137,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Return the sha256 of all fields but the id."""
         fields = msgspec.to_builtins(self)
-        del fields["id"]
+        fields.pop("id", None)
         return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
 
 
@@ -169,13 +197,15 @@ def _impossible_counts(certificate: Certificate) -> list[str]:
     weights = np.array([test.weight for test in tests])
     if not (weights >= 0).all() or weights.sum() > 1 + 1e-9:
         problems.append("its weights share out more than delta")
-    (wrong, answered), (all_wrong, all_answered) = _counts(tests)
-    for k, n in ((wrong, answered), (all_wrong, all_answered)):
-        # What is answered at one threshold is answered at every laxer one.
-        more_wrong, more = np.diff(k, prepend=0), np.diff(n, prepend=0)
-        if (more_wrong < 0).any() or (more_wrong > more).any():
+    if not all(_is_partial(part) for t in tests for part in (t.partial, t.partial_with_repeats)):
+        return [*problems, "its losses between 0 and 1 are not those of a gate"]
+    first, repeated = _counts(tests)
+    for counted in (first, repeated):
+        # What is answered at one threshold is answered at every laxer one, with the same loss.
+        if (np.diff(counted.all_losses(), axis=0, prepend=0) < 0).any():
             problems.append("its counts are not those of thresholds from strict to lax")
-    if (answered > all_answered).any() or (wrong > all_wrong).any():
+    answered, all_answered = first.answered, repeated.answered
+    if (first.all_losses() > repeated.all_losses()).any():
         problems.append("it counts less with repeats than without")
     independent, exchanges = certificate.calibration.n, certificate.calibration_window.exchanges
     if answered[-1] > independent or all_answered[-1] > exchanges or independent > exchanges:
@@ -187,7 +217,10 @@ def _recount(certificate: Certificate) -> list[str]:
     """Return what in the tests does not follow from the counts."""
     problems = []
     tests = certificate.tests
-    expected = p_values_of(*_counts(tests), certificate.epsilon, certificate.method)
+    counts = _counts(tests)
+    if certificate.method == "binomial" and any(counted.losses is not None for counted in counts):
+        return ["its method is for losses of 0 and 1, and it has others"]
+    expected = p_values_of(*counts, certificate.epsilon, certificate.method)
     recorded = [test.p_value for test in tests]
     # Versions of SciPy differ in how they round what is nearly too small for a float.
     if not np.allclose(recorded, expected, rtol=1e-6, atol=1e-250):
@@ -210,11 +243,11 @@ def _summary(certificate: Certificate) -> list[str]:
         "threshold": (certificate.threshold, chosen.threshold),
         "answered": (counts.answered, chosen.answered),
         "disagreements": (counts.disagreements, chosen.disagreements),
-        "observed": (certificate.observed, _share(chosen.disagreements, chosen.answered)),
+        "observed": (certificate.observed, _share(chosen.loss, chosen.answered)),
         "coverage": (certificate.coverage, _share(chosen.answered, counts.n)),
         "repeat_disagreement": (
             certificate.repeat_disagreement,
-            _share(chosen.disagreements_with_repeats, chosen.answered_with_repeats),
+            _share(chosen.loss_with_repeats, chosen.answered_with_repeats),
         ),
     }
     return [
@@ -234,23 +267,47 @@ def _slices(certificate: Certificate) -> list[str]:
         and sum(part.answered for part in slices) == counts.answered
         and sum(part.disagreements for part in slices) == counts.disagreements
         and all(0 <= part.disagreements <= part.answered <= part.exchanges for part in slices)
+        and all(_is_partial(part.partial) for part in slices)
+        and _together(slices) == dict(certificate.tests[certificate.chosen].partial)
         and not any(part.answered for part in slices if part.name in certificate.deferred_slices)
     )
     return [] if adds_up else ["its slices do not add up to its counts"]
 
 
-def _counts(tests: tuple[Test, ...]) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray]]:
-    """Return disagreements and answers of the tests: of first members, and with repeats."""
-    columns = np.array(
-        [
-            (t.disagreements, t.answered, t.disagreements_with_repeats, t.answered_with_repeats)
-            for t in tests
-        ],
-        np.int64,
+def _together(slices: tuple[Slice, ...]) -> dict[int, int]:
+    """Return how often each loss between 0 and 1 came up in all slices."""
+    total: Counter[int] = Counter()
+    for part in slices:
+        total.update(dict(part.partial))
+    return total
+
+
+def _is_partial(partial: Partial) -> bool:
+    """Whether these are losses strictly between 0 and 1, in order, that came up at all."""
+    steps = [step for step, _ in partial]
+    return steps == sorted({step for step in steps if 0 < step < STEPS}) and all(
+        count > 0 for _, count in partial
     )
-    first_wrong, first, wrong, answered = columns.T
-    return (first_wrong, first), (wrong, answered)
 
 
-def _share(part: int, whole: int) -> float:
+def _counts(tests: tuple[Test, ...]) -> tuple[Counted, Counted]:
+    """Return what the tests counted: first members of clusters, and with repeats."""
+    return (
+        _counted([(t.answered, t.disagreements, t.partial) for t in tests]),
+        _counted(
+            [
+                (t.answered_with_repeats, t.disagreements_with_repeats, t.partial_with_repeats)
+                for t in tests
+            ]
+        ),
+    )
+
+
+def _counted(rows: list[tuple[int, int, Partial]]) -> Counted:
+    answered, wrong = np.array([row[:2] for row in rows], np.int64).T
+    losses = np.array([as_counts(*row) for row in rows]) if any(row[2] for row in rows) else None
+    return Counted(answered, wrong, losses)
+
+
+def _share(part: float, whole: int) -> float:
     return part / whole if whole else 0.0

@@ -1,11 +1,19 @@
 """Judging a student on its calibration exchanges: the one place where labels meet thresholds."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.gate.betting import (
+    STEPS,
+    as_counts,
+    bounded_anytime_p_value,
+    in_steps,
+    mean_bound,
+    one_look_p_value,
+)
 from openwheel.gate.bounds import (
     anytime_p_value,
     anytime_upper_bound,
@@ -15,20 +23,33 @@ from openwheel.gate.bounds import (
 from openwheel.gate.plan import Plan
 from openwheel.gate.selection import fallback
 
-Method = Literal["binomial", "anytime"]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+Method = Literal["binomial", "betting", "anytime"]
+"""How thresholds are tested; chosen before a label is looked at, by what losses there can be.
+
+``binomial``: losses are 0 or 1, looked at once. ``betting``: any losses, looked at once.
+``anytime``: any losses, looked at as evidence comes.
+"""
+
+Partial = tuple[tuple[int, int], ...]
+"""How often each loss strictly between 0 and 1 came up: (thousandths, count), smallest first."""
 
 
-class Test(msgspec.Struct, frozen=True):
+class Test(msgspec.Struct, frozen=True, omit_defaults=True):
     """One threshold tested, in the order of testing.
 
     Attributes:
         threshold: A student answers where its confidence is at least this.
         weight: Share of delta that started here.
-        answered, disagreements: Counts of the first of each cluster.
+        answered, disagreements: Counts of the first of each cluster; a disagreement is an answer
+            with any loss.
         answered_with_repeats, disagreements_with_repeats: Counts of all exchanges.
-        p_value: The larger of the p-values of the two pairs of counts.
+        p_value: The larger of the p-values of the two ways to count.
         level: What it was tested at.
         passed: Whether the p-value was at most the level.
+        partial, partial_with_repeats: Disagreements whose loss was below 1, by their loss.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
@@ -42,6 +63,42 @@ class Test(msgspec.Struct, frozen=True):
     p_value: float
     level: float
     passed: bool
+    partial: Partial = ()
+    partial_with_repeats: Partial = ()
+
+    @property
+    def loss(self) -> float:
+        """Sum of the losses of the first of each cluster."""
+        return _total(self.disagreements, self.partial)
+
+    @property
+    def loss_with_repeats(self) -> float:
+        """Sum of the losses of all exchanges."""
+        return _total(self.disagreements_with_repeats, self.partial_with_repeats)
+
+
+class Counted(NamedTuple):
+    """What is answered at each threshold, strict first, counted in one way.
+
+    Attributes:
+        answered: Shape (thresholds,).
+        disagreements: Those with any loss, shape (thresholds,).
+        losses: How many had a loss of 0, 1, ..., 1000 thousandths, shape (thresholds, 1001); None
+            where no loss lay strictly between 0 and 1, so that the two above say it all.
+    """
+
+    answered: IntArray
+    disagreements: IntArray
+    losses: IntArray | None
+
+    def all_losses(self) -> IntArray:
+        """Return `losses`, written out where they are None."""
+        if self.losses is not None:
+            return self.losses
+        counts = np.zeros((len(self.answered), STEPS + 1), np.int64)
+        counts[:, 0] = self.answered - self.disagreements
+        counts[:, STEPS] = self.disagreements
+        return counts
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -52,9 +109,9 @@ class Judgement(msgspec.Struct, frozen=True):
         chosen: Index of the laxest one that passed, None if there is none.
         n: Independent calibration exchanges: the first of each cluster.
         exchanges: Calibration exchanges with repeats.
-        repeat_disagreement: Observed disagreement among answered exchanges, repeats included,
-            at the chosen threshold.
-        method: ``binomial`` (looked at once) or ``anytime`` (may be looked at again and again).
+        repeat_disagreement: Observed mean loss among answered exchanges, repeats included, at the
+            chosen threshold.
+        method: How they were tested.
     """
 
     tests: tuple[Test, ...]
@@ -82,29 +139,59 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def bound_of(test: Test, method: Method) -> float:
     """Return the upper bound that inverts the test: at most epsilon exactly when it passes."""
-    bound = upper_bound if method == "binomial" else anytime_upper_bound
     return max(
-        bound(test.disagreements, test.answered, test.level),
-        bound(test.disagreements_with_repeats, test.answered_with_repeats, test.level),
+        _bound(test.disagreements, test.answered, test.partial, test.level, method),
+        _bound(
+            test.disagreements_with_repeats,
+            test.answered_with_repeats,
+            test.partial_with_repeats,
+            test.level,
+            method,
+        ),
     )
 
 
+def _bound(
+    disagreements: int, answered: int, partial: Partial, level: float, method: Method
+) -> float:
+    if method == "binomial":
+        return upper_bound(disagreements, answered, level)
+    if method == "anytime" and not partial:
+        return anytime_upper_bound(disagreements, answered, level)
+    p_value = one_look_p_value if method == "betting" else bounded_anytime_p_value
+    return mean_bound(p_value, as_counts(answered, disagreements, partial), level)
+
+
 def p_values_of(
-    first: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    with_repeats: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    epsilon: float,
-    method: Method,
-) -> npt.NDArray[np.float64]:
+    first: Counted, with_repeats: Counted, epsilon: float, method: Method
+) -> FloatArray:
     """Return the p-value of each threshold: the larger of those of the two ways to count.
 
     Args:
-        first: Disagreements and answers among the first of each cluster.
-        with_repeats: The same among all exchanges.
+        first: Counts of the first of each cluster.
+        with_repeats: Counts of all exchanges.
         epsilon: The most disagreement allowed.
         method: Which test.
+
+    Raises:
+        ValueError: The method is ``binomial``, and a loss is neither 0 nor 1.
     """
-    test = binomial_p_value if method == "binomial" else anytime_p_value
-    return np.maximum(test(*first, epsilon), test(*with_repeats, epsilon))
+    return np.maximum(_p_values(first, epsilon, method), _p_values(with_repeats, epsilon, method))
+
+
+def _p_values(counted: Counted, epsilon: float, method: Method) -> FloatArray:
+    if method == "betting":
+        return one_look_p_value(counted.all_losses(), epsilon)
+    if method == "binomial":
+        if counted.losses is not None and counted.losses[:, 1:STEPS].any():
+            raise ValueError("the method binomial takes losses of 0 and 1, one was between them")
+        return binomial_p_value(counted.disagreements, counted.answered, epsilon)
+    found = anytime_p_value(counted.disagreements, counted.answered, epsilon)
+    if counted.losses is not None:
+        # The same test; with losses of 0 and 1 alone its integral has a closed form.
+        between = counted.losses[:, 1:STEPS].any(1)
+        found[between] = bounded_anytime_p_value(counted.losses[between], epsilon)
+    return found
 
 
 def first_of_each(clusters: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
@@ -117,8 +204,8 @@ def first_of_each(clusters: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
 
 
 def judge(
-    confidence: npt.NDArray[np.float64],
-    agrees: npt.NDArray[np.bool_],
+    confidence: FloatArray,
+    losses: FloatArray,
     clusters: npt.NDArray[Any],
     plan: Plan,
     *,
@@ -129,7 +216,7 @@ def judge(
     """Test the plan's thresholds on calibration exchanges.
 
     With probability at least ``1 - delta`` over the draw of the exchanges, no threshold passes
-    whose disagreement among answered exchanges is above ``epsilon`` (Learn Then Test with a
+    whose mean loss among answered exchanges is above ``epsilon`` (Learn Then Test with a
     fallback procedure). "Draw" can mean two things, and a threshold passes only if it does under
     both: clusters are drawn independently, so that a cluster speaks once however often it repeats;
     or exchanges are, so that an input sent a hundred times weighs a hundred times. Counting
@@ -138,55 +225,83 @@ def judge(
 
     Args:
         confidence: The student's confidences, in order of arrival, shape (n,).
-        agrees: Whether its answer was the teacher's, shape (n,).
+        losses: How far its answer was from the teacher's, from 0 (agrees) to 1, shape (n,).
         clusters: Cluster of each exchange, shape (n,), any sortable type.
         plan: What to test, made from training data alone.
         epsilon: The most disagreement allowed.
         delta: What this attempt may spend.
-        method: ``anytime`` if the same student was or will be judged on part of this evidence.
+        method: ``anytime`` if the same student was or will be judged on part of this evidence;
+            else ``binomial`` if the comparison knows no loss but 0 and 1, ``betting`` if it does.
+            To choose by the losses that came up would be to choose a test by its outcome.
+
+    Raises:
+        ValueError: A loss is no number from 0 to 1; or one is neither of them, and the method is
+            ``binomial``.
+        TypeError: The losses are booleans, which could as well say what agrees.
     """
     thresholds = np.array(plan.thresholds)
     evidence = first_of_each(clusters)
-    answered, disagreements = _counts(confidence[evidence], agrees[evidence], thresholds)
-    all_answered, all_disagreements = _counts(confidence, agrees, thresholds)
-    p_values = p_values_of(
-        (disagreements, answered), (all_disagreements, all_answered), epsilon, method
-    )
+    steps = in_steps(losses)
+    first = _count(confidence[evidence], steps[evidence], thresholds)
+    with_repeats = _count(confidence, steps, thresholds)
+    p_values = p_values_of(first, with_repeats, epsilon, method)
     passed, levels = fallback(p_values, np.array(plan.weights), delta)
     eligible = np.flatnonzero(passed)
     chosen = int(eligible[-1]) if len(eligible) else None
+    tests = tuple(
+        Test(
+            threshold=float(thresholds[i]),
+            weight=float(plan.weights[i]),
+            answered=int(first.answered[i]),
+            disagreements=int(first.disagreements[i]),
+            answered_with_repeats=int(with_repeats.answered[i]),
+            disagreements_with_repeats=int(with_repeats.disagreements[i]),
+            p_value=float(p_values[i]),
+            level=float(levels[i]),
+            passed=bool(passed[i]),
+            partial=_partial(first, i),
+            partial_with_repeats=_partial(with_repeats, i),
+        )
+        for i in range(len(thresholds))
+    )
     return Judgement(
-        tests=tuple(
-            Test(
-                threshold=float(thresholds[i]),
-                weight=float(plan.weights[i]),
-                answered=int(answered[i]),
-                disagreements=int(disagreements[i]),
-                answered_with_repeats=int(all_answered[i]),
-                disagreements_with_repeats=int(all_disagreements[i]),
-                p_value=float(p_values[i]),
-                level=float(levels[i]),
-                passed=bool(passed[i]),
-            )
-            for i in range(len(thresholds))
-        ),
+        tests=tests,
         chosen=chosen,
         n=len(evidence),
         exchanges=len(confidence),
         repeat_disagreement=(
-            float(all_disagreements[chosen] / all_answered[chosen]) if chosen is not None else 0.0
+            tests[chosen].loss_with_repeats / tests[chosen].answered_with_repeats
+            if chosen is not None
+            else 0.0
         ),
         method=method,
     )
 
 
-def _counts(
-    confidence: npt.NDArray[np.float64],
-    agrees: npt.NDArray[np.bool_],
-    thresholds: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return how many are answered at each threshold, and how many of those disagree."""
+def _count(confidence: FloatArray, steps: IntArray, thresholds: FloatArray) -> Counted:
+    """Count what is answered at each threshold, by its loss."""
     order = np.argsort(-confidence, kind="stable")
-    answered = np.searchsorted(-confidence[order], -thresholds, side="right")
-    wrong = np.concatenate(([0], np.cumsum(~agrees[order])))
-    return answered.astype(np.int64), wrong[answered].astype(np.int64)
+    answered = np.searchsorted(-confidence[order], -thresholds, side="right").astype(np.int64)
+    steps = steps[order]
+    wrong = np.concatenate(([0], np.cumsum(steps > 0)))[answered].astype(np.int64)
+    if not ((steps > 0) & (steps < STEPS)).any():
+        return Counted(answered, wrong, None)
+    reached = steps[: answered[-1] if len(answered) else 0]
+    # The first threshold at which each is answered; from there on it is at every laxer one.
+    first = np.searchsorted(answered, np.arange(len(reached)), side="right")
+    counts = np.zeros((len(thresholds), STEPS + 1), np.int64)
+    np.add.at(counts, (first, reached), 1)
+    return Counted(answered, wrong, counts.cumsum(0))
+
+
+def _partial(counted: Counted, i: int) -> Partial:
+    if counted.losses is None:
+        return ()
+    found = counted.losses[i]
+    steps = np.flatnonzero(found[1:STEPS]) + 1
+    return tuple((int(step), int(found[step])) for step in steps)
+
+
+def _total(disagreements: int, partial: Partial) -> float:
+    """Return the sum of losses: all disagreements lose 1 but for those listed."""
+    return disagreements - sum((STEPS - step) * count for step, count in partial) / STEPS

@@ -5,10 +5,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from openwheel.gate.betting import STEPS as LOSS_STEPS
+from openwheel.gate.betting import in_steps, one_look_binary_p_value
 from openwheel.gate.bounds import anytime_p_value, binomial_p_value
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 STEPS = 100
 """Candidate thresholds: one for each hundredth of coverage on training data."""
@@ -53,28 +54,31 @@ class Plan(msgspec.Struct, frozen=True):
 
 def make_plan(
     confidence: FloatArray,
-    agrees: BoolArray,
+    losses: FloatArray,
     *,
     epsilon: float,
     delta: float,
     calibration: int,
+    bounded: bool = False,
 ) -> Plan:
     """Choose the thresholds to test, from out-of-fold training predictions alone.
 
     Args:
         confidence: Out-of-fold confidences of training exchanges; 0 or less means it never answers.
-        agrees: Whether the out-of-fold answer was the teacher's.
+        losses: How far the out-of-fold answer was from the teacher's, from 0 (agrees) to 1.
         epsilon: The most disagreement allowed among answered requests.
         delta: What this attempt may spend.
         calibration: How many calibration exchanges there will be, about.
+        bounded: Whether losses may lie between 0 and 1, which takes more evidence.
 
     Returns:
         A plan; without any threshold if no training exchange could be answered.
     """
+    steps = in_steps(losses)
     if not (confidence > 0).any():
         return Plan((), (), (), (), len(confidence))
     order = np.argsort(-confidence, kind="stable")
-    sorted_confidence, wrong = confidence[order], np.cumsum(~agrees[order])
+    sorted_confidence, wrong = confidence[order], np.cumsum(steps[order]) / LOSS_STEPS
     total, answerable = len(confidence), int((confidence > 0).sum())
     wanted = np.arange(1, STEPS + 1) / STEPS
     last = np.unique(np.ceil(wanted * total).astype(int)) - 1
@@ -97,6 +101,7 @@ def make_plan(
             total,
             epsilon=epsilon,
             level=share * delta,
+            bounded=bounded,
         )
         enough = np.flatnonzero(passing >= sure)
         weights[enough[-1] if len(enough) else int(np.argmax(passing))] += share
@@ -109,17 +114,25 @@ def make_plan(
     )
 
 
-def predicted_coverage(plan: Plan, *, epsilon: float, delta: float, calibration: int) -> float:
+def predicted_coverage(
+    plan: Plan, *, epsilon: float, delta: float, calibration: int, bounded: bool = False
+) -> float:
     """Return the coverage that ``plan`` is expected to be certified at, 0 if none.
 
     The laxest threshold that is more likely than not to pass; used to choose the rung on training
-    data.
+    data. ``bounded``: whether losses may lie between 0 and 1.
     """
     coverage, rate = np.array(plan.coverage), np.array(plan.disagreement)
     if not len(coverage):
         return 0.0
     passing = chance_to_pass(
-        coverage, rate, calibration, plan.training, epsilon=epsilon, level=delta
+        coverage,
+        rate,
+        calibration,
+        plan.training,
+        epsilon=epsilon,
+        level=delta,
+        bounded=bounded,
     )
     likely = np.flatnonzero(passing >= 0.5)
     return float(coverage[likely[-1]]) if len(likely) else 0.0
@@ -133,6 +146,7 @@ def growth_needed(
     delta: float,
     exponent: float = 0.0,
     anytime: bool = False,
+    bounded: bool = False,
 ) -> float | None:
     """Return by about what factor the traffic must grow until some threshold passes.
 
@@ -144,11 +158,13 @@ def growth_needed(
         exponent: Disagreement falls as the factor to the power of minus this: 0 if a student is
             not trained anew, else as its learning curve shows.
         anytime: Whether it will be judged by anytime-valid tests.
+        bounded: Whether losses may lie between 0 and 1.
 
     Returns:
         At least 1; None if ``LARGEST_GROWTH`` times the traffic would not be enough.
     """
-    test = anytime_p_value if anytime else binomial_p_value
+    one_look = one_look_binary_p_value if bounded else binomial_p_value
+    test = anytime_p_value if anytime else one_look
     coverage, predicted = np.array(plan.coverage), np.array(plan.disagreement)
     if not len(coverage):
         return None
@@ -173,15 +189,36 @@ def chance_to_pass(
     *,
     epsilon: float,
     level: float,
+    bounded: bool = False,
 ) -> FloatArray:
-    """Return the predicted chance of each threshold to pass a binomial test at ``level``."""
+    """Return the predicted chance of each threshold to pass a test with one look at ``level``.
+
+    Losses between 0 and 1 are taken to vary as those of 0 and 1 do, which is the most they can.
+    """
     answered = np.maximum(1, np.round(coverage * calibration))
-    # The most disagreements that pass: bdtrik inverts the binomial's cumulative distribution.
-    most = np.ceil(np.nan_to_num(scipy.special.bdtrik(level, answered, epsilon), nan=-1.0))
-    most -= scipy.special.bdtr(most, answered.astype(np.int64), epsilon) > level
+    most = (_most_bets if bounded else _most_binomial)(answered, epsilon, level)
     # Half a pseudo-count keeps a lucky zero in training from predicting certainty.
     seen = coverage * training
     smoothed = (rate * seen + 0.5) / (seen + 1)
     spread = np.sqrt(answered * smoothed * (1 - smoothed) * (1 + calibration / training))
     chance = scipy.special.ndtr((most + 0.5 - answered * smoothed) / spread)
     return np.where(most < 0, 0.0, chance)
+
+
+def _most_binomial(answered: FloatArray, epsilon: float, level: float) -> FloatArray:
+    """Return the most disagreements that pass the binomial test, -1 if none do."""
+    # bdtrik inverts the binomial's cumulative distribution.
+    most = np.ceil(np.nan_to_num(scipy.special.bdtrik(level, answered, epsilon), nan=-1.0))
+    most -= scipy.special.bdtr(most, answered.astype(np.int64), epsilon) > level
+    return np.asarray(most)
+
+
+def _most_bets(answered: FloatArray, epsilon: float, level: float) -> FloatArray:
+    """Return the most disagreements that pass the betting test, -1 if none do."""
+    passing, failing = np.full(len(answered), -1.0), np.floor(epsilon * answered) + 1
+    for _ in range(int(np.log2(failing.max())) + 2):
+        middle = np.floor((passing + failing) / 2)
+        passes = one_look_binary_p_value(np.maximum(middle, 0), answered, epsilon) <= level
+        passes &= middle >= 0
+        passing, failing = np.where(passes, middle, passing), np.where(passes, failing, middle)
+    return passing

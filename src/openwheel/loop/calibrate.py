@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+from collections import Counter
 from importlib.metadata import version
 
 import msgspec
@@ -9,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel import __version__
-from openwheel.gate import Certificate, Evidence, Judgement, Slice, Test, first_of_each, judge
+from openwheel.gate import (
+    Certificate,
+    Evidence,
+    Judgement,
+    Slice,
+    Test,
+    first_of_each,
+    in_steps,
+    judge,
+)
+from openwheel.gate.betting import STEPS
+from openwheel.gate.certificate import SCHEMA
 from openwheel.loop.accepted import decode_settings
 from openwheel.loop.candidate import clusters_of, evidence_rows
 from openwheel.loop.data import TaskData
@@ -28,7 +40,7 @@ class Calibrated(msgspec.Struct, frozen=True):
         data: The calibration exchanges that could speak for it.
         answers: What the student answered to each, ``""`` where it had no answer.
         confidence: Its confidences, 0 where a slice was deferred, shape (n,).
-        agrees: Whether its answer was the teacher's, shape (n,).
+        losses: How far its answer was from the teacher's, from 0 (agrees) to 1, shape (n,).
         first: Which exchanges are the first of their cluster and so count as evidence.
     """
 
@@ -36,8 +48,13 @@ class Calibrated(msgspec.Struct, frozen=True):
     data: TaskData
     answers: list[str]
     confidence: FloatArray
-    agrees: npt.NDArray[np.bool_]
+    losses: FloatArray
     first: npt.NDArray[np.intp]
+
+    @property
+    def agrees(self) -> npt.NDArray[np.bool_]:
+        """Whether each answer was the teacher's, without any loss, shape (n,)."""
+        return np.asarray(self.losses == 0)
 
 
 def calibrate(
@@ -59,20 +76,20 @@ def calibrate(
     left |= ~_accepted(candidate, data)
     confidence = np.where(left, 0.0, predictions.confidence)
     answers = [student.answers[label] if label >= 0 else "" for label in predictions.labels]
-    agrees = np.array(
-        [answer == truth for answer, truth in zip(answers, data.answers, strict=True)], np.bool_
+    losses = np.array(
+        [float(answer != truth) for answer, truth in zip(answers, data.answers, strict=True)]
     )
     clusters = np.array(clusters_of(candidate.rung, data.inputs, candidate.variables))
     judgement = judge(
         confidence,
-        agrees,
+        losses,
         clusters,
         candidate.plan,
         epsilon=candidate.epsilon,
         delta=candidate.delta_spent,
         method=candidate.method,
     )
-    return Calibrated(judgement, data, answers, confidence, agrees, first_of_each(clusters))
+    return Calibrated(judgement, data, answers, confidence, losses, first_of_each(clusters))
 
 
 def _accepted(candidate: Candidate, data: TaskData) -> npt.NDArray[np.bool_]:
@@ -91,6 +108,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         raise ValueError(f"student {candidate.id} did not pass the gate")
     test = judgement.tests[judgement.chosen]
     return Certificate(
+        schema=SCHEMA,
         statement=promise(candidate.epsilon, candidate.delta),
         task=task.id,
         task_name=task.name,
@@ -106,7 +124,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         chosen=judgement.chosen,
         threshold=test.threshold,
         calibration=Evidence(judgement.n, test.answered, test.disagreements),
-        observed=test.disagreements / test.answered,
+        observed=test.loss / test.answered,
         bound=judgement.bound,
         coverage=test.answered / judgement.n,
         repeat_disagreement=judgement.repeat_disagreement,
@@ -146,10 +164,19 @@ def _slices(candidate: Candidate, calibrated: Calibrated, test: Test) -> tuple[S
     first = calibrated.first
     names = [candidate.slicer.slice_of(calibrated.data.inputs[i]) for i in first]
     answered = calibrated.confidence[first] >= test.threshold
-    wrong = answered & ~calibrated.agrees[first]
+    steps = in_steps(calibrated.losses[first])
     found = []
     for name in sorted(set(names) & set(candidate.slicer.known or ("all",))):
         inside = np.array([other == name for other in names])
-        counts = (inside.sum(), (inside & answered).sum(), (inside & wrong).sum())
-        found.append(Slice(name, *(int(count) for count in counts)))
+        wrong = steps[inside & answered & (steps > 0)].tolist()
+        partial = Counter(step for step in wrong if step < STEPS)
+        found.append(
+            Slice(
+                name,
+                int(inside.sum()),
+                int((inside & answered).sum()),
+                len(wrong),
+                tuple(sorted(partial.items())),
+            )
+        )
     return tuple(found)

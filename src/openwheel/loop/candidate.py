@@ -89,7 +89,7 @@ def train_best(
         confidence, deferring = _with_slices(slicer, training.inputs, fitted, settings, delta)
         plan = make_plan(
             confidence,
-            fitted.agrees,
+            (~fitted.agrees).astype(np.float64),
             epsilon=settings.epsilon,
             delta=delta,
             calibration=max(planned, 1),
@@ -183,9 +183,10 @@ def _with_slices(
     if slicer.variable is None:
         return confidence, slicer
     names = [slicer.slice_of(inputs[row]) for row in fitted.rows]
+    losses = (~agrees).astype(np.float64)
     plan = make_plan(
         confidence,
-        agrees,
+        losses,
         epsilon=settings.epsilon,
         delta=delta,
         calibration=max(len(inputs) // 3, 1),
@@ -193,7 +194,7 @@ def _with_slices(
     if not plan.thresholds:
         return confidence, slicer
     start = plan.thresholds[int(np.argmax(plan.weights))]
-    bad = evidently_bad(names, confidence >= start, agrees, settings.epsilon)
+    bad = evidently_bad(names, confidence >= start, losses, settings.epsilon)
     deferring = msgspec.structs.replace(slicer, deferred=bad)
     left = np.array([deferring.defers(inputs[row]) for row in fitted.rows], np.bool_)
     return np.where(left, 0.0, confidence), deferring

@@ -46,7 +46,7 @@ def find_slicer(inputs: Sequence[Inputs]) -> Slicer:
 def evidently_bad(
     names: Sequence[str],
     answered: npt.NDArray[np.bool_],
-    agrees: npt.NDArray[np.bool_],
+    losses: npt.NDArray[np.float64],
     epsilon: float,
 ) -> tuple[str, ...]:
     """Return the slices whose disagreement among answered training inputs is evidently too high.
@@ -54,14 +54,15 @@ def evidently_bad(
     Args:
         names: Slice of each training input, shape (n,).
         answered: Whether it would be answered, out of fold, shape (n,).
-        agrees: Whether the out-of-fold answer was the teacher's, shape (n,).
+        losses: How far the out-of-fold answer was from the teacher's, from 0 to 1, shape (n,).
         epsilon: The most disagreement allowed.
     """
     slices = np.array(names)
     bad = []
     for name in np.unique(slices[answered]):
         inside = answered & (slices == name)
-        wrong, total = int((~agrees[inside]).sum()), int(inside.sum())
+        # Losses between 0 and 1 vary less than as many of 0 and 1: no slice is left too lightly.
+        wrong, total = np.floor(losses[inside].sum()), int(inside.sum())
         if scipy.special.bdtrc(wrong - 1, total, epsilon) < EVIDENT:
             bad.append(str(name))
     return tuple(bad)
