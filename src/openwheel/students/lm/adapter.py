@@ -1,5 +1,6 @@
 """The LoRA adapter: which modules of a base it changes, and its standard folder."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,11 @@ def save_adapter(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
     put(model, weights)
     try:
         model.save_pretrained(folder, safe_serialization=True)
-        (folder / "README.md").unlink(
-            missing_ok=True
-        )  # a form of the hub's, with nothing filled in
+        # A form of the hub's, with nothing filled in.
+        (folder / "README.md").unlink(missing_ok=True)
+        # PEFT writes a set in whatever order this process has it.
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config["target_modules"] = sorted(config["target_modules"])
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The adapter cannot be written to {folder}: {error}") from None

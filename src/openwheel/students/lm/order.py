@@ -20,12 +20,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         settings: The settings of the rung.
         records_sha256: Hash of the records file, so that changed records begin a new run.
         deadline_s: Seconds it may take, from its start; 0: no end.
+        checkpoint_s: Seconds of work that a killed run may have to do again.
     """
 
     folder: str
     settings: LmSection
     records_sha256: str
     deadline_s: float = 0.0
+    checkpoint_s: float = 60.0
 
     @property
     def id(self) -> str:

@@ -26,9 +26,6 @@ from openwheel.students.lm.order import CHECKPOINT, Event, HeldOut, Note, Order,
 LOOKS = 2
 """Looks at the held-out part in an epoch."""
 
-CHECKPOINT_S = 60.0
-"""Seconds of work that a killed run may have to do again."""
-
 CLIP = 1.0
 """The longest gradient, as a vector of all weights; longer ones are shortened to it."""
 
@@ -160,7 +157,7 @@ class Run:
             self._step()
             if self._looks and (self.state.step % every == 0 or self.state.step == self.steps):
                 self._look()
-            if time.monotonic() - self._saved > CHECKPOINT_S:
+            if time.monotonic() - self._saved > self.order.checkpoint_s:
                 self._save()
             limit = self.order.deadline_s
             if limit and self.state.step < self.steps and time.monotonic() - self._began > limit:

@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.engine.writer import Ask, Writer, Written
-from openwheel.errors import StudentFileError
+from openwheel.errors import RequestError, StudentFileError
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.confidence import evidence
 from openwheel.students.lm.prompt import AnswerForm, Asking
 from openwheel.students.student import Inputs, Predictions, Writings
 from openwheel.tasks import canonical_answer
 from openwheel.wire import Answer
+
+AT_ONCE = 256
+"""Answers asked for at a time: an engine's queue has an end."""
 
 
 class LmSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,14 +156,26 @@ def ask_all(
     Returns:
         Index of those inputs, and what was written to each.
     """
+    asks = [(row, ask) for row, values in enumerate(inputs) if (ask := asking.ask(values, model))]
     rows: list[int] = []
-    asks: list[Ask] = []
-    for row, values in enumerate(inputs):
-        ask = asking.ask(values, model)
-        if ask is not None:
-            rows.append(row)
-            asks.append(ask)
-    return rows, writer.write(asks) if asks else []
+    written: list[Written] = []
+    for at in range(0, len(asks), AT_ONCE):
+        part = asks[at : at + AT_ONCE]
+        for (row, _), found in zip(part, _write(writer, [ask for _, ask in part]), strict=True):
+            if found is not None:
+                rows.append(row)
+                written.append(found)
+    return rows, written
+
+
+def _write(writer: Writer, asks: Sequence[Ask]) -> Sequence[Written | None]:
+    """Write answers; None for an ask that the engine refuses, as one too long for it."""
+    try:
+        return writer.write(asks)
+    except RequestError:
+        if len(asks) == 1:
+            return [None]
+    return [one for ask in asks for one in _write(writer, [ask])]
 
 
 def usable(written: Written, form: AnswerForm) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -37,13 +38,20 @@ LATE_S = 60.0
 """Seconds beyond its time limit after which a process that does not end by itself is killed."""
 
 
-def place_order(folder: Path, records: Sequence[Record], settings: LmSection) -> Order:
+def place_order(
+    folder: Path,
+    records: Sequence[Record],
+    settings: LmSection,
+    *,
+    checkpoint_s: float = 60.0,
+) -> Order:
     """Write an order's files.
 
     Args:
         folder: The work folder of this run, or of an earlier one of the same order to go on with.
         records: The exchanges.
         settings: The settings of the rung.
+        checkpoint_s: Seconds of work that a killed run may have to do again.
 
     Raises:
         ModelError: They cannot be written.
@@ -55,6 +63,7 @@ def place_order(folder: Path, records: Sequence[Record], settings: LmSection) ->
         settings=settings,
         records_sha256=sha256(content).hexdigest(),
         deadline_s=settings.time_limit,
+        checkpoint_s=checkpoint_s,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +101,10 @@ def train_adapter(order: Order, tell: Callable[[Event], None] | None = None) -> 
             )
         )
         stack.callback(process.kill)  # before it is waited for, whatever happened here
+        if order.deadline_s:
+            watch = threading.Timer(order.deadline_s + LATE_S, process.kill)
+            watch.start()
+            stack.callback(watch.cancel)
         report: Report | None = None
         assert process.stdout is not None
         for line in process.stdout:

@@ -1,0 +1,1 @@
+"""What ``benchmarks/lm.py`` measures, one module a question."""
