@@ -15,7 +15,7 @@ import typer
 from openwheel.cli import options
 from openwheel.cli.output import out, print_json
 from openwheel.errors import OpenwheelError, SettingError
-from openwheel.settings import Settings, TeacherSection
+from openwheel.settings import Settings, TeacherSection, teacher_names
 
 State = Literal["ok", "warning", "failed"]
 _LITTLE_ROOM = 1 << 30
@@ -175,8 +175,6 @@ def _telemetry(settings: Settings) -> str:
 
 
 async def _teachers(settings: Settings) -> list[Finding]:
-    from openwheel.processes.teachers import teacher_names
-
     if not settings.teachers:
         said = "there is none: use --teacher URL or [[teachers]] in the file"
         return [Finding("teachers", "failed", said)]

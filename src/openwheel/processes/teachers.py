@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from openwheel.endpoints import HttpTeacher, Member, RecordedTeacher, Teacher, TeacherPool
 from openwheel.errors import SettingError
 from openwheel.gateway import Price
-from openwheel.settings import TeacherSection
+from openwheel.settings import REPLAY, TeacherSection, teacher_names
 from openwheel.traffic import LogProblems, read_log
-
-REPLAY = "replay:"
 
 
 def make_pool(sections: Sequence[TeacherSection], *, keep_credentials: bool) -> TeacherPool:
@@ -73,24 +71,3 @@ def prices(sections: Sequence[TeacherSection]) -> Mapping[str, Price]:
         name: Price(section.price_input, section.price_output)
         for section, name in zip(sections, teacher_names(sections), strict=True)
     }
-
-
-def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
-    """Return a name for each teacher: its own, or its host, told apart by a number if need be."""
-    names: list[str] = []
-    for section in sections:
-        name = section.name or _host(section.url)
-        if section.name and section.name in names:
-            raise SettingError(f"Two teachers have the name {name!r}; a name must be one's own")
-        same, number = name, 1
-        while name in names:
-            number += 1
-            name = f"{same}-{number}"
-        names.append(name)
-    return names
-
-
-def _host(url: str) -> str:
-    if url.startswith(REPLAY):
-        return "recording"
-    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]

@@ -4,6 +4,7 @@
 a test holds the docs to it. Knows nothing of what the settings are for.
 """
 
+from openwheel.settings.names import REPLAY, teacher_names
 from openwheel.settings.read import SettingRow, override, read_settings, setting_rows
 from openwheel.settings.table import (
     AccessSection,
@@ -21,6 +22,7 @@ from openwheel.settings.table import (
 )
 
 __all__ = [
+    "REPLAY",
     "AccessSection",
     "CaptureSection",
     "CatalogSection",
@@ -37,4 +39,5 @@ __all__ = [
     "override",
     "read_settings",
     "setting_rows",
+    "teacher_names",
 ]

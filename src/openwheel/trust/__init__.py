@@ -1,4 +1,35 @@
-"""Policy: which licences, regions and jurisdictions are allowed, and a student's lineage.
+"""What may be sent, learned from, trained, promoted and exported, and what became of what.
 
-Knows nothing of HTTP.
+Knows nothing of HTTP, of the store or of how students work. No legal advice: it applies what the
+catalogue says of licences, and shows where that was read.
 """
+
+from openwheel.trust.card import model_card
+from openwheel.trust.decision import Condition, Decision, Point
+from openwheel.trust.lineage import (
+    Base,
+    Certified,
+    DataWindow,
+    LeftOut,
+    Lineage,
+    TaughtBy,
+    licence_summary,
+)
+from openwheel.trust.policy import Policy
+from openwheel.trust.terms import Terms
+
+__all__ = [
+    "Base",
+    "Certified",
+    "Condition",
+    "DataWindow",
+    "Decision",
+    "LeftOut",
+    "Lineage",
+    "Point",
+    "Policy",
+    "TaughtBy",
+    "Terms",
+    "licence_summary",
+    "model_card",
+]

@@ -1,0 +1,34 @@
+"""What teachers are called."""
+
+from collections.abc import Sequence
+
+from openwheel.errors import SettingError
+from openwheel.settings.table import TeacherSection
+
+REPLAY = "replay:"
+"""How the URL of a recording begins."""
+
+
+def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
+    """Return a name for each teacher: its own, or its host, told apart by a number if need be.
+
+    Raises:
+        SettingError: Two were given one name.
+    """
+    names: list[str] = []
+    for section in sections:
+        name = section.name or _host(section.url)
+        if section.name and section.name in names:
+            raise SettingError(f"Two teachers have the name {name!r}; a name must be one's own")
+        same, number = name, 1
+        while name in names:
+            number += 1
+            name = f"{same}-{number}"
+        names.append(name)
+    return names
+
+
+def _host(url: str) -> str:
+    if url.startswith(REPLAY):
+        return "recording"
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]

@@ -1,0 +1,57 @@
+"""Countries and the European Union, by their codes."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from openwheel.errors import SettingError
+
+# Source: ISO 3166-1 alpha-2; the member states as of 2026.
+EUROPEAN_UNION = frozenset(
+    {
+        *("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU"),
+        *("IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK"),
+    }
+)
+_CODE = re.compile(r"[A-Z]{2}")
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def checked(codes: Iterable[str], setting: str) -> tuple[str, ...]:
+    """Return codes that are ones; ``UK``, which people write, is ``GB``.
+
+    Raises:
+        SettingError: One is not two capital letters.
+    """
+    found = []
+    for code in codes:
+        if not _CODE.fullmatch(code):
+            raise SettingError(
+                f"{setting} must hold country codes of two capital letters (ISO 3166) or EU, "
+                f"was {code!r}"
+            )
+        found.append("GB" if code == "UK" else code)
+    return tuple(found)
+
+
+def overlap(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+    """Return the places of ``one`` that are in, or hold, a place of ``other``."""
+    reached = _with_members(other)
+    return tuple(place for place in one if _with_members([place]) & reached)
+
+
+def within(place: str, places: Iterable[str]) -> bool:
+    """Whether a place is one of these, or a member state of the EU where that is one of them."""
+    places = set(places)
+    return place in places or ("EU" in places and place in EUROPEAN_UNION)
+
+
+def is_here(url: str) -> bool:
+    """Whether a URL is of this machine."""
+    host = urlsplit(url).hostname or ""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
+def _with_members(places: Iterable[str]) -> set[str]:
+    found = set(places)
+    return found | EUROPEAN_UNION if "EU" in found else found

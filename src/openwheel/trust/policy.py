@@ -1,0 +1,363 @@
+"""The policy: a veto on sending, learning, training, promoting and exporting."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from openwheel.catalog import Catalog, Checkpoint, Licence, load_catalog
+from openwheel.errors import CatalogError, SettingError
+from openwheel.settings import REPLAY, PolicySection, Settings, TeacherSection, teacher_names
+from openwheel.trust import rules
+from openwheel.trust.decision import Condition, Decision, Point
+from openwheel.trust.lineage import Lineage
+from openwheel.trust.names import identify
+from openwheel.trust.places import checked, is_here, within
+from openwheel.trust.terms import Terms, stated
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """What the operator allows, with what the catalogue knows.
+
+    Every decision is a pure function of the two. What licences forbid is forbidden also where
+    nothing is set.
+
+    Attributes:
+        section: ``[policy]`` of openwheel.toml.
+        teachers: ``[[teachers]]``, by name.
+    """
+
+    section: PolicySection = PolicySection()
+    teachers: Mapping[str, TeacherSection] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Policy":
+        """Return the policy that the settings give, checked.
+
+        Raises:
+            SettingError: A place is none, or two teachers have one name.
+            CatalogError: A catalogue file of the operator's own cannot be read.
+        """
+        section = settings.policy
+        places = msgspec.structs.replace(
+            section,
+            regions=checked(section.regions, "policy.regions"),
+            jurisdictions=checked(section.jurisdictions, "policy.jurisdictions"),
+        )
+        names = teacher_names(settings.teachers)
+        for name, teacher in zip(names, settings.teachers, strict=True):
+            if teacher.jurisdiction:
+                checked([teacher.jurisdiction], f"The jurisdiction of teacher {name}")
+        policy = cls(section=places, teachers=dict(zip(names, settings.teachers, strict=True)))
+        policy._check_overrides()
+        return policy
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalogue, with the operator's own files."""
+        return load_catalog([Path(path) for path in self.section.catalogue])
+
+    @property
+    def judges_models(self) -> bool:
+        """Whether there is anything that a request may not be sent for, by its model."""
+        section = self.section
+        return bool(
+            section.licences
+            or section.forbidden_licences
+            or section.unknown == "refuse"
+            or section.regions
+            or section.use == "commercial"
+            or section.sells_models
+            or section.yearly_revenue is not None
+            or section.monthly_users is not None
+        )
+
+    def terms_of(self, teacher: str, model: str = "") -> Terms:
+        """Return what a teacher's answers are under.
+
+        The operator's word comes first: the teacher's `licence`, its `checkpoint`, then
+        `policy.models`; else the catalogue is looked through for the model's name.
+
+        Args:
+            teacher: Its name; ``""`` for a log that was imported.
+            model: As the client or the endpoint named it.
+        """
+        section = self.teachers.get(teacher, TeacherSection(url=""))
+        shown = " ".join(filter(None, ["teacher", teacher, f"({model})" if model else ""]))
+        if not teacher:
+            shown = f"model {model}" if model else "a teacher without a name"
+        base = Terms(
+            subject=shown,
+            role="teacher",
+            training=section.training,
+            terms=section.terms,
+            jurisdiction=section.jurisdiction,
+        )
+        told = section.checkpoint or self._mapped(model)
+        if section.licence or told:
+            rows = self._rows(told)
+            licences = _all(self, rows)
+            if section.licence:
+                licences = self._licences(section.licence)
+            elif not rows and not section.checkpoint:
+                licences = self._licences(told)
+            return msgspec.structs.replace(
+                base,
+                checkpoint=rows[0].id if rows else section.checkpoint,
+                licences=licences,
+                told_by="settings",
+            )
+        rows = identify(self.catalog, model) if model else ()
+        if len({row.licence for row in rows}) != 1:
+            return base  # names that mean several checkpoints under several licences tell nothing
+        return msgspec.structs.replace(
+            base,
+            checkpoint=rows[0].id if len(rows) == 1 else "",
+            licences=_all(self, rows[:1]),
+            told_by="name",
+        )
+
+    def terms_of_base(self, checkpoint: str) -> Terms:
+        """Return what a checkpoint is under, by hub id or folder."""
+        told = self._mapped(checkpoint)
+        rows = self._rows(told or checkpoint)
+        licences = _all(self, rows) if rows else self._licences(told)
+        return Terms(
+            subject=f"checkpoint {checkpoint}",
+            role="base",
+            checkpoint=rows[0].id if rows else checkpoint,
+            licences=licences,
+            told_by=("settings" if told else "name") if licences else "nothing",
+        )
+
+    def may_send(self, teacher: str, model: str = "") -> Decision:
+        """Decide whether a request may be sent to a teacher.
+
+        Args:
+            teacher: Its name.
+            model: That is asked for; ``""`` to judge the teacher itself: where it is, and what its
+                settings say it serves.
+        """
+        section = self.teachers.get(teacher)
+        if section is not None and (refusal := self._out_of_bounds(teacher, section)):
+            return refusal
+        if not model and section is not None and not (section.licence or section.checkpoint):
+            return Decision(point="send", subject=f"teacher {teacher}", allowed=True)
+        return self._judge(self.terms_of(teacher, model), "send")
+
+    def may_learn_from(self, teacher: str, model: str = "") -> Decision:
+        """Decide whether a student may be trained on answers of a teacher's model."""
+        return self._judge(self.terms_of(teacher, model), "learn")
+
+    def may_train(self, checkpoint: str) -> Decision:
+        """Decide whether a student may be built on a checkpoint."""
+        return self._judge(self.terms_of_base(checkpoint), "train")
+
+    def may_promote(self, lineage: Lineage) -> Decision:
+        """Decide whether a student may answer traffic, by what it was made of."""
+        return self._made_of(lineage, "promote")
+
+    def may_export(self, lineage: Lineage, name: str = "") -> Decision:
+        """Decide whether a student may be exported.
+
+        Args:
+            lineage: Of the student.
+            name: Under which it is to be passed on; ``""`` if it is not.
+        """
+        decision = self._made_of(lineage, "export")
+        if not decision.allowed or not name:
+            return decision
+        for condition in decision.conditions:
+            if condition.about == "name" and not name.startswith(condition.text):
+                return msgspec.structs.replace(
+                    decision,
+                    allowed=False,
+                    licence=condition.licence,
+                    reason=f"{condition.licence} asks that its name begins with "
+                    f"{condition.text!r}, and it is {name!r}",
+                    remedy=f"Give it a name that begins with {condition.text!r}",
+                )
+        return decision
+
+    def refused_teachers(self) -> list[Decision]:
+        """Return why teachers of the settings may not be asked at all: by themselves or a model."""
+        return [decision for decision in self.on_teachers() if not decision.allowed]
+
+    def on_teachers(self) -> Iterable[Decision]:
+        """Yield a decision for each teacher, and for each model that it is said to take."""
+        for name, section in self.teachers.items():
+            if section.url.startswith(REPLAY):
+                continue
+            own = self.may_send(name)
+            yield own
+            if own.allowed and not (section.licence or section.checkpoint):
+                for model in section.models:
+                    if not any(mark in model for mark in "*?["):
+                        yield self.may_send(name, model)
+
+    def _made_of(self, lineage: Lineage, point: Point) -> Decision:
+        """Judge anew all that a student was made of, by the policy as it is now."""
+        parts = []
+        if lineage.base is not None:
+            parts.append(self.terms_of_base(lineage.base.id))
+        for taught in lineage.taught_by:
+            terms = self.terms_of(taught.teacher, taught.model)
+            if not terms.licences:  # what was known then is known still, though settings changed
+                kept = tuple(
+                    licence for name in taught.licences for licence in self._licences(name)
+                )
+                terms = msgspec.structs.replace(terms, licences=kept)
+            parts.append(terms)
+        subject = f"student {lineage.student}"
+        decisions = [self._judge(terms, point) for terms in parts]
+        if not lineage.complete and self.section.unknown == "refuse":
+            return Decision(
+                point=point,
+                subject=subject,
+                allowed=False,
+                reason="what it was made of was not kept, and `unknown` is set to refuse",
+                remedy="Train it anew",
+            )
+        for decision in decisions:
+            if not decision.allowed:
+                return msgspec.structs.replace(
+                    decision, subject=subject, reason=f"{decision.subject}: {decision.reason}"
+                )
+        return Decision(
+            point=point,
+            subject=subject,
+            allowed=True,
+            licence=", ".join(dict.fromkeys(d.licence for d in decisions if d.licence)),
+            override="; ".join(dict.fromkeys(d.override for d in decisions if d.override)),
+            warnings=tuple(dict.fromkeys(w for d in decisions for w in d.warnings)),
+            conditions=tuple(dict.fromkeys(c for d in decisions for c in d.conditions)),
+        )
+
+    def _judge(self, terms: Terms, point: Point) -> Decision:
+        """Judge one teacher's answers or one checkpoint under all its licences."""
+        decision = Decision(
+            point=point, subject=terms.subject, allowed=True, licence=", ".join(terms.names)
+        )
+        if terms.training == "forbidden" and point != "send":
+            return msgspec.structs.replace(
+                decision,
+                allowed=False,
+                reason='its settings say training = "forbidden"',
+                clause=terms.terms,
+                source="openwheel.toml" if terms.terms else "",
+                remedy="Change that under its [[teachers]] in openwheel.toml if it may be",
+            )
+        overrides: list[str] = []
+        warned: list[str] = []
+        for licence in terms.licences:
+            for objection in rules.objections(licence, terms.role, point, self.section):
+                written = self._override(licence.id, terms.checkpoint)
+                if written and objection.mendable:
+                    overrides.append(written)
+                    continue
+                return msgspec.structs.replace(
+                    decision,
+                    allowed=False,
+                    licence=licence.id,
+                    reason=objection.reason,
+                    clause=objection.clause,
+                    source=objection.source,
+                    remedy=objection.remedy,
+                )
+            warned += rules.warnings(licence, terms.role, point, self.section)
+        if unknown := self._unknown(terms, point):
+            if self.section.unknown == "refuse":
+                return msgspec.structs.replace(
+                    decision,
+                    allowed=False,
+                    reason=f"{unknown}, and `unknown` is set to refuse",
+                    remedy="Say what it is: `licence`, `checkpoint` or `training` under "
+                    "[[teachers]], or [policy.models], in openwheel.toml",
+                )
+            warned.append(f"{terms.subject}: {unknown}")
+        asked: list[Condition] = []
+        for licence in terms.licences:
+            asked += rules.conditions(licence, terms.role, point, self.section)
+        return msgspec.structs.replace(
+            decision,
+            override="; ".join(dict.fromkeys(overrides)),
+            warnings=tuple(warned),
+            conditions=tuple(asked),
+        )
+
+    def _unknown(self, terms: Terms, point: Point) -> str:
+        if not terms.licences:
+            if terms.training == "allowed" and point != "send":
+                return ""
+            return "its licence is not known"
+        for licence in terms.licences:
+            if silence := rules.silence(licence, terms.role, point):
+                settled = terms.training == "allowed" or self._override(
+                    licence.id, terms.checkpoint
+                )
+                if not settled:
+                    return silence
+        return ""
+
+    def _out_of_bounds(self, teacher: str, section: TeacherSection) -> Decision | None:
+        """Refuse a teacher that is where data may not be sent."""
+        allowed = self.section.jurisdictions
+        if not allowed or section.url.startswith(REPLAY):
+            return None
+        place = "GB" if section.jurisdiction == "UK" else section.jurisdiction
+        if within(place, allowed) if place else is_here(section.url):
+            return None
+        where = f"it is in {place}" if place else "where it is is not said"
+        return Decision(
+            point="send",
+            subject=f"teacher {teacher}",
+            allowed=False,
+            reason=f"data may be sent to {', '.join(allowed)} (`jurisdictions`), and {where}",
+            remedy="Leave it out, or set its `jurisdiction` or `jurisdictions` under [policy] in "
+            "openwheel.toml to what holds",
+        )
+
+    def _mapped(self, model: str) -> str:
+        models = self.section.models
+        if model in models:
+            return models[model]
+        return next((told for name, told in models.items() if fnmatchcase(model, name)), "")
+
+    def _rows(self, name: str) -> tuple[Checkpoint, ...]:
+        if not name:
+            return ()
+        found = self.catalog.get(name)
+        return (found,) if found is not None else identify(self.catalog, name)[:1]
+
+    def _licences(self, name: str) -> tuple[Licence, ...]:
+        if not name:
+            return ()
+        try:
+            return (self.catalog.licence(name),)
+        except CatalogError:
+            return (stated(name),)
+
+    def _override(self, *names: str) -> str:
+        overrides = {name.lower(): text for name, text in self.section.overrides.items()}
+        return next((overrides[name.lower()] for name in names if name.lower() in overrides), "")
+
+    def _check_overrides(self) -> None:
+        """Refuse an override that would apply to nothing: most likely a name is misspelt."""
+        for name in self.section.overrides:
+            own = {section.licence.lower() for section in self.teachers.values()}
+            if name.lower() in own or self.catalog.get(name) is not None:
+                continue
+            try:
+                self.catalog.licence(name)
+            except CatalogError as error:
+                raise SettingError(
+                    "policy.overrides must name licences or checkpoints of the catalogue: "
+                    f"{str(error).removeprefix('The catalogue has ')}"
+                ) from None
+
+
+def _all(policy: Policy, rows: Iterable[Checkpoint]) -> tuple[Licence, ...]:
+    found = (licence for row in rows for licence in policy.catalog.licences_of(row))
+    return tuple({licence.id: licence for licence in found}.values())
