@@ -1,0 +1,38 @@
+"""Comparisons of two answers to one request: by equality, by words, by vectors, by fields.
+
+Knows nothing of who answered, of endpoints, or of what is done with a loss. The judge, who asks a
+teacher, is `openwheel.loop.judging`.
+"""
+
+from openwheel.tasks.compare.choose import (
+    FOR_TEXT,
+    KINDS,
+    Chosen,
+    make_comparison,
+    read_comparison,
+)
+from openwheel.tasks.compare.comparison import Comparison, Pair, fingerprint_of
+from openwheel.tasks.compare.embedding import EmbeddingComparison
+from openwheel.tasks.compare.exact import ExactComparison, settled
+from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, Tolerance, read_rules
+from openwheel.tasks.compare.rouge import RougeComparison, rouge_l
+
+__all__ = [
+    "FOR_TEXT",
+    "KINDS",
+    "Chosen",
+    "Comparison",
+    "EmbeddingComparison",
+    "ExactComparison",
+    "FieldRules",
+    "FieldsComparison",
+    "Pair",
+    "RougeComparison",
+    "Tolerance",
+    "fingerprint_of",
+    "make_comparison",
+    "read_comparison",
+    "read_rules",
+    "rouge_l",
+    "settled",
+]
