@@ -1,5 +1,7 @@
 """What the user decides about the loop."""
 
+from typing import Literal
+
 import msgspec
 
 from openwheel.errors import SettingError
@@ -15,6 +17,9 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         delta: The probability allowed for that promise to be wrong, in (0, 1), for each task.
         rungs: Which rungs may be tried, of ``exact``, ``linear`` and ``encoder``.
         encoder: Hub id or folder of a sentence encoder; needed by the rung ``encoder``.
+        tune_encoder: ``never``, ``always``, or ``auto`` where that pays: whether the encoder is
+            trained on each task.
+        tune_time: Seconds that may take; 0: no end.
         audit: Share of a promoted task's requests sent to the teacher as well, in (0, 1].
     """
 
@@ -22,6 +27,8 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     delta: float = 0.05
     rungs: tuple[str, ...] = ("exact", "linear")
     encoder: str = ""
+    tune_encoder: Literal["auto", "always", "never"] = "auto"
+    tune_time: float = 3600.0
     audit: float = 0.05
 
     @classmethod
@@ -37,6 +44,8 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             delta=section.delta,
             rungs=section.rungs or default,
             encoder=section.encoder,
+            tune_encoder=section.tune_encoder,
+            tune_time=section.tune_time,
             audit=section.audit,
         ).checked()
 

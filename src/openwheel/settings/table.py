@@ -206,6 +206,17 @@ class LoopSection(_Section, frozen=True):
     encoder: Annotated[
         str, Meta(description="A sentence encoder: a hub id or a folder (extra `encoder`).")
     ] = ""
+    tune_encoder: Annotated[
+        Literal["auto", "always", "never"],
+        Meta(
+            description="Whether the encoder is trained on each task: auto where that pays on "
+            "training exchanges it has not seen."
+        ),
+    ] = "auto"
+    tune_time: Annotated[
+        float,
+        Meta(ge=0, description="Seconds that training an encoder may take; 0: no end."),
+    ] = 3600.0
     audit: Annotated[
         float,
         Meta(
