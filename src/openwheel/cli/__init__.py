@@ -8,7 +8,7 @@ import sys
 import typer
 
 from openwheel import __version__
-from openwheel.cli import check, inspect, keys, learning, models, running
+from openwheel.cli import check, inspect, keys, learning, models, running, serve
 from openwheel.cli.output import complain
 from openwheel.errors import OpenwheelError
 
@@ -26,6 +26,7 @@ inspect.register(app)
 check.register(app)
 keys.register(app)
 models.register(app)
+serve.register(app)
 
 
 def _version(show: bool) -> None:

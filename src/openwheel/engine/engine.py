@@ -1,6 +1,7 @@
 """The engine: a base model and its adapters, written with from many threads at once."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,7 @@ from openwheel.engine.reasoning import (
 from openwheel.engine.runner import Abilities, Runner
 from openwheel.engine.scheduler import Counts, Job, Scheduler
 from openwheel.engine.text import Vocabulary
-from openwheel.engine.tools import tool_form
+from openwheel.engine.tools import ToolForm, tool_form
 from openwheel.engine.writer import Ask, Constraint, Written
 from openwheel.errors import EngineError, RequestError
 
@@ -111,6 +112,7 @@ class Engine:
         limits = limits or EngineLimits()
         self.name = name or base.name
         self._base = base
+        self._tokenizing = threading.Lock()  # tokenizers are for one thread at a time
         template = template_of(base.tokenizer)
         self._style = reasoning_style(template)
         self._tool_form = tool_form(template)
@@ -160,6 +162,20 @@ class Engine:
         return self._vocabulary
 
     @property
+    def tool_form(self) -> ToolForm:
+        """How the model writes tool calls."""
+        return self._tool_form
+
+    @property
+    def default_sampling(self) -> Sampling:
+        """How tokens are chosen where a request does not say: as the checkpoint recommends."""
+        said = self._base.model.generation_config
+        return Sampling(
+            temperature=1.0 if said.temperature is None else float(said.temperature),
+            top_p=1.0 if said.top_p is None else float(said.top_p),
+        )
+
+    @property
     def alive(self) -> bool:
         """Whether it still writes."""
         return self._scheduler.alive
@@ -200,16 +216,28 @@ class Engine:
 
     def render(
         self,
-        turns: Sequence[dict[str, Any]],
+        turns: Sequence[Mapping[str, Any]],
         *,
         thinking: bool | None = None,
-        tools: Sequence[dict[str, Any]] = (),
-        variables: dict[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+        formed: bool = False,
     ) -> Rendered:
         """Return a conversation as a prompt; see `openwheel.engine.prompts.render`."""
-        return render(
-            self._base.tokenizer, turns, thinking=thinking, tools=tools, variables=variables
-        )
+        with self._tokenizing:
+            return render(
+                self._base.tokenizer,
+                turns,
+                thinking=thinking,
+                tools=tools,
+                variables=variables,
+                formed=formed,
+            )
+
+    def tokens(self, text: str, *, special: bool) -> list[int]:
+        """Return the tokens of a text, with those that begin every text if ``special``."""
+        with self._tokenizing:
+            return list(self._base.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def start(
         self,
@@ -252,7 +280,8 @@ class Engine:
 
     def _wanted(self, ask: Ask) -> Wanted:
         turns = [{"role": message.role, "content": message.text} for message in ask.messages]
-        prompt = self.render(turns, thinking=ask.thinking)
+        formed = ask.constraint != Constraint()
+        prompt = self.render(turns, thinking=ask.thinking, formed=formed)
         return Wanted(
             model=ask.model,
             prompt=prompt,
@@ -260,7 +289,7 @@ class Engine:
             max_tokens=ask.max_tokens,
             stop=ask.stop,
             sampling=Sampling(temperature=ask.temperature),
-            plain=not ask.thinking and grammar_of(ask.constraint) != "",
+            plain=formed and not ask.thinking,
         )
 
     def _prepared(self, wanted: Wanted, listener: Callable[[Progress], None] | None) -> Started:

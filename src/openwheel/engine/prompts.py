@@ -5,7 +5,12 @@ from typing import Any
 
 import msgspec
 
-from openwheel.engine.reasoning import reasoning_style, template_of, thinking_closed
+from openwheel.engine.reasoning import (
+    reasoning_style,
+    template_of,
+    thinking_closed,
+    thought_opened,
+)
 from openwheel.errors import RequestError
 from openwheel.wire import PromptMessage
 
@@ -44,6 +49,7 @@ def render(
     thinking: bool | None = None,
     tools: Sequence[Mapping[str, Any]] = (),
     variables: Mapping[str, Any] | None = None,
+    formed: bool = False,
 ) -> Rendered:
     """Return a conversation as the chat template writes it, up to where the answer begins.
 
@@ -56,6 +62,7 @@ def render(
         thinking: Whether a reasoning model may think first; None leaves it to the template.
         tools: Tools it may call.
         variables: More variables of the template.
+        formed: Whether the answer is kept to a form, which a thought must come before.
 
     Raises:
         RequestError: The template refuses the conversation.
@@ -71,6 +78,9 @@ def render(
     if given.get("enable_thinking") is False or given.get("thinking") is False:
         template = template_of(tokenizer)
         text += thinking_closed(reasoning_style(template), template, text)
+    elif formed and thinking:
+        template = template_of(tokenizer)
+        text += thought_opened(reasoning_style(template), template, text)
     return Rendered(text, list(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
 

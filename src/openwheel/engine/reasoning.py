@@ -101,6 +101,17 @@ def thinking_closed(style: ReasoningStyle, template: str, prompt: str) -> str:
     return f"{opened}\n\n{closed}\n\n{answer}" if opened in template else ""
 
 
+def thought_opened(style: ReasoningStyle, template: str, prompt: str) -> str:
+    """Return what to add to a prompt so that the model thinks before it answers in a set form.
+
+    Otherwise the form would apply from the first token on and forbid the thought.
+    """
+    if style not in _THINK or begins_inside(style, prompt):
+        return ""
+    opened = _THINK[style][0]
+    return f"{opened}\n" if opened in template else ""
+
+
 def make_reader(
     style: ReasoningStyle, *, inside: bool = False, tool_marks: tuple[str, str] | None = None
 ) -> Reader:
