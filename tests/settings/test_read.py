@@ -33,6 +33,8 @@ def test_a_whole_file(tmp_path):
         sample = { "*" = 0.1, "route a ticket" = 1 }
         [access]
         require_keys = true
+        [tasks."draft a reply"]
+        compare = "rouge:0.7"
         """,
     )
     assert settings.gateway.port == 9000
@@ -40,6 +42,8 @@ def test_a_whole_file(tmp_path):
     assert settings.teachers[0].models == ("qwen*",)
     assert settings.capture.sample == {"*": 0.1, "route a ticket": 1.0}
     assert settings.access.require_keys is True
+    assert settings.tasks["draft a reply"].compare == "rouge:0.7"
+    assert settings.tasks["draft a reply"].judge_budget == 5_000
     assert settings.loop.epsilon == Settings().loop.epsilon
 
 
@@ -65,6 +69,10 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("[loop]\nrungs = ['deep']", r"loop.rungs must be a list.*was \['deep'\]"),
         ("[loop]\nepsilon = nan", "loop.epsilon must be a number, above 0"),
         ("gateway = 3", "gateway must be"),
+        ("[tasks.route]\ncompare = 1", r"tasks\[NAME\].compare must be text"),
+        ("[tasks.route]\ncompere = 'exact'", r"no setting 'tasks\[NAME\].compere'; did you mean"),
+        ("[task.route]\ncompare = 'exact'", "no setting 'task'; did you mean 'tasks'"),
+        ("[tasks.route]\njudge_budget = -1", r"tasks\[NAME\].judge_budget must be an integer"),
         ("[gateway", "is not TOML"),
     ],
 )

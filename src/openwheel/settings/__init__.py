@@ -17,6 +17,7 @@ from openwheel.settings.table import (
     PolicySection,
     Settings,
     StoreSection,
+    TaskSection,
     TeacherSection,
     TelemetrySection,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "StoreSection",
+    "TaskSection",
     "TeacherSection",
     "TelemetrySection",
     "override",

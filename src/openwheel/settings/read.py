@@ -14,6 +14,8 @@ from openwheel.settings.table import Settings
 
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_NAMED = "[NAME]"
+"""Stands for the name of one of several sections; msgspec's messages say ``[...]``."""
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 
 
@@ -77,8 +79,10 @@ def _rows() -> Iterator[SettingRow]:
     for section in msgspec.structs.fields(Settings):
         kind = section.type
         name = section.name
-        if getattr(kind, "__args__", None):  # a tuple of sections
-            kind, name = kind.__args__[0], f"{name}[]"
+        if arguments := getattr(kind, "__args__", None):  # several sections, in a row or by name
+            in_a_row = getattr(kind, "__origin__", None) is tuple
+            kind = arguments[0] if in_a_row else arguments[1]
+            name += "[]" if in_a_row else _NAMED
         for field in msgspec.structs.fields(kind):
             about = msgspec.inspect.type_info(field.type)
             help_text = ""
@@ -142,7 +146,7 @@ def _convert(values: Mapping[str, Any], source: str) -> Settings:
 def _explain(problem: str, values: Mapping[str, Any]) -> str:
     """Say in one sentence what setting it is, what it must be, and what it was."""
     found = _PLACE.search(problem)
-    place = found.group(1) if found else ""
+    place = found.group(1).replace("[...]", _NAMED) if found else ""
     problem = problem[: found.start()] if found else problem
     if unknown := _UNKNOWN.fullmatch(problem):
         name = unknown.group(1)
@@ -150,7 +154,7 @@ def _explain(problem: str, values: Mapping[str, Any]) -> str:
         known = [row.name for row in _rows()]
         here = [row.removeprefix(f"{prefix}.") for row in known if row.startswith(f"{prefix}.")]
         if not prefix:
-            here = sorted({row.partition(".")[0].removesuffix("[]") for row in known})
+            here = sorted({re.sub(r"\[.*\]$", "", row.partition(".")[0]) for row in known})
         near = difflib.get_close_matches(name, here, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(here)}"
         return f"there is no setting {'.'.join(filter(None, [place, name]))!r}; {hint}"

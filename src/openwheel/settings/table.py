@@ -388,6 +388,25 @@ class LmSection(_Section, frozen=True):
     seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
 
 
+class TaskSection(_Section, frozen=True):
+    """One task, by its name."""
+
+    compare: Annotated[
+        str,
+        Meta(
+            description="How a student's answer is compared with the teacher's: exact, rouge:F, "
+            "embedding:COSINE or judge for text, fields or fields:RULES for records. Empty: "
+            "exact, and text stays with the teacher."
+        ),
+    ] = ""
+    judge_model: Annotated[
+        str, Meta(description="The model that judges; by default the one that answered.")
+    ] = ""
+    judge_budget: Annotated[
+        int, Meta(ge=0, description="The most questions that a judge is asked for the task, ever.")
+    ] = 5_000
+
+
 class CatalogSection(_Section, frozen=True):
     """The catalogue of checkpoints, and where its figures are fetched."""
 
@@ -437,6 +456,7 @@ class Settings(_Section, frozen=True):
     capture: CaptureSection = CaptureSection()
     loop: LoopSection = LoopSection()
     lm: LmSection = LmSection()
+    tasks: dict[str, TaskSection] = {}
     policy: PolicySection = PolicySection()
     catalog: CatalogSection = CatalogSection()
     log: LogSection = LogSection()
