@@ -61,7 +61,7 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
         settings = options.settings_from(config)
         from openwheel.loop.settings import LoopSettings
 
-        LoopSettings.of(settings.loop)
+        LoopSettings.of(settings.loop, tasks=settings.tasks)
     except SettingError as error:
         yield Finding("settings", "failed", str(error))
         return

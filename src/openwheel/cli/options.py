@@ -114,4 +114,5 @@ def loop_settings(
     from openwheel.loop.settings import LoopSettings
 
     changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
-    return LoopSettings.of(override(settings_from(None), changes).loop)
+    settings = override(settings_from(None), changes)
+    return LoopSettings.of(settings.loop, tasks=settings.tasks)

@@ -29,7 +29,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         sys.stderr.write(f"[turn] {event.task}: {event.kind}. {event.reason}\n")
         sys.stderr.flush()
 
-    loop = LoopSettings.of(settings.loop)
+    loop = LoopSettings.of(settings.loop, tasks=settings.tasks)
     path = Path(settings.store.path)
     captured = settings.capture
     with Store.open(path) as store, learner_lock(path):
