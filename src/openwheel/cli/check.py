@@ -4,18 +4,21 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 
 from openwheel.cli import options
 from openwheel.cli.output import out, print_json
-from openwheel.errors import OpenwheelError, SettingError
+from openwheel.errors import CatalogError, OpenwheelError, PolicyError, SettingError
 from openwheel.settings import Settings, TeacherSection, teacher_names
+
+if TYPE_CHECKING:
+    from openwheel.trust import Policy
 
 State = Literal["ok", "warning", "failed"]
 _LITTLE_ROOM = 1 << 30
@@ -60,9 +63,11 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
     try:
         settings = options.settings_from(config)
         from openwheel.loop.settings import LoopSettings
+        from openwheel.trust import Policy
 
-        LoopSettings.of(settings.loop, tasks=settings.tasks)
-    except SettingError as error:
+        policy = Policy.of(settings)
+        LoopSettings.of(settings.loop, policy, tasks=settings.tasks)
+    except (CatalogError, PolicyError, SettingError) as error:
         yield Finding("settings", "failed", str(error))
         return
     where = config or (options.CONFIG if options.CONFIG.exists() else None)
@@ -71,13 +76,16 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
         settings = msgspec.structs.replace(
             settings, teachers=(TeacherSection(url=teacher, key_env=key_env),)
         )
+        policy = Policy.of(settings)
     yield from _store(settings)
     yield _address(settings)
     if settings.loop.encoder:
         yield _encoder(settings.loop.encoder)
     if settings.telemetry.endpoint:
         yield _attempt("telemetry", lambda: _telemetry(settings))
-    yield from asyncio.run(_teachers(settings))
+    yield from _policy(policy)
+    refused = {name for name in policy.teachers if not policy.may_send(name).allowed}
+    yield from asyncio.run(_teachers(settings, refused))
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
@@ -174,7 +182,16 @@ def _telemetry(settings: Settings) -> str:
         raise SettingError(f"{telemetry.endpoint} cannot be reached: {error}") from None
 
 
-async def _teachers(settings: Settings) -> list[Finding]:
+def _policy(policy: "Policy") -> Iterator[Finding]:
+    """Yield what the policy has against each teacher, and what it warns of."""
+    for decision in policy.on_teachers():
+        if not decision.allowed:
+            yield Finding("policy", "failed", str(decision))
+        elif decision.warnings:
+            yield Finding("policy", "warning", f"{decision}, but: {'; '.join(decision.warnings)}")
+
+
+async def _teachers(settings: Settings, refused: Collection[str]) -> list[Finding]:
     if not settings.teachers:
         said = "there is none: use --teacher URL or [[teachers]] in the file"
         return [Finding("teachers", "failed", said)]
@@ -182,7 +199,12 @@ async def _teachers(settings: Settings) -> list[Finding]:
         names = teacher_names(settings.teachers)
     except SettingError as error:
         return [Finding("teachers", "failed", str(error))]
-    probes = [_teacher(*one) for one in zip(settings.teachers, names, strict=True)]
+    # One that the policy refuses is sent nothing, not even a question for its models.
+    probes = [
+        _teacher(section, name)
+        for section, name in zip(settings.teachers, names, strict=True)
+        if name not in refused
+    ]
     return list(await asyncio.gather(*probes))
 
 

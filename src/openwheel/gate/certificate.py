@@ -99,6 +99,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         versions: Of Openwheel and the libraries that computed it.
         created: ISO 8601, UTC.
         compared: How answers were compared, None if an agreement was an equal canonical answer.
+        licences: What the student was made of and what that is under, a line each.
+        lineage: The sha256 of its lineage as it was when it was trained.
     """
 
     id: str = ""
@@ -129,6 +131,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     versions: dict[str, str]
     created: str
     compared: Compared | None = None
+    licences: tuple[str, ...] = ()
+    lineage: str = ""
 
     def sealed(self) -> "Certificate":
         """Return the same certificate with its id."""

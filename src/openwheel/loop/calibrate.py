@@ -28,6 +28,7 @@ from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Candidate
 from openwheel.students import Student
 from openwheel.tasks import Task
+from openwheel.trust import licence_summary
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -140,6 +141,8 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             "scikit-learn": version("scikit-learn"),
         },
         created=now(),
+        licences=licence_summary(candidate.made_of()),
+        lineage=candidate.made_of().digest(),
     ).sealed()
 
 

@@ -11,6 +11,7 @@ from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, s
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import accepted
 from openwheel.loop.data import TaskData, cluster_keys, seen_keys
+from openwheel.loop.lineage import make_lineage
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.slices import evidently_bad, find_slicer
@@ -237,6 +238,7 @@ def save_candidate(
         training=training.window(),
         method=method,
         accepted=accepted(training.settings),
+        lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
     )
     registry.add_candidate(candidate)
     return candidate

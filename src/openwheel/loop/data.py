@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.tasks import Form, canonical_answer
 from openwheel.traffic import Store, TaskRow
+from openwheel.trust import Decision, LeftOut, Policy
 from openwheel.wire import Answer
 
 IntArray = npt.NDArray[np.int64]
@@ -25,6 +27,13 @@ _LETTERS = re.compile(r"[^\W\d_]")
 
 FEWEST_LETTERS = 8
 """A text with fewer letters is told apart by its digits; a longer one is the same without them."""
+
+
+class Origin(NamedTuple):
+    """Who answered: the name of the endpoint (``""`` for a log), and of the model there."""
+
+    teacher: str
+    model: str
 
 
 class TaskData(msgspec.Struct, frozen=True):
@@ -39,6 +48,8 @@ class TaskData(msgspec.Struct, frozen=True):
         answers: The teacher's canonical answers.
         texts: The same as the teacher wrote them.
         surfaces: For each canonical answer of a label task, how the teacher mostly wrote it.
+        origins: Who answered.
+        left_out: Whose answers the policy kept out.
     """
 
     seq: IntArray
@@ -49,6 +60,8 @@ class TaskData(msgspec.Struct, frozen=True):
     answers: list[str]
     texts: list[str]
     surfaces: dict[str, str]
+    origins: list[Origin]
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of exchanges."""
@@ -65,6 +78,8 @@ class TaskData(msgspec.Struct, frozen=True):
             [self.answers[i] for i in rows],
             [self.texts[i] for i in rows],
             self.surfaces,
+            [self.origins[i] for i in rows],
+            self.left_out,
         )
 
     def window(self) -> Window:
@@ -84,8 +99,23 @@ class TaskData(msgspec.Struct, frozen=True):
         )
 
 
-def load_answers(store: Store, task_id: str, form: Form, *, after: int = 0) -> TaskData:
-    """Load a task's exchanges that a teacher answered in full, in order of arrival."""
+def load_answers(
+    store: Store, task_id: str, form: Form, *, after: int = 0, policy: Policy | None = None
+) -> TaskData:
+    """Load a task's exchanges that a teacher answered in full, in order of arrival.
+
+    Args:
+        store: The traffic.
+        task_id: The task.
+        form: Of its answers.
+        after: Only what came after this ``seq``.
+        policy: Leaves out answers that may not be learned from; by default what licences alone
+            forbid.
+    """
+    policy = policy or Policy()
+    decided: dict[Origin, Decision] = {}
+    left: Counter[Origin] = Counter()
+    origins: list[Origin] = []
     seq, times, unbiased = [], [], []
     inputs: list[Inputs] = []
     settings: list[str] = []
@@ -98,6 +128,15 @@ def load_answers(store: Store, task_id: str, form: Form, *, after: int = 0) -> T
             continue
         if not row.answer.complete:
             continue
+        origin = Origin(
+            shared.setdefault(row.teacher, row.teacher), shared.setdefault(row.model, row.model)
+        )
+        if origin not in decided:
+            decided[origin] = policy.may_learn_from(*origin)
+        if not decided[origin].allowed:
+            left[origin] += 1
+            continue
+        origins.append(origin)
         answer = canonical_answer(row.answer, form)
         answer = shared.setdefault(answer, answer)  # one string for equal answers, not a million
         seq.append(row.seq)
@@ -118,6 +157,8 @@ def load_answers(store: Store, task_id: str, form: Form, *, after: int = 0) -> T
         answers,
         texts,
         {label: counter.most_common(1)[0][0] for label, counter in written.items()},
+        origins,
+        tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common()),
     )
 
 

@@ -1,5 +1,7 @@
 """Turning what the gate found into sentences, counts and curves for people."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,7 @@ from openwheel.loop.calibrate import Calibrated
 from openwheel.loop.findings import Bin, Confusion, Example, Point
 from openwheel.loop.registry import Candidate
 from openwheel.students.model import text_of
+from openwheel.trust import LeftOut
 
 MOST_LABELS = 12
 EXAMPLES = 12
@@ -131,3 +134,8 @@ def examples(
         )
 
     return show(deferred), show(disagreed)
+
+
+def left_out(answers: Iterable[LeftOut]) -> tuple[str, ...]:
+    """Say of each teacher's model whose answers the policy kept out that it did, and why."""
+    return tuple(f"Its answers are left out: {left.reason}" for left in answers)

@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel import __version__
+from openwheel.errors import PolicyError
 from openwheel.gate import growth_needed, spent
 from openwheel.loop import explain
 from openwheel.loop.calibrate import Calibrated, calibrate, now, write_certificate
@@ -69,7 +70,7 @@ def learn(
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
         if record.form == "label":
-            data = load_answers(store, record.task.id, record.form)
+            data = load_answers(store, record.task.id, record.form, policy=settings.policy)
             finding = _learn_task(
                 registry,
                 record,
@@ -129,7 +130,9 @@ def _learn_task(
     progress: Progress,
 ) -> Finding:
     n = len(data)
-    finding = _finding(record, n, settings, reason="")
+    finding = msgspec.structs.replace(
+        _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
+    )
     if n < FEWEST_LABELLED:
         return msgspec.structs.replace(
             finding,
@@ -143,7 +146,9 @@ def _learn_task(
             f"Refused: {order.reason} The promise rests on calibration exchanges that come from "
             "traffic as it came. If the rows are exchangeable, say so with --shuffle SEED."
         )
-        return msgspec.structs.replace(finding, reason=reason, warnings=(order.reason,))
+        return msgspec.structs.replace(
+            finding, reason=reason, warnings=(*finding.warnings, order.reason)
+        )
     training, calibration = split(data)
     attempt = record.attempts + 1
     progress(f"task {record.task.name}: training on {len(training):,}")
@@ -194,7 +199,18 @@ def _learn_task(
         )
     certificate = write_certificate(record.task, candidate, calibrated)
     registry.certify(certificate)
-    registry.promote(certificate, by="turn", reason="certified by learn", audit=settings.audit)
+    try:
+        registry.promote(
+            certificate,
+            by="turn",
+            reason="certified by learn",
+            audit=settings.audit,
+            policy=settings.policy,
+        )
+    except PolicyError as error:
+        finding = msgspec.structs.replace(
+            finding, warnings=(*finding.warnings, f"It was certified and not promoted: {error}")
+        )
     return msgspec.structs.replace(
         finding,
         certified=True,

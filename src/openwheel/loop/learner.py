@@ -38,12 +38,14 @@ def run_learner(
     """
     registry = Registry(store)
     looked_at, assigned, due = 0, 0, next_turn(0)
-    told: dict[str, Event] = {}
+    told: dict[tuple[str, bool], Event] = {}
 
     def report(events: list[Event]) -> None:
         for event in events:
-            if told.get(event.task) != event:
-                told[event.task] = event
+            # What is left out stays so, whatever else happens to the task.
+            slot = event.task, event.kind == "vetoed"
+            if told.get(slot) != event:
+                told[slot] = event
                 tell(event)
 
     while not stop():

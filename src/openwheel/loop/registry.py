@@ -17,10 +17,11 @@ from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student, load_student
 from openwheel.tasks import Form, Task
 from openwheel.traffic import Store
+from openwheel.trust import Lineage, Policy
 
 State = Literal["shadow", "refused", "certified", "replaced"]
-By = Literal["turn", "audit", "user"]
-Kind = Literal["promoted", "demoted", "shadowing", "waiting", "left"]
+By = Literal["turn", "audit", "user", "policy"]
+Kind = Literal["promoted", "demoted", "shadowing", "waiting", "left", "vetoed"]
 
 
 class TaskRecord(msgspec.Struct, frozen=True):
@@ -90,6 +91,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         accepted: The settings it may be asked with.
         form: The task's answer form when it was trained.
         compare: By what two answers are compared, as ``compare`` of the task's settings has it.
+        lineage: What it was made of; None for students from before there were lineages.
     """
 
     id: str
@@ -112,6 +114,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Accepted = Accepted(unknown=True)
     form: Form = "label"
     compare: str = "exact"
+    lineage: Lineage | None = None
+
+    def made_of(self) -> Lineage:
+        """Return what it was made of, as far as that was kept."""
+        if self.lineage is not None:
+            return self.lineage
+        return Lineage(student=self.id, task=self.task_id, rung=self.rung, complete=False)
 
 
 class Promotion(msgspec.Struct, frozen=True):
@@ -348,8 +357,29 @@ class Registry:
                 .values(state="certified")
             )
 
-    def promote(self, certificate: Certificate, *, by: By, reason: str, audit: float) -> None:
-        """Put a certified student in front of its task's traffic."""
+    def promote(
+        self,
+        certificate: Certificate,
+        *,
+        by: By,
+        reason: str,
+        audit: float,
+        policy: Policy | None = None,
+    ) -> None:
+        """Put a certified student in front of its task's traffic.
+
+        Args:
+            certificate: Of the student.
+            by: Who promotes it.
+            reason: Why.
+            audit: The share of its requests to audit.
+            policy: May forbid it for what it was made of; by default what licences alone forbid.
+
+        Raises:
+            PolicyError: It may not be promoted; the message names the clause.
+        """
+        made_of = self.candidate(certificate.student).made_of()
+        (policy or Policy()).may_promote(made_of).require()
         self._promotion(certificate.task, certificate.id, by=by, reason=reason, audit=audit)
 
     def demote(self, task_id: str, *, by: By, reason: str) -> None:

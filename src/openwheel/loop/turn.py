@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from openwheel.errors import StudentFileError
+from openwheel.errors import PolicyError, StudentFileError
 from openwheel.gate import Certificate, alarm_p_value
 from openwheel.loop import explain
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
@@ -22,6 +22,7 @@ from openwheel.loop.registry import Candidate, Event, Registry, TaskRecord, Turn
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store, order_evidence
+from openwheel.trust import Policy
 
 FEWEST_TO_TRAIN = 200
 """Labelled exchanges before a first training: with fewer, half would be held out of very little."""
@@ -66,7 +67,7 @@ def turn(
     registry = Registry(store)
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
-    events = audit(store, registry)
+    events = audit(store, registry) + veto(registry, settings.policy)
     counts = store.task_counts()
     for record in registry.tasks():
         if record.form == "label" and counts.get(record.task.id):
@@ -107,6 +108,21 @@ def audit(store: Store, registry: Registry) -> list[Event]:
     return events
 
 
+def veto(registry: Registry, policy: Policy) -> list[Event]:
+    """Take off every promoted student that the policy, as it is now, would not let be promoted."""
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    events = []
+    for task_id, promotion in registry.promotions().items():
+        if promotion.certificate is None:
+            continue
+        made_of = registry.candidate(promotion.certificate.student).made_of()
+        decision = policy.may_promote(made_of)
+        if not decision.allowed:
+            registry.demote(task_id, by="policy", reason=str(decision))
+            events.append(Event(names[task_id], "demoted", str(decision)))
+    return events
+
+
 def _turn_task(
     store: Store,
     registry: Registry,
@@ -115,14 +131,15 @@ def _turn_task(
     tools: Tools,
 ) -> list[Event]:
     task_id, name = record.task.id, record.task.name
-    data = load_answers(store, task_id, record.form)
+    data = load_answers(store, task_id, record.form, policy=settings.policy)
+    vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
     promotion = registry.promotions().get(task_id)
     if promotion is None:
         order = order_evidence(data.answers, data.time if (data.time > 0).all() else None)
         if not order.in_order:
-            return [Event(name, "waiting", order.reason)]
+            return [*vetoed, Event(name, "waiting", order.reason)]
     current = promotion.certificate if promotion else None
-    events = []
+    events = vetoed
     shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
     shadow = shadows[-1] if shadows else None
     hoped = 0.0
@@ -208,7 +225,9 @@ def _widen(
         return []
     reason = explain.passed(calibrated.judgement, candidate)
     registry.certify(certificate)
-    registry.promote(certificate, by="turn", reason=reason, audit=settings.audit)
+    registry.promote(
+        certificate, by="turn", reason=reason, audit=settings.audit, policy=settings.policy
+    )
     return [Event(record.task.name, "promoted", f"more of the traffic. {reason}")]
 
 
@@ -272,5 +291,10 @@ def _judge(
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
         reason += " It was taken off by hand: promote it by hand."
         return Event(name, "waiting", reason), judgement.n
-    registry.promote(certificate, by="turn", reason=reason, audit=settings.audit)
+    try:
+        registry.promote(
+            certificate, by="turn", reason=reason, audit=settings.audit, policy=settings.policy
+        )
+    except PolicyError as error:
+        return Event(name, "waiting", f"certified and not promoted: {error}"), judgement.n
     return Event(name, "promoted", reason), judgement.n

@@ -6,10 +6,11 @@ import sys
 import threading
 from pathlib import Path
 
-from openwheel.errors import OpenwheelError, SettingError
+from openwheel.errors import OpenwheelError, PolicyError, SettingError
 from openwheel.logs import set_up_logs
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
+from openwheel.trust import Policy
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -29,7 +30,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         sys.stderr.write(f"[turn] {event.task}: {event.kind}. {event.reason}\n")
         sys.stderr.flush()
 
-    loop = LoopSettings.of(settings.loop, tasks=settings.tasks)
+    loop = LoopSettings.of(settings.loop, Policy.of(settings), tasks=settings.tasks)
     path = Path(settings.store.path)
     captured = settings.capture
     with Store.open(path) as store, learner_lock(path):
@@ -66,7 +67,7 @@ def main() -> None:
         sys.stderr.flush()
         # What is wrong with the settings stays so; a store that is locked, full or learned from
         # by another process does not, and the supervisor starts this one again.
-        os._exit(2 if isinstance(error, SettingError) else 1)
+        os._exit(2 if isinstance(error, SettingError | PolicyError) else 1)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 )
         return decision
 
+    def overrides_of(self, *names: str) -> dict[str, str]:
+        """Return the written permissions for any of these licences and checkpoints."""
+        wanted = {name.lower() for name in names}
+        return {k: text for k, text in self.section.overrides.items() if k.lower() in wanted}
+
     def refused_teachers(self) -> list[Decision]:
         """Return why teachers of the settings may not be asked at all: by themselves or a model."""
         return [decision for decision in self.on_teachers() if not decision.allowed]

@@ -1,0 +1,140 @@
+"""Lineages of students: written down when they are trained, read back with what came since."""
+
+import datetime
+import platform
+from collections import Counter
+
+import msgspec
+
+from openwheel import __version__
+from openwheel.errors import SettingError
+from openwheel.gate import Window
+from openwheel.loop.data import TaskData
+from openwheel.loop.registry import Registry
+from openwheel.students import Student
+from openwheel.students.lm.student import LmStudent
+from openwheel.students.model import ModelStudent
+from openwheel.trust import (
+    Base,
+    Certified,
+    DataWindow,
+    Decision,
+    Lineage,
+    Policy,
+    TaughtBy,
+)
+
+
+def make_lineage(
+    student: Student, student_id: str, task_id: str, training: TaskData, policy: Policy
+) -> Lineage:
+    """Write down what a student was made of.
+
+    Args:
+        student: The student, just trained.
+        student_id: Its id.
+        task_id: Its task's.
+        training: The exchanges that trained it.
+        policy: As it was when they were chosen.
+    """
+    decisions: list[Decision] = []
+    overrides: dict[str, str] = {}
+
+    def note(decision: Decision, *names: str) -> None:
+        decisions.append(decision)
+        if decision.override:
+            overrides.update(policy.overrides_of(*names))
+
+    base = base_of(student)
+    if base is not None:
+        terms = policy.terms_of_base(base.id)
+        base = msgspec.structs.replace(base, licences=terms.names)
+        note(policy.may_train(base.id), *terms.names, terms.checkpoint)
+    taught = []
+    for origin, exchanges in Counter(training.origins).most_common():
+        terms = policy.terms_of(*origin)
+        taught.append(
+            TaughtBy(
+                teacher=origin.teacher,
+                model=origin.model,
+                exchanges=exchanges,
+                checkpoint=terms.checkpoint,
+                licences=terms.names,
+                told_by=terms.told_by,
+                training=terms.training or "",
+                terms=terms.terms,
+                jurisdiction=terms.jurisdiction,
+            )
+        )
+        note(policy.may_learn_from(*origin), *terms.names, terms.checkpoint)
+    return Lineage(
+        student=student_id,
+        task=task_id,
+        rung=student.rung,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        base=base,
+        taught_by=tuple(taught),
+        left_out=training.left_out,
+        training=_window(training.window()),
+        decisions=tuple(decisions),
+        overrides=overrides,
+        conditions=tuple(dict.fromkeys(c for decision in decisions for c in decision.conditions)),
+        versions={"openwheel": __version__, "python": platform.python_version()},
+    )
+
+
+def base_of(student: Student) -> Base | None:
+    """Return the checkpoint that a student is built on, None if it is built on none."""
+    if isinstance(student, LmStudent):
+        settings = student.settings
+        return Base(id=settings.base, kind="lm", revision=settings.base_revision)
+    if isinstance(student, ModelStudent) and student.encoder is not None:
+        encoder = student.encoder
+        return Base(id=encoder.name, kind="encoder", fingerprint=encoder.fingerprint)
+    return None
+
+
+def lineage_of(registry: Registry, student_id: str) -> Lineage:
+    """Return a student's lineage, with its certificates and files.
+
+    Raises:
+        SettingError: There is no such student, or the start of an id is not enough.
+    """
+    ids = [candidate.id for candidate, _, _ in registry.candidates()]
+    found = [name for name in ids if name.startswith(student_id)]
+    if student_id not in found and len(found) != 1:
+        state = "no student" if not found else f"{len(found)} students"
+        raise SettingError(f"There is {state} {student_id!r}; `openwheel students` lists them")
+    candidate = registry.candidate(student_id if student_id in found else found[0])
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    return msgspec.structs.replace(
+        candidate.made_of(),
+        task_name=names.get(candidate.task_id, ""),
+        files=candidate.files,
+        certificates=tuple(
+            Certified(
+                id=certificate.id,
+                statement=certificate.statement,
+                epsilon=certificate.epsilon,
+                delta=certificate.delta,
+                coverage=certificate.coverage,
+                bound=certificate.bound,
+                threshold=certificate.threshold,
+                calibration_sha256=certificate.calibration_window.sha256,
+                created=certificate.created,
+            )
+            for certificate in registry.certificates(candidate.task_id)
+            if certificate.student == candidate.id
+        ),
+    )
+
+
+def _window(window: Window) -> DataWindow:
+    return DataWindow(
+        window.exchanges,
+        window.first_seq,
+        window.last_seq,
+        window.first_time,
+        window.last_time,
+        window.sha256,
+    )
