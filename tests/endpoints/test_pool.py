@@ -725,3 +725,44 @@ def test_a_closed_pool_can_be_used_again(loopback, answer):
 def test_settings_that_cannot_be(members, message):
     with pytest.raises(SettingError, match=message):
         TeacherPool(members)
+
+
+def no_hunyuan(model):
+    return f"{model} may not be asked" if "hunyuan" in model else ""
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+def test_a_model_that_nobody_may_be_asked_for_is_403_and_sent_nowhere(loopback, answer, path):
+    async def main():
+        async with (
+            loopback(answer()) as up,
+            listed([member(up.url, "a", refuses=no_hunyuan)]) as pool,
+        ):
+            response, body = await ask(pool, path, model="hunyuan-7b")
+            assert response.status == 403
+            assert "hunyuan-7b may not be asked" in json.loads(body)["error"]["message"]
+            named = b'{"model":"hunyuan-4b"}'  # where nobody has looked at the body yet
+            assert (await ask(pool, path, body=named, model=""))[0].status == 403
+            assert (await ask(pool, "/v1/files", body=named, model=""))[0].status == 403
+            assert up.received == []
+            assert (await ask(pool, path, model="qwen3-8b"))[0].status == 200
+
+    asyncio.run(main())
+
+
+def test_a_member_that_may_not_be_asked_for_a_model_is_passed_over(loopback, answer, refusing):
+    async def main():
+        models = b'{"data":[{"id":"hunyuan-7b"},{"id":"qwen3-8b"}]}'
+        async with (
+            loopback(answer(200, models)) as one,
+            loopback(answer(200, b"{}")) as two,
+            listed(
+                [member(one.url, "a", refuses=no_hunyuan), member(two.url, "b", models=("hun*",))]
+            ) as pool,
+        ):
+            assert await who(pool, model="hunyuan-7b") == "b"
+            assert await who(pool, model="qwen3-8b") == "a"
+            _, listing = await ask(pool, "/v1/models", "GET", model="")
+            assert [found["id"] for found in json.loads(listing)["data"]] == ["qwen3-8b"]
+
+    asyncio.run(main())

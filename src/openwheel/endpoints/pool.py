@@ -18,7 +18,10 @@ from openwheel.endpoints.routes import (
     named_model,
     no_such_model,
     read_target,
+    refusal,
+    refused,
     takes,
+    why_not,
 )
 from openwheel.endpoints.teacher import (
     Headers,
@@ -52,6 +55,9 @@ class TeacherPool:
 
     What one teacher keeps, such as files and stored responses, is asked of the first one listed.
 
+    A member that may not be asked for a model (`Member.refuses`) is passed over; where all are, the
+    client gets 403.
+
     With several members no client's credentials are passed on: they are meant for one of them.
 
     Args:
@@ -74,7 +80,7 @@ class TeacherPool:
         self._members = tuple(members)
         self._watches = {member.name: Watch(member, clock) for member in members}
         self._rng = rng
-        self._looks_at_model = any(member.models for member in members)
+        self._looks_at_model = any(m.models or m.refuses is not None for m in members)
         self._candidates = functools.lru_cache(maxsize=1024)(self._find_candidates)
 
     async def close(self) -> None:
@@ -105,13 +111,20 @@ class TeacherPool:
             if not model and (several or self._looks_at_model):
                 model = named_model(body)
             if model or target.goes_to == "any":
-                watches = self._candidates(model, target.messages)
+                watches, reason = self._candidates(model, target.messages)
+                if reason:
+                    return refused(reason, messages=target.messages)
                 if not watches:
                     return no_such_model(self._members, model, messages=target.messages)
                 return await self._ask(
                     watches, lambda watch: watch.send(method, path, headers, body, model)
                 )
-        watch = self._watches[first(self._members, target).name]
+        member = first(self._members, target)
+        # A body may name a model on these paths too; what has none is not about a model.
+        named = (model or named_model(body)) if member.refuses is not None else ""
+        if named and (reason := why_not(member, named)):
+            return refused(reason, messages=target.messages)
+        watch = self._watches[member.name]
         return await watch.send(method, path, headers, body, model)
 
     async def _ask(
@@ -173,9 +186,12 @@ class TeacherPool:
         ready.sort(key=lambda watch: keys[watch.member.name])
         return ready + sorted(resting, key=Watch.busy_until)
 
-    def _find_candidates(self, model: str, messages: bool) -> tuple[Watch, ...]:
+    def _find_candidates(self, model: str, messages: bool) -> tuple[tuple[Watch, ...], str]:
+        """Return whom to ask for a model, and, where none may be asked that takes it, why."""
         found = candidates(self._members, model, messages=messages)
-        return tuple(self._watches[member.name] for member in found)
+        allowed = [member for member in found if not why_not(member, model)]
+        reason = refusal(found, model) if found else ""
+        return tuple(self._watches[member.name] for member in allowed), reason
 
     async def _model_lists(self, headers: Headers) -> TeacherResponse:
         """Join the members' lists of models, each without those that the member does not take."""
@@ -185,7 +201,11 @@ class TeacherPool:
         lists = [
             (
                 watch.member.name,
-                [model for model in result if takes(watch.member, model["id"])],
+                [
+                    model
+                    for model in result
+                    if takes(watch.member, model["id"]) and not why_not(watch.member, model["id"])
+                ],
             )
             for watch, result in zip(asked, found, strict=True)
             if isinstance(result, list)

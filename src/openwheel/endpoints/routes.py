@@ -1,6 +1,6 @@
 """Which members of a pool a request may go to, by its path and the model that it names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 from urllib.parse import unquote
@@ -123,6 +123,28 @@ def takes(member: Member, model: str) -> bool:
     if not member.models or model in member.models:
         return True
     return any(fnmatchcase(model, pattern) for pattern in member.models)
+
+
+def refusal(members: Iterable[Member], model: str) -> str:
+    """Return why none of these members may be asked for a model, ``""`` if one may."""
+    reasons = [why_not(member, model) for member in members]
+    return "; ".join(dict.fromkeys(reasons)) if all(reasons) else ""
+
+
+def why_not(member: Member, model: str) -> str:
+    """Return why a member may not be asked for a model, ``""`` if it may."""
+    return member.refuses(model) if member.refuses is not None else ""
+
+
+def refused(reason: str, *, messages: bool) -> TeacherResponse:
+    """Return the 403 for a model that no member may be asked for, in the shape of its API."""
+    if messages:
+        # Source: Anthropic's API reference, "Errors".
+        error = {"type": "permission_error", "message": reason}
+        return whole_response(403, msgspec.json.encode({"type": "error", "error": error}))
+    return whole_response(
+        403, error_body(reason, type="invalid_request_error", code="policy_refused")
+    )
 
 
 def no_such_model(members: Sequence[Member], model: str, *, messages: bool) -> TeacherResponse:

@@ -35,6 +35,8 @@ class Member(msgspec.Struct, frozen=True):
         weight: How often it is asked first, relative to the others that take a model; above 0.
         retries: How many more times it may be asked for one request once every candidate has
             failed.
+        refuses: Says why it may not be sent a request for a model, ``""`` if it may; the model is
+            ``""`` where the request names none. None lets it have all.
     """
 
     teacher: Teacher
@@ -43,6 +45,7 @@ class Member(msgspec.Struct, frozen=True):
     models: tuple[str, ...] = ()
     weight: float = 1.0
     retries: int = 0
+    refuses: Callable[[str], str] | None = None
 
 
 class MemberHealth(msgspec.Struct, frozen=True):

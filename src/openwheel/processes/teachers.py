@@ -1,22 +1,28 @@
 """Making the teachers that the settings name."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from openwheel.endpoints import HttpTeacher, Member, RecordedTeacher, Teacher, TeacherPool
 from openwheel.errors import SettingError
 from openwheel.gateway import Price
 from openwheel.settings import REPLAY, TeacherSection, teacher_names
 from openwheel.traffic import LogProblems, read_log
+from openwheel.trust import Policy
 
 
-def make_pool(sections: Sequence[TeacherSection], *, keep_credentials: bool) -> TeacherPool:
+def make_pool(
+    sections: Sequence[TeacherSection], *, keep_credentials: bool, policy: Policy | None = None
+) -> TeacherPool:
     """Return the teachers as one.
 
     Args:
         sections: The settings of each.
         keep_credentials: Whether a teacher without a key gets those that clients send.
+        policy: May forbid teachers, and models of them; by default what licences alone forbid.
 
     Raises:
+        PolicyError: A teacher may not be asked.
         SettingError: There is none, or a setting of one is not what it must be.
         LogError: A recording cannot be read.
     """
@@ -26,6 +32,9 @@ def make_pool(sections: Sequence[TeacherSection], *, keep_credentials: bool) -> 
             "openwheel.toml"
         )
     names = teacher_names(sections)
+    policy = policy or Policy(teachers=dict(zip(names, sections, strict=True)))
+    for decision in policy.refused_teachers():
+        decision.require()
     return TeacherPool(
         [
             Member(
@@ -35,10 +44,16 @@ def make_pool(sections: Sequence[TeacherSection], *, keep_credentials: bool) -> 
                 models=section.models,
                 weight=section.weight,
                 retries=section.retries,
+                refuses=partial(_refusal, policy, name) if policy.judges_models else None,
             )
             for section, name in zip(sections, names, strict=True)
         ]
     )
+
+
+def _refusal(policy: Policy, teacher: str, model: str) -> str:
+    decision = policy.may_send(teacher, model)
+    return "" if decision.allowed else str(decision)
 
 
 def make_teacher(section: TeacherSection, name: str, *, keep_credentials: bool) -> Teacher:
@@ -52,7 +67,7 @@ def make_teacher(section: TeacherSection, name: str, *, keep_credentials: bool) 
     if not section.url.startswith(("http://", "https://")):
         raise SettingError(
             "A teacher (--teacher, or url in [[teachers]]) must be a URL (http://... or "
-            f"https://...) or replay:LOG, was {section.url!r}"
+            f"https://...), local:MODEL or replay:LOG, was {section.url!r}"
         )
     return HttpTeacher(
         section.url,

@@ -23,6 +23,7 @@ from openwheel.processes.teachers import make_pool, prices
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback
 from openwheel.traffic import Store
+from openwheel.trust import Policy
 
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:
@@ -41,7 +42,11 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
     with Store.open(settings.store.path) as store:
         access = Access(store, runtime / "limits", required=settings.access.require_keys)
         _check_public(settings, access)
-        pool = make_pool(settings.teachers, keep_credentials=not access.in_force)
+        pool = make_pool(
+            settings.teachers,
+            keep_credentials=not access.in_force,
+            policy=Policy.of(settings),
+        )
         serving = RegistryServing(Registry(store))
         strict = captured.mode == "strict"
         capture = CaptureWriter(

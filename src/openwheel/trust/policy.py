@@ -132,20 +132,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             told_by=("settings" if told else "name") if licences else "nothing",
         )
 
-    def may_send(self, teacher: str, model: str = "") -> Decision:
+    def may_send(self, teacher: str, model: str | None = None) -> Decision:
         """Decide whether a request may be sent to a teacher.
 
         Args:
             teacher: Its name.
-            model: That is asked for; ``""`` to judge the teacher itself: where it is, and what its
-                settings say it serves.
+            model: That is asked for, ``""`` if the request names none; None to judge the teacher
+                itself: where it is, and what its settings say it serves.
         """
         section = self.teachers.get(teacher)
         if section is not None and (refusal := self._out_of_bounds(teacher, section)):
             return refusal
-        if not model and section is not None and not (section.licence or section.checkpoint):
+        if model is None and section is not None and not (section.licence or section.checkpoint):
             return Decision(point="send", subject=f"teacher {teacher}", allowed=True)
-        return self._judge(self.terms_of(teacher, model), "send")
+        return self._judge(self.terms_of(teacher, model or ""), "send")
 
     def may_learn_from(self, teacher: str, model: str = "") -> Decision:
         """Decide whether a student may be trained on answers of a teacher's model."""
@@ -281,7 +281,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                     remedy="Say what it is: `licence`, `checkpoint` or `training` under "
                     "[[teachers]], or [policy.models], in openwheel.toml",
                 )
-            warned.append(f"{terms.subject}: {unknown}")
+            if point != "send":  # what is not known binds nobody who only asks
+                warned.append(f"{terms.subject}: {unknown}")
         asked: list[Condition] = []
         for licence in terms.licences:
             asked += rules.conditions(licence, terms.role, point, self.section)
