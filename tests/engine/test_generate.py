@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from engine.families import FAMILIES, tiny_family
 from engine.tiny import tiny_tokenizer
-
 from openwheel.engine.base import Base
 from openwheel.engine.engine import Engine, EngineLimits
 from openwheel.engine.writer import Ask

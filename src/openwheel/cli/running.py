@@ -10,7 +10,7 @@ import typer
 from openwheel.cli import options
 from openwheel.cli.output import note, out, print_json
 from openwheel.errors import SettingError
-from openwheel.settings import Settings, TeacherSection, override
+from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
 
 if TYPE_CHECKING:
     from openwheel.loop.registry import Event
@@ -27,8 +27,9 @@ def up(
     teacher: Annotated[
         str,
         typer.Option(
-            help="Base URL of an OpenAI-compatible endpoint, or replay:LOG for recorded answers; "
-            "instead of the [[teachers]] of the settings file."
+            help="Base URL of an OpenAI-compatible endpoint, local:MODEL for a model run on this "
+            "machine, or replay:LOG for recorded answers; instead of the [[teachers]] of the "
+            "settings file."
         ),
     ] = "",
     teacher_key_env: Annotated[str, options.setting("teachers[].key_env")] = "",
@@ -100,9 +101,9 @@ def gateway_settings(
     """
     settings = override(options.settings_from(config), changes)
     if teacher is not None:
-        if not teacher.url.startswith(("http://", "https://", "replay:")):
+        if not teacher.url.startswith(("http://", "https://", LOCAL, REPLAY)):
             raise SettingError(
-                "--teacher must be a URL (http://... or https://...) or replay:LOG, "
+                "--teacher must be a URL (http://... or https://...), local:MODEL or replay:LOG, "
                 f"was {teacher.url!r}"
             )
         settings = msgspec.structs.replace(settings, teachers=(teacher,))

@@ -50,6 +50,20 @@ def serve(
             "for, 8,192 at most.",
         ),
     ] = 0,
+    reasoning: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|think|think_answer|mistral|harmony",
+            help="The form in which the model thinks; auto reads it from its chat template.",
+        ),
+    ] = "auto",
+    tools: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|tags|mistral|llama|harmony",
+            help="The form in which it calls tools, likewise.",
+        ),
+    ] = "auto",
     allow_adapters: Annotated[
         bool,
         typer.Option(
@@ -100,6 +114,8 @@ def serve(
             device=device,
             max_batch=max_batch,
             context=context,
+            reasoning=reasoning,
+            tools=tools,
         ) as engine:
             import msgspec
 

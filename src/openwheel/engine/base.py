@@ -1,19 +1,16 @@
 """Loading a base checkpoint: its model, its tokenizer, and where both came from."""
 
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from openwheel.catalog import load_catalog
 from openwheel.engine.checkpoint import Checkpoint, find_checkpoint
 from openwheel.engine.memory import free_memory
 from openwheel.errors import ModelError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-
-# Checkpoints whose model_type no class is registered for, though another's reads them as they are.
-_READ_AS: Final = MappingProxyType({"kimi_k2": "deepseek_v3"})
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +128,9 @@ def _config(checkpoint: Checkpoint) -> Any:
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING  # noqa: PLC0415
 
     name = checkpoint.name
-    model_type = _READ_AS.get(checkpoint.model_type, checkpoint.model_type)
+    family = load_catalog().family(checkpoint.model_type)
+    # Some model types are those of another's classes under a name of their own.
+    model_type = (family.loads_as if family else "") or checkpoint.model_type
     if model_type not in CONFIG_MAPPING:
         own = (
             " without code of its own, which is never run"

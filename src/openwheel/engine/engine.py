@@ -17,6 +17,8 @@ from openwheel.engine.memory import free_memory
 from openwheel.engine.prefixes import Prefixes
 from openwheel.engine.prompts import Rendered, render, turn_end
 from openwheel.engine.reasoning import (
+    STYLES,
+    ReasoningStyle,
     plain_reader,
     reader_for,
     reasoning_style,
@@ -26,9 +28,9 @@ from openwheel.engine.reasoning import (
 from openwheel.engine.runner import Abilities, Runner
 from openwheel.engine.scheduler import Counts, Job, Scheduler
 from openwheel.engine.text import Vocabulary
-from openwheel.engine.tools import ToolForm, tool_form
+from openwheel.engine.tools import TOOL_FORMS, ToolForm, tool_form
 from openwheel.engine.writer import Ask, Constraint, Written
-from openwheel.errors import EngineError, RequestError
+from openwheel.errors import EngineError, RequestError, SettingError
 
 DEFAULT_CONTEXT = 8192
 
@@ -93,6 +95,9 @@ class Engine:
         base: The model, which belongs to the engine from now on.
         name: What the base is served as, by default the name it was loaded by.
         limits: What it may take.
+        reasoning: The form in which the model thinks (see `openwheel.engine.reasoning`); ``auto``
+            reads it from the chat template.
+        tools: The form in which it calls tools (see `openwheel.engine.tools`), likewise.
         batched: Whether answers may be written together; False for models whose answers
             batching is known to change.
 
@@ -107,6 +112,8 @@ class Engine:
         *,
         name: str = "",
         limits: EngineLimits | None = None,
+        reasoning: str = "auto",
+        tools: str = "auto",
         batched: bool = True,
     ) -> None:
         limits = limits or EngineLimits()
@@ -114,8 +121,8 @@ class Engine:
         self._base = base
         self._tokenizing = threading.Lock()  # tokenizers are for one thread at a time
         template = template_of(base.tokenizer)
-        self._style = reasoning_style(template)
-        self._tool_form = tool_form(template)
+        self._style = _style(reasoning, template)
+        self._tool_form = _tool_form(tools, template)
         kept = (*style_marks(self._style), *self._tool_form.marks)
         self._vocabulary = Vocabulary(base.tokenizer, _ends(base), kept)
         self._runner = Runner(base, batched=batched)
@@ -232,6 +239,7 @@ class Engine:
                 tools=tools,
                 variables=variables,
                 formed=formed,
+                style=self._style,
             )
 
     def tokens(self, text: str, *, special: bool) -> list[int]:
@@ -337,6 +345,25 @@ class UnknownModelError(EngineError):
 
 class ContextError(RequestError):
     """A prompt is empty, or longer than the model's context."""
+
+
+def _style(asked: str, template: str) -> ReasoningStyle:
+    if asked == "auto":
+        return reasoning_style(template)
+    for style in STYLES:
+        if style == asked:
+            return style
+    raise SettingError(f"The form of reasoning must be auto, {', '.join(STYLES)}, was {asked!r}")
+
+
+def _tool_form(asked: str, template: str) -> ToolForm:
+    if asked == "auto":
+        return tool_form(template)
+    if asked not in TOOL_FORMS:
+        raise SettingError(
+            f"The form of tool calls must be auto, {', '.join(TOOL_FORMS)}, was {asked!r}"
+        )
+    return TOOL_FORMS[asked]
 
 
 def _written(started: Started) -> Written:

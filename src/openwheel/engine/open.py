@@ -20,6 +20,8 @@ def open_engine(
     max_batch: int = 0,
     context: int = 0,
     limits: EngineLimits | None = None,
+    reasoning: str = "auto",
+    tools: str = "auto",
 ) -> Engine:
     """Return an engine that is ready to write; whoever asked for it closes it.
 
@@ -33,8 +35,11 @@ def open_engine(
         max_batch: The most answers written at a time, 0 for the default.
         context: The most tokens of a prompt with its answer, 0 for the default.
         limits: What it may take otherwise.
+        reasoning: The form in which the model thinks; ``auto`` reads it from the template.
+        tools: The form in which it calls tools, likewise.
 
     Raises:
+        SettingError: A form is none that is known.
         ModelError: The model or an adapter cannot be loaded.
         RequestError: Two adapters have one name.
     """
@@ -44,7 +49,14 @@ def open_engine(
     if context:
         limits = msgspec.structs.replace(limits, context=context)
     base = load_base(model, revision=revision, precision=precision, device=device)
-    engine = Engine(base, name=name or model, limits=limits, batched=_batched(base.model_type))
+    engine = Engine(
+        base,
+        name=name or model,
+        limits=limits,
+        reasoning=reasoning,
+        tools=tools,
+        batched=_batched(base.model_type),
+    )
     try:
         for one, folder in (adapters or {}).items():
             engine.load_adapter(one, folder)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from openwheel.engine.reasoning import (
+    ReasoningStyle,
     reasoning_style,
     template_of,
     thinking_closed,
@@ -50,6 +51,7 @@ def render(
     tools: Sequence[Mapping[str, Any]] = (),
     variables: Mapping[str, Any] | None = None,
     formed: bool = False,
+    style: ReasoningStyle | None = None,
 ) -> Rendered:
     """Return a conversation as the chat template writes it, up to where the answer begins.
 
@@ -63,6 +65,7 @@ def render(
         tools: Tools it may call.
         variables: More variables of the template.
         formed: Whether the answer is kept to a form, which a thought must come before.
+        style: The form in which the model thinks; None reads it from the template.
 
     Raises:
         RequestError: The template refuses the conversation.
@@ -75,12 +78,12 @@ def render(
         # Templates name it differently and ignore what they do not know.
         given |= {"enable_thinking": thinking, "thinking": thinking}
     text = _apply(tokenizer, turns, tools, given)
-    if given.get("enable_thinking") is False or given.get("thinking") is False:
-        template = template_of(tokenizer)
-        text += thinking_closed(reasoning_style(template), template, text)
+    template = template_of(tokenizer)
+    style = reasoning_style(template) if style is None else style
+    if thinking is False:
+        text += thinking_closed(style, template, text)
     elif formed and thinking:
-        template = template_of(tokenizer)
-        text += thought_opened(reasoning_style(template), template, text)
+        text += thought_opened(style, template, text)
     return Rendered(text, list(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
 

@@ -7,10 +7,12 @@ Which one a model has is read from its template, never from its name.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
 
 ReasoningStyle = Literal["none", "think", "think_answer", "mistral", "harmony"]
 Kind = Literal["content", "reasoning", "tool"]
+
+STYLES: Final[tuple[ReasoningStyle, ...]] = get_args(ReasoningStyle)
 
 _THINK: Final = MappingProxyType(
     {

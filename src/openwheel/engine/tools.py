@@ -8,6 +8,7 @@ model writes is read from its template, never from its name.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -50,17 +51,30 @@ class ToolForm(msgspec.Struct, frozen=True):
     marks: tuple[str, ...] = ()
 
 
+TOOL_FORMS: Final[Mapping[str, ToolForm]] = MappingProxyType(
+    {
+        "tags": ToolForm("tags", ("<tool_call>", "</tool_call>"), _TAGS),
+        "mistral": ToolForm(
+            "mistral", ("[TOOL_CALLS]", ""), ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
+        ),
+        "llama": ToolForm("llama", None, ("<|python_tag|>",)),
+        "harmony": ToolForm("harmony"),
+        "none": ToolForm("none"),
+    }
+)
+
+
 def tool_form(template: str) -> ToolForm:
     """Return how a model writes tool calls, by its chat template."""
     if "<|channel|>" in template and "to=functions" in template:
-        return ToolForm("harmony")
+        return TOOL_FORMS["harmony"]
     if "[TOOL_CALLS]" in template:
-        return ToolForm("mistral", ("[TOOL_CALLS]", ""), ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"))
+        return TOOL_FORMS["mistral"]
     if "<tool_call>" in template:
-        return ToolForm("tags", ("<tool_call>", "</tool_call>"), _TAGS)
+        return TOOL_FORMS["tags"]
     if "<|python_tag|>" in template or ('"parameters"' in template and "tools" in template):
-        return ToolForm("llama", None, ("<|python_tag|>",))
-    return ToolForm("none")
+        return TOOL_FORMS["llama"]
+    return TOOL_FORMS["none"]
 
 
 def read_calls(piece: Piece, tools: Sequence[Mapping[str, Any]]) -> list[ToolCall]:

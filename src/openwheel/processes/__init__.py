@@ -1,6 +1,6 @@
-"""What runs: a supervisor, the gateway's workers and the learner, each a process of its own.
+"""What runs: a supervisor, the gateway's workers, engines and the learner, each its own process.
 
-They share nothing but the store, the listening socket and a folder that lives as long as the
+They share nothing but the store, the listening sockets and a folder that lives as long as the
 supervisor. Knows nothing of how requests are answered or students are trained.
 """
 

@@ -16,13 +16,11 @@ _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
 _LIVED_S = 10.0
 
-# One thread is what one request needs; more of them would wait for each other, spinning.
-_THREADS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
+
+def _thread_caps(threads: int) -> dict[str, str]:
+    count = str(threads)
+    caps = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count)
+    return {**caps, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Child:
@@ -32,14 +30,17 @@ class Child:
         module: What it runs.
         order: What it is told.
         name: For messages.
+        threads: How many may work at once on one thing. One is what one request needs; more of
+            them would wait for each other.
 
     Attributes:
         ready: Set once it has said that it is.
         wrong: What it said is wrong with its settings.
     """
 
-    def __init__(self, module: str, order: Order, name: str) -> None:
+    def __init__(self, module: str, order: Order, name: str, *, threads: int = 1) -> None:
         self.name = name
+        self._threads = threads
         self._module = module
         self._order = order
         self._process: asyncio.subprocess.Process | None = None
@@ -87,7 +88,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=() if descriptor < 0 else (descriptor,),
-            env={**_THREADS, **os.environ},
+            env={**_thread_caps(self._threads), **os.environ},
         )
         self._process = process
         if self._stopping.is_set():  # told so while it started

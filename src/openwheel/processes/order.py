@@ -19,20 +19,37 @@ WRONG = b"wrong: "
 _STDIN = 0
 
 
+class LocalModel(msgspec.Struct, frozen=True):
+    """A model that an engine runs.
+
+    Attributes:
+        source: A folder, or an id of the hub.
+        revision: The hub's commit.
+        name: What it is served as.
+    """
+
+    source: str
+    revision: str
+    name: str
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The first line on a process's standard input.
 
     Attributes:
         settings: All settings.
         runtime: The folder that the processes share while they run.
-        descriptor: Of the listening socket, which a worker inherits; -1 for the learner.
+        descriptor: Of the listening socket, which a worker or an engine inherits; -1 for the
+            learner.
         slot: Number of a worker, from 0.
+        local: The model that an engine runs.
     """
 
     settings: Settings
     runtime: str
     descriptor: int = -1
     slot: int = 0
+    local: LocalModel | None = None
 
 
 def encode_order(order: Order) -> bytes:

@@ -1,4 +1,4 @@
-"""The supervisor: starts workers and the learner, and starts again what ends by itself."""
+"""The supervisor: starts workers, engines and the learner, and again what ends by itself."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.processes.child import Child
+from openwheel.processes.local import LocalTeacher, is_same, make_local, with_local
 from openwheel.processes.order import Order
-from openwheel.settings import Settings
+from openwheel.settings import LOCAL, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,59 @@ class Supervisor:
         self._sock = sock
         self._runtime = runtime
         self._children: dict[Child, asyncio.Task[None]] = {}
+        self._locals: list[LocalTeacher] = []
+
+    async def start_local(self, settings: Settings) -> Settings:
+        """Start an engine for each local teacher that has none, and wait until all answer.
+
+        Returns:
+            The settings with the addresses of the engines.
+
+        Raises:
+            SettingError: A model cannot be run; what was started for these settings is stopped.
+        """
+        found: dict[str, LocalTeacher] = {}
+        started = []
+        for section in settings.teachers:
+            if not section.url.startswith(LOCAL) or section.url in found:
+                continue
+            known = [one for one in self._locals if is_same(one, section, settings)]
+            teacher = known[0] if known else make_local(section, settings, self._runtime)
+            found[section.url] = teacher
+            if not known:
+                self._locals.append(teacher)
+                started.append((teacher, self._start(teacher.child)))
+        for teacher, task in started:
+            ready = asyncio.ensure_future(teacher.child.ready.wait())
+            try:
+                await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ready.cancel()
+            if not teacher.child.ready.is_set():
+                await self._stop_locals([one for one, _ in started])
+                reason = teacher.child.wrong or "its process ended before it was ready"
+                raise SettingError(f"The teacher {teacher.url!r} cannot be run: {reason}")
+        return with_local(settings, found)
+
+    async def stop_local(self, settings: Settings | None = None) -> None:
+        """Stop the engines that no teacher of these settings needs; without settings, all."""
+        sections = settings.teachers if settings is not None else ()
+        kept = [
+            one
+            for one in self._locals
+            if any(
+                section.url == one.url and settings is not None and is_same(one, section, settings)
+                for section in sections
+            )
+        ]
+        await self._stop_locals([one for one in self._locals if one not in kept])
+
+    async def _stop_locals(self, teachers: Iterable[LocalTeacher]) -> None:
+        stopping = list(teachers)
+        await self.stop([one.child for one in stopping], patience=_PATIENCE_S)
+        for one in stopping:
+            self._locals.remove(one)
+            one.sock.close()
 
     async def start_workers(self, settings: Settings) -> list[Child]:
         """Start the workers, and return them once all are ready.
@@ -78,6 +132,13 @@ class Supervisor:
                 await asyncio.wait(late)
         for child in stopping:
             self._children.pop(child, None)
+
+    async def stop_all(self, *, patience: float) -> None:
+        """Stop all processes, engines when no worker asks them any more."""
+        engines = {one.child for one in self._locals}
+        others = [child for child in self._children if child not in engines]
+        await self.stop(others, patience=patience)
+        await self.stop_local()
 
     def all(self) -> list[Child]:
         """Return all processes."""
@@ -154,7 +215,7 @@ async def _supervise(
     # A second signal ends what the first one only asked to end.
     force = asyncio.ensure_future(stops.get())
     stopping = asyncio.ensure_future(
-        supervisor.stop(supervisor.all(), patience=settings.gateway.stop_timeout + _PATIENCE_S)
+        supervisor.stop_all(patience=settings.gateway.stop_timeout + _PATIENCE_S)
     )
     await asyncio.wait([force, stopping], return_when=asyncio.FIRST_COMPLETED)
     force.cancel()
@@ -174,27 +235,35 @@ async def _run(
     """Start all processes, and put others in their place whenever the settings change.
 
     Raises:
-        SettingError: The workers cannot work with the first settings.
+        SettingError: The workers cannot work with the first settings, or a local model not run.
     """
-    workers = await supervisor.start_workers(settings)
-    learner = supervisor.start_learner(settings)
+    addressed = await supervisor.start_local(settings)
+    try:
+        workers = await supervisor.start_workers(addressed)
+    except SettingError:
+        await supervisor.stop_local()
+        raise
+    learner = supervisor.start_learner(addressed)
     ready()
     while await reloads.wait():
         reloads.clear()
         try:
             changed = reload()
             # The new beside the old ones, which then finish and end.
-            started = await supervisor.start_workers(changed)
+            addressed = await supervisor.start_local(changed)
+            started = await supervisor.start_workers(addressed)
         except OpenwheelError as error:
             logger.error("The settings stay as they were: %s", error)
+            await supervisor.stop_local(settings)
             continue
         if _address(changed) != _address(settings):
             logger.warning("The address to listen on stays as it was; it changes with a restart")
         await supervisor.stop(learner, patience=_PATIENCE_S)  # there can be one at a time
-        learner = supervisor.start_learner(changed)
+        learner = supervisor.start_learner(addressed)
         old, workers = workers, started
         await supervisor.stop(old, patience=settings.gateway.stop_timeout + _PATIENCE_S)
         settings = changed
+        await supervisor.stop_local(settings)
         logger.info("The settings were read anew")
 
 

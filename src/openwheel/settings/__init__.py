@@ -4,12 +4,13 @@
 a test holds the docs to it. Knows nothing of what the settings are for.
 """
 
-from openwheel.settings.names import REPLAY, teacher_names
+from openwheel.settings.names import LOCAL, REPLAY, teacher_names
 from openwheel.settings.read import SettingRow, override, read_settings, setting_rows
 from openwheel.settings.table import (
     AccessSection,
     CaptureSection,
     CatalogSection,
+    EngineSection,
     GatewaySection,
     LmSection,
     LogSection,
@@ -23,10 +24,12 @@ from openwheel.settings.table import (
 )
 
 __all__ = [
+    "LOCAL",
     "REPLAY",
     "AccessSection",
     "CaptureSection",
     "CatalogSection",
+    "EngineSection",
     "GatewaySection",
     "LmSection",
     "LogSection",

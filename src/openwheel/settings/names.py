@@ -8,6 +8,9 @@ from openwheel.settings.table import TeacherSection
 REPLAY = "replay:"
 """How the URL of a recording begins."""
 
+LOCAL = "local:"
+"""How the URL of a model begins that is run on this machine."""
+
 
 def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
     """Return a name for each teacher: its own, or its host, told apart by a number if need be.
@@ -31,4 +34,6 @@ def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
 def _host(url: str) -> str:
     if url.startswith(REPLAY):
         return "recording"
+    if url.startswith(LOCAL):
+        return "local"
     return url.partition("://")[2].partition("/")[0].rpartition("@")[2]

@@ -68,8 +68,8 @@ class TeacherSection(_Section, frozen=True):
         str,
         Meta(
             min_length=1,
-            description="Its base URL as one would give it to a client, or replay:LOG for "
-            "recorded answers.",
+            description="Its base URL as one would give it to a client, local:MODEL for a model "
+            "run on this machine, or replay:LOG for recorded answers.",
         ),
     ]
     name: Annotated[str, Meta(description="Its name in logs and metrics; by default its host.")] = (
@@ -407,6 +407,33 @@ class TaskSection(_Section, frozen=True):
     ] = 5_000
 
 
+class EngineSection(_Section, frozen=True):
+    """Models that are run on this machine: teachers whose URL is ``local:MODEL``."""
+
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="What they compute in; auto is what the hardware does well."),
+    ] = "auto"
+    device: Annotated[str, Meta(description="A torch device; auto takes an accelerator.")] = "auto"
+    threads: Annotated[
+        int, Meta(ge=0, description="Threads for a forward pass; 0 for as many as there are cores.")
+    ] = 0
+    max_batch: Annotated[
+        int, Meta(ge=1, description="The most answers that a model writes at a time.")
+    ] = 16
+    max_queue: Annotated[
+        int, Meta(ge=1, description="The most answers that may wait; more are refused with 429.")
+    ] = 512
+    context: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The most tokens of a prompt with its answer; 0 for what the model was "
+            "made for, 8192 at most.",
+        ),
+    ] = 0
+
+
 class CatalogSection(_Section, frozen=True):
     """The catalogue of checkpoints, and where its figures are fetched."""
 
@@ -456,6 +483,7 @@ class Settings(_Section, frozen=True):
     capture: CaptureSection = CaptureSection()
     loop: LoopSection = LoopSection()
     lm: LmSection = LmSection()
+    engine: EngineSection = EngineSection()
     tasks: dict[str, TaskSection] = {}
     policy: PolicySection = PolicySection()
     catalog: CatalogSection = CatalogSection()

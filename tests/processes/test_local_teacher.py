@@ -1,0 +1,81 @@
+"""A teacher that is a model on this machine: started, restarted and stopped with the gateway."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from engine.tiny import save_tiny
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = """
+[loop]
+turns = false
+
+[engine]
+threads = 1
+context = 256
+
+[[teachers]]
+url = "local:{folder}"
+models = ["m"]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def test_a_local_model_answers_dies_is_started_again_and_ends_with_the_gateway(
+    up, folder, tmp_path, wait_for
+):
+    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(folder=folder))
+    gateway = up()
+    first = gateway.ask("the bank card")
+    assert first.status == 200, first.data
+    reply = json.loads(first.data)
+    assert reply["model"] == "m"
+    assert reply["usage"]["completion_tokens"] > 0
+    (engine,) = gateway.children("engine")
+    os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: not gateway.is_alive(engine))
+    # Its socket is the supervisor's: who asks meanwhile waits until the model is loaded again. The
+    # first may still meet the connection that broke.
+    wait_for(lambda: gateway.ask("billing").status == 200, seconds=60)
+    (other,) = gateway.children("engine")
+    assert other != engine
+    assert gateway.stop() == 0
+    assert not gateway.is_alive(other)
+
+
+def test_a_model_that_cannot_be_run_is_told_and_nothing_is_left_running(tmp_path):
+    (tmp_path / "no-model").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "openwheel", "up", "--teacher", f"local:{tmp_path}/no-model"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "has no config.json" in done.stderr
+
+
+def test_a_changed_engine_takes_the_place_of_the_old_one(up, folder, tmp_path, wait_for):
+    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(folder=folder))
+    gateway = up()
+    (engine,) = gateway.children("engine")
+    changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
+    (tmp_path / "openwheel.toml").write_text(changed)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "read anew" in gateway.log, seconds=60)
+    wait_for(lambda: not gateway.is_alive(engine))
+    refused = gateway.ask("the bank card " * 60)
+    assert refused.status == 400
+    assert json.loads(refused.data)["error"]["code"] == "context_length_exceeded"
