@@ -3,6 +3,7 @@
 Knows nothing of the gate, of students, or of who asks.
 """
 
+from openwheel.endpoints.asking import ask_text, asking
 from openwheel.endpoints.headers import without_credentials
 from openwheel.endpoints.http_teacher import HttpTeacher
 from openwheel.endpoints.pool import TeacherPool
@@ -31,6 +32,8 @@ __all__ = [
     "TeacherPool",
     "TeacherResponse",
     "TeacherTimeoutError",
+    "ask_text",
+    "asking",
     "error_body",
     "named_model",
     "without_credentials",

@@ -1,0 +1,24 @@
+"""The judge: asking a teacher, blind and in both orders, whether two answers are interchangeable.
+
+Knows nothing of HTTP: it is given a way to ask.
+"""
+
+from openwheel.loop.judging.cache import JudgeCache
+from openwheel.loop.judging.consistency import Consistency, Share, asked_twice, measure
+from openwheel.loop.judging.judge import AskTeacher, Connect, TeacherJudge
+from openwheel.loop.judging.question import PROMPT_SHA256, PROMPT_VERSION, Question, ask_about
+
+__all__ = [
+    "PROMPT_SHA256",
+    "PROMPT_VERSION",
+    "AskTeacher",
+    "Connect",
+    "Consistency",
+    "JudgeCache",
+    "Question",
+    "Share",
+    "TeacherJudge",
+    "ask_about",
+    "asked_twice",
+    "measure",
+]

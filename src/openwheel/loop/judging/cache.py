@@ -1,0 +1,61 @@
+"""What judges said, kept in the store: a question is paid for once, and answered one way."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from openwheel.traffic import Store, metadata
+
+AT_ONCE = 500
+"""Keys looked up in one statement: databases limit how many parameters one may have."""
+
+said = sa.Table(
+    "judgements",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("task_id", sa.Text, nullable=False, index=True),
+    # Null: it was asked and did not say.
+    sa.Column("same", sa.Boolean),
+    sa.Column("questions", sa.Integer, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+)
+
+
+class JudgeCache:
+    """Keeps what a judge said of each question of a task."""
+
+    def __init__(self, store: Store, task_id: str) -> None:
+        self._store = store
+        self._task_id = task_id
+        store.create_tables()
+
+    def find(self, keys: Sequence[str]) -> dict[str, bool | None]:
+        """Return what was said to those questions that were asked before, of whatever task."""
+        found: dict[str, bool | None] = {}
+        wanted = list(dict.fromkeys(keys))
+        with self._store.read() as connection:
+            for start in range(0, len(wanted), AT_ONCE):
+                part = wanted[start : start + AT_ONCE]
+                query = sa.select(said.c.key, said.c.same).where(said.c.key.in_(part))
+                found |= {row.key: row.same for row in connection.execute(query)}
+        return found
+
+    def keep(self, replies: Mapping[str, tuple[bool | None, int]]) -> None:
+        """Keep what was said, and how often it took to ask."""
+        now = time.time()
+        with self._store.write() as connection:
+            for key, (same, questions) in replies.items():
+                connection.execute(
+                    sa.insert(said).values(
+                        key=key, task_id=self._task_id, same=same, questions=questions, time=now
+                    )
+                )
+
+    def spent(self) -> int:
+        """Return how many questions were asked for the task, ever."""
+        query = sa.select(sa.func.coalesce(sa.func.sum(said.c.questions), 0)).where(
+            said.c.task_id == self._task_id
+        )
+        with self._store.read() as connection:
+            return int(connection.execute(query).scalar_one())

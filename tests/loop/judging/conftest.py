@@ -1,0 +1,104 @@
+"""A model that judges, behind real HTTP on loopback; how it judges is a test's to say."""
+
+import functools
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from openwheel.endpoints import HttpTeacher, asking
+from openwheel.loop.judging import JudgeCache, TeacherJudge
+from openwheel.tasks.compare import Pair
+from openwheel.traffic import Store
+from openwheel.wire import Answer
+
+ANSWERS = re.compile(
+    r"<answer-1 (\w+)>\n(.*?)\n</answer-1 \1>\n\n<answer-2 \1>\n(.*?)\n</answer-2 \1>", re.DOTALL
+)
+NUMBERS = re.compile(r"Reply with (\d+) if they are interchangeable, and with (\d+) if")
+
+Rule = Callable[[str, str], bool]
+
+
+class JudgingModel:
+    """Says of two answers what a rule says, and remembers every body it was sent."""
+
+    def __init__(self) -> None:
+        self.rule: Rule = fair
+        self.reply = "{number}"
+        self.failures: list[int] = []
+        self.bodies: list[dict] = []
+        self._lock = threading.Lock()
+
+    def answer(self, body: bytes) -> tuple[int, bytes]:
+        asked = json.loads(body)
+        with self._lock:
+            self.bodies.append(asked)
+            if self.failures:
+                return self.failures.pop(), b'{"error": {"message": "overloaded"}}'
+        content = asked["messages"][-1]["content"]
+        _, first, second = ANSWERS.search(content).groups()
+        same, different = NUMBERS.search(content).groups()
+        says = same if self.rule(first, second) else different
+        other = different if says == same else same
+        text = self.reply.format(number=says, other=other)
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return 200, json.dumps({"id": "x", "model": asked["model"], "choices": [choice]}).encode()
+
+    def asked_about(self) -> list[tuple[str, str]]:
+        found = [ANSWERS.search(body["messages"][-1]["content"]).groups() for body in self.bodies]
+        return [(first, second) for _, first, second in found]
+
+
+def fair(first: str, second: str) -> bool:
+    """The same words in any order are the same."""
+    return sorted(first.split()) == sorted(second.split())
+
+
+@pytest.fixture
+def model() -> Iterator[JudgingModel]:
+    judging = JudgingModel()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            status, body = judging.answer(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    judging.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    yield judging
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def make_judge(model: JudgingModel, store: Store) -> Callable[..., TeacherJudge]:
+    def make(*, budget: int = 1_000, task: str = "t", name: str = "big", url: str = ""):
+        connect = functools.partial(asking, lambda: HttpTeacher(url or model.url))
+        cache = JudgeCache(store, task)
+        return TeacherJudge(connect, cache, model=name, budget=budget, wait=0.01)
+
+    return make
+
+
+def pair(teacher: str, student: str, request: str = "When does it open?") -> Pair:
+    return Pair(request, Answer(teacher), Answer(student))
+
+
+@pytest.fixture
+def make_pair() -> Callable[..., Pair]:
+    return pair

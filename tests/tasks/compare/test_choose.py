@@ -1,0 +1,91 @@
+import doctest
+
+import numpy as np
+import pytest
+
+from openwheel.errors import SettingError
+from openwheel.tasks.compare import (
+    KINDS,
+    ExactComparison,
+    Pair,
+    RougeComparison,
+    choose,
+    fields,
+    make_comparison,
+    read_comparison,
+)
+from openwheel.wire import Answer, ToolCall
+
+
+class Encoder:
+    fingerprint = "f"
+
+    def embed(self, texts):
+        return np.ones((len(texts), 1), np.float32)
+
+
+SETTINGS = {
+    "exact": "exact",
+    "rouge": "rouge:0.7",
+    "embedding": "embedding:0.9",
+    "fields": "fields:total~0.01",
+    "judge": "judge",
+}
+
+
+def test_the_examples_are_true():
+    assert doctest.testmod(choose).failed == doctest.testmod(fields).failed == 0
+
+
+def test_every_kind_can_be_written():
+    assert set(SETTINGS) == set(KINDS)
+    for kind, setting in SETTINGS.items():
+        assert read_comparison(f" {setting} ").kind == kind
+        assert read_comparison(setting).setting == setting
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["", "rouge", "rouge:", "rouge:0", "rouge:1.1", "rouge:x", "rouge:nan", "embedding:-1",
+     "exact:1", "judge:big", "bleu:0.5", "Exact"],
+)  # fmt: skip
+def test_what_is_no_comparison_is_named(setting):
+    with pytest.raises(SettingError, match="compare must be exact, rouge:F"):
+        read_comparison(setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "form", "said"),
+    [
+        ("rouge:0.7", "label", "is for answers that are text; these are of the form label"),
+        ("judge", "record", "is for answers that are text"),
+        ("fields", "text", "is for answers that are records; these are of the form text"),
+        ("embedding:0.9", "text", "needs a sentence encoder"),
+        ("judge", "text", "needs a teacher"),
+    ],
+)
+def test_a_comparison_goes_with_a_form_and_has_what_it_needs(setting, form, said):
+    with pytest.raises(SettingError, match=said):
+        make_comparison(read_comparison(setting), form)
+
+
+def test_what_is_chosen_is_made():
+    judge = RougeComparison(0.5)
+    for kind, form in [("exact", "label"), ("rouge", "text"), ("embedding", "text"),
+                       ("fields", "record"), ("judge", "text")]:  # fmt: skip
+        made = make_comparison(
+            read_comparison(SETTINGS[kind]), form, encoder=Encoder(), judge=judge
+        )
+        assert made.setting == ("rouge:0.5" if kind == "judge" else SETTINGS[kind])
+        assert made.losses([Pair("r", Answer("{}"), Answer("{}"))]) == [0.0]
+
+
+def test_exact_is_equality_in_the_sense_of_the_form():
+    pair = Pair("r", Answer('{"a": 1, "b": 2}'), Answer('{"b":2,"a":1}'))
+    call = Pair(
+        "r", Answer("", (ToolCall("f", '{"a": 1}'),)), Answer("", (ToolCall("f", '{"a":1}'),))
+    )
+    assert ExactComparison("record").losses([pair]) == [0.0]
+    assert ExactComparison("text").losses([pair]) == [1.0]
+    assert ExactComparison("tool_call").losses([call, pair]) == [0.0, 1.0]
+    assert ExactComparison("text").fingerprint != ExactComparison("record").fingerprint
