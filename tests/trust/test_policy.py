@@ -184,6 +184,8 @@ def test_the_operators_word_settles_what_is_not_known_and_no_more():
     assert not policy(teacher(training="allowed")).may_learn_from("gpu", HUNYUAN).allowed
     behind = policy(teacher(checkpoint=HUNYUAN))
     assert not behind.may_learn_from("gpu", "support-bot").allowed
+    local = policy(teacher(url=f"local:{HUNYUAN}"))
+    assert not local.may_learn_from("gpu", "support-bot").allowed
     mapped = policy(teacher(), models={"support-*": HUNYUAN})
     assert not mapped.may_learn_from("gpu", "support-bot").allowed
     assert not mapped.may_learn_from("", "support-bot").allowed  # of a log

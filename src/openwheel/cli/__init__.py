@@ -8,7 +8,7 @@ import sys
 import typer
 
 from openwheel import __version__
-from openwheel.cli import check, inspect, keys, learning, models, running, serve
+from openwheel.cli import check, drafts, export, inspect, keys, learning, models, policy, running, serve
 from openwheel.cli.output import complain
 from openwheel.errors import OpenwheelError
 
@@ -26,7 +26,10 @@ inspect.register(app)
 check.register(app)
 keys.register(app)
 models.register(app)
+policy.register(app)
 serve.register(app)
+export.register(app)
+drafts.register(app)
 
 
 def _version(show: bool) -> None:

@@ -180,11 +180,16 @@ def verify(
 
 
 def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:
-    """Put the latest certified student of a task in front of its traffic (again)."""
+    """Put the latest certified student of a task in front of its traffic (again).
+
+    The policy may forbid it for what the student was made of.
+    """
     from openwheel.loop.registry import Registry
     from openwheel.loop.settings import LoopSettings
     from openwheel.traffic import Store
+    from openwheel.trust import Policy
 
+    settings = options.settings_from(None)
     with Store.open(db, create=False) as store:
         registry = Registry(store)
         record = registry.find_task(task)
@@ -196,9 +201,11 @@ def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> 
             )
         latest = certified[-1]
         registry.load(registry.candidate(latest.student))  # files that changed must not serve
-        previous = registry.promotions()[record.task.id]
-        audit = previous.audit if previous.certificate else LoopSettings().audit
-        registry.promote(latest, by="user", reason="promoted by hand", audit=audit)
+        previous = registry.promotions().get(record.task.id)
+        audit = previous.audit if previous and previous.certificate else LoopSettings().audit
+        registry.promote(
+            latest, by="user", reason="promoted by hand", audit=audit, policy=Policy.of(settings)
+        )
     out.print(f"{record.task.name}: {latest.student} answers from now on.", markup=False)
 
 
@@ -250,6 +257,8 @@ def _file_problems(certificate: "Certificate", db: Path) -> list[str]:
         candidate = registry.candidate(certificate.student)
         if candidate.files != certificate.files:
             return ["the registry's student is not the one that was certified"]
+        if certificate.lineage and candidate.made_of().digest() != certificate.lineage:
+            return ["the registry's lineage of the student is not the one that was certified"]
         try:
             registry.load(candidate)
         except OpenwheelError as error:

@@ -98,6 +98,7 @@ def gateway_settings(
 
     Raises:
         SettingError: One is not what it must be, or there is no teacher.
+        PolicyError: The policy forbids a teacher, or the encoder.
     """
     settings = override(options.settings_from(config), changes)
     if teacher is not None:
@@ -112,7 +113,23 @@ def gateway_settings(
             "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
             "openwheel.toml"
         )
+    _check_policy(settings)
     return settings
+
+
+def _check_policy(settings: Settings) -> None:
+    """Refuse to start with a teacher or an encoder that the policy forbids.
+
+    Raises:
+        PolicyError: The message names the clause.
+    """
+    from openwheel.trust import Policy
+
+    policy = Policy.of(settings)
+    for decision in policy.refused_teachers():
+        decision.require()
+    if settings.loop.turns and settings.loop.encoder:
+        policy.may_train(settings.loop.encoder).require()
 
 
 def turn(

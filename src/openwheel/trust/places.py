@@ -47,7 +47,9 @@ def within(place: str, places: Iterable[str]) -> bool:
 
 
 def is_here(url: str) -> bool:
-    """Whether a URL is of this machine."""
+    """Whether what a URL names is on this machine: by its host, or since no network leads to it."""
+    if not url.startswith(("http://", "https://")):
+        return True
     host = urlsplit(url).hostname or ""
     return _LOOPBACK.fullmatch(host) is not None
 

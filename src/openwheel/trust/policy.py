@@ -9,7 +9,14 @@ import msgspec
 
 from openwheel.catalog import Catalog, Checkpoint, Licence, load_catalog
 from openwheel.errors import CatalogError, SettingError
-from openwheel.settings import REPLAY, PolicySection, Settings, TeacherSection, teacher_names
+from openwheel.settings import (
+    LOCAL,
+    REPLAY,
+    PolicySection,
+    Settings,
+    TeacherSection,
+    teacher_names,
+)
 from openwheel.trust import rules
 from openwheel.trust.decision import Condition, Decision, Point
 from openwheel.trust.lineage import Lineage
@@ -95,27 +102,28 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             terms=section.terms,
             jurisdiction=section.jurisdiction,
         )
-        told = section.checkpoint or self._mapped(model)
+        local = section.url.removeprefix(LOCAL) if section.url.startswith(LOCAL) else ""
+        told = section.checkpoint or local.partition("@")[0] or self._mapped(model)
         if section.licence or told:
             rows = self._rows(told)
             licences = _all(self, rows)
             if section.licence:
                 licences = self._licences(section.licence)
-            elif not rows and not section.checkpoint:
+            elif not rows and not (section.checkpoint or local):
                 licences = self._licences(told)
             return msgspec.structs.replace(
                 base,
-                checkpoint=rows[0].id if rows else section.checkpoint,
+                checkpoint=rows[0].id if len(rows) == 1 else section.checkpoint,
                 licences=licences,
                 told_by="settings",
             )
-        rows = identify(self.catalog, model) if model else ()
-        if len({row.licence for row in rows}) != 1:
-            return base  # names that mean several checkpoints under several licences tell nothing
+        rows = self._rows(model)
+        if not rows:
+            return base
         return msgspec.structs.replace(
             base,
             checkpoint=rows[0].id if len(rows) == 1 else "",
-            licences=_all(self, rows[:1]),
+            licences=_all(self, rows),
             told_by="name",
         )
 
@@ -127,7 +135,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return Terms(
             subject=f"checkpoint {checkpoint}",
             role="base",
-            checkpoint=rows[0].id if rows else checkpoint,
+            checkpoint=rows[0].id if len(rows) == 1 else checkpoint,
             licences=licences,
             told_by=("settings" if told else "name") if licences else "nothing",
         )
@@ -143,7 +151,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         section = self.teachers.get(teacher)
         if section is not None and (refusal := self._out_of_bounds(teacher, section)):
             return refusal
-        if model is None and section is not None and not (section.licence or section.checkpoint):
+        if model is None and section is not None and not _says(section):
             return Decision(point="send", subject=f"teacher {teacher}", allowed=True)
         return self._judge(self.terms_of(teacher, model or ""), "send")
 
@@ -197,7 +205,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 continue
             own = self.may_send(name)
             yield own
-            if own.allowed and not (section.licence or section.checkpoint):
+            if own.allowed and not _says(section):
                 for model in section.models:
                     if not any(mark in model for mark in "*?["):
                         yield self.may_send(name, model)
@@ -334,8 +342,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _rows(self, name: str) -> tuple[Checkpoint, ...]:
         if not name:
             return ()
-        found = self.catalog.get(name)
-        return (found,) if found is not None else identify(self.catalog, name)[:1]
+        rows = identify(self.catalog, name)
+        # A name that may mean several checkpoints under several licences tells nothing.
+        return rows if len({row.licence for row in rows}) == 1 else ()
 
     def _licences(self, name: str) -> tuple[Licence, ...]:
         if not name:
@@ -362,6 +371,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                     "policy.overrides must name licences or checkpoints of the catalogue: "
                     f"{str(error).removeprefix('The catalogue has ')}"
                 ) from None
+
+
+def _says(section: TeacherSection) -> bool:
+    """Whether a teacher's settings say what it serves, whatever model it is asked for."""
+    return bool(section.licence or section.checkpoint) or section.url.startswith(LOCAL)
 
 
 def _all(policy: Policy, rows: Iterable[Checkpoint]) -> tuple[Licence, ...]:

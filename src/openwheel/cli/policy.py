@@ -1,0 +1,93 @@
+"""Commands on what is allowed, and on what students were made of: policy, lineage."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import out, print_json
+
+if TYPE_CHECKING:
+    from openwheel.trust import Decision
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(policy)
+    app.command()(lineage)
+
+
+def policy(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]",
+            help="Checkpoints or names of models. By default the teachers of the settings file.",
+        ),
+    ] = None,
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Show what may be sent, learned from and trained, with the clauses that decide it.
+
+    No legal advice: it is what the catalogue says of licences, applied to what [policy] says.
+    """
+    from openwheel.trust import Policy
+
+    found = Policy.of(options.settings_from(config))
+    decisions: list[Decision] = []
+    if models:
+        for model in models:
+            decisions += [found.may_learn_from("", model), found.may_train(model)]
+    else:
+        decisions += found.on_teachers()
+        for name, section in found.teachers.items():
+            named = [model for model in section.models if "*" not in model and "?" not in model]
+            decisions += [found.may_learn_from(name, model) for model in named or [""]]
+    if json:
+        print_json({"decisions": decisions})
+        return
+    if not decisions:
+        out.print("There are no teachers in the settings; name a model to ask about it.")
+    for decision in decisions:
+        out.print(str(decision), markup=False)
+        for warning in decision.warnings:
+            out.print(f"  note: {warning}", markup=False)
+        for condition in decision.conditions:
+            out.print(f"  {condition.about}: {condition.text} ({condition.licence})", markup=False)
+
+
+def lineage(
+    student: Annotated[
+        str, typer.Argument(metavar="STUDENT", help="A student's id (its start will do).")
+    ],
+    card: Annotated[
+        bool, typer.Option("--card", help="Print the model card: Markdown with front matter.")
+    ] = False,
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Show what a student was made of: its base, its teachers, their licences, the data window."""
+    from openwheel.loop.lineage import lineage_of
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+    from openwheel.trust import licence_summary, model_card
+
+    with Store.open(db, create=False) as store:
+        found = lineage_of(Registry(store), student)
+    if json:
+        print_json(found)
+    elif card:
+        print(model_card(found), end="")
+    else:
+        out.print(f"{found.student}, task {found.task_name}, rung {found.rung}", markup=False)
+        if not found.complete:
+            out.print("What it was made of was not kept: it is from before there were lineages.")
+        for line in licence_summary(found):
+            out.print(f"  {line}", markup=False)
+        for left in found.left_out:
+            out.print(f"  left out: {left.exchanges:,} answers. {left.reason}", markup=False)
+        for condition in found.conditions:
+            out.print(f"  {condition.about}: {condition.text} ({condition.licence})", markup=False)
+        for certificate in found.certificates:
+            out.print(f"  certificate {certificate.id[:12]}, {certificate.created}", markup=False)
