@@ -294,4 +294,4 @@ def test_a_catalogue_of_ones_own(tmp_path):
     found = policy(teacher(licence="LicenseRef-ours"), catalogue=(str(own),))
     assert not found.may_learn_from("gpu", "x").allowed
     with pytest.raises(CatalogError):
-        policy(overrides={"MIT": "x"}, catalogue=(str(tmp_path / "none.toml"),))
+        policy(catalogue=(str(tmp_path / "none.toml"),))

@@ -58,6 +58,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             if teacher.jurisdiction:
                 checked([teacher.jurisdiction], f"The jurisdiction of teacher {name}")
         policy = cls(section=places, teachers=dict(zip(names, settings.teachers, strict=True)))
+        if section.catalogue:
+            policy.catalog.get("")  # now, not when the first request needs it
         policy._check_overrides()
         return policy
 

@@ -1,0 +1,164 @@
+"""The policy and lineages as an operator meets them: real processes, real files, a real teacher."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from made_up import tickets, write_log
+
+HUNYUAN = "tencent/Hunyuan-7B-Instruct"
+
+
+@pytest.fixture
+def openwheel(tmp_path):
+    def run(*arguments, code=0, policy=""):
+        (tmp_path / "openwheel.toml").write_text(policy)
+        done = subprocess.run(
+            [sys.executable, "-m", "openwheel", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+class Teacher(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.server.asked.append(self.rfile.read(int(self.headers["content-length"])))
+        body = b'{"model":"m","choices":[{"index":0,"message":{"content":"y"}}]}'
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.server.asked.append(b"GET")
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def teacher():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def toml(teacher, more=""):
+    return f'[[teachers]]\nname = "t"\nurl = "http://127.0.0.1:{teacher.server_port}/v1"\n{more}'
+
+
+def test_what_learned_from_whom_is_told(openwheel, tmp_path):
+    rows = [{**row, "model": "qwen3:8b"} for row in tickets(1_200)]
+    rows[::4] = [{**row, "model": HUNYUAN} for row in rows[::4]]
+    said = openwheel("learn", write_log(tmp_path / "log.jsonl", rows), "--rungs", "linear")
+    assert "left out" in said
+    assert "5(b)" in said
+    (student,) = json.loads(openwheel("students", "--json"))["students"]
+    lineage = json.loads(openwheel("lineage", student["student"], "--json"))
+    assert [taught["model"] for taught in lineage["taught_by"]] == ["qwen3:8b"]
+    assert lineage["left_out"][0]["exchanges"] == 300
+    card = openwheel("lineage", student["student"][:10], "--card")
+    assert card.startswith("---\n")
+    assert "Qwen/Qwen3-8B" in card
+    assert "Apache-2.0" in openwheel("lineage", student["student"])
+    certificate = student["student"]
+    assert openwheel("lineage", "no-such", code=2).startswith("openwheel: There is no student")
+    (certificate,) = json.loads(openwheel("certificates", "--json"))["certificates"]
+    openwheel("verify", certificate["id"][:12])
+
+    strict = '[policy]\nforbidden_licences = ["Apache-2.0"]'
+    assert "forbidden_licences" in openwheel("promote", "messages", code=2, policy=strict)
+    openwheel("promote", "messages")
+
+
+def test_policy_tells_what_may_be_done_with_a_model(openwheel):
+    said = openwheel("policy", HUNYUAN, "Qwen/Qwen3-0.6B")
+    assert f"model {HUNYUAN} may not be learned from" in said
+    assert "model Qwen/Qwen3-0.6B may be learned from" in said
+    found = json.loads(openwheel("policy", HUNYUAN, "--json"))["decisions"]
+    assert [decision["allowed"] for decision in found] == [False, True]
+    assert "no teachers" in openwheel("policy")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'jurisdiction = "US"\n[policy]\njurisdictions = ["EU"]',
+        f'models = ["{HUNYUAN}"]\n[policy]\nregions = ["DE"]',
+        f'checkpoint = "{HUNYUAN}"\n[policy]\nregions = ["DE"]',
+    ],
+)
+def test_a_teacher_that_may_not_be_asked_is_refused_at_start_up(openwheel, teacher, more):
+    policy = toml(teacher, more)
+    assert "teacher t" in openwheel("up", "--port", "0", code=2, policy=policy)
+    assert "failed   policy" in openwheel("check", code=1, policy=policy)
+    if "models" not in more:  # one that has other models too may be asked which
+        assert teacher.asked == []
+    assert "may not be sent" in openwheel("policy", policy=policy)
+
+
+def test_what_is_wrong_with_a_policy_is_named(openwheel):
+    wrong = {
+        '[policy]\nregions = ["Germany"]': "policy.regions must hold country codes",
+        '[policy.overrides]\n"Apache-3" = "x"': "policy.overrides must name licences",
+        '[policy.overrides]\n"MIT" = ""': "policy.overrides must be",
+    }
+    for text, said in wrong.items():
+        assert said in openwheel("check", code=1, policy=text)
+
+
+def test_a_request_for_a_model_that_may_not_be_asked_goes_nowhere(tmp_path, teacher):
+    (tmp_path / "openwheel.toml").write_text(toml(teacher, '[policy]\nregions = ["FR"]'))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "openwheel", "up", "--port", "0", "--no-turns"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        port = int(re.search(r"127.0.0.1:(\d+)", process.stdout.readline())[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+        def ask(model):
+            body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+            connection.request("POST", "/v1/chat/completions", json.dumps(body))
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+        status, answer = ask("hunyuan-7b-instruct")
+        assert status == 403
+        assert answer["error"]["code"] == "policy_refused"
+        assert "does not apply in FR" in answer["error"]["message"]
+        assert teacher.asked == []
+        assert ask("qwen3:8b")[0] == 200
+        connection.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+        process.stdout.close()
+    assert len(teacher.asked) == 1
