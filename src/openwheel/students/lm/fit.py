@@ -49,8 +49,9 @@ MOST_STOPPING = 256
 LONGER_ANSWERS = 1.25
 """An answer may have this many times the tokens of the longest in training."""
 
-Loss = Callable[[str, str], float]
-"""Says of a student's and a teacher's answer how far they disagree, in [0, 1]."""
+Losses = Callable[[Sequence[int], Sequence[str]], Sequence[float]]
+"""Says of rows of the exchanges, and of what a student answered to each, how far those answers are
+from the teacher's, in [0, 1]."""
 
 Serve = Callable[[Path], tuple[Writer, str]]
 """Serves an adapter's folder for as long as its student is used: the writer, and the name under
@@ -88,7 +89,7 @@ def fit_lm(
     surfaces: Mapping[str, str],
     work: Path,
     serve: Serve,
-    loss: Loss | None = None,
+    losses_of: Losses | None = None,
     extras: Extras | None = None,
     tell: Callable[[Event], None] | None = None,
 ) -> Fitted:
@@ -108,7 +109,8 @@ def fit_lm(
         surfaces: How the teacher mostly wrote each answer, as the student shall write it.
         work: A work folder; that of an earlier run of the same exchanges and settings goes on.
         serve: Serves the trained adapter.
-        loss: For texts: how far two answers disagree. By default they must be equal.
+        losses_of: How far answers are from the teacher's. By default they must be equal, as
+            the form compares them.
         extras: What else is known of the answers.
         tell: Is told of progress.
 
@@ -142,7 +144,7 @@ def fit_lm(
     writer, model = serve(adapter)
     asked, written = ask_all(writer, model, asking, [inputs[row] for row in parts.judged])
     losses = np.ones(len(parts.judged))  # what is never asked about is never answered
-    losses[asked] = _losses(written, [answers[parts.judged[i]] for i in asked], form, loss)
+    losses[asked] = _losses(written, [parts.judged[i] for i in asked], answers, form, losses_of)
     features = evidence(written)
     folds = np.random.default_rng(0).permutation(len(asked)) % FOLDS
     confidence = np.zeros(len(parts.judged))
@@ -168,7 +170,7 @@ def fit_lm(
         confidence,
         losses < 0.5,
         np.array(parts.judged, np.int64),
-        None if loss is None else losses,
+        None if losses_of is None else losses,
     )
 
 
@@ -249,13 +251,19 @@ def _records(
 
 
 def _losses(
-    written: Sequence[Written], answers: Sequence[str], form: AnswerForm, loss: Loss | None
+    written: Sequence[Written],
+    rows: Sequence[int],
+    answers: Sequence[str],
+    form: AnswerForm,
+    losses_of: Losses | None,
 ) -> npt.NDArray[np.float64]:
     losses = np.ones(len(written))
-    for i, (one, answer) in enumerate(zip(written, answers, strict=True)):
-        if usable(one, form):
-            if loss is not None:
-                losses[i] = min(1.0, max(0.0, loss(one.text, answer)))
-            else:
-                losses[i] = float(canonical(one.text, form) != answer)
+    usable_ones = [i for i, one in enumerate(written) if usable(one, form)]
+    if losses_of is not None:
+        texts = [written[i].text for i in usable_ones]
+        found = losses_of([rows[i] for i in usable_ones], texts)
+        losses[usable_ones] = np.clip(np.array(found, float), 0.0, 1.0)
+        return losses
+    for i in usable_ones:
+        losses[i] = float(canonical(written[i].text, form) != answers[rows[i]])
     return losses

@@ -1,0 +1,119 @@
+"""Students' adapters in the engine that serves them."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from openwheel.engine import Ask, Writer, Written
+from openwheel.errors import EngineError
+from openwheel.students.files import Served
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+class AdapterServer(Writer, Protocol):
+    """A server of a base model that takes adapters while it runs."""
+
+    def models(self) -> list[str]:
+        """Return the names that it serves."""
+
+    def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Have an adapter loaded."""
+
+    def unload_adapter(self, name: str) -> None:
+        """Have an adapter unloaded."""
+
+
+class Adapters:
+    """Loads adapters into a server, each under a name that says what is in it.
+
+    So the same adapter is loaded once, whoever asks: the learner that judges a student, and every
+    worker that serves it.
+
+    Args:
+        server: Returns the server; called when the first adapter is served, and then no more.
+    """
+
+    def __init__(self, server: Callable[[], AdapterServer]) -> None:
+        self._open = server
+        self._server: AdapterServer | None = None
+        self._lock = threading.Lock()
+
+    def serve(self, adapter: Path) -> Served:
+        """Have an adapter's folder served; return who writes with it, and its name there.
+
+        Raises:
+            EngineError: The server cannot be reached, or refuses the adapter.
+            OSError: The folder cannot be read.
+        """
+        name = adapter_name(adapter)
+        self._load(name, adapter)
+        return Served(_Loaded(self, name, adapter), name)
+
+    def unload(self, name: str) -> None:
+        """Have an adapter unloaded, if it is loaded.
+
+        Raises:
+            EngineError: The server cannot be reached.
+        """
+        server = self._connected()
+        if name in server.models():
+            server.unload_adapter(name)
+
+    def write(self, asks: Sequence[Ask], name: str, adapter: Path) -> list[Written]:
+        """Write with an adapter, loading it again if the server has lost it.
+
+        Raises:
+            EngineError: The server cannot be reached, or answers no.
+        """
+        server = self._connected()
+        try:
+            return server.write(asks)
+        except EngineError:
+            if name in server.models():
+                raise
+        self._load(name, adapter)
+        return server.write(asks)
+
+    def _load(self, name: str, adapter: Path) -> None:
+        server = self._connected()
+        if name in server.models():
+            return
+        try:
+            server.load_adapter(name, adapter.resolve())
+        except EngineError:
+            if name not in server.models():  # else another process was faster
+                raise
+
+    def _connected(self) -> AdapterServer:
+        with self._lock:
+            if self._server is None:
+                self._server = self._open()
+            return self._server
+
+
+class _Loaded:
+    """Writes with one adapter."""
+
+    def __init__(self, adapters: Adapters, name: str, adapter: Path) -> None:
+        self._adapters = adapters
+        self._name = name
+        self._adapter = adapter
+
+    def write(self, asks: Sequence[Ask]) -> list[Written]:
+        """Write an answer to each; see `Writer.write`."""
+        return self._adapters.write(asks, self._name, self._adapter)
+
+
+def adapter_name(adapter: Path) -> str:
+    """Return the name of an adapter: its weights and its settings decide it.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        digest.update((adapter / name).read_bytes())
+    return f"openwheel-{digest.hexdigest()[:16]}"
