@@ -35,6 +35,8 @@ def make_pool(
     policy = policy or Policy(teachers=dict(zip(names, sections, strict=True)))
     for decision in policy.refused_teachers():
         decision.require()
+    if policy.judges_models:
+        policy.terms_of("", "any")  # reads the catalogue now, and not with the first request
     return TeacherPool(
         [
             Member(

@@ -1,8 +1,15 @@
 """Telling which checkpoint a model's name stands for, as servers and marketplaces write them."""
 
 import re
+from collections.abc import Mapping
+
+import msgspec
 
 from openwheel.catalog import Catalog, Checkpoint
+
+Key = tuple[str, ...]
+LONGEST = 300
+"""Characters of a name that are looked at."""
 
 _PARTS = re.compile(r"[a-z]+|\d+(?:\.\d+)*")
 # What the same weights are called in another form or for another use.
@@ -12,32 +19,50 @@ _FORM = re.compile(
 )
 
 
-def identify(catalog: Catalog, name: str) -> tuple[Checkpoint, ...]:
-    """Return the checkpoints that a model's name may stand for; empty if none is known.
+class Names(msgspec.Struct, frozen=True):
+    """The names of a catalogue's checkpoints, laid out to be looked up.
 
-    The hub id itself, whatever its case, is one; else its last part is compared without
-    separators (``qwen3:8b``, ``qwen/qwen3-8b`` and ``Qwen/Qwen3-8B`` are one), and if that finds
-    none, without what forms of the same weights are called (``-Instruct``, ``-AWQ``, ``:free``).
+    Attributes:
+        catalog: The catalogue.
+        full: Checkpoints by the parts of their names.
+        short: Likewise, without what forms of the same weights are called.
     """
-    exact = catalog.get(name)
-    if exact is not None:
-        return (exact,)
-    last = _last(name)
-    shorter = _short(last)
-    by_name = [(row, _last(row.id)) for row in catalog.checkpoints]
-    looked_for = (
-        (_key(last), by_name),
-        (_key(shorter), by_name),
-        (_key(shorter), [(row, _short(other)) for row, other in by_name]),
-    )
-    for wanted, names in looked_for:
-        found = tuple(row for row, other in names if wanted and _key(other) == wanted)
-        if found:
-            return found
-    return ()
+
+    catalog: Catalog
+    full: Mapping[Key, tuple[Checkpoint, ...]]
+    short: Mapping[Key, tuple[Checkpoint, ...]]
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> "Names":
+        """Return a catalogue's names."""
+        full: dict[Key, tuple[Checkpoint, ...]] = {}
+        short: dict[Key, tuple[Checkpoint, ...]] = {}
+        for row in catalog.checkpoints:
+            name = _last(row.id)
+            full[_key(name)] = (*full.get(_key(name), ()), row)
+            key = _key(_shortened(name))
+            short[key] = (*short.get(key, ()), row)
+        return cls(catalog, full, short)
+
+    def identify(self, name: str) -> tuple[Checkpoint, ...]:
+        """Return the checkpoints that a model's name may stand for; empty if none is known.
+
+        The hub id itself, whatever its case, is one; else its last part is compared without
+        separators (``qwen3:8b``, ``qwen/qwen3-8b`` and ``Qwen/Qwen3-8B`` are one), and if that
+        finds none, without what forms of the same weights are called (``-Instruct``, ``-AWQ``,
+        ``:free``).
+        """
+        exact = self.catalog.get(name)
+        if exact is not None:
+            return (exact,)
+        last = _last(name[:LONGEST])
+        shorter = _key(_shortened(last))
+        if not shorter:
+            return ()
+        return self.full.get(_key(last)) or self.full.get(shorter) or self.short.get(shorter, ())
 
 
-def _key(text: str) -> tuple[str, ...]:
+def _key(text: str) -> Key:
     return tuple(_PARTS.findall(text))
 
 
@@ -45,7 +70,7 @@ def _last(name: str) -> str:
     return name.lower().rpartition("/")[2]
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     while True:
         shorter = _FORM.sub("", text)
         if shorter == text:

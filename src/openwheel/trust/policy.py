@@ -20,7 +20,7 @@ from openwheel.settings import (
 from openwheel.trust import rules
 from openwheel.trust.decision import Condition, Decision, Point
 from openwheel.trust.lineage import Lineage
-from openwheel.trust.names import identify
+from openwheel.trust.names import Names
 from openwheel.trust.places import checked, is_here, within
 from openwheel.trust.terms import Terms, stated
 
@@ -67,6 +67,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def catalog(self) -> Catalog:
         """The catalogue, with the operator's own files."""
         return load_catalog([Path(path) for path in self.section.catalogue])
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names.of(self.catalog)
 
     @property
     def judges_models(self) -> bool:
@@ -344,7 +348,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _rows(self, name: str) -> tuple[Checkpoint, ...]:
         if not name:
             return ()
-        rows = identify(self.catalog, name)
+        rows = self._names.identify(name)
         # A name that may mean several checkpoints under several licences tells nothing.
         return rows if len({row.licence for row in rows}) == 1 else ()
 
