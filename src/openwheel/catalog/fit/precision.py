@@ -48,7 +48,7 @@ def _rows() -> Mapping[str, Precision]:
         ),
         Precision(
             name="int4",
-            bits=4.85,
+            bits=4.81,
             outer_bits=6.5625,
             compute=2,
             source=(

@@ -48,9 +48,12 @@ class Mixer(msgspec.Struct, frozen=True, kw_only=True):
         latent: Of ``latent``, values kept for a token.
         index: Values a sparse attention's indexer keeps for a token.
         normed: Whether queries and keys are normalised.
-        scores: Whether the whole matrix of scores is written, query by key by head, as where the
-            fused kernels know no cap on scores and no sink.
+        scores: Why the whole matrix of scores is written, query by key by head, if it is: fused
+            kernels know no cap on scores and no sinks.
+        interleaved: Whether one projection gives queries, keys, values and gates head by head, so
+            that they are copied apart.
         borrows: Whether it keeps nothing, but reads an earlier layer's keys and values.
+        channelwise: Whether each channel of a state decays by itself (Kimi Delta Attention).
         state: Values of a sequence's state, kept in 32 bits.
         conv: Channels of the convolution before the state, each of which keeps a few values.
         conv_tail: Values that a channel keeps.
@@ -66,7 +69,9 @@ class Mixer(msgspec.Struct, frozen=True, kw_only=True):
     latent: int = 0
     index: int = 0
     normed: bool = False
-    scores: bool = False
+    scores: Literal["", "cap", "sinks"] = ""
+    interleaved: bool = False
+    channelwise: bool = False
     borrows: bool = False
     state: int = 0
     conv: int = 0
@@ -105,6 +110,7 @@ class Mlp(msgspec.Struct, frozen=True, kw_only=True):
         chosen: How many of them a token uses.
         expert_width: Width of one.
         expert_parameters: Weights of one.
+        weighed_in_32: Whether experts' outputs are weighed in 32 bits (DeepSeek's routers).
         linears: Linear modules of the MLP that every token passes.
         router: Weights that choose.
     """
@@ -114,6 +120,7 @@ class Mlp(msgspec.Struct, frozen=True, kw_only=True):
     chosen: int = 0
     expert_width: int = 0
     expert_parameters: int = 0
+    weighed_in_32: bool = False
     linears: tuple[Linear, ...] = ()
     router: int = 0
 
