@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,7 +18,7 @@ from openwheel.errors import CatalogError, OpenwheelError, PolicyError, SettingE
 from openwheel.settings import Settings, TeacherSection, teacher_names
 
 if TYPE_CHECKING:
-    from openwheel.trust import Policy
+    from openwheel.trust import Decision
 
 State = Literal["ok", "warning", "failed"]
 _LITTLE_ROOM = 1 << 30
@@ -66,7 +66,7 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
         from openwheel.trust import Policy
 
         policy = Policy.of(settings)
-        LoopSettings.of(settings.loop, policy, tasks=settings.tasks)
+        LoopSettings.of(settings)
     except (CatalogError, PolicyError, SettingError) as error:
         yield Finding("settings", "failed", str(error))
         return
@@ -83,7 +83,7 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
         yield _encoder(settings.loop.encoder)
     if settings.telemetry.endpoint:
         yield _attempt("telemetry", lambda: _telemetry(settings))
-    yield from _policy(policy)
+    yield from _policy([*policy.on_teachers(), *policy.on_bases(settings)])
     refused = {name for name in policy.teachers if not policy.may_send(name).allowed}
     yield from asyncio.run(_teachers(settings, refused))
 
@@ -182,9 +182,9 @@ def _telemetry(settings: Settings) -> str:
         raise SettingError(f"{telemetry.endpoint} cannot be reached: {error}") from None
 
 
-def _policy(policy: "Policy") -> Iterator[Finding]:
-    """Yield what the policy has against each teacher, and what it warns of."""
-    for decision in policy.on_teachers():
+def _policy(decisions: "Iterable[Decision]") -> Iterator[Finding]:
+    """Yield what the policy has against each teacher and base, and what it warns of."""
+    for decision in decisions:
         if not decision.allowed:
             yield Finding("policy", "failed", str(decision))
         elif decision.warnings:

@@ -113,8 +113,7 @@ def loop_settings(
         PolicyError: Students may not be built on what they name.
     """
     from openwheel.loop.settings import LoopSettings
-    from openwheel.trust import Policy
 
     changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
     settings = override(settings_from(None), changes)
-    return LoopSettings.of(settings.loop, Policy.of(settings), tasks=settings.tasks)
+    return LoopSettings.of(settings)

@@ -46,8 +46,8 @@ class TaskData(msgspec.Struct, frozen=True):
         inputs: Values of the task's variables.
         settings: As the store keeps them, ``""`` where they are not known.
         answers: The teacher's canonical answers.
-        texts: The same as the teacher wrote them.
-        surfaces: For each canonical answer of a label task, how the teacher mostly wrote it.
+        texts: The same as the teacher wrote them, without what it thought before.
+        surfaces: For each canonical answer, how the teacher mostly wrote it.
         origins: Who answered.
         left_out: Whose answers the policy kept out.
     """
@@ -122,6 +122,7 @@ def load_answers(
     answers: list[str] = []
     texts: list[str] = []
     written: dict[str, Counter[str]] = {}
+    surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
     for row in store.task_rows(task_id, after=after):
         if row.source == "student" or row.tool_calls:
@@ -145,9 +146,13 @@ def load_answers(
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
-        texts.append(shared.setdefault(row.text, row.text))
+        text = row.answer.final
+        text = shared.setdefault(text, text)
+        texts.append(text)
         if form == "label":
-            written.setdefault(answer, Counter())[row.text] += 1
+            written.setdefault(answer, Counter())[text] += 1
+        else:
+            surfaces[answer] = text
     return TaskData(
         np.array(seq, np.int64),
         np.array(times, np.float64),
@@ -156,7 +161,7 @@ def load_answers(
         settings,
         answers,
         texts,
-        {label: counter.most_common(1)[0][0] for label, counter in written.items()},
+        surfaces | {label: counter.most_common(1)[0][0] for label, counter in written.items()},
         origins,
         tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common()),
     )

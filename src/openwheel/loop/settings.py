@@ -1,13 +1,13 @@
 """What the user decides about the loop."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
 from openwheel.errors import SettingError
-from openwheel.settings import LoopSection, TaskSection
+from openwheel.settings import LmSection, Settings, TaskSection
 from openwheel.students import RUNGS
+from openwheel.tasks import Form
 from openwheel.tasks.compare import Chosen, read_comparison
 from openwheel.trust import Policy
 
@@ -18,11 +18,12 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         epsilon: The most disagreement allowed among answered requests, in (0, 1).
         delta: The probability allowed for that promise to be wrong, in (0, 1), for each task.
-        rungs: Which rungs may be tried, of ``exact``, ``linear`` and ``encoder``.
+        rungs: Which rungs may be tried, of ``exact``, ``linear``, ``encoder`` and ``lm``.
         encoder: Hub id or folder of a sentence encoder; needed by the rung ``encoder``.
         tune_encoder: ``never``, ``always``, or ``auto`` where that pays: whether the encoder is
             trained on each task.
         tune_time: Seconds that may take; 0: no end.
+        lm: The base of the rung ``lm``, and how it is trained and served.
         audit: Share of a promoted task's requests sent to the teacher as well, in (0, 1].
         policy: What may be learned from, built on and promoted.
         tasks: What the user decided about single tasks, by their names.
@@ -34,36 +35,42 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     encoder: str = ""
     tune_encoder: Literal["auto", "always", "never"] = "auto"
     tune_time: float = 3600.0
+    lm: LmSection = LmSection()
     audit: float = 0.05
     policy: Policy = Policy()
     tasks: dict[str, TaskSection] = {}
 
     @classmethod
-    def of(
-        cls,
-        section: LoopSection,
-        policy: Policy | None = None,
-        *,
-        tasks: Mapping[str, TaskSection] | None = None,
-    ) -> "LoopSettings":
-        """Return the settings that ``openwheel.toml`` and the options gave, checked.
+    def of(cls, settings: Settings) -> "LoopSettings":
+        """Return what ``openwheel.toml`` and the options say of the loop, checked.
 
         Raises:
-            SettingError: They do not go together.
-            PolicyError: Students may not be built on what they name.
+            SettingError: It does not go together.
+            PolicyError: Students may not be built on what it names.
         """
-        default = ("exact", "linear", "encoder") if section.encoder else ("exact", "linear")
+        loop, lm = settings.loop, settings.lm
+        default = ["exact", "linear"]
+        default += ["encoder"] * bool(loop.encoder) + ["lm"] * bool(lm.base)
         return cls(
-            epsilon=section.epsilon,
-            delta=section.delta,
-            rungs=section.rungs or default,
-            encoder=section.encoder,
-            tune_encoder=section.tune_encoder,
-            tune_time=section.tune_time,
-            audit=section.audit,
-            policy=policy or Policy(),
-            tasks=dict(tasks or {}),
+            epsilon=loop.epsilon,
+            delta=loop.delta,
+            rungs=loop.rungs or tuple(default),
+            encoder=loop.encoder,
+            tune_encoder=loop.tune_encoder,
+            tune_time=loop.tune_time,
+            lm=lm,
+            audit=loop.audit,
+            policy=Policy.of(settings),
+            tasks=dict(settings.tasks),
         ).checked()
+
+    def rungs_for(self, form: Form) -> tuple[str, ...]:
+        """Return the rungs that may be tried on a task whose answers have a form."""
+        if form == "label":
+            return self.rungs
+        if form in {"record", "text"}:
+            return tuple(rung for rung in self.rungs if rung in {"exact", "lm"})
+        return ()
 
     def task(self, name: str) -> TaskSection:
         """Return what the user decided about a task."""
@@ -88,7 +95,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             SettingError: One is not what it must be; the message names it.
-            PolicyError: Students may not be built on the encoder.
+            PolicyError: Students may not be built on the encoder or the base.
         """
         for name in ("epsilon", "delta"):
             value = getattr(self, name)
@@ -107,4 +114,8 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingError("the rung encoder needs an encoder: a hub id or a folder")
         if "encoder" in self.rungs:
             self.policy.may_train(self.encoder).require()
+        if "lm" in self.rungs and not self.lm.base:
+            raise SettingError("the rung lm needs a base in [lm]: a hub id or a folder")
+        if "lm" in self.rungs:
+            self.policy.may_train(self.lm.base).require()
         return self

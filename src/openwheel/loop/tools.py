@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from openwheel.engine.process import EngineProcess
+from openwheel.engine.remote import RemoteWriter
+from openwheel.loop.adapters import Adapters, AdapterServer
+from openwheel.settings import LmSection
 from openwheel.students.encoder import SentenceEncoder, TextEncoder
 
 if TYPE_CHECKING:
@@ -18,19 +22,54 @@ class Tools(msgspec.Struct, frozen=True):
     Attributes:
         encoder: The sentence encoder of the rung ``encoder``; to answer, students load the one
             they were trained with where none is given.
+        adapters: Serves the adapters of the rung ``lm``; None where there is no engine.
     """
 
     encoder: TextEncoder | None = None
+    adapters: Adapters | None = None
 
 
 NO_TOOLS = Tools()
 
 
 @contextlib.contextmanager
-def open_tools(settings: "LoopSettings") -> Iterator[Tools]:
-    """Load what the settings ask for, until the block ends.
+def open_tools(settings: "LoopSettings", *, engine: str = "") -> Iterator[Tools]:
+    """Have at hand what the settings ask for, until the block ends.
+
+    Args:
+        settings: Which rungs there are, and with what.
+        engine: URL of an engine of ours that runs already. Without one, and without a server in
+            the settings, one is started when the first adapter is to be served.
 
     Raises:
-        SettingError: It cannot be loaded.
+        SettingError: The encoder cannot be loaded.
     """
-    yield Tools(encoder=SentenceEncoder(settings.encoder) if "encoder" in settings.rungs else None)
+    with contextlib.ExitStack() as stack:
+        encoder = SentenceEncoder(settings.encoder) if "encoder" in settings.rungs else None
+        yield Tools(encoder, adapters_of(settings.lm, stack, engine) if settings.lm.base else None)
+
+
+def adapters_of(lm: LmSection, stack: contextlib.ExitStack, engine: str = "") -> Adapters:
+    """Return what serves adapters of the settings' base; the stack ends it.
+
+    Args:
+        lm: The settings of the rung.
+        stack: Closes connections, and ends an engine that had to be started.
+        engine: As in `open_tools`.
+    """
+
+    def connect() -> AdapterServer:
+        if lm.server:
+            api, key = lm.server_api, lm.server_key_env
+            writer = RemoteWriter(lm.server, dialect=api, key_env=key, timeout=lm.answer_timeout)
+        elif engine:
+            writer = RemoteWriter(engine, timeout=lm.answer_timeout)
+        else:
+            started = EngineProcess(
+                lm.base, revision=lm.revision, precision=lm.precision, threads=lm.threads
+            )
+            writer = stack.enter_context(started).writer()
+        stack.callback(writer.close)
+        return writer
+
+    return Adapters(connect)

@@ -10,7 +10,6 @@ from openwheel.errors import OpenwheelError, PolicyError, SettingError
 from openwheel.logs import set_up_logs
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
-from openwheel.trust import Policy
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -30,7 +29,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         sys.stderr.write(f"[turn] {event.task}: {event.kind}. {event.reason}\n")
         sys.stderr.flush()
 
-    loop = LoopSettings.of(settings.loop, Policy.of(settings), tasks=settings.tasks)
+    loop = LoopSettings.of(settings)
     path = Path(settings.store.path)
     captured = settings.capture
     with Store.open(path) as store, learner_lock(path):

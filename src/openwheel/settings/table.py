@@ -197,10 +197,10 @@ class LoopSection(_Section, frozen=True):
         Meta(gt=0, lt=1, description="The probability allowed for that promise to be wrong."),
     ] = 0.05
     rungs: Annotated[
-        tuple[Literal["exact", "linear", "encoder"], ...],
+        tuple[Literal["exact", "linear", "encoder", "lm"], ...],
         Meta(
             description="Rungs that may be tried, cheapest first. By default exact and linear, "
-            "and encoder if an encoder is given."
+            "encoder if an encoder is given, and lm if [lm] has a base."
         ),
     ] = ()
     encoder: Annotated[
@@ -287,9 +287,6 @@ class PolicySection(_Section, frozen=True):
             "where the catalogue does not know the name."
         ),
     ] = {}
-    catalogue: Annotated[
-        tuple[str, ...], Meta(description="Further catalogue files of your own (TOML).")
-    ] = ()
     overrides: Annotated[
         dict[str, Annotated[str, Meta(min_length=1)]],
         Meta(
@@ -385,6 +382,22 @@ class LmSection(_Section, frozen=True):
     threads: Annotated[
         int, Meta(ge=0, description="Threads for training; 0 leaves one core to the gateway.")
     ] = 0
+    server: Annotated[
+        str,
+        Meta(
+            description="URL of a server that has the base and takes adapters while it runs; empty "
+            "starts an engine on this machine."
+        ),
+    ] = ""
+    server_api: Annotated[
+        Literal["openwheel", "vllm", "sglang"], Meta(description="What that server is.")
+    ] = "vllm"
+    server_key_env: Annotated[
+        str, Meta(description="Environment variable that holds that server's key.")
+    ] = ""
+    answer_timeout: Annotated[
+        float, Meta(gt=0, description="Seconds a student may take before the teacher is asked.")
+    ] = 20.0
     seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
 
 

@@ -133,8 +133,8 @@ def answer_symbols(
     kinds = {"text": 0, "tool_call": 1, "record": 2}
     seen: dict[str, int] = {}
     for answer, times in zip(answers, repeats, strict=True):
-        if not answer.tool_calls and len(answer.text) <= 120:
-            label = answer.text.strip()
+        if not answer.tool_calls and len(answer.final) <= 120:
+            label = answer.final.strip()
             seen[label] = seen.get(label, 0) + times
     numbers: dict[str, int] = {}
     symbols = np.zeros((len(answers), 4), np.int64)
@@ -144,7 +144,7 @@ def answer_symbols(
         if answer.tool_calls:
             names = [kinds["tool_call"]]
         else:
-            label = answer.text.strip()
+            label = answer.final.strip()
             if label[:1] in ("{", "`") and (record := record_of(answer)) is not None:
                 keys = sorted(record)[:4]
                 names = [numbers.setdefault(f"key {key}", len(numbers) + 3) for key in keys]

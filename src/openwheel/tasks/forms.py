@@ -122,7 +122,7 @@ def canonical_answer(answer: Answer, form: Form) -> str:
         record = _record(answer)
         if record is not None:
             return _encoder.encode(record).decode()
-    return answer.text.strip()
+    return answer.final.strip()
 
 
 def record_of(answer: Answer) -> dict[str, object] | None:
@@ -133,7 +133,7 @@ def record_of(answer: Answer) -> dict[str, object] | None:
 def _record(answer: Answer) -> dict[str, object] | None:
     if answer.tool_calls:
         return None
-    text = answer.text.strip()
+    text = answer.final.strip()
     if text.startswith("```"):
         fenced = _FENCED.match(text)
         text = fenced.group(1).strip() if fenced else ""
@@ -155,7 +155,7 @@ def _loaded(text: str) -> object:
 def _normal(answer: Answer) -> str:
     if answer.tool_calls:
         return canonical_answer(answer, "tool_call")
-    return unicodedata.normalize("NFC", answer.text).strip()
+    return unicodedata.normalize("NFC", answer.final).strip()
 
 
 def _short(text: str) -> bool:

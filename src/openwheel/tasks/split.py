@@ -78,7 +78,7 @@ class Splitter:
         self.inducer = Inducer(vocabulary)
         self.symbols, self.weights, self.own = answer_symbols(answers, repeats)
         # Of answers that are no labels, the length (in powers of two) tells tasks apart.
-        lengths = np.array([len(answer.text).bit_length() for answer in answers], np.int64)
+        lengths = np.array([len(answer.final).bit_length() for answer in answers], np.int64)
         is_label = self.own[self.symbols[:, 0]] & (self.weights[:, 0] == 1)
         self.manner = np.where(is_label, self.symbols[:, 0] + 40, np.minimum(lengths, 39))
         self.manners = len(self.own) + 40

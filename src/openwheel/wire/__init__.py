@@ -3,7 +3,7 @@
 Knows nothing of storage or models.
 """
 
-from openwheel.wire.answer import Answer, ToolCall, Usage
+from openwheel.wire.answer import Answer, ToolCall, Usage, split_reasoning
 from openwheel.wire.api import Api, ApiName
 from openwheel.wire.apis import APIS
 from openwheel.wire.chat import (
@@ -45,5 +45,6 @@ __all__ = [
     "read_reply",
     "read_reply_stream",
     "read_request",
+    "split_reasoning",
     "sse_data",
 ]

@@ -20,13 +20,13 @@ from openwheel.students.lm.prompt import (
     Asking,
     constraint_for,
     longest_prompt,
-    split_reasoning,
 )
 from openwheel.students.lm.student import LmSettings, LmStudent, ask_all, canonical, usable
 from openwheel.students.lm.train import place_order, train_adapter
 from openwheel.students.model import text_of
 from openwheel.students.student import Fitted, Inputs
 from openwheel.tasks import Template
+from openwheel.wire import split_reasoning
 
 FEWEST_EXAMPLES = 2
 """A label given to fewer different inputs is left to the teacher."""

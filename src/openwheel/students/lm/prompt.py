@@ -1,6 +1,5 @@
 """What a language-model student is asked: the messages of an input, and what its answer may be."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,8 +20,6 @@ MOST_CHOICES = 2_000
 
 LONGER_THAN_SEEN = 2.0
 """An input this many times longer than any in training is unlike them and is not answered."""
-
-_THINK = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,22 +114,6 @@ def constraint_for(
 def _records(answers: Iterable[str]) -> list[dict[str, Any]]:
     found = (record_of(Answer(answer)) for answer in answers)
     return [record for record in found if record is not None]
-
-
-def split_reasoning(text: str) -> tuple[str, str]:
-    """Return what a teacher thought in ``<think>`` tags before its answer, and the answer.
-
-    An answer that never stopped thinking has none: it is all reasoning.
-
-    >>> split_reasoning("<think>is it red?</think>yes")
-    ('is it red?', 'yes')
-    """
-    found = _THINK.match(text)
-    if found:
-        return found.group(1).strip(), text[found.end() :]
-    if text.lstrip().startswith("<think>"):
-        return text.lstrip().removeprefix("<think>").strip(), ""
-    return "", text
 
 
 def longest_prompt(asking: Asking, inputs: Sequence[Inputs]) -> int:
