@@ -2,15 +2,25 @@ import msgspec
 import pytest
 
 from openwheel.errors import CatalogError, PolicyError, SettingError
-from openwheel.settings import PolicySection, Settings, TeacherSection
+from openwheel.settings import (
+    CatalogSection,
+    LmSection,
+    PolicySection,
+    Settings,
+    TeacherSection,
+)
 from openwheel.trust import Base, Lineage, Policy, TaughtBy
 
 HUNYUAN = "tencent/Hunyuan-7B-Instruct"
 LLAMA = "meta-llama/Llama-3.2-1B"
 
 
-def policy(*teachers, **section):
-    return Policy.of(Settings(policy=PolicySection(**section), teachers=teachers))
+def policy(*teachers, files=(), **section):
+    return Policy.of(
+        Settings(
+            policy=PolicySection(**section), teachers=teachers, catalog=CatalogSection(files=files)
+        )
+    )
 
 
 def teacher(name="gpu", url="http://gpu:8000/v1", **fields):
@@ -291,7 +301,20 @@ def test_a_catalogue_of_ones_own(tmp_path):
         source = "our contract"
         """
     )
-    found = policy(teacher(licence="LicenseRef-ours"), catalogue=(str(own),))
+    found = policy(teacher(licence="LicenseRef-ours"), files=(str(own),))
     assert not found.may_learn_from("gpu", "x").allowed
     with pytest.raises(CatalogError):
-        policy(catalogue=(str(tmp_path / "none.toml"),))
+        policy(files=(str(tmp_path / "none.toml"),))
+
+
+def test_bases_of_the_settings():
+    research = "Qwen/Qwen2.5-3B-Instruct"
+    for lm, allowed in (
+        (LmSection(), []),
+        (LmSection(base="Qwen/Qwen3-0.6B"), [True]),
+        (LmSection(base=research), [False]),
+        (LmSection(base="Qwen/Qwen3-0.6B", teacher=HUNYUAN), [True, False]),
+    ):
+        settings = Settings(lm=lm)
+        found = Policy.of(settings).on_bases(settings)
+        assert [decision.allowed for decision in found] == allowed

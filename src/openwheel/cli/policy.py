@@ -34,7 +34,8 @@ def policy(
     """
     from openwheel.trust import Policy
 
-    found = Policy.of(options.settings_from(config))
+    settings = options.settings_from(config)
+    found = Policy.of(settings)
     decisions: list[Decision] = []
     if models:
         for model in models:
@@ -44,6 +45,7 @@ def policy(
         for name, section in found.teachers.items():
             named = [model for model in section.models if "*" not in model and "?" not in model]
             decisions += [found.may_learn_from(name, model) for model in named or [""]]
+        decisions += found.on_bases(settings)
     if json:
         print_json({"decisions": decisions})
         return

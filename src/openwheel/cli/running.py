@@ -98,7 +98,7 @@ def gateway_settings(
 
     Raises:
         SettingError: One is not what it must be, or there is no teacher.
-        PolicyError: The policy forbids a teacher, or the encoder.
+        PolicyError: The policy forbids a teacher, the encoder or the base.
     """
     settings = override(options.settings_from(config), changes)
     if teacher is not None:
@@ -118,7 +118,7 @@ def gateway_settings(
 
 
 def _check_policy(settings: Settings) -> None:
-    """Refuse to start with a teacher or an encoder that the policy forbids.
+    """Refuse to start with a teacher, an encoder or a base that the policy forbids.
 
     Raises:
         PolicyError: The message names the clause.
@@ -128,8 +128,9 @@ def _check_policy(settings: Settings) -> None:
     policy = Policy.of(settings)
     for decision in policy.refused_teachers():
         decision.require()
-    if settings.loop.turns and settings.loop.encoder:
-        policy.may_train(settings.loop.encoder).require()
+    if settings.loop.turns:
+        for decision in policy.on_bases(settings):
+            decision.require()
 
 
 def turn(

@@ -34,10 +34,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     Attributes:
         section: ``[policy]`` of openwheel.toml.
         teachers: ``[[teachers]]``, by name.
+        files: The operator's own catalogue files.
     """
 
     section: PolicySection = PolicySection()
     teachers: Mapping[str, TeacherSection] = {}
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> "Policy":
@@ -57,8 +59,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for name, teacher in zip(names, settings.teachers, strict=True):
             if teacher.jurisdiction:
                 checked([teacher.jurisdiction], f"The jurisdiction of teacher {name}")
-        policy = cls(section=places, teachers=dict(zip(names, settings.teachers, strict=True)))
-        if section.catalogue:
+        policy = cls(
+            section=places,
+            teachers=dict(zip(names, settings.teachers, strict=True)),
+            files=settings.catalog.files,
+        )
+        if policy.files:
             policy.catalog.get("")  # now, not when the first request needs it
         policy._check_overrides()
         return policy
@@ -66,7 +72,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def catalog(self) -> Catalog:
         """The catalogue, with the operator's own files."""
-        return load_catalog([Path(path) for path in self.section.catalogue])
+        return load_catalog([Path(path) for path in self.files])
 
     @cached_property
     def _names(self) -> Names:
@@ -215,6 +221,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 for model in section.models:
                     if not any(mark in model for mark in "*?["):
                         yield self.may_send(name, model)
+
+    def on_bases(self, settings: Settings) -> Iterable[Decision]:
+        """Yield a decision for each checkpoint that the settings would have students built on."""
+        for name in (settings.loop.encoder, settings.lm.base):
+            if name:
+                yield self.may_train(name)
+        if settings.lm.base and settings.lm.teacher:
+            yield self.may_learn_from("", settings.lm.teacher)
 
     def _made_of(self, lineage: Lineage, point: Point) -> Decision:
         """Judge anew all that a student was made of, by the policy as it is now."""
