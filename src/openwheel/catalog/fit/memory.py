@@ -296,10 +296,16 @@ def serving_memory(
         work = work_bytes(architecture, tokens=tokens, context=context, element=element, fused=True)
     else:
         at_once = min(chunk or context, context)
-        shared = {"context": context, "batch": batch, "element": element, "fused": fused}
         work = max(
-            work_bytes(architecture, tokens=at_once, **shared),
-            work_bytes(architecture, tokens=1, **shared),
+            work_bytes(
+                architecture,
+                tokens=now,
+                context=context,
+                batch=batch,
+                element=element,
+                fused=fused,
+            )
+            for now in (at_once, 1)
         )
     # The chosen token's probabilities are made in 32 bits, from logits of the precision.
     logits = int(batch * architecture.vocab * (element + 8))

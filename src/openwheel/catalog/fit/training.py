@@ -194,7 +194,9 @@ class _Step(msgspec.Struct, frozen=True):
         if mixer.kind == "delta":
             # In 32 bits: five chunk-by-chunk matrices, nineteen forms of keys or values, and
             # each chunk's state.
-            matrices = (3 * mixer.key_dim if mixer.channelwise else 5) * DELTA_CHUNK * mixer.heads
+            matrices: float = (
+                (3 * mixer.key_dim if mixer.channelwise else 5) * DELTA_CHUNK * mixer.heads
+            )
             matrices += mixer.state / DELTA_CHUNK
             wide = 9.5 * (keys + values)
             return ((matrices + wide) * 4 + 2 * mixer.conv * element) * tokens
