@@ -165,9 +165,9 @@ def verify(
         out.print(
             f"Certificate {found.id[:12]} of task {found.task_name}, {found.rung} student "
             f"{found.student}:\nof {counts.n:,} independent calibration exchanges it answered "
-            f"{counts.answered:,} and disagreed on {counts.disagreements:,}; recomputed from "
-            f"these counts (and those with repeats) the bound is {result.bound:.4%}, the limit "
-            f"{found.epsilon:.2%}.",
+            f"{counts.answered:,} and disagreed on {counts.disagreements:,} (mean loss "
+            f"{found.observed:.4%}); recomputed from these counts (and those with repeats) the "
+            f"bound is {result.bound:.4%}, the limit {found.epsilon:.2%}.",
             markup=False,
         )
         for problem in problems:

@@ -27,7 +27,7 @@ def passed(judgement: Judgement, candidate: Candidate) -> str:
     return (
         f"Certified: on {judgement.n:,} independent calibration exchanges it answered "
         f"{test.answered:,} ({test.answered / judgement.n:.1%}) and disagreed on "
-        f"{test.disagreements:,} ({test.disagreements / test.answered:.2%}){_repeats(test)}; the "
+        f"{_wrong(test)}{_repeats(test)}; the "
         f"upper bound is {judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
     )
 
@@ -43,10 +43,16 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
     return (
         f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. The "
         f"nearest answered {test.answered:,} of {judgement.n:,} independent calibration exchanges "
-        f"and disagreed on {test.disagreements:,} ({test.disagreements / test.answered:.2%})"
+        f"and disagreed on {_wrong(test)}"
         f"{_repeats(test)}; its chance under a rate above the limit is {test.p_value:.3g}, and "
         f"had to be at most {max(test.level, 0):.3g}."
     )
+
+
+def _wrong(test: Test) -> str:
+    """Say how many disagreed, and what share that is; with losses below 1, their mean."""
+    share = f"{test.loss / test.answered:.2%}"
+    return f"{test.disagreements:,} ({f'a mean loss of {share}' if test.partial else share})"
 
 
 def _repeats(test: Test) -> str:
@@ -62,7 +68,7 @@ def trade_off(calibrated: Calibrated) -> tuple[Point, ...]:
     """Return coverage and disagreement at each threshold tested, on calibration exchanges."""
     judgement = calibrated.judgement
     return tuple(
-        (test.answered / judgement.n, test.disagreements / test.answered)
+        (test.answered / judgement.n, test.loss / test.answered)
         for test in judgement.tests
         if test.answered
     )
@@ -78,7 +84,7 @@ def reliability(calibrated: Calibrated) -> tuple[Bin, ...]:
     first = calibrated.first
     confidence, agrees = calibrated.confidence[first], calibrated.agrees[first]
     order = np.argsort(confidence, kind="stable")
-    order = order[confidence[order] > 0]
+    order = order[(confidence[order] > 0) & calibrated.compared[first][order]]
     return tuple(
         Bin(float(confidence[rows].mean()), float(agrees[rows].mean()), len(rows))
         for rows in np.array_split(order, BINS)

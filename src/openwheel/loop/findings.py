@@ -44,6 +44,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         rung, student, threshold, certificate: Of that student, else of the one that was tried.
         variables: Which of the template's variables it reads, from 1.
         n_calibration, answered, disagreements: Calibration counts at the threshold.
+        loss: Sum of the losses there; None where each disagreement is a loss of 1.
         coverage, bound: At the threshold.
         epsilon, delta: The user's limit and risk; ``delta_spent`` is this attempt's share.
         attempt: Which attempt on this task it was; 0 if none was made.
@@ -71,6 +72,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     n_calibration: int = 0
     answered: int = 0
     disagreements: int = 0
+    loss: float | None = None
     coverage: float = 0.0
     bound: float | None = None
     epsilon: float
@@ -87,6 +89,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     deferred: tuple[Example, ...] = ()
     disagreed: tuple[Example, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def observed(self) -> float | None:
+        """Mean loss of what was answered at the threshold, None if nothing was."""
+        if self.answered <= 0:
+            return None
+        return (self.disagreements if self.loss is None else self.loss) / self.answered
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):

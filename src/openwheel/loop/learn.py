@@ -235,6 +235,7 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         n_calibration=judgement.n,
         answered=best.answered if best else 0,
         disagreements=best.disagreements if best else 0,
+        loss=best.loss if best and best.partial else None,
         coverage=best.answered / judgement.n if best and judgement.n else 0.0,
         bound=judgement.bound,
         expected=explain.expected(candidate.plan),

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.errors import SettingError
-from openwheel.gate import Certificate, Plan, Window, verify
+from openwheel.gate import Certificate, Compared, Plan, Window, verify
 from openwheel.gate.judge import Method
 from openwheel.loop import schema
 from openwheel.loop.accepted import Accepted
@@ -91,6 +91,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         accepted: The settings it may be asked with.
         form: The task's answer form when it was trained.
         compare: By what two answers are compared, as ``compare`` of the task's settings has it.
+        compared: The same as a certificate has it, with hashes; None for plain equality.
         lineage: What it was made of; None for students from before there were lineages.
     """
 
@@ -114,7 +115,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Accepted = Accepted(unknown=True)
     form: Form = "label"
     compare: str = "exact"
+    compared: Compared | None = None
     lineage: Lineage | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether the student writes its answers, rather than choosing among labels."""
+        return self.rung == "lm" and self.form != "label"
 
     def made_of(self) -> Lineage:
         """Return what it was made of, as far as that was kept."""

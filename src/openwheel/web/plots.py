@@ -154,9 +154,8 @@ def heat_table(confusion: Confusion | None) -> tuple[tuple[Cell, ...], ...]:
 
 def _chosen(finding: Finding) -> Point | None:
     """Return coverage and disagreement at the threshold; None if nothing was answered there."""
-    if finding.answered <= 0:
-        return None
-    return finding.coverage, finding.disagreements / finding.answered
+    observed = finding.observed
+    return None if observed is None else (finding.coverage, observed)
 
 
 def _summary(finding: Finding, chosen: Point) -> str:

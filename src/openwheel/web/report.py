@@ -113,7 +113,7 @@ def _task(finding: Finding, *, anchor: str, unfolded: bool) -> _Task:
         anchor=anchor,
         unfolded=unfolded,
         finding=finding,
-        observed=finding.disagreements / finding.answered if finding.answered else None,
+        observed=finding.observed,
         figures=tuple((figure, caption) for _, figure, caption in drawn if figure is not None),
         heat=heat,
         missing=tuple(missing),
