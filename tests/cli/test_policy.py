@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -84,10 +85,18 @@ def test_what_learned_from_whom_is_told(openwheel, tmp_path):
     assert card.startswith("---\n")
     assert "Qwen/Qwen3-8B" in card
     assert "Apache-2.0" in openwheel("lineage", student["student"])
-    certificate = student["student"]
     assert openwheel("lineage", "no-such", code=2).startswith("openwheel: There is no student")
     (certificate,) = json.loads(openwheel("certificates", "--json"))["certificates"]
     openwheel("verify", certificate["id"][:12])
+    database = sqlite3.connect(tmp_path / "openwheel.db")
+    (kept,) = database.execute("SELECT candidate FROM students").fetchone()
+    altered = kept.replace(b'"model":"qwen3:8b"', b'"model":"other"')
+    database.execute("UPDATE students SET candidate = ?", (altered,))
+    database.commit()
+    assert "lineage" in openwheel("verify", certificate["id"][:12], code=1)
+    database.execute("UPDATE students SET candidate = ?", (kept,))
+    database.commit()
+    database.close()
 
     strict = '[policy]\nforbidden_licences = ["Apache-2.0"]'
     assert "forbidden_licences" in openwheel("promote", "messages", code=2, policy=strict)
