@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openwheel.cli import options
+from openwheel.cli import models_fit, options
 from openwheel.cli.output import note, print_json, warn
 from openwheel.errors import CatalogError, SettingError
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     models.command()(show)
     models.command()(compare)
     models.command()(refresh)
+    models_fit.register(models)
     app.add_typer(models)
 
 

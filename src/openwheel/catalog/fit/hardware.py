@@ -46,8 +46,12 @@ def run_command(command: Sequence[str]) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def find_devices(run: Run = run_command) -> list[Device]:
+def find_devices(run: Run = run_command, *, memory: int | None = None) -> list[Device]:
     """Return what models can run on: accelerators first, then the processor.
+
+    Args:
+        run: Runs the vendors' tools.
+        memory: Bytes of main memory to count with, instead of what is found.
 
     Raises:
         SettingError: Nobody says how much memory this machine has.
@@ -57,7 +61,7 @@ def find_devices(run: Run = run_command) -> list[Device]:
         *(parse_rocm(run(["rocm-smi", *ROCM_QUERY])) or amd_cards()),
         *parse_ascend(run(["npu-smi", "info"])),
     ]
-    system, brand = find_system(run), ""
+    system, brand = find_system(run, memory=memory), ""
     if sys.platform == "darwin":
         brand = parse_sysctl(run(["sysctl", *_MACOS])).get(_MACOS[2], "")
         if brand.startswith("Apple"):
@@ -72,8 +76,8 @@ def find_devices(run: Run = run_command) -> list[Device]:
     return [*(with_speed(device) for device in found), cpu]
 
 
-def find_system(run: Run = run_command) -> System:
-    """Return main memory and processors.
+def find_system(run: Run = run_command, *, memory: int | None = None) -> System:
+    """Return main memory and processors; ``memory`` in bytes takes the place of what is found.
 
     Raises:
         SettingError: Nobody says how much memory there is.
@@ -84,6 +88,9 @@ def find_system(run: Run = run_command) -> System:
         found = macos_system(run(["sysctl", *_MACOS]), run(["vm_stat"]))
     else:
         found = linux_system()
+    if memory is not None:
+        cpus = found.cpus if found is not None else float(os.cpu_count() or 1)
+        return System(memory=memory, available=memory, cpus=cpus)
     if found is None:
         raise SettingError("This system does not say how much memory it has; name it by --memory")
     return found
