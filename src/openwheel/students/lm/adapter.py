@@ -68,6 +68,14 @@ def add_adapter(base: Base, settings: LmSection) -> Any:
     return model
 
 
+def compute_again(model: Any) -> None:
+    """Have each layer's values computed again for the gradient instead of kept."""
+    model.enable_input_require_grads()
+    # The older name, which transformers lets go in version 6, is all that early versions 5 have.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
 def learned(model: Any) -> dict[str, Any]:
     """Return the weights that are learned, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

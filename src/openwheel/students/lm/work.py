@@ -18,9 +18,17 @@ import msgspec
 from openwheel.engine.base import Base, load_base
 from openwheel.errors import ModelError, OpenwheelError
 from openwheel.settings import LmSection
-from openwheel.students.lm.adapter import add_adapter, learned, put, save_adapter, targets_of
+from openwheel.students.lm.adapter import (
+    add_adapter,
+    compute_again,
+    learned,
+    put,
+    save_adapter,
+    targets_of,
+)
 from openwheel.students.lm.batches import packs_exactly
 from openwheel.students.lm.examples import Example, Record, encode
+from openwheel.students.lm.memory import fit_memory
 from openwheel.students.lm.on_policy import check_vocabulary, train_on_policy
 from openwheel.students.lm.order import (
     ADAPTER,
@@ -106,7 +114,17 @@ def carry_out(order: Order, tell: Tell) -> Report:
             f"all {len(records)} are longer"
         )
     model = add_adapter(base, settings)
-    most = pass_tokens(base, examples, settings)
+    targets = targets_of(base.model_type, settings)[0]
+    memory = fit_memory(
+        base,
+        examples,
+        most=pass_tokens(base, examples, settings),
+        rank=settings.rank,
+        targets=targets,
+    )
+    if memory.checkpointing:
+        tell(Note("memory is short: each layer is computed again for its gradient"))
+        compute_again(model)
     packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
     material = Material(
         model,
@@ -116,7 +134,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
         packed,
         teacher.model if teacher is not None and settings.distil == "probabilities" else None,
     )
-    run = Run(order, material, most, tell)
+    run = Run(order, material, memory.most, tell)
     weights = run.run()
     on_policy = 0
     if settings.distil == "on-policy" and teacher is not None:
@@ -140,7 +158,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
         else sum(example.soft is not None for example in examples),
         base_revision=base.revision,
         model_type=base.model_type,
-        targets=targets_of(base.model_type, settings)[0],
+        targets=targets,
     )
     _finish(order, model, weights, report)
     return report
