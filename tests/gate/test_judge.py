@@ -209,3 +209,96 @@ def test_what_is_just_above_epsilon_hardly_ever_passes(method, looks, clusters):
 def test_what_the_methods_protect_from_does_happen():
     peeked, _ = false_share("binomial", range(100, 2_001, 100))
     assert peeked > 0.3
+
+
+HALVES = st.tuples(
+    st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]),
+    st.sampled_from([0.0, 0.0, 0.25, 0.5, 1.0]),
+    st.integers(0, 15),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(HALVES, max_size=80), st.sampled_from(["betting", "anytime"]))
+def test_losses_between_0_and_1_are_those_of_counting_by_hand(rows, method):
+    plan = even_plan(1.0, 0.8, 0.4, 0.2)
+    confidence, losses = (np.array([row[i] for row in rows], np.float64) for i in (0, 1))
+    clusters = np.array([row[2] for row in rows], np.int64)
+    found = judge(confidence, losses, clusters, plan, epsilon=0.4, delta=0.3, method=method)
+    first = [rows[i] for i in first_of_each(clusters)]
+    for test in found.tests:
+        for among, answered, wrong, loss, partial in (
+            (first, test.answered, test.disagreements, test.loss, test.partial),
+            (
+                rows,
+                test.answered_with_repeats,
+                test.disagreements_with_repeats,
+                test.loss_with_repeats,
+                test.partial_with_repeats,
+            ),
+        ):
+            there = [row[1] for row in among if row[0] >= test.threshold]
+            assert (answered, wrong) == (len(there), sum(loss > 0 for loss in there))
+            assert loss == pytest.approx(sum(there))
+            between = [loss for loss in there if 0 < loss < 1]
+            assert dict(partial) == {
+                round(1000 * loss): between.count(loss) for loss in set(between)
+            }
+        if test.level > 0 and abs(test.p_value - test.level) > 1e-9:
+            assert (bound_of(test, method) <= 0.4) == test.passed
+    if found.chosen is not None:
+        chosen = found.tests[found.chosen]
+        assert found.repeat_disagreement == pytest.approx(
+            chosen.loss_with_repeats / chosen.answered_with_repeats
+        )
+
+
+def test_with_losses_of_0_and_1_betting_as_it_goes_finds_what_it_found():
+    rng = np.random.default_rng(5)
+    confidence, losses = rng.random(800), (rng.random(800) < 0.02) * 1.0
+    plan = make_plan(confidence, losses, **TERMS, calibration=800)
+    before = judge(confidence, losses, alone(800), plan, **TERMS, method="anytime")
+    assert before.tests[0].partial == ()
+    # One answer at the very end has a loss between: all thresholds but the laxest are as before.
+    changed = losses.copy()
+    changed[np.argmin(confidence)] = 0.5
+    after = judge(confidence, changed, alone(800), plan, **TERMS, method="anytime")
+    same = [t.answered < 800 for t in before.tests]
+    assert any(same)
+    assert [t for t, kept in zip(after.tests, same, strict=True) if kept] == [
+        t for t, kept in zip(before.tests, same, strict=True) if kept
+    ]
+
+
+def test_one_look_at_halves_passes_what_yes_and_no_would_not():
+    """400 answers, ten of them off by a half: as ones they would be too many."""
+    plan = even_plan(0.5)
+    halves = np.r_[np.zeros(380), np.full(20, 0.5)]
+    ones = np.r_[np.zeros(380), np.ones(20)]
+    passed = judge(np.ones(400), halves, alone(400), plan, **TERMS, method="betting")
+    assert passed.chosen == 0
+    assert passed.tests[0].partial == ((500, 20),)
+    assert passed.bound <= 0.05
+    assert judge(np.ones(400), ones, alone(400), plan, **TERMS).chosen is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "method", "error", "said"),
+    [
+        ([0.0, 0.5], "binomial", ValueError, "takes losses of 0 and 1"),
+        ([0.0, 1.5], "betting", ValueError, "a loss must be a number from 0 to 1, was 1.5"),
+        ([0.0, np.nan], "anytime", ValueError, "a loss must be a number from 0 to 1"),
+        ([True, False], "binomial", TypeError, "were booleans"),
+    ],
+)
+def test_losses_that_a_method_cannot_take_are_refused(losses, method, error, said):
+    with pytest.raises(error, match=said):
+        judge(np.ones(2), np.array(losses), alone(2), even_plan(0.5), **TERMS, method=method)
+
+
+def test_repeats_of_a_half_veto_like_any_other():
+    losses = np.r_[np.zeros(997), np.full(200, 0.5)]
+    clusters = np.r_[np.arange(997), np.full(200, 997)]
+    found = judge(np.ones(1_197), losses, clusters, even_plan(0.5), **TERMS, method="betting")
+    assert found.tests[0].loss == 0.5
+    assert found.chosen is None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from openwheel.gate import growth_needed, make_plan, predicted_coverage
+from openwheel.gate.betting import one_look_binary_p_value
 from openwheel.gate.plan import AIMS, SPREAD, STARTS, STEPS, Plan, chance_to_pass
 
 TERMS = {"epsilon": 0.05, "delta": 0.03, "calibration": 1_000}
@@ -175,3 +176,38 @@ def test_growth_said_to_be_needed_is_about_enough():
     passing = stats.binom.cdf(np.arange(n + 1), n, 0.05) <= 0.03
     chance = stats.binom.pmf(np.arange(n + 1), n, 0.03)[passing].sum()
     assert 0.75 < chance < 0.95
+
+
+def test_losses_between_0_and_1_are_predicted_by_their_mean():
+    confidence = np.r_[np.full(100, 0.9), np.full(100, 0.5)]
+    losses = np.r_[np.zeros(100), np.full(50, 0.5), np.full(50, 0.1)]
+    plan = make_plan(confidence, losses, **TERMS, bounded=True)
+    assert plan.disagreement == pytest.approx((0.0, 0.15))
+
+
+def test_where_losses_may_lie_between_it_takes_more_evidence():
+    confidence, agrees = training()
+    plain = make_plan(confidence, 1.0 - agrees, **TERMS)
+    bounded = make_plan(confidence, 1.0 - agrees, **TERMS, bounded=True)
+    assert bounded.thresholds == plain.thresholds
+    starts = [int(np.argmax(plan.weights)) for plan in (bounded, plain)]
+    assert starts[0] < starts[1]
+    some, more = (
+        growth_needed(plain, calibration=150, epsilon=0.05, delta=0.03, bounded=bounded)
+        for bounded in (False, True)
+    )
+    assert some <= more
+    assert predicted_coverage(plain, **TERMS, bounded=True) < predicted_coverage(plain, **TERMS)
+
+
+def test_the_chance_to_bet_well_is_about_the_exact_one():
+    coverage, rate = np.array([0.2, 0.5, 0.9]), np.array([0.01, 0.03, 0.04])
+    found = chance_to_pass(coverage, rate, 2_000, 10**8, epsilon=0.05, level=0.03, bounded=True)
+    for i, n in enumerate((coverage * 2_000).astype(int)):
+        passing = one_look_binary_p_value(np.arange(n + 1), n, 0.05) <= 0.03
+        exact = stats.binom.pmf(np.arange(n + 1), n, rate[i])[passing].sum()
+        assert found[i] == pytest.approx(exact, abs=0.02)
+    none = chance_to_pass(
+        np.array([1.0]), np.array([0.0]), 50, 1_000, epsilon=0.05, level=0.03, bounded=True
+    )
+    assert none.tolist() == [0.0]
