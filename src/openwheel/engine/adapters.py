@@ -40,21 +40,14 @@ class Adapters:
         for wanted in ("adapter_config.json", "adapter_model.safetensors"):
             if not (place / wanted).is_file():
                 raise ModelError(f"The adapter {name!r} has no {wanted} in {folder}")
-        # Seconds of imports, which only who has adapters needs.
-        from peft import PeftModel  # noqa: PLC0415
-        from safetensors import SafetensorError  # noqa: PLC0415
+        from safetensors import SafetensorError  # noqa: PLC0415 - only where a model runs
 
-        key = _key(name)
         try:
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(
-                    self._base.model, folder, adapter_name=key, is_trainable=False
-                )
-            else:
-                self._peft.load_adapter(folder, adapter_name=key, is_trainable=False)
+            self._inject(_key(name), folder)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().partition("\n")[0]
-            self._drop(key)
+            self._drop(_key(name))
+            self.use("")
             raise ModelError(f"The adapter {name!r} cannot be loaded: {reason}") from None
         self._folders[name] = folder
         self._base.model.eval()
@@ -82,15 +75,32 @@ class Adapters:
         self._peft.base_model.enable_adapter_layers()
         self._peft.set_adapter(_key(name), inference_mode=True)
 
+    def _inject(self, key: str, folder: str) -> None:
+        # Seconds of imports, which only who has adapters needs.
+        from peft import PeftConfig, PeftModel  # noqa: PLC0415
+
+        if self._peft is None:
+            config = PeftConfig.from_pretrained(folder)
+            config.inference_mode = True
+            self._peft = PeftModel(self._base.model, config, adapter_name=key)
+        # Weights that are missing or too many are no error to PEFT.
+        found = self._peft.load_adapter(folder, adapter_name=key, is_trainable=False)
+        wrong = [name for name in found.missing_keys if f".{key}" in name]
+        wrong += found.unexpected_keys
+        if wrong:
+            raise ValueError(f"its weights are not those of this model: {wrong[0]}")
+
     def _drop(self, key: str) -> None:
-        if self._peft is None or key not in self._peft.peft_config:
-            return
-        if len(self._peft.peft_config) == 1:
+        peft = self._peft
+        if peft is not None and key in peft.peft_config and len(peft.peft_config) > 1:
+            peft.delete_adapter(key)
+        elif not self._folders:
             # PEFT keeps no model without an adapter: the layers are put back as they were.
-            self._peft.base_model.unload()
+            if peft is not None:
+                peft.base_model.unload()
             self._peft = None
-        else:
-            self._peft.delete_adapter(key)
+            if hasattr(self._base.model, "peft_config"):
+                del self._base.model.peft_config
 
 
 def _key(name: str) -> str:

@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     keep: int = 0
 
 
-class _Kept(msgspec.Struct):
+class _Kept(msgspec.Struct, eq=False):
     adapter: str
     tokens: Tokens
     cache: Any

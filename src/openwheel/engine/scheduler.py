@@ -233,10 +233,12 @@ class Scheduler:
             work, done = self._calls.popleft()
         try:
             work()
+            done.set_result(None)
         except OpenwheelError as error:
             done.set_exception(error)
-        else:
-            done.set_result(None)
+        finally:
+            if not done.done():  # it was a bug, which ends this thread
+                done.set_exception(EngineError("The engine has ended"))
 
     def _admit(self) -> None:
         """Take waiting texts into the batch, as many as belong there and fit."""
