@@ -38,7 +38,7 @@ from openwheel.gate import (
     spent,
 )
 from openwheel.gate.judge import Method
-from worlds import Drawn, Random, World, bursts, curve, hot_inputs, skewed
+from worlds import Drawn, Random, World, bursts, curve, everywhere, hot_inputs, partly, skewed
 
 EPSILON, DELTA = 0.05, 0.05
 ABOVE = EPSILON + 1e-6
@@ -77,9 +77,16 @@ class Line:
     kind: Kind = "promise"
 
 
-def plan_for(rng: Random, world: World, n: int, level: float) -> Plan:
+def plan_for(rng: Random, world: World, n: int, level: float, *, bounded: bool = False) -> Plan:
     seen = world.draw(rng, TRAINING * n)
-    return make_plan(seen.confidence, seen.losses, epsilon=EPSILON, delta=level, calibration=n)
+    return make_plan(
+        seen.confidence,
+        seen.losses,
+        epsilon=EPSILON,
+        delta=level,
+        calibration=n,
+        bounded=bounded,
+    )
 
 
 def certified(plan: Plan, drawn: Drawn, level: float, method: Method = "binomial") -> float | None:
@@ -124,6 +131,22 @@ def once(rng: Random, world: World, n: int, training: World | None = None) -> Ou
     return outcome(world, certified(plan, drawn, FIRST))._replace(rival_false=rival)
 
 
+def bet(rng: Random, world: World, n: int, method: Method = "betting") -> Outcome:
+    """Losses between 0 and 1; the rival takes the mean of losses for a share of disagreements.
+
+    It rejects by the binomial test at the rounded sum of losses, as if it were a count.
+    """
+    plan, drawn = plan_for(rng, world, n, FIRST, bounded=True), world.draw(rng, n)
+    answered = drawn.confidence >= np.array(plan.thresholds)[:, None]
+    sums = np.round((answered * drawn.losses).sum(1))
+    counted, _ = fallback(
+        binomial_p_value(sums, answered.sum(1), EPSILON), np.array(plan.weights), FIRST
+    )
+    rival = plan.thresholds[np.flatnonzero(counted)[-1]] if counted.any() else None
+    found = outcome(world, certified(plan, drawn, FIRST, method))
+    return found._replace(rival_false=is_false(world, rival))
+
+
 def clustered(rng: Random, world: World, n: int, how: str) -> Outcome:
     plan, drawn = plan_for(rng, world, n, FIRST), world.draw(rng, n)
     if how == "clusters alone":
@@ -162,9 +185,11 @@ def rungs(rng: Random, n: int, *, paying: bool) -> Outcome:
     return Outcome(any(passed), any(passed))
 
 
-def peeked(rng: Random, method: Method, most: int = 5_000, batch: int = 100) -> Outcome:
+def peeked(
+    rng: Random, method: Method, most: int = 5_000, batch: int = 100, *, halves: bool = False
+) -> Outcome:
     """Looked at after every batch; a certificate at any look counts."""
-    world = curve(ABOVE, 0)
+    world = partly(ABOVE, 0, 0.3) if halves else curve(ABOVE, 0)
     plan, drawn = plan_for(rng, world, most // 2, FIRST), world.draw(rng, most)
     for n in range(batch, most + 1, batch):
         so_far = Drawn(drawn.confidence[:n], drawn.losses[:n], drawn.clusters[:n])
@@ -203,6 +228,19 @@ def lines(draws: int) -> Iterator[Line]:
         yield Line(
             f"five rungs, {name}", 1_000, draws, trial, FIRST, "promise" if paying else "contrast"
         )
+    bets: list[tuple[str, World, tuple[int, ...]]] = [
+        ("halves, informative", partly(0.1, 2, 0.3), (200, 500, 1_000, 2_500, 10_000)),
+        ("halves, just above everywhere", partly(ABOVE, 0, 0.3), (200, 500, 1_000, 2_500, 10_000)),
+        ("nothing but halves, just above", partly(ABOVE, 0, 1.0), (200, 500, 1_000, 2_500, 10_000)),
+        ("yes or no, just above, by betting", curve(ABOVE, 0), (500, 2_500)),
+        ("Beta, concentration 2, just above", everywhere(ABOVE, 2), (200, 1_000, 10_000)),
+        ("Beta, concentration 50, just above", everywhere(ABOVE, 50), (200, 1_000, 10_000)),
+        ("Beta, concentration 0.1, just above", everywhere(ABOVE, 0.1), (200, 1_000, 10_000)),
+        ("Beta, concentration 50, mean 4.5%", everywhere(0.045, 50), (200, 1_000)),
+    ]
+    for name, world, sizes in bets:
+        for n in sizes:
+            yield Line(name, n, draws, functools.partial(bet, world=world, n=n), FIRST)
     worlds: list[tuple[str, World, Kind]] = [
         ("bursts, just above everywhere", bursts(ABOVE, 0), "promise"),
         ("bursts, informative", bursts(0.1, 2), "promise"),
@@ -216,6 +254,10 @@ def lines(draws: int) -> Iterator[Line]:
             yield Line(f"{name}; {how}", 2_500, draws, trial, FIRST, kept)
     looks = functools.partial(peeked, method="anytime")
     yield Line("anytime test, 50 looks", 5_000, draws // 2, looks, FIRST)
+    looks = functools.partial(peeked, method="anytime", halves=True)
+    yield Line("anytime test with halves, 50 looks", 5_000, draws // 2, looks, FIRST)
+    looks = functools.partial(peeked, method="betting", halves=True)
+    yield Line("betting for one look, 50 looks", 5_000, draws // 2, looks, FIRST, "contrast")
     looks = functools.partial(peeked, method="binomial")
     yield Line("binomial test, 50 looks", 5_000, draws // 2, looks, FIRST, "contrast")
 

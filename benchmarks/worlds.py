@@ -37,6 +37,31 @@ def curve(err: float, power: float, bias: float = 1.0) -> World:
     return World(draw, lambda threshold: err * (1 - threshold) ** power)
 
 
+def partly(err: float, power: float, halves: float) -> World:
+    """As `curve`, but this share of the loss is in answers that lose a half: twice as many."""
+
+    def draw(rng: Random, n: int) -> Drawn:
+        rank = rng.random(n)
+        rate = err * (power + 1) * rank**power
+        drawn = rng.random(n)
+        half = 2 * halves * rate
+        losses = np.where(drawn < half, 0.5, 0.0)
+        losses[(drawn >= half) & (drawn < half + (1 - halves) * rate)] = 1.0
+        return Drawn(1 - rank, losses, np.arange(n))
+
+    return World(draw, lambda threshold: err * (1 - threshold) ** power)
+
+
+def everywhere(mean: float, concentration: float) -> World:
+    """Every answer loses something: a Beta with this mean, of variance m (1 - m) / (c + 1)."""
+
+    def draw(rng: Random, n: int) -> Drawn:
+        losses = rng.beta(mean * concentration, (1 - mean) * concentration, n)
+        return Drawn(rng.random(n), losses, np.arange(n))
+
+    return World(draw, lambda _: mean)
+
+
 def skewed(minority_wrong: float) -> World:
     """80/20 labels: right on the majority, wrong on this share of the minority."""
 
