@@ -275,6 +275,11 @@ def test_what_was_known_of_a_teacher_that_is_gone_is_known_still():
         licences=("LicenseRef-Tencent-Hunyuan-Community",),
     )
     assert not policy().may_promote(lineage(gone)).allowed
+    said = TaughtBy(teacher="gone", model="bot", exchanges=1, training="allowed")
+    assert policy(unknown="refuse").may_promote(lineage(said)).allowed
+    base = Base(id="/models/mine", kind="lm", licences=("LicenseRef-Qwen-Research",))
+    assert not policy().may_promote(lineage(base=base)).allowed
+    assert policy().may_promote(lineage(base=msgspec.structs.replace(base, licences=()))).allowed
 
 
 def test_teachers_are_judged_by_the_models_they_are_listed_for():

@@ -61,7 +61,7 @@ def make_lineage(
                 checkpoint=terms.checkpoint,
                 licences=terms.names,
                 told_by=terms.told_by,
-                training=terms.training or "",
+                training=terms.training,
                 terms=terms.terms,
                 jurisdiction=terms.jurisdiction,
             )

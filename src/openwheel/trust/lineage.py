@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -42,7 +43,7 @@ class TaughtBy(msgspec.Struct, frozen=True, kw_only=True):
         checkpoint: Its hub id, ``""`` if that is not known.
         licences: Ids of the licences its answers are under, none if it is not known.
         told_by: What tells it: ``settings``, the model's ``name``, or ``nothing``.
-        training: What the settings said of its answers, ``""`` if nothing.
+        training: What the settings said of its answers, None if nothing.
         terms: Its terms in the operator's words.
         jurisdiction: Where it is, by the operator's word.
     """
@@ -53,7 +54,7 @@ class TaughtBy(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str = ""
     licences: tuple[str, ...] = ()
     told_by: str = "nothing"
-    training: str = ""
+    training: Literal["allowed", "forbidden"] | None = None
     terms: str = ""
     jurisdiction: str = ""
 

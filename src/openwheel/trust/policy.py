@@ -234,15 +234,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Judge anew all that a student was made of, by the policy as it is now."""
         parts = []
         if lineage.base is not None:
-            parts.append(self.terms_of_base(lineage.base.id))
+            base = self.terms_of_base(lineage.base.id)
+            parts.append(self._with_kept(base, lineage.base.licences))
         for taught in lineage.taught_by:
             terms = self.terms_of(taught.teacher, taught.model)
-            if not terms.licences:  # what was known then is known still, though settings changed
-                kept = tuple(
-                    licence for name in taught.licences for licence in self._licences(name)
-                )
-                terms = msgspec.structs.replace(terms, licences=kept)
-            parts.append(terms)
+            if terms.training is None and taught.training:
+                terms = msgspec.structs.replace(terms, training=taught.training)
+            parts.append(self._with_kept(terms, taught.licences))
         subject = f"student {lineage.student}"
         decisions = [self._judge(terms, point) for terms in parts]
         if not lineage.complete and self.section.unknown == "refuse":
@@ -267,6 +265,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             warnings=tuple(dict.fromkeys(w for d in decisions for w in d.warnings)),
             conditions=tuple(dict.fromkeys(c for d in decisions for c in d.conditions)),
         )
+
+    def _with_kept(self, terms: Terms, names: Iterable[str]) -> Terms:
+        """Return terms with the licences that a lineage kept, where none are known any more."""
+        if terms.licences:
+            return terms
+        kept = tuple(licence for name in names for licence in self._licences(name))
+        return msgspec.structs.replace(terms, licences=kept)
 
     def _judge(self, terms: Terms, point: Point) -> Decision:
         """Judge one teacher's answers or one checkpoint under all its licences."""
