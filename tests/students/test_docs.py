@@ -16,7 +16,7 @@ def test_constants_are_as_documented():
 
 
 def test_every_limit_and_rung_is_documented():
-    for module in ("fit", "evidence", "ngrams", "variables"):
+    for module in ("material", "cores", "tuned", "evidence", "ngrams", "variables"):
         for name in vars(import_module(f"openwheel.students.{module}")):
             if name.startswith(("MOST_", "LONGEST", "FEWEST_")):
                 assert f".{name}`" in PAGE

@@ -6,7 +6,7 @@ import pytest
 
 from openwheel.errors import SettingError, StudentFileError
 from openwheel.students import load_student, save_student, train
-from openwheel.students.encoder import SentenceEncoder, _pool
+from openwheel.students.encoder import SentenceEncoder, pool
 
 from .samples import traffic
 
@@ -19,9 +19,9 @@ def states(encoder, text):
     """The model's own states of one text without padding, as NumPy."""
     import torch
 
-    batch = encoder._tokenizer([text], truncation=True, max_length=64, return_tensors="pt")
+    batch = encoder.tokenizer([text], truncation=True, max_length=64, return_tensors="pt")
     with torch.inference_mode():
-        return encoder._model(**batch).last_hidden_state[0].numpy()
+        return encoder.model(**batch).last_hidden_state[0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_padding_may_be_on_either_side(pooling, expected, side):
     mask = torch.tensor([[1, 1, 1], [0, 1, 1] if side == "left" else [1, 1, 0]])
     padded = [rows[0], [9, *rows[1]] if side == "left" else [*rows[1], 9]]
     states = torch.tensor(padded).unsqueeze(-1)
-    assert _pool(states, mask, pooling)[:, 0].tolist() == expected
-    assert _pool(states, mask, "mean")[:, 0].tolist() == [2, 5.5]
+    assert pool(states, mask, pooling)[:, 0].tolist() == expected
+    assert pool(states, mask, "mean")[:, 0].tolist() == [2, 5.5]
 
 
 def test_vectors_are_unit_and_do_not_depend_on_the_batch(tiny_encoder):
@@ -82,7 +82,7 @@ def test_vectors_are_unit_and_do_not_depend_on_the_batch(tiny_encoder):
 
 def test_a_text_without_tokens_has_no_direction(make_encoder):
     encoder = SentenceEncoder(str(make_encoder()))
-    encoder._tokenizer.backend_tokenizer.post_processor = None  # no [CLS], no [SEP]
+    encoder.tokenizer.backend_tokenizer.post_processor = None  # no [CLS], no [SEP]
     assert not encoder.embed([""]).any()
     both = encoder.embed(["", "topic"])
     assert not both[0].any()

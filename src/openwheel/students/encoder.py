@@ -41,7 +41,16 @@ class TextEncoder(Protocol):
 
 
 class SentenceEncoder:
-    """A transformers encoder with the pooling its folder declares (mean if it declares none)."""
+    """A transformers encoder with the pooling its folder declares (mean if it declares none).
+
+    Attributes:
+        name: Hub id or folder it was loaded from.
+        fingerprint: Hash of its weights, vocabulary, pooling and length.
+        model: The transformers model.
+        tokenizer: Its tokenizer.
+        pooling: ``mean``, ``cls`` or ``last``: how states become one vector.
+        longest: How many tokens of a text it reads.
+    """
 
     def __init__(self, name: str) -> None:
         """Load an encoder.
@@ -68,14 +77,14 @@ class SentenceEncoder:
         self.name = name
         self._torch = torch
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
+            self.tokenizer = AutoTokenizer.from_pretrained(name)
             model, loading = AutoModel.from_pretrained(
                 name, use_safetensors=True, output_loading_info=True
             )
-            self._model = model.eval()
-            self._pooling = _pooling(_declared(cached_file, name, "1_Pooling/config.json"))
+            self.model = model.eval()
+            self.pooling = _pooling(_declared(cached_file, name, "1_Pooling/config.json"))
             declared = _declared(cached_file, name, "sentence_bert_config.json")
-            self._longest = _longest(declared, model.config)
+            self.longest = _longest(declared, model.config)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise SettingError(
                 f"The encoder {name!r} must be a hub id or a folder that transformers can load "
@@ -91,37 +100,42 @@ class SentenceEncoder:
         self._lock = threading.Lock()
         self.fingerprint = _fingerprint(
             {key: value for key, value in model.state_dict().items() if key not in absent},
-            [self._pooling, self._longest, sorted(self._tokenizer.get_vocab().items())],
+            [self.pooling, self.longest, sorted(self.tokenizer.get_vocab().items())],
         )
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return unit vectors, shape (len(texts), dimensions), float32."""
         torch = self._torch
-        # What UTF-8 cannot say no tokenizer can read.
-        texts = [text[:LONGEST_TEXT].encode("utf-8", "replace").decode() for text in texts]
+        texts = [readable(text) for text in texts]
         # Texts of like length together, so that little is spent on padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        vectors = np.zeros((len(texts), self._model.config.hidden_size), np.float32)
+        vectors = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 rows = order[start : start + BATCH]
                 with self._lock:
-                    batch = self._tokenizer(
+                    batch = self.tokenizer(
                         [texts[i] for i in rows],
                         padding=True,
                         truncation=True,
-                        max_length=self._longest,
+                        max_length=self.longest,
                         return_tensors="pt",
                     )
                 if not batch["attention_mask"].numel():
                     continue  # not one token, not even a special one: no direction
-                states = self._model(**batch).last_hidden_state
-                pooled = _pool(states, batch["attention_mask"], self._pooling)
+                states = self.model(**batch).last_hidden_state
+                pooled = pool(states, batch["attention_mask"], self.pooling)
                 vectors[rows] = torch.nn.functional.normalize(pooled.float(), dim=1).numpy()
         return vectors
 
 
-def _pool(states: Any, mask: Any, pooling: str) -> Any:
+def readable(text: str) -> str:
+    """Return what is read of a text: what UTF-8 cannot say no tokenizer can read."""
+    return text[:LONGEST_TEXT].encode("utf-8", "replace").decode()
+
+
+def pool(states: Any, mask: Any, pooling: str) -> Any:
+    """Return one vector of each text's states, shape (texts, dimensions), as torch tensors."""
     # A text without a token keeps the zero vector, whatever a model makes of padding alone.
     states = states.masked_fill(~mask.bool().unsqueeze(-1), 0)
     rows = range(len(states))

@@ -1,12 +1,14 @@
 """Students on disk: one folder each, JSON and safetensors, written whole or not at all.
 
-A language-model student has its adapter beside these, in the standard folder of PEFT.
+A language-model student has its adapter beside these, in the standard folder of PEFT; a student
+with an encoder of its own has that and its tokenizer.
 """
 
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ from openwheel.students.encoder import TextEncoder
 from openwheel.students.exact import ExactStudent
 from openwheel.students.lm.student import LmStudent
 from openwheel.students.model import ModelStudent
+from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, OnnxEncoder
 from openwheel.students.student import Student
 
 SETTINGS, ARRAYS, ADAPTER = "student.json", "arrays.safetensors", "adapter"
@@ -68,6 +71,9 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
             save_file(arrays, scratch / ARRAYS)
             if isinstance(student, LmStudent):
                 shutil.copytree(student.adapter, scratch / ADAPTER)
+            if isinstance(student, ModelStudent):
+                for name, content in student.files().items():
+                    (scratch / name).write_bytes(content)
             hashes = _hashes(scratch)
             scratch.chmod(0o755)
             os.replace(scratch, folder)
@@ -82,7 +88,8 @@ def load_student(
     folder: Path,
     expected: dict[str, str],
     encoder: TextEncoder | None = None,
-    served: Served | None = None,
+    serve: Callable[[Path], Served] | None = None,
+    encoders: Encoders | None = None,
 ) -> Student:
     """Load a student, if its files are the ones that were certified.
 
@@ -90,14 +97,16 @@ def load_student(
         folder: Where it was saved.
         expected: The sha256 of each file, as :func:`save_student` returned them; a file that it
             does not name is not read.
-        encoder: The encoder to use instead of loading the one it was trained with.
-        served: Who answers for a language-model student, whose adapter is in the folder
-            ``adapter``. Its files are checked here; an engine that loads them later trusts the
-            folder not to have been changed since.
+        encoder: The encoder to use instead of loading the one it was trained with; not looked at
+            where the student's folder has its own.
+        serve: Has the adapter of a language-model student served, once its files are checked;
+            an engine that loads them again trusts the folder not to have been changed since.
+        encoders: Encoders in use, which students that share one share.
 
     Raises:
         StudentFileError: A file is missing, corrupt, or not the one expected.
         SettingError: The encoder it was trained with cannot be loaded.
+        EngineError: Its adapter cannot be served.
     """
     settings, contents = (_read(folder, name, expected) for name in (SETTINGS, ARRAYS))
     try:
@@ -113,12 +122,25 @@ def load_student(
         if saved.rung == "exact":
             return ExactStudent.from_state(saved.settings, arrays)
         if saved.rung in {"linear", "encoder"}:
-            return ModelStudent.from_state(saved.settings, arrays, encoder)
+            own = _own_encoder(folder, saved, expected, encoders or Encoders())
+            # One in ONNX is never that of a student which has none in its folder.
+            given = None if isinstance(encoder, OnnxEncoder) else encoder
+            return ModelStudent.from_state(saved.settings, arrays, own or given)
         if saved.rung == "lm":
-            return _load_lm(folder, saved, arrays, expected, served)
+            return _load_lm(folder, saved, arrays, expected, serve)
     except StudentFileError as error:
         raise StudentFileError(f"The student at {folder} cannot be used: {error}") from None
     raise StudentFileError(f"The student at {folder} is of an unknown rung {saved.rung!r}")
+
+
+def _own_encoder(
+    folder: Path, saved: _Saved, expected: dict[str, str], encoders: Encoders
+) -> TextEncoder | None:
+    """Return the encoder in a student's folder, None if there is none."""
+    if GRAPH not in expected:
+        return None
+    body = Body(*(_read(folder, name, expected) for name in (GRAPH, TOKENIZER)))
+    return encoders.of_body(str(saved.settings.get("encoder", "")), body)
 
 
 def _load_lm(
@@ -126,11 +148,11 @@ def _load_lm(
     saved: _Saved,
     arrays: dict[str, Any],
     expected: dict[str, str],
-    served: Served | None,
+    serve: Callable[[Path], Served] | None,
 ) -> LmStudent:
     """Rebuild a language-model student, if its adapter is whole and nothing was added to it."""
-    if served is None:
-        raise StudentFileError("nobody serves its adapter (give `served`)")
+    if serve is None:
+        raise StudentFileError("there is no engine for it: [lm] has no base")
     adapter = folder / ADAPTER
     found = {f"{ADAPTER}/{name}" for name in _names(adapter)}
     wanted = {name for name in expected if name.startswith(f"{ADAPTER}/")}
@@ -141,9 +163,8 @@ def _load_lm(
             raise StudentFileError(f"{name} is missing")
         if _sha256(folder / name) != expected[name]:
             raise StudentFileError(f"{name} was changed since it was saved")
-    return LmStudent.from_state(
-        saved.settings, arrays, adapter=adapter, writer=served.writer, model=served.model
-    )
+    writer, model = serve(adapter)
+    return LmStudent.from_state(saved.settings, arrays, adapter=adapter, writer=writer, model=model)
 
 
 def _read(folder: Path, name: str, expected: dict[str, str]) -> bytes:

@@ -21,6 +21,7 @@ from openwheel.students.evidence import (
     outside,
 )
 from openwheel.students.head import Head
+from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
 from openwheel.students.student import Inputs, Predictions
 from openwheel.students.tfidf import Tfidf
 
@@ -111,6 +112,18 @@ class ModelStudent:
             arrays["vectors"] = self.core.semantic.vectors
             arrays["vector_labels"] = self.core.semantic.labels
         return msgspec.to_builtins(settings), arrays
+
+    def files(self) -> dict[str, bytes]:
+        """Return further files to save, by name: those of an encoder in ONNX.
+
+        Raises:
+            StudentFileError: They were not kept, as in a student loaded to answer.
+        """
+        if not isinstance(self.encoder, OnnxEncoder):
+            return {}
+        if self.encoder.body is None:
+            raise StudentFileError("a student that was loaded cannot be saved: copy its folder")
+        return {GRAPH: self.encoder.body.graph, TOKENIZER: self.encoder.body.tokenizer}
 
     @classmethod
     def from_state(

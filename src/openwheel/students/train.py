@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.exact import fit_exact
 from openwheel.students.student import Fitted, Inputs
+from openwheel.students.tune.order import Tune
 
-RUNGS = ("exact", "linear", "encoder")
+RUNGS = ("exact", "linear", "encoder", "lm")
 """Rungs in order of cost, cheapest first."""
 
 
@@ -17,15 +18,17 @@ def train(
     *,
     variables: tuple[int, ...],
     encoder: TextEncoder | None = None,
+    tune: Tune | None = None,
 ) -> Fitted:
     """Train a student.
 
     Args:
-        rung: One of :data:`RUNGS`.
+        rung: One of :data:`RUNGS` but ``lm``, which has `openwheel.students.lm.fit`.
         inputs: Values of the task's variables, in order of arrival.
         answers: The teacher's canonical answers.
         variables: Which of the variables are read.
         encoder: For the rung ``encoder``.
+        tune: How to train the encoder on the task; by default it stays as it is.
 
     Raises:
         ValueError: There is nothing to learn, or the rung is unknown or lacks its encoder.
@@ -38,5 +41,5 @@ def train(
     if rung == "linear":
         return fit_model(inputs, answers, variables=variables)
     if rung == "encoder" and encoder is not None:
-        return fit_model(inputs, answers, variables=variables, encoder=encoder)
+        return fit_model(inputs, answers, variables=variables, encoder=encoder, tune=tune)
     raise ValueError(f"rung must be one of {', '.join(RUNGS)} (encoder with one), was {rung!r}")

@@ -1,0 +1,118 @@
+"""What the process that tunes is told, and what it tells."""
+
+import msgspec
+
+ORDER = "order.json"
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """How a body is trained: label prototypes in a softmax of cosines, all layers but the tokens'.
+
+    Chosen by cross-validation within the training split of Banking77, see docs/students.md.
+
+    Attributes:
+        passes: Passes over the texts.
+        batch: Texts a step.
+        rate: Learning rate of the body at its highest.
+        prototype_rate: Learning rate of the prototypes.
+        warmup: Share of the steps in which rates rise; they then fall to 0.
+        scale: What cosines are multiplied with before the softmax.
+        smoothing: Probability spread evenly over all answers.
+        fewest_steps: Passes are added until there are so many steps.
+        seed: Of the order of texts, and of dropout.
+    """
+
+    passes: int = 4
+    batch: int = 64
+    rate: float = 2e-4
+    prototype_rate: float = 5e-3
+    warmup: float = 0.1
+    scale: float = 20.0
+    smoothing: float = 0.1
+    fewest_steps: int = 300
+    seed: int = 0
+
+
+class Tune(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether and how an encoder is trained on a task.
+
+    Attributes:
+        always: Train it even where that does not pay on inputs it has not seen.
+        deadline_s: Seconds it may take; 0: no end.
+        recipe: How.
+    """
+
+    always: bool = False
+    deadline_s: float = 0.0
+    recipe: Recipe = Recipe()
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do.
+
+    Attributes:
+        folder: Where it comes.
+        encoder: Hub id or folder of the encoder.
+        texts: Texts to train on, in order of arrival; where nothing is trained, texts to try the
+            graph on.
+        labels: Index of each text's answer, -1 for those that are not learned from; none if the
+            encoder is only written as ONNX.
+        weights: Weight of each text.
+        folds: The fold of each text: 0, 1 and so on.
+        deadline_s: Seconds it may take; 0: no end.
+        recipe: How to train.
+    """
+
+    folder: str
+    encoder: str
+    texts: tuple[str, ...]
+    labels: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    folds: tuple[int, ...] = ()
+    deadline_s: float = 0.0
+    recipe: Recipe = Recipe()
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """A line of progress: ``loss`` is the mean of a pass, in nats a text."""
+
+    body: str
+    passes: int
+    loss: float
+    cpu_seconds: float
+
+
+class Fold(msgspec.Struct, frozen=True, tag="fold"):
+    """Vectors of all texts by a body that has not seen this fold are there."""
+
+    fold: int
+    cpu_seconds: float
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The encoder is there.
+
+    Attributes:
+        precision: Of its weights: ``int8``, or ``float32`` where int8 strays too far.
+        likeness: Mean cosine between its vectors and torch's, on some of the texts.
+        cpu_seconds: Processor time of all.
+    """
+
+    precision: str
+    likeness: float
+    cpu_seconds: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """It cannot go on; the message says why."""
+
+    message: str
+
+
+Event = Step | Fold | Done | Failed
+EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def vectors_file(fold: int) -> str:
+    """Return the name of the file with the vectors by the body that has not seen a fold."""
+    return f"fold-{fold}.safetensors"

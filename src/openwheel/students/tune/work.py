@@ -1,0 +1,116 @@
+"""The process that tunes and writes ONNX: ``python -m openwheel.students.tune.work ORDER.json``.
+
+Its standard output is a JSON line for each thing to tell; whatever libraries print goes to
+standard error. Each file is written beside its place and renamed before it is told of.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from openwheel.errors import ModelError, OpenwheelError
+from openwheel.students.encoder import SentenceEncoder
+from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
+from openwheel.students.tune.order import Done, Event, Failed, Fold, Order, Step, vectors_file
+
+NICENESS = 10
+"""A gateway beside it comes first."""
+
+Tell = Callable[[Event], None]
+
+
+def main() -> int:
+    """Carry out the order named on the command line; return the exit status."""
+    wire = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    os.nice(NICENESS)
+    encoder = msgspec.json.Encoder()
+    order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
+    threading.Thread(target=_when_alone, args=(order,), daemon=True).start()
+
+    def tell(event: Event) -> None:
+        wire.write(encoder.encode(event) + b"\n")
+
+    try:
+        carry_out(order, tell)
+    except (OpenwheelError, OSError, ImportError, MemoryError) as error:
+        tell(Failed(str(error)))
+        return 1
+    return 0
+
+
+def _when_alone(order: Order) -> None:
+    """End with the process that gave the order, which can then not clear up: leave nothing."""
+    while os.read(0, 1 << 16):
+        pass
+    shutil.rmtree(order.folder, ignore_errors=True)
+    os._exit(1)
+
+
+def carry_out(order: Order, tell: Tell) -> None:
+    """Train as ordered, and write the encoder; its files then lie in the order's folder.
+
+    Raises:
+        ModelError: It cannot be trained or written.
+        SettingError: The encoder cannot be loaded.
+    """
+    encoder = SentenceEncoder(order.encoder)
+    model = encoder.model
+    if order.labels:
+        model = _tune(order, encoder, tell)
+    # Here, since it needs more libraries than training does.
+    from openwheel.students.tune.export import write_onnx  # noqa: PLC0415
+
+    written = write_onnx(encoder, model, order.texts)
+    _write(order, GRAPH, written.body.graph)
+    _write(order, TOKENIZER, written.body.tokenizer)
+    tell(Done(written.precision, written.likeness, time.process_time()))
+
+
+def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> object:
+    """Train a body for each fold, and one on all texts, which is returned."""
+    from safetensors.numpy import save  # noqa: PLC0415
+
+    from openwheel.students.tune.export import write_onnx  # noqa: PLC0415
+    from openwheel.students.tune.train import Place, Texts, tune, vectors_of  # noqa: PLC0415
+
+    place = Place()
+    texts = Texts(encoder, order.texts, order.labels, order.weights)
+    start = vectors_of(encoder.model.to(place.device), texts, place)
+    encoder.model.cpu()
+    folds = np.array(order.folds, np.int64)
+
+    def body(rows: np.ndarray[tuple[int], np.dtype[np.int64]], name: str) -> object:
+        def told(number: int, loss: float) -> None:
+            if not np.isfinite(loss):
+                raise ModelError(f"The loss of {name} must be finite, was {loss}")
+            tell(Step(name, number, loss, time.process_time()))
+
+        return tune(encoder, texts, rows, start, recipe=order.recipe, place=place, tell=told)
+
+    for fold in sorted(set(order.folds)):
+        model = body(np.flatnonzero(folds != fold), f"the body without fold {fold}")
+        # By what will be served: a graph in 8 bits.
+        written = write_onnx(encoder, model, order.texts)
+        vectors = OnnxEncoder(order.encoder, written.body).embed(order.texts)
+        _write(order, vectors_file(fold), save({"vectors": vectors}))
+        tell(Fold(fold, time.process_time()))
+    return body(np.arange(len(order.texts)), "the body")
+
+
+def _write(order: Order, name: str, content: bytes) -> None:
+    path = Path(order.folder, name)
+    part = path.with_suffix(".new")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Whether training the encoder on a task pays, judged on inputs that it has not seen.
+
+Vectors by a body that was trained on a text say of that text what it was told, so a head fitted and
+judged on them would look far better than it is. Each fold of the inputs therefore has a body of its
+own that has not seen it, and the student's body, trained on all, answers none of them.
+"""
+
+import logging
+import tempfile
+
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.errors import OperatorError
+from openwheel.students.cores import alone_is_better, predict, unseen
+from openwheel.students.encoder import TextEncoder
+from openwheel.students.material import Material
+from openwheel.students.ngrams import LONGEST_TEXT
+from openwheel.students.tune.order import Order, Tune
+from openwheel.students.tune.tuning import Tuning, carrying_out
+
+_log = logging.getLogger("openwheel.students")
+
+FOLDS = 3
+"""Bodies beside the student's own: each costs two thirds of it."""
+
+ROOM = 0.025
+"""Least share of disagreement for an attempt: training takes off a part of it, never all."""
+
+WORTH = 0.01
+"""Agreement that it must add on the first fold."""
+
+FEWEST_TEXTS = 200
+"""Texts to train on; with fewer the gate has no use for a better student either."""
+
+MOST_TEXTS, MOST_CHARACTERS = 10_000, 600_000
+"""The latest texts up to these limits train the encoder: ten minutes of two processors."""
+
+
+def tuned(
+    material: Material,
+    joined: Material,
+    answers: int,
+    encoder: TextEncoder,
+    tune: Tune,
+    *,
+    agreement: float,
+) -> tuple[Material, TextEncoder] | None:
+    """Train an encoder on a task, if it pays.
+
+    Args:
+        material: The task's inputs, with vectors by the encoder as it is.
+        joined: The same with n-grams, which may suit the trained encoder though not this one.
+        answers: How many answers there are.
+        encoder: The encoder as it is.
+        tune: How to train, and whether in any case.
+        agreement: What the encoder as it is reaches out of fold.
+
+    Returns:
+        The material with vectors by the trained encoder, and that encoder; None where it does not
+        pay or was not possible.
+    """
+    labels = _labels(material)
+    learned = int((labels >= 0).sum())
+    if learned < FEWEST_TEXTS or (1 - agreement < ROOM and not tune.always):
+        return None
+    folds = material.places % FOLDS
+    try:
+        with tempfile.TemporaryDirectory(prefix="openwheel-tune-") as folder:
+            order = Order(
+                folder=folder,
+                encoder=encoder.name,
+                texts=tuple(material.texts),
+                labels=tuple(labels.tolist()),
+                weights=tuple(material.weights.tolist()),
+                folds=tuple(folds.tolist()),
+                deadline_s=tune.deadline_s,
+                recipe=tune.recipe,
+            )
+            with carrying_out(order) as tuning:
+                material, joined = (each._replace(folds=folds) for each in (material, joined))
+                return _judged(material, joined, answers, tuning, tune)
+    except (OperatorError, OSError) as error:
+        _log.warning("the encoder stays as it is: %s", error)
+        return None
+
+
+def _judged(
+    material: Material, joined: Material, answers: int, tuning: Tuning, tune: Tune
+) -> tuple[Material, TextEncoder] | None:
+    """Look at the first fold, and wait for the others if it is worth it."""
+    before = _agreement(material, answers)
+    looked_at = joined._replace(by_fold=(tuning.vectors(0),))
+    if alone_is_better(looked_at, answers):
+        looked_at = looked_at._replace(counts=None)
+    after = _agreement(looked_at, answers)
+    pays = after >= before + WORTH
+    _log.info(
+        "training the encoder: agreement on inputs not seen %.1f%%, before %.1f%%; it %s",
+        *(100 * after, 100 * before, "pays" if pays else "does not pay"),
+    )
+    if not pays and not tune.always:
+        return None
+    by_fold = tuple(tuning.vectors(fold) for fold in range(FOLDS))
+    encoder = tuning.encoder()
+    vectors = encoder.embed(material.texts)
+    return looked_at._replace(vectors=vectors, by_fold=by_fold), encoder
+
+
+def _agreement(material: Material, answers: int) -> float:
+    """Return the agreement on the first fold of a core fitted on the others."""
+    first = material.folds == 0
+    testing = np.flatnonzero(first)
+    evidence = predict(unseen(material, 0), np.flatnonzero(~first), testing, answers)
+    return float((evidence.labels == material.labels[testing]).mean())
+
+
+def _labels(material: Material) -> npt.NDArray[np.int64]:
+    """Return the labels to train on: -1 too for all but the latest texts within the limits."""
+    labels = material.labels.copy()
+    lengths = np.array([min(len(text), LONGEST_TEXT) for text in material.texts])
+    learned = np.flatnonzero(labels >= 0)[::-1]
+    within = learned[:MOST_TEXTS]
+    within = within[np.cumsum(lengths[within]) <= MOST_CHARACTERS]
+    labels[np.setdiff1d(learned, within)] = -1
+    return labels
