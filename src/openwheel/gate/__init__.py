@@ -5,7 +5,9 @@ everything else, and does no input or output.
 """
 
 from openwheel.gate.betting import (
+    bounded_alarm_p_value,
     bounded_anytime_p_value,
+    count_losses,
     in_steps,
     mean_bound,
     one_look_p_value,
@@ -45,8 +47,10 @@ __all__ = [
     "alarm_p_value",
     "anytime_p_value",
     "binomial_p_value",
+    "bounded_alarm_p_value",
     "bounded_anytime_p_value",
     "clopper_pearson",
+    "count_losses",
     "fallback",
     "first_of_each",
     "growth_needed",
