@@ -8,8 +8,10 @@ import pytest
 from made_up import QUEUES, ticket, tickets
 from openwheel.gate import spent, verify
 from openwheel.loop.learn import learn
+from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.students import load_student
+from openwheel.wire import APIS
 
 SETTINGS = LoopSettings()
 
@@ -149,7 +151,7 @@ def test_the_exact_rung_takes_over_where_inputs_repeat(store, registry, fill):
     assert finding.coverage > 0.95
 
 
-def test_other_forms_are_left_to_the_teacher_and_counted(store, fill):
+def test_records_that_never_repeat_are_beyond_the_cheap_rungs(store, fill):
     rows = [
         {"input": f"extract {i}", "output": {"machine": f"M-{i}", "minutes": i}} for i in range(80)
     ]
@@ -157,7 +159,39 @@ def test_other_forms_are_left_to_the_teacher_and_counted(store, fill):
     finding = only(findings)
     assert finding.form == "record"
     assert not finding.certified
+    assert finding.reason.startswith("Refused: training predicts")
+
+
+def test_records_that_repeat_are_answered_by_the_exact_rung(store, registry, fill):
+    rng = random.Random(0)
+    written = [
+        f'{{"machine": "M-{i}",  "minutes": {i}}}' for i in range(40)
+    ]  # two spaces: the teacher's own style
+    rows = [
+        {"input": f"extract machine {i} stopped", "output": written[i]}
+        for i in rng.choices(range(40), k=1_500)
+    ]
+    fill(rows)
+    finding = only(learn(store, SETTINGS, source="made up"))
+    assert (finding.form, finding.rung) == ("record", "exact")
+    assert finding.certified
+    body = {"messages": [{"role": "user", "content": "extract machine 7 stopped"}]}
+    asked = APIS["chat"].read_request(json.dumps(body).encode())
+    decision = RegistryServing(registry).decide(asked)
+    assert decision.answer == written[7]
+
+
+def test_texts_are_left_to_the_teacher_until_a_comparison_is_chosen(store, fill):
+    rng = random.Random(0)
+    words = ["press", "belt", "oil", "motor", "stopped", "warm", "loud", "again"]
+    rows = [
+        {"input": f"write about {i}", "output": " ".join(rng.choices(words, k=40)) + f". {i}"}
+        for i in range(80)
+    ]
+    finding = only(learn_after(store, fill, rows))
+    assert finding.form == "text"
     assert finding.reason.startswith("Left to the teacher")
+    assert "compare" in finding.reason
 
 
 def learn_after(store, fill, rows):

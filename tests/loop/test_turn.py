@@ -96,7 +96,7 @@ def test_audits_within_the_limit_change_nothing(store, registry, fill):
     (certificate,) = registry.certificates()
     store.append(audits(certificate.task, certificate.student, 200, 6))
     turn(store, SETTINGS, after=1_000)
-    assert audit(store, registry) == []
+    assert audit(store, registry, LoopSettings()) == []
     assert registry.promotions()[certificate.task].certificate is not None
 
 

@@ -140,8 +140,7 @@ def _answers(
         writings = cast(WritingStudent, student).write(inputs)
         return writings.answers, writings.confidence
     labels, confidence = student.predict(inputs)
-    surfaces = [candidate.surfaces[answer] for answer in student.answers]
-    return [surfaces[label] if label >= 0 else "" for label in labels], confidence
+    return [student.answers[label] if label >= 0 else "" for label in labels], confidence
 
 
 def _pairs(

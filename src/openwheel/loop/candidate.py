@@ -7,15 +7,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.errors import EngineError, ModelError
 from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, spent
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import accepted
 from openwheel.loop.data import TaskData, cluster_keys, seen_keys
 from openwheel.loop.lineage import make_lineage
+from openwheel.loop.lm import train_lm
+from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.slices import evidently_bad, find_slicer
-from openwheel.loop.tools import Tools
+from openwheel.loop.subject import Subject
 from openwheel.students import Fitted, Student, save_student, train
 from openwheel.students.student import Inputs
 from openwheel.students.variables import choose_variables
@@ -51,46 +54,49 @@ class Trained(msgspec.Struct, frozen=True):
 
 
 def train_best(
+    subject: Subject,
     training: TaskData,
     calibration: Sequence[Inputs],
-    settings: LoopSettings,
     *,
-    attempt: int,
-    tools: Tools,
     expected: int = 0,
     anytime: bool = False,
+    progress: Progress = silent,
 ) -> Trained | None:
     """Train each rung and return the one that training predicts to cover most.
 
+    A rung that cannot be trained (no memory for it, no engine) is told of and left out.
+
     Args:
+        subject: The task.
         training: Exchanges to train on.
         calibration: Inputs of the calibration exchanges there are; never their answers.
-        settings: Epsilon, delta and the rungs to try.
-        attempt: Which attempt it would be: sets the delta it could spend.
-        tools: What rungs need from outside.
         expected: Calibration exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
+        progress: Told what is being done.
 
     Returns:
         None if no rung found anything to learn.
     """
-    variables = choose_variables(training.inputs, training.answers)
+    settings = subject.settings
+    attempt = subject.record.attempts + 1
+    variables = _variables(subject, training)
     slicer = find_slicer(training.inputs)
     best: Trained | None = None
-    for rung in settings.rungs:
+    for rung in subject.rungs:
         try:
-            fitted = train(
-                rung, training.inputs, training.answers, variables=variables, encoder=tools.encoder
-            )
+            fitted = _train(rung, subject, training, variables, progress)
         except ValueError:
             continue  # nothing to learn for this rung; another may still
+        except (EngineError, ModelError) as error:
+            progress(f"task {subject.record.task.name}: the rung {rung} is left out: {error}")
+            continue
         evidence = _evidence(rung, training.inputs, calibration, variables)
         planned = max(evidence, expected)
         delta = spent(settings.delta, attempt)
         confidence, deferring = _with_slices(slicer, training.inputs, fitted, settings, delta)
         plan = make_plan(
             confidence,
-            (~fitted.agrees).astype(np.float64),
+            _losses(fitted),
             epsilon=settings.epsilon,
             delta=delta,
             calibration=max(planned, 1),
@@ -119,6 +125,30 @@ def train_best(
         if best is None or _better(trained, best):
             best = trained
     return best
+
+
+def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
+    """Return which variables a student reads: those that tell labels apart, or all."""
+    if subject.record.form == "label":
+        return choose_variables(training.inputs, training.answers)
+    return tuple(range(len(training.inputs[0]))) if training.inputs else ()
+
+
+def _train(
+    rung: str,
+    subject: Subject,
+    training: TaskData,
+    variables: tuple[int, ...],
+    progress: Progress,
+) -> Fitted:
+    if rung != "lm":
+        encoder = subject.tools.encoder
+        return train(rung, training.inputs, training.answers, variables=variables, encoder=encoder)
+    return train_lm(subject, training, variables, progress)
+
+
+def _losses(fitted: Fitted) -> npt.NDArray[np.float64]:
+    return (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
 
 
 def _better(new: Trained, old: Trained) -> bool:
@@ -180,11 +210,10 @@ def _with_slices(
     delta: float,
 ) -> tuple[npt.NDArray[np.float64], Slicer]:
     """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
-    confidence, agrees = fitted.confidence, fitted.agrees
+    confidence, losses = fitted.confidence, _losses(fitted)
     if slicer.variable is None:
         return confidence, slicer
     names = [slicer.slice_of(inputs[row]) for row in fitted.rows]
-    losses = (~agrees).astype(np.float64)
     plan = make_plan(
         confidence,
         losses,
@@ -203,11 +232,10 @@ def _with_slices(
 
 def save_candidate(
     registry: Registry,
+    subject: Subject,
     trained: Trained,
     training: TaskData,
-    settings: LoopSettings,
     *,
-    task_id: str,
     trained_until: int,
     method: Method,
 ) -> Candidate:
@@ -216,6 +244,7 @@ def save_candidate(
     In this order: files without a record are garbage to sweep, a record without files would be a
     student that cannot answer.
     """
+    settings, task_id = subject.settings, subject.record.task.id
     attempt = registry.attempt(task_id)
     student_id = f"{trained.student.rung}-{secrets.token_hex(6)}"
     files = save_student(trained.student, registry.folder(student_id))
@@ -238,6 +267,9 @@ def save_candidate(
         training=training.window(),
         method=method,
         accepted=accepted(training.settings),
+        form=subject.record.form,
+        compare=subject.comparison.setting if subject.comparison else "exact",
+        compared=subject.compared,
         lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
     )
     registry.add_candidate(candidate)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,9 +14,8 @@ from openwheel.gate import Window
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.tasks import Form, canonical_answer
-from openwheel.traffic import Store, TaskRow
+from openwheel.traffic import Store
 from openwheel.trust import Decision, LeftOut, Policy
-from openwheel.wire import Answer
 
 IntArray = npt.NDArray[np.int64]
 
@@ -167,24 +166,9 @@ def load_answers(
     )
 
 
-def audited(rows: Iterable[TaskRow], student: str) -> tuple[int, int]:
-    """Return how many of a student's answers were audited, and how many disagreed.
-
-    Args:
-        rows: A task's exchanges.
-        student: Id of the student; audits of others do not count.
-    """
-    audits = [
-        row
-        for row in rows
-        if row.source == "teacher" and row.student == student and row.student_answer is not None
-    ]
-    disagreements = sum(
-        canonical_answer(row.answer, "label")
-        != canonical_answer(Answer(row.student_answer or ""), "label")
-        for row in audits
-    )
-    return len(audits), disagreements
+def decode_inputs(inputs: str | bytes) -> Inputs:
+    """Return inputs from what the store keeps."""
+    return _inputs_decoder.decode(inputs)
 
 
 def encode_inputs(inputs: Inputs) -> str:

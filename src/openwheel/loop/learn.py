@@ -16,6 +16,7 @@ from openwheel.loop.findings import Finding, Findings, Point
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Registry, TaskRecord
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import Subject, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import train
 from openwheel.traffic import OrderEvidence, Store, order_evidence
@@ -69,20 +70,20 @@ def learn(
         if not counts.get(record.task.id):
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
-        if record.form == "label":
+        if reason := why_left(record, settings):
+            finding = _finding(
+                record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
+            )
+        else:
             data = load_answers(store, record.task.id, record.form, policy=settings.policy)
             finding = _learn_task(
                 registry,
-                record,
+                subject_of(registry, record, settings, tools),
                 data,
-                settings,
                 shuffle=shuffle,
                 details=details,
-                tools=tools,
                 progress=progress,
             )
-        else:
-            finding = left_to_teacher(record, counts[record.task.id], settings)
         findings.append(finding)
     findings.sort(key=lambda finding: -finding.n)
     return Findings(
@@ -94,14 +95,6 @@ def learn(
         tasks=tuple(findings),
         warnings=tuple(f"{f.name}: {text}" for f in findings for text in f.warnings),
     )
-
-
-def left_to_teacher(record: TaskRecord, n: int, settings: LoopSettings) -> Finding:
-    """Return the finding of a task whose form no student answers yet."""
-    reason = f"Left to the teacher: {record.form_reason}"
-    if record.form != "unknown":
-        reason += f" Students learn labels so far, not the form {record.form}."
-    return _finding(record, n, settings, reason=reason)
 
 
 def _finding(record: TaskRecord, n: int, settings: LoopSettings, *, reason: str) -> Finding:
@@ -120,16 +113,14 @@ def _finding(record: TaskRecord, n: int, settings: LoopSettings, *, reason: str)
 
 def _learn_task(
     registry: Registry,
-    record: TaskRecord,
+    subject: Subject,
     data: TaskData,
-    settings: LoopSettings,
     *,
     shuffle: int | None,
     details: bool,
-    tools: Tools,
     progress: Progress,
 ) -> Finding:
-    n = len(data)
+    n, record, settings = len(data), subject.record, subject.settings
     finding = msgspec.structs.replace(
         _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
     )
@@ -152,7 +143,7 @@ def _learn_task(
     training, calibration = split(data)
     attempt = record.attempts + 1
     progress(f"task {record.task.name}: training on {len(training):,}")
-    trained = train_best(training, calibration.inputs, settings, attempt=attempt, tools=tools)
+    trained = train_best(subject, training, calibration.inputs, progress=progress)
     if trained is None:
         return msgspec.structs.replace(
             finding,
@@ -178,15 +169,21 @@ def _learn_task(
     # Exchanges after the split are spent as evidence, shuffled or not: a later turn starts after.
     candidate = save_candidate(
         registry,
+        subject,
         trained,
         training,
-        settings,
-        task_id=record.task.id,
         trained_until=int(data.seq.max()),
         method="binomial",
     )
     progress(f"task {record.task.name}: judging on {len(calibration):,}")
-    calibrated = calibrate(candidate, trained.student, training, calibration)
+    calibrated = calibrate(
+        candidate,
+        trained.student,
+        training,
+        calibration,
+        comparison=subject.comparison,
+        request_of=subject.request_of,
+    )
     finding = describe(finding, candidate, calibrated)
     registry.set_trained_on(record.task.id, n)
     if calibrated.judgement.chosen is None:

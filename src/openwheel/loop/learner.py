@@ -59,5 +59,5 @@ def run_learner(
         elif newest > assigned:
             # An audit counts once its exchange is assigned to its task.
             assigned = assign_new(store, registry, after=assigned)
-            report(audit(store, registry))
+            report(audit(store, registry, settings, tools))
         time.sleep(LOOK_EVERY)

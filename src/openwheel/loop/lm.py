@@ -1,57 +1,44 @@
 """The rung ``lm`` in the loop: training on a task's exchanges, compared as the task's are."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import cast
 
-from openwheel.loop.adapters import Adapters
 from openwheel.loop.data import TaskData
 from openwheel.loop.progress import Progress
-from openwheel.settings import LmSection
+from openwheel.loop.subject import Subject
 from openwheel.students import Fitted
 from openwheel.students.lm.fit import fit_lm
 from openwheel.students.lm.order import Event, HeldOut, Note
 from openwheel.students.lm.prompt import AnswerForm
-from openwheel.tasks import Template
-from openwheel.tasks.compare import Comparison, Pair
+from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer
 
 
 def train_lm(
-    training: TaskData,
-    *,
-    template: Template,
-    form: AnswerForm,
-    comparison: Comparison | None,
-    settings: LmSection,
-    variables: tuple[int, ...],
-    adapters: Adapters,
-    work: Path,
-    progress: Progress,
+    subject: Subject, training: TaskData, variables: tuple[int, ...], progress: Progress
 ) -> Fitted:
     """Train a student of the rung ``lm``.
 
     Args:
+        subject: The task, of a form that models learn.
         training: Exchanges to train on.
-        template: The task's.
-        form: Of its answers.
-        comparison: How answers are compared; None for equality of canonical answers.
-        settings: The settings of the rung.
         variables: Which of the task's variables tell its inputs apart.
-        adapters: Serves what was trained.
-        work: Folder of the training run; one that was killed goes on there.
         progress: Told what is being done.
 
     Raises:
-        ValueError: There is nothing to learn.
+        ValueError: There is nothing to learn, or nobody to ask what was learned.
         ModelError: The base cannot be trained; the message says why.
         EngineError: What was trained cannot be asked.
     """
+    template, comparison = subject.record.task.template, subject.comparison
+    if template is None or subject.tools.adapters is None:
+        raise ValueError("there is no prompt template to ask with, or no engine to ask")
 
     def losses_of(rows: Sequence[int], texts: Sequence[str]) -> Sequence[float]:
         assert comparison is not None
         pairs = []
         for row, text in zip(rows, texts, strict=True):
-            request = request_text(template, training.inputs[row])
+            request = subject.request_of(training.inputs[row])
             pairs.append(Pair(request, Answer(training.texts[row]), Answer(text)))
         return comparison.losses(pairs)
 
@@ -65,17 +52,12 @@ def train_lm(
         training.inputs,
         training.answers,
         template=template,
-        form=form,
-        settings=settings,
+        form=cast(AnswerForm, subject.record.form),
+        settings=subject.settings.lm,
         variables=variables,
         surfaces=training.surfaces,
-        work=work,
-        serve=adapters.serve,
+        work=subject.work,
+        serve=subject.tools.adapters.serve,
         losses_of=None if comparison is None else losses_of,
         tell=tell,
     )
-
-
-def request_text(template: Template, inputs: tuple[str, ...]) -> str:
-    """Return the request that has these inputs, as text, for whoever compares answers to it."""
-    return "\n\n".join(part for part in template.render(inputs) if part)

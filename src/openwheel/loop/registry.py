@@ -322,8 +322,10 @@ class Registry:
 
         Raises:
             StudentFileError: They are missing, corrupt, or not those that were saved.
+            EngineError: No engine serves them now.
         """
-        return load_student(self.folder(candidate.id), candidate.files, tools.encoder)
+        serve = tools.adapters.serve if tools.adapters is not None else None
+        return load_student(self.folder(candidate.id), candidate.files, tools.encoder, serve)
 
     def folder(self, student_id: str) -> Path:
         """Return the folder of a student's files."""

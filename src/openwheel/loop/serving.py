@@ -87,6 +87,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     surfaces: dict[str, str]
     audit: float
     form: Form
+    writes: bool
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -159,6 +160,7 @@ class RegistryServing:
                 candidate.surfaces,
                 max(promotion.audit, _shadow_audit(waiting.get(task_id), certificate)),
                 candidate.form,
+                candidate.writes,
             )
         return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
 
@@ -235,7 +237,7 @@ def _ask(
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
     """Return a student's answer as the teacher would have written it, and its confidence."""
     student = promoted.student
-    if promoted.form != "label":
+    if promoted.writes:
         answers, confidences = cast(WritingStudent, student).write([inputs])
         return answers[0], float(confidences[0])
     label, confidence = student.predict_one(inputs)

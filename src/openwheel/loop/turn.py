@@ -12,14 +12,16 @@ import numpy as np
 from openwheel.errors import PolicyError, StudentFileError
 from openwheel.gate import Certificate, alarm_p_value
 from openwheel.loop import explain
+from openwheel.loop.audited import audited
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.candidate import save_candidate, train_best
 from openwheel.loop.curate import curate
-from openwheel.loop.data import TaskData, audited, load_answers
+from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Candidate, Event, Registry, TaskRecord, Turn
+from openwheel.loop.registry import Candidate, Event, Registry, Turn
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import Subject, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store, order_evidence
 from openwheel.trust import Policy
@@ -67,44 +69,54 @@ def turn(
     registry = Registry(store)
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
-    events = audit(store, registry) + veto(registry, settings.policy)
+    events = audit(store, registry, settings, tools) + veto(registry, settings.policy)
     counts = store.task_counts()
     for record in registry.tasks():
-        if record.form == "label" and counts.get(record.task.id):
+        if not counts.get(record.task.id):
+            continue
+        if reason := why_left(record, settings):
+            events.append(Event(record.task.name, "left", reason))
+        else:
             progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
-            events += _turn_task(store, registry, record, settings, tools)
-        elif counts.get(record.task.id):
-            events.append(Event(record.task.name, "left", record.form_reason))
+            events += _turn_task(
+                store, registry, subject_of(registry, record, settings, tools), progress
+            )
     done = Turn(looked_at, tuple(events))
     registry.add_turn(done, time.monotonic() - started)
     return done
 
 
-def audit(store: Store, registry: Registry) -> list[Event]:
+def audit(
+    store: Store, registry: Registry, settings: LoopSettings, tools: Tools = NO_TOOLS
+) -> list[Event]:
     """Take off every promoted student whose audits show disagreement evidently above epsilon.
 
     The audits of a promotion are tested by an e-process, so this may run as often as one likes:
     for a student that keeps its promise the chance of ever being taken off is at most delta.
     """
-    names = {record.task.id: record.task.name for record in registry.tasks()}
+    records = {record.task.id: record for record in registry.tasks()}
     events = []
     for task_id, promotion in registry.promotions().items():
         if promotion.certificate is None:
             continue
-        answered, disagreements = audited(
-            store.task_rows(task_id, after=promotion.after_seq), promotion.certificate.student
+        record = records[task_id]
+        losses = audited(
+            store.task_rows(task_id, after=promotion.after_seq),
+            promotion.certificate.student,
+            subject_of(registry, record, settings, tools),
         )
-        p_value = float(alarm_p_value(disagreements, answered, promotion.certificate.epsilon))
+        total, answered = sum(losses), len(losses)
+        p_value = float(alarm_p_value(total, answered, promotion.certificate.epsilon))
         if p_value <= promotion.certificate.delta:
             reason = (
-                f"audit: {disagreements} of {answered} audited answers disagreed with the "
+                f"audit: {total:g} of {answered} audited answers disagreed with the "
                 f"teacher, evidently more than {promotion.certificate.epsilon:.2%} "
                 f"(p = {p_value:.2g})"
             )
             registry.demote(task_id, by="audit", reason=reason)
             # The traffic is no longer what it was trained on: train anew without waiting.
             registry.set_trained_on(task_id, 0)
-            events.append(Event(names[task_id], "demoted", reason))
+            events.append(Event(record.task.name, "demoted", reason))
     return events
 
 
@@ -126,10 +138,10 @@ def veto(registry: Registry, policy: Policy) -> list[Event]:
 def _turn_task(
     store: Store,
     registry: Registry,
-    record: TaskRecord,
-    settings: LoopSettings,
-    tools: Tools,
+    subject: Subject,
+    progress: Progress,
 ) -> list[Event]:
+    record, settings = subject.record, subject.settings
     task_id, name = record.task.id, record.task.name
     data = load_answers(store, task_id, record.form, policy=settings.policy)
     vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
@@ -144,9 +156,9 @@ def _turn_task(
     shadow = shadows[-1] if shadows else None
     hoped = 0.0
     if current is not None and shadow is None:
-        events += _widen(registry, record, current, data, settings=settings, tools=tools)
+        events += _widen(registry, subject, current, data)
     if shadow is not None:
-        event, evidence = _judge(registry, record, shadow, data, settings=settings, tools=tools)
+        event, evidence = _judge(registry, subject, shadow, data)
         events.append(event)
         if event.kind == "promoted":
             return events
@@ -169,13 +181,12 @@ def _turn_task(
     first = record.attempts == 0
     training, calibration = split(data) if first else (data, data.take(np.arange(0)))
     trained = train_best(
+        subject,
         training,
         calibration.inputs,
-        settings,
-        attempt=record.attempts + 1,
-        tools=tools,
         expected=len(data) // 2,
         anytime=True,
+        progress=progress,
     )
     registry.set_trained_on(task_id, len(data))
     before = max(current.coverage if current else 0.0, hoped)
@@ -190,25 +201,18 @@ def _turn_task(
         return [*events, Event(name, "waiting", reason)]
     candidate = save_candidate(
         registry,
+        subject,
         trained,
         training,
-        settings,
-        task_id=task_id,
         trained_until=int(training.seq.max()),
         method="anytime",
     )
-    event, _ = _judge(registry, record, candidate, data, settings=settings, tools=tools)
+    event, _ = _judge(registry, subject, candidate, data)
     return [*events, event]
 
 
 def _widen(
-    registry: Registry,
-    record: TaskRecord,
-    current: Certificate,
-    data: TaskData,
-    *,
-    settings: LoopSettings,
-    tools: Tools,
+    registry: Registry, subject: Subject, current: Certificate, data: TaskData
 ) -> list[Event]:
     """Judge the promoted student again on all evidence so far: it may be allowed to answer more.
 
@@ -218,7 +222,7 @@ def _widen(
     if candidate.method != "anytime":
         return []
     try:
-        calibrated, certificate = _certify(registry, record, candidate, data, tools)
+        calibrated, certificate = _certify(registry, subject, candidate, data)
     except StudentFileError:
         return []  # said by every gateway that serves it
     if certificate is None or certificate.coverage < current.coverage + WIDER:
@@ -226,17 +230,17 @@ def _widen(
     reason = explain.passed(calibrated.judgement, candidate)
     registry.certify(certificate)
     registry.promote(
-        certificate, by="turn", reason=reason, audit=settings.audit, policy=settings.policy
+        certificate,
+        by="turn",
+        reason=reason,
+        audit=subject.settings.audit,
+        policy=subject.settings.policy,
     )
-    return [Event(record.task.name, "promoted", f"more of the traffic. {reason}")]
+    return [Event(subject.record.task.name, "promoted", f"more of the traffic. {reason}")]
 
 
 def _certify(
-    registry: Registry,
-    record: TaskRecord,
-    candidate: Candidate,
-    data: TaskData,
-    tools: Tools,
+    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData
 ) -> tuple[Calibrated, Certificate | None]:
     """Judge a candidate on the unbiased exchanges after its training; write what it earned.
 
@@ -246,32 +250,29 @@ def _certify(
     before = data.seq <= candidate.trained_until
     calibrated = calibrate(
         candidate,
-        registry.load(candidate, tools),
+        registry.load(candidate, subject.tools),
         data.take(np.flatnonzero(before)),
         data.take(np.flatnonzero(~before & data.unbiased)),
+        comparison=subject.comparison,
+        request_of=subject.request_of,
     )
     if calibrated.judgement.chosen is None:
         return calibrated, None
-    return calibrated, write_certificate(record.task, candidate, calibrated)
+    return calibrated, write_certificate(subject.record.task, candidate, calibrated)
 
 
 def _judge(
-    registry: Registry,
-    record: TaskRecord,
-    candidate: Candidate,
-    data: TaskData,
-    *,
-    settings: LoopSettings,
-    tools: Tools,
+    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData
 ) -> tuple[Event, int]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
 
     Returns:
         What came of it, and how much independent evidence there was.
     """
+    record, settings = subject.record, subject.settings
     name = record.task.name
     try:
-        calibrated, certificate = _certify(registry, record, candidate, data, tools)
+        calibrated, certificate = _certify(registry, subject, candidate, data)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)

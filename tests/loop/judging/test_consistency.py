@@ -3,7 +3,7 @@ import random
 import pytest
 
 from openwheel.errors import SettingError
-from openwheel.loop.judging import Share, asked_twice, measure
+from openwheel.loop.judging import PROMPT_SHA256, Share, asked_twice, believed, measure
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer
 
@@ -95,3 +95,17 @@ def test_requests_asked_twice_are_found_once_each():
         ("a", "1", "3"),
         ("b", "2", "2"),
     ]
+
+
+def test_what_a_certificate_says_of_a_judge_that_will_do(make_judge):
+    judge = make_judge()
+    found = believed(judge, exchanges(40), (), 0.05)
+    assert (found.setting, found.model) == ("judge", "big")
+    assert found.sha256 == judge.fingerprint != PROMPT_SHA256
+    assert found.measured["identical_of"] == 40
+
+
+def test_one_that_will_not_do_is_an_error_with_numbers(model, make_judge):
+    model.rule = lambda *_: True
+    with pytest.raises(SettingError, match=r"big cannot judge here: .* 40 of 40 cases \(100.0%"):
+        believed(make_judge(), exchanges(40), (), 0.05)

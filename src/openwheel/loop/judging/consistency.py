@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from openwheel.gate import clopper_pearson
+from openwheel.errors import SettingError
+from openwheel.gate import Compared, clopper_pearson
 from openwheel.loop.judging.judge import TeacherJudge
 from openwheel.loop.judging.question import LONGEST_ANSWER
 from openwheel.tasks.compare import Pair, settled
@@ -142,6 +143,27 @@ def measure(
         own=Share(math.ceil(lost + called), len(own)),
         unread=Share(sum(same is None for orders in said for same in orders), 2 * len(said)),
     )
+
+
+def believed(
+    judge: TeacherJudge, exchanges: Sequence[Pair], twice: Sequence[Pair], epsilon: float
+) -> Compared:
+    """Measure a judge, and return what a certificate says of it if it will do.
+
+    Args:
+        judge: The judge.
+        exchanges: As `measure` takes them.
+        twice: As `measure` takes them.
+        epsilon: The most disagreement allowed.
+
+    Raises:
+        SettingError: It will not do, and why, with numbers; or the budget does not reach.
+        TeacherError: The teacher could not be asked.
+    """
+    found = measure(judge, exchanges, twice)
+    if problems := found.problems(epsilon):
+        raise SettingError(f"{judge.model} cannot judge here: {'; '.join(problems)}")
+    return Compared(judge.setting, judge.fingerprint, judge.model, found.measured())
 
 
 def asked_twice(exchanges: Sequence[Pair]) -> list[Pair]:
