@@ -8,7 +8,18 @@ import sys
 import typer
 
 from openwheel import __version__
-from openwheel.cli import check, drafts, export, inspect, keys, learning, models, policy, running, serve
+from openwheel.cli import (
+    check,
+    drafts,
+    export,
+    inspect,
+    keys,
+    learning,
+    models,
+    policy,
+    running,
+    serve,
+)
 from openwheel.cli.output import complain
 from openwheel.errors import OpenwheelError
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
@@ -83,6 +82,8 @@ def write_merged(source: Source, folder: Path, *, precision: str) -> Agreement:
 
 
 def _with_adapter(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel  # noqa: PLC0415 - 20 seconds of imports
+
     try:
         with warnings.catch_warnings():  # of PEFT's use of what transformers will drop
             warnings.simplefilter("ignore", FutureWarning)

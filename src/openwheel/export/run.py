@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +13,16 @@ from openwheel.engine.checkpoint import find_checkpoint
 from openwheel.errors import ModelError
 from openwheel.export.adapter import write_adapter
 from openwheel.export.compare import Agreement
-from openwheel.export.folder import whole_folder
+from openwheel.export.folder import bytes_of, whole_folder
 from openwheel.export.gguf import PRECISIONS as GGUF_PRECISIONS
 from openwheel.export.gguf import GgufReport, write_gguf
 from openwheel.export.gguf.quantization import bytes_needed as gguf_bytes
 from openwheel.export.merged import PRECISIONS as MERGED_PRECISIONS
 from openwheel.export.merged import bytes_needed, write_merged
+from openwheel.export.onnx import write_encoder
 from openwheel.export.source import Source
 
-Form = Literal["adapter", "merged", "gguf"]
+Form = Literal["adapter", "merged", "gguf", "onnx"]
 DEFAULT_PRECISION = {"merged": "bf16", "gguf": "bf16"}
 # What goes with a licence's derivative: its text, its notices, its rules of use.
 _LEGAL = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)([._-].*)?", re.IGNORECASE)
@@ -35,7 +36,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         folder: Where it is.
-        form: ``adapter``, ``merged`` or ``gguf``.
+        form: ``adapter``, ``merged``, ``gguf`` or ``onnx``.
         precision: Of the weights; ``""`` for an adapter, which stays as it was learned.
         name: What the model is called.
         base: The base's name.
@@ -43,6 +44,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         bytes: Of all files.
         agreement: How near the merged model's logits are to those of base and adapter.
         gguf: What the GGUF file says.
+        likeness: Of an encoder in ONNX: mean cosine of its vectors to the original's, where the
+            original is at hand.
         notes: What to know before using it, in a sentence each.
     """
 
@@ -55,6 +58,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     agreement: Agreement | None = None
     gguf: GgufReport | None = None
+    likeness: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -65,7 +69,7 @@ def export(
     form: Form,
     precision: str = "",
     name: str,
-    papers: Mapping[str, str],
+    papers: Callable[[Exported], Mapping[str, str]] = lambda _: {},
     license_id: str = "",
 ) -> Exported:
     """Export a student; nothing is left at ``target`` if it fails.
@@ -73,11 +77,12 @@ def export(
     Args:
         source: What to export.
         target: A folder that does not exist yet, or is empty.
-        form: ``adapter``, ``merged`` or ``gguf``.
+        form: ``adapter``, ``merged``, ``gguf`` or ``onnx``.
         precision: ``bf16``, ``fp16`` or ``fp32`` for merged weights; ``bf16``, ``f16``, ``f32`` or
             ``q8_0`` for GGUF; ``""`` for ``bf16``.
         name: What the model is called.
-        papers: Texts that go with it by file name: its card and its lineage.
+        papers: Returns the texts that go with it, by file name: its card and its lineage. What
+            is said of the export is known by then, but for these files themselves.
         license_id: An SPDX id or LicenseRef, if known.
 
     Raises:
@@ -90,7 +95,11 @@ def export(
             f"underscores, was {name!r}"
         )
     precision = _precision(form, precision)
-    checkpoint = find_checkpoint(source.base, revision=source.revision)
+    if source.encoder != (form == "onnx"):
+        can = "as onnx only" if source.encoder else "as adapter, merged or gguf"
+        raise ModelError(f"This student can be exported {can}, not as {form}")
+    checkpoint = None if source.encoder else find_checkpoint(source.base, revision=source.revision)
+    likeness: float | None = None
     agreement: Agreement | None = None
     gguf: GgufReport | None = None
     notes: list[str] = []
@@ -104,6 +113,8 @@ def export(
                 )
         elif form == "merged":
             agreement = write_merged(source, folder, precision=precision)
+        elif checkpoint is None:
+            precision, likeness = write_encoder(source, folder)
         else:
             merged, work = checkpoint.path, folder / "merged"
             if source.adapter is not None:
@@ -120,37 +131,65 @@ def export(
             )
             notes += gguf.notes
             shutil.rmtree(work, ignore_errors=True)
-        for path in sorted(checkpoint.path.iterdir()):
+        beside = checkpoint.path if checkpoint else Path(source.base)
+        for path in sorted(beside.iterdir()) if beside.is_dir() else ():
             if path.is_file() and _LEGAL.fullmatch(path.name):
                 shutil.copyfile(path, folder / path.name)
-        for file, text in papers.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        files = {
-            str(path.relative_to(folder)): _sha256(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        size = sum((folder / file).stat().st_size for file in files)
-    return Exported(
-        folder=str(target),
-        form=form,
-        precision=precision,
-        name=name,
-        base=source.base,
-        files=files,
-        bytes=size,
-        agreement=agreement,
-        gguf=gguf,
-        notes=tuple(notes),
+        done = Exported(
+            folder=str(target),
+            form=form,
+            precision=precision,
+            name=name,
+            base=source.base,
+            files=_hashes(folder),
+            bytes=bytes_of(folder),
+            agreement=agreement,
+            gguf=gguf,
+            likeness=likeness,
+            notes=tuple(notes),
+        )
+        return add_papers(done, folder, papers(done))
+
+
+def add_papers(done: Exported, folder: Path, papers: Mapping[str, str]) -> Exported:
+    """Write what goes with an export, and return it with these files named too.
+
+    A notice of the base's stays, with ours below it.
+    """
+    for file, text in papers.items():
+        path = folder / file
+        before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""
+        path.write_text(before + text, encoding="utf-8")
+    return msgspec.structs.replace(done, files=_hashes(folder), bytes=bytes_of(folder))
+
+
+def has_licence(done: Exported) -> bool:
+    """Return whether a licence's text is among the files."""
+    return any(
+        _LEGAL.fullmatch(file) and not file.upper().startswith("NOTICE") for file in done.files
     )
 
 
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 def _precision(form: Form, precision: str) -> str:
-    known = {"adapter": (), "merged": tuple(MERGED_PRECISIONS), "gguf": GGUF_PRECISIONS}[form]
+    known = {
+        "adapter": (),
+        "merged": tuple(MERGED_PRECISIONS),
+        "gguf": GGUF_PRECISIONS,
+        "onnx": (),
+    }[form]
     if not precision:
         return DEFAULT_PRECISION.get(form, "")
     if not known:
-        raise ModelError("An adapter keeps the precision it was learned in; leave --precision out")
+        kept = "An adapter keeps" if form == "adapter" else "An encoder in ONNX keeps"
+        raise ModelError(f"{kept} the precision it was made in; leave --precision out")
     if precision not in known:
         raise ModelError(
             f"The precision of {form} weights must be one of {', '.join(known)}, was {precision!r}"
@@ -160,7 +199,7 @@ def _precision(form: Form, precision: str) -> str:
 
 def _needs(source: Source, form: Form, precision: str) -> int:
     """Return about how many bytes of disk the export takes while it is made."""
-    if form == "adapter":
+    if form in {"adapter", "onnx"}:
         return 0
     if form == "merged":
         return bytes_needed(source, precision)

@@ -7,6 +7,8 @@ import msgspec
 
 from openwheel.engine.checkpoint import find_checkpoint
 from openwheel.errors import ModelError
+from openwheel.students.files import SETTINGS
+from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -18,6 +20,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         base: A folder or an id of the hub.
         revision: With a hub id: its commit.
         adapter: The folder of the adapter; None for a checkpoint that is whole by itself.
+        graph: For an encoder in ONNX that the student keeps: its folder. None for another
+            encoder, which is then written as ONNX.
+        encoder: Whether the base is an encoder, not a causal language model.
         texts: Prompts of the task, rendered, with their answers where they are known: exports are
             compared with the original on these.
     """
@@ -25,6 +30,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     revision: str = ""
     adapter: Path | None = None
+    graph: Path | None = None
+    encoder: bool = False
     texts: tuple[str, ...] = ()
 
 
@@ -38,12 +45,32 @@ def source_of(folder: Path, texts: tuple[str, ...] = ()) -> Source:
         if (adapter / CONFIG).is_file():
             base, revision = _base_of(adapter)
             return Source(base=base, revision=revision, adapter=adapter, texts=texts)
+    if (folder / SETTINGS).is_file():
+        own = (folder / GRAPH).is_file() and (folder / TOKENIZER).is_file()
+        return Source(
+            base=_encoder_of(folder), encoder=True, graph=folder if own else None, texts=texts
+        )
     if (folder / "config.json").is_file():
         return Source(base=str(find_checkpoint(str(folder)).path), texts=texts)
     raise ModelError(
-        f"The folder to export must hold an adapter ({CONFIG}) or a checkpoint (config.json), "
-        f"{folder} holds neither"
+        f"The folder to export must hold a student, an adapter ({CONFIG}) or a checkpoint "
+        f"(config.json), {folder} holds none of these"
     )
+
+
+def _encoder_of(folder: Path) -> str:
+    """Return the encoder of a saved student without an adapter."""
+    try:
+        saved = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        rung, encoder = saved["rung"], saved["settings"].get("encoder", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"The student at {folder} cannot be read: {error}") from None
+    if not encoder:
+        raise ModelError(
+            f"Students of the rung {rung} hold no model that other software loads; there is "
+            "nothing to export"
+        )
+    return str(encoder)
 
 
 def _base_of(adapter: Path) -> tuple[str, str]:

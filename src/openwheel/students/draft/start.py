@@ -1,7 +1,6 @@
-"""What a draft is trained from: a small checkpoint of the target's family, or the target's own
-first layers.
-"""
+"""What a draft is trained from: a small checkpoint, or its target's own first layers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,28 @@ def load_target_tokenizer(name: str, *, revision: str = "") -> Any:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"The tokenizer of {name} cannot be loaded: {error}") from None
     return load_tokenizer(find_checkpoint(name, revision=revision))
+
+
+def target_rows(name: str, *, revision: str = "") -> int:
+    """Return the rows of a target's embedding, as its configuration has them.
+
+    Args:
+        name: A folder with a ``config.json``, or a checkpoint as `find_checkpoint` finds it.
+        revision: With a hub id: its commit.
+
+    Raises:
+        ModelError: There is no configuration, or it does not say.
+    """
+    try:
+        config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        config = find_checkpoint(name, revision=revision).config
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The configuration of {name} cannot be read: {error}") from None
+    rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if not isinstance(rows, int):
+        raise ModelError(f"The configuration of {name} must say its vocab_size, it says {rows!r}")
+    return rows
 
 
 def shrink(target: Any, layers: int) -> Any:
