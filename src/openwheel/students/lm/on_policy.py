@@ -4,6 +4,7 @@ Source: Agarwal et al. (2024), "On-Policy Distillation of Language Models", ICLR
 ``DistillationTrainer``.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def train_on_policy(
         tell(Progress(state.global_step, state.max_steps, None, 0))
 
     follower = type("Follower", (TrainerCallback,), {"on_step_end": follow})
+    warmup = round(settings.warmup * math.ceil(len(prompts) / settings.batch))
     trainer = DistillationTrainer(
         model=model,
         teacher_model=teacher.model,
@@ -85,7 +87,7 @@ def train_on_policy(
             per_device_train_batch_size=settings.batch,
             learning_rate=settings.learning_rate,
             lr_scheduler_type=settings.schedule,
-            warmup_ratio=settings.warmup,
+            warmup_steps=warmup,
             max_grad_norm=1.0,
             beta=BETA,
             max_completion_length=longest,

@@ -1,0 +1,118 @@
+import json
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openwheel.engine.writer import Constraint
+from openwheel.students.lm.prompt import Asking, constraint_for
+from openwheel.students.lm.schema import inferred_schema, requested_schema
+from openwheel.tasks import Template
+from openwheel.tasks.template import Part
+from openwheel.wire import PromptMessage
+
+from .made import SYSTEM, TASK
+
+
+def test_the_student_is_asked_what_the_teacher_was():
+    assert Asking(template=TASK).messages(("red car",)) == (
+        PromptMessage("system", SYSTEM),
+        PromptMessage("user", "Thing: red car\nColour:"),
+    )
+    alone = Template((Part(("Say yes.",)), Part(), Part(), Part()))
+    assert Asking(template=alone).messages(()) == (PromptMessage("user", "Say yes."),)
+    whole = Template(
+        (Part(("S",)), Part(("<user>\nhi\n",)), Part(("", "")), Part(("<tool>\nx\n",)))
+    )
+    assert Asking(template=whole).messages(("now",))[1].text == "<user>\nhi\n\nnow\n<tool>\nx\n"
+
+
+def test_or_only_the_variables_that_matter():
+    two = Template((Part(("Today is ", ".")), Part(), Part(("", "")), Part()))
+    asking = Asking(template=two, prompt="inputs", variables=(1,))
+    assert asking.messages(("Monday", "which?")) == (PromptMessage("user", "which?"),)
+
+
+def test_what_cannot_be_asked_is_left_to_the_teacher():
+    asking = Asking(template=TASK, longest=300)
+    assert asking.ask(("red car",), "m") is not None
+    for odd in ((), ("a", "b"), ("\ud800",), ("long " * 200,)):
+        assert asking.ask(odd, "m") is None
+
+
+def test_labels_are_choices_as_the_teacher_mostly_wrote_them():
+    found = constraint_for("label", TASK, ["a", "b", "a"], {"a": "A.\n", "b": "b"})
+    assert found == Constraint(choices=("A.\n", "b"))
+    assert constraint_for("text", TASK, ["a"], {}) == Constraint()
+    many = [str(i) for i in range(3000)]
+    assert constraint_for("label", TASK, many, {}) == Constraint()
+
+
+def test_records_have_the_schema_that_was_asked_for_or_what_they_have_in_common():
+    asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    strict = Template(TASK.parts, response_format=json.dumps(asked))
+    assert constraint_for("record", strict, [], {}).json_schema == '{"type":"object"}'
+    answers = [json.dumps({"n": i, "name": "x"}) for i in range(30)]
+    found = json.loads(constraint_for("record", TASK, answers, {}).json_schema)
+    assert found["required"] == ["n", "name"]
+    assert requested_schema('{"type":"json_object"}') == ""
+
+
+def test_an_inferred_schema_names_keys_and_types_and_no_values():
+    records = [{"b": "x", "a": i, "tags": ["p"], "note": None} for i in range(15)]
+    records += [{"b": "y", "a": 1.5, "tags": [], "in": {"deep": True}} for _ in range(15)]
+    found = json.loads(inferred_schema(records))
+    assert list(found["properties"]) == ["b", "a", "tags", "note", "in"]
+    assert found["required"] == ["b", "a", "tags"]
+    assert found["properties"]["a"] == {"type": "number"}
+    assert found["properties"]["tags"] == {"type": "array", "items": {"type": "string"}}
+    assert found["properties"]["in"]["properties"] == {"deep": {"type": "boolean"}}
+    assert found["additionalProperties"] is False
+    assert inferred_schema(records[:19]) == ""
+    # Keys that are data are not closed.
+    free = [{f"key {i}": i} for i in range(30)]
+    assert json.loads(inferred_schema(free)) == {"type": "object"}
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.text("ab", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), values), min_size=20, max_size=30))
+def test_every_record_satisfies_the_schema_inferred_from_them(records):
+    schema = json.loads(inferred_schema(records))
+    for record in records:
+        assert satisfies(record, schema)
+
+
+def satisfies(value, schema) -> bool:
+    if "anyOf" in schema:
+        return any(satisfies(value, option) for option in schema["anyOf"])
+    if not schema:
+        return True
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    names = {
+        "null": type(None), "boolean": bool, "integer": int, "string": str, "array": list,
+        "object": dict,
+    }  # fmt: skip
+    fits = any(
+        isinstance(value, int | float) and not isinstance(value, bool)
+        if kind == "number"
+        else isinstance(value, names[kind]) and not (kind == "integer" and isinstance(value, bool))
+        for kind in kinds
+    )
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        fits &= set(schema["required"]) <= set(value) <= set(known)
+        return fits and all(satisfies(inner, known[key]) for key, inner in value.items())
+    if isinstance(value, list) and "items" in schema:
+        return fits and all(satisfies(inner, schema["items"]) for inner in value)
+    return fits
+
+
+def test_choices_are_distinct():
+    found = constraint_for("label", TASK, ["a", "b"], {"a": "same", "b": "same"})
+    assert Counter(found.choices) == Counter(["same"])
