@@ -142,8 +142,14 @@ def _train(
     progress: Progress,
 ) -> Fitted:
     if rung != "lm":
-        encoder = subject.tools.encoder
-        return train(rung, training.inputs, training.answers, variables=variables, encoder=encoder)
+        return train(
+            rung,
+            training.inputs,
+            training.answers,
+            variables=variables,
+            encoder=subject.tools.encoder,
+            tune=subject.settings.tune,
+        )
     return train_lm(subject, training, variables, progress)
 
 

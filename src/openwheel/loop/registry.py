@@ -325,7 +325,8 @@ class Registry:
             EngineError: No engine serves them now.
         """
         serve = tools.adapters.serve if tools.adapters is not None else None
-        return load_student(self.folder(candidate.id), candidate.files, tools.encoder, serve)
+        folder = self.folder(candidate.id)
+        return load_student(folder, candidate.files, tools.encoder, serve, tools.encoders)
 
     def folder(self, student_id: str) -> Path:
         """Return the folder of a student's files."""

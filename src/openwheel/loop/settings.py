@@ -7,6 +7,7 @@ import msgspec
 from openwheel.errors import SettingError
 from openwheel.settings import LmSection, Settings, TaskSection
 from openwheel.students import RUNGS
+from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form
 from openwheel.tasks.compare import Chosen, read_comparison
 from openwheel.trust import Policy
@@ -63,6 +64,13 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             policy=Policy.of(settings),
             tasks=dict(settings.tasks),
         ).checked()
+
+    @property
+    def tune(self) -> Tune | None:
+        """How an encoder is trained on a task, None if it is left as it is."""
+        if self.tune_encoder == "never":
+            return None
+        return Tune(always=self.tune_encoder == "always", deadline_s=self.tune_time)
 
     def rungs_for(self, form: Form) -> tuple[str, ...]:
         """Return the rungs that may be tried on a task whose answers have a form."""

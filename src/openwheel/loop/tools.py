@@ -11,6 +11,7 @@ from openwheel.engine.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
 from openwheel.settings import LmSection
 from openwheel.students.encoder import SentenceEncoder, TextEncoder
+from openwheel.students.onnx_encoder import Encoders
 
 if TYPE_CHECKING:
     from openwheel.loop.settings import LoopSettings
@@ -23,10 +24,12 @@ class Tools(msgspec.Struct, frozen=True):
         encoder: The sentence encoder of the rung ``encoder``; to answer, students load the one
             they were trained with where none is given.
         adapters: Serves the adapters of the rung ``lm``; None where there is no engine.
+        encoders: Encoders that students have of their own, of which each is loaded once.
     """
 
     encoder: TextEncoder | None = None
     adapters: Adapters | None = None
+    encoders: Encoders | None = None
 
 
 NO_TOOLS = Tools()
@@ -46,7 +49,8 @@ def open_tools(settings: "LoopSettings", *, engine: str = "") -> Iterator[Tools]
     """
     with contextlib.ExitStack() as stack:
         encoder = SentenceEncoder(settings.encoder) if "encoder" in settings.rungs else None
-        yield Tools(encoder, adapters_of(settings.lm, stack, engine) if settings.lm.base else None)
+        adapters = adapters_of(settings.lm, stack, engine) if settings.lm.base else None
+        yield Tools(encoder, adapters, Encoders())
 
 
 def adapters_of(lm: LmSection, stack: contextlib.ExitStack, engine: str = "") -> Adapters:
