@@ -286,7 +286,9 @@ def serving_memory(
         fused: See `work_bytes`.
         paged: Whether the engine is one whose cache grows by pages and whose prompts pass in
             chunks, all sequences' together (vLLM, SGLang, llama.cpp).
-        stored: Bytes a weight has in the files, where it is another than in memory; 0: the same.
+        stored: Bytes a weight has in the files, where it is another than in memory: loading then
+            holds the files' pages beside the converted weights. 0: the same, and the files
+            themselves are the memory, read when first touched.
     """
     element = float(precision.compute)
     kept = weight_bytes(architecture, precision)
@@ -310,4 +312,7 @@ def serving_memory(
     # The chosen token's probabilities are made in 32 bits, from logits of the precision.
     logits = int(batch * architecture.vocab * (element + 8))
     loading = kept + int(architecture.parameters * stored) if stored else kept
+    if stored:  # experts kept one by one are joined layer by layer
+        experts = (layer.mlp.experts * layer.mlp.expert_parameters for layer in architecture.layers)
+        loading += int(max(experts, default=0) * element)
     return Use(weights=kept, cache=cache, work=work, logits=logits, loading=loading)
