@@ -26,7 +26,6 @@ from openwheel.errors import EngineError, ModelError, OpenwheelError, RequestErr
 from openwheel.wire import error_body
 
 MOST_BODY = 32 << 20
-_LOOK_S = 0.5
 _JSON = "application/json"
 
 
@@ -127,8 +126,10 @@ class _Serving:
         loop = asyncio.get_running_loop()
         progress: asyncio.Queue[tuple[int, Progress]] = asyncio.Queue()
 
-        def listener(index: int) -> Callable[[Progress], None]:
+        def listener(index: int, *, stream: bool) -> Callable[[Progress], None]:
             def listen(one: Progress) -> None:
+                if not stream and not one.finish:
+                    return
                 with contextlib.suppress(RuntimeError):  # the server is gone already
                     loop.call_soon_threadsafe(progress.put_nowait, (index, one))
 
@@ -136,7 +137,8 @@ class _Serving:
 
         def start(body: bytes) -> tuple[Request, list[Started]]:
             asked = read(body, self._engine)
-            listeners = [listener(index) for index in range(len(asked.wanted))]
+            count = len(asked.wanted)
+            listeners = [listener(index, stream=asked.stream) for index in range(count)]
             return asked, self._engine.start(asked.wanted, listeners)
 
         try:
@@ -221,14 +223,18 @@ async def _finished(
     progress: asyncio.Queue[tuple[int, Progress]],
 ) -> None:
     """Wait until all answers have ended, or nobody waits for them any more."""
-    left = len(started)
-    while left:
-        try:
-            _, one = await asyncio.wait_for(progress.get(), _LOOK_S)
-            left -= bool(one.finish)
-        except TimeoutError:
-            if await request.is_disconnected():
-                _cancel(started)
+
+    async def give_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        _cancel(started)
+
+    watch = asyncio.create_task(give_up())
+    try:
+        for _ in started:
+            await progress.get()
+    finally:
+        watch.cancel()
 
 
 def _cancel(started: Sequence[Started]) -> None:

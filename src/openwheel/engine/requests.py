@@ -268,7 +268,7 @@ def _schema(given: Any) -> str:
 
 
 def _forced(choice: str | Mapping[str, Any] | None, tools: tuple[dict[str, Any], ...]) -> str:
-    if choice is None or choice in {"auto", "none"}:
+    if choice is None or (isinstance(choice, str) and choice in {"auto", "none"}):
         return ""
     if not tools:
         raise RequestError("tool_choice needs tools to choose from")
