@@ -12,6 +12,7 @@ from openwheel.students.model import text_of
 from openwheel.students.ngrams import LONGEST_TEXT
 from openwheel.students.student import Inputs
 from openwheel.students.tfidf import Counts, count
+from openwheel.students.tune.tuning import Seen
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -40,8 +41,9 @@ class Material(NamedTuple):
         folds: Which fold predicts it: its place, modulo how many there are.
         counts: N-gram counts, or None if only vectors are used.
         vectors: Sentence vectors, or None.
-        by_fold: For each fold the vectors by an encoder that has not seen it, where the encoder
-            was trained on these texts; else None.
+        prototypes: Direction of each answer, where the encoder was trained on these texts, shape
+            (answers, dimensions); else None.
+        by_fold: Then for each fold the vectors and prototypes by an encoder that has not seen it.
     """
 
     texts: list[str]
@@ -52,7 +54,8 @@ class Material(NamedTuple):
     folds: IntArray
     counts: Counts | None
     vectors: npt.NDArray[np.float32] | None
-    by_fold: tuple[npt.NDArray[np.float32], ...] | None = None
+    prototypes: npt.NDArray[np.float32] | None = None
+    by_fold: tuple[Seen, ...] = ()
 
 
 def prepare(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import OperatorError
+from openwheel.students.agreement import fit_precision, out_of_fold_confidence
 from openwheel.students.cores import alone_is_better, predict, unseen
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.material import Material
@@ -21,14 +22,15 @@ from openwheel.students.tune.tuning import Tuning, carrying_out
 
 _log = logging.getLogger("openwheel.students")
 
-FOLDS = 3
-"""Bodies beside the student's own: each costs two thirds of it."""
+FOLDS, INNER = 2, 5
+"""Each fold has a body beside the student's own, and together they cost as much as that. More folds
+would have better bodies: three cost twice as much."""
 
 ROOM = 0.025
 """Least share of disagreement for an attempt: training takes off a part of it, never all."""
 
-WORTH = 0.01
-"""Agreement that it must add on the first fold."""
+WORTH = 0.1
+"""Share by which it must lower the area under the risk-coverage curve of the first fold."""
 
 FEWEST_TEXTS = 200
 """Texts to train on; with fewer the gate has no use for a better student either."""
@@ -71,6 +73,7 @@ def tuned(
                 folder=folder,
                 encoder=encoder.name,
                 texts=tuple(material.texts),
+                answers=answers,
                 labels=tuple(labels.tolist()),
                 weights=tuple(material.weights.tolist()),
                 folds=tuple(folds.tolist()),
@@ -89,30 +92,45 @@ def _judged(
     material: Material, joined: Material, answers: int, tuning: Tuning, tune: Tune
 ) -> tuple[Material, TextEncoder] | None:
     """Look at the first fold, and wait for the others if it is worth it."""
-    before = _agreement(material, answers)
-    looked_at = joined._replace(by_fold=(tuning.vectors(0),))
+    before = _area(material, answers)
+    looked_at = joined._replace(by_fold=(tuning.fold(0),))
     if alone_is_better(looked_at, answers):
         looked_at = looked_at._replace(counts=None)
-    after = _agreement(looked_at, answers)
-    pays = after >= before + WORTH
+    after = _area(looked_at, answers)
+    pays = after <= (1 - WORTH) * before
     _log.info(
-        "training the encoder: agreement on inputs not seen %.1f%%, before %.1f%%; it %s",
+        "training the encoder: mean disagreement over all shares answered, on inputs not seen, "
+        "%.3f%%, before %.3f%%; it %s",
         *(100 * after, 100 * before, "pays" if pays else "does not pay"),
     )
     if not pays and not tune.always:
         return None
-    by_fold = tuple(tuning.vectors(fold) for fold in range(FOLDS))
-    encoder = tuning.encoder()
-    vectors = encoder.embed(material.texts)
-    return looked_at._replace(vectors=vectors, by_fold=by_fold), encoder
+    by_fold = tuple(tuning.fold(fold) for fold in range(FOLDS))
+    encoder, (vectors, prototypes) = tuning.whole()
+    return (
+        looked_at._replace(vectors=vectors, prototypes=prototypes, by_fold=by_fold),
+        encoder,
+    )
 
 
-def _agreement(material: Material, answers: int) -> float:
-    """Return the agreement on the first fold of a core fitted on the others."""
+def _area(material: Material, answers: int) -> float:
+    """Return the area under the risk-coverage curve on the first fold, predicted by the others.
+
+    That is the disagreement among the answered, averaged over all shares of inputs that a
+    threshold may leave answered (Geifman et al., 2019, "Bias-reduced uncertainty estimation").
+    """
     first = material.folds == 0
     testing = np.flatnonzero(first)
     evidence = predict(unseen(material, 0), np.flatnonzero(~first), testing, answers)
-    return float((evidence.labels == material.labels[testing]).mean())
+    agrees = evidence.labels == material.labels[testing]
+    counts = np.bincount(material.labels[material.labels >= 0], minlength=answers)
+    # Inner folds, by input as the outer ones are.
+    inner = material.places[testing] // FOLDS % INNER
+    _, own = fit_precision(evidence.labels, agrees, counts, inner)
+    features = np.concatenate((evidence.features, own), axis=1)
+    confidence = out_of_fold_confidence(features, agrees, inner)
+    wrong = ~agrees[np.argsort(-confidence, kind="stable")]
+    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
 
 
 def _labels(material: Material) -> npt.NDArray[np.int64]:

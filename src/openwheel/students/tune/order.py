@@ -17,18 +17,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         prototype_rate: Learning rate of the prototypes.
         warmup: Share of the steps in which rates rise; they then fall to 0.
         scale: What cosines are multiplied with before the softmax.
-        smoothing: Probability spread evenly over all answers.
         fewest_steps: Passes are added until there are so many steps.
         seed: Of the order of texts, and of dropout.
     """
 
-    passes: int = 4
+    passes: int = 3
     batch: int = 64
-    rate: float = 2e-4
+    rate: float = 1e-4
     prototype_rate: float = 5e-3
     warmup: float = 0.1
     scale: float = 20.0
-    smoothing: float = 0.1
     fewest_steps: int = 300
     seed: int = 0
 
@@ -55,6 +53,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         encoder: Hub id or folder of the encoder.
         texts: Texts to train on, in order of arrival; where nothing is trained, texts to try the
             graph on.
+        answers: How many answers there are.
         labels: Index of each text's answer, -1 for those that are not learned from; none if the
             encoder is only written as ONNX.
         weights: Weight of each text.
@@ -66,6 +65,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     encoder: str
     texts: tuple[str, ...]
+    answers: int = 0
     labels: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
     folds: tuple[int, ...] = ()
@@ -83,7 +83,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Fold(msgspec.Struct, frozen=True, tag="fold"):
-    """Vectors of all texts by a body that has not seen this fold are there."""
+    """Vectors and prototypes by a body that has not seen this fold are there."""
 
     fold: int
     cpu_seconds: float
@@ -113,6 +113,9 @@ Event = Step | Fold | Done | Failed
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-def vectors_file(fold: int) -> str:
-    """Return the name of the file with the vectors by the body that has not seen a fold."""
-    return f"fold-{fold}.safetensors"
+def seen_file(fold: int | None) -> str:
+    """Return the name of the file of the body that has not seen a fold, or has seen all.
+
+    It holds ``prototypes``, shape (answers, dimensions), and for a fold ``vectors`` of all texts.
+    """
+    return "body.safetensors" if fold is None else f"fold-{fold}.safetensors"

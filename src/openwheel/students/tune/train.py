@@ -3,8 +3,8 @@
 The score of an answer is the cosine of the text's vector and the answer's prototype, scaled; the
 loss is the softmax of those scores (Wang et al., 2017, "NormFace"; Zhai and Wu, 2019,
 "Classification is a strong baseline for deep metric learning"). Every prototype is a negative in
-every step, which a batch of 64 texts could not offer among 77 answers. The prototypes are then left
-behind: heads are fitted on the vectors.
+every step, which a batch of 64 texts could not offer among 77 answers. They stay the head: one
+fitted anew would see vectors of texts that the body was trained on, far clearer than any to come.
 """
 
 import contextlib
@@ -35,12 +35,14 @@ class Texts:
         texts: Sequence[str],
         labels: Sequence[int],
         weights: Sequence[float],
+        answers: int,
     ) -> None:
         longest = min(LONGEST, encoder.longest)
         self.ids: list[list[int]] = [
             encoder.tokenizer(readable(text), truncation=True, max_length=longest)["input_ids"]
             for text in texts
         ]
+        self.answers = answers
         self.labels = np.array(labels, np.int64)
         self.weights = np.array(weights, np.float32)
         self.pooling = encoder.pooling
@@ -111,7 +113,7 @@ def tune(
     recipe: Recipe,
     place: Place,
     tell: Callable[[int, float], None],
-) -> Any:
+) -> tuple[Any, npt.NDArray[np.float32]]:
     """Train a body.
 
     Args:
@@ -124,18 +126,20 @@ def tune(
         tell: Told after each pass: which one, and its mean loss.
 
     Returns:
-        The trained model, on the CPU, in 32 bits.
+        The trained model, on the CPU, in 32 bits, and the prototypes, unit length, shape
+        (answers, dimensions).
     """
     torch.manual_seed(recipe.seed)
     generator = np.random.default_rng(recipe.seed)
     rows = rows[texts.labels[rows] >= 0]
-    answers = int(texts.labels.max()) + 1
     model = copy.deepcopy(encoder.model).to(place.device)
     for parameter in model.get_input_embeddings().parameters():
         # Half of a small encoder's weights; most of them are of tokens that never come.
         parameter.requires_grad_(False)
     body = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    prototypes = torch.nn.Parameter(_means(start, texts.labels, rows, answers).to(place.device))
+    prototypes = torch.nn.Parameter(
+        _means(start, texts.labels, rows, texts.answers).to(place.device)
+    )
     optimizer = torch.optim.AdamW(
         [
             {"params": body, "lr": recipe.rate},
@@ -161,7 +165,6 @@ def tune(
             each = torch.nn.functional.cross_entropy(
                 recipe.scale * vectors @ directions.T,
                 labels[batch],
-                label_smoothing=recipe.smoothing,
                 reduction="none",
             )
             loss = (each * weights[batch]).mean()
@@ -172,7 +175,8 @@ def tune(
             schedule.step()
             total += float(loss.detach()) * len(batch)
         tell(number + 1, total / len(rows))
-    return model.cpu().eval()
+    directions = torch.nn.functional.normalize(prototypes.detach(), dim=1)
+    return model.cpu().eval(), directions.cpu().numpy()
 
 
 def _embed(model: Any, texts: Texts, rows: IntArray, place: Place) -> Any:

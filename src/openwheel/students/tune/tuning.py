@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,10 +26,22 @@ from openwheel.students.tune.order import (
     Failed,
     Fold,
     Order,
-    vectors_file,
+    seen_file,
 )
 
 Tell = Callable[[Event], None]
+
+
+class Seen(NamedTuple):
+    """Texts as a body sees them.
+
+    Attributes:
+        vectors: Unit vectors of all texts, shape (n, dimensions).
+        prototypes: Direction of each answer, unit length, shape (answers, dimensions).
+    """
+
+    vectors: npt.NDArray[np.float32]
+    prototypes: npt.NDArray[np.float32]
 
 
 class Tuning:
@@ -50,20 +62,34 @@ class Tuning:
         self._late = False
         self.report: Done | None = None
 
-    def vectors(self, fold: int) -> npt.NDArray[np.float32]:
-        """Return the vectors of all texts by a body that has not seen a fold.
+    def fold(self, fold: int) -> Seen:
+        """Return what a body that has not seen a fold makes of the texts.
 
         Raises:
             ModelError: The process failed, ended or took too long; or has no such fold.
         """
         while fold not in self._folds:
             self._next()
+        found = self._read(seen_file(fold))
+        return Seen(found["vectors"], found["prototypes"])
+
+    def whole(self) -> tuple[OnnxEncoder, Seen]:
+        """Return the encoder that was trained on all texts, and what it makes of them.
+
+        Raises:
+            ModelError: The process failed, ended or took too long.
+            SettingError: The extra is not installed.
+        """
+        encoder = self.encoder()
+        prototypes = self._read(seen_file(None))["prototypes"]
+        return encoder, Seen(encoder.embed(self._order.texts), prototypes)
+
+    def _read(self, name: str) -> dict[str, npt.NDArray[np.float32]]:
         try:
-            found = load_file(Path(self._order.folder, vectors_file(fold)))
-            vectors: npt.NDArray[np.float32] = found["vectors"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise ModelError(f"The vectors of fold {fold} cannot be read: {error}") from None
-        return vectors
+            found: dict[str, npt.NDArray[np.float32]] = load_file(Path(self._order.folder, name))
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{name} of the trained encoder cannot be read: {error}") from None
+        return found
 
     def encoder(self) -> OnnxEncoder:
         """Return the encoder.

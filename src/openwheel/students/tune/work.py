@@ -11,14 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from openwheel.errors import ModelError, OpenwheelError
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
-from openwheel.students.tune.order import Done, Event, Failed, Fold, Order, Step, vectors_file
+from openwheel.students.tune.order import Done, Event, Failed, Fold, Order, Step, seen_file
 
 NICENESS = 10
 """A gateway beside it comes first."""
@@ -74,7 +76,7 @@ def carry_out(order: Order, tell: Tell) -> None:
     tell(Done(written.precision, written.likeness, time.process_time()))
 
 
-def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> object:
+def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
     """Train a body for each fold, and one on all texts, which is returned."""
     from safetensors.numpy import save  # noqa: PLC0415
 
@@ -82,27 +84,30 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> object:
     from openwheel.students.tune.train import Place, Texts, tune, vectors_of  # noqa: PLC0415
 
     place = Place()
-    texts = Texts(encoder, order.texts, order.labels, order.weights)
+    texts = Texts(encoder, order.texts, order.labels, order.weights, order.answers)
     start = vectors_of(encoder.model.to(place.device), texts, place)
     encoder.model.cpu()
     folds = np.array(order.folds, np.int64)
 
-    def body(rows: np.ndarray[tuple[int], np.dtype[np.int64]], name: str) -> object:
+    def body(fold: int | None, name: str) -> tuple[Any, npt.NDArray[np.float32]]:
         def told(number: int, loss: float) -> None:
             if not np.isfinite(loss):
                 raise ModelError(f"The loss of {name} must be finite, was {loss}")
             tell(Step(name, number, loss, time.process_time()))
 
+        rows = np.flatnonzero(folds != (-1 if fold is None else fold))
         return tune(encoder, texts, rows, start, recipe=order.recipe, place=place, tell=told)
 
     for fold in sorted(set(order.folds)):
-        model = body(np.flatnonzero(folds != fold), f"the body without fold {fold}")
+        model, prototypes = body(fold, f"the body without fold {fold}")
         # By what will be served: a graph in 8 bits.
         written = write_onnx(encoder, model, order.texts)
         vectors = OnnxEncoder(order.encoder, written.body).embed(order.texts)
-        _write(order, vectors_file(fold), save({"vectors": vectors}))
+        _write(order, seen_file(fold), save({"vectors": vectors, "prototypes": prototypes}))
         tell(Fold(fold, time.process_time()))
-    return body(np.arange(len(order.texts)), "the body")
+    model, prototypes = body(None, "the body")
+    _write(order, seen_file(None), save({"prototypes": prototypes}))
+    return model
 
 
 def _write(order: Order, name: str, content: bytes) -> None:
