@@ -170,7 +170,7 @@ def parse_sysctl(text: str) -> dict[str, str]:
 def parse_vm_stat(text: str) -> int | None:
     """Read ``vm_stat`` of macOS: bytes of free, inactive, speculative and purgeable pages."""
     size = re.search(r"page size of (\d+) bytes", text)
-    pages = {name: int(n) for name, n in re.findall(r'^"?([^":]+)"?:\s+(\d+)\.$', text, re.M)}
+    pages = {name: int(n) for name, n in re.findall(r'^"?([^":\n]+)"?:\s+(\d+)\.$', text, re.M)}
     if size is None or "Pages free" not in pages:
         return None
     names = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")

@@ -18,7 +18,7 @@ RUNTIME: Final[Mapping[str, int]] = MappingProxyType({"cpu": 400 << 20})
 as measured (`benchmarks/memory.py`). Elsewhere `ACCELERATOR_RUNTIME`, an assumption."""
 
 ACCELERATOR_RUNTIME = 1 << 30
-TRAINING_RUNTIME = 640 << 20
+TRAINING_RUNTIME = 420 << 20
 """Bytes of a training process on a processor before it loads anything, with PEFT; measured."""
 
 STEP = 256
