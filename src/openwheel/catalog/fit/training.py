@@ -2,7 +2,7 @@
 
 How the terms were found: every tensor that autograd of torch 2.13 saves for a step of
 transformers 5.23 and PEFT 0.21 was listed by shape, and each term below stands for tensors on
-that list (`benchmarks/memory.py --allocations` compares). Nothing is fitted to measured totals.
+that list (`tests/catalog/fit/test_allocations.py` compares). Nothing is fitted to measured totals.
 """
 
 from collections.abc import Collection
