@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from openwheel.errors import OpenwheelError, StoreError, StudentFileError
+from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
 from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
 from openwheel.loop.registry import Candidate, Registry, Slicer
@@ -27,6 +27,9 @@ student could have answered. A larger share brings the better student sooner; ha
 the savings meanwhile. It is done where the calls are won back before the traffic has doubled.
 """
 
+
+_UNKNOWN = (-1,)
+"""The version of a table that has to be loaded anew."""
 
 _SLOW = frozenset({"encoder", "lm"})
 
@@ -102,17 +105,24 @@ class _Table(msgspec.Struct, frozen=True):
 class RegistryServing:
     """Serves what the registry says is promoted."""
 
-    def __init__(self, registry: Registry, tools: Tools = NO_TOOLS) -> None:
+    def __init__(
+        self, registry: Registry, tools: Tools = NO_TOOLS, *, at_once: bool = True
+    ) -> None:
         """Load what is promoted now.
 
         Args:
             registry: Where promotions are looked up.
             tools: What students need from outside.
+            at_once: Whether to wait for students that another process runs; else the next
+                refresh does, and their tasks go to the teacher until then.
         """
         self._registry = registry
         self._tools = tools
-        self._table = _Table((-1,), TaskMatcher(()), {}, {})
+        self._wait = at_once
+        self._problems: dict[str, str] = {}
+        self._table = _Table(_UNKNOWN, TaskMatcher(()), {}, {})
         self.refresh()
+        self._wait = True
 
     def refresh(self) -> bool:
         """Load what was promoted or demoted since; return whether anything changed.
@@ -134,6 +144,7 @@ class RegistryServing:
         records = self._registry.tasks()
         names = {record.task.id: record.task.name for record in records}
         promoted: dict[str, _Promoted] = {}
+        problems: dict[str, str] = {}
         waiting = {
             found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
         }
@@ -146,10 +157,17 @@ class RegistryServing:
                 candidate = self._registry.candidate(certificate.student)
                 if kept is not None and kept.id == candidate.id:
                     student = kept.student
+                elif candidate.rung == "lm" and not self._wait:
+                    version = _UNKNOWN
+                    continue
                 else:
                     student = self._registry.load(candidate, self._tools)
             except OpenwheelError as error:
-                _log.error("task %s goes to the teacher: %s", names[task_id], error)
+                problems[task_id] = str(error)
+                if self._problems.get(task_id) != str(error):  # once, not every second
+                    _log.error("task %s goes to the teacher: %s", names[task_id], error)
+                if isinstance(error, EngineError):
+                    version = _UNKNOWN  # tried again until the engine answers
                 continue
             promoted[task_id] = _Promoted(
                 candidate.id,
@@ -162,6 +180,7 @@ class RegistryServing:
                 candidate.form,
                 candidate.writes,
             )
+        self._problems = problems
         return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
 
     def students(self) -> dict[str, str]:

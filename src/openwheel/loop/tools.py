@@ -36,38 +36,34 @@ NO_TOOLS = Tools()
 
 
 @contextlib.contextmanager
-def open_tools(settings: "LoopSettings", *, engine: str = "") -> Iterator[Tools]:
+def open_tools(settings: "LoopSettings") -> Iterator[Tools]:
     """Have at hand what the settings ask for, until the block ends.
 
-    Args:
-        settings: Which rungs there are, and with what.
-        engine: URL of an engine of ours that runs already. Without one, and without a server in
-            the settings, one is started when the first adapter is to be served.
+    Where no server has the base of students, an engine is started when the first adapter is to
+    be served.
 
     Raises:
         SettingError: The encoder cannot be loaded.
     """
     with contextlib.ExitStack() as stack:
         encoder = SentenceEncoder(settings.encoder) if "encoder" in settings.rungs else None
-        adapters = adapters_of(settings.lm, stack, engine) if settings.lm.base else None
+        adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
         yield Tools(encoder, adapters, Encoders())
 
 
-def adapters_of(lm: LmSection, stack: contextlib.ExitStack, engine: str = "") -> Adapters:
+def adapters_of(lm: LmSection, stack: contextlib.ExitStack, *, timeout: float = 600.0) -> Adapters:
     """Return what serves adapters of the settings' base; the stack ends it.
 
     Args:
         lm: The settings of the rung.
         stack: Closes connections, and ends an engine that had to be started.
-        engine: As in `open_tools`.
+        timeout: Seconds that an answer may take.
     """
 
     def connect() -> AdapterServer:
         if lm.server:
             api, key = lm.server_api, lm.server_key_env
-            writer = RemoteWriter(lm.server, dialect=api, key_env=key, timeout=lm.answer_timeout)
-        elif engine:
-            writer = RemoteWriter(engine, timeout=lm.answer_timeout)
+            writer = RemoteWriter(lm.server, dialect=api, key_env=key, timeout=timeout)
         else:
             started = EngineProcess(
                 lm.base, revision=lm.revision, precision=lm.precision, threads=lm.threads

@@ -44,7 +44,7 @@ def run_engine(order: Order) -> None:
             limits=limits,
         ) as engine,
     ):
-        server = EngineServer(engine, sock, ready=say_ready)
+        server = EngineServer(engine, sock, adapters=local.adapters, ready=say_ready)
         when_alone(server.stop)
         server.run()
 

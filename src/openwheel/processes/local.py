@@ -1,4 +1,4 @@
-"""Teachers that are models run on this machine: each an engine with a socket of its own."""
+"""Models run on this machine, each by an engine with a socket of its own: teachers, bases."""
 
 import os
 import socket
@@ -9,23 +9,26 @@ import msgspec
 
 from openwheel.processes.child import Child
 from openwheel.processes.order import LocalModel, Order
-from openwheel.settings import LOCAL, Settings, TeacherSection
+from openwheel.settings import LOCAL, LmSection, Settings, TeacherSection
 from openwheel.sockets import listen, url_of
 
 _ENGINE = "openwheel.processes.engine"
 
+STUDENTS = "the base of students"
+"""Stands for the base of the rung ``lm`` where teachers have their URL."""
 
-class LocalTeacher(msgspec.Struct, frozen=True, eq=False):
-    """An engine for a local teacher.
+
+class LocalEngine(msgspec.Struct, frozen=True, eq=False):
+    """An engine for a local model.
 
     Attributes:
-        url: The teacher's, as the settings have it.
+        model: What it runs.
         sock: What it listens on, for as long as the supervisor lives.
         child: Its process.
         order: What it was told.
     """
 
-    url: str
+    model: LocalModel
     sock: socket.socket
     child: Child
     order: Order
@@ -38,57 +41,83 @@ def local_model(section: TeacherSection) -> LocalModel:
     section lists the one model that clients ask for.
     """
     source, _, revision = section.url.removeprefix(LOCAL).partition("@")
-    if Path(source).expanduser().is_dir():
-        # Processes of their own need not have this folder as theirs.
-        source = str(Path(source).expanduser().absolute())
+    source = _absolute(source)
     exact = [name for name in section.models if "*" not in name]
     usual = Path(source).name if Path(source).is_absolute() else source
     return LocalModel(source, revision, exact[0] if exact else usual)
 
 
-def make_local(section: TeacherSection, settings: Settings, runtime: Path) -> LocalTeacher:
-    """Return an engine for a local teacher, not started yet.
+def local_models(settings: Settings) -> dict[str, LocalModel]:
+    """Return the models to run on this machine: by the URL of a teacher, or `STUDENTS`.
+
+    A teacher that is also the base of students is run once.
+    """
+    models = {
+        section.url: local_model(section)
+        for section in settings.teachers
+        if section.url.startswith(LOCAL)
+    }
+    base = _base(settings)
+    if base is None:
+        return models
+    for url, model in models.items():
+        if (model.source, model.revision) == (base.source, base.revision):
+            models[url] = models[STUDENTS] = msgspec.structs.replace(model, adapters=True)
+            return models
+    models[STUDENTS] = base
+    return models
+
+
+def _base(settings: Settings) -> LocalModel | None:
+    """Return the base of the rung ``lm``, if students have one and no server elsewhere has it."""
+    lm: LmSection = settings.lm
+    wanted = lm.base and not lm.server and "lm" in (settings.loop.rungs or ("lm",))
+    return LocalModel(_absolute(lm.base), lm.revision, lm.base, adapters=True) if wanted else None
+
+
+def _absolute(source: str) -> str:
+    """Return a folder's whole path: processes of their own need not have this folder as theirs."""
+    folder = Path(source).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else source
+
+
+def make_local(model: LocalModel, settings: Settings, runtime: Path) -> LocalEngine:
+    """Return an engine for a local model, not started yet.
 
     Raises:
         SettingError: No socket can be listened on.
     """
     sock = listen("127.0.0.1", 0)
-    order = Order(
-        settings=settings,
-        runtime=str(runtime),
-        descriptor=sock.fileno(),
-        local=local_model(section),
-    )
+    order = Order(settings=settings, runtime=str(runtime), descriptor=sock.fileno(), local=model)
     threads = settings.engine.threads or os.cpu_count() or 1
-    child = Child(_ENGINE, order, f"The engine of {section.url}", threads=threads)
-    return LocalTeacher(section.url, sock, child, order)
+    child = Child(_ENGINE, order, f"The engine of {model.source}", threads=threads)
+    return LocalEngine(model, sock, child, order)
 
 
-def is_same(teacher: LocalTeacher, section: TeacherSection, settings: Settings) -> bool:
-    """Return whether an engine is what a section asks for, so that it may go on."""
-    return (
-        teacher.order.local == local_model(section)
-        and teacher.order.settings.engine == settings.engine
-    )
+def is_same(engine: LocalEngine, model: LocalModel, settings: Settings) -> bool:
+    """Return whether an engine is what these settings ask for, so that it may go on."""
+    return engine.model == model and engine.order.settings.engine == settings.engine
 
 
-def with_local(settings: Settings, locals_: Mapping[str, LocalTeacher]) -> Settings:
-    """Return the settings with the addresses of local teachers in place of their models."""
-    return msgspec.structs.replace(
-        settings,
-        teachers=tuple(_addressed(section, locals_) for section in settings.teachers),
-    )
+def with_local(settings: Settings, engines: Mapping[str, LocalEngine]) -> Settings:
+    """Return the settings with the addresses of local engines in place of their models."""
+    teachers = tuple(_addressed(section, engines) for section in settings.teachers)
+    lm = settings.lm
+    if STUDENTS in engines:
+        url = url_of(engines[STUDENTS].sock)
+        lm = msgspec.structs.replace(lm, server=url, server_api="openwheel")
+    return msgspec.structs.replace(settings, teachers=teachers, lm=lm)
 
 
-def _addressed(section: TeacherSection, locals_: Mapping[str, LocalTeacher]) -> TeacherSection:
-    local = locals_.get(section.url)
-    if local is None:
+def _addressed(section: TeacherSection, engines: Mapping[str, LocalEngine]) -> TeacherSection:
+    engine = engines.get(section.url)
+    if engine is None:
         return section
-    model = local_model(section)
+    model = engine.model
     is_folder = Path(model.source).is_absolute()
     return msgspec.structs.replace(
         section,
-        url=f"{url_of(local.sock)}/v1",
+        url=f"{url_of(engine.sock)}/v1",
         name=section.name or model.name,
         checkpoint=section.checkpoint or ("" if is_folder else model.source),
     )

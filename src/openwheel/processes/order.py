@@ -26,11 +26,13 @@ class LocalModel(msgspec.Struct, frozen=True):
         source: A folder, or an id of the hub.
         revision: The hub's commit.
         name: What it is served as.
+        adapters: Whether students' adapters may be loaded.
     """
 
     source: str
     revision: str
     name: str
+    adapters: bool = False
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

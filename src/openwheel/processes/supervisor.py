@@ -13,9 +13,16 @@ from pathlib import Path
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.processes.child import Child
-from openwheel.processes.local import LocalTeacher, is_same, make_local, with_local
+from openwheel.processes.local import (
+    STUDENTS,
+    LocalEngine,
+    is_same,
+    local_models,
+    make_local,
+    with_local,
+)
 from openwheel.processes.order import Order
-from openwheel.settings import LOCAL, Settings
+from openwheel.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -34,55 +41,65 @@ class Supervisor:
         self._sock = sock
         self._runtime = runtime
         self._children: dict[Child, asyncio.Task[None]] = {}
-        self._locals: list[LocalTeacher] = []
+        self._locals: list[LocalEngine] = []
 
     async def start_local(self, settings: Settings) -> Settings:
-        """Start an engine for each local teacher that has none, and wait until all answer.
+        """Start an engine for each local model that has none, and wait until teachers answer.
+
+        The base of students is not waited for: while it loads, the teacher answers.
 
         Returns:
             The settings with the addresses of the engines.
 
         Raises:
-            SettingError: A model cannot be run; what was started for these settings is stopped.
+            SettingError: A teacher cannot be run; what was started for these settings is stopped.
         """
-        found: dict[str, LocalTeacher] = {}
-        started = []
-        for section in settings.teachers:
-            if not section.url.startswith(LOCAL) or section.url in found:
-                continue
-            known = [one for one in self._locals if is_same(one, section, settings)]
-            teacher = known[0] if known else make_local(section, settings, self._runtime)
-            found[section.url] = teacher
+        engines: dict[str, LocalEngine] = {}
+        started: dict[str, asyncio.Task[None]] = {}
+        for url, model in local_models(settings).items():
+            known = [one for one in self._locals if is_same(one, model, settings)]
+            engines[url] = known[0] if known else make_local(model, settings, self._runtime)
             if not known:
-                self._locals.append(teacher)
-                started.append((teacher, self._start(teacher.child)))
-        for teacher, task in started:
-            ready = asyncio.ensure_future(teacher.child.ready.wait())
+                self._locals.append(engines[url])
+                started[url] = self._start(engines[url].child)
+        for url, task in started.items():
+            child = engines[url].child
+            if url == STUDENTS:
+                self._watch(child, task)
+                continue
+            ready = asyncio.ensure_future(child.ready.wait())
             try:
                 await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 ready.cancel()
-            if not teacher.child.ready.is_set():
-                await self._stop_locals([one for one, _ in started])
-                reason = teacher.child.wrong or "its process ended before it was ready"
-                raise SettingError(f"The teacher {teacher.url!r} cannot be run: {reason}")
-        return with_local(settings, found)
+            if not child.ready.is_set():
+                await self._stop_locals([engines[one] for one in started])
+                reason = child.wrong or "its process ended before it was ready"
+                raise SettingError(f"The teacher {url!r} cannot be run: {reason}")
+        return with_local(settings, engines)
 
     async def stop_local(self, settings: Settings | None = None) -> None:
-        """Stop the engines that no teacher of these settings needs; without settings, all."""
-        sections = settings.teachers if settings is not None else ()
+        """Stop the engines that these settings have no use for; without settings, all."""
+        models = local_models(settings).values() if settings is not None else ()
         kept = [
             one
             for one in self._locals
-            if any(
-                section.url == one.url and settings is not None and is_same(one, section, settings)
-                for section in sections
-            )
+            if settings is not None and any(is_same(one, model, settings) for model in models)
         ]
         await self._stop_locals([one for one in self._locals if one not in kept])
 
-    async def _stop_locals(self, teachers: Iterable[LocalTeacher]) -> None:
-        stopping = list(teachers)
+    @staticmethod
+    def _watch(child: Child, task: asyncio.Task[None]) -> None:
+        """Say so if the engine of students gives up, and all their requests go to the teacher."""
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if not child.ready.is_set() and child.wrong:
+                logger.error("Students of the rung lm cannot answer: %s", child.wrong)
+
+        task.add_done_callback(ended)
+
+    async def _stop_locals(self, engines: Iterable[LocalEngine]) -> None:
+        stopping = list(engines)
         await self.stop([one.child for one in stopping], patience=_PATIENCE_S)
         for one in stopping:
             self._locals.remove(one)

@@ -1,5 +1,6 @@
 """A gateway worker: one process that answers requests on the supervisor's socket."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,12 @@ from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
+from openwheel.loop.tools import Tools, adapters_of
 from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
 from openwheel.processes.teachers import make_pool, prices
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback
+from openwheel.students.onnx_encoder import Encoders
 from openwheel.traffic import Store
 from openwheel.trust import Policy
 
@@ -39,7 +42,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
     settings = order.settings
     gateway, captured = settings.gateway, settings.capture
     runtime = Path(order.runtime)
-    with Store.open(settings.store.path) as store:
+    with Store.open(settings.store.path) as store, contextlib.ExitStack() as stack:
         access = Access(store, runtime / "limits", required=settings.access.require_keys)
         _check_public(settings, access)
         pool = make_pool(
@@ -47,7 +50,10 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             keep_credentials=not access.in_force,
             policy=Policy.of(settings),
         )
-        serving = RegistryServing(Registry(store))
+        lm = settings.lm
+        engine = adapters_of(lm, stack, timeout=lm.answer_timeout) if lm.server else None
+        tools = Tools(adapters=engine, encoders=Encoders())
+        serving = RegistryServing(Registry(store), tools, at_once=False)
         strict = captured.mode == "strict"
         capture = CaptureWriter(
             store,
