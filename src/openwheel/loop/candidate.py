@@ -61,10 +61,11 @@ def train_best(
     expected: int = 0,
     anytime: bool = False,
     progress: Progress = silent,
+    trouble: Progress = silent,
 ) -> Trained | None:
     """Train each rung and return the one that training predicts to cover most.
 
-    A rung that cannot be trained (no memory for it, no engine) is told of and left out.
+    A rung that cannot be trained (no memory for it, no engine) is left out, and told of.
 
     Args:
         subject: The task.
@@ -73,6 +74,7 @@ def train_best(
         expected: Calibration exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
         progress: Told what is being done.
+        trouble: Told of what could not be done.
 
     Returns:
         None if no rung found anything to learn.
@@ -88,7 +90,7 @@ def train_best(
         except ValueError:
             continue  # nothing to learn for this rung; another may still
         except (EngineError, ModelError) as error:
-            progress(f"task {subject.record.task.name}: the rung {rung} is left out: {error}")
+            trouble(f"The rung {rung} is left out: {error}")
             continue
         evidence = _evidence(rung, training.inputs, calibration, variables)
         planned = max(evidence, expected)

@@ -143,7 +143,11 @@ def _learn_task(
     training, calibration = split(data)
     attempt = record.attempts + 1
     progress(f"task {record.task.name}: training on {len(training):,}")
-    trained = train_best(subject, training, calibration.inputs, progress=progress)
+    trouble: list[str] = []
+    trained = train_best(
+        subject, training, calibration.inputs, progress=progress, trouble=trouble.append
+    )
+    finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, *trouble))
     if trained is None:
         return msgspec.structs.replace(
             finding,

@@ -38,12 +38,12 @@ def run_learner(
     """
     registry = Registry(store)
     looked_at, assigned, due = 0, 0, next_turn(0)
-    told: dict[tuple[str, bool], Event] = {}
+    told: dict[tuple[str, str], Event] = {}
 
     def report(events: list[Event]) -> None:
         for event in events:
             # What is left out stays so, whatever else happens to the task.
-            slot = event.task, event.kind == "vetoed"
+            slot = event.task, event.kind if event.kind in {"vetoed", "trouble"} else ""
             if told.get(slot) != event:
                 told[slot] = event
                 tell(event)

@@ -21,7 +21,7 @@ from openwheel.trust import Lineage, Policy
 
 State = Literal["shadow", "refused", "certified", "replaced"]
 By = Literal["turn", "audit", "user", "policy"]
-Kind = Literal["promoted", "demoted", "shadowing", "waiting", "left", "vetoed"]
+Kind = Literal["promoted", "demoted", "shadowing", "waiting", "left", "vetoed", "trouble"]
 
 
 class TaskRecord(msgspec.Struct, frozen=True):

@@ -187,6 +187,7 @@ def _turn_task(
         expected=len(data) // 2,
         anytime=True,
         progress=progress,
+        trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
     registry.set_trained_on(task_id, len(data))
     before = max(current.coverage if current else 0.0, hoped)
