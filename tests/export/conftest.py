@@ -6,6 +6,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from export import tiny
+from students.conftest import make_encoder
+
+__all__ = ["make_encoder"]  # a fixture
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

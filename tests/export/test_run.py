@@ -91,9 +91,7 @@ def test_gguf_of_an_adapter_is_the_merged_model(base, adapter, tmp_path):
 
 
 def test_a_whole_checkpoint_is_exported_without_an_adapter(base, tmp_path):
-    done = export(
-        source_of(base), tmp_path / "out", form="gguf", precision="q8_0", name="d"
-    )
+    done = export(source_of(base), tmp_path / "out", form="gguf", precision="q8_0", name="d")
     assert done.agreement is None
     with pytest.raises(ModelError, match="has no adapter to export"):
         export(source_of(base), tmp_path / "no", form="adapter", name="d")
@@ -170,9 +168,7 @@ def test_a_disk_with_too_little_room_is_found_before_anything_is_written(adapter
 )
 def test_precisions_that_there_are_not(adapter, tmp_path, form, precision, match):
     with pytest.raises(ModelError, match=match):
-        export(
-            source_of(adapter), tmp_path / "o", form=form, precision=precision, name="d"
-        )
+        export(source_of(adapter), tmp_path / "o", form=form, precision=precision, name="d")
 
 
 def test_names_cannot_leave_the_folder(adapter, tmp_path):
