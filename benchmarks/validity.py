@@ -240,7 +240,7 @@ def lines(draws: int) -> Iterator[Line]:
     ]
     for name, world, sizes in bets:
         for n in sizes:
-            yield Line(name, n, draws, functools.partial(bet, world=world, n=n), FIRST)
+            yield Line(name, n, draws // 2, functools.partial(bet, world=world, n=n), FIRST)
     worlds: list[tuple[str, World, Kind]] = [
         ("bursts, just above everywhere", bursts(ABOVE, 0), "promise"),
         ("bursts, informative", bursts(0.1, 2), "promise"),

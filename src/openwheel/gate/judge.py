@@ -299,7 +299,7 @@ def _partial(counted: Counted, i: int) -> Partial:
         return ()
     found = counted.losses[i]
     steps = np.flatnonzero(found[1:STEPS]) + 1
-    return tuple((int(step), int(found[step])) for step in steps)
+    return tuple(zip(steps.tolist(), found[steps].tolist(), strict=True))
 
 
 def _total(disagreements: int, partial: Partial) -> float:
