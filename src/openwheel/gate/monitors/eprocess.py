@@ -80,9 +80,12 @@ class EProcess(msgspec.Struct, frozen=True, tag="e-process", kw_only=False):
 
     def update(self, losses: Any, probabilities: Any = 1.0, floors: Any = None) -> Self:
         """Return the e-process after more audited answers: see :meth:`Monitor.update`."""
+        found = audited(losses, probabilities, floors)
+        if not len(found.losses):
+            return self
         wealth = np.array(self.wealth) if self.wealth else at_start(self.epsilon)
         seen, alarmed_at = self.seen, self.alarmed_at
-        for loss, weight in zip(*audited(losses, probabilities, floors), strict=True):
+        for loss, weight in zip(*found, strict=True):
             if alarmed_at is None:
                 wealth, total = step(
                     wealth, seen.answers, loss, weight, epsilon=self.epsilon, delta=self.delta

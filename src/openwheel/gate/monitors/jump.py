@@ -4,15 +4,11 @@ import math
 from typing import Any, Self
 
 import msgspec
-import numpy as np
+import scipy
 
-from openwheel.gate.monitors.confidence import ConfidenceSequence
+from openwheel.gate.monitors.bets import FloatArray
 from openwheel.gate.monitors.edetector import EDetector
 from openwheel.gate.monitors.monitor import Counts, audited, require_share
-
-ANCHOR = 0.05
-"""Where the baseline is told best if there are weights: teachers differ from themselves about so
-often."""
 
 NARROWEST = 0.005
 """Within so much of 0 or 1 there is nothing to fall or to rise from."""
@@ -22,10 +18,12 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
     """Alarm when a mean loss leaves the range that a first batch of losses shows it to be in.
 
     For a teacher asked twice: the loss is how far its two answers are apart. No limit is known
-    beforehand, so the first ``baseline`` losses give an interval of their mean (with probability
-    ``1 - doubt``; :class:`ConfidenceSequence`), and after them one :class:`EDetector` looks for a
-    mean above its upper end and another for one below its lower end. What is not known of the
-    baseline thus makes it slower, never wrong. A jump to within that interval is not noticed.
+    beforehand, so the first ``baseline`` losses give an interval of their mean (Chernoff's, which
+    holds for any losses in [0, 1]), and after them one :class:`EDetector` looks for a mean above
+    its upper end and another for one below its lower end. What is not known of the baseline thus
+    makes it slower, not wrong. A jump to within that interval is not noticed.
+
+    It takes no floors: which requests are asked twice must be decided by the past and a coin.
 
     **Promise.** Unless the interval missed (probability ``doubt``), and as long as the mean given
     the past stays within it, the mean number of losses after the baseline until a false alarm is
@@ -36,23 +34,21 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         average_run_length: In losses, above 1.
         baseline: How many losses it learns from, at least 1.
         doubt: The chance that the interval misses, in (0, 1).
-        weighted: Whether there are floors.
 
     Examples:
         >>> monitor = JumpDetector(100_000).update([1.0, *[0.0] * 49] * 4)
         >>> [round(end, 3) for end in monitor.range]
-        [0.001, 0.085]
+        [0.0, 0.07]
         >>> monitor.update([1.0, 0.0, 0.0, 0.0] * 50).alarmed_at
-        293
+        273
 
-    Source: as of its parts; the plan is ours.
+    Source: Chernoff, 1952, with Hoeffding, 1963, for losses between 0 and 1; Shin, Ramdas and
+    Rinaldo, 2023, for the detectors. The plan is ours.
     """
 
     average_run_length: float
     baseline: int = 200
     doubt: float = 0.01
-    weighted: bool = False
-    learned: ConfidenceSequence | None = None
     above: EDetector | None = None
     below: EDetector | None = None
     seen: Counts = Counts()
@@ -74,8 +70,12 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
 
     @property
     def range(self) -> tuple[float, float]:
-        """Where the mean was by what the baseline shows; (0, 1) before the first loss."""
-        return self.learned.interval if self.learned else (0.0, 1.0)
+        """Where the mean was by what the baseline shows; (0, 1) while that is not complete.
+
+        An end within 0.005 of 0 or 1 is given as 0 or 1: nothing is looked for beyond it.
+        """
+        high = self.above.epsilon if self.above else 1.0
+        return 1 - self.below.epsilon if self.below else 0.0, high
 
     @property
     def evidence(self) -> float:
@@ -91,47 +91,74 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         """Return the detector after more losses: see :meth:`Monitor.update`.
 
         Raises:
-            ValueError: A number is out of its range, or there are weights and none were expected.
+            ValueError: A number is out of its range, or there are floors.
         """
         found = audited(losses, probabilities, floors)
-        if not self.weighted and (found.weights != 1).any():
-            raise ValueError("floors must be left out unless the jump detector is weighted")
+        if (found.weights != 1).any():
+            raise ValueError("floors must be left out: a jump detector takes no weights")
         missing = max(self.baseline - self.seen.answers, 0)
-        updated = self._learn(found.losses[:missing], found.weights[:missing])
-        return updated._watch(found.losses[missing:], found.weights[missing:])
+        return self._learn(found.losses[:missing])._watch(found.losses[missing:])
 
     def state(self) -> dict[str, Any]:
         """Return what is saved."""
         saved: dict[str, Any] = msgspec.to_builtins(self)
         return saved
 
-    def _learn(self, losses: Any, weights: Any) -> Self:
+    def _learn(self, losses: FloatArray) -> Self:
         if not len(losses):
             return self
-        before = self.learned or ConfidenceSequence(ANCHOR, 1 - self.doubt, self.weighted)
-        learned = before.update(losses, 1.0, weights)
+        seen = _plus(self.seen, losses)
         above = below = None
-        if learned.seen.answers == self.baseline:
-            low, high = learned.interval
+        if seen.answers == self.baseline:
+            low, high = chernoff(seen.loss, seen.answers, self.doubt)
             twice = 2 * self.average_run_length
             above = EDetector(high, twice) if high < 1 - NARROWEST else None
             below = EDetector(1 - low, twice) if low > NARROWEST else None
-        return msgspec.structs.replace(
-            self, learned=learned, above=above, below=below, seen=learned.seen
-        )
+        return msgspec.structs.replace(self, above=above, below=below, seen=seen)
 
-    def _watch(self, losses: Any, weights: Any) -> Self:
+    def _watch(self, losses: FloatArray) -> Self:
         if not len(losses):
             return self
-        above = self.above and self.above.update(losses, 1.0, weights)
-        below = self.below and self.below.update(1 - np.asarray(losses), 1.0, weights)
+        above = self.above and self.above.update(losses)
+        below = self.below and self.below.update(1 - losses)
         alarms = [part.alarmed_at for part in (above, below) if part and part.alarmed_at]
-        seen = self.seen
-        for loss, weight in zip(losses, weights, strict=True):
-            seen = seen.plus(float(loss), float(weight))
         alarmed_at = self.alarmed_at
         if alarmed_at is None and alarms:
             alarmed_at = self.baseline + min(alarms)
         return msgspec.structs.replace(
-            self, above=above, below=below, seen=seen, alarmed_at=alarmed_at
+            self, above=above, below=below, seen=_plus(self.seen, losses), alarmed_at=alarmed_at
         )
+
+
+def chernoff(total: float, answers: int, alpha: float) -> tuple[float, float]:
+    """Return an interval of the mean of losses in [0, 1], looked at once.
+
+    Every mean m with ``answers * KL(observed, m) <= log(2 / alpha)``.
+
+    Examples:
+        >>> [round(end, 4) for end in chernoff(4, 200, 0.01)]
+        [0.0022, 0.0703]
+    """
+    observed, most = min(total / answers, 1.0), math.log(2 / alpha) / answers
+
+    def excess(mean: float) -> float:
+        same, other = (
+            scipy.special.xlogy(observed, mean),
+            scipy.special.xlog1py(1 - observed, -mean),
+        )
+        return float(
+            -scipy.special.entr(observed) - scipy.special.entr(1 - observed) - same - other - most
+        )
+
+    low, high = 0.0, 1.0
+    if observed > 0:
+        low = float(scipy.optimize.brentq(excess, 1e-300, observed))
+    if observed < 1:
+        high = float(scipy.optimize.brentq(excess, observed, 1 - 1e-16))
+    return low, high
+
+
+def _plus(seen: Counts, losses: FloatArray) -> Counts:
+    for loss in losses:
+        seen = seen.plus(float(loss), 1.0)
+    return seen
