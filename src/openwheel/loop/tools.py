@@ -10,8 +10,9 @@ from openwheel.engine.process import EngineProcess
 from openwheel.engine.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
 from openwheel.settings import LmSection
-from openwheel.students.encoder import SentenceEncoder, TextEncoder
+from openwheel.students.encoder import TextEncoder
 from openwheel.students.onnx_encoder import Encoders
+from openwheel.students.tune.tuning import open_encoder
 
 if TYPE_CHECKING:
     from openwheel.loop.settings import LoopSettings
@@ -46,7 +47,7 @@ def open_tools(settings: "LoopSettings") -> Iterator[Tools]:
         SettingError: The encoder cannot be loaded.
     """
     with contextlib.ExitStack() as stack:
-        encoder = SentenceEncoder(settings.encoder) if "encoder" in settings.rungs else None
+        encoder = open_encoder(settings.encoder) if "encoder" in settings.rungs else None
         adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
         yield Tools(encoder, adapters, Encoders())
 

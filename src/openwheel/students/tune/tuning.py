@@ -1,6 +1,7 @@
 """Having an encoder tuned or written as ONNX in a process of its own, and following it."""
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from openwheel.errors import ModelError
+from openwheel.students.encoder import SentenceEncoder, TextEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, OnnxEncoder
 from openwheel.students.tune.order import (
     EVENTS,
@@ -28,6 +30,8 @@ from openwheel.students.tune.order import (
     Order,
     seen_file,
 )
+
+_log = logging.getLogger("openwheel.students")
 
 Tell = Callable[[Event], None]
 
@@ -195,6 +199,23 @@ def onnx_encoder(name: str, texts: Sequence[str] = ()) -> OnnxEncoder:
         order = Order(folder=folder, encoder=name, texts=tuple(texts))
         with carrying_out(order) as tuning:
             return tuning.encoder()
+
+
+def open_encoder(name: str) -> TextEncoder:
+    """Return an encoder: in ONNX, so that students keep it and answer without torch, if it can be.
+
+    Args:
+        name: Hub id or folder of the encoder.
+
+    Raises:
+        SettingError: The extra is not installed, or this is no encoder that can be loaded.
+    """
+    try:
+        return onnx_encoder(name)
+    except ModelError as error:
+        encoder = SentenceEncoder(name)  # says what is wrong, if that is not ONNX alone
+        _log.warning("students with the encoder %s will need torch to answer: %s", name, error)
+        return encoder
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,188 @@
+import contextlib
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openwheel.errors import ModelError
+from openwheel.students import load_student, save_student, train
+from openwheel.students.encoder import SentenceEncoder
+from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
+from openwheel.students.tune.order import Order, Recipe, Step, Tune
+from openwheel.students.tune.tuning import carrying_out
+
+pytestmark = pytest.mark.slow
+
+RECIPE = Recipe(passes=3, batch=32, rate=3e-3, prototype_rate=2e-2)
+
+
+def ordered(n, seed=0):
+    """Texts whose answer is which of two letters comes first: n-grams hardly tell, places do."""
+    draw = random.Random(seed)
+    inputs, answers = [], []
+    for _ in range(n):
+        words = draw.sample("cdefghijklmnopqrstuvwxyz", 6)
+        first, second = sorted(draw.sample(range(8), 2))
+        pair = draw.choice(["ab", "ba"])
+        words.insert(first, pair[0])
+        words.insert(second, pair[1])
+        inputs.append((" ".join(words),))
+        answers.append(pair[0])
+    return inputs, answers
+
+
+@pytest.fixture(scope="module")
+def encoder(make_encoder):
+    return SentenceEncoder(str(make_encoder()))
+
+
+@pytest.fixture(scope="module")
+def tuned(encoder):
+    tune = Tune(always=True, recipe=RECIPE)
+    return train("encoder", *ordered(700), variables=(0,), encoder=encoder, tune=tune)
+
+
+def test_a_trained_encoder_knows_more_of_its_task(encoder, tuned):
+    before = train("encoder", *ordered(700), variables=(0,), encoder=encoder)
+    inputs, answers = ordered(400, seed=1)
+
+    def right(student):
+        return np.mean(
+            [
+                student.answers[label] == answer
+                for label, answer in zip(student.predict(inputs).labels, answers, strict=True)
+            ]
+        )
+
+    assert right(tuned.student) > right(before.student) + 0.05
+    assert tuned.student.encoder.fingerprint != encoder.fingerprint
+
+
+def test_what_training_says_is_what_traffic_will_show(tuned):
+    """Confidences out of fold come from bodies that have not seen the fold either."""
+    inputs, answers = ordered(400, seed=1)
+    predictions = tuned.student.predict(inputs)
+    agrees = [
+        tuned.student.answers[label] == answer
+        for label, answer in zip(predictions.labels, answers, strict=True)
+    ]
+    assert len(tuned.confidence) == 700
+    assert tuned.agrees.mean() <= np.mean(agrees) + 0.05
+
+
+def test_it_is_saved_and_answers_alike(tuned, tmp_path):
+    hashes = save_student(tuned.student, tmp_path / "student")
+    assert {GRAPH, TOKENIZER} <= set(hashes)
+    loaded = load_student(tmp_path / "student", hashes)
+    inputs = ordered(50, seed=2)[0]
+    np.testing.assert_array_equal(
+        loaded.predict(inputs).confidence, tuned.student.predict(inputs).confidence
+    )
+    for row in (0, 7):
+        label, confidence = loaded.predict_one(inputs[row])
+        assert confidence == pytest.approx(loaded.predict(inputs).confidence[row], abs=1e-6)
+        assert label == loaded.predict(inputs).labels[row]
+
+
+def test_answers_by_coin_flip_are_not_worth_it(encoder, caplog):
+    draw = random.Random(3)
+    inputs = ordered(300)[0]
+    answers = [draw.choice(["heads", "tails"]) for _ in inputs]
+    with caplog.at_level(logging.INFO, "openwheel.students"):
+        fitted = train(
+            "encoder", inputs, answers, variables=(0,), encoder=encoder, tune=Tune(recipe=RECIPE)
+        )
+    assert fitted.student.encoder is encoder
+    assert "does not pay" in caplog.text
+
+
+def test_nothing_leaks_from_what_it_was_trained_on(encoder):
+    draw = random.Random(4)
+    inputs = ordered(300)[0]
+    answers = [draw.choice(["heads", "tails"]) for _ in inputs]
+    tune = Tune(always=True, recipe=RECIPE)
+    fitted = train("encoder", inputs, answers, variables=(0,), encoder=encoder, tune=tune)
+    assert abs(fitted.agrees.mean() - 0.5) < 0.1
+    ranks = np.argsort(np.argsort(fitted.confidence))
+    right, wrong = ranks[fitted.agrees], ranks[~fitted.agrees]
+    above = (right[:, None] > wrong[None]).mean()
+    assert abs(above - 0.5) < 0.12
+
+
+def test_what_is_not_ready_in_time_is_left(encoder, caplog):
+    tune = Tune(always=True, deadline_s=0.3, recipe=RECIPE)
+    fitted = train("encoder", *ordered(300), variables=(0,), encoder=encoder, tune=tune)
+    assert fitted.student.encoder is encoder
+    assert "at most 0.3 s" in caplog.text
+
+
+def order_of(encoder, folder, **changes):
+    inputs, answers = ordered(300)
+    return Order(
+        folder=str(folder),
+        encoder=encoder.name,
+        texts=tuple(text for (text,) in inputs),
+        answers=2,
+        labels=tuple("ab".index(answer) for answer in answers),
+        weights=(1.0,) * len(inputs),
+        folds=tuple(i % 2 for i in range(len(inputs))),
+        **changes,
+    )
+
+
+def test_a_killed_process_says_so(encoder, tmp_path):
+    order = order_of(encoder, tmp_path, recipe=Recipe(passes=10_000))
+
+    def kill(event):
+        if isinstance(event, Step):
+            child = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            os.kill(int(child[-1]), signal.SIGKILL)
+
+    with carrying_out(order, kill) as tuning, pytest.raises(ModelError, match="signal 9"):
+        tuning.whole()
+    assert not {GRAPH, TOKENIZER} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_an_encoder_that_cannot_be_loaded_is_named(tmp_path, encoder):
+    order = order_of(encoder, tmp_path)
+    broken = Order(folder=order.folder, encoder=str(tmp_path / "no"), texts=order.texts)
+    with carrying_out(broken) as tuning, pytest.raises(ModelError, match=str(tmp_path / "no")):
+        tuning.encoder()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import msgspec
+from openwheel.students.tune.order import Order
+from openwheel.students.tune.tuning import carrying_out
+order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
+with carrying_out(order, lambda event: print("told", flush=True)) as tuning:
+    tuning.whole()
+"""
+
+
+def test_it_ends_with_the_process_that_asked_and_clears_up(encoder, tmp_path):
+    import msgspec
+
+    work = tmp_path / "work"
+    work.mkdir()
+    order = order_of(encoder, work, recipe=Recipe(passes=10_000))
+    (tmp_path / "order.json").write_bytes(msgspec.json.encode(order))
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "order.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"told\n"
+        (child,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        parent.kill()
+    with contextlib.suppress(FileNotFoundError):
+        while Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
+            time.sleep(0.05)
+    assert not work.exists()
