@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from openwheel.catalog import Family, load_catalog
+from openwheel.catalog import load_catalog
 from openwheel.engine.base import Base
 from openwheel.errors import ModelError
 from openwheel.settings import LmSection
@@ -13,7 +13,14 @@ from openwheel.settings import LmSection
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-def targets_of(model_type: str, settings: LmSection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+class Targets(NamedTuple):
+    """What LoRA changes: linear modules by the ends of their names, fused parameters likewise."""
+
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+
+
+def targets_of(model_type: str, settings: LmSection) -> Targets:
     """Return the modules and the fused parameters that LoRA changes in a family.
 
     PEFT's own defaults know few families, and its ``all-linear`` means attention and MLP in some,
@@ -23,49 +30,66 @@ def targets_of(model_type: str, settings: LmSection) -> tuple[tuple[str, ...], t
         ModelError: The catalogue knows no targets for the family, and the settings name none.
     """
     if settings.targets:
-        return settings.targets, ()
-    family = _family(model_type)
-    targets = (*family.attention_targets, *family.mlp_targets) if family else ()
-    if not targets:
+        return Targets(settings.targets)
+    family = load_catalog().family(model_type)
+    if family is None or not family.attention_targets:
         raise ModelError(
             f"There are no LoRA targets for model_type {model_type!r} in the catalogue; name the "
             'modules in openwheel.toml, for example [lm] targets = ["q_proj", "v_proj"]'
         )
-    return targets, family.expert_targets if family and settings.experts else ()
-
-
-def _family(model_type: str) -> Family | None:
-    return load_catalog().family(model_type)
+    if settings.experts and family.expert_targets:
+        return Targets(family.attention_targets, family.expert_targets)
+    return Targets((*family.attention_targets, *family.mlp_targets))
 
 
 def add_adapter(base: Base, settings: LmSection) -> Any:
     """Return the base with a new adapter, its weights drawn by the seed of the settings.
 
+    In many mixtures PEFT takes the names of an MLP's modules for the routed experts that once had
+    them, which are most of the model. There, unless experts are wanted or the settings name the
+    modules, attention alone is changed.
+
     Raises:
         ModelError: The family has no targets, or the model has no modules of those names.
     """
+    targets = targets_of(base.model_type, settings)
+    model = _adapted(base, targets, settings)
+    unwanted = not (settings.targets or settings.experts)
+    if unwanted and any(".experts." in name for name in learned(model)):
+        model.unload()
+        family = load_catalog().family(base.model_type)
+        assert family is not None
+        model = _adapted(base, Targets(family.attention_targets), settings)
+    return model
+
+
+def _adapted(base: Base, targets: Targets, settings: LmSection) -> Any:
     import torch  # noqa: PLC0415
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - 20 seconds of imports
 
-    modules, parameters = targets_of(base.model_type, settings)
     torch.manual_seed(settings.seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
         lora_alpha=2 * settings.rank,
         lora_dropout=0.0,
-        target_modules=list(modules),
-        target_parameters=list(parameters) or None,
+        target_modules=list(targets.modules),
+        target_parameters=list(targets.parameters) or None,
         base_model_name_or_path=base.name,
         revision=base.revision or None,
     )
     try:
-        model = get_peft_model(base.model, config, autocast_adapter_dtype=True)
+        return get_peft_model(base.model, config, autocast_adapter_dtype=True)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"LoRA cannot be put on {base.name} ({base.model_type}): {error}"
         ) from None
-    return model
+
+
+def targets_in(model: Any) -> tuple[str, ...]:
+    """Return the modules and parameters that an adapter changes."""
+    config = model.peft_config[model.active_adapter]
+    return tuple(sorted({*config.target_modules, *(config.target_parameters or ())}))
 
 
 def compute_again(model: Any) -> None:

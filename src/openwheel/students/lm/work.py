@@ -24,7 +24,7 @@ from openwheel.students.lm.adapter import (
     learned,
     put,
     save_adapter,
-    targets_of,
+    targets_in,
 )
 from openwheel.students.lm.batches import packs_exactly
 from openwheel.students.lm.examples import Example, Record, encode
@@ -114,7 +114,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
             f"all {len(records)} are longer"
         )
     model = add_adapter(base, settings)
-    targets = targets_of(base.model_type, settings)[0]
+    targets = targets_in(model)
     memory = fit_memory(
         base,
         examples,
