@@ -154,6 +154,7 @@ class WordServing:
     answer: str = "billing"
     student: str = "student-1"
     audit_probability: float = 0.0
+    canary: float = 1.0
     confidence: float = 0.987654
     task: str = "route"
     asked: list[tuple[Prompt, str]] = field(default_factory=list)
@@ -175,6 +176,7 @@ class WordServing:
             student=self.student,
             confidence=self.confidence if sure else 0.25,
             audit_probability=self.audit_probability,
+            canary=self.canary,
             reason="" if sure else "confidence",
         )
 

@@ -107,6 +107,29 @@ def test_student_with_audit(gateway, http, student, upstream, stream):
     assert received.headers["x-mine"] == "1"
 
 
+@pytest.mark.parametrize(("draw", "source"), [(0.69, "teacher"), (0.71, "student")])
+def test_what_the_canary_holds_back_is_the_teachers_and_an_audit(
+    gateway, http, student, upstream, draw, source
+):
+    running = gateway(None, student(audit_probability=0.73, canary=0.3), rng=lambda: draw)
+    response = ask(http, running, "a refund please")
+    assert response.headers["x-openwheel-source"] == source
+    kept = running.exchanges(1 if source == "teacher" else 2)
+    [audit] = [exchange for exchange in kept if exchange.source == "teacher"]
+    assert (audit.unbiased, audit.audit_probability) == (True, 0.73)
+    assert (audit.student, audit.student_answer) == ("student-1", "billing")
+    assert audit.answer == Answer("shipping")
+    assert audit.id.endswith("-audit") == (source == "student")
+    assert len(upstream.received) == 1
+
+
+def test_what_is_held_back_and_unsure_is_no_audit(gateway, http, student):
+    running = gateway(None, student(audit_probability=0.73, canary=0.3), rng=lambda: 0.1)
+    assert ask(http, running, "where is it?").headers["x-openwheel-source"] == "teacher"
+    [exchange] = running.exchanges(1)
+    assert (exchange.unbiased, exchange.student, exchange.student_answer) == (True, "", None)
+
+
 def test_failed_audit_is_counted(gateway, http, student, upstream):
     upstream.answers(b"{}", status="500 Oh")
     running = gateway(None, student(audit_probability=1.0))

@@ -93,7 +93,7 @@ class Completions:
         asked: Asked | None,
         passage: Passage,
     ) -> None:
-        if asked is not None and asked.decision.answer is not None:
+        if asked is not None and asked.decision.answer is not None and not asked.held:
             await self._student(asked, asked.decision.answer, send, passage)
             if asked.audited:
                 headers = passable(scope, passage.key)
@@ -132,7 +132,9 @@ class Completions:
         guard.check_task(key, decision.task)
         if decision.answer is not None and (reason := self._why_not(request)):
             decision = msgspec.structs.replace(decision, answer=None, reason=reason)
-        audited = bool(decision.student) and self._parts.rng() < decision.audit_probability
+        # One coin for both, flipped before it is looked at what the student would answer.
+        draw = self._parts.rng() if decision.student else 1.0
+        held, audited = draw < 1.0 - decision.canary, draw < decision.audit_probability
         # Where no decision could be made, what students would have done is not known to be
         # out of the matter, so the answer may not calibrate.
         unbiased = audited or (not decision.student and decision is not _UNDECIDED)
@@ -146,6 +148,7 @@ class Completions:
             key=key.name if key else "",
             again=header(scope, b"x-stainless-retry-count") not in {b"", b"0"},
             decision=decision,
+            held=held,
             audited=audited,
             unbiased=unbiased,
         )

@@ -3,6 +3,7 @@
 import msgspec
 
 from openwheel.errors import TeacherError
+from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import Exchange
 from openwheel.wire import Answer, Api, Reply, Request, ordered_id, sse_data
@@ -18,8 +19,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         task: The task the client named.
         key: Name of the gateway's key it was sent with, ``""`` if none was needed.
         again: Whether the client's SDK says that it has sent it before.
-        audited: Whether the audit coin came up. It is flipped for every request of a task with a
-            promoted student, before it is known who answers.
+        held: Whether the canary's coin held it back, so that the teacher answers the client.
+        audited: Whether the coin says to ask the teacher, whatever the student answers: since the
+            request is held back, or for an audit. It is flipped for every request of a task with
+            a promoted student, before it is known who answers.
         unbiased: Whether the teacher is asked whatever a student would have done.
     """
 
@@ -33,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     again: bool
     decision: Decision
+    held: bool
     audited: bool
     unbiased: bool
 
@@ -59,8 +63,12 @@ def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
 
 
 def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
-    """Return the exchange of a request that the teacher of this name answered for the client."""
+    """Return the exchange of a request that the teacher of this name answered for the client.
+
+    Where it was held back, what the student would have answered is kept with it: an audit.
+    """
     decision = asked.decision
+    compared = asked.held and decision.answer is not None
     return Exchange(
         id=asked.id,
         time=asked.time,
@@ -75,6 +83,8 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: 
         usage=reply.usage,
         unbiased=asked.unbiased,
         audit_probability=decision.audit_probability,
+        student=decision.student if compared else "",
+        student_answer=decision.answer if compared else None,
         confidence=decision.confidence,
         key=asked.key,
     )
@@ -83,12 +93,12 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: 
 def audit_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
     """Return the exchange of the teacher's answer to a request that a student answered.
 
-    Its id is that of the student's exchange and ``-audit``, so that the two can be joined.
+    Its id is that of the student's exchange and `AUDIT_SUFFIX`, so that the two can be joined.
     """
     exchange = teacher_exchange(asked, reply, latency_ms, teacher=teacher)
     return msgspec.structs.replace(
         exchange,
-        id=f"{asked.id}-audit",
+        id=f"{asked.id}{AUDIT_SUFFIX}",
         student=asked.decision.student,
         student_answer=asked.decision.answer,
     )

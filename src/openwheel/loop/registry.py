@@ -13,6 +13,17 @@ from openwheel.gate import Certificate, Compared, Plan, Window, verify
 from openwheel.gate.judge import Method
 from openwheel.loop import schema
 from openwheel.loop.accepted import Accepted
+from openwheel.loop.promotions import (
+    AuditPlan,
+    By,
+    Promotion,
+    add_plan,
+    add_promotion,
+    is_in_front,
+    latest_row,
+    read_plans,
+    read_promotions,
+)
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student, load_student
 from openwheel.tasks import Form, Task
@@ -20,8 +31,9 @@ from openwheel.traffic import Store
 from openwheel.trust import Lineage, Policy
 
 State = Literal["shadow", "refused", "certified", "replaced"]
-By = Literal["turn", "audit", "user", "policy"]
-Kind = Literal["promoted", "demoted", "shadowing", "waiting", "left", "vetoed", "trouble"]
+Kind = Literal[
+    "promoted", "demoted", "deferred", "shadowing", "waiting", "left", "vetoed", "trouble"
+]
 
 
 class TaskRecord(msgspec.Struct, frozen=True):
@@ -67,6 +79,10 @@ class Slicer(msgspec.Struct, frozen=True):
             return False
         name = self.slice_of(inputs)
         return name not in self.known or name in self.deferred
+
+    def without(self, slices: Sequence[str]) -> "Slicer":
+        """Return the same with more slices left to the teacher."""
+        return msgspec.structs.replace(self, deferred=(*self.deferred, *slices))
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,27 +146,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return Lineage(student=self.id, task=self.task_id, rung=self.rung, complete=False)
 
 
-class Promotion(msgspec.Struct, frozen=True):
-    """A task's latest promotion or demotion.
-
-    Attributes:
-        task_id: The task.
-        certificate: Of the student that was promoted; None if one was taken off.
-        by, reason: Who did it, and why.
-        after_seq: The newest exchange when this student was first promoted: its audits come after.
-        audit: The share of requests to audit.
-        time: Seconds since 1970.
-    """
-
-    task_id: str
-    certificate: Certificate | None
-    by: str
-    reason: str
-    after_seq: int
-    audit: float
-    time: float
-
-
 class Event(msgspec.Struct, frozen=True):
     """What a turn did about one task."""
 
@@ -180,7 +175,10 @@ class Registry:
         store.create_tables()
 
     def version(self) -> tuple[int, ...]:
-        """Return what changes whenever a task is found or a student comes, goes or shadows."""
+        """Return what changes whenever a task is found, a student comes, goes or shadows.
+
+        It changes too with every new plan for the audits of one.
+        """
         students = schema.students
         shadows = sa.select(sa.func.count()).where(students.c.state == "shadow")
         query = sa.select(
@@ -188,6 +186,7 @@ class Registry:
             sa.select(sa.func.count()).select_from(schema.tasks).scalar_subquery(),
             sa.select(sa.func.count()).select_from(students).scalar_subquery(),
             shadows.scalar_subquery(),
+            sa.select(sa.func.coalesce(sa.func.max(schema.audit_plans.c.id), 0)).scalar_subquery(),
         )
         with self.store.read() as connection:
             return tuple(connection.execute(query).one())
@@ -374,74 +373,67 @@ class Registry:
         by: By,
         reason: str,
         audit: float,
+        canary: float = 1.0,
         policy: Policy | None = None,
-    ) -> None:
+        seen: int | None = None,
+    ) -> bool:
         """Put a certified student in front of its task's traffic.
+
+        One that is there already keeps the audits it has had, and the plan for more.
 
         Args:
             certificate: Of the student.
             by: Who promotes it.
             reason: Why.
-            audit: The share of its requests to audit.
+            audit: The share of its requests to audit, at first.
+            canary: The share of its task's requests that it may answer, at first.
             policy: May forbid it for what it was made of; by default what licences alone forbid.
+            seen: The `Promotion.id` of the task that this was decided on, 0 for none. Where
+                another has come since, nothing is promoted.
+
+        Returns:
+            Whether it was promoted.
 
         Raises:
             PolicyError: It may not be promoted; the message names the clause.
         """
         made_of = self.candidate(certificate.student).made_of()
         (policy or Policy()).may_promote(made_of).require()
-        self._promotion(certificate.task, certificate.id, by=by, reason=reason, audit=audit)
+        task_id = certificate.task
+        with self.store.write() as connection:
+            if seen is not None and latest_row(connection, task_id) != seen:
+                return False
+            again = is_in_front(connection, task_id, certificate.student)
+            row = add_promotion(
+                connection, task_id, certificate.id, by=by, reason=reason, audit=audit
+            )
+            if not again:
+                plan = AuditPlan(audit=audit, canary=canary, reason="newly promoted")
+                add_plan(connection, row, plan)
+        return True
 
     def demote(self, task_id: str, *, by: By, reason: str) -> None:
         """Take a task's student off."""
-        self._promotion(task_id, None, by=by, reason=reason, audit=1.0)
-
-    def _promotion(
-        self, task_id: str, certificate_id: str | None, *, by: By, reason: str, audit: float
-    ) -> None:
-        newest = self.store.last_seq()
         with self.store.write() as connection:
-            connection.execute(
-                sa.insert(schema.promotions).values(
-                    task_id=task_id,
-                    certificate_id=certificate_id,
-                    by=by,
-                    reason=reason,
-                    after_seq=newest,
-                    audit=audit,
-                    time=time.time(),
-                )
-            )
+            add_promotion(connection, task_id, None, by=by, reason=reason)
 
     def promotions(self) -> dict[str, Promotion]:
         """Return the latest promotion or demotion of each task that ever had one, by task id.
 
         A student promoted again for more of the traffic keeps the audits it has had.
         """
-        table, bodies = schema.promotions, schema.certificates
-        query = (
-            sa.select(table, bodies.c.student_id)
-            .select_from(table.outerjoin(bodies, table.c.certificate_id == bodies.c.id))
-            .order_by(table.c.id)
-        )
         with self.store.read() as connection:
-            rows = connection.execute(query).all()
-        certificates = {certificate.id: certificate for certificate in self.certificates()}
-        latest: dict[str, Promotion] = {}
-        for row in rows:
-            before = latest.get(row.task_id)
-            kept = before.certificate if before is not None else None
-            again = kept is not None and kept.student == row.student_id
-            latest[row.task_id] = Promotion(
-                row.task_id,
-                certificates[row.certificate_id] if row.certificate_id else None,
-                row.by,
-                row.reason,
-                before.after_seq if before is not None and again else row.after_seq,
-                row.audit,
-                row.time,
-            )
-        return latest
+            # Its certificate is there before a promotion is.
+            query = sa.select(schema.certificates.c.certificate)
+            found = [
+                msgspec.json.decode(row[0], type=Certificate) for row in connection.execute(query)
+            ]
+            return read_promotions(connection, {one.id: one for one in found})
+
+    def plans(self) -> dict[int, AuditPlan]:
+        """Return how each promotion is audited now, by its `Promotion.since`."""
+        with self.store.read() as connection:
+            return read_plans(connection)
 
     def add_turn(self, turn: Turn, seconds: float) -> None:
         """Note a turn that was taken, and how long it took."""

@@ -65,3 +65,41 @@ turns = sa.Table(
     sa.Column("time", sa.Float, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# What the learner decided on auditing a promotion, the newest row of each. A promotion is known by
+# the row that first put its student in front of traffic.
+audit_plans = sa.Table(
+    "audit_plans",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("promotion_id", sa.Integer, sa.ForeignKey("promotions.id"), nullable=False),
+    sa.Column("plan", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# What the audits of a promotion have shown up to a seq. Both change in one transaction, so that
+# none is lost or counted twice.
+audit_watches = sa.Table(
+    "audit_watches",
+    metadata,
+    sa.Column("promotion_id", sa.Integer, sa.ForeignKey("promotions.id"), primary_key=True),
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("cursor", sa.Integer, nullable=False),
+    sa.Column("watch", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    # The promotion that was taken off, or of which a slice was.
+    sa.Column("promotion_id", sa.Integer, sa.ForeignKey("promotions.id"), nullable=False),
+    # The row of the demotion; null for a slice.
+    sa.Column("demotion_id", sa.Integer, sa.ForeignKey("promotions.id")),
+    sa.Column("alarm", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -9,6 +9,7 @@ import msgspec
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
 from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
+from openwheel.loop.promotions import AuditPlan, asked
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
@@ -42,8 +43,11 @@ class Decision(msgspec.Struct, frozen=True):
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
-        audit_probability: With what probability an audit is to ask the teacher too (0 to 1);
+        audit_probability: With what probability the teacher is to be asked, whatever the student
+            would answer (0 to 1): because the request is held back, or because it is audited.
             1.0 where no student is promoted.
+        canary: The share of requests that the student may answer; the rest is held back for the
+            teacher, by a coin that is flipped before it is known who could answer.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
             ``unlike training``, ``slice``, ``settings``, ``not plain``, ``busy``); ``""`` if it
             answered.
@@ -59,6 +63,7 @@ class Decision(msgspec.Struct, frozen=True):
     confidence: float | None = None
     audit_probability: float = 1.0
     reason: str = ""
+    canary: float = 1.0
     pending: "Callable[[], Decision] | None" = None
     elsewhere: bool = False
     form: Form = "label"
@@ -88,7 +93,8 @@ class _Promoted(msgspec.Struct, frozen=True):
     slicer: Slicer
     accepted: Accepted
     surfaces: dict[str, str]
-    audit: float
+    asked: float
+    canary: float
     form: Form
     writes: bool
 
@@ -148,10 +154,12 @@ class RegistryServing:
         waiting = {
             found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
         }
+        plans = self._registry.plans()
         for task_id, promotion in self._registry.promotions().items():
             certificate = promotion.certificate
             if certificate is None:
                 continue
+            plan = plans.get(promotion.since, AuditPlan(audit=promotion.audit))
             kept = self._table.promoted.get(task_id)
             try:
                 candidate = self._registry.candidate(certificate.student)
@@ -173,10 +181,13 @@ class RegistryServing:
                 candidate.id,
                 student,
                 certificate.threshold,
-                candidate.slicer,
+                candidate.slicer.without(plan.deferred),
                 candidate.accepted,
                 candidate.surfaces,
-                max(promotion.audit, _shadow_audit(waiting.get(task_id), certificate)),
+                asked(
+                    max(plan.audit, _shadow_audit(waiting.get(task_id), certificate)), plan.canary
+                ),
+                plan.canary,
                 candidate.form,
                 candidate.writes,
             )
@@ -206,7 +217,8 @@ class RegistryServing:
                 task=found.name,
                 student=promoted.id,
                 confidence=confidence,
-                audit_probability=promoted.audit,
+                audit_probability=promoted.asked,
+                canary=promoted.canary,
                 reason=reason,
                 form=promoted.form,
             )
@@ -215,7 +227,8 @@ class RegistryServing:
             return Decision(
                 task=found.name,
                 student=promoted.id,
-                audit_probability=promoted.audit,
+                audit_probability=promoted.asked,
+                canary=promoted.canary,
                 pending=decided,
                 elsewhere=promoted.student.rung == "lm",
                 form=promoted.form,
