@@ -3,6 +3,7 @@
 import gc
 import json
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,30 @@ def targets(model: Any, folder: str) -> list[str]:
     return sorted(linear & wanted)
 
 
+def seconds(work: Callable[[], object], times: int = 3) -> float:
+    """Return CPU seconds of one run, after one that warms up."""
+    work()
+    begun = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - begun) / times
+
+
+def timed(model: Any, batch: int, length: int) -> dict[str, float]:
+    """Return CPU seconds of a prompt, and of passing forward and back."""
+    ids = torch.randint(5, 400, (batch, length))
+    with torch.inference_mode():
+        prompt = seconds(lambda: model(input_ids=ids, logits_to_keep=1))
+    model.requires_grad_(False)
+    model.enable_input_require_grads()
+
+    def step() -> None:
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=length // 4).logits
+        logits.float().log_softmax(-1).mean().backward()
+
+    return {"prompt": prompt, "step": seconds(step)}
+
+
 def main() -> None:
     what, folder, name, dtype = sys.argv[1:5]
     warnings.simplefilter("ignore")
@@ -110,6 +135,10 @@ def main() -> None:
         model = build(dict(chosen.config), dtype)
         model.save_pretrained(folder)
         print(json.dumps({"parameters": model.num_parameters()}))
+        return
+    if what == "time":
+        made = build(dict(chosen.config), dtype).eval()
+        print(json.dumps(timed(made, chosen.rows, chosen.length)))
         return
     tiny = build(dict(TINY), dtype)
     answer(tiny, 1, 64)

@@ -1,9 +1,8 @@
 """What running a checkpoint takes, in bytes.
 
 How the counts of live values were found: every allocation of a forward pass by transformers 5.23
-on torch 2.13 was listed at its peak (`tests/catalog/fit/test_allocations.py`
-compares these formulas with such lists), and each
-term below stands for tensors on it. Nothing is fitted to measured totals.
+on torch 2.13 was listed at its peak, and each term below stands for tensors on that list
+(`tests/catalog/fit/test_allocations.py` compares). Nothing is fitted to measured totals.
 """
 
 import msgspec
