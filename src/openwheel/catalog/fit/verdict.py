@@ -21,8 +21,14 @@ ACCELERATOR_RUNTIME = 1 << 30
 TRAINING_RUNTIME = 420 << 20
 """Bytes of a training process on a processor before it loads anything, with PEFT; measured."""
 
+LEARNED = 0.25
+"""Share of a batch's tokens that are answers: only at those are logits made. An assumption."""
+
 STEP = 256
+"""Tokens; the longest context is found to this step."""
+
 LONGEST = 1 << 20
+"""Tokens to try at most where a config names no limit."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +162,7 @@ def memory_needed(
             architecture,
             tokens=tokens,
             length=wish.context,
+            learned_tokens=int(tokens * LEARNED),
             element=float(precision.compute),
             checkpointing=True,
             masked=not fused,
