@@ -177,6 +177,27 @@ def test_adapters_answer_under_their_names_and_the_base_stays_as_it_was(
         engine.unload_adapter("task.0")
 
 
+def test_an_adapter_stays_in_place_whatever_others_are_loaded_and_let_go(engine, adapters):
+    def written(model):
+        (one,) = engine.write([ask("b", model=model)])
+        return [round(value, 3) for value in one.logprobs]
+
+    try:
+        engine.load_adapter("one", adapters[0])
+        before = written("one")
+        assert written("tiny") != before
+        assert written("one") == before
+        engine.load_adapter("two", adapters[1])
+        assert written("one") == before
+        engine.unload_adapter("two")
+        assert written("one") == before
+        engine.unload_adapter("one")
+        engine.load_adapter("one", adapters[0])
+        assert written("one") == before
+    finally:
+        engine.unload_adapter("one")
+
+
 def test_an_adapter_of_another_model_is_refused_and_nothing_is_changed(engine, adapters, tmp_path):
     before = engine.write([ask()])
     with pytest.raises(ModelError, match=r"has no adapter_config\.json"):

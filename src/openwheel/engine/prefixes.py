@@ -20,20 +20,6 @@ SHORTEST = 16
 Tokens = NDArray[np.int64]
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """How a prompt is read.
-
-    Attributes:
-        cache: What is remembered of its first tokens, None for nothing.
-        known: How many of them.
-        keep: How many of its first tokens are worth keeping from now on; 0 for none.
-    """
-
-    cache: Any = None
-    known: int = 0
-    keep: int = 0
-
-
 class _Kept(msgspec.Struct, eq=False):
     adapter: str
     tokens: Tokens
@@ -68,34 +54,39 @@ class Prefixes:
         """Bytes held."""
         return sum(one.size for one in self._kept)
 
-    def plan(self, adapter: str, prompt: Sequence[int]) -> Plan:
-        """Return how to read a prompt, and remember that it was asked."""
+    def note(self, adapter: str, prompt: Sequence[int]) -> int:
+        """Remember that a prompt was asked.
+
+        Returns:
+            How many of its first tokens an earlier prompt had too; 0 where so few of them are not
+            known yet that keeping them is not worth it.
+        """
         tokens = np.asarray(prompt, dtype=np.int64)
-        self.read += len(tokens)
         if not self._most_bytes:
-            return Plan()
-        most = len(tokens) - 1  # the last token is always read: its logits are what is wanted
-        best: _Kept | None = None
-        known = 0
-        for one in self._kept:
-            if one.adapter != adapter:
-                continue
-            common = min(common_start(one.tokens, tokens), most)
-            if common > known and (self._sliceable or common == len(one.tokens)):
-                best, known = one, common
+            return 0
         shared = max(
             (common_start(seen, tokens) for name, seen in self._recent if name == adapter),
             default=0,
         )
-        shared = min(shared, most)
         self._recent.append((adapter, tokens))
-        keep = shared if shared - known >= SHORTEST else 0
+        shared = min(shared, len(tokens) - 1)
+        _, known = self._best(adapter, tokens)
+        return shared if shared - known >= SHORTEST else 0
+
+    def find(self, adapter: str, prompt: Sequence[int]) -> tuple[Any, int]:
+        """Return what is remembered of a prompt's first tokens, and how many of them.
+
+        The last token is never among them: its logits are what is wanted.
+        """
+        tokens = np.asarray(prompt, dtype=np.int64)
+        best, known = self._best(adapter, tokens)
+        self.read += len(tokens)
+        self.spared += known
         if best is None:
-            return Plan(keep=keep)
+            return None, 0
         self._clock += 1
         best.used = self._clock
-        self.spared += known
-        return Plan(best.cache, known, keep)
+        return best.cache, known
 
     def put(self, adapter: str, prompt: Sequence[int], cache: Any, size: int) -> None:
         """Keep what a model remembers of a beginning, ``size`` bytes of it."""
@@ -111,6 +102,17 @@ class Prefixes:
     def forget(self, adapter: str | None = None) -> None:
         """Forget what belongs to an adapter, or everything."""
         self._kept = [one for one in self._kept if adapter not in {None, one.adapter}]
+
+    def _best(self, adapter: str, tokens: Tokens) -> tuple[_Kept | None, int]:
+        best: _Kept | None = None
+        known = 0
+        for one in self._kept:
+            if one.adapter != adapter:
+                continue
+            common = min(common_start(one.tokens, tokens), len(tokens) - 1)
+            if common > known and (self._sliceable or common == len(one.tokens)):
+                best, known = one, common
+        return best, known
 
     def _covers(self, tokens: Tokens, adapter: str, one: _Kept) -> bool:
         """Whether a new beginning makes an old one needless."""

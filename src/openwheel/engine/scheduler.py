@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from openwheel.engine.cache import bytes_of
 from openwheel.engine.choose import Chosen, Draw, Sampling, choose
-from openwheel.engine.prefixes import Plan, Prefixes
+from openwheel.engine.prefixes import Prefixes
 from openwheel.engine.runner import Batch, Runner
 from openwheel.errors import EngineError, OpenwheelError, RequestError
 
@@ -72,6 +72,18 @@ class _Running(msgspec.Struct, eq=False):
     draw: Draw
     written: int = 0
     last: int = 0
+
+
+class _Planned(msgspec.Struct, eq=False):
+    """A text whose prompt is to be read, and what is known of its first tokens."""
+
+    job: Job
+    cache: Any
+    known: int
+
+    @property
+    def new(self) -> int:
+        return len(self.job.prompt) - self.known
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +142,7 @@ class Scheduler:
         self._calls: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._running: list[_Running] = []
         self._batch: Batch | None = None
-        self._adapter = ""
+        self._adapter: str | None = ""
         self._closing = False
         self._texts = 0
         self._tokens = 0
@@ -231,6 +243,7 @@ class Scheduler:
     def _do_call(self) -> None:
         with self._changed:
             work, done = self._calls.popleft()
+        self._adapter = None  # whatever is done to the model, it has to be put in place anew
         try:
             work()
             done.set_result(None)
@@ -248,16 +261,31 @@ class Scheduler:
         if not self._running and jobs[0].adapter != self._adapter:
             self._switch(jobs[0].adapter)
             self._adapter = jobs[0].adapter
-        planned = [(job, self._prefixes.plan(job.adapter, job.prompt)) for job in jobs]
         try:
+            self._read_beginnings(jobs)
+            planned = [_Planned(job, *self._prefixes.find(job.adapter, job.prompt)) for job in jobs]
             while planned:
                 group = self._read_together(planned)
                 self._read(group)
                 planned = planned[len(group) :]
         except BaseException:
-            for job, _ in planned:
-                job.steering.end(EngineError("The model failed while it read the prompt"))
+            running = {id(one.job) for one in self._running}
+            for job in jobs:
+                if id(job) not in running:
+                    job.steering.end(EngineError("The model failed while it read the prompt"))
             raise
+
+    def _read_beginnings(self, jobs: Sequence[Job]) -> None:
+        """Read what prompts share with each other, or with earlier ones, once and for all."""
+        for job in jobs:
+            shared = self._prefixes.note(job.adapter, job.prompt)
+            if not shared:
+                continue
+            head = job.prompt[:shared]
+            cache, known = self._prefixes.find(job.adapter, head)
+            batch, _ = self._runner.read([head], [(cache, known)])
+            kept = self._runner.copy_head(batch, 0, shared)
+            self._prefixes.put(job.adapter, head, kept, bytes_of(kept))
 
     def _next_jobs(self) -> list[Job]:
         with self._changed:
@@ -284,47 +312,32 @@ class Scheduler:
     def _needed(job: Job) -> int:
         return len(job.prompt) + job.max_tokens
 
-    def _read_together(self, planned: list[tuple[Job, Plan]]) -> list[tuple[Job, Plan]]:
+    def _read_together(self, planned: "list[_Planned]") -> "list[_Planned]":
         """Return the first texts that are read in one pass: alike in how much there is to read."""
         if not self._runner.abilities.together:
             return planned[:1]
-        planned.sort(key=lambda one: len(one[0].prompt) - one[1].known)
-        least = len(planned[0][0].prompt) - planned[0][1].known
-        group: list[tuple[Job, Plan]] = []
-        for job, plan in planned:
-            new = len(job.prompt) - plan.known
-            if group and (new > 2 * least + _ALIKE or (len(group) + 1) * new > _MOST_READ):
+        planned.sort(key=lambda one: one.new)
+        group: list[_Planned] = []
+        for one in planned:
+            if group and (
+                one.new > 2 * planned[0].new + _ALIKE or (len(group) + 1) * one.new > _MOST_READ
+            ):
                 break
-            group.append((job, plan))
+            group.append(one)
         return group
 
-    def _read(self, group: list[tuple[Job, Plan]]) -> None:
-        jobs = [job for job, _ in group]
-        kept = [(plan.cache, plan.known) for _, plan in group]
-        runner = self._runner
-        if runner.abilities.cache == "full":
-            batch, logits = runner.read([job.prompt for job in jobs], kept)
-            for row, (job, plan) in enumerate(group):
-                if plan.keep:
-                    self._remember(job, plan.keep, runner.copy_head(batch, row, plan.keep))
-        else:
-            (job, plan) = group[0]
-            if plan.keep:
-                first, _ = runner.read([job.prompt[: plan.keep]], kept)
-                head = runner.copy_head(first, 0, plan.keep)
-                self._remember(job, plan.keep, head)
-                kept = [(head, plan.keep)]
-            batch, logits = runner.read([job.prompt], kept)
-        started = [_Running(job, Draw(job.sampling)) for job in jobs]
+    def _read(self, group: "Sequence[_Planned]") -> None:
+        batch, logits = self._runner.read(
+            [one.job.prompt for one in group], [(one.cache, one.known) for one in group]
+        )
+        started = [_Running(one.job, Draw(one.job.sampling)) for one in group]
         going = self._take(started, logits)
         if len(going) < len(started) and going:
-            runner.keep(batch, going)
+            self._runner.keep(batch, going)
         if going:
             self._running += [started[row] for row in going]
-            self._batch = batch if self._batch is None else runner.join([self._batch, batch])
-
-    def _remember(self, job: Job, tokens: int, cache: Any) -> None:
-        self._prefixes.put(job.adapter, job.prompt[:tokens], cache, bytes_of(cache))
+            whole = [batch] if self._batch is None else [self._batch, batch]
+            self._batch = self._runner.join(whole)
 
     def _step(self) -> None:
         """Write a token of every text in the batch."""
