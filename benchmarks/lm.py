@@ -1,12 +1,15 @@
 """The rung ``lm``: training speed beside TRL, and tiny models from scratch through the whole rung.
 
     python benchmarks/lm.py --train              training tokens per CPU-second, TRL beside it
+    python benchmarks/lm.py --rung               tiny models from scratch through the whole rung
+    python benchmarks/lm.py --serve              tokens a second of the engine and of generate
 
 Models are random, of Qwen3's architecture, with a tokenizer trained on the data: no network.
 """
 
 import argparse
 
+from lm_bench import rung, serve
 from lm_bench.train import measure
 from shared import about
 
@@ -17,6 +20,10 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--train", action="store_true")
+    add("--rung", nargs="*", metavar="DATA", help="snips and sms_spam unless named")
+    add("--most", type=int, default=3_000, help="exchanges that --rung trains on")
+    add("--serve", action="store_true")
+    add("--requests", type=int, default=128, help="requests a round of --serve")
     add("--shape", default="tiny", help="tiny, small or 0.6b")
     add("--exchanges", type=int, default=400, help="exchanges a run of --train")
     add("--rounds", type=int, default=3)
@@ -25,6 +32,10 @@ def main() -> None:
     print(about("benchmarks/lm.py"))
     if chosen.train:
         measure(chosen.shape, chosen.exchanges, chosen.rounds, chosen.device)
+    if chosen.rung is not None:
+        rung.measure(chosen.rung or ["snips", "sms_spam"], chosen.shape, chosen.most)
+    if chosen.serve:
+        serve.measure(chosen.shape, chosen.requests, chosen.rounds, chosen.device)
 
 
 if __name__ == "__main__":

@@ -82,3 +82,34 @@ def make_base(folder: Path, texts: Iterable[str], *, shape: str, vocabulary: int
     model = transformers.AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def pretrain(folder: Path, texts: Iterable[str], *, epochs: int, rate: float = 2e-3) -> float:
+    """Train all weights of a model on texts, one after the other; return the last loss, nats.
+
+    This is what stands in for the pretraining of a real base: enough to know the words and the
+    form of a conversation.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = [token for text in texts for token in tokenizer(text)["input_ids"]]
+    length, batch = 128, 16
+    rows = torch.tensor(ids[: len(ids) // length * length]).reshape(-1, length)
+    steps = epochs * -(-len(rows) // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    torch.manual_seed(0)
+    losses = []
+    for _ in range(epochs):
+        for part in torch.randperm(len(rows)).split(batch):
+            loss = model(input_ids=rows[part], labels=rows[part]).loss
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            losses.append(float(loss.detach()))
+    model.save_pretrained(folder)
+    return sum(losses[-20:]) / len(losses[-20:])

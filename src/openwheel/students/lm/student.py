@@ -14,7 +14,7 @@ from openwheel.students.agreement import Agreement
 from openwheel.students.lm.confidence import evidence
 from openwheel.students.lm.prompt import AnswerForm, Asking
 from openwheel.students.student import Inputs, Predictions, Writings
-from openwheel.tasks import canonical_answer
+from openwheel.tasks import canonical_answer, record_of
 from openwheel.wire import Answer
 
 AT_ONCE = 256
@@ -182,7 +182,7 @@ def usable(written: Written, form: AnswerForm) -> bool:
     """Whether what was written is an answer: not cut off, not empty, of its form."""
     if written.finish != "stop" or not written.text.strip():
         return False
-    return form != "record" or canonical(written.text, "record").startswith("{")
+    return form != "record" or record_of(Answer(written.text)) is not None
 
 
 def canonical(text: str, form: AnswerForm) -> str:
