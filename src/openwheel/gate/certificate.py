@@ -204,12 +204,15 @@ def _impossible_counts(certificate: Certificate) -> list[str]:
     if not all(_is_partial(part) for t in tests for part in (t.partial, t.partial_with_repeats)):
         return [*problems, "its losses between 0 and 1 are not those of a gate"]
     first, repeated = _counts(tests)
-    for counted in (first, repeated):
+    partial = {step for t in tests for step, _ in (*t.partial, *t.partial_with_repeats)}
+    columns = [0, *sorted(partial), STEPS]
+    by_loss, repeated_by_loss = _by_loss(first, columns), _by_loss(repeated, columns)
+    for counts in (by_loss, repeated_by_loss):
         # What is answered at one threshold is answered at every laxer one, with the same loss.
-        if (np.diff(counted.all_losses(), axis=0, prepend=0) < 0).any():
+        if (np.diff(counts, axis=0, prepend=0) < 0).any():
             problems.append("its counts are not those of thresholds from strict to lax")
     answered, all_answered = first.answered, repeated.answered
-    if (first.all_losses() > repeated.all_losses()).any():
+    if (by_loss > repeated_by_loss).any():
         problems.append("it counts less with repeats than without")
     independent, exchanges = certificate.calibration.n, certificate.calibration_window.exchanges
     if answered[-1] > independent or all_answered[-1] > exchanges or independent > exchanges:
@@ -305,6 +308,16 @@ def _counts(tests: tuple[Test, ...]) -> tuple[Counted, Counted]:
             ]
         ),
     )
+
+
+def _by_loss(counted: Counted, columns: list[int]) -> IntArray:
+    """Return how many answers had each of these losses, the first 0 and the last 1."""
+    if counted.losses is not None:
+        return counted.losses[:, columns]
+    counts = np.zeros((len(counted.answered), len(columns)), np.int64)
+    counts[:, 0] = counted.answered - counted.disagreements
+    counts[:, -1] = counted.disagreements
+    return counts
 
 
 def _counted(rows: list[tuple[int, int, Partial]]) -> Counted:
