@@ -100,7 +100,9 @@ class Answering:
             return True
         whole = self._matcher is not None and answers and self._matcher.accept(chosen.token)
         text = self._characters.feed(self._vocabulary.bytes_of(chosen.token))
-        self._tell(Progress(self._passed(self._reader.feed(text)), scored))
+        pieces = self._passed(self._reader.feed(text)) if text else ()
+        if self._listener is not None:
+            self._listener(Progress(pieces, scored))
         if whole or self._stops.found:
             self.finish = "stop"
             return True

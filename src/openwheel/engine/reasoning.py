@@ -171,8 +171,11 @@ class _MarkReader:
         return self._kind
 
     def feed(self, text: str) -> list[Piece]:
-        self._pending += text
         pieces: list[Piece] = []
+        if not self._marks[self._kind]:
+            self._take(text, pieces)
+            return pieces
+        self._pending += text
         while True:
             here = self._marks[self._kind]
             marks = tuple(here)

@@ -30,6 +30,7 @@ class Vocabulary:
         self.matching: Any = llguidance.hf.from_tokenizer(
             tokenizer, n_vocab=self.size, eos_token=sorted(self.ends)
         )
+        self._bytes: dict[int, bytes] = {}
         kept = frozenset(kept)
         added = tokenizer.added_tokens_decoder
         self._silent = {
@@ -40,7 +41,11 @@ class Vocabulary:
 
     def bytes_of(self, token: int) -> bytes:
         """Return what a token adds to the text."""
-        return b"" if token in self._silent else bytes(self.matching.decode_bytes([token]))
+        known = self._bytes.get(token)
+        if known is None:
+            known = b"" if token in self._silent else bytes(self.matching.decode_bytes([token]))
+            self._bytes[token] = known
+        return known
 
     def shown(self, token: int) -> str:
         """Return a token's text for lists of log-probabilities, special tokens included."""
