@@ -69,7 +69,7 @@ def test_a_judge_that_does_not_say_is_asked_once_more_and_then_means_no(
     judge = make_judge()
     assert judge.losses([make_pair("a b", "b a")]) == [1.0]
     assert len(model.bodies) == 4
-    assert judge.left() == 996
+    assert judge.left() == 998
     numbers = {body["messages"][0]["content"] for body in model.bodies}
     assert len(numbers) == 4  # with other numbers each time
 

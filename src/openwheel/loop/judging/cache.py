@@ -53,9 +53,11 @@ class JudgeCache:
                 )
 
     def spent(self) -> int:
-        """Return how many questions were asked for the task, ever."""
-        query = sa.select(sa.func.coalesce(sa.func.sum(said.c.questions), 0)).where(
-            said.c.task_id == self._task_id
-        )
+        """Return how many questions were asked for the task, ever.
+
+        One that had to be put twice counts once: what a budget leaves out must not depend on what
+        was said.
+        """
+        query = sa.select(sa.func.count()).select_from(said).where(said.c.task_id == self._task_id)
         with self._store.read() as connection:
             return int(connection.execute(query).scalar_one())
