@@ -1,10 +1,12 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from catalog.fit.configs import DEEPSEEK_V3, LLAMA_3_8B
+from openwheel.catalog import load_catalog
 from openwheel.catalog.fit import cache_bytes, from_config, from_folder, from_row
 from openwheel.catalog.rows import Checkpoint, Shape
 from openwheel.errors import CatalogError
@@ -97,3 +99,16 @@ def test_says_what_is_wrong_with_a_folder(tmp_path):
     (tmp_path / "model.safetensors").write_bytes((5).to_bytes(8, "little") + b"[{}]x")
     with pytest.raises(CatalogError, match="must be a safetensors file"):
         from_folder(tmp_path)
+
+
+def test_shapes_in_the_catalogue_give_the_published_sizes():
+    checked = 0
+    for row in load_catalog().checkpoints:
+        if row.shape is None or row.total_parameters is None or row.kind != "lm":
+            continue
+        bare = msgspec.structs.replace(row, total_parameters=None, active_parameters=None)
+        # Some are published rounded, or with a part that sees.
+        billions = from_row(bare).parameters / 1e9
+        assert billions == pytest.approx(row.total_parameters, rel=0.12), row.id
+        checked += 1
+    assert checked > 100
