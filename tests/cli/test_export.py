@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from export import tiny
+from made_up import tickets, write_log
 from students.draft.answers import captured
 
 pytestmark = pytest.mark.slow
@@ -151,6 +152,14 @@ def test_what_cannot_be_done_is_said_in_a_line(desk, arguments, says):
     assert says in told.stderr
     assert "Traceback" not in told.stderr
     assert not (desk / "n").exists()
+
+
+def test_a_students_id_is_enough(tmp_path):
+    write_log(tmp_path / "log.jsonl", tickets(1_000))
+    run("learn", "log.jsonl", "--rungs", "linear", cwd=tmp_path)
+    (student,) = json.loads(run("students", "--json", cwd=tmp_path).stdout)["students"]
+    told = run("export", student["student"][:6], "--to", "out", cwd=tmp_path, code=2)
+    assert "Students of the rung linear hold no model that other software loads" in told.stderr
 
 
 def test_the_policy_has_a_veto_and_names_have_conditions(desk, tmp_path):
