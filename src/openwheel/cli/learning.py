@@ -69,7 +69,11 @@ def learn(
     from openwheel.traffic import LogProblems, Store
 
     problems = LogProblems()
-    with Store.open(db) as store, learner_lock(db), open_tools(settings) as tools:
+    with (
+        Store.open(db) as store,
+        learner_lock(db),
+        open_tools(settings, options.connect()) as tools,
+    ):
         batch: list[Exchange] = []
         added = 0
         for exchange in _read(
@@ -184,7 +188,7 @@ def replay(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-"))
             db = Path(folder) / "replay.db"
         store = stack.enter_context(Store.open(db))
-        tools = stack.enter_context(open_tools(settings))
+        tools = stack.enter_context(open_tools(settings, options.connect()))
         found = run(
             store,
             exchanges,

@@ -11,6 +11,7 @@ import typer
 from openwheel.settings import Settings, override, read_settings, setting_rows
 
 if TYPE_CHECKING:
+    from openwheel.loop.judging import Connect
     from openwheel.loop.settings import LoopSettings
 
 CONFIG = Path("openwheel.toml")
@@ -117,3 +118,10 @@ def loop_settings(
     changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
     settings = override(settings_from(None), changes)
     return LoopSettings.of(settings)
+
+
+def connect() -> "Connect | None":
+    """Return how a judge reaches the teachers of openwheel.toml, None if it names none."""
+    from openwheel.processes.teachers import connect_teachers
+
+    return connect_teachers(settings_from(None))

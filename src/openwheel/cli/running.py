@@ -158,7 +158,7 @@ def turn(
     with (
         Store.open(db, create=False) as store,
         learner_lock(db),
-        open_tools(settings) as tools,
+        open_tools(settings, options.connect()) as tools,
     ):
         if watch:
             # Students are trained on what is left of the processor; requests come first.

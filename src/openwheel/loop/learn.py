@@ -5,9 +5,10 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel import __version__
-from openwheel.errors import PolicyError
+from openwheel.errors import EngineError, PolicyError, SettingError, TeacherError
 from openwheel.gate import growth_needed, spent
 from openwheel.loop import explain
+from openwheel.loop.audit.look import first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.candidate import Trained, save_candidate, train_best
 from openwheel.loop.curate import curate
@@ -16,7 +17,7 @@ from openwheel.loop.findings import Finding, Findings, Point
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.registry import Candidate, Registry, TaskRecord
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.subject import Subject, subject_of, why_left
+from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import train
 from openwheel.traffic import OrderEvidence, Store, order_evidence
@@ -76,14 +77,17 @@ def learn(
             )
         else:
             data = load_answers(store, record.task.id, record.form, policy=settings.policy)
-            finding = _learn_task(
-                registry,
-                subject_of(registry, record, settings, tools),
-                data,
-                shuffle=shuffle,
-                details=details,
-                progress=progress,
-            )
+            try:
+                finding = _learn_task(
+                    registry,
+                    subject_of(registry, record, settings, tools),
+                    data,
+                    shuffle=shuffle,
+                    details=details,
+                    progress=progress,
+                )
+            except (EngineError, SettingError, TeacherError) as error:  # other tasks go on
+                finding = _finding(record, len(data), settings, reason=f"Not learned: {error}")
         findings.append(finding)
     findings.sort(key=lambda finding: -finding.n)
     return Findings(
@@ -171,6 +175,7 @@ def _learn_task(
         more = _more_needed(n, training, trained, settings, attempt)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     # Exchanges after the split are spent as evidence, shuffled or not: a later turn starts after.
+    subject = believed_by(subject, training)
     candidate = save_candidate(
         registry,
         subject,
@@ -205,7 +210,7 @@ def _learn_task(
             certificate,
             by="turn",
             reason="certified by learn",
-            audit=settings.audit,
+            audit=first_plan(settings, record.task.name, by_hand=True).audit,
             policy=settings.policy,
         )
     except PolicyError as error:

@@ -1,16 +1,20 @@
 """A task as a turn works on it: what it is, how its answers are compared, and with what."""
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.gate import Compared
+from openwheel.loop.data import TaskData
+from openwheel.loop.judging import JudgeCache, TeacherJudge, asked_twice, believed
 from openwheel.loop.registry import Registry, TaskRecord
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.tasks import Inputs
-from openwheel.tasks.compare import Comparison, make_comparison
+from openwheel.tasks.compare import Comparison, Pair, make_comparison
+from openwheel.wire import Answer
 
 TRAINING = ".training"
 """The folder beside the students' own in which trainings are under way."""
@@ -25,6 +29,8 @@ class Subject(msgspec.Struct, frozen=True):
         tools: What rungs need from outside.
         comparison: How two answers are compared; None where equal canonical answers agree.
         work: Folder for a training under way.
+        compared: How answers are compared, as a certificate has it; None for equality, and for a
+            judge until it is `believed`.
     """
 
     record: TaskRecord
@@ -32,18 +38,12 @@ class Subject(msgspec.Struct, frozen=True):
     tools: Tools
     comparison: Comparison | None
     work: Path
+    compared: Compared | None = None
 
     @property
     def rungs(self) -> tuple[str, ...]:
         """The rungs that may be tried on it."""
         return self.settings.rungs_for(self.record.form)
-
-    @property
-    def compared(self) -> Compared | None:
-        """How answers are compared, as a certificate has it; None for equality."""
-        if self.comparison is None:
-            return None
-        return Compared(self.comparison.setting, self.comparison.fingerprint)
 
     def request_of(self, inputs: Inputs) -> str:
         """Return the request that has these inputs, as text, for a judge."""
@@ -62,15 +62,68 @@ def subject_of(
         SettingError: The comparison that the user chose does not go with the task's answers, or
             what it needs is not there.
     """
-    chosen = settings.comparison(record.task.name)
-    comparison = None
+    name = record.task.name
+    chosen = settings.comparison(name)
+    comparison: Comparison | None = None
+    compared = None
     if chosen is not None and chosen.kind != "exact":
+        judge = None
+        if chosen.kind == "judge" and tools.connect is not None:
+            judge = TeacherJudge(
+                tools.connect,
+                JudgeCache(registry.store, record.task.id),
+                model=_judge_model(registry, record, settings),
+                budget=settings.task(name).judge_budget,
+            )
         try:
-            comparison = make_comparison(chosen, record.form, encoder=tools.encoder)
+            comparison = make_comparison(chosen, record.form, encoder=tools.encoder, judge=judge)
         except SettingError as error:
-            raise SettingError(f"tasks.{record.task.name}: {error}") from None
+            raise SettingError(f"tasks.{name}: {error}") from None
+        if judge is None:
+            compared = Compared(comparison.setting, comparison.fingerprint)
     work = registry.students_folder / TRAINING / record.task.id
-    return Subject(record, settings, tools, comparison, work)
+    return Subject(record, settings, tools, comparison, work, compared)
+
+
+def _judge_model(registry: Registry, record: TaskRecord, settings: LoopSettings) -> str:
+    """Return the model that judges: the one chosen, else the one that did, else who answered most.
+
+    Raises:
+        SettingError: No model is known.
+    """
+    if chosen := settings.task(record.task.name).judge_model:
+        return chosen
+    for candidate, _, _ in reversed(registry.candidates(task_id=record.task.id)):
+        if candidate.compared is not None and candidate.compared.model:
+            return candidate.compared.model
+    answered = Counter(
+        row.model for row in registry.store.task_rows(record.task.id) if row.source != "student"
+    )
+    answered.pop("", None)
+    if not answered:
+        raise SettingError(
+            f"tasks.{record.task.name}: no exchange says which model answered; name the one that "
+            "judges: judge_model"
+        )
+    return answered.most_common(1)[0][0]
+
+
+def believed_by(subject: Subject, training: TaskData) -> Subject:
+    """Return a subject whose judge was measured on training exchanges, and will do.
+
+    Raises:
+        SettingError: The judge will not do, and why.
+        TeacherError: The judge could not be asked.
+    """
+    judge = subject.comparison
+    if not isinstance(judge, TeacherJudge):
+        return subject
+    pairs = [
+        Pair(subject.request_of(values), Answer(text), Answer(text))
+        for values, text in zip(training.inputs, training.texts, strict=True)
+    ]
+    compared = believed(judge, pairs, asked_twice(pairs), subject.settings.epsilon)
+    return msgspec.structs.replace(subject, compared=compared)
 
 
 def why_left(record: TaskRecord, settings: LoopSettings) -> str:

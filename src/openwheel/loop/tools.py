@@ -9,6 +9,7 @@ import msgspec
 from openwheel.engine.process import EngineProcess
 from openwheel.engine.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
+from openwheel.loop.judging import Connect
 from openwheel.settings import LmSection
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.onnx_encoder import Encoders
@@ -26,22 +27,28 @@ class Tools(msgspec.Struct, frozen=True):
             they were trained with where none is given.
         adapters: Serves the adapters of the rung ``lm``; None where there is no engine.
         encoders: Encoders that students have of their own, of which each is loaded once.
+        connect: Reaches the teachers, for a judge; None where there are none.
     """
 
     encoder: TextEncoder | None = None
     adapters: Adapters | None = None
     encoders: Encoders | None = None
+    connect: Connect | None = None
 
 
 NO_TOOLS = Tools()
 
 
 @contextlib.contextmanager
-def open_tools(settings: "LoopSettings") -> Iterator[Tools]:
+def open_tools(settings: "LoopSettings", connect: Connect | None = None) -> Iterator[Tools]:
     """Have at hand what the settings ask for, until the block ends.
 
     Where no server has the base of students, an engine is started when the first adapter is to
     be served.
+
+    Args:
+        settings: Which rungs there are, and with what.
+        connect: Reaches the teachers, for a judge.
 
     Raises:
         SettingError: The encoder cannot be loaded.
@@ -49,7 +56,7 @@ def open_tools(settings: "LoopSettings") -> Iterator[Tools]:
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if "encoder" in settings.rungs else None
         adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
-        yield Tools(encoder, adapters, Encoders())
+        yield Tools(encoder, adapters, Encoders(), connect)
 
 
 def adapters_of(lm: LmSection, stack: contextlib.ExitStack, *, timeout: float = 600.0) -> Adapters:

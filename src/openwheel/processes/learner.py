@@ -23,6 +23,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     from openwheel.loop.registry import Event  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
     from openwheel.loop.tools import open_tools  # noqa: PLC0415
+    from openwheel.processes.teachers import connect_teachers  # noqa: PLC0415
     from openwheel.traffic import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
@@ -38,7 +39,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             while not stop.wait(1.0):
                 housekeeping()
             return
-        with open_tools(loop) as tools:
+        with open_tools(loop, connect_teachers(settings)) as tools:
             run_learner(
                 store, loop, tell=tell, tools=tools, stop=stop.is_set, housekeeping=housekeeping
             )

@@ -1,14 +1,27 @@
 """Making the teachers that the settings name."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
-from openwheel.endpoints import HttpTeacher, Member, RecordedTeacher, Teacher, TeacherPool
-from openwheel.errors import SettingError
+from openwheel.endpoints import (
+    HttpTeacher,
+    Member,
+    RecordedTeacher,
+    Teacher,
+    TeacherPool,
+    named_model,
+)
+from openwheel.errors import SettingError, TeacherError
 from openwheel.gateway import Price
-from openwheel.settings import REPLAY, TeacherSection, teacher_names
+from openwheel.loop.judging import AskTeacher, Connect
+from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
 from openwheel.traffic import LogProblems, read_log
 from openwheel.trust import Policy
+from openwheel.wire import read_reply
+
+_COMPLETIONS = "/v1/chat/completions"
+_JSON = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
 
 
 def make_pool(
@@ -88,3 +101,31 @@ def prices(sections: Sequence[TeacherSection]) -> Mapping[str, Price]:
         name: Price(section.price_input, section.price_output)
         for section, name in zip(sections, teacher_names(sections), strict=True)
     }
+
+
+def connect_teachers(settings: Settings) -> Connect | None:
+    """Return how a judge reaches the teachers; None where there are none that can be asked."""
+    if not any(section.url.startswith(("http://", "https://")) for section in settings.teachers):
+        return None
+
+    @contextlib.asynccontextmanager
+    async def connected() -> AsyncIterator[AskTeacher]:
+        pool = make_pool(settings.teachers, keep_credentials=False, policy=Policy.of(settings))
+
+        async def ask(body: bytes) -> str:
+            model = named_model(body)
+            response = await pool.send("POST", _COMPLETIONS, _JSON, body, model=model)
+            try:
+                content = b"".join([chunk async for chunk in response.chunks])
+            finally:
+                response.close()
+            if response.status != 200:
+                raise TeacherError(f"{response.teacher} answered with status {response.status}")
+            return read_reply(content).answer.final
+
+        try:
+            yield ask
+        finally:
+            await pool.close()
+
+    return connected
