@@ -95,8 +95,8 @@ WRAPPERS = {
 
 # Which cannot be tried here, and why.
 UNTRIED = {
-    "mllama_text_model": "its layers of cross-attention need images",
-    "phi4_multimodal": "its towers for images and speech are always made",
+    "mllama_text_model": "AutoModelForCausalLM takes only the wrapper with images, untried",
+    "phi4_multimodal": "its towers for images and speech, 870 million weights, are always made",
 }
 
 
