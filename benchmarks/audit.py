@@ -79,9 +79,9 @@ def share_of(part: int, whole: int) -> str:
 def ratios(size: Size) -> bool:
     """Print times to the alarm after a jump against the limit; return whether one is too long."""
     print(
-        f"\nAudited answers from a jump to q until the alarm, over log(1 / {DELTA}) / KL(q, epsilon)"
-        f" (fresh start) and log(ARL) / KL(q, epsilon) (after {size.good:,} good audited answers)."
-        " Means with 95% intervals.\n\n"
+        "\nAudited answers from a jump to q until the alarm, over "
+        f"log(1 / {DELTA}) / KL(q, epsilon) (fresh start) and log(ARL) / KL(q, epsilon) "
+        f"(after {size.good:,} good audited answers). Means with 95% intervals.\n\n"
         f"| rule | before | n | {' | '.join(f'q = {q:g}' for q in JUMPS)} |\n"
         f"|---|---|---|{'---|' * len(JUMPS)}"
     )
@@ -187,8 +187,8 @@ def quiet(size: Size) -> bool:
     names = list(STATISTICS)
     print(
         f"\nFalse demotions in {size.requests:,} requests, coverage {COVERAGE:.0%}, {size.runs} "
-        "runs a line, with exact 95% intervals; beside them on other draws of the same world the rules "
-        "calibrated for exactly 5%.\n\n"
+        "runs a line, with exact 95% intervals; beside them on other draws of the same world the "
+        "rules calibrated for exactly 5%.\n\n"
         f"| world | e-process and e-detector | e-process alone | {' | '.join(names)} | "
         "z-test, window 100, at 1.645 |\n"
         f"|---|---|---|{'---|' * (len(names) + 1)}"
