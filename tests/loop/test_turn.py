@@ -9,10 +9,11 @@ import msgspec
 
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.gate import verify
+from openwheel.loop.audit.look import audit
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import audit, turn
+from openwheel.loop.turn import turn
 from openwheel.traffic import Exchange, LogProblems, Store, read_log
 from openwheel.wire import Answer, Prompt, PromptMessage, Request
 
@@ -59,13 +60,17 @@ def test_a_turn_with_nothing_new_spends_no_attempt(store, registry, fill):
 
 
 def audits(task, student, n, wrong):
-    """Return audited answers of a student, ``wrong`` of which the teacher answered otherwise."""
+    """Return audited answers of a student; the teacher answered ``wrong`` of them otherwise.
+
+    The wrong ones are spread evenly, none first.
+    """
+    every = n // wrong
     request = msgspec.json.encode({"messages": [{"role": "user", "content": "invoice tax 1"}]})
     return [
         Exchange(
             id=f"audit-{i}",
             request=request,
-            answer=Answer("account" if i < wrong else "billing"),
+            answer=Answer("account" if i % every == every - 1 else "billing"),
             source="teacher",
             unbiased=True,
             audit_probability=0.05,
@@ -87,7 +92,9 @@ def test_an_audit_that_shows_disagreement_demotes_and_trains_anew(store, registr
     promotion = registry.promotions()[certificate.task]
     assert promotion.certificate is None
     assert promotion.by == "audit"
-    assert "20 of 60" in promotion.reason
+    assert "audited answers disagreed with the teacher, evidently more than 5.00%" in (
+        promotion.reason
+    )
 
 
 def test_audits_within_the_limit_change_nothing(store, registry, fill):

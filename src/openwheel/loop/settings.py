@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from openwheel.errors import SettingError
-from openwheel.settings import LmSection, Settings, TaskSection
+from openwheel.settings import LmSection, Settings, TaskSection, teacher_names
 from openwheel.students import RUNGS
 from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form
@@ -26,6 +26,12 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         tune_time: Seconds that may take; 0: no end.
         lm: The base of the rung ``lm``, and how it is trained and served.
         audit: Share of a promoted task's requests sent to the teacher as well, in (0, 1].
+        audit_least: The share that good evidence brings that down to.
+        audit_dollars: What a task's audits may cost a day, 0 for no limit.
+        audit_run_length: Audited answers until a false alarm of the detector of changes, at least
+            on average.
+        canary: The share of its task's requests that a student may answer at first, in (0, 1].
+        prices: What a million tokens cost, read and written, in dollars, by the teacher's name.
         policy: What may be learned from, built on and promoted.
         tasks: What the user decided about single tasks, by their names.
     """
@@ -38,6 +44,11 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     tune_time: float = 3600.0
     lm: LmSection = LmSection()
     audit: float = 0.05
+    audit_least: float = 0.02
+    audit_dollars: float = 0.0
+    audit_run_length: float = 1_000_000.0
+    canary: float = 0.2
+    prices: dict[str, tuple[float, float]] = {}
     policy: Policy = Policy()
     tasks: dict[str, TaskSection] = {}
 
@@ -61,6 +72,16 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             tune_time=loop.tune_time,
             lm=lm,
             audit=loop.audit,
+            audit_least=loop.audit_least,
+            audit_dollars=loop.audit_dollars,
+            audit_run_length=loop.audit_run_length,
+            canary=loop.canary,
+            prices={
+                name: (section.price_input, section.price_output)
+                for section, name in zip(
+                    settings.teachers, teacher_names(settings.teachers), strict=True
+                )
+            },
             policy=Policy.of(settings),
             tasks=dict(settings.tasks),
         ).checked()
@@ -109,8 +130,10 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise SettingError(f"{name} must be between 0 and 1, was {value}")
-        if not 0 < self.audit <= 1:
-            raise SettingError(f"audit must be above 0 and at most 1, was {self.audit}")
+        for name in ("audit", "audit_least", "canary"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise SettingError(f"{name} must be above 0 and at most 1, was {value}")
         for name in self.tasks:
             self.comparison(name)
         for rung in self.rungs:

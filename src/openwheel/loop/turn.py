@@ -9,19 +9,28 @@ import time
 
 import numpy as np
 
-from openwheel.errors import PolicyError, StudentFileError
-from openwheel.gate import Certificate, alarm_p_value
+from openwheel.errors import (
+    EngineError,
+    PolicyError,
+    SettingError,
+    StudentFileError,
+    TeacherError,
+)
+from openwheel.gate import Certificate
 from openwheel.loop import explain
-from openwheel.loop.audited import audited
+from openwheel.loop.audit.book import changed_after
+from openwheel.loop.audit.look import audit, first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.candidate import save_candidate, train_best
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress, silent
+from openwheel.loop.promotions import Promotion
+from openwheel.loop.recent import worth_training_on
 from openwheel.loop.registry import Candidate, Event, Registry, Turn
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.subject import Subject, subject_of, why_left
+from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store, order_evidence
 from openwheel.trust import Policy
@@ -69,7 +78,8 @@ def turn(
     registry = Registry(store)
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
-    events = audit(store, registry, settings, tools) + veto(registry, settings.policy)
+    events = audit(store, registry, settings, tools, until=looked_at)
+    events += veto(registry, settings.policy)
     counts = store.task_counts()
     for record in registry.tasks():
         if not counts.get(record.task.id):
@@ -78,46 +88,14 @@ def turn(
             events.append(Event(record.task.name, "left", reason))
         else:
             progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
-            events += _turn_task(
-                store, registry, subject_of(registry, record, settings, tools), progress
-            )
+            try:
+                subject = subject_of(registry, record, settings, tools)
+                events += _turn_task(store, registry, subject, progress)
+            except (EngineError, SettingError, TeacherError) as error:
+                events.append(Event(record.task.name, "trouble", str(error)))  # others go on
     done = Turn(looked_at, tuple(events))
     registry.add_turn(done, time.monotonic() - started)
     return done
-
-
-def audit(
-    store: Store, registry: Registry, settings: LoopSettings, tools: Tools = NO_TOOLS
-) -> list[Event]:
-    """Take off every promoted student whose audits show disagreement evidently above epsilon.
-
-    The audits of a promotion are tested by an e-process, so this may run as often as one likes:
-    for a student that keeps its promise the chance of ever being taken off is at most delta.
-    """
-    records = {record.task.id: record for record in registry.tasks()}
-    events = []
-    for task_id, promotion in registry.promotions().items():
-        if promotion.certificate is None:
-            continue
-        record = records[task_id]
-        losses = audited(
-            store.task_rows(task_id, after=promotion.after_seq),
-            promotion.certificate.student,
-            subject_of(registry, record, settings, tools),
-        )
-        total, answered = sum(losses), len(losses)
-        p_value = float(alarm_p_value(total, answered, promotion.certificate.epsilon))
-        if p_value <= promotion.certificate.delta:
-            reason = (
-                f"audit: {total:g} of {answered} audited answers disagreed with the "
-                f"teacher, evidently more than {promotion.certificate.epsilon:.2%} "
-                f"(p = {p_value:.2g})"
-            )
-            registry.demote(task_id, by="audit", reason=reason)
-            # The traffic is no longer what it was trained on: train anew without waiting.
-            registry.set_trained_on(task_id, 0)
-            events.append(Event(record.task.name, "demoted", reason))
-    return events
 
 
 def veto(registry: Registry, policy: Policy) -> list[Event]:
@@ -146,6 +124,7 @@ def _turn_task(
     data = load_answers(store, task_id, record.form, policy=settings.policy)
     vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
     promotion = registry.promotions().get(task_id)
+    seen = promotion.id if promotion else 0
     if promotion is None:
         order = order_evidence(data.answers, data.time if (data.time > 0).all() else None)
         if not order.in_order:
@@ -156,9 +135,9 @@ def _turn_task(
     shadow = shadows[-1] if shadows else None
     hoped = 0.0
     if current is not None and shadow is None:
-        events += _widen(registry, subject, current, data)
+        events += _widen(registry, subject, current, data, seen)
     if shadow is not None:
-        event, evidence = _judge(registry, subject, shadow, data)
+        event, evidence = _judge(registry, subject, shadow, data, seen)
         events.append(event)
         if event.kind == "promoted":
             return events
@@ -166,12 +145,15 @@ def _turn_task(
             hoped = shadow.coverage + MUCH_BETTER - BETTER
         else:
             registry.set_state(shadow.id, "refused")
-    due = len(data) >= max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * record.trained_on)
-    if not due:
+    # After a change for the worse, what counts is what came since.
+    changed = changed_after(store, task_id)
+    stale = int((data.seq <= changed).sum())
+    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
+    if len(data) - stale < needed:
         if shadow is None and current is None:
             reason = (
                 f"{len(data):,} labelled exchanges; the next training is at "
-                f"{max(FEWEST_TO_TRAIN, int(np.ceil(GROWTH * record.trained_on))):,}"
+                f"{stale + int(np.ceil(needed)):,}"
             )
             events.append(Event(name, "waiting", reason))
         return events
@@ -180,6 +162,7 @@ def _turn_task(
     # every label, and shadows what comes.
     first = record.attempts == 0
     training, calibration = split(data) if first else (data, data.take(np.arange(0)))
+    training = worth_training_on(subject, training, changed)
     trained = train_best(
         subject,
         training,
@@ -190,7 +173,7 @@ def _turn_task(
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
     registry.set_trained_on(task_id, len(data))
-    before = max(current.coverage if current else 0.0, hoped)
+    before = max(_coverage_left(registry, promotion), hoped)
     if trained is None or trained.growth is None or trained.growth > PATIENCE:
         reason = "training predicts that no threshold would pass soon; no share of delta was spent"
         return [*events, Event(name, "waiting", reason)]
@@ -200,6 +183,7 @@ def _turn_task(
             "the one before; no share of delta was spent"
         )
         return [*events, Event(name, "waiting", reason)]
+    subject = believed_by(subject, training)
     candidate = save_candidate(
         registry,
         subject,
@@ -208,12 +192,45 @@ def _turn_task(
         trained_until=int(training.seq.max()),
         method="anytime",
     )
-    event, _ = _judge(registry, subject, candidate, data)
+    event, _ = _judge(registry, subject, candidate, data, seen)
     return [*events, event]
 
 
+def _coverage_left(registry: Registry, promotion: Promotion | None) -> float:
+    """Return what the promoted student covers, without the slices that audits took off."""
+    if promotion is None or promotion.certificate is None:
+        return 0.0
+    certificate = promotion.certificate
+    plan = registry.plans().get(promotion.since)
+    answered = sum(part.answered for part in certificate.slices)
+    if plan is None or not plan.deferred or not answered:
+        return certificate.coverage
+    off = sum(part.answered for part in certificate.slices if part.name in plan.deferred)
+    return certificate.coverage * (1 - off / answered)
+
+
+def _promote(
+    registry: Registry, subject: Subject, certificate: Certificate, reason: str, seen: int
+) -> bool:
+    """Promote, unless an audit or a person changed who is promoted since it was decided.
+
+    Raises:
+        PolicyError: It may not be promoted.
+    """
+    plan = first_plan(subject.settings, subject.record.task.name, by_hand=False)
+    return registry.promote(
+        certificate,
+        by="turn",
+        reason=reason,
+        audit=plan.audit,
+        canary=plan.canary,
+        policy=subject.settings.policy,
+        seen=seen,
+    )
+
+
 def _widen(
-    registry: Registry, subject: Subject, current: Certificate, data: TaskData
+    registry: Registry, subject: Subject, current: Certificate, data: TaskData, seen: int
 ) -> list[Event]:
     """Judge the promoted student again on all evidence so far: it may be allowed to answer more.
 
@@ -230,13 +247,8 @@ def _widen(
         return []
     reason = explain.passed(calibrated.judgement, candidate)
     registry.certify(certificate)
-    registry.promote(
-        certificate,
-        by="turn",
-        reason=reason,
-        audit=subject.settings.audit,
-        policy=subject.settings.policy,
-    )
+    if not _promote(registry, subject, certificate, reason, seen):
+        return []
     return [Event(subject.record.task.name, "promoted", f"more of the traffic. {reason}")]
 
 
@@ -263,14 +275,14 @@ def _certify(
 
 
 def _judge(
-    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData
+    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData, seen: int
 ) -> tuple[Event, int]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
 
     Returns:
         What came of it, and how much independent evidence there was.
     """
-    record, settings = subject.record, subject.settings
+    record = subject.record
     name = record.task.name
     try:
         calibrated, certificate = _certify(registry, subject, candidate, data)
@@ -294,9 +306,9 @@ def _judge(
         reason += " It was taken off by hand: promote it by hand."
         return Event(name, "waiting", reason), judgement.n
     try:
-        registry.promote(
-            certificate, by="turn", reason=reason, audit=settings.audit, policy=settings.policy
-        )
+        if not _promote(registry, subject, certificate, reason, seen):
+            reason = "certified and not promoted: audits changed who is promoted meanwhile"
+            return Event(name, "waiting", reason), judgement.n
     except PolicyError as error:
         return Event(name, "waiting", f"certified and not promoted: {error}"), judgement.n
     return Event(name, "promoted", reason), judgement.n

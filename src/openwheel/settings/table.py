@@ -222,9 +222,39 @@ class LoopSection(_Section, frozen=True):
         Meta(
             gt=0,
             le=1,
-            description="Share of a promoted task's requests that the teacher answers too.",
+            description="Share of a promoted task's requests that the teacher answers too: more "
+            "while a student is new or in doubt, less with good evidence.",
         ),
     ] = 0.05
+    audit_least: Annotated[
+        float,
+        Meta(gt=0, le=1, description="The share that good evidence brings that down to."),
+    ] = 0.02
+    audit_dollars: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Dollars a day that the audits of a task may cost, by the teachers' "
+            "prices; 0: no limit. When they are spent, a tenth of the least share goes on.",
+        ),
+    ] = 0.0
+    audit_run_length: Annotated[
+        float,
+        Meta(
+            gt=1,
+            description="Audited answers until the detector of changes may be expected to take "
+            "off a student that is just within its limit.",
+        ),
+    ] = 1_000_000.0
+    canary: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share of its task's requests that a student promoted by a turn may "
+            "answer at first; it grows as the audits agree. 1: all at once.",
+        ),
+    ] = 0.2
 
 
 class PolicySection(_Section, frozen=True):
@@ -418,6 +448,18 @@ class TaskSection(_Section, frozen=True):
     judge_budget: Annotated[
         int, Meta(ge=0, description="The most questions that a judge is asked for the task, ever.")
     ] = 5_000
+    audit: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(description="In place of loop.audit."),
+    ] = None
+    audit_dollars: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="In place of loop.audit_dollars."),
+    ] = None
+    canary: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(description="In place of loop.canary."),
+    ] = None
 
 
 class EngineSection(_Section, frozen=True):

@@ -1,0 +1,125 @@
+"""How many requests to audit, and how many a new student may answer: pure functions of the past.
+
+Nothing here depends on the request at hand, so an audited answer has the mean loss of any answer
+at that time, and monitors need no weights.
+"""
+
+import math
+
+import msgspec
+
+FRESH = 4.0
+"""How many times the usual share is audited where there is little evidence, or doubt."""
+
+MOST_FRESH = 0.2
+"""But no more than this, unless the usual share is: beyond it a student saves too little."""
+
+DOUBT = 0.5
+"""A monitor that has come this share of the way to its alarm, on a log scale, casts doubt."""
+
+NO_MONEY = 0.1
+"""Share of the least share that is audited still when there is no money left."""
+
+CHANGED = 1.25
+"""A share that moves by less than this factor is not worth telling every worker."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What the audits of a promotion have shown so far.
+
+    Attributes:
+        audits: Audited answers since the promotion, or the last alarm in one of its slices.
+        enough: As many, without a disagreement, would show a rate below epsilon (`enough_audits`).
+        doubt: How near the nearest monitor is to its alarm, as a share of the logarithm, up to 1.
+    """
+
+    audits: int
+    enough: int
+    doubt: float = 0.0
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What audits may cost.
+
+    Attributes:
+        share: The usual share of requests, in (0, 1].
+        least: The share that good evidence brings it down to, in (0, 1].
+        dollars_left: What may still be spent today; None without a limit.
+        dollars_each: What an audit costs.
+        requests_left: Requests still to come today that a student could answer.
+    """
+
+    share: float
+    least: float
+    dollars_left: float | None = None
+    dollars_each: float = 0.0
+    requests_left: float = 0.0
+
+
+def enough_audits(epsilon: float, delta: float) -> int:
+    """Return how many agreeing audits show, with confidence ``1 - delta``, a rate below epsilon.
+
+    Examples:
+        >>> enough_audits(0.05, 0.05)
+        59
+    """
+    return math.ceil(math.log(delta) / math.log1p(-epsilon))
+
+
+def audit_probability(evidence: Evidence, budget: Budget) -> float:
+    """Return the share of answered requests to audit next.
+
+    Four times the usual share until there is enough evidence, and whenever there is doubt. Then
+    it falls as one over the number of audits, to the least share: a change is what is left to
+    notice, and that takes longer the less is audited, so there is a floor. Money that would not
+    last the day brings it down further, to a tenth of the least share, and no further.
+
+    Examples:
+        >>> usual = Budget(share=0.05, least=0.02)
+        >>> [round(audit_probability(Evidence(n, 59), usual), 3) for n in (0, 59, 118, 10_000)]
+        [0.2, 0.2, 0.1, 0.02]
+        >>> audit_probability(Evidence(10_000, 59, doubt=0.6), usual)
+        0.2
+        >>> dear = Budget(0.05, 0.02, dollars_left=1.0, dollars_each=0.01, requests_left=10_000)
+        >>> round(audit_probability(Evidence(0, 59), dear), 3)
+        0.01
+        >>> broke = Budget(0.05, 0.02, dollars_left=0.0, dollars_each=0.01, requests_left=10_000)
+        >>> round(audit_probability(Evidence(0, 59), broke), 4)
+        0.002
+    """
+    fresh = max(budget.share, min(FRESH * budget.share, MOST_FRESH))
+    least = min(budget.share, budget.least)
+    if evidence.audits <= evidence.enough or evidence.doubt >= DOUBT:
+        wanted = fresh
+    else:
+        wanted = max(fresh * evidence.enough / evidence.audits, least)
+    if budget.dollars_left is not None and budget.dollars_each > 0:
+        expected = max(budget.dollars_each * budget.requests_left, budget.dollars_each)
+        wanted = min(wanted, max(budget.dollars_left, 0.0) / expected)
+    return min(max(wanted, NO_MONEY * least), 1.0)
+
+
+def canary_share(start: float, evidence: Evidence, *, now: float) -> float:
+    """Return the share of its task's requests that a student may answer next.
+
+    From ``start`` to all as audits come in, evenly on a log scale; with doubt back to ``start``,
+    unless it got all once (``now`` is 1). What is held back is audited for nothing, since the
+    teacher answers it anyway. So at 5% and 5% it takes about a hundred requests that the student
+    could have answered.
+
+    Examples:
+        >>> [round(canary_share(0.2, Evidence(n, 59), now=0.2), 2) for n in (0, 30, 59)]
+        [0.2, 0.45, 1.0]
+        >>> [canary_share(0.2, Evidence(30, 59, doubt=0.9), now=now) for now in (0.45, 1.0)]
+        [0.2, 1.0]
+    """
+    if now >= 1:
+        return 1.0
+    if evidence.doubt >= DOUBT:
+        return start
+    return float(start ** max(1.0 - evidence.audits / evidence.enough, 0.0))
+
+
+def has_moved(old: float, new: float) -> bool:
+    """Return whether a share has changed so much that workers should know."""
+    return not 1 / CHANGED < new / old < CHANGED

@@ -1,0 +1,397 @@
+"""What the audits of one promotion have shown so far, and what is an alarm: pure, no I/O."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from openwheel.gate import spent
+from openwheel.gate.monitors import ConfidenceSequence, EDetector, EProcess
+from openwheel.loop.audit.policy import DOUBT, Evidence, enough_audits
+
+ALL = ""
+"""The name of the whole task among its slices."""
+
+LATEST_DISAGREED = 20
+"""As many of the latest disagreements are kept by their ids, for people to look at."""
+
+MOST_OFF = 0.5
+"""Where audits took off slices with more than this share of the answers, the rest goes too."""
+
+DAY = 86_400.0
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """One audited answer.
+
+    Attributes:
+        seq: Of the exchange with the teacher's answer.
+        id: Of the same exchange.
+        time: Seconds since 1970.
+        slice: The slice it is in, ``""`` if that is not known or there is but one.
+        loss: From 0, where the student's answer agrees, to 1.
+        probability: With which it was audited.
+        micro_dollars: What it cost; None where the client was given the teacher's answer anyway.
+    """
+
+    seq: int
+    id: str
+    time: float
+    slice: str
+    loss: float
+    probability: float
+    micro_dollars: float | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Where a change for the worse began, if there was one: Page's CUSUM, last at zero.
+
+    It estimates and tests nothing: an alarm is the monitors' business.
+
+    Attributes:
+        value: Of the CUSUM.
+        after_seq: What came after this exchange is after the change.
+        audits, loss: Audited answers since, and the sum of their losses.
+    """
+
+    value: float = 0.0
+    after_seq: int = 0
+    audits: int = 0
+    loss: float = 0.0
+
+    def after(self, audits: Sequence[Audit], epsilon: float) -> "Change":
+        """Return the same after more audits.
+
+        Examples:
+            >>> seen = [Audit(seq, "", 0.0, "", float(seq > 500), 1.0) for seq in range(1, 506)]
+            >>> change = Change().after(seen, 0.05)
+            >>> change.after_seq, change.audits, change.loss
+            (500, 5, 5.0)
+        """
+        worse = math.sqrt(epsilon * max(epsilon, 0.5))
+        right = math.log1p(-worse) - math.log1p(-epsilon)
+        wrong = math.log(worse / epsilon)
+        value, after_seq, count, loss = self.value, self.after_seq, self.audits, self.loss
+        for audit in audits:
+            value += audit.loss * wrong + (1 - audit.loss) * right
+            count, loss = count + 1, loss + audit.loss
+            if value <= 0:
+                value, after_seq, count, loss = 0.0, audit.seq, 0, 0.0
+        return Change(value, after_seq, count, loss)
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """The audits of a task, or of one slice of it.
+
+    Attributes:
+        since: Tests the rate since the promotion, or since an alarm in a slice.
+        change: Notices a later change.
+        began: Where that would have begun.
+    """
+
+    since: EProcess
+    change: EDetector
+    began: Change
+
+    @property
+    def alarm(self) -> bool:
+        """Whether disagreement is evidently too high."""
+        return self.since.alarm or self.change.alarm
+
+    @property
+    def doubt(self) -> float:
+        """How near the nearer monitor is to its alarm, as a share of the logarithm."""
+        near = (monitor.evidence / monitor.limit for monitor in (self.since, self.change))
+        return max(0.0, *near)
+
+    def after(self, audits: Sequence[Audit]) -> "Stream":
+        """Return the same after more audits."""
+        losses = [audit.loss for audit in audits]
+        return Stream(
+            self.since.update(losses),
+            self.change.update(losses),
+            self.began.after(audits, self.since.epsilon),
+        )
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """What a task's audits cost, and how many requests they stand for.
+
+    Attributes:
+        day: Days since 1970, by UTC.
+        first: Time of the day's first audit.
+        dollars: Spent on that day.
+        requests: About how many requests a student could answer on that day: each audited answer
+            stands for as many as one over its probability.
+        before: The same on the day before, 0 if there were none.
+        audits, total: Audits ever that cost something, and what they cost, in dollars.
+    """
+
+    day: int = 0
+    first: float = 0.0
+    dollars: float = 0.0
+    requests: float = 0.0
+    before: float = 0.0
+    audits: int = 0
+    total: float = 0.0
+
+    def after(self, audit: Audit) -> "Spending":
+        """Return the same after one more audit; a clock that steps back ends no day."""
+        found = self
+        day = int(audit.time // DAY)
+        if day > self.day:
+            before = self.requests if day == self.day + 1 else 0.0
+            found = Spending(day, audit.time, before=before, audits=self.audits, total=self.total)
+        cost = (audit.micro_dollars or 0.0) / 1e6
+        return msgspec.structs.replace(
+            found,
+            dollars=found.dollars + cost,
+            requests=found.requests + 1 / audit.probability,
+            audits=found.audits + (audit.micro_dollars is not None),
+            total=found.total + cost,
+        )
+
+    @property
+    def each(self) -> float:
+        """What an audit costs on average, in dollars."""
+        return self.total / self.audits if self.audits else 0.0
+
+    def today(self, now: float) -> float:
+        """Return what was spent on the day of ``now``, in dollars."""
+        return self.dollars if int(now // DAY) <= self.day else 0.0
+
+    def requests_left(self, now: float) -> float:
+        """Return about how many requests are still to come on the day, by today and yesterday."""
+        left = DAY - now % DAY
+        if int(now // DAY) > self.day:
+            return left * self.requests / DAY
+        rate = self.requests / max(now - self.first, 600.0)
+        return left * max(rate, self.before / DAY)
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """What the audits of one promotion have shown.
+
+    Attributes:
+        promotion: The row of the promotion (`Promotion.since`).
+        task, student: Ids.
+        epsilon, delta: The most disagreement allowed, and the chance of ever being wrong.
+        run_length: Audited answers until a false alarm of all detectors together.
+        cursor: The newest exchange that was looked at.
+        whole: All audits, but those of slices that were taken off.
+        slices: Each slice that students may answer.
+        live: The live rate, for people; it alarms nobody.
+        deferred: Slices that audits took off.
+        restarts: How often the evidence on the whole began anew after a slice was taken off.
+        ended: Whether there was an alarm on the whole: what comes after is only counted.
+        disagreed: Ids of the latest disagreements.
+        requests, answered: Requests of the task since, and how many of them students answered.
+        spending: What audits cost.
+    """
+
+    promotion: int
+    task: str
+    student: str
+    epsilon: float
+    delta: float
+    run_length: float
+    cursor: int
+    whole: Stream
+    slices: dict[str, Stream] = {}
+    live: ConfidenceSequence
+    deferred: tuple[str, ...] = ()
+    restarts: int = 0
+    ended: bool = False
+    disagreed: tuple[str, ...] = ()
+    requests: int = 0
+    answered: int = 0
+    spending: Spending = Spending()
+
+    @property
+    def evidence(self) -> Evidence:
+        """What decides how many requests are audited next."""
+        enough = enough_audits(self.epsilon, self.delta)
+        streams = [self.whole, *(self.slices[name] for name in self.left)]
+        doubt = min(max(stream.doubt for stream in streams), 1.0)
+        return Evidence(self.whole.since.seen.answers, enough, doubt)
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The slices that were not taken off."""
+        return tuple(name for name in self.slices if name not in self.deferred)
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """Evidence that a student, or one slice of it, disagrees too often.
+
+    Attributes:
+        student: Its id.
+        slice: The slice, ``""`` for all of the task.
+        by: The monitor that raised it: ``e-process`` (the rate since the promotion) or
+            ``e-detector`` (a later change); ``judge`` where audits cannot be judged any more.
+        epsilon: The most disagreement allowed.
+        audits, loss: Audited answers since the promotion, and the sum of their losses.
+        e_value, limit: The evidence, and what is an alarm.
+        after_seq: A change for the worse began after this exchange, as far as can be told.
+        audits_since, loss_since: Audited answers since then, and the sum of their losses.
+        seq: The exchange at which it was raised.
+        disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.
+    """
+
+    student: str
+    slice: str = ALL
+    by: str
+    epsilon: float
+    audits: int = 0
+    loss: float = 0.0
+    e_value: float = 0.0
+    limit: float = 0.0
+    after_seq: int = 0
+    audits_since: int = 0
+    loss_since: float = 0.0
+    seq: int = 0
+    disagreed: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Say so in a sentence."""
+        if self.by == "judge":
+            return (
+                "audit: its audits can no longer be judged, since the judge's budget is spent; "
+                "raise judge_budget"
+            )
+        where = f"in slice {self.slice!r} " if self.slice else ""
+        if self.by == "e-process":
+            counts = f"{self.loss:g} of {self.audits:,} audited answers {where}disagreed"
+        else:
+            counts = (
+                f"{self.loss_since:g} of the latest {self.audits_since:,} audited answers "
+                f"{where}disagreed"
+            )
+        return (
+            f"audit: {counts} with the teacher, evidently more than {self.epsilon:.2%} "
+            f"({self.by}: {self.e_value:,.0f}, an alarm at {self.limit:,.0f})"
+        )
+
+
+def new_watch(
+    *,
+    promotion: int,
+    task: str,
+    student: str,
+    epsilon: float,
+    delta: float,
+    run_length: float,
+    cursor: int,
+    slices: Sequence[str] = (),
+    spending: Spending | None = None,
+) -> Watch:
+    """Return a watch that has seen nothing yet.
+
+    With slices, the whole has half of delta and all slices together the other half; the
+    detectors share the run length likewise.
+    """
+    share = 0.5 if slices else 1.0
+    each = 0.5 / max(len(slices), 1)
+    whole = spent(share * delta, 1) if slices else delta
+    began = Change(after_seq=cursor)
+    return Watch(
+        promotion=promotion,
+        task=task,
+        student=student,
+        epsilon=epsilon,
+        delta=delta,
+        run_length=run_length,
+        cursor=cursor,
+        whole=Stream(EProcess(epsilon, whole), EDetector(epsilon, run_length / share), began),
+        slices={
+            name: Stream(
+                EProcess(epsilon, each * delta), EDetector(epsilon, run_length / each), began
+            )
+            for name in slices
+        },
+        live=ConfidenceSequence(epsilon),
+        spending=spending or Spending(),
+    )
+
+
+def observe(watch: Watch, audits: Sequence[Audit]) -> tuple[Watch, tuple[Alarm, ...]]:
+    """Return the watch after more audits, and the alarms they raised, in order.
+
+    At an alarm in one slice that slice is taken off, and the evidence on the whole begins anew
+    without it, at a smaller share of delta: unless other slices are in doubt as well, or half of
+    the answers would be gone. An alarm on the whole is the last.
+    """
+    if not audits:
+        return watch, ()
+    moved = _moved(watch, audits)
+    bad = [name for name in moved.left if moved.slices[name].alarm]
+    if watch.ended or not (bad or moved.whole.alarm):
+        return moved, ()
+    if len(audits) > 1:  # find the very answer
+        half = len(audits) // 2
+        first, early = observe(watch, audits[:half])
+        second, late = observe(first, audits[half:])
+        return second, early + late
+    return _taken_off(moved, bad, audits[0])
+
+
+def _moved(watch: Watch, audits: Sequence[Audit]) -> Watch:
+    kept = [audit for audit in audits if audit.slice not in watch.deferred]
+    by_slice: dict[str, list[Audit]] = {}
+    spending = watch.spending
+    for audit in audits:
+        spending = spending.after(audit)
+    for audit in kept:
+        if audit.slice in watch.slices:
+            by_slice.setdefault(audit.slice, []).append(audit)
+    wrong = [audit.id for audit in kept if audit.loss > 0]
+    return msgspec.structs.replace(
+        watch,
+        cursor=audits[-1].seq,
+        whole=watch.whole.after(kept),
+        slices=watch.slices
+        | {name: watch.slices[name].after(found) for name, found in by_slice.items()},
+        live=watch.live.update([audit.loss for audit in audits]),
+        disagreed=(*watch.disagreed, *wrong)[-LATEST_DISAGREED:],
+        spending=spending,
+    )
+
+
+def _taken_off(watch: Watch, bad: Sequence[str], last: Audit) -> tuple[Watch, tuple[Alarm, ...]]:
+    alarms = tuple(_alarm(watch, name, watch.slices[name], last) for name in bad)
+    found = msgspec.structs.replace(watch, deferred=(*watch.deferred, *bad))
+    answers = {name: stream.since.seen.answers for name, stream in found.slices.items()}
+    off = sum(answers[name] for name in found.deferred)
+    elsewhere = any(found.slices[name].doubt >= DOUBT for name in found.left)
+    if not bad or off > MOST_OFF * sum(answers.values()) or (found.whole.alarm and elsewhere):
+        ended = msgspec.structs.replace(found, ended=True)
+        return ended, (*alarms, _alarm(watch, ALL, found.whole, last))
+    if elsewhere:  # the evidence is not of one slice alone, and stands
+        return found, alarms
+    restarts = found.restarts + 1
+    anew = Stream(
+        EProcess(found.epsilon, spent(0.5 * found.delta, restarts + 1)),
+        EDetector(found.epsilon, found.whole.change.average_run_length),
+        Change(after_seq=last.seq),
+    )
+    return msgspec.structs.replace(found, restarts=restarts, whole=anew), alarms
+
+
+def _alarm(watch: Watch, name: str, stream: Stream, last: Audit) -> Alarm:
+    monitor = stream.since if stream.since.alarm or not stream.change.alarm else stream.change
+    return Alarm(
+        student=watch.student,
+        slice=name,
+        by="e-process" if monitor is stream.since else "e-detector",
+        epsilon=watch.epsilon,
+        audits=stream.since.seen.answers,
+        loss=stream.since.seen.loss,
+        e_value=math.exp(monitor.evidence),
+        limit=math.exp(monitor.limit),
+        after_seq=stream.began.after_seq,
+        audits_since=stream.began.audits,
+        loss_since=stream.began.loss,
+        seq=last.seq,
+        disagreed=watch.disagreed,
+    )
