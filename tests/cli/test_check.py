@@ -100,3 +100,16 @@ def test_a_bad_file_is_the_only_finding(check):
     found = check("[gateway]\nprot = 1", 1)
     assert list(found) == ["settings"]
     assert "did you mean 'port'" in found["settings"][1]
+
+
+def test_a_model_on_this_machine_is_looked_for_and_not_loaded(check, tmp_path):
+    (tmp_path / "model").mkdir()
+    teacher = '[[teachers]]\nname = "here"\nurl = "local:./model"\n'
+    state, said = check(teacher, 1)["teacher here"]
+    assert (state, "has no config.json" in said) == ("failed", True)
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen3"}')
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"")
+    state, said = check(teacher, 0)["teacher here"]
+    assert (state, "of type qwen3" in said) == ("ok", True)
+    state, said = check(teacher.replace("./model", "an/id"), 0)["teacher here"]
+    assert (state, "was not fetched" in said) == ("warning", True)

@@ -15,7 +15,7 @@ import typer
 from openwheel.cli import options
 from openwheel.cli.output import out, print_json
 from openwheel.errors import CatalogError, OpenwheelError, PolicyError, SettingError
-from openwheel.settings import Settings, TeacherSection, teacher_names
+from openwheel.settings import LOCAL, Settings, TeacherSection, teacher_names
 
 if TYPE_CHECKING:
     from openwheel.trust import Decision
@@ -213,6 +213,8 @@ async def _teacher(section: TeacherSection, name: str) -> Finding:
     from openwheel.processes.teachers import make_teacher
 
     what = f"teacher {name}"
+    if section.url.startswith(LOCAL):
+        return _local(section, what)
     found: list[str] = []
     try:
         teacher = make_teacher(section, name, keep_credentials=False)
@@ -232,6 +234,24 @@ async def _teacher(section: TeacherSection, name: str) -> Finding:
         return Finding(what, "warning", f"does not list {', '.join(missing)}")
     shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
     return Finding(what, "ok", f"{len(found)} models: {shown}" if found else "it lists no models")
+
+
+def _local(section: TeacherSection, what: str) -> Finding:
+    from openwheel.engine.checkpoint import find_checkpoint
+    from openwheel.processes.local import local_model
+
+    model = local_model(section)
+    if not Path(model.source).is_dir():
+        return Finding(
+            what, "warning", f"{model.source} is taken for a hub id, and was not fetched"
+        )
+    return _attempt(
+        what,
+        lambda: (
+            f"{model.source} is a folder with a model of type "
+            f"{find_checkpoint(model.source, revision=model.revision).model_type}"
+        ),
+    )
 
 
 def _attempt(what: str, work: Callable[[], str]) -> Finding:
