@@ -32,7 +32,7 @@ def main() -> int:
     """Carry out the order named on the command line; return the exit status."""
     wire = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    os.nice(NICENESS)
+    os.nice(max(0, NICENESS - os.nice(0)))  # the learner that started it may have stepped back
     encoder = msgspec.json.Encoder()
     order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
     threading.Thread(target=_when_alone, args=(order,), daemon=True).start()
