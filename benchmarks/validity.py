@@ -132,19 +132,9 @@ def once(rng: Random, world: World, n: int, training: World | None = None) -> Ou
 
 
 def bet(rng: Random, world: World, n: int, method: Method = "betting") -> Outcome:
-    """Losses between 0 and 1; the rival takes the mean of losses for a share of disagreements.
-
-    It rejects by the binomial test at the rounded sum of losses, as if it were a count.
-    """
+    """Losses between 0 and 1, in a plan that knows of them."""
     plan, drawn = plan_for(rng, world, n, FIRST, bounded=True), world.draw(rng, n)
-    answered = drawn.confidence >= np.array(plan.thresholds)[:, None]
-    sums = np.round((answered * drawn.losses).sum(1))
-    counted, _ = fallback(
-        binomial_p_value(sums, answered.sum(1), EPSILON), np.array(plan.weights), FIRST
-    )
-    rival = plan.thresholds[np.flatnonzero(counted)[-1]] if counted.any() else None
-    found = outcome(world, certified(plan, drawn, FIRST, method))
-    return found._replace(rival_false=is_false(world, rival))
+    return outcome(world, certified(plan, drawn, FIRST, method))
 
 
 def clustered(rng: Random, world: World, n: int, how: str) -> Outcome:

@@ -45,3 +45,10 @@ def test_starts_prints_a_table():
     done = run("starts.py", "--draws", "2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\| furthest behind the best \|", done.stdout)
+
+
+def test_what_betting_costs_is_printed():
+    done = run("betting_cost.py", "--draws", "1")
+    assert done.returncode == 0, done.stderr
+    assert "| 1,000 | 36 | 31 | 30 |" in done.stdout
+    assert len(re.findall(r"^\| 0\.", done.stdout, re.MULTILINE)) == 8
