@@ -1,3 +1,5 @@
+import pytest
+
 from made_up import tickets, write_log
 from openwheel.loop.evaluate import evaluate
 from openwheel.loop.learn import learn
@@ -32,11 +34,30 @@ def test_the_teachers_answers_to_answered_requests_are_hidden_from_the_loop(stor
     kept = [exchange for _, exchange in store.exchanges()]
     assert sum(exchange.source == "student" for exchange in kept) == found.total.answered
     assert sum(exchange.source == "teacher" for exchange in kept) == found.teacher_calls
-    served = {e.id.removesuffix("-student") for e in kept if e.source == "student"}
-    for exchange in kept:
-        if exchange.source == "teacher" and exchange.id in served:
-            assert exchange.unbiased
-            assert exchange.student_answer is not None
+    served = {f"{exchange.id}-audit" for exchange in kept if exchange.source == "student"}
+    audits = [exchange for exchange in kept if exchange.student_answer is not None]
+    assert len(audits) > found.audits > 0  # what the canary held back audits as well
+    assert sum(exchange.id in served for exchange in audits) == found.audits
+    assert all(exchange.unbiased for exchange in audits)
+
+
+def test_a_canary_starts_small_and_grows(store, tmp_path):
+    rows = exchanges(tmp_path, tickets(3_000))
+    found = replay(store, rows, SETTINGS)
+    kept = [exchange for _, exchange in store.exchanges()]
+    shares = [e.audit_probability for e in kept if e.student and e.audit_probability < 1]
+    assert shares[0] == pytest.approx(0.84)  # four fifths held back, a fifth of the rest audited
+    assert min(shares) <= 0.2
+    assert found.timeline[-1].latest.coverage > 0.8
+
+
+def test_without_a_canary_a_student_answers_all_at_once(store, tmp_path):
+    rows = exchanges(tmp_path, tickets(1_000))
+    replay(store, rows, LoopSettings(canary=1.0))
+    kept = [exchange for _, exchange in store.exchanges()]
+    held = [e for e in kept if e.student_answer is not None and not e.id.endswith("-audit")]
+    assert not held
+    assert any(exchange.source == "student" for exchange in kept)
 
 
 def test_when_the_world_changes_the_audit_takes_the_student_off(store, tmp_path):

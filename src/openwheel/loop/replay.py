@@ -6,15 +6,21 @@ from collections.abc import Iterable
 import msgspec
 
 from openwheel.errors import RequestError
+from openwheel.loop.audit.look import audit
+from openwheel.loop.curate import assign_new
 from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
 from openwheel.loop.progress import Progress, silent
+from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.registry import Event, Registry
-from openwheel.loop.schedule import next_turn
+from openwheel.loop.schedule import FEWEST_NEW, next_turn
 from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.traffic import Exchange, Store
+
+LOOK_EVERY = 50
+"""Requests between looks at the audits, where a learner looks every half second."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -25,7 +31,7 @@ class Moment(msgspec.Struct, frozen=True):
         latest: Those since the moment before.
         teacher_calls: Requests the teacher answered so far, audits included.
         audits: Answers of students that were audited so far.
-        events: What the turn then did.
+        events: What audits did since the moment before, and the turn then.
     """
 
     score: Score
@@ -77,20 +83,37 @@ def replay(
         progress: Told about each turn.
     """
     coin = random.Random(seed)
-    serving = RegistryServing(Registry(store), tools)
+    registry = Registry(store)
+    serving = RegistryServing(registry, tools)
     counts = _Counts(Tally(), Tally(), {})
     timeline: list[Moment] = []
     waiting: list[Exchange] = []
-    looked_at, due = 0, next_turn(0)
+    between: list[Event] = []
+    looked_at, assigned, due = 0, 0, next_turn(0)
+
+    def look() -> bool:
+        """Look at the audits as a learner does between turns; return whether one was an alarm."""
+        nonlocal assigned
+        store.append(waiting)
+        waiting.clear()
+        assigned = assign_new(store, registry, after=assigned)
+        found = audit(store, registry, settings, tools, until=assigned)
+        serving.refresh()
+        between.extend(found)
+        return any(event.kind == "demoted" for event in found)
 
     def take_turn() -> int:
+        nonlocal assigned
         store.append(waiting)
         waiting.clear()
         done = turn(store, settings, after=looked_at, tools=tools)
         serving.refresh()
         score, latest = counts.total.score(), counts.latest.score()
-        timeline.append(Moment(score, latest, counts.teacher_calls, counts.audits, done.events))
+        events = (*between, *done.events)
+        between.clear()
+        timeline.append(Moment(score, latest, counts.teacher_calls, counts.audits, events))
         counts.latest = Tally()
+        assigned = done.looked_at
         progress(f"{score.n:,} exchanges: coverage {score.coverage:.1%}")
         return done.looked_at
 
@@ -100,12 +123,15 @@ def replay(
         except RequestError:
             continue
         decision = settled(serving.decide(request, exchange.task))
-        heads = coin.random() < decision.audit_probability
-        waiting += _captured(exchange, decision, heads=heads)
-        _count(counts, exchange, decision, heads=heads)
+        draw = coin.random()
+        held, heads = draw < 1.0 - decision.canary, draw < decision.audit_probability
+        waiting += _captured(exchange, decision, held=held, heads=heads)
+        _count(counts, exchange, decision, held=held, heads=heads)
         if counts.total.n >= due:
             looked_at = take_turn()
             due = next_turn(counts.total.n)
+        elif counts.total.n % LOOK_EVERY == 0 and serving.students() and look():
+            due = min(due, counts.total.n + FEWEST_NEW)
     if counts.latest.n:
         take_turn()
     ordered = sorted(counts.tasks.items(), key=lambda item: (-item[1].n, item[0]))
@@ -118,32 +144,36 @@ def replay(
     )
 
 
-def _captured(exchange: Exchange, decision: Decision, *, heads: bool) -> list[Exchange]:
+def _captured(exchange: Exchange, decision: Decision, *, held: bool, heads: bool) -> list[Exchange]:
     """Return what a gateway would have captured of one exchange."""
+    compared = heads and decision.answer is not None
     asked = msgspec.structs.replace(
         exchange,
         source="teacher",
-        unbiased=heads,
+        unbiased=heads or not decision.student,
         audit_probability=decision.audit_probability,
-        student=decision.student,
-        student_answer=decision.answer,
+        student=decision.student if compared else "",
+        student_answer=decision.answer if compared else None,
         confidence=decision.confidence,
     )
-    if decision.answer is None:
+    if decision.answer is None or held:
         return [asked]
     served = msgspec.structs.replace(
         asked,
-        id=f"{exchange.id}-student",
         source="student",
         answer=msgspec.structs.replace(exchange.answer, text=decision.answer, tool_calls=()),
         unbiased=False,
+        student=decision.student,
         student_answer=None,
     )
-    return [served, asked] if heads else [served]
+    second = msgspec.structs.replace(asked, id=f"{exchange.id}{AUDIT_SUFFIX}")
+    return [served, second] if heads else [served]
 
 
-def _count(counts: _Counts, exchange: Exchange, decision: Decision, *, heads: bool) -> None:
-    answered = decision.answer is not None
+def _count(
+    counts: _Counts, exchange: Exchange, decision: Decision, *, held: bool, heads: bool
+) -> None:
+    answered = decision.answer is not None and not held
     same = answered and agrees(exchange.answer, decision.answer or "", decision.form)
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
