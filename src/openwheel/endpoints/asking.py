@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from openwheel.endpoints.routes import named_model
 from openwheel.endpoints.teacher import ApiFamily, Teacher
 from openwheel.errors import TeacherError
 from openwheel.wire import read_reply
@@ -22,7 +23,8 @@ async def asking(
 
     Args:
         make: Makes the teacher; it is closed when the block ends.
-        model: The model that the bodies name, where several teachers have different ones.
+        model: The model that decides which of several teachers is asked; by default the one that
+            a body names.
         api: The API whose requests the bodies are.
     """
     teacher = make()
@@ -35,13 +37,15 @@ async def asking(
 async def ask_text(
     teacher: Teacher, body: bytes, *, model: str = "", api: ApiFamily = "openai"
 ) -> str:
-    """Send the body of a request and return the text of the answer.
+    """Send the body of a request and return the final text of the answer, without thoughts.
 
     Raises:
         TeacherError: It could not be reached, broke off, or sent no answer.
     """
     headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
-    response = await teacher.send("POST", _PATHS[api], headers, body, model=model)
+    response = await teacher.send(
+        "POST", _PATHS[api], headers, body, model=model or named_model(body)
+    )
     try:
         parts, size = [], 0
         async for chunk in response.chunks:
@@ -54,4 +58,4 @@ async def ask_text(
     if response.status != 200:
         raise TeacherError(f"A question was answered with status {response.status}")
     read = read_message if api == "anthropic" else read_reply
-    return read(b"".join(parts)).answer.text
+    return read(b"".join(parts)).answer.final

@@ -1,8 +1,7 @@
 """Making the teachers that the settings name."""
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
+import functools
+from collections.abc import Mapping, Sequence
 
 from openwheel.endpoints import (
     HttpTeacher,
@@ -10,18 +9,14 @@ from openwheel.endpoints import (
     RecordedTeacher,
     Teacher,
     TeacherPool,
-    named_model,
+    asking,
 )
-from openwheel.errors import SettingError, TeacherError
+from openwheel.errors import SettingError
 from openwheel.gateway import Price
-from openwheel.loop.judging import AskTeacher, Connect
+from openwheel.loop.judging import Connect
 from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
 from openwheel.traffic import LogProblems, read_log
 from openwheel.trust import Policy
-from openwheel.wire import read_reply
-
-_COMPLETIONS = "/v1/chat/completions"
-_JSON = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
 
 
 def make_pool(
@@ -59,7 +54,7 @@ def make_pool(
                 models=section.models,
                 weight=section.weight,
                 retries=section.retries,
-                refuses=partial(_refusal, policy, name) if policy.judges_models else None,
+                refuses=functools.partial(_refusal, policy, name) if policy.judges_models else None,
             )
             for section, name in zip(sections, names, strict=True)
         ]
@@ -108,24 +103,7 @@ def connect_teachers(settings: Settings) -> Connect | None:
     if not any(section.url.startswith(("http://", "https://")) for section in settings.teachers):
         return None
 
-    @contextlib.asynccontextmanager
-    async def connected() -> AsyncIterator[AskTeacher]:
-        pool = make_pool(settings.teachers, keep_credentials=False, policy=Policy.of(settings))
-
-        async def ask(body: bytes) -> str:
-            model = named_model(body)
-            response = await pool.send("POST", _COMPLETIONS, _JSON, body, model=model)
-            try:
-                content = b"".join([chunk async for chunk in response.chunks])
-            finally:
-                response.close()
-            if response.status != 200:
-                raise TeacherError(f"{response.teacher} answered with status {response.status}")
-            return read_reply(content).answer.final
-
-        try:
-            yield ask
-        finally:
-            await pool.close()
-
-    return connected
+    policy = Policy.of(settings)
+    return functools.partial(
+        asking, lambda: make_pool(settings.teachers, keep_credentials=False, policy=policy)
+    )
