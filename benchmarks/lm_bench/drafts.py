@@ -2,13 +2,16 @@
 
     python benchmarks/lm_bench/drafts.py
 
-The target is a small model trained from nothing on GPT-4's answers to GSM8K (RouteLLM's data), its
-tokenizer too: no network. It then answers prompts it has not seen, greedily; these answers are the
-captured traffic, and drafts learn from them and from nothing else. The latest are held out.
+The target is a small model trained from nothing, its tokenizer too: no network. It learns to say in
+a sentence what an utterance of SNIPS asks for; the sentences are made of the published annotations.
+It then answers utterances it has not seen, greedily; these answers are the captured traffic, and
+drafts learn from them and from nothing else. The latest are held out.
 """
 
 import argparse
 import os
+import random
+import re
 import sys
 import time
 from pathlib import Path
@@ -34,11 +37,21 @@ from openwheel.students.draft.measure import write
 from openwheel.wire import PromptMessage
 from shared import about, rows
 
-CONTEXT = 220
+CONTEXT = 128
 
 
 def captured(row: dict[str, Any]) -> Captured:
-    return Captured((PromptMessage("user", row["text"]),), row["gpt4"])
+    return Captured((PromptMessage("user", row["text"]),), sentence(row))
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """Return what an utterance asks for, in words."""
+    intent = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", row["intent"]).lower()
+    parts = [
+        f"the {slot.replace('_', ' ')} is {' and '.join(values)}"
+        for slot, values in row["slots"].items()
+    ]
+    return f"The user wants to {intent}" + (f"; {', '.join(parts)}." if parts else ".")
 
 
 def make_model(layers: int, hidden: int, tokenizer: Any) -> Any:
@@ -125,10 +138,11 @@ def main() -> None:
     add = parser.add_argument
     add("--hidden", type=int, default=128, help="width of the target")
     add("--layers", type=int, default=4, help="layers of the target")
-    add("--taught", type=int, default=360, help="answers of GPT-4 that the target learns from")
-    add("--target-epochs", type=int, default=8)
-    add("--epochs", type=int, default=6, help="of the drafts")
-    add("--most", type=int, default=110, help="tokens of an answer")
+    add("--taught", type=int, default=2_000, help="answers that the target learns from")
+    add("--asked", type=int, default=900, help="utterances that it answers then")
+    add("--target-epochs", type=int, default=4)
+    add("--epochs", type=int, default=4, help="of the drafts")
+    add("--most", type=int, default=64, help="tokens of an answer")
     add("--threads", type=int, default=1)
     chosen = parser.parse_args()
 
@@ -139,15 +153,17 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     print(about("benchmarks/lm_bench/drafts.py"))
     began = time.monotonic()
-    data = [row for row in rows("routellm_gsm8k") if row["gpt4"].strip()]
-    tokenizer = make_tokenizer((f"{row['text']} {row['gpt4']}" for row in data), 1_500)
+    data = [row for row in rows("snips") if row["split"] == "train"]
+    random.Random(0).shuffle(data)
+    data = data[: chosen.taught + chosen.asked]
+    tokenizer = make_tokenizer((f"{row['text']} {sentence(row)}" for row in data), 1_500)
     encoded = encode_captured(tokenizer, [captured(row) for row in data], context=CONTEXT)
     target = make_model(chosen.layers, chosen.hidden, tokenizer)
     how = DraftSettings(epochs=chosen.target_epochs, learning_rate=2e-3, batch=16, context=CONTEXT)
     taught = train_draft(target, encoded[: chosen.taught], how)
     print(
         f"target: {sum(w.numel() for w in target.parameters()):,} parameters, trained on "
-        f"{taught.trained_on} answers of GPT-4 ({time.monotonic() - began:.0f} s)",
+        f"{taught.trained_on} answers ({time.monotonic() - began:.0f} s)",
         flush=True,
     )
     traffic = answers_of(target, encoded[chosen.taught :], chosen.most, tokenizer)
@@ -165,7 +181,6 @@ def main() -> None:
     for name, layers, soft in (
         ("first layer", 1, False),
         ("first layer, probabilities", 1, True),
-        ("first 2 layers", 2, False),
         ("from nothing, 1 layer, a third as wide", 0, False),
     ):
         draft = shrink(target, layers) if layers else _small(chosen.hidden, tokenizer)

@@ -2,7 +2,6 @@ import os
 import warnings
 
 import pytest
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from export import tiny
@@ -24,6 +23,8 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def adapter(base, tmp_path_factory):
     """An adapter for it whose weights are far from nothing."""
+    from peft import LoraConfig, get_peft_model  # 20 seconds of imports, for those who need it
+
     folder = tmp_path_factory.mktemp("adapter") / "student" / "adapter"
     model = AutoModelForCausalLM.from_pretrained(base)
     config = LoraConfig(

@@ -145,7 +145,7 @@ def _print(done: "Exported", conditions: "tuple[Condition, ...]") -> None:
     if done.agreement is not None:
         note(
             f"Its logits are {done.agreement.relative:.2%} of their spread from those of base and "
-            f"adapter (at most {done.agreement.tolerance:.1%}), on {done.agreement.tokens} tokens."
+            f"adapter (at most {done.agreement.tolerance:.2%}), on {done.agreement.tokens} tokens."
         )
     for text in done.notes:
         note(text)

@@ -17,7 +17,7 @@ _GENERAL = (
 # Root mean square of the difference, as a share of the logits' own spread. Rounding a weight to
 # bfloat16 moves it by up to 1/256 of itself, to float16 by 1/2048; what is left of that in the
 # logits grows with depth. A wrong merge moves them by several tenths or more.
-TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
+TOLERANCES = {"float32": 1e-4, "float16": 0.005, "bfloat16": 0.05}
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +90,8 @@ def agree(original: Sequence[Any], exported: Sequence[Any], precision: str) -> A
     tolerance = TOLERANCES[precision]
     if not relative <= tolerance:  # also where either is not a number
         raise ModelError(
-            f"The exported model's logits must be within {tolerance:.1%} of the original's spread, "
-            f"they are {relative:.1%} away; nothing was exported"
+            f"The exported model's logits must be within {tolerance:.2%} of the original's spread, "
+            f"they are {relative:.2%} away; nothing was exported"
         )
     return Agreement(
         texts=len(original),

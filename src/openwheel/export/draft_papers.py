@@ -46,7 +46,7 @@ def draft_lineage(
                 checkpoint=answers.checkpoint,
                 licences=answers.names,
                 told_by=answers.told_by,
-                training=answers.training or "",
+                training=answers.training,
                 terms=answers.terms,
                 jurisdiction=answers.jurisdiction,
             ),

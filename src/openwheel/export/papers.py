@@ -89,7 +89,7 @@ def _exported(done: Exported) -> Iterator[str]:
         yield (
             f"- Merged weights against base and adapter, on {near.tokens} tokens of {near.texts} "
             f"texts: logits {near.relative:.2%} of their spread apart (at most "
-            f"{near.tolerance:.1%}), the same likeliest token at {near.same_top:.1%}"
+            f"{near.tolerance:.2%}), the same likeliest token at {near.same_top:.1%}"
         )
     if done.gguf is not None:
         yield (
