@@ -95,6 +95,25 @@ def test_a_killed_run_goes_on_and_ends_with_the_very_same_weights(finished, tiny
     assert train_adapter(order)[1] == report
 
 
+def test_a_killed_learner_leaves_no_process_that_trains_and_the_next_goes_on(tiny_base, tmp_path):
+    order = place_order(tmp_path / "work", records(), settings(tiny_base), checkpoint_s=0.0)
+    code = (
+        "import sys, msgspec\nfrom pathlib import Path\n"
+        "from openwheel.students.lm.order import Order\n"
+        "from openwheel.students.lm.train import train_adapter\n"
+        "order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)\n"
+        "train_adapter(order, lambda event: print(event, flush=True))"
+    )
+    command = [sys.executable, "-c", code, str(order.path / ORDER)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as learner:
+        assert learner.stdout is not None
+        next(line for line in learner.stdout if b"step=3" in line)
+        learner.kill()
+    report = train_adapter(order)[1]
+    assert report.continued >= 3
+    assert report.steps == 30
+
+
 def test_other_settings_do_not_go_on_with_a_run(finished, tiny_base):
     adapter, _, _ = finished
     other = place_order(adapter.parent, records(), settings(tiny_base, epochs=1))

@@ -4,6 +4,7 @@ Its standard output is a JSON line for each thing to tell; whatever libraries pr
 standard error.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -52,6 +53,10 @@ PACKING: Final = MappingProxyType({"float32": 1e-3, "bfloat16": 0.25, "float16":
 """How far rounding may move log-probabilities of likely tokens where examples are packed."""
 
 
+LOCK = "lock"
+"""Held in a work folder by the process that trains there."""
+
+
 class Ended(msgspec.Struct, frozen=True):
     """The report in a work folder, and which order it is of."""
 
@@ -71,11 +76,16 @@ def main() -> int:
 
     try:
         order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
-        tell(Done(carry_out(order, tell)))
+        with (order.path / LOCK).open("w") as lock:
+            # Of a learner that was killed, a process may still be at it; it ends at its next step.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            tell(Done(carry_out(order, tell)))
+    except BrokenPipeError:  # nobody follows any more
+        return 1
     except OpenwheelError as error:
         tell(Failed(str(error)))
         return 1
-    except OSError as error:
+    except (OSError, msgspec.DecodeError) as error:
         tell(Failed(f"Training cannot go on: {error}"))
         return 1
     return 0
