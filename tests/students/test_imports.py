@@ -43,4 +43,4 @@ def test_a_linear_student_answers_without_any(tmp_path):
 def test_exported_names():
     names = {name for name in openwheel.students.__all__ if hasattr(openwheel.students, name)}
     assert names == set(openwheel.students.__all__)
-    assert openwheel.students.RUNGS == ("exact", "linear", "encoder")
+    assert openwheel.students.RUNGS == ("exact", "linear", "encoder", "lm")
