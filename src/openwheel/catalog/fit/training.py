@@ -46,6 +46,16 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
         """Bytes at the worst moment of a step."""
         return self.fixed + self.activations + max(self.logits, self.work)
 
+    @property
+    def resident(self) -> int:
+        """Bytes that a process on a processor holds under glibc's allocator as it comes.
+
+        Freed activations leave a heap with holes that the next step does not fill: they are
+        counted twice. A rule from measurements (`benchmarks/memory.py --allocator default`), not
+        from the allocator's code; with ``MALLOC_MMAP_THRESHOLD_=65536`` it is ``total``.
+        """
+        return 2 * self.total - self.fixed
+
 
 def training_memory(
     architecture: Architecture,

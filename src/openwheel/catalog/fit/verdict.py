@@ -158,7 +158,7 @@ def memory_needed(
     fused = device.kind != "cpu"
     if wish.purpose == "train":
         tokens = wish.context * wish.batch
-        taken = training_memory(
+        step = training_memory(
             architecture,
             tokens=tokens,
             length=wish.context,
@@ -167,7 +167,8 @@ def memory_needed(
             checkpointing=True,
             masked=not fused,
             fused=fused,
-        ).total
+        )
+        taken = step.total if fused else step.resident
     else:
         taken = _serving(architecture, device, wish, precision, stored).total
     return taken + _runtime(device, wish)
