@@ -102,9 +102,14 @@ def train_best(
             epsilon=settings.epsilon,
             delta=delta,
             calibration=max(planned, 1),
+            bounded=subject.bounded,
         )
         coverage = predicted_coverage(
-            plan, epsilon=settings.epsilon, delta=delta, calibration=max(planned, 1)
+            plan,
+            epsilon=settings.epsilon,
+            delta=delta,
+            calibration=max(planned, 1),
+            bounded=subject.bounded,
         )
         growth = growth_needed(
             plan,
@@ -112,6 +117,7 @@ def train_best(
             epsilon=settings.epsilon,
             delta=delta,
             anytime=anytime,
+            bounded=subject.bounded,
         )
         trained = Trained(
             student=fitted.student,

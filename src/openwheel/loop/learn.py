@@ -164,7 +164,7 @@ def _learn_task(
         rung=trained.student.rung,
         variables=variables,
         expected=explain.expected(trained.plan),
-        learning_curve=_learning_curve(training, trained, settings) if details else (),
+        learning_curve=_learning_curve(subject, training, trained) if details else (),
     )
     if not trained.coverage and trained.growth != 1.0:
         reason = (
@@ -172,7 +172,7 @@ def _learn_task(
             f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} independent calibration "
             "exchanges are not enough evidence at that rate. No share of delta was spent."
         )
-        more = _more_needed(n, training, trained, settings, attempt)
+        more = _more_needed(subject, training, trained, n, attempt)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     # Exchanges after the split are spent as evidence, shuffled or not: a later turn starts after.
     subject = believed_by(subject, training)
@@ -182,7 +182,7 @@ def _learn_task(
         trained,
         training,
         trained_until=int(data.seq.max()),
-        method="binomial",
+        method="betting" if subject.bounded else "binomial",
     )
     progress(f"task {record.task.name}: judging on {len(calibration):,}")
     calibrated = calibrate(
@@ -197,7 +197,7 @@ def _learn_task(
     registry.set_trained_on(record.task.id, n)
     if calibrated.judgement.chosen is None:
         registry.set_state(candidate.id, "refused")
-        more = _more_needed(n, training, trained, settings, candidate.attempt)
+        more = _more_needed(subject, training, trained, n, candidate.attempt)
         if more is not None:
             more = max(more, int(SURPRISED * n))
         return msgspec.structs.replace(
@@ -247,7 +247,7 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         expected=explain.expected(candidate.plan),
         trade_off=explain.trade_off(calibrated),
         reliability=explain.reliability(calibrated),
-        confusion=explain.confusion(calibrated),
+        confusion=explain.confusion(calibrated) if candidate.form == "label" else None,
         deferred=deferred,
         disagreed=disagreed,
     )
@@ -281,7 +281,7 @@ def _in_order(data: TaskData, shuffle: int | None) -> tuple[TaskData, OrderEvide
 
 
 def _more_needed(
-    n: int, training: TaskData, trained: Trained, settings: LoopSettings, attempt: int
+    subject: Subject, training: TaskData, trained: Trained, n: int, attempt: int
 ) -> int | None:
     """Return about how many more exchanges it would take, None if that is beyond reach.
 
@@ -290,15 +290,18 @@ def _more_needed(
     growth = growth_needed(
         trained.plan,
         calibration=trained.evidence,
-        epsilon=settings.epsilon,
+        epsilon=subject.settings.epsilon,
         # The next attempt will have less of delta to spend.
-        delta=spent(settings.delta, attempt + 1),
-        exponent=_exponent(training, trained),
+        delta=spent(subject.settings.delta, attempt + 1),
+        exponent=_exponent(subject, training, trained),
+        bounded=subject.bounded,
     )
     return None if growth is None else max(1, int(np.ceil(n * (growth - 1))))
 
 
-def _exponent(training: TaskData, trained: Trained) -> float:
+def _exponent(subject: Subject, training: TaskData, trained: Trained) -> float:
+    if subject.record.form != "label":
+        return LEARNING_RATE
     wrong = 1 - trained.agreement
     half = _agreement_of(training, len(training) // 2, trained)
     if half is None or not 0 < wrong < 1 or half >= trained.agreement:
@@ -317,10 +320,8 @@ def _agreement_of(training: TaskData, size: int, trained: Trained) -> float | No
     return float(fitted.agrees.mean())
 
 
-def _learning_curve(
-    training: TaskData, trained: Trained, settings: LoopSettings
-) -> tuple[Point, ...]:
-    if not {"linear", "encoder"} & set(settings.rungs):
+def _learning_curve(subject: Subject, training: TaskData, trained: Trained) -> tuple[Point, ...]:
+    if subject.record.form != "label" or not {"linear", "encoder"} & set(subject.rungs):
         return ()
     points = []
     for part in (8, 4, 2, 1):

@@ -103,7 +103,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         coverage: What training predicts it will be certified at.
         enough: Independent calibration exchanges that should be enough for that.
         training: Hash and extent of what it was trained on.
-        method: ``binomial`` if it is judged once, ``anytime`` if it shadows.
+        method: ``binomial`` if it is judged once (``betting`` where losses may lie between 0 and
+            1), ``anytime`` if it shadows.
         accepted: The settings it may be asked with.
         form: The task's answer form when it was trained.
         compare: By what two answers are compared, as ``compare`` of the task's settings has it.

@@ -45,6 +45,11 @@ class Subject(msgspec.Struct, frozen=True):
         """The rungs that may be tried on it."""
         return self.settings.rungs_for(self.record.form)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a loss may lie strictly between 0 and 1."""
+        return self.comparison is not None and self.comparison.bounded
+
     def request_of(self, inputs: Inputs) -> str:
         """Return the request that has these inputs, as text, for a judge."""
         template = self.record.task.template
