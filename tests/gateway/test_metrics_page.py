@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 import openwheel
 from openwheel.endpoints import MemberHealth
 from openwheel.gateway import CaptureStats
+from openwheel.gateway.audit_metrics import audit_samples
 from openwheel.gateway.meter import Meter, ProcessUsage, Sample
 from openwheel.gateway.metrics_page import METRICS, metrics_page
 from openwheel.gateway.snapshots import Merged, merge
+from openwheel.loop.audit.status import TaskAudit
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -42,9 +44,16 @@ def merged():
     return merge(workers)
 
 
-def page(merged, accept=""):
+AUDIT = TaskAudit(
+    task="route", id="1", student="s", audit=0.05, canary=0.5, asked=0.525, requests=90,
+    answered=45, coverage=0.5, audits=40, loss=1.0, rate=0.025, interval=(0.01, 0.08),
+    e_value=0.2, e_value_limit=20.0, change_e_value=3.0, change_limit=1e6, cost=1.5,
+)  # fmt: skip
+
+
+def page(merged, accept="", more=()):
     """Return the page's samples, as name and labels to value."""
-    content_type, body = metrics_page(merged, accept)
+    content_type, body = metrics_page(merged, accept, more)
     assert body.endswith(b"\n")
     parse = (
         open_metrics_families if "openmetrics" in content_type else text_string_to_metric_families
@@ -107,8 +116,20 @@ def test_odd_names_survive(merged):
 
 @pytest.mark.parametrize("accept", ["", OPEN_METRICS])
 def test_every_metric_there_is_shows_and_no_other(merged, accept):
-    names = {re.sub("_(bucket|sum|count)$", "", key[0]) for key in page(merged, accept)}
+    found = page(merged, accept, audit_samples(lambda: [AUDIT]))
+    names = {re.sub("_(bucket|sum|count)$", "", key[0]) for key in found}
     assert names == {row.name for row in METRICS}
+
+
+def test_audits_are_one_gauge_a_task_and_only_of_tasks_with_a_student(merged):
+    teacher = TaskAudit(task="free text", id="2")
+    found = page(merged, more=audit_samples(lambda: [AUDIT, teacher]))
+    task = ("task", "route")
+    assert found["openwheel_audit_probability", task] == 0.525
+    assert found["openwheel_audit_disagreement_rate", task] == 0.025
+    assert found["openwheel_audit_disagreement_bound", ("end", "high"), task] == 0.08
+    assert found["openwheel_audit_e_value", ("monitor", "change"), task] == 3.0
+    assert not [key for key in found if ("task", "free text") in key]
 
 
 def test_names_follow_prometheus():

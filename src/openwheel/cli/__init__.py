@@ -9,6 +9,7 @@ import typer
 
 from openwheel import __version__
 from openwheel.cli import (
+    audits,
     check,
     drafts,
     export,
@@ -34,6 +35,7 @@ app = typer.Typer(
 learning.register(app)
 running.register(app)
 inspect.register(app)
+audits.register(app)
 check.register(app)
 keys.register(app)
 models.register(app)

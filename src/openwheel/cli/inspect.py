@@ -28,11 +28,13 @@ def register(app: typer.Typer) -> None:
 
 def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """List the tasks found in the traffic, and who answers them."""
+    from openwheel.loop.audit.status import audit_status
     from openwheel.loop.registry import Registry
     from openwheel.traffic import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
+        audits = {audit.id: audit for audit in audit_status(store)}
         counts, promotions = store.task_counts(), registry.promotions()
         found: list[dict[str, Any]] = []
         for record in registry.tasks():
@@ -55,26 +57,43 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
                     "certificate": certificate.id if certificate else None,
                     "latest": promotion.reason if promotion else None,
                     "template": template.describe() if template else None,
+                    "audit": audits.get(record.task.id),
                 }
             )
     if json:
         print_json({"tasks": found, "unassigned": counts.get(None, 0)})
         return
     rows = [
-        [t["task"], t["form"], f"{t['n']:,}", t["rung"] or "teacher", percent(t["coverage"])]
+        [
+            t["task"],
+            t["form"],
+            f"{t['n']:,}",
+            t["rung"] or "teacher",
+            percent(t["coverage"]),
+            percent(t["audit"].coverage if t["audit"] else None),
+            percent(t["audit"].rate if t["audit"] else None, 2),
+        ]
         for t in found
     ]
-    print_table(["task", "form", "exchanges", "answered by", "certified coverage"], rows)
+    columns = ["task", "form", "exchanges", "answered by", "certified coverage"]
+    print_table([*columns, "live coverage", "live disagreement"], rows)
+    for t in found:
+        if t["student"] is None and t["latest"]:
+            out.print(f"{t['task']}: {t['latest']}", markup=False)
     out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
 
 
 def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """List every student that was ever judged, and what became of it."""
+    from openwheel.loop.audit.book import read_alarms
     from openwheel.loop.registry import Registry
     from openwheel.traffic import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
+        alarms: dict[str, list[str]] = {}
+        for row in read_alarms(store):
+            alarms.setdefault(row.alarm.student, []).append(row.alarm.reason)
         names = {record.task.id: record.task.name for record in registry.tasks()}
         promoted = {p.certificate.student for p in registry.promotions().values() if p.certificate}
         found: list[dict[str, Any]] = [
@@ -92,6 +111,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
                 "created": _iso(created),
                 "folder": str(registry.folder(candidate.id)),
                 "files": candidate.files,
+                "alarms": alarms.get(candidate.id, []),
             }
             for candidate, state, created in registry.candidates()
         ]
@@ -103,6 +123,9 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
         for s in found
     ]
     print_table(["student", "task", "state", "attempt", "trained on"], rows)
+    for s in found:
+        for reason in s["alarms"]:
+            out.print(f"{s['student']}: {reason}", markup=False)
 
 
 def certificates(
@@ -110,8 +133,9 @@ def certificates(
 ) -> None:
     """List the certificates; with --json each one whole."""
     found = _certificates(db)
+    alarms = _alarms(db)
     if json:
-        print_json({"certificates": found})
+        print_json({"certificates": found, "alarms": alarms})
         return
     rows = [
         [
@@ -128,6 +152,8 @@ def certificates(
     ]
     columns = ["certificate", "task", "rung", "coverage", "disagreed", "bound", "limit", "created"]
     print_table(columns, rows)
+    for alarm in alarms:
+        out.print(f"{alarm['certificate'][:12]}: {alarm['reason']}", markup=False)
 
 
 def verify(
@@ -184,12 +210,12 @@ def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> 
 
     The policy may forbid it for what the student was made of.
     """
+    from openwheel.loop.audit.look import first_plan
     from openwheel.loop.registry import Registry
     from openwheel.loop.settings import LoopSettings
     from openwheel.traffic import Store
-    from openwheel.trust import Policy
 
-    settings = options.settings_from(None)
+    settings = LoopSettings.of(options.settings_from(None))
     with Store.open(db, create=False) as store:
         registry = Registry(store)
         record = registry.find_task(task)
@@ -201,10 +227,14 @@ def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> 
             )
         latest = certified[-1]
         registry.load(registry.candidate(latest.student))  # files that changed must not serve
-        previous = registry.promotions().get(record.task.id)
-        audit = previous.audit if previous and previous.certificate else LoopSettings().audit
+        plan = first_plan(settings, record.task.name, by_hand=True)
         registry.promote(
-            latest, by="user", reason="promoted by hand", audit=audit, policy=Policy.of(settings)
+            latest,
+            by="user",
+            reason="promoted by hand",
+            audit=plan.audit,
+            canary=plan.canary,
+            policy=settings.policy,
         )
     out.print(f"{record.task.name}: {latest.student} answers from now on.", markup=False)
 
@@ -227,6 +257,25 @@ def _certificates(db: Path) -> "list[Certificate]":
 
     with Store.open(db, create=False) as store:
         return Registry(store).certificates()
+
+
+def _alarms(db: Path) -> list[dict[str, Any]]:
+    """Return what audits raised against the students of certificates."""
+    from openwheel.loop.audit.book import read_alarms
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(db, create=False) as store:
+        by_student = {c.student: c.id for c in Registry(store).certificates()}
+        return [
+            {
+                "certificate": by_student[row.alarm.student],
+                "slice": row.alarm.slice,
+                "reason": row.alarm.reason,
+                "time": _iso(row.time),
+            }
+            for row in read_alarms(store)
+        ]
 
 
 def _find(name: str, db: Path) -> "tuple[Certificate, bool]":

@@ -15,6 +15,7 @@ from openwheel.access import Access
 from openwheel.endpoints import MemberHealth, Teacher
 from openwheel.gateway.asgi import not_found
 from openwheel.gateway.audit import Audits
+from openwheel.gateway.audit_metrics import AuditStatus
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.completions import Completions
 from openwheel.gateway.forward import Forward
@@ -49,6 +50,7 @@ def create_app(
     prices: Mapping[str, Price] | None = None,
     students: Callable[[], Mapping[str, str]] = dict,
     teachers: Callable[[], list[MemberHealth]] = list,
+    audit_status: AuditStatus = tuple,
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
     max_body: int = 32 << 20,
@@ -69,6 +71,7 @@ def create_app(
         mode, strict_timeout, sample, prices: See `Recorder`.
         students: The promoted students, task name to student id, for ``/healthz``.
         teachers: How the teachers have been doing, likewise.
+        audit_status: How the audit of each task stands, for ``/metrics``; called in a thread.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
         max_body: The most bytes a request's body may have.
@@ -116,7 +119,7 @@ def create_app(
         stats = capture.stats() if capture is not None else None
         return meter.snapshot(capture=stats, teachers=teachers(), usage=process_usage())
 
-    metrics = Metrics(take_snapshot, guard, snapshots, slot)
+    metrics = Metrics(take_snapshot, guard, snapshots, slot, audit_status)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:

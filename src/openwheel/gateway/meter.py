@@ -260,7 +260,7 @@ class Meter:
             )
             gauges.append(Sample("openwheel_capture_queued", (), capture.queued))
         for teacher in teachers:
-            named = (("teacher", _label(teacher.name)),)
+            named = (("teacher", label(teacher.name)),)
             counters.append(Sample("openwheel_teacher_attempts_total", named, teacher.requests))
             counters.append(
                 Sample("openwheel_teacher_attempts_failed_total", named, teacher.errors)
@@ -299,7 +299,7 @@ class Meter:
             for (task, source), count in self._tasks.items()
         )
         for teacher, spent in self._spent.items():
-            named = ("teacher", _label(teacher))
+            named = ("teacher", label(teacher))
             counters += (
                 Sample("openwheel_teacher_tokens_total", (named, ("direction", direction)), count)
                 for direction, count in (("input", spent.input), ("output", spent.output))
@@ -335,7 +335,7 @@ class Meter:
 
     def _new_task(self, task: str, source: Source) -> None:
         # Under a name cut short each of its requests comes here, and none is kept in full.
-        task = _label(task)
+        task = label(task)
         if task and task not in self._task_names:
             if len(self._task_names) < MOST_TASKS:
                 self._task_names.add(task)
@@ -362,6 +362,6 @@ def within_most_tasks(counters: Iterable[Sample]) -> tuple[Sample, ...]:
     return tuple(Sample(*key, value) for key, value in counts.items())
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
     """Return a name as a label's value: not endless, and such that it can be written as UTF-8."""
     return text[:_LONGEST_LABEL].encode(errors="replace").decode()

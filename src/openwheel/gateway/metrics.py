@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from openwheel.access import RefusedError
 from openwheel.gateway.asgi import header, method_not_allowed, send_body
+from openwheel.gateway.audit_metrics import AuditStatus, audit_samples
 from openwheel.gateway.guard import Guard, api_of, send_refusal
 from openwheel.gateway.meter import Snapshot
 from openwheel.gateway.metrics_page import metrics_page
@@ -24,6 +25,7 @@ class Metrics:
         guard: Says who may see it.
         snapshots: Those of all workers; None for a worker that is alone.
         slot: This worker's number.
+        audits: How the audit of each task stands; called in a thread.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class Metrics:
         guard: Guard,
         snapshots: Snapshots | None = None,
         slot: int = 0,
+        audits: AuditStatus = tuple,
     ) -> None:
         self._take = take
         self._guard = guard
         self._snapshots = snapshots
         self._slot = slot
+        self._audits = audits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer one request."""
@@ -68,4 +72,4 @@ class Metrics:
         else:
             self._snapshots.write(self._slot, snapshot)
             merged = self._snapshots.merged()
-        return metrics_page(merged, accept)
+        return metrics_page(merged, accept, audit_samples(self._audits))

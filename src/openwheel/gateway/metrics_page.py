@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -172,6 +172,61 @@ METRICS: Final = (
         "Times the promoted students could not be looked up.",
     ),
     MetricRow(
+        "openwheel_audit_probability",
+        "gauge",
+        ("task",),
+        "Share of requests for which the teacher is asked whatever the student answers.",
+    ),
+    MetricRow(
+        "openwheel_audit_canary_share",
+        "gauge",
+        ("task",),
+        "Share of requests that the student may answer; a new one starts small.",
+    ),
+    MetricRow(
+        "openwheel_audit_answers",
+        "gauge",
+        ("task",),
+        "Audited answers since the promotion.",
+    ),
+    MetricRow(
+        "openwheel_audit_disagreement_rate",
+        "gauge",
+        ("task",),
+        "Disagreement of audited answers since the promotion.",
+    ),
+    MetricRow(
+        "openwheel_audit_disagreement_bound",
+        "gauge",
+        ("task", "end"),
+        "Ends of its confidence sequence, low and high, at 95% at all times at once.",
+    ),
+    MetricRow(
+        "openwheel_audit_e_value",
+        "gauge",
+        ("task", "monitor"),
+        "Evidence that disagreement is above the limit: of the rate since the promotion, of a "
+        "later change.",
+    ),
+    MetricRow(
+        "openwheel_audit_e_value_limit",
+        "gauge",
+        ("task", "monitor"),
+        "The evidence at which the student is taken off.",
+    ),
+    MetricRow(
+        "openwheel_audit_coverage",
+        "gauge",
+        ("task",),
+        "Share of its requests since the promotion that the student answered.",
+    ),
+    MetricRow(
+        "openwheel_audit_cost_dollars",
+        "gauge",
+        ("task",),
+        "What audits of the task cost, ever.",
+    ),
+    MetricRow(
         "openwheel_cpu_seconds_total",
         "counter",
         (),
@@ -212,7 +267,9 @@ METRICS: Final = (
 _UNITS: Final = ("seconds", "bytes", "dollars")
 
 
-def metrics_page(merged: Merged, accept: str = "") -> tuple[str, bytes]:
+def metrics_page(
+    merged: Merged, accept: str = "", more: Sequence[Sample] = ()
+) -> tuple[str, bytes]:
     """Return the page's content type and body.
 
     Takes some milliseconds, and some tens of them the first time, when the library is loaded: it
@@ -222,6 +279,7 @@ def metrics_page(merged: Merged, accept: str = "") -> tuple[str, bytes]:
         merged: What the workers have counted. What `METRICS` does not list, such as the counts of
             an older version, is left out.
         accept: The request's Accept header; who asks for OpenMetrics gets it.
+        more: Gauges that are no worker's own.
     """
     # Here, since only who is scraped should pay for loading it.
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
@@ -230,18 +288,19 @@ def metrics_page(merged: Merged, accept: str = "") -> tuple[str, bytes]:
         encode, content_type = choose_encoder(accept)
     except TypeError:  # what it does with a version that is no number
         encode, content_type = choose_encoder("")
-    return content_type, encode(_Collector(merged))
+    return content_type, encode(_Collector(merged, more))
 
 
 class _Collector:
     """What the library asks for metrics."""
 
-    def __init__(self, merged: Merged) -> None:
+    def __init__(self, merged: Merged, more: Sequence[Sample]) -> None:
         self._merged = merged
+        self._more = more
 
     def collect(self) -> Iterator["Metric"]:
         """Yield every metric with its values."""
-        values = _by_name((*self._merged.counters, *self._merged.gauges))
+        values = _by_name((*self._merged.counters, *self._merged.gauges, *self._more))
         values["openwheel_workers"] = [Sample("openwheel_workers", (), self._merged.workers)]
         values["openwheel_build_info"] = [
             Sample("openwheel_build_info", (("version", openwheel.__version__),), 1)

@@ -2,8 +2,10 @@
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openwheel.access import Access
 from openwheel.errors import OpenwheelError, SettingError
@@ -27,6 +29,9 @@ from openwheel.sockets import is_loopback
 from openwheel.students.onnx_encoder import Encoders
 from openwheel.traffic import Store
 from openwheel.trust import Policy
+
+if TYPE_CHECKING:
+    from openwheel.loop.audit.status import TaskAudit
 
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:
@@ -73,6 +78,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             prices=prices(settings.teachers),
             students=serving.students,
             teachers=pool.health,
+            audit_status=partial(_audit_status, store),
             max_body=gateway.max_body,
             answer_kept=gateway.answer_kept,
             snapshots=Snapshots(runtime / "snapshots"),
@@ -105,6 +111,13 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         finally:
             capture.close(1.0)  # the app has waited for it already
             access.close()
+
+
+def _audit_status(store: Store) -> "Sequence[TaskAudit]":
+    # Here, since only who is scraped should pay for loading it.
+    from openwheel.loop.audit.status import audit_status  # noqa: PLC0415
+
+    return audit_status(store)
 
 
 def _check_public(settings: Settings, access: Access) -> None:

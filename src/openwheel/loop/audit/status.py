@@ -1,0 +1,199 @@
+"""How the audit of each task stands, for the command line, the dashboard and the metrics."""
+
+import math
+import time
+
+import msgspec
+
+from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
+from openwheel.loop.audit.watch import Stream, Watch, new_watch
+from openwheel.loop.promotions import AuditPlan, Promotion
+from openwheel.loop.registry import Registry
+from openwheel.traffic import Store
+
+
+class SliceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one slice stands; figures as in `TaskAudit`."""
+
+    slice: str
+    off: bool
+    audits: int
+    loss: float
+    e_value: float
+    change_e_value: float
+
+
+class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm that was raised.
+
+    Attributes:
+        time: Seconds since 1970.
+        student, slice: What was taken off; a slice of ``""`` is all of it.
+        reason: In a sentence.
+        e_value, limit: The evidence, and what is an alarm.
+        after_seq: The change came after this exchange, as far as can be told.
+        disagreed: Ids of the latest disagreements.
+    """
+
+    time: float
+    student: str
+    slice: str
+    reason: str
+    e_value: float
+    limit: float
+    after_seq: int
+    disagreed: tuple[str, ...]
+
+
+class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """How the audit of one task stands. What is None has no student, or was not looked at yet.
+
+    Attributes:
+        task, id: Name and id.
+        student: The promoted student; None if the teacher answers.
+        since: When it was promoted, in seconds since 1970.
+        epsilon, delta: The most disagreement allowed, and the risk.
+        audit: Share of the requests it may answer that are audited now.
+        canary: Share of requests that it may answer now.
+        asked: Share of requests for which the teacher is asked whatever the student answers.
+        plan: Why these shares.
+        deferred: Slices that audits took off.
+        requests, answered: Requests since the promotion, and how many students answered.
+        coverage: The one by the other.
+        audits: Audited answers; those the canary held back are among them.
+        loss: The sum of their losses: where answers agree or not, the number of disagreements.
+        rate: Live disagreement: the mean loss.
+        interval: Of the live rate, at all times at once (`level`).
+        level: Of confidence.
+        e_value: Evidence that the rate since the promotion is above epsilon, and what of it is
+            an alarm.
+        e_value_limit: What of it is an alarm.
+        change_e_value: Evidence of a later change.
+        change_limit: What of it is an alarm.
+        cost: Dollars that audits of the task cost, ever; what the canary holds back is no cost.
+        cost_today: The same today, by UTC.
+        slices: Each slice the student may answer.
+        disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.
+        alarms: All alarms of the task, oldest first.
+    """
+
+    task: str
+    id: str
+    student: str | None = None
+    since: float | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    audit: float | None = None
+    canary: float | None = None
+    asked: float | None = None
+    plan: str = ""
+    deferred: tuple[str, ...] = ()
+    requests: int = 0
+    answered: int = 0
+    coverage: float | None = None
+    audits: int = 0
+    loss: float = 0.0
+    rate: float | None = None
+    interval: tuple[float, float] = (0.0, 1.0)
+    level: float | None = None
+    e_value: float | None = None
+    e_value_limit: float | None = None
+    change_e_value: float | None = None
+    change_limit: float | None = None
+    cost: float = 0.0
+    cost_today: float = 0.0
+    slices: tuple[SliceStatus, ...] = ()
+    disagreed: tuple[str, ...] = ()
+    alarms: tuple[AlarmStatus, ...] = ()
+
+
+def audit_status(store: Store) -> list[TaskAudit]:
+    """Return how the audit of each task stands, in the order of the tasks."""
+    registry = Registry(store)
+    promotions, plans = registry.promotions(), registry.plans()
+    alarms: dict[str, list[AlarmRow]] = {}
+    for row in read_alarms(store):
+        alarms.setdefault(row.task_id, []).append(row)
+    found = []
+    for record in registry.tasks():
+        status = TaskAudit(
+            task=record.task.name,
+            id=record.task.id,
+            alarms=tuple(_alarm(row) for row in alarms.get(record.task.id, ())),
+        )
+        promotion = promotions.get(record.task.id)
+        if promotion is not None and promotion.certificate is not None:
+            plan = plans.get(promotion.since, AuditPlan(audit=promotion.audit))
+            status = _with_student(store, status, promotion, plan)
+        found.append(status)
+    return found
+
+
+def _with_student(
+    store: Store, status: TaskAudit, promotion: Promotion, plan: AuditPlan
+) -> TaskAudit:
+    certificate = promotion.certificate
+    assert certificate is not None
+    watch = read_watch(store, promotion.since) or new_watch(
+        promotion=promotion.since,
+        task=promotion.task_id,
+        student=certificate.student,
+        epsilon=certificate.epsilon,
+        delta=certificate.delta,
+        run_length=math.e,  # of a detector that has seen nothing, and is not kept
+        cursor=promotion.after_seq,
+    )
+    seen, whole, spending = watch.live.seen, watch.whole, watch.spending
+    return msgspec.structs.replace(
+        status,
+        student=certificate.student,
+        since=promotion.time,
+        epsilon=watch.epsilon,
+        delta=watch.delta,
+        audit=plan.audit,
+        canary=plan.canary,
+        asked=plan.asked,
+        plan=plan.reason,
+        deferred=plan.deferred,
+        requests=watch.requests,
+        answered=watch.answered,
+        coverage=watch.answered / watch.requests if watch.requests else None,
+        audits=seen.answers,
+        loss=seen.loss,
+        rate=seen.rate,
+        interval=watch.live.interval,
+        level=watch.live.level,
+        e_value=math.exp(whole.since.evidence),
+        e_value_limit=math.exp(whole.since.limit),
+        change_e_value=math.exp(whole.change.evidence),
+        change_limit=math.exp(whole.change.limit),
+        cost=spending.total,
+        cost_today=spending.today(time.time()),
+        slices=tuple(_slice(watch, name, stream) for name, stream in watch.slices.items()),
+        disagreed=watch.disagreed,
+    )
+
+
+def _slice(watch: Watch, name: str, stream: Stream) -> SliceStatus:
+    return SliceStatus(
+        slice=name,
+        off=name in watch.deferred,
+        audits=stream.since.seen.answers,
+        loss=stream.since.seen.loss,
+        e_value=math.exp(stream.since.evidence),
+        change_e_value=math.exp(stream.change.evidence),
+    )
+
+
+def _alarm(row: AlarmRow) -> AlarmStatus:
+    alarm = row.alarm
+    return AlarmStatus(
+        time=row.time,
+        student=alarm.student,
+        slice=alarm.slice,
+        reason=alarm.reason,
+        e_value=alarm.e_value,
+        limit=alarm.limit,
+        after_seq=alarm.after_seq,
+        disagreed=alarm.disagreed,
+    )
