@@ -13,6 +13,7 @@
     │   ├── ModelError         a checkpoint cannot be loaded, trained, run or exported
     │   └── PolicyError        the policy forbids what was asked; names the clause
     ├── EngineError            an engine cannot be reached, or does not serve a model
+    │   └── EngineDownError        it cannot be reached, or takes too long
     ├── TeacherError           the teacher could not be reached or broke off
     └── RequestError           a client sent something that is not a request we can read
 
@@ -63,6 +64,10 @@ class PolicyError(OperatorError):
 
 class EngineError(OpenwheelError):
     """An engine that runs models cannot be reached, or does not serve the model asked for."""
+
+
+class EngineDownError(EngineError):
+    """An engine cannot be reached, or takes longer than it may."""
 
 
 class TeacherError(OpenwheelError):

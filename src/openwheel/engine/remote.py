@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from openwheel.engine.writer import Ask, Constraint, Written
-from openwheel.errors import EngineError, SettingError
+from openwheel.errors import EngineDownError, EngineError, SettingError
 
 Dialect = Literal["openwheel", "vllm", "sglang"]
 
@@ -305,9 +305,9 @@ class RemoteWriter:
             )
         return answer
 
-    def _unreachable(self, error: Exception) -> EngineError:
+    def _unreachable(self, error: Exception) -> EngineDownError:
         reason = str(error) or type(error).__name__
-        return EngineError(f"The engine at {self._shown} cannot be reached: {reason}")
+        return EngineDownError(f"The engine at {self._shown} cannot be reached: {reason}")
 
 
 def _margin(token: _Token) -> float:

@@ -2,12 +2,13 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from openwheel.engine import Ask, Writer, Written
-from openwheel.errors import EngineError
+from openwheel.errors import EngineDownError, EngineError
 from openwheel.students.files import Served
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -34,10 +35,14 @@ class Adapters:
 
     Args:
         server: Returns the server; called when the first adapter is served, and then no more.
+        rest: Seconds that a server which could not be reached is not asked again, so that one
+            request waits for it and not all.
     """
 
-    def __init__(self, server: Callable[[], AdapterServer]) -> None:
+    def __init__(self, server: Callable[[], AdapterServer], *, rest: float = 0.0) -> None:
         self._open = server
+        self._rest = rest
+        self._rests_until = 0.0
         self._server: AdapterServer | None = None
         self._lock = threading.Lock()
 
@@ -69,8 +74,21 @@ class Adapters:
             EngineError: The server cannot be reached, or answers no.
         """
         server = self._connected()
+        if time.monotonic() < self._rests_until:
+            raise EngineDownError("The engine could not be reached lately, and is left in peace")
+        try:
+            return self._write(server, asks, name, adapter)
+        except EngineDownError:
+            self._rests_until = time.monotonic() + self._rest
+            raise
+
+    def _write(
+        self, server: AdapterServer, asks: Sequence[Ask], name: str, adapter: Path
+    ) -> list[Written]:
         try:
             return server.write(asks)
+        except EngineDownError:
+            raise
         except EngineError:
             if name in server.models():
                 raise

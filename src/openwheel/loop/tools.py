@@ -59,13 +59,16 @@ def open_tools(settings: "LoopSettings", connect: Connect | None = None) -> Iter
         yield Tools(encoder, adapters, Encoders(), connect)
 
 
-def adapters_of(lm: LmSection, stack: contextlib.ExitStack, *, timeout: float = 600.0) -> Adapters:
+def adapters_of(
+    lm: LmSection, stack: contextlib.ExitStack, *, timeout: float = 600.0, rest: float = 0.0
+) -> Adapters:
     """Return what serves adapters of the settings' base; the stack ends it.
 
     Args:
         lm: The settings of the rung.
         stack: Closes connections, and ends an engine that had to be started.
         timeout: Seconds that an answer may take.
+        rest: Seconds that a server which could not be reached is not asked again.
     """
 
     def connect() -> AdapterServer:
@@ -80,4 +83,4 @@ def adapters_of(lm: LmSection, stack: contextlib.ExitStack, *, timeout: float = 
         stack.callback(writer.close)
         return writer
 
-    return Adapters(connect)
+    return Adapters(connect, rest=rest)

@@ -33,6 +33,8 @@ from openwheel.trust import Policy
 if TYPE_CHECKING:
     from openwheel.loop.audit.status import TaskAudit
 
+_ENGINE_RESTS_S = 5.0
+
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:
     """Answer requests until told to stop.
@@ -56,7 +58,11 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             policy=Policy.of(settings),
         )
         lm = settings.lm
-        engine = adapters_of(lm, stack, timeout=lm.answer_timeout) if lm.server else None
+        engine = (
+            adapters_of(lm, stack, timeout=lm.answer_timeout, rest=_ENGINE_RESTS_S)
+            if lm.server
+            else None
+        )
         tools = Tools(adapters=engine, encoders=Encoders())
         serving = RegistryServing(Registry(store), tools, at_once=False)
         strict = captured.mode == "strict"

@@ -427,7 +427,7 @@ class LmSection(_Section, frozen=True):
     ] = ""
     answer_timeout: Annotated[
         float, Meta(gt=0, description="Seconds a student may take before the teacher is asked.")
-    ] = 20.0
+    ] = 10.0
     seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
 
 

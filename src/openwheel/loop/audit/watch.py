@@ -18,6 +18,10 @@ LATEST_DISAGREED = 20
 MOST_OFF = 0.5
 """Where audits took off slices with more than this share of the answers, the rest goes too."""
 
+OF_RATE = 0.9
+"""Share of delta for tests of the rate since the promotion; the rest is for detectors of changes,
+which spend it in about ``delta / 10 x run_length`` audits, and go on."""
+
 DAY = 86_400.0
 
 
@@ -288,12 +292,13 @@ def new_watch(
 ) -> Watch:
     """Return a watch that has seen nothing yet.
 
-    With slices, the whole has half of delta and all slices together the other half; the
-    detectors share the run length likewise.
+    With slices, the whole has half of what there is of delta, and all slices together the other
+    half; the detectors share the run length likewise.
     """
     share = 0.5 if slices else 1.0
     each = 0.5 / max(len(slices), 1)
-    whole = spent(share * delta, 1) if slices else delta
+    rate = OF_RATE * delta
+    whole = spent(share * rate, 1) if slices else rate
     began = Change(after_seq=cursor)
     return Watch(
         promotion=promotion,
@@ -306,7 +311,7 @@ def new_watch(
         whole=Stream(EProcess(epsilon, whole), EDetector(epsilon, run_length / share), began),
         slices={
             name: Stream(
-                EProcess(epsilon, each * delta), EDetector(epsilon, run_length / each), began
+                EProcess(epsilon, each * rate), EDetector(epsilon, run_length / each), began
             )
             for name in slices
         },
@@ -371,7 +376,7 @@ def _taken_off(watch: Watch, bad: Sequence[str], last: Audit) -> tuple[Watch, tu
         return found, alarms
     restarts = found.restarts + 1
     anew = Stream(
-        EProcess(found.epsilon, spent(0.5 * found.delta, restarts + 1)),
+        EProcess(found.epsilon, spent(0.5 * OF_RATE * found.delta, restarts + 1)),
         EDetector(found.epsilon, found.whole.change.average_run_length),
         Change(after_seq=last.seq),
     )
