@@ -90,10 +90,11 @@ def test_while_a_server_is_down_one_request_waits_for_it_and_not_all(folder):
     assert server.asked == 1
 
 
-def test_an_adapter_is_let_go_and_one_that_is_not_there_is_no_error(folder):
+def test_what_nobody_needs_is_let_go_and_what_is_not_ours_stays(folder):
     server = Server()
     adapters = Adapters(lambda: server)
-    _, name = adapters.serve(folder)
-    adapters.unload(name)
-    adapters.unload(name)
-    assert server.loaded == {}
+    adapters.sweep(set())  # asks no server that nobody has asked yet
+    _, kept = adapters.serve(folder)
+    server.loaded |= {"openwheel-old": "old", "another": "not ours"}
+    adapters.sweep({kept})
+    assert set(server.loaded) == {kept, "another"}

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from openwheel.errors import EngineDownError, EngineError
 from openwheel.students.files import Served
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "openwheel-"
 
 
 class AdapterServer(Writer, Protocol):
@@ -57,15 +58,22 @@ class Adapters:
         self._load(name, adapter)
         return Served(_Loaded(self, name, adapter), name)
 
-    def unload(self, name: str) -> None:
-        """Have an adapter unloaded, if it is loaded.
+    def sweep(self, keep: Collection[str]) -> None:
+        """Have all adapters unloaded that were loaded under names of ours, but some.
+
+        Whoever still asks for one has it loaded again.
+
+        Args:
+            keep: The names of those to keep.
 
         Raises:
             EngineError: The server cannot be reached.
         """
-        server = self._connected()
-        if name in server.models():
-            server.unload_adapter(name)
+        if self._server is None:
+            return
+        for name in self._server.models():
+            if name.startswith(PREFIX) and name not in keep:
+                self._server.unload_adapter(name)
 
     def write(self, asks: Sequence[Ask], name: str, adapter: Path) -> list[Written]:
         """Write with an adapter, loading it again if the server has lost it.
@@ -134,4 +142,4 @@ def adapter_name(adapter: Path) -> str:
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         digest.update((adapter / name).read_bytes())
-    return f"openwheel-{digest.hexdigest()[:16]}"
+    return f"{PREFIX}{digest.hexdigest()[:16]}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from openwheel.loop.audit.beside import auditing_beside
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
+from openwheel.loop.lm import sweep_adapters
 from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import FEWEST_NEW, next_turn
 from openwheel.loop.settings import LoopSettings
@@ -66,6 +67,7 @@ def run_learner(
             looked_at = assigned = done.looked_at
             due = next_turn(newest)
             report(list(done.events))
+            sweep_adapters(registry, tools)
         elif newest > assigned:
             # An audit counts once its exchange is assigned to its task.
             assigned = assign_new(store, registry, after=assigned)

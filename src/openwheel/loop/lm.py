@@ -1,17 +1,25 @@
 """The rung ``lm`` in the loop: training on a task's exchanges, compared as the task's are."""
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
+from openwheel.errors import EngineError
+from openwheel.loop.adapters import adapter_name
 from openwheel.loop.data import TaskData
 from openwheel.loop.progress import Progress
+from openwheel.loop.registry import Registry
 from openwheel.loop.subject import Subject
+from openwheel.loop.tools import Tools
 from openwheel.students import Fitted
+from openwheel.students.files import ADAPTER
 from openwheel.students.lm.fit import fit_lm
 from openwheel.students.lm.order import Event, HeldOut, Note
 from openwheel.students.lm.prompt import AnswerForm
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer
+
+_log = logging.getLogger(__name__)
 
 
 def train_lm(
@@ -61,3 +69,16 @@ def train_lm(
         losses_of=None if comparison is None else losses_of,
         tell=tell,
     )
+
+
+def sweep_adapters(registry: Registry, tools: Tools) -> None:
+    """Have the engine let go of adapters whose students are neither promoted nor shadowing."""
+    if tools.adapters is None:
+        return
+    wanted = {found.id for found, _, _ in registry.candidates(state="shadow")}
+    wanted |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
+    folders = [registry.folder(student) / ADAPTER for student in wanted]
+    try:
+        tools.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
+    except (EngineError, OSError) as error:
+        _log.warning("adapters that nobody needs stay loaded: %s", error)
