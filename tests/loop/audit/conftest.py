@@ -1,0 +1,96 @@
+"""A task with customers as slices, its student, and audits of that."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from made_up import QUEUES, ticket, write_log
+from openwheel.loop.curate import assign_new
+from openwheel.loop.learn import learn
+from openwheel.loop.registry import Registry
+from openwheel.loop.serving import Decision, RegistryServing
+from openwheel.loop.settings import LoopSettings
+from openwheel.traffic import Exchange, LogProblems, Store, read_log
+from openwheel.wire import Answer, Usage
+
+CUSTOMERS = ("acme", "globex", "initech")
+
+
+def messages(customer: str, text: str) -> list[dict[str, str]]:
+    system = f"You sort tickets for the customer {customer}. Answer with one queue."
+    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "openwheel.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def registry(store: Store, tmp_path: Path) -> Registry:
+    """Return a registry whose one task has a student in front of its traffic."""
+    rng = random.Random(5)
+    rows = []
+    for i in range(1_500):
+        queue = rng.choice(list(QUEUES))
+        said = {"role": "assistant", "content": queue}
+        rows.append({"messages": [*messages(CUSTOMERS[i % 3], ticket(rng, queue)), said]})
+    log = write_log(tmp_path / "log.jsonl", rows)
+    store.append(list(read_log(log, problems=LogProblems())))
+    learn(store, LoopSettings(), source="made up")
+    return Registry(store)
+
+
+@pytest.fixture
+def audited(store: Store, registry: Registry) -> Callable[..., int]:
+    """Put audits of the promoted student into the store: one for each character of a text.
+
+    ``.`` agrees, ``x`` disagrees; customers take turns unless one is named.
+    Returns the newest exchange that is assigned to its task.
+    """
+    rng = random.Random(9)
+
+    def put(losses: str, *, customer: str = "", probability: float = 0.05, usage: int = 0) -> int:
+        (promotion,) = registry.promotions().values()
+        newest = store.last_seq()
+        exchanges = []
+        for i, kind in enumerate(losses):
+            text = ticket(rng, "billing")
+            asked = json.dumps({"messages": messages(customer or CUSTOMERS[i % 3], text)})
+            exchanges.append(
+                Exchange(
+                    id=f"r{newest + i}-audit",
+                    time=1_000.0,
+                    request=asked.encode(),
+                    answer=Answer("account" if kind == "x" else "billing"),
+                    source="teacher",
+                    teacher="big",
+                    unbiased=True,
+                    audit_probability=probability,
+                    student=promotion.certificate.student,
+                    student_answer="billing",
+                    confidence=0.99,
+                    usage=Usage(usage, 0) if usage else None,
+                )
+            )
+        store.append(exchanges)
+        return assign_new(store, registry, after=newest)
+
+    return put
+
+
+@pytest.fixture
+def decided(registry: Registry) -> Callable[..., Decision]:
+    """Return what a worker that starts now decides about an easy ticket of a customer."""
+
+    def decide(customer: str = "acme") -> Decision:
+        text = "invoice payment refund tax amount 4711"
+        body = json.dumps({"messages": messages(customer, text)}).encode()
+        asked = Exchange(id="x", request=body, answer=Answer(""), source="teacher")
+        return RegistryServing(registry).decide(asked.read())
+
+    return decide

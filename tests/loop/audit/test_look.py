@@ -1,0 +1,218 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from openwheel.loop.audit.book import changed_after, latest_watch, read_alarms, read_watch
+from openwheel.loop.audit.look import audit
+from openwheel.loop.audit.status import audit_status
+from openwheel.loop.registry import Registry
+from openwheel.loop.serving import RegistryServing
+from openwheel.loop.settings import LoopSettings
+from openwheel.settings import TaskSection
+from openwheel.traffic import Store
+
+SETTINGS = LoopSettings()
+GOOD = "." * 30
+
+
+@pytest.fixture
+def look(store, registry):
+    return lambda until=None, settings=SETTINGS: audit(store, registry, settings, until=until)
+
+
+def watched(store, registry):
+    (promotion,) = registry.promotions().values()
+    return read_watch(store, promotion.since)
+
+
+def test_each_audit_is_looked_at_once(store, registry, audited, look):
+    for batch in (GOOD, "..x..", GOOD):
+        assert look(audited(batch)) == []
+        assert look() == []
+    watch = watched(store, registry)
+    assert (watch.live.seen.answers, watch.live.seen.loss) == (65, 1)
+    assert watch.cursor == store.last_seq()
+    # The loop looks at what is new: it stands although what it has seen is gone.
+    with store.write() as connection:
+        connection.exec_driver_sql("DELETE FROM exchanges WHERE student != ''")
+    assert look(audited(GOOD)) == []
+    assert watched(store, registry).live.seen.answers == 95
+
+
+def test_an_alarm_takes_the_student_off_and_says_why(store, registry, audited, look, decided):
+    look(audited(GOOD))
+    assert decided().answer == "billing"
+    last_good = store.last_seq()
+    (event,) = look(audited("xxxxxxx"))
+    assert event.kind == "demoted"
+    (promotion,) = registry.promotions().values()
+    assert (promotion.certificate, promotion.by) == (None, "audit")
+    assert promotion.reason == event.reason
+    assert decided().reason == "no student"
+    (row,) = read_alarms(store)
+    assert row.demotion == promotion.id
+    assert row.alarm.e_value == pytest.approx(row.alarm.limit)
+    assert row.alarm.disagreed[-1] in {e.id for _, e in store.exchanges(after=last_good)}
+    assert changed_after(store, promotion.task_id) == row.alarm.after_seq == last_good
+    assert registry.tasks()[0].trained_on == 0
+    (status,) = audit_status(store)
+    assert status.student is None
+    assert [alarm.reason for alarm in status.alarms] == [event.reason]
+
+
+def test_a_slice_is_taken_off_alone_in_every_worker(store, registry, audited, look, decided):
+    worker = RegistryServing(registry)
+    look(audited(GOOD, customer="acme"))
+    look(audited(GOOD, customer="globex"))
+    (event,) = look(audited("xxxxxxxx", customer="initech"))
+    assert event.kind == "deferred"
+    assert "initech" in event.reason
+    assert worker.refresh()
+    assert [decided(customer).answer for customer in ("acme", "globex", "initech")] == [
+        "billing",
+        "billing",
+        None,
+    ]
+    assert decided("initech").reason == "slice"
+    (status,) = audit_status(store)
+    assert status.deferred == ("initech",)
+    assert status.student is not None
+    assert {part.slice: part.off for part in status.slices} == {
+        "acme": False,
+        "globex": False,
+        "initech": True,
+    }
+
+
+def test_the_share_falls_with_good_evidence_and_rises_with_doubt(
+    store, registry, audited, look, decided
+):
+    fresh = decided().audit_probability
+    assert fresh > SETTINGS.audit
+    look(audited("." * 600))
+    sure = decided().audit_probability
+    assert sure == pytest.approx(SETTINGS.audit_least, rel=0.25)
+    look(audited("x.x.xx"))  # not enough for an alarm
+    assert decided().answer is not None
+    assert decided().audit_probability == pytest.approx(fresh)
+
+
+def test_money_brings_the_share_down(store, registry, audited, look, decided):
+    dear = LoopSettings(
+        prices={"big": (10_000.0, 0.0)},
+        tasks={registry.tasks()[0].task.name: TaskSection(audit_dollars=0.5)},
+    )
+    look(audited("." * 20, usage=100), dear)  # a dollar each
+    (status,) = audit_status(store)
+    assert status.cost == pytest.approx(20.0)
+    assert decided().audit_probability < SETTINGS.audit
+
+
+def test_a_canary_grows_with_audits(store, registry, audited, look, decided):
+    (certificate,) = registry.certificates()
+    registry.demote(certificate.task, by="user", reason="by hand")
+    registry.promote(certificate, by="turn", reason="again", audit=0.2, canary=0.2)
+    shares = [decided().canary]
+    for _ in range(7):
+        look(audited("." * 10, probability=0.84))
+        shares.append(decided().canary)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.2, 1.0)
+    assert 0.2 < shares[3] < 1
+    assert watched(store, registry).live.seen.answers == 70  # those of the promotion before: none
+
+
+def test_audits_of_others_and_of_before_do_not_count(store, registry, audited, look):
+    audited("xxx")
+    (certificate,) = registry.certificates()
+    registry.demote(certificate.task, by="user", reason="by hand")
+    registry.promote(certificate, by="user", reason="by hand", audit=0.2)
+    assert look(audited(".")) == []
+    assert watched(store, registry).live.seen.answers == 1
+
+
+@pytest.mark.parametrize("looks", [2, 4])
+def test_looks_at_the_same_time_count_once(store, registry, audited, looks, tmp_path):
+    until = audited(GOOD + "x" + GOOD)
+    errors, begin = [], threading.Barrier(looks)
+
+    def run():
+        with Store.open(tmp_path / "openwheel.db") as mine:
+            begin.wait()
+            try:
+                audit(mine, Registry(mine), SETTINGS, until=until)
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(looks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    seen = watched(store, registry).live.seen
+    assert (seen.answers, seen.loss) == (61, 1)
+
+
+AUDITOR = """
+import sys
+from openwheel.loop.audit.look import audit
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.traffic import Store
+with Store.open(sys.argv[1]) as store:
+    registry = Registry(store)
+    print("ready", flush=True)
+    while True:
+        audit(store, registry, LoopSettings())
+"""
+
+
+def test_a_learner_killed_between_reading_and_writing_loses_and_repeats_nothing(
+    store, registry, audited, tmp_path
+):
+    """It is killed while the store is locked, so that what it read it cannot write."""
+    rng, total, wrong = random.Random(1), 0, 0
+    for _ in range(5):
+        batch = "".join("x" if rng.random() < 0.02 else "." for _ in range(40))
+        process = subprocess.Popen(
+            [sys.executable, "-c", AUDITOR, str(tmp_path / "openwheel.db")],
+            stdout=subprocess.PIPE,
+            env=os.environ,
+        )
+        assert process.stdout.readline() == b"ready\n"
+        audited(batch)
+        total, wrong = total + len(batch), wrong + batch.count("x")
+        with store.write():  # it reads, and waits here to write
+            time.sleep(rng.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+        watch = latest_watch(store, registry.tasks()[0].task.id)
+        assert watch is None or watch.live.seen.answers <= total
+    assert audit(store, registry, SETTINGS) == []
+    watch = watched(store, registry)
+    assert (watch.live.seen.answers, watch.live.seen.loss) == (total, wrong)
+    # And at the alarm: either all of it is there, or nothing.
+    audited("x" * 10)
+    process = subprocess.Popen(
+        [sys.executable, "-c", AUDITOR, str(tmp_path / "openwheel.db")],
+        stdout=subprocess.PIPE,
+        env=os.environ,
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    (promotion,) = registry.promotions().values()
+    assert (promotion.certificate is None) == bool(read_alarms(store))
+    audit(store, registry, SETTINGS)
+    (promotion,) = registry.promotions().values()
+    assert promotion.certificate is None
+    assert len(read_alarms(store)) == 1
