@@ -1,5 +1,6 @@
 """A teacher that is a model on this machine: started, restarted and stopped with the gateway."""
 
+import contextlib
 import json
 import os
 import signal
@@ -44,9 +45,14 @@ def test_a_local_model_answers_dies_is_started_again_and_ends_with_the_gateway(
     (engine,) = gateway.children("engine")
     os.kill(engine, signal.SIGKILL)
     wait_for(lambda: not gateway.is_alive(engine))
+
     # Its socket is the supervisor's: who asks meanwhile waits until the model is loaded again. The
     # first may still meet the connection that broke.
-    wait_for(lambda: gateway.ask("billing").status == 200, seconds=60)
+    def answers():
+        with contextlib.suppress(OSError):  # a busy machine may take longer than a client waits
+            return gateway.ask("billing").status == 200
+
+    wait_for(answers, seconds=120)
     (other,) = gateway.children("engine")
     assert other != engine
     assert gateway.stop() == 0
@@ -74,7 +80,7 @@ def test_a_changed_engine_takes_the_place_of_the_old_one(up, folder, tmp_path, w
     changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
     (tmp_path / "openwheel.toml").write_text(changed)
     gateway.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "read anew" in gateway.log, seconds=60)
+    wait_for(lambda: "read anew" in gateway.log, seconds=120)
     wait_for(lambda: not gateway.is_alive(engine))
     refused = gateway.ask("the bank card " * 60)
     assert refused.status == 400

@@ -103,9 +103,10 @@ def choose(
             tokens[row] = draw.token(within[row])
     own = (logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - total).tolist()
     values = (best.values - total.unsqueeze(1)).tolist()
+    orders = best.indices.tolist()
     chosen = []
     for row, token in enumerate(tokens.tolist()):
-        order = best.indices[row].tolist()
+        order = orders[row]
         other = values[row][1] if order[0] == token else values[row][0]
         top = tuple(zip(order[: tops[row]], values[row], strict=False))
         chosen.append(Chosen(token, own[row], own[row] - other, top))
