@@ -181,7 +181,7 @@ def main() -> None:
     for name, layers, soft in (
         ("first layer", 1, False),
         ("first layer, probabilities", 1, True),
-        ("from nothing, 1 layer, a third as wide", 0, False),
+        ("from nothing, 1 layer, half as wide", 0, False),
     ):
         draft = shrink(target, layers) if layers else _small(chosen.hidden, tokenizer)
         cost = sum(w.numel() for w in draft.parameters()) / size
@@ -209,7 +209,7 @@ def main() -> None:
 
 
 def _small(hidden: int, tokenizer: Any) -> Any:
-    return make_model(1, max(64, hidden // 3 // 64 * 64), tokenizer)
+    return make_model(1, max(64, hidden // 2 // 64 * 64), tokenizer)
 
 
 def _again(draft: Any, examples: list[Example], proposed: int) -> Acceptance:
