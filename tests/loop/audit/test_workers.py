@@ -1,0 +1,131 @@
+"""An alarm in a gateway of two workers under load, whose teacher changed its mind."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from made_up import QUEUES, ticket, tickets, write_log
+from openwheel.loop.audit.book import read_alarms
+from openwheel.traffic import Store
+
+REPLY = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
+CLIENTS = 6
+
+
+class Contrary(BaseHTTPRequestHandler):
+    """A teacher that nowadays calls everything an account matter."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        body = REPLY % b"account"
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Say nothing: the gateway's end breaks connections."""
+
+
+@pytest.fixture
+def teacher():
+    server = Server(("127.0.0.1", 0), Contrary)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def gateway(tmp_path, teacher):
+    log = write_log(tmp_path / "log.jsonl", tickets(1_200))
+    command = [sys.executable, "-m", "openwheel"]
+    subprocess.run([*command, "learn", str(log)], cwd=tmp_path, check=True, capture_output=True)
+    up = [*command, "up", "--teacher", teacher, "--port", "0", "--workers", "2"]
+    with (
+        (tmp_path / "gateway.log").open("w") as said,
+        subprocess.Popen(
+            up,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as process,
+    ):
+        found = re.search(r"http://[^:]+:(\d+)", process.stdout.readline())
+        assert found, (tmp_path / "gateway.log").read_text()
+        yield int(found[1])
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def ask(connection, text):
+    """Return who answered."""
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
+    connection.request("POST", "/v1/chat/completions", body)
+    response = connection.getresponse()
+    response.read()
+    return response.headers["x-openwheel-source"]
+
+
+@pytest.mark.slow
+def test_a_student_is_off_in_every_worker_soon_after_the_alarm(gateway, tmp_path):
+    """Each client keeps its connection, and so its worker."""
+    answered: dict[int, list[tuple[float, str]]] = defaultdict(list)
+    over = threading.Event()
+
+    def client(number):
+        rng = random.Random(number)
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway, timeout=60)) as it:
+            while not over.is_set():
+                source = ask(it, ticket(rng, rng.choice(list(QUEUES)), words=8))
+                answered[number].append((time.time(), source))
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        with Store.open(tmp_path / "openwheel.db") as store:
+            deadline = time.monotonic() + 120
+            while not (alarms := read_alarms(store)):
+                assert time.monotonic() < deadline, (tmp_path / "gateway.log").read_text()
+                time.sleep(0.05)
+            time.sleep(5)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    alarm = alarms[0].time
+    assert len(answered) == CLIENTS
+    for seen in answered.values():
+        assert "student" in {source for _, source in seen}
+        assert {source for _, source in seen[-3:]} == {"teacher"}
+    late = [at - alarm for seen in answered.values() for at, source in seen if source == "student"]
+    assert max(late) <= 2.0  # what the design promises; looks are a second apart
+    assert "demoted. audit" in (tmp_path / "gateway.log").read_text()
