@@ -109,20 +109,11 @@ def carry_out(order: Order, tell: Tell) -> Report:
         precision=settings.precision,
         device=settings.device,
     )
-    encoded = encode(base.tokenizer, records, context=_context(base, settings))
-    examples = [example for example in encoded if example is not None]
-    kept = [record for record, example in zip(records, encoded, strict=True) if example]
+    kept, examples = _examples(base, records, settings, tell)
     teacher = _teacher(base, settings)
     if settings.distil == "probabilities" and teacher is None:
         examples = _with_probabilities(base, kept, examples, tell)
     training = [i for i, record in enumerate(kept) if not record.held_out]
-    if dropped := len(records) - len(examples):
-        tell(Note(f"{dropped} of {len(records)} exchanges are longer than the context: left out"))
-    if not training:
-        raise ModelError(
-            f"There must be an exchange of at most {_context(base, settings)} tokens to train on; "
-            f"all {len(records)} are longer"
-        )
     model = add_adapter(base, settings)
     targets = targets_in(model)
     memory = fit_memory(
@@ -158,7 +149,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
         tokens=run.state.tokens,
         seconds=run.state.seconds,
         cpu_seconds=run.state.cpu_seconds,
-        dropped=dropped,
+        dropped=len(records) - len(kept),
         longest_answer=max(len(example.ids) - example.prompt for example in examples),
         packed=packed,
         continued=run.continued,
@@ -172,6 +163,23 @@ def carry_out(order: Order, tell: Tell) -> Report:
     )
     _finish(order, model, weights, report)
     return report
+
+
+def _examples(
+    base: Base, records: Sequence[Record], settings: LmSection, tell: Tell
+) -> tuple[list[Record], list[Example]]:
+    """Return the exchanges that are short enough, as they came and as tokens."""
+    context = _context(base, settings)
+    encoded = zip(records, encode(base.tokenizer, records, context=context), strict=True)
+    short = [(record, example) for record, example in encoded if example is not None]
+    if dropped := len(records) - len(short):
+        tell(Note(f"{dropped} of {len(records)} exchanges are longer than the context: left out"))
+    if all(record.held_out for record, _ in short):
+        raise ModelError(
+            f"There must be an exchange of at most {context} tokens to train on; all "
+            f"{len(records)} are longer"
+        )
+    return [record for record, _ in short], [example for _, example in short]
 
 
 def _teacher(base: Base, settings: LmSection) -> Base | None:
