@@ -368,7 +368,11 @@ def test_a_full_file_loses_nothing_and_ends_when_there_is_room(store):
 
 @pytest.mark.parametrize(
     ("version", "added_since"),
-    [(1, ("api", "key", "settings", "teacher")), (2, ("teacher",))],
+    [
+        (1, ("api", "key", "settings", "teacher", "reply_id", "request_id")),
+        (2, ("teacher", "reply_id", "request_id")),
+        (3, ("reply_id", "request_id")),
+    ],
 )
 def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, added_since):
     path = tmp_path / "x.db"
@@ -376,6 +380,8 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         store.append(many(3))
         store.assign([(1, "t", '["one"]', "{}")])
     connection = sqlite3.connect(path)
+    for index in ("reply", "request"):
+        connection.execute(f"DROP INDEX exchanges_by_{index}")
     for column in added_since:
         connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
     connection.execute(f"PRAGMA user_version = {version}")
@@ -387,9 +393,12 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         (row,) = store.task_rows("t")
         assert row.inputs == '["one"]'
         assert row.settings == ("" if version == 1 else "{}")
-        store.append([exchange("new", api="responses", key="app", teacher="gpu")])
+        store.append([exchange("new", api="responses", key="app", teacher="gpu", reply_id="r")])
         (new,) = (e for _, e in store.exchanges(after=3))
         assert (new.api, new.key, new.teacher) == ("responses", "app", "gpu")
+        assert (new.reply_id, new.request_id) == ("r", "")
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    found = "EXPLAIN QUERY PLAN SELECT 1 FROM exchanges WHERE reply_id = 'r'"
+    assert "exchanges_by_reply" in connection.execute(found).fetchone()[3]
     connection.close()

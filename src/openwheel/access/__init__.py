@@ -6,11 +6,12 @@ what a response needs.
 
 from openwheel.access.access import Access
 from openwheel.access.budget import Ledger, Spending, dollars
-from openwheel.access.keys import Key, KeyStore
+from openwheel.access.keys import TRUSTS, Key, KeyStore, Trust
 from openwheel.access.limits import Allowance, Allowances, Limits
 from openwheel.access.refused import RefusedError
 
 __all__ = [
+    "TRUSTS",
     "Access",
     "Allowance",
     "Allowances",
@@ -20,5 +21,6 @@ __all__ = [
     "Limits",
     "RefusedError",
     "Spending",
+    "Trust",
     "dollars",
 ]

@@ -145,6 +145,14 @@ class Access:
             )
         if key.budget is not None:
             self._check_budget(key, key.budget)
+        return self.count(key)
+
+    def count(self, key: Key) -> Allowances:
+        """Count a request that no model answers against its key's rate limits, as in `check`.
+
+        Raises:
+            RefusedError: A rate limit is used up (429).
+        """
         left = self._limits.admit(
             key.id, requests=key.requests_per_minute, tokens=key.tokens_per_minute
         )

@@ -5,7 +5,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -16,6 +16,11 @@ from openwheel.traffic import Store
 
 Period = Literal["day", "month"]
 State = Literal["live", "expired", "revoked"]
+Trust = Literal["low", "normal", "high"]
+"""How far feedback of a key's holder is believed: only when others confirm it, within limits, or
+as the operator's own."""
+
+TRUSTS: Final[tuple[Trust, ...]] = ("low", "normal", "high")
 
 PREFIX = "ow-"
 SECRET_LENGTH = len(PREFIX) + 43
@@ -43,6 +48,7 @@ class Key(msgspec.Struct, frozen=True):
         requests_per_minute, tokens_per_minute: None for no limit.
         budget: Dollars for each period, None for no limit.
         budget_period: A UTC day or month.
+        trust: How far its feedback is believed.
     """
 
     id: int
@@ -57,6 +63,7 @@ class Key(msgspec.Struct, frozen=True):
     tokens_per_minute: int | None = None
     budget: float | None = None
     budget_period: Period = "month"
+    trust: Trust = "low"
 
     def state(self, now: float) -> State:
         """Return whether it can be used at ``now``, in seconds since 1970."""
@@ -83,6 +90,10 @@ class _Limits(msgspec.Struct, omit_defaults=True):
     tokens_per_minute: int | None = None
     budget: float | None = None
     budget_period: Period = "month"
+    trust: Trust = "low"
+
+
+_Part = TypeVar("_Part", _Scope, _Limits)
 
 
 class KeyStore:
@@ -107,6 +118,7 @@ class KeyStore:
         budget: float | None = None,
         budget_period: Period = "month",
         expires: float | None = None,
+        trust: Trust = "low",
     ) -> tuple[Key, str]:
         """Make a key and return it with its secret, which is kept nowhere.
 
@@ -117,6 +129,7 @@ class KeyStore:
             budget: Dollars for each period; None for no limit.
             budget_period: ``day`` or ``month``, both in UTC.
             expires: Seconds since 1970; None for never.
+            trust: How far its feedback is believed.
 
         Raises:
             SettingError: One of these is not what it must be.
@@ -128,6 +141,7 @@ class KeyStore:
             _limit("tokens_per_minute", tokens_per_minute, _MOST_TOKENS),
             _budget(budget),
             budget_period,
+            _trust(trust),
         )
         _check_name(name)
         if budget_period not in {"day", "month"}:
@@ -181,43 +195,57 @@ class KeyStore:
         Raises:
             SettingError: There is no such key, or it was revoked before.
         """
-        unrevoked = table.c.revoked.is_(None)
-        number = _number(name)
         with self._store.write() as connection:
-            row = None
-            if isinstance(name, str) and name.isprintable():
-                query = sa.select(table).where(table.c.name == name, unrevoked)
-                row = connection.execute(query).one_or_none()
-            if row is None and number is not None:
-                query = sa.select(table).where(table.c.id == number, unrevoked)
-                row = connection.execute(query).one_or_none()
-            if row is None:
-                names = connection.execute(sa.select(table.c.name).where(unrevoked)).scalars()
-                known = ", ".join(sorted(names)) or "none"
-                raise SettingError(f"There is no key {name!r} to revoke; the keys are: {known}")
+            row = _unrevoked(connection, name, "revoke")
             change = sa.update(table).where(table.c.id == row.id).values(revoked=self._clock())
             connection.execute(change)
             row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
         return self._key(row)
 
+    def set_trust(self, name: str | int, trust: Trust) -> Key:
+        """Set how far a key's feedback is believed, from now on and for what it has said before.
+
+        Args:
+            name: The name of a live key, or a key's id.
+            trust: ``low``, ``normal`` or ``high``.
+
+        Raises:
+            SettingError: There is no such key, or no such trust.
+        """
+        with self._store.write() as connection:
+            row = _unrevoked(connection, name, "trust")
+            limits = msgspec.structs.replace(self._limits(row), trust=_trust(trust))
+            text = msgspec.json.encode(limits).decode()
+            connection.execute(sa.update(table).where(table.c.id == row.id).values(limits=text))
+            row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
+        return self._key(row)
+
     def version(self) -> tuple[int, ...]:
-        """Return what changes whenever a key is made or revoked."""
+        """Return what changes whenever a key is made, revoked or trusted otherwise."""
         query = sa.select(
             sa.func.coalesce(sa.func.max(table.c.id), 0),
             sa.func.count(),
             sa.func.count(table.c.revoked),
+            # Each trust has a length of its own.
+            sa.func.coalesce(sa.func.sum(table.c.id * sa.func.length(table.c.limits)), 0),
         ).select_from(table)
         with self._store.read() as connection:
             return tuple(connection.execute(query).one())
 
-    def _key(self, row: sa.Row[Any]) -> Key:
+    def _limits(self, row: sa.Row[Any]) -> _Limits:
+        return self._read(row, row.limits, _Limits)
+
+    def _read(self, row: sa.Row[Any], text: str, kind: type[_Part]) -> _Part:
         try:
-            scope = msgspec.json.decode(row.scope, type=_Scope)
-            limits = msgspec.json.decode(row.limits, type=_Limits)
+            return msgspec.json.decode(text, type=kind)
         except msgspec.DecodeError as error:
             raise StoreError(
                 f"Key {row.name!r} in {self._store.path} cannot be read: {error}"
             ) from None
+
+    def _key(self, row: sa.Row[Any]) -> Key:
+        scope = self._read(row, row.scope, _Scope)
+        limits = self._read(row, row.limits, _Limits)
         return Key(
             id=row.id,
             name=row.name,
@@ -231,6 +259,7 @@ class KeyStore:
             tokens_per_minute=limits.tokens_per_minute,
             budget=limits.budget,
             budget_period=limits.budget_period,
+            trust=limits.trust,
         )
 
 
@@ -246,6 +275,34 @@ def digest(secret: str) -> bytes:
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _unrevoked(connection: sa.Connection, name: str | int, what: str) -> sa.Row[Any]:
+    """Return the row of a key that is not revoked, by name or id.
+
+    Raises:
+        SettingError: There is none.
+    """
+    unrevoked = table.c.revoked.is_(None)
+    number = _number(name)
+    row = None
+    if isinstance(name, str) and name.isprintable():
+        query = sa.select(table).where(table.c.name == name, unrevoked)
+        row = connection.execute(query).one_or_none()
+    if row is None and number is not None:
+        query = sa.select(table).where(table.c.id == number, unrevoked)
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        names = connection.execute(sa.select(table.c.name).where(unrevoked)).scalars()
+        known = ", ".join(sorted(names)) or "none"
+        raise SettingError(f"There is no key {name!r} to {what}; the keys are: {known}")
+    return row
+
+
+def _trust(trust: Trust) -> Trust:
+    if trust not in TRUSTS:
+        raise SettingError(f"trust must be low, normal or high, was {trust!r}")
+    return trust
 
 
 def _number(name: str | int) -> int | None:

@@ -1,4 +1,4 @@
-"""Commands for the gateway's own keys: make, list, revoke."""
+"""Commands for the gateway's own keys: make, list, trust, revoke."""
 
 import datetime
 import re
@@ -12,7 +12,7 @@ from openwheel.cli.output import note, out, print_json, print_table
 from openwheel.errors import SettingError
 
 if TYPE_CHECKING:
-    from openwheel.access import Key, Spending
+    from openwheel.access import Key, Spending, Trust
 
 _DAY = 86_400.0
 
@@ -20,11 +20,14 @@ _DAY = 86_400.0
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     keys = typer.Typer(
-        name="keys", help="Make, list and revoke the gateway's own keys.", no_args_is_help=True
+        name="keys",
+        help="Make, list, trust and revoke the gateway's own keys.",
+        no_args_is_help=True,
     )
     keys.command()(create)
     keys.command("list")(list_keys)
     keys.command()(revoke)
+    keys.command("trust")(set_trust)
     app.add_typer(keys)
 
 
@@ -46,6 +49,10 @@ def create(
     budget_period: Annotated[
         str, typer.Option(metavar="day|month", help="What the budget is for, in UTC.")
     ] = "month",
+    trust: Annotated[
+        str,
+        typer.Option(metavar="low|normal|high", help="How far its holder's feedback is believed."),
+    ] = "low",
     expires: Annotated[
         str, typer.Option(help="Its last day in UTC (2027-01-31), or how many days (30d).")
     ] = "",
@@ -59,6 +66,7 @@ def create(
     from openwheel.access import KeyStore, Spending
     from openwheel.traffic import Store
 
+    level = _trust(trust, "--trust")
     if budget_period not in {"day", "month"}:
         raise SettingError(f"--budget-period must be day or month, was {budget_period!r}")
     until = _until(expires, time.time()) if expires else None
@@ -72,6 +80,7 @@ def create(
             budget=budget,
             budget_period="day" if budget_period == "day" else "month",
             expires=until,
+            trust=level,
         )
     if json:
         print_json({"secret": secret, **_shown(key, Spending())})
@@ -99,6 +108,7 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
             f"...{key['hint']}",
             key["state"],
             key["expires"] or "-",
+            key["trust"],
             _words(key["tasks"]),
             _words(key["models"]),
             _number(key["requests_per_minute"]),
@@ -107,7 +117,7 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
         ]
         for key in found
     ]
-    columns = ["key", "id", "ends in", "state", "expires", "tasks", "models"]
+    columns = ["key", "id", "ends in", "state", "expires", "trust", "tasks", "models"]
     print_table([*columns, "requests/min", "tokens/min", "spent"], rows)
 
 
@@ -129,6 +139,40 @@ def revoke(
         print_json(_shown(key, spent))
     else:
         out.print(f"{key.name} (id {key.id}) is revoked.", markup=False)
+
+
+def set_trust(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A key's name, or its id.")],
+    trust: Annotated[str, typer.Argument(metavar="low|normal|high", help="How far.")],
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Set how far a key's feedback is believed, what it has said before included.
+
+    Corrections of a key of low trust train nothing until others confirm them.
+    """
+    from openwheel.access import KeyStore, Ledger
+    from openwheel.traffic import Store
+
+    level = _trust(trust, "the trust")
+    with Store.open(db, create=False) as store:
+        key = KeyStore(store).set_trust(name, level)
+        ledger = Ledger(store)
+        ledger.flush()
+        spent = ledger.spent(key)
+    if json:
+        print_json(_shown(key, spent))
+    else:
+        out.print(f"{key.name} (id {key.id}): feedback has {key.trust} trust.", markup=False)
+
+
+def _trust(text: str, what: str) -> "Trust":
+    from openwheel.access import TRUSTS
+
+    for trust in TRUSTS:
+        if text == trust:
+            return trust
+    raise SettingError(f"{what} must be low, normal or high, was {text!r}")
 
 
 def _until(text: str, now: float) -> float:
@@ -156,6 +200,7 @@ def _shown(key: "Key", spent: "Spending") -> dict[str, Any]:
         "created": _iso(key.created),
         "expires": _iso(key.expires),
         "revoked": _iso(key.revoked),
+        "trust": key.trust,
         "tasks": key.tasks,
         "models": key.models,
         "requests_per_minute": key.requests_per_minute,

@@ -189,10 +189,11 @@ class Completions:
         if asked.request.stream:
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            events = b"".join(self._api.events(answer, asked.request))
+            events = b"".join(self._api.events(answer, asked.request, identity=asked.id))
             await send({"type": "http.response.body", "body": events})
         else:
-            await send_body(send, 200, self._api.body(answer, asked.request), [JSON, *headers])
+            body = self._api.body(answer, asked.request, identity=asked.id)
+            await send_body(send, 200, body, [JSON, *headers])
         passage.status = 200
         if not recorder.strict:
             recorder.put(exchange, task, again=asked.again)

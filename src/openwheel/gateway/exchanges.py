@@ -6,7 +6,19 @@ from openwheel.errors import TeacherError
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import Answer, Api, Reply, Request, ordered_id, sse_data
+from openwheel.wire import (
+    Answer,
+    Api,
+    Reply,
+    Request,
+    ordered_id,
+    read_reply_id,
+    sse_data,
+    usable_id,
+)
+
+# OpenAI's, and Anthropic's.
+_ID_HEADERS = (b"x-request-id", b"request-id")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +74,18 @@ def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
     )
 
 
-def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
+def teacher_exchange(
+    asked: Asked,
+    reply: Reply,
+    latency_ms: float,
+    *,
+    teacher: str,
+    ids: tuple[str, str] = ("", ""),
+) -> Exchange:
     """Return the exchange of a request that the teacher of this name answered for the client.
 
-    Where it was held back, what the student would have answered is kept with it: an audit.
+    Where it was held back, what the student would have answered is kept with it: an audit. The
+    ``ids`` are those of `client_ids`, where a client has seen the answer.
     """
     decision = asked.decision
     compared = asked.held and decision.answer is not None
@@ -87,6 +107,8 @@ def teacher_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: 
         student_answer=decision.answer if compared else None,
         confidence=decision.confidence,
         key=asked.key,
+        reply_id=ids[0],
+        request_id=ids[1],
     )
 
 
@@ -128,3 +150,15 @@ def parse_reply(api: Api, headers: list[tuple[bytes, bytes]], body: bytes) -> Re
     if is_coded(headers):
         raise TeacherError("The answer is compressed, though identity was asked for")
     return api.read_stream(sse_data(body)) if is_stream(headers) else api.read_reply(body)
+
+
+def client_ids(headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[str, str]:
+    """Return what a client knows a teacher's answer by: the id in its body, that in its headers.
+
+    Either is ``""`` where the teacher gave none.
+    """
+    events = sse_data(body) if is_stream(headers) else (body,)
+    named = {name: value for name, value in headers if name in _ID_HEADERS}
+    header = next((named[name] for name in _ID_HEADERS if name in named), b"")
+    text = header.decode("latin-1")
+    return read_reply_id(events), text if usable_id(text) else ""

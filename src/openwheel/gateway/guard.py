@@ -42,6 +42,15 @@ class Guard:
         if key is not None and self._access is not None:
             self._access.check(key, model=model)
 
+    def count(self, key: Key | None) -> None:
+        """Count a request that no model answers.
+
+        Raises:
+            RefusedError: A rate limit of its key is used up.
+        """
+        if key is not None and self._access is not None:
+            self._access.count(key)
+
     def check_task(self, key: Key | None, task: str) -> None:
         """Check that a key may send requests of a task.
 

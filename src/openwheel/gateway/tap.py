@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
-from openwheel.gateway.exchanges import Asked, is_stream, parse_reply, teacher_exchange
+from openwheel.gateway.exchanges import (
+    Asked,
+    client_ids,
+    is_stream,
+    parse_reply,
+    teacher_exchange,
+)
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
@@ -142,7 +148,11 @@ class ExchangeTap:
             logger.warning("An answer was passed on but not captured: %s", error)
             return
         self._exchange = teacher_exchange(
-            self._asked, reply, latency_ms, teacher=self._response.teacher
+            self._asked,
+            reply,
+            latency_ms,
+            teacher=self._response.teacher,
+            ids=client_ids(self._response.headers, body),
         )
         passage = self._passage
         passage.model, passage.finish_reason = reply.model, reply.answer.finish_reason

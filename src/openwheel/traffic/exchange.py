@@ -36,6 +36,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         student_answer: On an audit's teacher answer: what the student told the client.
         confidence: The student's confidence where one was asked.
         key: Name of the gateway's key that the client used, ``""`` if it needed none.
+        reply_id: The id in the body of a teacher's answer, by which the client knows it; ``""``
+            for a student's, which has the exchange's own.
+        request_id: The same of the teacher's ``x-request-id`` header.
     """
 
     id: str
@@ -55,6 +58,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None = None
     key: str = ""
     teacher: str = ""
+    reply_id: str = ""
+    request_id: str = ""
 
     def read(self) -> Request:
         """Return the request as its API reads it.

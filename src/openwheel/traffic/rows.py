@@ -77,6 +77,8 @@ _EXCHANGE_FIELDS = (
     "confidence",
     "key",
     "teacher",
+    "reply_id",
+    "request_id",
 )
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
@@ -109,6 +111,8 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
         exchange.confidence,
         exchange.key,
         exchange.teacher,
+        exchange.reply_id or None,  # NULLs are not in the indexes
+        exchange.request_id or None,
     )
 
 
@@ -161,6 +165,8 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         confidence,
         key,
         teacher,
+        reply_id,
+        request_id,
     ) = row
     return Exchange(
         id=identity,
@@ -180,4 +186,6 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         confidence=confidence,
         key=key,
         teacher=teacher,
+        reply_id=reply_id or "",
+        request_id=request_id or "",
     )

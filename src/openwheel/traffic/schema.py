@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Kept in SQLite's ``user_version``; raised when a table of any stage changes its columns."""
 
 MIGRATIONS = {
@@ -12,6 +12,12 @@ MIGRATIONS = {
         "ALTER TABLE exchanges ADD COLUMN settings TEXT NOT NULL DEFAULT ''",
     ),
     3: ("ALTER TABLE exchanges ADD COLUMN teacher TEXT NOT NULL DEFAULT ''",),
+    4: (
+        "ALTER TABLE exchanges ADD COLUMN reply_id TEXT",
+        "ALTER TABLE exchanges ADD COLUMN request_id TEXT",
+        "CREATE INDEX exchanges_by_reply ON exchanges (reply_id) WHERE reply_id IS NOT NULL",
+        "CREATE INDEX exchanges_by_request ON exchanges (request_id) WHERE request_id IS NOT NULL",
+    ),
 }
 """For each version, what makes its tables of those of the version before."""
 
@@ -42,6 +48,9 @@ exchanges = sa.Table(
     sa.Column("finish_reason", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False, server_default=""),
     sa.Column("teacher", sa.Text, nullable=False, server_default=""),
+    # What clients know a teacher's answer by: the id in its body, and its x-request-id.
+    sa.Column("reply_id", sa.Text),
+    sa.Column("request_id", sa.Text),
     sa.Column("task_id", sa.Text),
     # Set together with the task: a JSON object, or empty when the request says nothing of them.
     sa.Column("settings", sa.Text, nullable=False, server_default=""),
@@ -57,3 +66,15 @@ exchanges = sa.Table(
 # unassigned ones (NULLs are indexed) and the counts. New rows go to the end of the NULLs, always
 # the same page, which keeps appending cheap.
 sa.Index("exchanges_by_task", exchanges.c.task_id)
+
+# For feedback. A student's answer has the id of its exchange, and is in neither.
+sa.Index(
+    "exchanges_by_reply",
+    exchanges.c.reply_id,
+    sqlite_where=exchanges.c.reply_id.is_not(None),
+)
+sa.Index(
+    "exchanges_by_request",
+    exchanges.c.request_id,
+    sqlite_where=exchanges.c.request_id.is_not(None),
+)

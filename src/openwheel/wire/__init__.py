@@ -16,7 +16,7 @@ from openwheel.wire.chat import (
     read_reply_stream,
 )
 from openwheel.wire.error import error_body
-from openwheel.wire.ids import ordered_id, random_id
+from openwheel.wire.ids import bare_id, ordered_id, random_id, read_reply_id, usable_id
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
 from openwheel.wire.request import Request
 from openwheel.wire.sse import sse_data
@@ -35,6 +35,7 @@ __all__ = [
     "ToolCall",
     "Usage",
     "assemble_stream",
+    "bare_id",
     "completion_body",
     "completion_stream",
     "error_body",
@@ -43,8 +44,10 @@ __all__ = [
     "read_any_usage",
     "read_completion",
     "read_reply",
+    "read_reply_id",
     "read_reply_stream",
     "read_request",
     "split_reasoning",
     "sse_data",
+    "usable_id",
 ]

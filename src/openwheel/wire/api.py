@@ -49,13 +49,31 @@ class Api(Protocol):
     def ends(self, tail: bytes) -> bool:
         """Return whether a stream whose last bytes are ``tail`` has reached its end."""
 
-    def body(self, answer: str | Answer, request: Request, usage: Usage | None = None) -> bytes:
-        """Write a whole answer."""
+    def body(
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
+    ) -> bytes:
+        """Write a whole answer.
+
+        Its id is ``identity`` behind the prefix that the API has; random without one.
+        """
 
     def events(
-        self, answer: str | Answer, request: Request, usage: Usage | None = None
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
     ) -> Iterable[bytes]:
-        """Write an answer as the server-sent events of a stream, its end included."""
+        """Write an answer as the server-sent events of a stream, its end included.
+
+        The id is as in `body`.
+        """
 
     def error(self, message: str, *, type: str, code: str | None = None) -> bytes:
         """Write an error."""

@@ -157,10 +157,13 @@ def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
     return reply.answer, reply.usage or Usage()
 
 
-def completion_body(answer: str | Answer, *, model: str, usage: Usage | None = None) -> bytes:
+def completion_body(
+    answer: str | Answer, *, model: str, usage: Usage | None = None, identity: str = ""
+) -> bytes:
     """Write a chat completion whose only choice is ``answer``.
 
-    Without ``usage`` it is zero: no teacher's tokens were spent.
+    Without ``usage`` it is zero: no teacher's tokens were spent. Without ``identity`` its id is
+    random.
     """
     answer = as_answer(answer)
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -175,14 +178,19 @@ def completion_body(answer: str | Answer, *, model: str, usage: Usage | None = N
         "logprobs": None,
         "finish_reason": _finish_reason(answer),
     }
-    body = _head("chat.completion", model)
+    body = _head("chat.completion", model, identity)
     body["choices"] = [choice]
     body["usage"] = token_counts(usage)
     return _encoder.encode(body)
 
 
 def completion_stream(
-    answer: str | Answer, *, model: str, include_usage: bool, usage: Usage | None = None
+    answer: str | Answer,
+    *,
+    model: str,
+    include_usage: bool,
+    usage: Usage | None = None,
+    identity: str = "",
 ) -> Iterator[bytes]:
     """Write ``answer`` as the server-sent events of a streamed completion, ``[DONE]`` included.
 
@@ -190,7 +198,7 @@ def completion_stream(
     the API does.
     """
     answer = as_answer(answer)
-    head = _head("chat.completion.chunk", model)
+    head = _head("chat.completion.chunk", model, identity)
     first = {"role": "assistant", "content": "", "refusal": None}
     if answer.tool_calls:
         first["content"] = None
@@ -248,9 +256,9 @@ def _tool_calls(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def _head(kind: str, model: str) -> dict[str, Any]:
+def _head(kind: str, model: str, identity: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{random_id()}",
+        "id": f"chatcmpl-{identity or random_id()}",
         "object": kind,
         "created": int(time.time()),
         "model": model,

@@ -75,16 +75,32 @@ class ChatApi:
         """Return whether the stream has ended; see `Api.ends`."""
         return b"[DONE]" in tail[-64:]
 
-    def body(self, answer: str | Answer, request: Request, usage: Usage | None = None) -> bytes:
+    def body(
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
+    ) -> bytes:
         """Write a whole answer; see `Api.body`."""
-        return completion_body(answer, model=request.model, usage=usage)
+        return completion_body(answer, model=request.model, usage=usage, identity=identity)
 
     def events(
-        self, answer: str | Answer, request: Request, usage: Usage | None = None
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
     ) -> Iterable[bytes]:
         """Write a stream; see `Api.events`."""
         return completion_stream(
-            answer, model=request.model, include_usage=request.include_usage, usage=usage
+            answer,
+            model=request.model,
+            include_usage=request.include_usage,
+            usage=usage,
+            identity=identity,
         )
 
     def error(self, message: str, *, type: str, code: str | None = None) -> bytes:

@@ -139,18 +139,30 @@ class CompletionsApi:
         """Return whether the stream has ended; see `Api.ends`."""
         return b"[DONE]" in tail[-64:]
 
-    def body(self, answer: str | Answer, request: Request, usage: Usage | None = None) -> bytes:
+    def body(
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
+    ) -> bytes:
         """Write a whole answer; see `Api.body`. Tool calls cannot be said here."""
-        body = _head(request.model)
+        body = _head(request.model, identity)
         body["choices"] = [_choice(as_answer(answer))]
         body["usage"] = token_counts(usage)
         return _encoder.encode(body)
 
     def events(
-        self, answer: str | Answer, request: Request, usage: Usage | None = None
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
     ) -> Iterator[bytes]:
         """Write a stream; see `Api.events`."""
-        head = _head(request.model)
+        head = _head(request.model, identity)
         chunk = {**head, "choices": [_choice(as_answer(answer))]}
         # No null usage, as chat completions have it: here, usage may be left out but not be null.
         yield b"data: " + _encoder.encode(chunk) + b"\n\n"
@@ -191,9 +203,9 @@ def _usage(completion: _Completion) -> Usage | None:
     return read_counts(completion.usage, ("prompt_tokens",), "completion_tokens")
 
 
-def _head(model: str) -> dict[str, Any]:
+def _head(model: str, identity: str) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{random_id()}",
+        "id": f"cmpl-{identity or random_id()}",
         "object": "text_completion",
         "created": int(time.time()),
         "model": model,

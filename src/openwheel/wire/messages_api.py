@@ -67,15 +67,27 @@ class MessagesApi:
         """Return whether the stream has ended; see `Api.ends`."""
         return _END.search(tail) is not None
 
-    def body(self, answer: str | Answer, request: Request, usage: Usage | None = None) -> bytes:
+    def body(
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
+    ) -> bytes:
         """Write a whole answer; see `Api.body`."""
-        return message_body(as_answer(answer), request, usage)
+        return message_body(as_answer(answer), request, usage, identity)
 
     def events(
-        self, answer: str | Answer, request: Request, usage: Usage | None = None
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
     ) -> Iterable[bytes]:
         """Write a stream; see `Api.events`."""
-        return message_events(as_answer(answer), request, usage)
+        return message_events(as_answer(answer), request, usage, identity)
 
     def error(self, message: str, *, type: str, code: str | None = None) -> bytes:
         """Write an error, in Anthropic's shape; see `Api.error`."""

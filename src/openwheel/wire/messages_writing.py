@@ -49,9 +49,11 @@ _OWN_TYPES = frozenset(
 )
 
 
-def message_body(answer: Answer, request: Request, usage: Usage | None) -> bytes:
+def message_body(
+    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+) -> bytes:
     """Write a whole message."""
-    message = _message(request, usage)
+    message = _message(request, usage, identity)
     if answer.text:
         message["content"].append({"type": "text", "text": answer.text})
     for call in answer.tool_calls:
@@ -60,9 +62,11 @@ def message_body(answer: Answer, request: Request, usage: Usage | None) -> bytes
     return _encoder.encode(message)
 
 
-def message_events(answer: Answer, request: Request, usage: Usage | None) -> Iterator[bytes]:
+def message_events(
+    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+) -> Iterator[bytes]:
     """Write the events of a message's stream, ``message_stop`` included."""
-    for event in _events(answer, request, usage):
+    for event in _events(answer, request, usage, identity):
         yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encoder.encode(event))
 
 
@@ -79,9 +83,11 @@ def message_error(message: str, *, type: str, code: str | None) -> bytes:
     return _encoder.encode({"type": "error", "error": error, "request_id": None})
 
 
-def _events(answer: Answer, request: Request, usage: Usage | None) -> Iterator[dict[str, Any]]:
+def _events(
+    answer: Answer, request: Request, usage: Usage | None, identity: str
+) -> Iterator[dict[str, Any]]:
     # The counts in message_delta are of the whole message; a stream starts with no output yet.
-    started = _message(request, usage)
+    started = _message(request, usage, identity)
     counts = started["usage"]
     started["usage"] = {**counts, "output_tokens": 0}
     yield {"type": "message_start", "message": started}
@@ -101,11 +107,11 @@ def _events(answer: Answer, request: Request, usage: Usage | None) -> Iterator[d
     yield {"type": "message_stop"}
 
 
-def _message(request: Request, usage: Usage | None) -> dict[str, Any]:
+def _message(request: Request, usage: Usage | None, identity: str) -> dict[str, Any]:
     """Return the message before there is an answer."""
     usage = usage or Usage()
     return {
-        "id": f"msg_{random_id()}",
+        "id": f"msg_{identity or random_id()}",
         "type": "message",
         "role": "assistant",
         "model": request.model,

@@ -115,15 +115,27 @@ class ResponsesApi:
         """
         return tail.endswith((b"\n", b"\r")) and _END.search(tail) is not None
 
-    def body(self, answer: str | Answer, request: Request, usage: Usage | None = None) -> bytes:
+    def body(
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
+    ) -> bytes:
         """Write a whole answer; see `Api.body`."""
-        return response_body(as_answer(answer), request, usage)
+        return response_body(as_answer(answer), request, usage, identity)
 
     def events(
-        self, answer: str | Answer, request: Request, usage: Usage | None = None
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
     ) -> Iterable[bytes]:
         """Write a stream; see `Api.events`."""
-        return response_events(as_answer(answer), request, usage)
+        return response_events(as_answer(answer), request, usage, identity)
 
     def error(self, message: str, *, type: str, code: str | None = None) -> bytes:
         """Write an error; see `Api.error`."""

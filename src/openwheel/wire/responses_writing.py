@@ -50,21 +50,27 @@ _UNSAID: Final[Mapping[str, Any]] = MappingProxyType(
 )
 
 
-def response_body(answer: Answer, request: Request, usage: Usage | None) -> bytes:
+def response_body(
+    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+) -> bytes:
     """Write a whole response."""
-    started = _started(request)
+    started = _started(request, identity)
     return _encoder.encode(_ended(started, _output(answer, started["id"]), answer, usage))
 
 
-def response_events(answer: Answer, request: Request, usage: Usage | None) -> Iterator[bytes]:
+def response_events(
+    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+) -> Iterator[bytes]:
     """Write the events of a response's stream, numbered, up to the one that ends it."""
-    for number, event in enumerate(_events(answer, request, usage)):
+    for number, event in enumerate(_events(answer, request, usage, identity)):
         event["sequence_number"] = number
         yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encoder.encode(event))
 
 
-def _events(answer: Answer, request: Request, usage: Usage | None) -> Iterator[dict[str, Any]]:
-    started = _started(request)
+def _events(
+    answer: Answer, request: Request, usage: Usage | None, identity: str
+) -> Iterator[dict[str, Any]]:
+    started = _started(request, identity)
     output = _output(answer, started["id"])
     encoded = msgspec.Raw(_encoder.encode(started))
     yield {"type": "response.created", "response": encoded}
@@ -136,12 +142,12 @@ def _output(answer: Answer, response_id: str) -> list[dict[str, Any]]:
     return items
 
 
-def _started(request: Request) -> dict[str, Any]:
+def _started(request: Request, identity: str) -> dict[str, Any]:
     """Return the response before there is an answer, with what it repeats of the request."""
     started = {
         **_UNSAID,
         **request.echo,
-        "id": f"resp_{random_id()}",
+        "id": f"resp_{identity or random_id()}",
         "created_at": int(time.time()),
         "model": request.model,
     }

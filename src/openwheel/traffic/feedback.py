@@ -1,0 +1,225 @@
+"""Feedback: what clients say of answers, kept beside the exchanges they speak of."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from openwheel.traffic.schema import exchanges, metadata
+from openwheel.traffic.store import Store
+from openwheel.wire import bare_id
+
+Label = Literal["good", "bad"]
+
+MOST_FOUND = 2
+"""Exchanges that are looked for by one id: with more than one it cannot be told which is meant."""
+
+# The exchange goes with what was said of it, so that retention deletes both.
+table = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column(
+        "seq",
+        sa.Integer,
+        sa.ForeignKey(exchanges.c.seq, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    # The key's id, 0 where none was needed: a name may be given to another key later.
+    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("score", sa.Float),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("correction", sa.Text),
+    sa.Column("comment", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key says of one exchange.
+
+    Attributes:
+        seq: The exchange.
+        key: Id of the key, 0 where none was needed.
+        time: When it was last said, in seconds since 1970.
+        score: From 0 to 1, None if none was given.
+        label: ``good`` or ``bad``, ``""`` if neither was said.
+        correction: What should have been answered; None if that was not said.
+        comment: For people.
+    """
+
+    seq: int
+    key: int
+    time: float
+    score: float | None = None
+    label: Label | Literal[""] = ""
+    correction: str | None = None
+    comment: str = ""
+
+
+class Found(NamedTuple):
+    """An exchange that an id stands for.
+
+    Attributes:
+        seq: Its place in the store.
+        time: When it arrived, in seconds since 1970.
+        key: Name of the key it was sent with.
+        task_id: The task it was found to belong to, None so far.
+    """
+
+    seq: int
+    time: float
+    key: str
+    task_id: str | None
+
+
+class Corrected(NamedTuple):
+    """A correction, with the exchange it speaks of.
+
+    Attributes:
+        seq: The exchange.
+        key: Id of the key that corrected it.
+        spoken: When, in seconds since 1970.
+        correction: What should have been answered.
+        id: The exchange's.
+        time: When it arrived, in seconds since 1970.
+        inputs, settings, text, source, student, student_answer, unbiased, teacher, model: As in
+            `TaskRow`.
+    """
+
+    seq: int
+    key: int
+    spoken: float
+    correction: str
+    id: str
+    time: float
+    inputs: str
+    settings: str
+    text: str
+    source: str
+    student: str
+    student_answer: str | None
+    unbiased: bool
+    teacher: str
+    model: str
+
+
+class FeedbackStore:
+    """Feedback in a traffic store's file.
+
+    All methods raise `StoreError` when the file cannot be read or written.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self._clock = clock
+        store.create_tables()
+
+    def find(self, identity: str) -> list[Found]:
+        """Return the exchanges that a client may know by this id, at most `MOST_FOUND`.
+
+        Args:
+            identity: The id in the body of an answer, or in its ``x-request-id`` header.
+        """
+        columns = [exchanges.c[name] for name in Found._fields]
+        own = sorted({identity, bare_id(identity)})
+        found: dict[int, Found] = {}
+        # One query each, so that each uses its index.
+        with self.store.read() as connection:
+            for wanted in (
+                exchanges.c.id.in_(own),
+                exchanges.c.reply_id == identity,
+                exchanges.c.request_id == identity,
+            ):
+                rows = connection.execute(sa.select(*columns).where(wanted).limit(MOST_FOUND))
+                found.update((row.seq, Found._make(row)) for row in rows)
+        return list(found.values())[:MOST_FOUND]
+
+    def put(
+        self,
+        seq: int,
+        key: int,
+        *,
+        score: float | None = None,
+        label: Label | None = None,
+        correction: str | None = None,
+        comment: str | None = None,
+    ) -> bool:
+        """Keep what a key says of an exchange, and return whether it is there to speak of.
+
+        A key has one word on each exchange: what it says again replaces what it said, and what it
+        leaves out this time stays.
+        """
+        said = {"score": score, "label": label, "correction": correction, "comment": comment}
+        values = {name: value for name, value in said.items() if value is not None}
+        there = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
+        row = {"seq": seq, "key": key, "time": self._clock(), "label": "", "comment": "", **values}
+        change = insert(table).values(row)
+        # The same again is no news, and must not make a correction look newer than it is.
+        news = sa.or_(
+            sa.false(), *(table.c[name].is_distinct_from(value) for name, value in values.items())
+        )
+        change = change.on_conflict_do_update(
+            index_elements=["seq", "key"], set_={**values, "time": row["time"]}, where=news
+        )
+        with self.store.write() as connection:
+            if connection.execute(there).first() is None:
+                return False
+            connection.execute(change)
+        return True
+
+    def latest(self, *, task_id: str | None = None, limit: int = 50) -> list[Spoken]:
+        """Return what was said last, newest first."""
+        query = sa.select(table).join(exchanges, exchanges.c.seq == table.c.seq)
+        if task_id is not None:
+            query = query.where(exchanges.c.task_id == task_id)
+        query = query.order_by(table.c.time.desc(), table.c.seq.desc()).limit(limit)
+        with self.store.read() as connection:
+            return [Spoken(**row._mapping) for row in connection.execute(query)]
+
+    def corrections(self, task_id: str) -> list[Corrected]:
+        """Return a task's corrections, in the order of their exchanges."""
+        named: dict[str, sa.ColumnElement[Any]] = {
+            "key": table.c.key,
+            "spoken": table.c.time,
+            "correction": table.c.correction,
+        }
+        columns = [
+            named[name].label(name) if name in named else exchanges.c[name]
+            for name in Corrected._fields
+        ]
+        query = (
+            sa.select(*columns)
+            .join_from(table, exchanges, exchanges.c.seq == table.c.seq)
+            .where(table.c.correction.is_not(None), exchanges.c.task_id == task_id)
+            .order_by(exchanges.c.seq, table.c.key)
+        )
+        with self.store.read() as connection:
+            return [Corrected._make(row) for row in connection.execute(query)]
+
+    def audits_of(self, identities: Sequence[str], suffix: str) -> dict[str, str]:
+        """Return what the teacher answered in the audits of these exchanges, by exchange id."""
+        answers: dict[str, str] = {}
+        with self.store.read() as connection:
+            for start in range(0, len(identities), 500):
+                wanted = [f"{one}{suffix}" for one in identities[start : start + 500]]
+                query = sa.select(exchanges.c.id, exchanges.c.text)
+                for row in connection.execute(query.where(exchanges.c.id.in_(wanted))):
+                    answers[row.id.removesuffix(suffix)] = row.text
+        return answers
+
+    def answers_of(self, task_id: str, latest: int) -> list[str]:
+        """Return the different answers among a task's latest exchanges, as they were written."""
+        some = (
+            sa.select(exchanges.c.text)
+            .where(exchanges.c.task_id == task_id)
+            .order_by(exchanges.c.seq.desc())
+            .limit(latest)
+            .subquery()
+        )
+        with self.store.read() as connection:
+            return list(connection.execute(sa.select(some.c.text).distinct()).scalars())
