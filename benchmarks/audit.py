@@ -30,7 +30,7 @@ from openwheel.gate import clopper_pearson
 from shared import about
 
 EPSILON, DELTA = 0.05, 0.05
-REQUESTS, RUNS = 100_000, 500
+REQUESTS, RUNS, QUIET_RUNS = 100_000, 500, 8_000
 GOOD = 50_000
 """Good audited answers before a jump."""
 
@@ -49,14 +49,15 @@ class Size(NamedTuple):
     """How much is simulated."""
 
     runs: int
+    quiet: int
     fresh: int
     late: int
     good: int
     requests: int
 
 
-FULL = Size(RUNS, 10_000, 300, GOOD, REQUESTS)
-QUICK = Size(40, 200, 30, 400, 4_000)
+FULL = Size(RUNS, QUIET_RUNS, 10_000, 300, GOOD, REQUESTS)
+QUICK = Size(40, 40, 200, 30, 400, 4_000)
 
 
 def divergence(q: float, epsilon: float) -> float:
@@ -73,7 +74,7 @@ def mean_of(values: np.typing.NDArray[np.float64], digits: int = 0) -> str:
 
 def share_of(part: int, whole: int) -> str:
     low, high = clopper_pearson(part, whole)
-    return f"{part} of {whole}: {part / whole:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{part:,} of {whole:,}: {part / whole:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def ratios(size: Size) -> bool:
@@ -186,9 +187,9 @@ def quiet(size: Size) -> bool:
     """Print false demotions; return whether there are too many."""
     names = list(STATISTICS)
     print(
-        f"\nFalse demotions in {size.requests:,} requests, coverage {COVERAGE:.0%}, {size.runs} "
-        "runs a line, with exact 95% intervals; beside them on other draws of the same world the "
-        "rules calibrated for exactly 5%.\n\n"
+        f"\nFalse demotions in {size.requests:,} requests, coverage {COVERAGE:.0%}, "
+        f"{size.quiet:,} runs a line, with exact 95% intervals; beside them, with {size.runs:,} "
+        "runs of the same world, the rules calibrated for exactly 5%.\n\n"
         f"| world | e-process and e-detector | e-process alone | {' | '.join(names)} | "
         "z-test, window 100, at 1.645 |\n"
         f"|---|---|---|{'---|' * (len(names) + 1)}"
@@ -203,10 +204,11 @@ def quiet(size: Size) -> bool:
         cells = []
         for place, rule in enumerate(chosen):
             rng = np.random.default_rng([4, number, place])
-            alarms = streams.false_alarms(world, rule, size.runs, served, rng)
-            cells.append(share_of(alarms, size.runs))
+            runs = size.quiet if place < 2 else size.runs
+            alarms = streams.false_alarms(world, rule, runs, served, rng)
+            cells.append(share_of(alarms, runs))
             if place < 2 and "wrong" not in world.name:
-                broken |= clopper_pearson(alarms, size.runs, 0.999)[0] > DELTA
+                broken |= clopper_pearson(alarms, runs, 0.999)[0] > DELTA
         cells += [""] * (len(names) + 3 - len(cells))
         print(f"| {world.name} | {' | '.join(cells)} |", flush=True)
     return broken
@@ -230,13 +232,15 @@ def drift(size: Size) -> None:
             f"{one.texts[0]:,} and {one.texts[1]:,} | "
             f"{one.coverage[0]:.3f}, {one.coverage[1]:.3f} | {before}; {after} |"
         )
+    rivals = [rules.uniform(EPSILON, DELTA).name, *STATISTICS]
     print(
-        f"\nRequests from the drift until demotion, and disagreements served until then beyond "
-        f"epsilon of the answers ({size.runs} runs; drawn with replacement from the texts; means "
-        "with 95% intervals). `early`: alarms before it. `missed`: none within "
+        "\nRequests from the drift until demotion, and in brackets disagreements served until then "
+        f"beyond epsilon of the answers: means with 95% intervals, {size.runs} runs, requests "
+        "drawn with replacement from the texts. `least`: audited answers, log(1 / delta) / KL(q, "
+        "epsilon). `early`: alarms before the drift, left out. `late`: no alarm within "
         f"{size.requests:,} requests, counted as if there.\n\n"
-        "| drift | audit | before it | rule | audited answers | least possible | requests | "
-        "median | excess disagreements | early | missed |\n|" + "---|" * 11
+        "| drift | audit | requests before | least | audited answers | e-process and e-detector | "
+        f"{' | '.join(rivals)} |\n|{'---|' * (6 + len(rivals))}"
     )
     for one in promoted:
         at_once = streams.Change(one.coverage, one.rate)
@@ -257,6 +261,7 @@ def lines(name: str, change: streams.Change, size: Size) -> None:
             *(rules.calibrated(each, EPSILON, DELTA, audits) for each in STATISTICS),
         ]
         for before in (0, size.requests // 2):
+            cells, audited = [], ""
             for number, rule in enumerate(chosen):
                 rng = np.random.default_rng([5, int(share * 100), before, number])
                 answers = int(share * change.coverage[0] * before)
@@ -272,13 +277,21 @@ def lines(name: str, change: streams.Change, size: Size) -> None:
                     rng=rng,
                     most=size.requests,
                 )
-                print(
-                    f"| {name} | {share:.0%} | {before:,} | {rule.name} | "
-                    f"{mean_of(seen.answers)} | {'' if change.slowly else f'{least:,.0f}'} | "
-                    f"{mean_of(seen.requests)} | {np.median(seen.requests):,.0f} | "
-                    f"{mean_of(seen.excess)} | {seen.early} | {seen.missed} |",
-                    flush=True,
-                )
+                audited = audited or mean_of(seen.answers)
+                cells.append(cell(seen))
+            shown = "" if change.slowly else f"{least:,.0f}"
+            print(
+                f"| {name} | {share:.0%} | {before:,} | {shown} | {audited} | "
+                f"{' | '.join(cells)} |",
+                flush=True,
+            )
+
+
+def cell(seen: streams.Noticed) -> str:
+    found = f"{mean_of(seen.requests)} ({mean_of(seen.excess)})"
+    for name, count in (("early", seen.early), ("late", seen.missed)):
+        found += f", {count} {name}" if count else ""
+    return found
 
 
 def main() -> int:
