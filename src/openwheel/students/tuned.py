@@ -23,8 +23,8 @@ from openwheel.students.tune.tuning import Tuning, carrying_out
 _log = logging.getLogger("openwheel.students")
 
 FOLDS, INNER = 2, 5
-"""Each fold has a body beside the student's own, and together they cost as much as that. More folds
-would have better bodies: three cost twice as much."""
+"""Each fold has a body beside the student's own. More folds would have better bodies, trained on
+more, and cost more."""
 
 ROOM = 0.025
 """Least share of disagreement for an attempt: training takes off a part of it, never all."""
