@@ -8,8 +8,8 @@ ORDER = "order.json"
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """How a body is trained: label prototypes in a softmax of cosines, all layers but the tokens'.
 
-    Rate, passes and smoothing (0.1 ranked answers worse, so there is none) were chosen on a fifth of
-    Banking77's training split that was held out.
+    On a fifth of Banking77's training split, held out, this rate without label smoothing ranked
+    answers better than twice of it with smoothing of 0.1; three passes are what ten minutes allow.
 
     Attributes:
         passes: Passes over the texts.
