@@ -250,3 +250,16 @@ def test_details_add_a_learning_curve(store, fill):
     assert [size for size, _ in finding.learning_curve] == [62, 125, 250, 500]
     assert finding.trade_off
     assert finding.reliability
+
+
+def test_what_a_teacher_thinks_before_its_answer_is_not_the_answer(store, registry, fill):
+    rows = tickets(1_500)
+    for i, row in enumerate(rows):
+        row["output"] = f"<think>ticket {i}: hm</think>\n\n{row['output']}"
+    fill(rows)
+    finding = only(learn(store, SETTINGS, source="made up"))
+    assert finding.form == "label"
+    assert finding.certified
+    (certificate,) = registry.certificates()
+    student = registry.load(registry.candidate(certificate.student))
+    assert set(student.answers) == set(QUEUES)

@@ -16,6 +16,7 @@ from openwheel.students.student import Inputs
 from openwheel.tasks import Form, canonical_answer
 from openwheel.traffic import Store
 from openwheel.trust import Decision, LeftOut, Policy
+from openwheel.wire import split_reasoning
 
 IntArray = npt.NDArray[np.int64]
 
@@ -46,6 +47,7 @@ class TaskData(msgspec.Struct, frozen=True):
         settings: As the store keeps them, ``""`` where they are not known.
         answers: The teacher's canonical answers.
         texts: The same as the teacher wrote them, without what it thought before.
+        thoughts: What it thought before, where it wrote that into its answer; else ``""``.
         surfaces: For each canonical answer, how the teacher mostly wrote it.
         origins: Who answered.
         left_out: Whose answers the policy kept out.
@@ -58,6 +60,7 @@ class TaskData(msgspec.Struct, frozen=True):
     settings: list[str]
     answers: list[str]
     texts: list[str]
+    thoughts: list[str]
     surfaces: dict[str, str]
     origins: list[Origin]
     left_out: tuple[LeftOut, ...] = ()
@@ -76,6 +79,7 @@ class TaskData(msgspec.Struct, frozen=True):
             [self.settings[i] for i in rows],
             [self.answers[i] for i in rows],
             [self.texts[i] for i in rows],
+            [self.thoughts[i] for i in rows],
             self.surfaces,
             [self.origins[i] for i in rows],
             self.left_out,
@@ -120,6 +124,7 @@ def load_answers(
     settings: list[str] = []
     answers: list[str] = []
     texts: list[str] = []
+    thoughts: list[str] = []
     written: dict[str, Counter[str]] = {}
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
@@ -145,7 +150,8 @@ def load_answers(
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
-        text = row.answer.final
+        thought, text = split_reasoning(row.text)
+        thoughts.append(thought)
         text = shared.setdefault(text, text)
         texts.append(text)
         if form == "label":
@@ -160,6 +166,7 @@ def load_answers(
         settings,
         answers,
         texts,
+        thoughts,
         surfaces | {label: counter.most_common(1)[0][0] for label, counter in written.items()},
         origins,
         tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common()),

@@ -13,7 +13,7 @@ from openwheel.loop.subject import Subject
 from openwheel.loop.tools import Tools
 from openwheel.students import Fitted
 from openwheel.students.files import ADAPTER
-from openwheel.students.lm.fit import fit_lm
+from openwheel.students.lm.fit import Extras, fit_lm
 from openwheel.students.lm.order import Event, HeldOut, Note
 from openwheel.students.lm.prompt import AnswerForm
 from openwheel.tasks.compare import Pair
@@ -67,6 +67,7 @@ def train_lm(
         work=subject.work,
         serve=subject.tools.adapters.serve,
         losses_of=None if comparison is None else losses_of,
+        extras=Extras(reasoning={i: said for i, said in enumerate(training.thoughts) if said}),
         tell=tell,
     )
 

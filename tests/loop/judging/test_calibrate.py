@@ -43,7 +43,7 @@ def data_of(texts):
     ]
     return TaskData(
         np.arange(1, n + 1), np.zeros(n), np.ones(n, np.bool_), inputs, [""] * n,
-        list(texts), list(texts), {}, [Origin("t", "m")] * n,
+        list(texts), list(texts), [""] * n, {}, [Origin("t", "m")] * n,
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def doubtful(first, second):
 def judged(case, comparison):
     candidate, student, data = case
     nothing = data.take(np.arange(0))
-    return calibrate(candidate, student, nothing, data, comparison=comparison)
+    return calibrate(candidate, student, nothing.inputs, data, comparison=comparison)
 
 
 def test_a_judge_gives_halves_and_the_certificate_says_who_judged(case, model, make_judge):
