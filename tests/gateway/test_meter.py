@@ -137,6 +137,8 @@ def test_tokens_and_cost_by_teacher():
         ("refresh_errors", "openwheel_refresh_errors_total"),
         ("not_sampled", "openwheel_exchanges_not_sampled_total"),
         ("strict_late", "openwheel_answers_strict_late_total"),
+        ("feedback", "openwheel_feedback_total"),
+        ("feedback_refused", "openwheel_feedback_refused_total"),
     ],
 )
 def test_each_event_is_a_counter_of_its_own(attribute, name):

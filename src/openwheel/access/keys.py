@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from openwheel.access.schema import api_keys as table
 from openwheel.errors import SettingError, StoreError
 from openwheel.traffic import Store
+from openwheel.traffic.feedback import put_trust
 
 Period = Literal["day", "month"]
 State = Literal["live", "expired", "revoked"]
@@ -174,6 +175,7 @@ class KeyStore:
             )
             made = sa.select(table).where(table.c.hash == digest(secret))
             row = connection.execute(made).one()
+            put_trust(connection, row.id, trust)
         return self._key(row), secret
 
     def list(self) -> tuple[Key, ...]:
@@ -198,6 +200,7 @@ class KeyStore:
         with self._store.write() as connection:
             row = _unrevoked(connection, name, "revoke")
             change = sa.update(table).where(table.c.id == row.id).values(revoked=self._clock())
+            put_trust(connection, row.id, "none")
             connection.execute(change)
             row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
         return self._key(row)
@@ -217,6 +220,7 @@ class KeyStore:
             limits = msgspec.structs.replace(self._limits(row), trust=_trust(trust))
             text = msgspec.json.encode(limits).decode()
             connection.execute(sa.update(table).where(table.c.id == row.id).values(limits=text))
+            put_trust(connection, row.id, trust)
             row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
         return self._key(row)
 

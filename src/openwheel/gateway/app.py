@@ -18,6 +18,8 @@ from openwheel.gateway.audit import Audits
 from openwheel.gateway.audit_metrics import AuditStatus
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.completions import Completions
+from openwheel.gateway.feedback import PATH as FEEDBACK
+from openwheel.gateway.feedback import Desk, FeedbackEndpoint
 from openwheel.gateway.forward import Forward
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.health import Health
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 _DRAIN_S = 10.0
 _SLOW_STUDENTS_AT_ONCE = 2
 _ASKED_ELSEWHERE_AT_ONCE = 64
+_FEEDBACK_AT_ONCE = 2
 
 
 def create_app(
@@ -51,6 +54,7 @@ def create_app(
     students: Callable[[], Mapping[str, str]] = dict,
     teachers: Callable[[], list[MemberHealth]] = list,
     audit_status: AuditStatus = tuple,
+    feedback: Desk | None = None,
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
     max_body: int = 32 << 20,
@@ -72,6 +76,7 @@ def create_app(
         students: The promoted students, task name to student id, for ``/healthz``.
         teachers: How the teachers have been doing, likewise.
         audit_status: How the audit of each task stands, for ``/metrics``; called in a thread.
+        feedback: Takes what clients say of answers; None takes nothing.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
         max_body: The most bytes a request's body may have.
@@ -95,6 +100,7 @@ def create_app(
     )
     slow = ThreadPoolExecutor(_SLOW_STUDENTS_AT_ONCE, "openwheel-student")
     elsewhere = ThreadPoolExecutor(_ASKED_ELSEWHERE_AT_ONCE, "openwheel-engine")
+    writing_feedback = ThreadPoolExecutor(_FEEDBACK_AT_ONCE, "openwheel-feedback")
     look: list[Callable[[], object]] = [serving.refresh]
     if access is not None:
         look.append(access.refresh)
@@ -133,6 +139,7 @@ def create_app(
             await teacher.close()
             slow.shutdown(wait=False)
             elsewhere.shutdown(wait=False)
+            writing_feedback.shutdown(wait=False)
             if capture is not None and not await asyncio.to_thread(capture.flush, _DRAIN_S):
                 logger.error("Capture: not everything could be written before the gateway stopped")
             if tracer is not None:
@@ -160,6 +167,7 @@ def create_app(
         lifespan=lifespan,
     )
     completions: dict[str, ASGIApp] = {api.path: Completions(api, parts) for api in APIS.values()}
+    completions[FEEDBACK] = FeedbackEndpoint(feedback, guard, meter, writing_feedback)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Looked up, not matched one after the other: nearly all requests go here.

@@ -43,6 +43,8 @@ _EVENTS: Final = (
     ("refresh_errors", "openwheel_refresh_errors_total"),
     ("not_sampled", "openwheel_exchanges_not_sampled_total"),
     ("strict_late", "openwheel_answers_strict_late_total"),
+    ("feedback", "openwheel_feedback_total"),
+    ("feedback_refused", "openwheel_feedback_refused_total"),
 )
 
 
@@ -153,6 +155,7 @@ class Meter:
         refresh_errors: Times the promoted students could not be refreshed.
         not_sampled: Exchanges not kept since only a share of their task's is.
         strict_late: Answers completed before their commit, though capture is strict.
+        feedback, feedback_refused: Feedback that was kept, and that was not.
     """
 
     def __init__(self) -> None:
@@ -165,6 +168,7 @@ class Meter:
         self.refresh_errors = 0
         self.not_sampled = 0
         self.strict_late = 0
+        self.feedback = self.feedback_refused = 0
         self._id = uuid.uuid4().hex
         self._number = 0
         self._started = time.time()

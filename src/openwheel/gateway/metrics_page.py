@@ -130,6 +130,18 @@ METRICS: Final = (
         "Answers completed before their commit, though capture is strict.",
     ),
     MetricRow(
+        "openwheel_feedback_total",
+        "counter",
+        (),
+        "Feedback on answers that was kept.",
+    ),
+    MetricRow(
+        "openwheel_feedback_refused_total",
+        "counter",
+        (),
+        "Feedback that was not kept: no such answer, no usable correction, no right to give it.",
+    ),
+    MetricRow(
         "openwheel_exchanges_not_sampled_total",
         "counter",
         (),

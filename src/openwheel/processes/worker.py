@@ -19,6 +19,7 @@ from openwheel.gateway import (
 from openwheel.gateway.snapshots import Snapshots
 from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
+from openwheel.loop.feedback import FeedbackDesk
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.tools import Tools, adapters_of
@@ -85,6 +86,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             students=serving.students,
             teachers=pool.health,
             audit_status=partial(_audit_status, store),
+            feedback=None if captured.mode == "off" else FeedbackDesk(store),
             max_body=gateway.max_body,
             answer_kept=gateway.answer_kept,
             snapshots=Snapshots(runtime / "snapshots"),

@@ -13,6 +13,11 @@ from openwheel.traffic.store import Store
 from openwheel.wire import bare_id
 
 Label = Literal["good", "bad"]
+Trust = Literal["none", "low", "normal", "high"]
+"""How far a key's corrections are believed; ``none`` once it was revoked."""
+
+NO_KEY = 0
+"""Stands for whoever speaks where no key is needed."""
 
 MOST_FOUND = 2
 """Exchanges that are looked for by one id: with more than one it cannot be told which is meant."""
@@ -31,11 +36,22 @@ table = sa.Table(
     # The key's id, 0 where none was needed: a name may be given to another key later.
     sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("time", sa.Float, nullable=False),
+    # When it was first said; what a student may have been trained on follows from it.
+    sa.Column("first", sa.Float, nullable=False),
     sa.Column("score", sa.Float),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("correction", sa.Text),
     sa.Column("comment", sa.Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+
+# Beside the keys themselves, which learning knows nothing of.
+trust_table = sa.Table(
+    "feedback_trust",
+    metadata,
+    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("trust", sa.Text, nullable=False),
 )
 
 
@@ -46,6 +62,7 @@ class Spoken(msgspec.Struct, frozen=True, kw_only=True):
         seq: The exchange.
         key: Id of the key, 0 where none was needed.
         time: When it was last said, in seconds since 1970.
+        first: When anything was first said of it by this key.
         score: From 0 to 1, None if none was given.
         label: ``good`` or ``bad``, ``""`` if neither was said.
         correction: What should have been answered; None if that was not said.
@@ -55,6 +72,7 @@ class Spoken(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     key: int
     time: float
+    first: float
     score: float | None = None
     label: Label | Literal[""] = ""
     correction: str | None = None
@@ -83,7 +101,7 @@ class Corrected(NamedTuple):
     Attributes:
         seq: The exchange.
         key: Id of the key that corrected it.
-        spoken: When, in seconds since 1970.
+        spoken: When something was first said of it, in seconds since 1970.
         correction: What should have been answered.
         id: The exchange's.
         time: When it arrived, in seconds since 1970.
@@ -106,6 +124,13 @@ class Corrected(NamedTuple):
     unbiased: bool
     teacher: str
     model: str
+
+
+def put_trust(connection: sa.Connection, key: int, trust: Trust) -> None:
+    """Write how far a key is believed, in a transaction of whoever changes the key."""
+    change = insert(trust_table).values(key=key, trust=trust)
+    change = change.on_conflict_do_update(index_elements=["key"], set_={"trust": trust})
+    connection.execute(change)
 
 
 class FeedbackStore:
@@ -157,14 +182,16 @@ class FeedbackStore:
         said = {"score": score, "label": label, "correction": correction, "comment": comment}
         values = {name: value for name, value in said.items() if value is not None}
         there = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
-        row = {"seq": seq, "key": key, "time": self._clock(), "label": "", "comment": "", **values}
+        now = self._clock()
+        own = {"seq": seq, "key": key, "time": now, "first": now}
+        row = {**own, "label": "", "comment": "", **values}
         change = insert(table).values(row)
         # The same again is no news, and must not make a correction look newer than it is.
         news = sa.or_(
             sa.false(), *(table.c[name].is_distinct_from(value) for name, value in values.items())
         )
         change = change.on_conflict_do_update(
-            index_elements=["seq", "key"], set_={**values, "time": row["time"]}, where=news
+            index_elements=["seq", "key"], set_={**values, "time": now}, where=news
         )
         with self.store.write() as connection:
             if connection.execute(there).first() is None:
@@ -185,7 +212,7 @@ class FeedbackStore:
         """Return a task's corrections, in the order of their exchanges."""
         named: dict[str, sa.ColumnElement[Any]] = {
             "key": table.c.key,
-            "spoken": table.c.time,
+            "spoken": table.c.first,
             "correction": table.c.correction,
         }
         columns = [
@@ -201,15 +228,20 @@ class FeedbackStore:
         with self.store.read() as connection:
             return [Corrected._make(row) for row in connection.execute(query)]
 
-    def audits_of(self, identities: Sequence[str], suffix: str) -> dict[str, str]:
-        """Return what the teacher answered in the audits of these exchanges, by exchange id."""
-        answers: dict[str, str] = {}
+    def trusts(self) -> dict[int, Trust]:
+        """Return how far each key is believed, by its id."""
+        with self.store.read() as connection:
+            return {row.key: row.trust for row in connection.execute(sa.select(trust_table))}
+
+    def audits_of(self, identities: Sequence[str], suffix: str) -> dict[str, tuple[int, str]]:
+        """Return place and text of the audits of these exchanges, by exchange id."""
+        answers: dict[str, tuple[int, str]] = {}
         with self.store.read() as connection:
             for start in range(0, len(identities), 500):
                 wanted = [f"{one}{suffix}" for one in identities[start : start + 500]]
-                query = sa.select(exchanges.c.id, exchanges.c.text)
+                query = sa.select(exchanges.c.id, exchanges.c.seq, exchanges.c.text)
                 for row in connection.execute(query.where(exchanges.c.id.in_(wanted))):
-                    answers[row.id.removesuffix(suffix)] = row.text
+                    answers[row.id.removesuffix(suffix)] = (row.seq, row.text)
         return answers
 
     def answers_of(self, task_id: str, latest: int) -> list[str]:
