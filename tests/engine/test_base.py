@@ -25,6 +25,15 @@ def test_a_precision_is_taken_or_named_as_wrong(model_folder):
         load_base(str(model_folder), device="cpu", precision="int3")
 
 
+def test_infinity_is_read_as_transformers_writes_it(tmp_path):
+    folder = save_tiny(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["time_step_limit"] = [0.0, {"__float__": "Infinity"}]
+    (folder / "config.json").write_text(json.dumps(config))
+    base = load_base(str(folder), device="cpu")
+    assert list(base.model.config.time_step_limit) == [0.0, float("inf")]
+
+
 def test_pickled_weights_are_refused(model_folder, tmp_path):
     folder = save_tiny(tmp_path)
     (folder / "model.safetensors").unlink()

@@ -126,7 +126,8 @@ def _commit_of(folder: Path) -> str:
 
 def _read(name: str, folder: Path, revision: str) -> Checkpoint:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        written = (folder / "config.json").read_text(encoding="utf-8")
+        config = json.loads(written, object_hook=_number)
     except FileNotFoundError:
         raise ModelError(f"The model {name} has no config.json in {folder}") from None
     except (OSError, ValueError) as error:
@@ -143,6 +144,12 @@ def _read(name: str, folder: Path, revision: str) -> Checkpoint:
             f"when they are loaded); {held}"
         )
     return Checkpoint(name, folder, revision, config, weights)
+
+
+def _number(value: dict[str, Any]) -> Any:
+    """Return the number that transformers 5 writes as an object, since JSON has it not."""
+    tag = value.get("__float__") if len(value) == 1 else None
+    return float(tag) if tag in {"Infinity", "-Infinity", "NaN"} else value
 
 
 def _first_line(error: Exception) -> str:
