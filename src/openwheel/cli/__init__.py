@@ -13,6 +13,7 @@ from openwheel.cli import (
     check,
     drafts,
     export,
+    feedback,
     inspect,
     keys,
     learning,
@@ -42,6 +43,7 @@ models.register(app)
 policy.register(app)
 serve.register(app)
 export.register(app)
+feedback.register(app)
 drafts.register(app)
 
 

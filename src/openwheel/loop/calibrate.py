@@ -72,7 +72,7 @@ class Calibrated(msgspec.Struct, frozen=True):
 def calibrate(
     candidate: Candidate,
     student: Student,
-    training: TaskData,
+    training: Sequence[Inputs],
     calibration: TaskData,
     *,
     comparison: Comparison | None = None,
@@ -85,7 +85,7 @@ def calibrate(
     Args:
         candidate: What to judge it by.
         student: Its student.
-        training: The exchanges it was trained on: their inputs are no evidence for a model.
+        training: The inputs it was trained on: they are no evidence for a model.
         calibration: Unbiased exchanges it has not seen, in order of arrival.
         comparison: How answers are compared; by default canonical answers agree if equal.
         request_of: Returns the request that has these inputs, as text, for a judge.
@@ -94,7 +94,7 @@ def calibrate(
         SettingError: The comparison is not the one the candidate was registered with.
         TeacherError: A judge could not be asked; what it said so far is kept.
     """
-    rows = evidence_rows(candidate.rung, training.inputs, calibration.inputs, candidate.variables)
+    rows = evidence_rows(candidate.rung, training, calibration.inputs, candidate.variables)
     data = calibration.take(rows)
     answers, confidence = _answers(candidate, student, data.inputs)
     # What it would leave to the teacher says nothing of its answers.

@@ -11,6 +11,7 @@ from openwheel.loop import explain
 from openwheel.loop.audit.look import first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.candidate import Trained, save_candidate, train_best
+from openwheel.loop.corrections import corrected
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
@@ -145,6 +146,7 @@ def _learn_task(
             finding, reason=reason, warnings=(*finding.warnings, order.reason)
         )
     training, calibration = split(data)
+    training = corrected(registry.store, record, training)
     attempt = record.attempts + 1
     progress(f"task {record.task.name}: training on {len(training):,}")
     trouble: list[str] = []
@@ -188,7 +190,7 @@ def _learn_task(
     calibrated = calibrate(
         candidate,
         trained.student,
-        training,
+        training.inputs,
         calibration,
         comparison=subject.comparison,
         request_of=subject.request_of,

@@ -22,6 +22,7 @@ from openwheel.loop.audit.book import changed_after
 from openwheel.loop.audit.look import audit, first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.candidate import save_candidate, train_best
+from openwheel.loop.corrections import corrected, corrected_inputs
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
@@ -163,6 +164,8 @@ def _turn_task(
     first = record.attempts == 0
     training, calibration = split(data) if first else (data, data.take(np.arange(0)))
     training = worth_training_on(subject, training, changed)
+    trained_until = int(training.seq.max())
+    training = corrected(store, record, training)
     trained = train_best(
         subject,
         training,
@@ -189,7 +192,7 @@ def _turn_task(
         subject,
         trained,
         training,
-        trained_until=int(training.seq.max()),
+        trained_until=trained_until,
         method="anytime",
     )
     event, _ = _judge(registry, subject, candidate, data, seen)
@@ -261,10 +264,11 @@ def _certify(
         StudentFileError: Its files cannot be loaded.
     """
     before = data.seq <= candidate.trained_until
+    seen = data.take(np.flatnonzero(before)).inputs
     calibrated = calibrate(
         candidate,
         registry.load(candidate, subject.tools),
-        data.take(np.flatnonzero(before)),
+        [*seen, *corrected_inputs(registry, candidate)],
         data.take(np.flatnonzero(~before & data.unbiased)),
         comparison=subject.comparison,
         request_of=subject.request_of,

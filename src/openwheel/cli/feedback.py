@@ -1,0 +1,108 @@
+"""``openwheel feedback``: what clients said of answers, and what it says of accuracy."""
+
+import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openwheel.cli import options
+from openwheel.cli.output import note, out, percent, print_json, print_table
+
+if TYPE_CHECKING:
+    from openwheel.loop.accuracy import Rate, TaskAccuracy
+    from openwheel.traffic.feedback import Spoken
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(feedback)
+
+
+def feedback(
+    task: Annotated[
+        str, typer.Argument(metavar="[TASK]", help="A task's name or id; by default all.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 20,
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Show the latest feedback, and the accuracy of teacher and student against corrections."""
+    from openwheel.loop.accuracy import CONDITION, accuracy
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+    from openwheel.traffic.feedback import FeedbackStore
+
+    with Store.open(db, create=False) as store:
+        wanted = Registry(store).find_task(task).task.id if task else None
+        latest = FeedbackStore(store).latest(task_id=wanted, limit=limit)
+        found = accuracy(store, wanted or "")
+    if json:
+        said = [_spoken(one) for one in latest]
+        print_json({"feedback": said, "tasks": [_task(one) for one in found], "note": CONDITION})
+        return
+    columns = ["when", "exchange", "key", "score", "label", "correction", "comment"]
+    rows = [[_cell(value) for value in _spoken(one).values()] for one in latest]
+    print_table(columns, rows)
+    for one in found:
+        counts = _task(one)["corrections"]
+        words = ", ".join(f"{number} {name}" for name, number in counts.items())
+        out.print(f"{one.task}: corrections: {words}", markup=False)
+        rows = [
+            [name, *[_shown(rate) for rate in rates]]
+            for name, rates in (
+                ("teacher", (one.teacher, one.both_teacher)),
+                ("student", (one.student, one.both_student)),
+            )
+        ]
+        print_table(["accuracy (95%)", "where it answered", "where both did"], rows)
+    if found:
+        note(CONDITION)
+
+
+def _spoken(one: "Spoken") -> dict[str, Any]:
+    return {
+        "time": datetime.datetime.fromtimestamp(one.time, datetime.UTC).isoformat(
+            timespec="seconds"
+        ),
+        "seq": one.seq,
+        "key": one.key or None,
+        "score": one.score,
+        "label": one.label or None,
+        "correction": one.correction,
+        "comment": one.comment or None,
+    }
+
+
+def _cell(value: object) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _task(one: "TaskAccuracy") -> dict[str, Any]:
+    sorted_ = one.corrections
+    return {
+        "task": one.task,
+        "corrections": {
+            "believed": len(sorted_.believed),
+            "unconfirmed": sorted_.unconfirmed,
+            "contradicted": sorted_.contradicted,
+            "unusable": sorted_.unusable,
+            "beyond their key's share": sorted_.beyond,
+        },
+        "teacher": _rate(one.teacher),
+        "student": _rate(one.student),
+        "both_teacher": _rate(one.both_teacher),
+        "both_student": _rate(one.both_student),
+    }
+
+
+def _rate(rate: "Rate") -> dict[str, Any]:
+    return {"n": rate.n, "right": rate.right, "interval": rate.interval}
+
+
+def _shown(rate: "Rate") -> str:
+    if not rate.n:
+        return "-"
+    low, high = rate.interval
+    share = percent(rate.right / rate.n)
+    return f"{rate.right:,} of {rate.n:,}: {share} [{low:.1%}, {high:.1%}]"
