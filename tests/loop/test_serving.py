@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from made_up import tickets
+from openwheel.loop.audit.look import first_plan
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
@@ -11,6 +12,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.wire import Prompt, PromptMessage, Request
 
 SETTINGS = LoopSettings()
+NEW = first_plan(SETTINGS, "", by_hand=True).audit
 
 
 def prompt(text: str, *, plain: bool = True) -> Request:
@@ -33,7 +35,8 @@ def test_a_certified_student_answers_what_it_is_sure_of(store, fill):
     assert decision.reason == ""
     assert decision.student
     assert decision.confidence is not None
-    assert decision.audit_probability == SETTINGS.audit
+    assert decision.audit_probability == NEW
+    assert decision.canary == 1
     assert serving.students() == {decision.task: decision.student}
 
 
@@ -81,7 +84,7 @@ def test_a_corrupt_student_goes_to_the_teacher_loudly(store, registry, fill, cap
     assert "arrays.safetensors was changed" in caplog.text
 
 
-@pytest.mark.parametrize(("coverage", "share"), [(2.0, SHADOW_AUDIT), (1.0, SETTINGS.audit)])
+@pytest.mark.parametrize(("coverage", "share"), [(2.0, SHADOW_AUDIT), (1.0, NEW)])
 def test_more_is_audited_while_a_much_better_student_waits(store, registry, fill, coverage, share):
     """Whether it is worth it; no student covers 200%, but one in front covers nearly all here."""
     serving = promoted(store, fill)
