@@ -56,7 +56,7 @@ def test_more_trust_outranks_less_and_equal_trust_that_disagrees_is_not_believed
     assert believed([said(1, 0, "x")], trusts) == {1: "x"}  # a gateway without keys
 
 
-@pytest.mark.parametrize(("trust", "most"), [("normal", 50), ("high", 500)])
+@pytest.mark.parametrize(("trust", "most"), [("normal", 20), ("high", 500)])
 def test_one_key_has_a_limited_share(trust, most):
     rows = [said(seq, 1, "x", str(seq)) for seq in range(1, 801)]
     found = sort_corrections(rows, {1: trust}, "label", labels=1_000)

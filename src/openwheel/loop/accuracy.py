@@ -86,7 +86,7 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     for one in believed:
         row = one.row
         by_student = row.text if row.source == "student" else row.student_answer
-        by_teacher = row.text
+        by_teacher: str | None = row.text
         if row.source == "student":
             by_teacher = audits[row.id][1] if row.id in audits else None
         right = [

@@ -25,7 +25,7 @@ from openwheel.traffic.feedback import NO_KEY, Corrected, FeedbackStore, Trust
 from openwheel.wire import Answer
 
 MOST_SHARE: Final[Mapping[Trust, float]] = MappingProxyType(
-    {"none": 0.0, "low": 0.01, "normal": 0.05, "high": 0.5}
+    {"none": 0.0, "low": 0.01, "normal": 0.02, "high": 0.5}
 )
 """The largest share of a task's training labels that one key may change, by its trust."""
 
