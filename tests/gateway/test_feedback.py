@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import threading
 
 import pytest
 
@@ -251,3 +252,21 @@ def test_no_bytes_make_it_fail(serve, say, store):
         status, answer = say(url, bytes(raw))
         assert status in {200, 400, 404}
         assert status == 200 or answer["error"]["message"]
+
+
+def test_one_worker_takes_feedback_on_the_answers_of_another(serve, say, http, store):
+    first, second = serve(), serve()
+    response = http("POST", f"{first}/v1/chat/completions", json.dumps(CHAT).encode())
+    identity = json.loads(response.data)["id"]
+    assert say(second, {"id": identity, "label": "bad"})[0] == 200
+    assert say(first, {"id": identity, "correction": "returns"})[0] == 200
+    assert said(store) == [("bad", None, "returns")]
+
+
+def test_an_answer_that_is_committed_later_is_waited_for(serve, say, store):
+    late = Exchange(id="late", request=b"{}", answer=Answer("y"), source="student")
+    url = serve()
+    timer = threading.Timer(0.3, store.append, ([late],))
+    timer.start()
+    assert say(url, {"id": "chatcmpl-late", "label": "good"})[0] == 200
+    timer.join()
