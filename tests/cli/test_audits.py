@@ -1,0 +1,79 @@
+"""``openwheel audits`` and the alarms that the other lists show, as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from made_up import tickets, write_log
+from openwheel.loop.audit.look import audit
+from openwheel.loop.curate import assign_new
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.traffic import Exchange, Store
+from openwheel.wire import Answer
+
+
+@pytest.fixture
+def openwheel(tmp_path):
+    def run(*arguments, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "openwheel", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout or done.stderr
+
+    run("learn", write_log(tmp_path / "log.jsonl", tickets(1_200)))
+    return run
+
+
+def put(path, losses):
+    """Put audits into a store and look at them: ``x`` disagrees."""
+    with Store.open(path) as store:
+        registry = Registry(store)
+        (certificate,) = registry.certificates()
+        newest = store.last_seq()
+        asked = json.dumps({"messages": [{"role": "user", "content": "invoice tax 1"}]}).encode()
+        store.append(
+            [
+                Exchange(
+                    id=f"r{newest + i}-audit",
+                    request=asked,
+                    answer=Answer("account" if kind == "x" else "billing"),
+                    source="teacher",
+                    audit_probability=0.2,
+                    student=certificate.student,
+                    student_answer="billing",
+                )
+                for i, kind in enumerate(losses)
+            ]
+        )
+        audit(store, registry, LoopSettings(), until=assign_new(store, registry, after=newest))
+
+
+def test_audits_and_alarms_are_shown(openwheel, tmp_path):
+    put(tmp_path / "openwheel.db", "." * 49 + "x")
+    (found,) = json.loads(openwheel("audits", "messages", "--json"))["audits"]
+    assert (found["audits"], found["loss"], found["rate"]) == (50, 1, 0.02)
+    assert found["interval"][0] < 0.02 < found["interval"][1]
+    assert 0 < found["e_value"] < found["e_value_limit"]
+    assert found["alarms"] == []
+    assert "2.00%" in openwheel("audits")
+    (task,) = json.loads(openwheel("tasks", "--json"))["tasks"]
+    assert task["audit"] == found
+
+    put(tmp_path / "openwheel.db", "x" * 20)
+    for command in ("tasks", "students", "certificates", ("audits", "messages")):
+        words = command if isinstance(command, tuple) else (command,)
+        assert "audited answers disagreed with the teacher" in openwheel(*words), command
+    (found,) = json.loads(openwheel("audits", "--json"))["audits"]
+    assert found["student"] is None
+    assert len(found["alarms"]) == 1
+    assert "no task" in openwheel("audits", "nothing", code=2)
