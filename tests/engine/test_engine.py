@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from engine.tiny import CHATML, save_tiny, tiny_tokenizer
+from engine.tiny import CHATML, save_tiny, tiny_config, tiny_tokenizer
 from openwheel.engine import Ask, Constraint
 from openwheel.engine.base import load_base
 from openwheel.engine.choose import Sampling
@@ -175,6 +175,19 @@ def test_adapters_answer_under_their_names_and_the_base_stays_as_it_was(
     assert [w.logprobs for w in engine.write(asks)] == [w.logprobs for w in before]
     with pytest.raises(RequestError, match=r"There is no adapter 'task\.0'"):
         engine.unload_adapter("task.0")
+
+
+@pytest.mark.parametrize("more", [-1, 7])
+def test_a_model_may_score_fewer_or_more_tokens_than_its_tokenizer_has(tmp_path, more):
+    tokenizer = tiny_tokenizer()
+    config = tiny_config(tokenizer, vocab_size=len(tokenizer) + more)
+    folder = save_tiny(tmp_path, tokenizer=tokenizer, config=config)
+    kept = Constraint(choices=("the bank", "a card"))
+    with Engine(load_base(str(folder), device="cpu"), name="tiny") as engine:
+        (free,) = engine.write([ask()])
+        (chosen,) = engine.write([ask(constraint=kept)])
+    assert free.completion_tokens
+    assert chosen.text in kept.choices
 
 
 def test_an_adapter_stays_in_place_whatever_others_are_loaded_and_let_go(engine, adapters):

@@ -124,7 +124,8 @@ class Engine:
         self._style = _style(reasoning, template)
         self._tool_form = _tool_form(tools, template)
         kept = (*style_marks(self._style), *self._tool_form.marks)
-        self._vocabulary = Vocabulary(base.tokenizer, _ends(base), kept)
+        scored = base.model.get_input_embeddings().weight.shape[0]
+        self._vocabulary = Vocabulary(base.tokenizer, _ends(base), kept, scored=scored)
         self._runner = Runner(base, batched=batched)
         self._adapters = Adapters(base)
         self.context = _context(base, limits.context)

@@ -268,11 +268,14 @@ class Scheduler:
                 group = self._read_together(planned)
                 self._read(group)
                 planned = planned[len(group) :]
-        except BaseException:
+        except BaseException as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
             running = {id(one.job) for one in self._running}
             for job in jobs:
                 if id(job) not in running:
-                    job.steering.end(EngineError("The model failed while it read the prompt"))
+                    job.steering.end(
+                        EngineError(f"The model failed while it read the prompt: {reason}")
+                    )
             raise
 
     def _read_beginnings(self, jobs: Sequence[Job]) -> None:

@@ -15,6 +15,7 @@ class Vocabulary:
         ends: Tokens that end an answer.
         kept: Special tokens whose text matters, such as the marks around a thought. The text of
             the others is left out.
+        scored: How many tokens the model scores; some tokenizers have more. 0: all.
 
     Attributes:
         size: How many tokens there are.
@@ -22,13 +23,15 @@ class Vocabulary:
         matching: The tokenizer as llguidance knows it.
     """
 
-    def __init__(self, tokenizer: Any, ends: Iterable[int], kept: Iterable[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, ends: Iterable[int], kept: Iterable[str] = (), *, scored: int = 0
+    ) -> None:
         import llguidance.hf  # noqa: PLC0415 - only where a model runs
 
-        self.size = len(tokenizer)
+        self.size = min(len(tokenizer), scored or len(tokenizer))
         self.ends = frozenset(ends)
         self.matching: Any = llguidance.hf.from_tokenizer(
-            tokenizer, n_vocab=self.size, eos_token=sorted(self.ends)
+            tokenizer, n_vocab=len(tokenizer), eos_token=sorted(self.ends)
         )
         self._bytes: dict[int, bytes] = {}
         kept = frozenset(kept)
