@@ -1,3 +1,4 @@
+import contextlib
 import os
 import random
 import sqlite3
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from openwheel.errors import StoreError
 from openwheel.traffic import Exchange, Store, metadata
+from openwheel.traffic.feedback import FeedbackStore
 from openwheel.wire import Answer, ToolCall, Usage
 
 BODY = b'{"messages":[{"role":"user","content":"Pump 3 leaks"}]}'
@@ -380,8 +382,6 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         store.append(many(3))
         store.assign([(1, "t", '["one"]', "{}")])
     connection = sqlite3.connect(path)
-    for index in ("reply", "request"):
-        connection.execute(f"DROP INDEX exchanges_by_{index}")
     for column in added_since:
         connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
     connection.execute(f"PRAGMA user_version = {version}")
@@ -399,6 +399,16 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         assert (new.reply_id, new.request_id) == ("r", "")
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (4,)
-    found = "EXPLAIN QUERY PLAN SELECT 1 FROM exchanges WHERE reply_id = 'r'"
-    assert "exchanges_by_reply" in connection.execute(found).fetchone()[3]
     connection.close()
+
+
+def test_answers_are_indexed_by_their_ids_from_the_first_feedback_on(tmp_path):
+    path = tmp_path / "openwheel.db"
+    looked = "EXPLAIN QUERY PLAN SELECT 1 FROM exchanges WHERE reply_id = 'r'"
+    with Store.open(path) as store, contextlib.closing(sqlite3.connect(path)) as connection:
+        store.append([exchange("one", reply_id="r", request_id="q")])
+        feedback = FeedbackStore(store)
+        assert "exchanges_by_reply" not in connection.execute(looked).fetchone()[3]
+        assert [found.seq for found in feedback.find("r")] == [1]
+        assert [found.seq for found in feedback.find("q")] == [1]
+        assert "exchanges_by_reply" in connection.execute(looked).fetchone()[3]

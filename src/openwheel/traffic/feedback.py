@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from openwheel.traffic.schema import exchanges, metadata
+from openwheel.traffic.schema import REPLY_INDEXES, exchanges, metadata
 from openwheel.traffic.store import Store
 from openwheel.wire import bare_id
 
@@ -142,6 +142,7 @@ class FeedbackStore:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self._clock = clock
+        self._indexed = False
         store.create_tables()
 
     def find(self, identity: str) -> list[Found]:
@@ -150,6 +151,7 @@ class FeedbackStore:
         Args:
             identity: The id in the body of an answer, or in its ``x-request-id`` header.
         """
+        self._index()
         columns = [exchanges.c[name] for name in Found._fields]
         own = sorted({identity, bare_id(identity)})
         found: dict[int, Found] = {}
@@ -163,6 +165,15 @@ class FeedbackStore:
                 rows = connection.execute(sa.select(*columns).where(wanted).limit(MOST_FOUND))
                 found.update((row.seq, Found._make(row)) for row in rows)
         return list(found.values())[:MOST_FOUND]
+
+    def _index(self) -> None:
+        """Make the indexes of teachers' ids, if no process has yet."""
+        if self._indexed:
+            return
+        with self.store.write() as connection:
+            for statement in REPLY_INDEXES:
+                connection.exec_driver_sql(statement)
+        self._indexed = True
 
     def put(
         self,
