@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _ENGINE_RESTS_S = 5.0
 
+REFRESH_EVERY = 0.5
+"""Seconds between looks for what was promoted and demoted: it is to be known within two, on a
+machine whose processors are all busy too."""
+
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:
     """Answer requests until told to stop.
@@ -65,7 +69,8 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             else None
         )
         tools = Tools(adapters=engine, encoders=Encoders())
-        serving = RegistryServing(Registry(store), tools, at_once=False)
+        registry = Registry(store)
+        serving = RegistryServing(registry, tools, at_once=False)
         strict = captured.mode == "strict"
         capture = CaptureWriter(
             store,
@@ -85,7 +90,8 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             prices=prices(settings.teachers),
             students=serving.students,
             teachers=pool.health,
-            audit_status=partial(_audit_status, store),
+            refresh_every=REFRESH_EVERY,
+            audit_status=partial(_audit_status, registry),
             feedback=None if captured.mode == "off" else FeedbackDesk(store),
             max_body=gateway.max_body,
             answer_kept=gateway.answer_kept,
@@ -121,11 +127,13 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             access.close()
 
 
-def _audit_status(store: Store) -> "Sequence[TaskAudit]":
+def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":
+    if not any(found.certificate for found in registry.promotions().values()):
+        return ()
     # Here, since only who is scraped should pay for loading it.
     from openwheel.loop.audit.status import audit_status  # noqa: PLC0415
 
-    return audit_status(store)
+    return audit_status(registry.store)
 
 
 def _check_public(settings: Settings, access: Access) -> None:
