@@ -127,5 +127,4 @@ def test_a_student_is_off_in_every_worker_soon_after_the_alarm(gateway, tmp_path
         assert "student" in {source for _, source in seen}
         assert {source for _, source in seen[-3:]} == {"teacher"}
     late = [at - alarm for seen in answered.values() for at, source in seen if source == "student"]
-    assert max(late) <= 2.0  # what the design promises; looks are a second apart
-    assert "demoted. audit" in (tmp_path / "gateway.log").read_text()
+    assert max(late) <= 2.0  # what the design promises; workers look twice a second
