@@ -1,7 +1,7 @@
 """Deciding, for one prompt, whether a promoted student answers or the teacher does."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
 from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
-from openwheel.loop.promotions import AuditPlan, asked
+from openwheel.loop.promotions import AuditPlan, Promotion, asked
 from openwheel.loop.registry import Candidate, Registry, Slicer
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
@@ -154,8 +154,9 @@ class RegistryServing:
         waiting = {
             found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
         }
-        plans = self._registry.plans()
-        for task_id, promotion in self._registry.promotions().items():
+        promotions, plans = self._registry.promotions(), self._registry.plans()
+        self._take_off(promotions, plans)
+        for task_id, promotion in promotions.items():
             certificate = promotion.certificate
             if certificate is None:
                 continue
@@ -193,6 +194,23 @@ class RegistryServing:
             )
         self._problems = problems
         return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
+
+    def _take_off(
+        self, promotions: Mapping[str, Promotion], plans: Mapping[int, AuditPlan]
+    ) -> None:
+        """Take off at once what was demoted: loading a student of another task takes seconds."""
+        left: dict[str, _Promoted] = {}
+        for task_id, one in self._table.promoted.items():
+            promotion = promotions.get(task_id)
+            if promotion is None or promotion.certificate is None:
+                continue
+            plan = plans.get(promotion.since)
+            if plan is not None and promotion.certificate.student == one.id:
+                slicer = one.slicer.without(plan.deferred)
+                left[task_id] = msgspec.structs.replace(one, slicer=slicer)
+            else:
+                left[task_id] = one
+        self._table = msgspec.structs.replace(self._table, promoted=left)
 
     def students(self) -> dict[str, str]:
         """Return the promoted student of each task that has one, by the task's name."""
