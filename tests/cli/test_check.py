@@ -104,7 +104,7 @@ def test_a_bad_file_is_the_only_finding(check):
 
 def test_a_model_on_this_machine_is_looked_for_and_not_loaded(check, tmp_path):
     (tmp_path / "model").mkdir()
-    teacher = '[[teachers]]\nname = "here"\nurl = "local:./model"\n'
+    teacher = '[gateway]\nport = 0\n[[teachers]]\nname = "here"\nurl = "local:./model"\n'
     state, said = check(teacher, 1)["teacher here"]
     assert (state, "has no config.json" in said) == ("failed", True)
     (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen3"}')
