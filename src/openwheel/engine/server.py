@@ -1,7 +1,6 @@
 """Serving an engine's HTTP API on a socket, in this process or in a thread of it."""
 
 import contextlib
-import signal
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -10,6 +9,7 @@ import uvicorn
 
 from openwheel.engine.app import create_engine_app
 from openwheel.engine.engine import Engine
+from openwheel.signals import stopping_on_signals
 from openwheel.sockets import listen, url_of
 
 _STOP_S = 5
@@ -67,19 +67,9 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop at a signal, and go on after it: uvicorn would end the process by it."""
-        if threading.current_thread() is not threading.main_thread():
+        """Stop on a signal, and go on after it: whoever called has things to close."""
+        with stopping_on_signals(self.handle_exit):
             yield
-            return
-        before = {
-            number: signal.signal(number, self.handle_exit)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import functools
 import gc
 import logging
 import math
-import signal
 import socket
 import sys
 import threading
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway.protocol import ConnectionLimits, LimitedProtocol, sweep
+from openwheel.signals import stopping_on_signals
 from openwheel.sockets import is_loopback, listen, url_of
 
 if sys.platform != "win32":
@@ -49,22 +49,9 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on SIGINT and SIGTERM, as uvicorn does, without raising them again afterwards.
-
-        Whoever called has a store and a capture to close.
-        """
-        if threading.current_thread() is not threading.main_thread():
+        """Stop on a signal, and go on after it: whoever called has things to close."""
+        with stopping_on_signals(self.handle_exit):
             yield
-            return
-        before = {
-            number: signal.signal(number, self.handle_exit)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class Server:

@@ -4,18 +4,15 @@
 a test holds the docs to it. Knows nothing of what the settings are for.
 """
 
+from openwheel.settings.models import CatalogSection, EngineSection, LmSection, PolicySection
 from openwheel.settings.names import LOCAL, REPLAY, teacher_names
 from openwheel.settings.read import SettingRow, override, read_settings, setting_rows
 from openwheel.settings.table import (
     AccessSection,
     CaptureSection,
-    CatalogSection,
-    EngineSection,
     GatewaySection,
-    LmSection,
     LogSection,
     LoopSection,
-    PolicySection,
     Settings,
     StoreSection,
     TaskSection,

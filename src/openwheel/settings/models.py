@@ -1,0 +1,223 @@
+"""Settings of the models that are run, trained and learned from: what they may be, and how."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from openwheel.settings.section import Section, Share
+
+
+class PolicySection(Section, frozen=True):
+    """What licences, places and uses are allowed: a veto on sending, training and promoting."""
+
+    use: Annotated[
+        Literal["commercial", "non-commercial"] | None,
+        Meta(
+            description="What you use models for. Unsaid, what is for non-commercial use only may "
+            "be asked, with a warning, and nothing is trained on it."
+        ),
+    ] = None
+    licences: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Licences allowed: SPDX or LicenseRef ids (`*` is a wildcard) or "
+            "properties; by default all that are not forbidden."
+        ),
+    ] = ()
+    forbidden_licences: Annotated[
+        tuple[str, ...], Meta(description="Licences forbidden, likewise.")
+    ] = ()
+    unknown: Annotated[
+        Literal["allow", "refuse"],
+        Meta(description="What is done where a licence, or what it says, is not known."),
+    ] = "allow"
+    regions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where you operate, as country codes (ISO 3166) or EU: licences that "
+            "exclude one are refused."
+        ),
+    ] = ()
+    jurisdictions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where requests may be sent, likewise; by default anywhere. This machine "
+            "always may."
+        ),
+    ] = ()
+    yearly_revenue: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="US dollars in the last twelve months, affiliates included."),
+    ] = None
+    monthly_users: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Users active in a month, affiliates included."),
+    ] = None
+    sells_models: Annotated[
+        bool | None,
+        Meta(
+            description="Whether you sell what models answer: models as a service, or an "
+            "assistant. Licences have limits for such business; unsaid, training takes it for so."
+        ),
+    ] = None
+    models: Annotated[
+        dict[str, str],
+        Meta(
+            description="The checkpoint or licence behind a model's name (`*` is a wildcard), "
+            "where the catalogue does not know the name."
+        ),
+    ] = {}
+    overrides: Annotated[
+        dict[str, Annotated[str, Meta(min_length=1)]],
+        Meta(
+            description="Written permission against what a licence says, by licence or "
+            "checkpoint; every lineage shows it."
+        ),
+    ] = {}
+
+
+class LmSection(Section, frozen=True):
+    """The rung ``lm``: a small language model with an adapter (extra `lm`)."""
+
+    base: Annotated[
+        str, Meta(description="The base: a hub id or a folder. Empty: the rung is not tried.")
+    ] = ""
+    revision: Annotated[
+        str, Meta(description="With a hub id: its commit, 40 hexadecimal digits.")
+    ] = ""
+    prompt: Annotated[
+        Literal["task", "inputs"],
+        Meta(
+            description="task asks the student what the teacher was asked; inputs gives it the "
+            "variables alone: shorter, and enough for a student trained on them."
+        ),
+    ] = "task"
+    reasoning: Annotated[
+        Literal["drop", "keep"],
+        Meta(
+            description="Whether students of a teacher that thinks first learn to think too. "
+            "Either way only final answers are compared."
+        ),
+    ] = "drop"
+    distil: Annotated[
+        Literal["answers", "probabilities", "on-policy"],
+        Meta(
+            description="answers learns what the teacher wrote; probabilities also what it might "
+            "have written, where log-probabilities were captured or `teacher` is given; on-policy "
+            "lets the student write and `teacher` correct it."
+        ),
+    ] = "answers"
+    teacher: Annotated[
+        str,
+        Meta(description="A model with the base's tokenizer to distil from: a hub id or a folder."),
+    ] = ""
+    teacher_revision: Annotated[str, Meta(description="With a hub id: its commit.")] = ""
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(description="Modules that LoRA changes; by default those the catalogue names."),
+    ] = ()
+    experts: Annotated[
+        bool, Meta(description="Whether LoRA changes the routed experts of a mixture too.")
+    ] = False
+    rank: Annotated[int, Meta(ge=1, le=1024, description="Rank of the adapter.")] = 16
+    learning_rate: Annotated[
+        float, Meta(gt=0, le=1, description="The highest step size, after warm-up.")
+    ] = 2e-4
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant"],
+        Meta(description="How the step size falls after warm-up."),
+    ] = "cosine"
+    warmup: Annotated[Share, Meta(description="Share of the steps in which it rises.")] = 0.05
+    epochs: Annotated[
+        int, Meta(ge=1, le=1000, description="The most times an exchange is learned from.")
+    ] = 3
+    batch: Annotated[int, Meta(ge=1, description="Exchanges of an optimizer step.")] = 16
+    context: Annotated[
+        int, Meta(ge=16, description="The most tokens of an exchange; longer ones are left out.")
+    ] = 4096
+    pass_tokens: Annotated[
+        int,
+        Meta(ge=0, description="The most tokens of one pass through the model; 0 chooses."),
+    ] = 0
+    held_out: Annotated[
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description="Share of the training exchanges, the latest, that are not trained on: "
+            "for early stopping and for confidence.",
+        ),
+    ] = 0.2
+    patience: Annotated[
+        int, Meta(ge=1, description="Looks at held-out exchanges without gain before it stops.")
+    ] = 3
+    time_limit: Annotated[
+        float, Meta(ge=0, description="Seconds of a training run; 0: no end.")
+    ] = 0.0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="What it computes in; auto is what the hardware does well."),
+    ] = "auto"
+    device: Annotated[str, Meta(description="A torch device; auto takes an accelerator.")] = "auto"
+    threads: Annotated[
+        int, Meta(ge=0, description="Threads for training; 0 leaves one core to the gateway.")
+    ] = 0
+    server: Annotated[
+        str,
+        Meta(
+            description="URL of a server that has the base and takes adapters while it runs; empty "
+            "starts an engine on this machine."
+        ),
+    ] = ""
+    server_api: Annotated[
+        Literal["openwheel", "vllm", "sglang"], Meta(description="What that server is.")
+    ] = "vllm"
+    server_key_env: Annotated[
+        str, Meta(description="Environment variable that holds that server's key.")
+    ] = ""
+    answer_timeout: Annotated[
+        float, Meta(gt=0, description="Seconds a student may take before the teacher is asked.")
+    ] = 10.0
+    seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
+
+
+class EngineSection(Section, frozen=True):
+    """Models that are run on this machine: teachers whose URL is ``local:MODEL``."""
+
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="What they compute in; auto is what the hardware does well."),
+    ] = "auto"
+    device: Annotated[str, Meta(description="A torch device; auto takes an accelerator.")] = "auto"
+    threads: Annotated[
+        int, Meta(ge=0, description="Threads for a forward pass; 0 for as many as there are cores.")
+    ] = 0
+    max_batch: Annotated[
+        int, Meta(ge=1, description="The most answers that a model writes at a time.")
+    ] = 16
+    max_queue: Annotated[
+        int, Meta(ge=1, description="The most answers that may wait; more are refused with 429.")
+    ] = 512
+    context: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The most tokens of a prompt with its answer; 0 for what the model was "
+            "made for, 8192 at most.",
+        ),
+    ] = 0
+
+
+class CatalogSection(Section, frozen=True):
+    """The catalogue of checkpoints, and where its figures are fetched."""
+
+    files: Annotated[
+        tuple[str, ...],
+        Meta(description="Your own catalogue files; their rows come before those that ship."),
+    ] = ()
+    hub_url: Annotated[
+        str, Meta(min_length=1, description="The hub that counts downloads, likes, derivatives.")
+    ] = "https://huggingface.co"
+    prices_url: Annotated[
+        str, Meta(min_length=1, description="The API whose list of models has the prices.")
+    ] = "https://openrouter.ai/api/v1"
