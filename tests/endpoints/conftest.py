@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
 import pytest
+import uvloop
+
+from endpoints.hosts import CERTIFICATE, KEY
 
 
 @dataclass
@@ -106,3 +110,29 @@ def never_connects() -> Iterator[str]:
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request):
+    """Run a coroutine; whatever the event loop complains of fails the test."""
+    complaints = []
+
+    async def watched(main):
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+        async with asyncio.timeout(20):
+            return await main
+
+    def run(main):
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            result = runner.run(watched(main))
+        assert not complaints
+        return result
+
+    return run
+
+
+@pytest.fixture
+def server_tls():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    return context

@@ -1,141 +1,25 @@
 """The client against servers that write every byte themselves, on both event loops."""
 
 import asyncio
-import contextlib
-import socket
-import ssl
-import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
 
 import pytest
-import uvloop
 
-from openwheel.endpoints import HttpTeacher, TeacherTimeoutError
-from openwheel.endpoints.http_client import HttpClient, write_head
+from endpoints.hosts import (
+    CERTIFICATE,
+    CHUNKED,
+    HEAD,
+    WHOLE,
+    Host,
+    ask,
+    closed,
+    failure,
+    fetch,
+    reset,
+    turn,
+    whole,
+)
+from openwheel.endpoints import TeacherTimeoutError
 from openwheel.errors import TeacherError
-
-# Self-signed, for 127.0.0.1, until 2126; it stands for nothing else.
-CERTIFICATE = Path(__file__).with_name("loopback.crt")
-KEY = Path(__file__).with_name("loopback.key")
-WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-HEAD = b"HTTP/1.1 200 OK\r\n"
-
-Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class Host:
-    """Answers each request with some bytes, or by a function; it reads bodies only if told to."""
-
-    answer: bytes | Serve
-    read_bodies: bool = True
-    tls: ssl.SSLContext | None = None
-    heads: list[bytes] = field(default_factory=list)
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    port: int = 0
-
-    async def __aenter__(self) -> Self:
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, ssl=self.tls, backlog=256
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self.writers:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.current_task())
-        self.writers.append(writer)
-        # Cancelled is what it is at the end, of which asyncio's streams would complain.
-        gone = (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError)
-        with contextlib.suppress(*gone):
-            while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.heads.append(head)
-                if self.read_bodies and b"content-length: " in head:
-                    length = head.split(b"content-length: ")[1].split(b"\r\n")[0]
-                    await reader.readexactly(int(length))
-                if isinstance(self.answer, bytes):
-                    writer.write(self.answer)
-                else:
-                    await self.answer(head, writer)
-                if not self.read_bodies:
-                    await asyncio.Event().wait()
-        self.left.set()
-
-    def client(self, **settings) -> "contextlib.closing[HttpClient]":
-        settings = {
-            "secure": False,
-            "label": "the-host",
-            "connect_timeout": 5,
-            "read_timeout": 5,
-            **settings,
-        }
-        return contextlib.closing(HttpClient("127.0.0.1", self.port, **settings))
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request):
-    """Run a coroutine; whatever the event loop complains of fails the test."""
-    complaints = []
-
-    async def watched(main):
-        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
-        async with asyncio.timeout(20):
-            return await main
-
-    def run(main):
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            result = runner.run(watched(main))
-        assert not complaints
-        return result
-
-    return run
-
-
-async def ask(client, method="POST", body=b"{}", path=b"/v1/x"):
-    head = write_head(method, path, [(b"host", b"the-host")], len(body))
-    return await client.request(head, body, bodiless=method == "HEAD")
-
-
-async def whole(answer):
-    return b"".join([chunk async for chunk in answer])
-
-
-async def fetch(client, *args, **settings):
-    return await whole(await ask(client, *args, **settings))
-
-
-async def closed(writer, left):
-    """Write what is left to write, and end the connection in order."""
-    writer.write(left)
-    await writer.drain()
-    writer.close()
-
-
-async def turn():
-    """Let what has been sent arrive."""
-    await asyncio.sleep(0.05)
-
-
-def reset(writer):
-    """End the connection as a process that dies does."""
-    writer.get_extra_info("socket").setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-    )
-    writer.transport.abort()
 
 
 def connections_for_two(run, answer, *, method="POST", between=None, **settings):
@@ -265,25 +149,6 @@ def test_a_large_request_arrives_whole(run):
 )
 def test_statuses_that_have_no_body(run, head):
     assert connections_for_two(run, head)[1:] == (b"", b"")
-
-
-async def read_into(got, client):
-    async for chunk in await ask(client):
-        got.append(chunk)
-
-
-def failure(run, answer, **settings):
-    """Return the message of the error that an answer ends in, and what came before it."""
-
-    async def main():
-        got = []
-        async with Host(answer) as host:
-            with host.client(**settings) as client:
-                with pytest.raises(TeacherError) as caught:
-                    await read_into(got, client)
-                return str(caught.value), b"".join(got), caught.type
-
-    return run(main())
 
 
 @pytest.mark.parametrize(
@@ -418,174 +283,3 @@ def test_a_host_that_says_no_more(run, sent, got):
     message, came, kind = failure(run, sent, read_timeout=0.1)
     assert (message, came) == ("The teacher at the-host did not answer in time", got)
     assert kind is TeacherTimeoutError
-
-
-def serve_megabytes(count):
-    """Serve a body of a known length, and count the MiB of it that could be sent."""
-    sent = []
-
-    async def answer(_, writer):
-        writer.write(HEAD + b"content-length: %d\r\n\r\n" % (count << 20))
-        for _ in range(count):
-            writer.write(bytes(1 << 20))
-            await writer.drain()
-            sent.append(1)
-
-    return answer, sent
-
-
-@pytest.mark.parametrize("secure", [False, True])
-def test_a_slow_reader_is_not_read_ahead_for_nor_does_it_time_out(
-    run, secure, server_tls, monkeypatch
-):
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-
-    async def main():
-        answer, sent = serve_megabytes(50)
-        async with Host(answer, tls=server_tls if secure else None) as host:
-            with host.client(secure=secure, read_timeout=0.1) as client:
-                slow = await ask(client)
-                for _ in range(3):
-                    await asyncio.sleep(0.15)
-                # The kernel's buffers, at both ends, are most of this.
-                assert len(sent) < 25
-                assert len(await whole(slow)) == 50 << 20
-                assert len(sent) == 50
-                assert await ask(client)
-                assert len(host.writers) == 1
-
-    run(main())
-
-
-def test_closing_an_answer_half_way_tells_the_host(run):
-    async def main():
-        async with Host(CHUNKED + b"3\r\nabc\r\n") as host:
-            with host.client() as client:
-                answer = await ask(client)
-                assert await anext(answer) == b"abc"
-                answer.close()
-                await host.left.wait()
-
-    run(main())
-
-
-def test_closing_an_answer_that_is_whole_keeps_its_connection(run):
-    async def main():
-        async with Host(WHOLE) as host:
-            with host.client() as client:
-                for _ in range(3):
-                    answer = await ask(client)
-                    await whole(answer)
-                    answer.close()
-                assert len(host.writers) == 1
-
-    run(main())
-
-
-def test_giving_up_before_the_head_tells_the_host(run):
-    async def main():
-        async with Host(b"") as host:
-            with host.client() as client:
-                asking = asyncio.create_task(ask(client))
-                while not host.heads:
-                    await asyncio.sleep(0.001)
-                asking.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await asking
-                await host.left.wait()
-
-    run(main())
-
-
-def test_two_hundred_requests_at_once(run):
-    async def answer(head, writer):
-        path = head.split(b" ")[1]
-        await asyncio.sleep(0.01)
-        writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(path) + path)
-
-    async def main():
-        async with Host(answer) as host:
-            with host.client() as client:
-                for _ in range(2):
-                    asked = [b"/v1/%d" % number for number in range(200)]
-                    got = await asyncio.gather(*(fetch(client, path=path) for path in asked))
-                    assert got == asked
-                assert len(host.writers) == 200
-
-    run(main())
-
-
-def test_headers_and_paths_reach_the_host_as_they_must(run):
-    async def main():
-        async with Host(WHOLE) as host:
-            async with HttpTeacher(f"http://127.0.0.1:{host.port}") as teacher:
-                raw = [(b"x-raw", b"\xff\xe9 caf\xc3\xa9")]
-                response = await teacher.send("GET", "/v1/a b/é?q=%20ü", raw, b"")
-                response.close()
-            assert host.heads[0].startswith(b"GET /v1/a%20b/%C3%A9?q=%20%C3%BC HTTP/1.1\r\n")
-            assert b"x-raw: \xff\xe9 caf\xc3\xa9\r\n" in host.heads[0]
-
-    run(main())
-
-
-@pytest.fixture
-def server_tls():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE, KEY)
-    return context
-
-
-def test_tls_to_a_host_that_speaks_none(run):
-    async def main():
-        async def plain(_, writer):
-            await closed(writer, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
-
-        server = await asyncio.start_server(plain, "127.0.0.1", 0)
-        host = Host(b"", port=server.sockets[0].getsockname()[1])
-        told = pytest.raises(TeacherError, match="the-host could not be reached over TLS: ")
-        with host.client(secure=True) as client, told:
-            await ask(client)
-        server.close()
-
-    run(main())
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused(run, server_tls, monkeypatch):
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-
-    async def main():
-        async with Host(WHOLE, tls=server_tls) as host:
-            told = pytest.raises(TeacherError, match="over TLS: self-signed certificate")
-            with host.client(secure=True) as client, told:
-                await ask(client)
-
-    run(main())
-
-
-def test_a_certificate_that_the_environment_names_is_taken(run, server_tls, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-
-    async def main():
-        async with Host(WHOLE, tls=server_tls) as host:
-            with host.client(secure=True) as client:
-                assert await fetch(client) == b"{}"
-                assert await fetch(client) == b"{}"
-                assert len(host.writers) == 1
-
-    run(main())
-
-
-def test_a_body_over_tls_may_end_with_its_connection(run, server_tls, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-
-    async def answer(_, writer):
-        await closed(writer, HEAD + b"\r\n" + bytes(3 << 20))
-
-    async def main():
-        async with Host(answer, tls=server_tls) as host:
-            with host.client(secure=True) as client:
-                slow = await ask(client)
-                await turn()
-                assert len(await whole(slow)) == 3 << 20
-
-    run(main())
