@@ -1,0 +1,1 @@
+"""Tests of the gateway. A package, since a benchmark bears the same name."""
