@@ -17,6 +17,7 @@ the answers of a real one.
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -112,6 +113,13 @@ def oracle(
     return float((good[-1] + 1) / len(order)) if len(good) else 0.0
 
 
+class Judged(NamedTuple):
+    """Confidences on some pairs, and whether the student agrees."""
+
+    confidence: npt.NDArray[np.float64]
+    agrees: npt.NDArray[np.bool_]
+
+
 def run(
     split: Split, rung: str, encoder: TextEncoder | None = None, tune: Tune | None = None
 ) -> None:
@@ -134,7 +142,18 @@ def run(
         f"{len(evidence):,} to calibrate, {len(split.test):,} to test; "
         f"test agreement {test_agrees.mean():.3f}; {seconds:.1f} s of CPU to train"
     )
-    for epsilon in EPSILONS:
+    report_gate(fitted, Judged(confidence, agrees), clusters, Judged(test_confidence, test_agrees))
+
+
+def report_gate(
+    fitted: Fitted,
+    evidence: Judged,
+    clusters: npt.NDArray[np.int64],
+    test: Judged,
+    epsilons: Sequence[float] = EPSILONS,
+) -> None:
+    """Print what the gate certifies at each epsilon, and what that is worth on the test set."""
+    for epsilon in epsilons:
         plan = make_plan(
             fitted.confidence,
             (~fitted.agrees).astype(np.float64),
@@ -143,27 +162,27 @@ def run(
             calibration=len(set(clusters.tolist())),
         )
         found = judge(
-            confidence,
-            (~agrees).astype(np.float64),
+            evidence.confidence,
+            (~evidence.agrees).astype(np.float64),
             clusters,
             plan,
             epsilon=epsilon,
             delta=spent(DELTA, 1),
         )
-        best = oracle(test_confidence, test_agrees, epsilon)
+        best = oracle(test.confidence, test.agrees, epsilon)
         if found.chosen is None:
             print(f"  epsilon {epsilon:.0%}: refused; oracle {best:.3f}")
             continue
-        test = found.tests[found.chosen]
-        answered = test_confidence >= test.threshold
-        wrong, total = int((answered & ~test_agrees).sum()), int(answered.sum())
+        passed = found.tests[found.chosen]
+        answered = test.confidence >= passed.threshold
+        wrong, total = int((answered & ~test.agrees).sum()), int(answered.sum())
         low, high = clopper_pearson(wrong, total)
         print(
             f"  epsilon {epsilon:.0%}: coverage {answered.mean():.3f} (oracle {best:.3f}, ratio "
             f"{answered.mean() / best if best else float('nan'):.3f}), disagreement "
             f"{wrong}/{total} = {wrong / total:.2%} ({low:.2%} to {high:.2%}), "
-            f"calibration {test.disagreements}/{test.answered} = "
-            f"{test.disagreements / test.answered:.2%}, bound {found.bound:.2%}"
+            f"calibration {passed.disagreements}/{passed.answered} = "
+            f"{passed.disagreements / passed.answered:.2%}, bound {found.bound:.2%}"
         )
 
 

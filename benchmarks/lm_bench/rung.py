@@ -12,9 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage import CALIBRATION_SHARE, DELTA, SETS, Pair, Split, ask, cpu_seconds, oracle
+from coverage import (
+    CALIBRATION_SHARE,
+    SETS,
+    Judged,
+    Pair,
+    Split,
+    ask,
+    cpu_seconds,
+    report_gate,
+)
 from lm_bench.made import make_base, pretrain
-from openwheel.gate import clopper_pearson, judge, make_plan, spent
 from openwheel.settings import LmSection
 from openwheel.tasks import Template
 from openwheel.tasks.template import Part
@@ -79,33 +87,13 @@ def _run(split: Split, shape: str, folder: Path) -> None:
         f"{each * 1e3:.1f} ms; agreement held out {fitted.agrees.mean():.3f}, "
         f"on the test split {test_agrees.mean():.3f}"
     )
-    for epsilon in EPSILONS:
-        plan = make_plan(
-            fitted.confidence,
-            (~fitted.agrees).astype(np.float64),
-            epsilon=epsilon,
-            delta=spent(DELTA, 1),
-            calibration=len(evidence),
-        )
-        found = judge(
-            confidence,
-            (~agrees).astype(np.float64),
-            clusters,
-            plan,
-            epsilon=epsilon,
-            delta=spent(DELTA, 1),
-        )
-        best = oracle(test_confidence, test_agrees, epsilon)
-        if found.chosen is None:
-            print(f"  epsilon {epsilon:.0%}: refused; oracle {best:.3f}")
-            continue
-        answered = test_confidence >= found.tests[found.chosen].threshold
-        wrong, total = int((answered & ~test_agrees).sum()), int(answered.sum())
-        low, high = clopper_pearson(wrong, total)
-        print(
-            f"  epsilon {epsilon:.0%}: coverage {answered.mean():.3f} (oracle {best:.3f}), "
-            f"disagreement {wrong}/{total} = {wrong / total:.2%} ({low:.2%} to {high:.2%})"
-        )
+    report_gate(
+        fitted,
+        Judged(confidence, agrees),
+        clusters,
+        Judged(test_confidence, test_agrees),
+        EPSILONS,
+    )
 
 
 def _chat(pair: Pair) -> str:
