@@ -1,6 +1,5 @@
 """Reading the catalogue's files: those that come with Openwheel, and the user's own."""
 
-import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,6 +11,7 @@ from openwheel.catalog.catalog import Catalog
 from openwheel.catalog.explain import explain
 from openwheel.catalog.rows import Checkpoint, Family, Licence
 from openwheel.errors import CatalogError
+from openwheel.settings import read_toml
 
 _OWN = ("licences.toml", "families.toml", "checkpoints.toml")
 
@@ -53,16 +53,7 @@ def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
 
 
 def _read(path: Traversable, name: str) -> _File:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CatalogError(f"There is no catalogue file {name}") from None
-    except OSError as error:
-        raise CatalogError(f"{name} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CatalogError(f"{name} must be UTF-8 text, and is not") from None
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{name} is not TOML: {error}") from None
+    values = read_toml(path, name, "catalogue", CatalogError)
     try:
         found = msgspec.convert(values, _File)
     except msgspec.ValidationError as error:

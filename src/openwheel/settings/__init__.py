@@ -6,7 +6,13 @@ a test holds the docs to it. Knows nothing of what the settings are for.
 
 from openwheel.settings.models import CatalogSection, EngineSection, LmSection, PolicySection
 from openwheel.settings.names import LOCAL, REPLAY, teacher_names
-from openwheel.settings.read import SettingRow, override, read_settings, setting_rows
+from openwheel.settings.read import (
+    SettingRow,
+    override,
+    read_settings,
+    read_toml,
+    setting_rows,
+)
 from openwheel.settings.table import (
     AccessSection,
     CaptureSection,
@@ -40,6 +46,7 @@ __all__ = [
     "TelemetrySection",
     "override",
     "read_settings",
+    "read_toml",
     "setting_rows",
     "teacher_names",
 ]

@@ -4,12 +4,13 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from openwheel.errors import SettingError
+from openwheel.errors import OperatorError, SettingError
 from openwheel.settings.table import Settings
 
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
@@ -42,17 +43,34 @@ def read_settings(path: Path) -> Settings:
         SettingError: The file cannot be read or is no TOML; a setting is unknown or not what it
             must be. The message names file and setting.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingError(f"There is no settings file {path}") from None
-    except OSError as error:
-        raise SettingError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingError(f"{path} must be UTF-8 text, and is not") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} is not TOML: {error}") from None
+    values = read_toml(path, str(path), "settings", SettingError)
     return _convert(values, str(path))
+
+
+def read_toml(
+    path: Traversable, name: str, kind: str, wrong: type[OperatorError]
+) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        kind: What it holds, for the message that there is none.
+        wrong: The error to raise.
+
+    Raises:
+        OperatorError: It is ``wrong``: the file cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise wrong(f"There is no {kind} file {name}") from None
+    except OSError as error:
+        raise wrong(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise wrong(f"{name} must be UTF-8 text, and is not") from None
+    except tomllib.TOMLDecodeError as error:
+        raise wrong(f"{name} is not TOML: {error}") from None
 
 
 def override(settings: Settings, changes: Mapping[str, Any]) -> Settings:
