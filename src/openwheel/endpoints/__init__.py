@@ -14,6 +14,7 @@ from openwheel.endpoints.teacher import (
     Headers,
     Teacher,
     TeacherConnectTimeoutError,
+    TeacherNotReachedError,
     TeacherResponse,
     TeacherTimeoutError,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "RecordedTeacher",
     "Teacher",
     "TeacherConnectTimeoutError",
+    "TeacherNotReachedError",
     "TeacherPool",
     "TeacherResponse",
     "TeacherTimeoutError",

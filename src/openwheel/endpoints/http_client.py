@@ -16,7 +16,11 @@ from typing import Self, cast
 
 import httptools
 
-from openwheel.endpoints.teacher import TeacherConnectTimeoutError, TeacherTimeoutError
+from openwheel.endpoints.teacher import (
+    TeacherConnectTimeoutError,
+    TeacherNotReachedError,
+    TeacherTimeoutError,
+)
 from openwheel.errors import TeacherError
 
 # Uvicorn, and so vLLM and SGLang, close idle connections after 5 s; a request sent into such a
@@ -144,8 +148,9 @@ class HttpClient:
 
         Raises:
             TeacherConnectTimeoutError: There was no connection in time; nothing was sent.
+            TeacherNotReachedError: There was no connection; nothing was sent.
             TeacherTimeoutError: Nothing came for too long.
-            TeacherError: The host could not be reached, or broke off.
+            TeacherError: The host broke off.
         """
         connection = self._take() or await self._connect()
         return await connection.ask(head, body, bodiless=bodiless)
@@ -209,11 +214,11 @@ class HttpClient:
                 f"The teacher at {self.label} did not answer in time: no connection"
             ) from None
         except ssl.SSLError as error:
-            raise TeacherError(
+            raise TeacherNotReachedError(
                 f"The teacher at {self.label} could not be reached over TLS: {_reason(error)}"
             ) from None
         except OSError as error:
-            raise TeacherError(
+            raise TeacherNotReachedError(
                 f"The teacher at {self.label} could not be reached: {_reason(error)}"
             ) from None
         return connection
@@ -238,7 +243,9 @@ class _Connection(asyncio.Protocol):
         """Send a request, and return its answer when the head of that is there."""
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise self._broke_off("the connection closed")
+            raise TeacherNotReachedError(
+                f"The teacher at {self._client.label} could not be reached: the connection closed"
+            )
         answer = self._answer = Answer(self, bodiless=bodiless)
         self._between = 0
         if len(body) > _JOINED:

@@ -25,7 +25,7 @@ from openwheel.endpoints.routes import (
 )
 from openwheel.endpoints.teacher import (
     Headers,
-    TeacherConnectTimeoutError,
+    TeacherNotReachedError,
     TeacherResponse,
     TeacherTimeoutError,
     WholeChunks,
@@ -38,6 +38,8 @@ from openwheel.errors import SettingError, TeacherError
 # Too much is asked of it, or it is broken or away: another may do better. Any other answer is about
 # the request, and would be the same elsewhere.
 _FAILED = frozenset({429, 500, 502, 503, 504, 529})
+# Of these, those that say that nobody has begun to work on the request.
+_NOT_BEGUN = frozenset({429, 503, 529})
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _LIST_S = 10.0
@@ -135,6 +137,7 @@ class TeacherPool:
         """Ask one after the other until one does not fail; see the class."""
         held: TeacherResponse | None = None
         failure: TeacherError | None = None
+        begun = False
         try:
             for watch, pause in self._attempts(watches):
                 if pause:
@@ -142,20 +145,24 @@ class TeacherPool:
                 try:
                     response = await send(watch)
                 except TeacherError as error:
-                    too_late = isinstance(error, TeacherTimeoutError)
-                    if too_late and not isinstance(error, TeacherConnectTimeoutError):
+                    reached = not isinstance(error, TeacherNotReachedError)
+                    if reached and isinstance(error, TeacherTimeoutError):
                         raise
-                    failure = error
+                    # Whoever sends the request again must hear that one may be at work on it.
+                    if reached or not begun:
+                        failure = error
+                    begun |= reached
                     continue
                 if held is not None:
                     held.close()
                 held = response
                 if response.status not in _FAILED:
                     break
+                begun |= response.status not in _NOT_BEGUN
             if held is None:
                 raise failure or AssertionError("A request had no candidates")
             passed, held = held, None
-            return passed
+            return msgspec.structs.replace(passed, begun=True) if begun else passed
         finally:
             if held is not None:
                 held.close()

@@ -15,8 +15,12 @@ class TeacherTimeoutError(TeacherError):
     """The teacher took longer than it is allowed to."""
 
 
-class TeacherConnectTimeoutError(TeacherTimeoutError):
-    """There was no connection in time, so nothing was sent: another teacher may be asked."""
+class TeacherNotReachedError(TeacherError):
+    """There was no connection, so nothing was sent: the request may be sent again."""
+
+
+class TeacherConnectTimeoutError(TeacherTimeoutError, TeacherNotReachedError):
+    """There was no connection in time."""
 
 
 class TeacherResponse(msgspec.Struct, frozen=True):
@@ -33,6 +37,7 @@ class TeacherResponse(msgspec.Struct, frozen=True):
             for a body that ends when its connection closes (RFC 9112, section 6.3).
         teacher: Name of the teacher that answered; ``""`` where none did, as for a model that no
             teacher takes.
+        begun: Whether, before, a teacher may have begun to work on the request and failed.
     """
 
     status: int
@@ -41,6 +46,7 @@ class TeacherResponse(msgspec.Struct, frozen=True):
     close: Callable[[], None]
     delimited: bool = True
     teacher: str = ""
+    begun: bool = False
 
 
 class Teacher(Protocol):
@@ -60,6 +66,7 @@ class Teacher(Protocol):
             model: The model that the body names, ``""`` if it names none or was not looked at.
 
         Raises:
+            TeacherNotReachedError: There was no connection; nothing was sent to any teacher.
             TeacherTimeoutError: No connection, or no response, in time.
             TeacherError: The teacher could not be reached, or broke off.
         """
