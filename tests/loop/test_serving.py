@@ -3,7 +3,7 @@ import logging
 import msgspec
 import pytest
 
-from made_up import tickets
+from made_up import QUEUES, tickets
 from openwheel.loop.audit.look import first_plan
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
@@ -50,6 +50,18 @@ def test_why_it_defers(store, fill):
     messages = (PromptMessage("system", "Be kind."), *EASY.prompt.messages)
     two = Request(prompt=Prompt(messages=messages))
     assert serving.decide(two).answer is None
+
+
+def test_only_what_it_is_too_unsure_of_has_a_guess(store, fill):
+    serving = promoted(store, fill)
+    words = [queue.split() for queue in QUEUES.values()]
+    texts = [f"{a} {b} please" for one in words for other in words for a in one for b in other]
+    unsure = [one for one in map(serving.decide, map(prompt, texts)) if one.reason == "confidence"]
+    assert unsure
+    assert {one.answer for one in unsure} == {None}
+    assert {one.guess for one in unsure} <= set(QUEUES)
+    for request in (EASY, prompt("Ω≈ç√∫ 漢字 かな"), prompt(texts[0], plain=False)):
+        assert serving.decide(request).guess is None
 
 
 def test_nothing_promoted_means_the_teacher_answers(registry):

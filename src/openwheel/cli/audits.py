@@ -49,7 +49,7 @@ def _row(one: "TaskAudit") -> list[str]:
     return [
         one.task,
         one.student,
-        percent(one.coverage),
+        percent(one.coverage) + (f" + {one.best_effort:,} best effort" if one.best_effort else ""),
         f"{one.audits:,}",
         f"{one.loss:g}",
         f"{percent(one.rate, 2)} [{low:.2%}, {high:.2%}] of {percent(one.epsilon, 2)}",
@@ -63,6 +63,12 @@ def _row(one: "TaskAudit") -> list[str]:
 def _details(one: "TaskAudit") -> None:
     if one.plan:
         out.print(f"Shares: {one.plan}.", markup=False)
+    if one.best_effort:
+        out.print(
+            f"Best effort: {one.best_effort:,} answers below the threshold, since no teacher could "
+            "be reached; they are no coverage.",
+            markup=False,
+        )
     if one.slices:
         rows = [
             [

@@ -9,7 +9,7 @@ import msgspec
 
 from openwheel.endpoints.teacher import Headers, TeacherResponse, whole_response
 from openwheel.errors import RequestError
-from openwheel.traffic.exchange import Exchange
+from openwheel.traffic.exchange import BY_STUDENTS, Exchange
 from openwheel.wire import APIS, Answer, ApiName, Request, Usage, error_body
 from openwheel.wire.prompt import canonical_json
 
@@ -67,7 +67,7 @@ class RecordedTeacher:
         self._given: dict[Hashable, int] = {}
         models: dict[str, None] = {}
         for exchange in exchanges:
-            if exchange.source == "student":
+            if exchange.source in BY_STUDENTS:
                 continue
             recorded = _Recorded(
                 exchange.answer, exchange.model, exchange.usage, exchange.latency_ms or 0.0

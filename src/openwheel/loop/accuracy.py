@@ -85,6 +85,8 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     pairs: list[tuple[bool | None, bool | None]] = []
     for one in believed:
         row = one.row
+        if row.source == "best_effort":  # nobody has certified it, and nobody is judged by it
+            continue
         by_student = row.text if row.source == "student" else row.student_answer
         by_teacher: str | None = row.text
         if row.source == "student":

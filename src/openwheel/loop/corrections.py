@@ -20,7 +20,7 @@ from openwheel.loop.feedback import why_unusable
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.registry import Candidate, Registry, TaskRecord
 from openwheel.tasks import Form, Inputs, canonical_answer
-from openwheel.traffic import Store
+from openwheel.traffic import BY_STUDENTS, Store
 from openwheel.traffic.feedback import NO_KEY, Corrected, FeedbackStore, Trust
 from openwheel.wire import Answer
 
@@ -168,7 +168,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
     inside = {seq: one for seq, one in found.items() if first <= seq <= last}
     if not inside:
         return training
-    students = [one.row.id for one in inside.values() if one.row.source == "student"]
+    students = [one.row.id for one in inside.values() if one.row.source in BY_STUDENTS]
     audits = FeedbackStore(store).audits_of(students, AUDIT_SUFFIX)
     place = {int(seq): i for i, seq in enumerate(training.seq)}
     answers, texts = list(training.answers), list(training.texts)
@@ -181,7 +181,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
             at = place.get(audits[one.row.id][0])
         if at is not None:
             answers[at], texts[at], thoughts[at] = one.answer, one.row.correction, ""
-        elif one.row.source == "student":
+        elif one.row.source in BY_STUDENTS:
             added.append(one)
         else:
             continue  # what the policy or a change left out stays out
@@ -217,5 +217,5 @@ def corrected_inputs(registry: Registry, candidate: Candidate) -> list[Inputs]:
     return [
         decode_inputs(row.inputs)
         for row in FeedbackStore(registry.store).corrections(candidate.task_id)
-        if row.source == "student" and row.seq <= candidate.trained_until and row.spoken <= until
+        if row.source in BY_STUDENTS and row.seq <= candidate.trained_until and row.spoken <= until
     ]

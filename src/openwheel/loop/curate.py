@@ -9,7 +9,7 @@ from openwheel.loop.accepted import encode_settings
 from openwheel.loop.data import encode_inputs
 from openwheel.loop.registry import Registry, TaskRecord
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
-from openwheel.traffic import Exchange, Store
+from openwheel.traffic import BY_STUDENTS, Exchange, Store
 from openwheel.wire import Answer, Prompt
 
 SAMPLE = 20_000
@@ -65,7 +65,7 @@ def assign_new(store: Store, registry: Registry, *, after: int) -> int:
 def _examples(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer, str]]:
     """Yield prompt, answer and named task of exchanges that can teach something."""
     for exchange in exchanges:
-        if exchange.source == "student" or not exchange.answer.complete:
+        if exchange.source in BY_STUDENTS or not exchange.answer.complete:
             continue
         try:
             prompt = exchange.prompt()
@@ -106,7 +106,7 @@ def _update_form(store: Store, registry: Registry, record: TaskRecord, newest: i
         (
             row.answer
             for row in store.task_rows(record.task.id, after=newest - FORM_WINDOW)
-            if row.source != "student" and row.answer.complete
+            if row.source not in BY_STUDENTS and row.answer.complete
         ),
         maxlen=FORM_SAMPLE,
     )

@@ -14,7 +14,7 @@ from openwheel.gate import Window
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.tasks import Form, canonical_answer
-from openwheel.traffic import Store
+from openwheel.traffic import BY_STUDENTS, Store
 from openwheel.trust import Decision, LeftOut, Policy
 from openwheel.wire import split_reasoning
 
@@ -129,7 +129,7 @@ def load_answers(
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
     for row in store.task_rows(task_id, after=after):
-        if row.source == "student" or row.tool_calls:
+        if row.source in BY_STUDENTS or row.tool_calls:
             continue
         if not row.answer.complete:
             continue

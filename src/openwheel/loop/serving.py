@@ -40,6 +40,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it; None to defer.
+        guess: What it would have answered where its confidence, and nothing else, is too low.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
@@ -67,6 +68,7 @@ class Decision(msgspec.Struct, frozen=True):
     pending: "Callable[[], Decision] | None" = None
     elsewhere: bool = False
     form: Form = "label"
+    guess: str | None = None
 
 
 def settled(decision: Decision) -> Decision:
@@ -230,8 +232,9 @@ class RegistryServing:
 
         def decided() -> Decision:
             answer, confidence, reason = _ask(promoted, inputs, request)
+            unsure = reason == "confidence"
             return Decision(
-                answer=answer,
+                answer=None if unsure else answer,
                 task=found.name,
                 student=promoted.id,
                 confidence=confidence,
@@ -239,6 +242,7 @@ class RegistryServing:
                 canary=promoted.canary,
                 reason=reason,
                 form=promoted.form,
+                guess=answer if unsure else None,
             )
 
         if promoted.student.rung in _SLOW:
@@ -265,7 +269,7 @@ def _shadow_audit(shadow: Candidate | None, promoted: Certificate) -> float:
 def _ask(
     promoted: _Promoted, inputs: Inputs, request: Request
 ) -> tuple[str | None, float | None, str]:
-    """Return a student's answer (None to defer), its confidence, and why it deferred."""
+    """Return a student's answer, its confidence, and why it defers, ``""`` if it does not."""
     if not request.prompt.plain:
         return None, None, "not plain"
     if not promoted.accepted.accepts(request.settings):
@@ -280,7 +284,7 @@ def _ask(
     if confidence <= 0:
         return None, confidence, "unlike training"
     if confidence < promoted.threshold:
-        return None, confidence, "confidence"
+        return answer, confidence, "confidence"
     return answer, confidence, ""
 
 

@@ -14,6 +14,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.tasks import Inputs
 from openwheel.tasks.compare import Comparison, Pair, make_comparison
+from openwheel.traffic import BY_STUDENTS
 from openwheel.wire import Answer
 
 TRAINING = ".training"
@@ -102,7 +103,9 @@ def _judge_model(registry: Registry, record: TaskRecord, settings: LoopSettings)
         if candidate.compared is not None and candidate.compared.model:
             return candidate.compared.model
     answered = Counter(
-        row.model for row in registry.store.task_rows(record.task.id) if row.source != "student"
+        row.model
+        for row in registry.store.task_rows(record.task.id)
+        if row.source not in BY_STUDENTS
     )
     answered.pop("", None)
     if not answered:

@@ -3,7 +3,7 @@
 Knows nothing of tasks and students, except that it keeps columns for them that it never reads.
 """
 
-from openwheel.traffic.exchange import Exchange, Source
+from openwheel.traffic.exchange import BY_STUDENTS, Exchange, Source
 from openwheel.traffic.log_problems import BadLine, LogProblems
 from openwheel.traffic.logs import read_log
 from openwheel.traffic.order import OrderEvidence, order_evidence
@@ -13,6 +13,7 @@ from openwheel.traffic.schema import metadata
 from openwheel.traffic.store import Store
 
 __all__ = [
+    "BY_STUDENTS",
     "BadLine",
     "Exchange",
     "LogProblems",

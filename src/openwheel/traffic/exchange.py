@@ -1,12 +1,15 @@
 """The exchange: one request and the answer it got, the unit of the traffic log."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from openwheel.wire import APIS, Answer, ApiName, Prompt, Request, Usage
 
-Source = Literal["log", "teacher", "student"]
+Source = Literal["log", "teacher", "student", "best_effort"]
+
+BY_STUDENTS: Final = frozenset({"student", "best_effort"})
+"""The sources whose answers are a student's: nothing is learned from them."""
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,10 +20,13 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         time: Arrival in seconds since 1970; 0.0 if unknown.
         request: The request as JSON, in the shape of its ``api``.
         api: The API that the request was sent to.
-        answer: What the teacher answered; for ``source`` "student", what the student answered.
+        answer: What the teacher answered; for a source of `BY_STUDENTS`, what the student did.
         source: Who answered: "teacher" through the gateway, "log" (a teacher, in a log that was
-            imported) or "student".
+            imported), "student", or "best_effort": a student below its threshold, since the
+            teacher could not be reached.
         model: The model that answered, as the endpoint named it.
+        fingerprint: Of the system that ran it (``system_fingerprint``), ``""`` where the endpoint
+            gave none.
         teacher: Name of the endpoint that answered, ``""`` for a log that was imported and for
             a student's answer.
         task: The task the client named, ``""`` if it named none.
@@ -31,8 +37,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             coin. Only such exchanges may calibrate or audit.
         audit_probability: The probability with which the audit coin sends a request to the
             teacher, at the time; 1.0 before promotion.
-        student: For ``source`` "student", and for an audit's teacher answer: the student that
-            answered the client, else ``""``.
+        student: For a source of `BY_STUDENTS`, and for an audit's teacher answer: the student
+            that answered the client, else ``""``.
         student_answer: On an audit's teacher answer: what the student told the client.
         confidence: The student's confidence where one was asked.
         key: Name of the gateway's key that the client used, ``""`` if it needed none.
@@ -60,6 +66,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     teacher: str = ""
     reply_id: str = ""
     request_id: str = ""
+    fingerprint: str = ""
 
     def read(self) -> Request:
         """Return the request as its API reads it.

@@ -6,16 +6,20 @@ import sys
 import threading
 import time
 
+import msgspec
 import pytest
 
 from openwheel.loop.audit.book import changed_after, latest_watch, read_alarms, read_watch
 from openwheel.loop.audit.look import audit
 from openwheel.loop.audit.status import audit_status
+from openwheel.loop.curate import assign_new
+from openwheel.loop.data import load_answers
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.settings import TaskSection
 from openwheel.traffic import Store
+from openwheel.wire import Answer
 
 SETTINGS = LoopSettings()
 GOOD = "." * 30
@@ -216,3 +220,36 @@ def test_a_learner_killed_between_reading_and_writing_loses_and_repeats_nothing(
     (promotion,) = registry.promotions().values()
     assert promotion.certificate is None
     assert len(read_alarms(store)) == 1
+
+
+def test_best_effort_is_no_audit_and_no_coverage_and_teaches_nothing(
+    store, registry, audited, look, decided
+):
+    look(audited(GOOD))
+    (before,) = audit_status(store)
+    labels = len(load_answers(store, before.id, "label"))
+    (_, made_of), *_ = store.exchanges(task_id=before.id)
+    newest = store.last_seq()
+    kinds = ["best_effort"] * 6 + ["student"] * 2
+    store.append(
+        [
+            msgspec.structs.replace(
+                made_of,
+                id=f"more-{i}",
+                source=kind,
+                answer=Answer("shipping"),
+                unbiased=False,
+                student=before.student,
+            )
+            for i, kind in enumerate(kinds)
+        ]
+    )
+    assign_new(store, registry, after=newest)
+    look(audited("."))  # a look without audits is not worth writing
+    (after,) = audit_status(store)
+    assert after.audits == before.audits + 1
+    assert after.requests - before.requests == 8
+    assert after.answered - before.answered == 2
+    assert after.best_effort == 6
+    assert after.coverage == after.answered / after.requests
+    assert len(load_answers(store, before.id, "label")) == labels + 1

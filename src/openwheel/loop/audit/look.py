@@ -167,6 +167,7 @@ def _with_traffic(store: Store, watch: Watch, *, after: int, until: int) -> Watc
         cursor=until,
         requests=watch.requests + traffic.requests,
         answered=watch.answered + traffic.answered,
+        best_effort=watch.best_effort + traffic.best_effort,
     )
 
 

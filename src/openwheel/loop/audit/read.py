@@ -54,10 +54,11 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Requests of a task, and how many of them students answered."""
+    """Requests of a task, how many of them students answered, and how many by best effort."""
 
     requests: int
     answered: int
+    best_effort: int = 0
 
 
 def read_audits(
@@ -110,15 +111,16 @@ def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traff
     """
     table = exchanges.c
     by_student = sa.func.count().filter(table.source == "student")
+    unsure = sa.func.count().filter(table.source == "best_effort")
     others = sa.func.count().filter(
         table.source != "student", sa.not_(table.id.endswith(AUDIT_SUFFIX, autoescape=True))
     )
-    query = sa.select(by_student, others).where(
+    query = sa.select(by_student, others, unsure).where(
         table.task_id == task_id, table.seq > after, table.seq <= until
     )
     with store.read() as connection:
-        answered, rest = connection.execute(query).one()
-    return Traffic(answered + rest, answered)
+        answered, rest, best_effort = connection.execute(query).one()
+    return Traffic(answered + rest, answered, best_effort)
 
 
 def losses_of(rows: Sequence[AuditRow], subject: Subject) -> list[float]:

@@ -59,7 +59,9 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         plan: Why these shares.
         deferred: Slices that audits took off.
         requests, answered: Requests since the promotion, and how many students answered.
-        coverage: The one by the other.
+        best_effort: Requests that a student answered below its threshold, since no teacher could
+            be reached.
+        coverage: Those that students answered, by all; best effort is none of it.
         audits: Audited answers; those the canary held back are among them.
         loss: The sum of their losses: where answers agree or not, the number of disagreements.
         rate: Live disagreement: the mean loss.
@@ -90,6 +92,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
     deferred: tuple[str, ...] = ()
     requests: int = 0
     answered: int = 0
+    best_effort: int = 0
     coverage: float | None = None
     audits: int = 0
     loss: float = 0.0
@@ -157,6 +160,7 @@ def _with_student(
         deferred=plan.deferred,
         requests=watch.requests,
         answered=watch.answered,
+        best_effort=watch.best_effort,
         coverage=watch.answered / watch.requests if watch.requests else None,
         audits=seen.answers,
         loss=seen.loss,

@@ -140,10 +140,13 @@ class Spending(msgspec.Struct, frozen=True):
     total: float = 0.0
 
     def after(self, audit: Audit) -> "Spending":
-        """Return the same after one more audit; a clock that steps back ends no day."""
+        """Return the same after one more audit; late ones, of the day before, end no day.
+
+        An earlier day still was not late: the clock had been ahead, and was set right.
+        """
         found = self
         day = int(audit.time // DAY)
-        if day > self.day:
+        if day > self.day or day < self.day - 1:
             before = self.requests if day == self.day + 1 else 0.0
             found = Spending(day, audit.time, before=before, audits=self.audits, total=self.total)
         cost = (audit.micro_dollars or 0.0) / 1e6
@@ -162,14 +165,15 @@ class Spending(msgspec.Struct, frozen=True):
 
     def today(self, now: float) -> float:
         """Return what was spent on the day of ``now``, in dollars."""
-        return self.dollars if int(now // DAY) <= self.day else 0.0
+        return self.dollars if self.day - 1 <= int(now // DAY) <= self.day else 0.0
 
     def requests_left(self, now: float) -> float:
         """Return about how many requests are still to come on the day, by today and yesterday."""
         left = DAY - now % DAY
         if int(now // DAY) > self.day:
             return left * self.requests / DAY
-        rate = self.requests / max(now - self.first, 600.0)
+        # Where the first is yet to come, the clock was set back.
+        rate = self.requests / max(abs(now - self.first), 600.0)
         return left * max(rate, self.before / DAY)
 
 
@@ -190,6 +194,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         ended: Whether there was an alarm on the whole: what comes after is only counted.
         disagreed: Ids of the latest disagreements.
         requests, answered: Requests of the task since, and how many of them students answered.
+        best_effort: How many students answered below their threshold; these are no coverage.
         spending: What audits cost.
     """
 
@@ -209,6 +214,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     disagreed: tuple[str, ...] = ()
     requests: int = 0
     answered: int = 0
+    best_effort: int = 0
     spending: Spending = Spending()
 
     @property

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from openwheel.errors import ModelError, RequestError
 from openwheel.students.draft.examples import Captured
-from openwheel.traffic import Store
+from openwheel.traffic import BY_STUDENTS, Store
 
 
 class Origin(NamedTuple):
@@ -62,7 +62,7 @@ def _usable(store: Store, task_id: str) -> "list[tuple[Origin, Captured]]":
     found = []
     for _, exchange in store.exchanges(task_id=task_id):
         answer = exchange.answer
-        if exchange.source == "student" or not answer.complete or answer.tool_calls:
+        if exchange.source in BY_STUDENTS or not answer.complete or answer.tool_calls:
             continue
         try:
             prompt = exchange.prompt()
