@@ -12,7 +12,7 @@ from openwheel.traffic import Store
 from openwheel.wire import Answer, Usage
 
 COMPLETION = (
-    b'{"model":"m-1","choices":[{"index":0,"message":{"content":"shipping"},'
+    b'{"model":"m-1","system_fingerprint":"fp_1","choices":[{"index":0,"message":{"content":"shipping"},'
     b'"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1}}'
 )
 
@@ -41,6 +41,7 @@ def test_teacher_before_promotion(gateway, http):
     assert exchange.answer == Answer("shipping")
     assert (exchange.source, exchange.model, exchange.task) == ("teacher", "m-1", "mine")
     assert exchange.usage == Usage(9, 1)
+    assert exchange.fingerprint == "fp_1"
     assert exchange.unbiased
     assert exchange.audit_probability == 1.0
     assert (exchange.student, exchange.student_answer, exchange.confidence) == ("", None, None)

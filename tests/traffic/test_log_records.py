@@ -18,6 +18,7 @@ COMPLETION = {
     "id": "c1",
     "created": 1_700_000_000,
     "model": "m-2024",
+    "system_fingerprint": "fp_9",
     "choices": [{"index": 0, "message": REPLY, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
 }
@@ -147,6 +148,7 @@ def test_requests_and_responses(tmp_path, record):
     assert json.loads(exchange.request) == BODY
     assert exchange.answer == Answer("pumps")
     assert exchange.model == "m-2024"
+    assert exchange.fingerprint == "fp_9"
     assert exchange.usage == Usage(3, 1)
     assert exchange.time == 1_700_000_000
 

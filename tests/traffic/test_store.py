@@ -371,9 +371,10 @@ def test_a_full_file_loses_nothing_and_ends_when_there_is_room(store):
 @pytest.mark.parametrize(
     ("version", "added_since"),
     [
-        (1, ("api", "key", "settings", "teacher", "reply_id", "request_id")),
-        (2, ("teacher", "reply_id", "request_id")),
-        (3, ("reply_id", "request_id")),
+        (1, ("api", "key", "settings", "teacher", "reply_id", "request_id", "fingerprint")),
+        (2, ("teacher", "reply_id", "request_id", "fingerprint")),
+        (3, ("reply_id", "request_id", "fingerprint")),
+        (4, ("fingerprint",)),
     ],
 )
 def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, added_since):
@@ -393,12 +394,24 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         (row,) = store.task_rows("t")
         assert row.inputs == '["one"]'
         assert row.settings == ("" if version == 1 else "{}")
-        store.append([exchange("new", api="responses", key="app", teacher="gpu", reply_id="r")])
+        store.append(
+            [
+                exchange(
+                    "new",
+                    api="responses",
+                    key="app",
+                    teacher="gpu",
+                    reply_id="r",
+                    fingerprint="fp_1",
+                )
+            ]
+        )
         (new,) = (e for _, e in store.exchanges(after=3))
         assert (new.api, new.key, new.teacher) == ("responses", "app", "gpu")
         assert (new.reply_id, new.request_id) == ("r", "")
+        assert {e.fingerprint for _, e in store.exchanges()} == {"", "fp_1"}
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (5,)
     connection.close()
 
 

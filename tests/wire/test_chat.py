@@ -59,6 +59,14 @@ def test_an_answer_is_read_whatever_its_usage(usage):
     assert read_reply(body.encode()) == Reply(Answer("x"))
 
 
+@pytest.mark.parametrize(("sent", "read"), [('"fp_1"', "fp_1"), ("null", ""), ("7", "")])
+def test_an_answer_is_read_whatever_its_fingerprint(sent, read):
+    choice = '{"message":{"content":"x"},"delta":{"content":"x"},"finish_reason":"stop"}'
+    body = f'{{"choices":[{choice}],"system_fingerprint":{sent}}}'.encode()
+    assert read_reply(body).fingerprint == read
+    assert read_reply_stream([body, b"[DONE]"]).fingerprint == read
+
+
 @pytest.mark.parametrize(
     "body",
     [

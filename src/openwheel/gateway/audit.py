@@ -4,17 +4,14 @@ import asyncio
 import logging
 import time
 
-import msgspec
-
 from openwheel.endpoints import Headers, Teacher
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import Asked, audit_exchange, parse_reply
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
+from openwheel.wire import without_stream
 
 logger = logging.getLogger(__name__)
-
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Audits:
@@ -97,15 +94,3 @@ class Audits:
     def _failed(self, reason: str) -> None:
         self._meter.audits_failed += 1
         logger.warning("An audit failed: %s", reason)
-
-
-def without_stream(body: bytes) -> bytes:
-    """Return a request body without its stream settings, every other value byte for byte.
-
-    >>> without_stream(b'{"stream": true, "temperature": 1.0, "stream_options": null}')
-    b'{"temperature":1.0}'
-    """
-    fields = _fields.decode(body)
-    fields.pop("stream", None)
-    fields.pop("stream_options", None)
-    return msgspec.json.encode(fields)

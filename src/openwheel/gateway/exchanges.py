@@ -97,6 +97,7 @@ def teacher_exchange(
         answer=reply.answer,
         source="teacher",
         model=reply.model or asked.request.model,
+        fingerprint=reply.fingerprint,
         teacher=teacher,
         task=asked.task,
         latency_ms=latency_ms,

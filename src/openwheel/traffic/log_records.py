@@ -27,7 +27,7 @@ from openwheel.traffic.log_values import (
     milliseconds,
     seconds,
 )
-from openwheel.wire import Answer, ChatRequest
+from openwheel.wire import Answer, ChatRequest, read_fingerprint
 
 INPUT_KEYS = ("input", "text", "prompt")
 OUTPUT_KEYS = ("output", "label", "teacher", "completion")
@@ -85,6 +85,9 @@ def read_record(record: JsonObject, identity: str, keys: Keys) -> tuple[Exchange
         answer=answer,
         source="log",
         model=_first_text(holder.get("model"), body.get("model"), record.get("model")),
+        fingerprint=read_fingerprint(
+            holder.get("system_fingerprint") or record.get("system_fingerprint")
+        ),
         task=_task(record) or (request.task if request else ""),
         latency_ms=_latency(record),
         usage=read_usage(holder) or read_usage(record),

@@ -79,6 +79,7 @@ _EXCHANGE_FIELDS = (
     "teacher",
     "reply_id",
     "request_id",
+    "fingerprint",
 )
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
@@ -113,6 +114,7 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
         exchange.teacher,
         exchange.reply_id or None,  # NULLs are not in the indexes
         exchange.request_id or None,
+        exchange.fingerprint,
     )
 
 
@@ -167,6 +169,7 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         teacher,
         reply_id,
         request_id,
+        fingerprint,
     ) = row
     return Exchange(
         id=identity,
@@ -188,4 +191,5 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         teacher=teacher,
         reply_id=reply_id or "",
         request_id=request_id or "",
+        fingerprint=fingerprint,
     )

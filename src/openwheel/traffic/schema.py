@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Kept in SQLite's ``user_version``; raised when a table of any stage changes its columns."""
 
 MIGRATIONS = {
@@ -16,6 +16,7 @@ MIGRATIONS = {
         "ALTER TABLE exchanges ADD COLUMN reply_id TEXT",
         "ALTER TABLE exchanges ADD COLUMN request_id TEXT",
     ),
+    5: ("ALTER TABLE exchanges ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",),
 }
 """For each version, what makes its tables of those of the version before."""
 
@@ -46,6 +47,7 @@ exchanges = sa.Table(
     sa.Column("finish_reason", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False, server_default=""),
     sa.Column("teacher", sa.Text, nullable=False, server_default=""),
+    sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
     # What clients know a teacher's answer by: the id in its body, and its x-request-id.
     sa.Column("reply_id", sa.Text),
     sa.Column("request_id", sa.Text),

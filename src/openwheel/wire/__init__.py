@@ -12,13 +12,14 @@ from openwheel.wire.chat import (
     completion_body,
     completion_stream,
     read_completion,
+    read_fingerprint,
     read_reply,
     read_reply_stream,
 )
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import bare_id, ordered_id, random_id, read_reply_id, usable_id
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
-from openwheel.wire.request import Request
+from openwheel.wire.request import Request, without_stream
 from openwheel.wire.sse import sse_data
 from openwheel.wire.usage import read_any_usage
 
@@ -43,6 +44,7 @@ __all__ = [
     "random_id",
     "read_any_usage",
     "read_completion",
+    "read_fingerprint",
     "read_reply",
     "read_reply_id",
     "read_reply_stream",
@@ -50,4 +52,5 @@ __all__ = [
     "split_reasoning",
     "sse_data",
     "usable_id",
+    "without_stream",
 ]

@@ -6,7 +6,7 @@ object".
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -44,15 +44,27 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice]
     usage: Any = None
     model: str | None = None
+    system_fingerprint: Any = None
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One completion as an endpoint sent it: the answer, the model it names, tokens counted."""
+    """One completion as an endpoint sent it.
+
+    Attributes:
+        answer: The answer.
+        model: The model that it names, ``""`` if it names none.
+        usage: Tokens counted, if it says.
+        fingerprint: Of the system that answered (``system_fingerprint``), ``""`` if it has none.
+    """
 
     answer: Answer
     model: str = ""
     usage: Usage | None = None
+    fingerprint: str = ""
 
+
+LONGEST_FINGERPRINT: Final = 200
+"""Characters of a fingerprint that are kept; those that are known have 13."""
 
 _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
@@ -80,7 +92,12 @@ def read_reply(body: bytes) -> Reply:
         tuple(ToolCall(call.name or "", call.arguments or "") for call in calls),
         "refusal" if message.refusal else choice.finish_reason or "stop",
     )
-    return Reply(answer, completion.model or "", _read_usage(completion.usage))
+    return Reply(
+        answer,
+        completion.model or "",
+        _read_usage(completion.usage),
+        read_fingerprint(completion.system_fingerprint),
+    )
 
 
 def read_reply_stream(events: Iterable[bytes]) -> Reply:
@@ -92,7 +109,7 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
     """
     texts: list[str] = []
     calls: dict[int, tuple[list[str], list[str]]] = {}
-    finish, model, refused = "", "", False
+    finish, model, fingerprint, refused = "", "", "", False
     usage: Usage | None = None
     for event in events:
         if event.strip() == b"[DONE]":
@@ -103,6 +120,7 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
             raise TeacherError(f"The stream has an event that is not a chunk: {error}") from None
         usage = _read_usage(chunk.usage) or usage
         model = chunk.model or model
+        fingerprint = read_fingerprint(chunk.system_fingerprint) or fingerprint
         for choice in chunk.choices:
             if choice.index != 0:
                 continue
@@ -124,7 +142,16 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
         for _, (names, arguments) in sorted(calls.items())
     )
     finish = "refusal" if refused else finish
-    return Reply(Answer("".join(texts), joined, finish), model, usage)
+    return Reply(Answer("".join(texts), joined, finish), model, usage, fingerprint)
+
+
+def read_fingerprint(value: Any) -> str:
+    """Return a ``system_fingerprint``, ``""`` for what is none.
+
+    >>> read_fingerprint("fp_44709d6fcb"), read_fingerprint(None), read_fingerprint(7)
+    ('fp_44709d6fcb', '', '')
+    """
+    return value[:LONGEST_FINGERPRINT] if isinstance(value, str) else ""
 
 
 def _add_call(

@@ -13,7 +13,7 @@ import msgspec
 from openwheel.errors import RequestError, TeacherError
 from openwheel.wire.answer import Answer, Usage, as_answer
 from openwheel.wire.api import ApiName
-from openwheel.wire.chat import Reply
+from openwheel.wire.chat import Reply, read_fingerprint
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import random_id
 from openwheel.wire.prompt import Prompt, PromptMessage, StreamOptions, task_of
@@ -71,6 +71,7 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice]
     usage: Any = None
     model: str | None = None
+    system_fingerprint: Any = None
 
 
 _request_decoder = msgspec.json.Decoder(_Request)
@@ -114,12 +115,17 @@ class CompletionsApi:
             raise TeacherError("The answer is not a completion: it has no text")
         choice = completion.choices[0]
         answer = Answer(choice.text or "", finish_reason=choice.finish_reason or "stop")
-        return Reply(answer, completion.model or "", _usage(completion))
+        return Reply(
+            answer,
+            completion.model or "",
+            _usage(completion),
+            read_fingerprint(completion.system_fingerprint),
+        )
 
     def read_stream(self, events: Iterable[bytes]) -> Reply:
         """Read a stream; see `Api.read_stream`."""
         texts: list[str] = []
-        finish, model = "", ""
+        finish, model, fingerprint = "", "", ""
         usage: Usage | None = None
         for event in events:
             if event.strip() == b"[DONE]":
@@ -127,13 +133,14 @@ class CompletionsApi:
             chunk = _read(event)
             usage = _usage(chunk) or usage
             model = chunk.model or model
+            fingerprint = read_fingerprint(chunk.system_fingerprint) or fingerprint
             for choice in chunk.choices:
                 if choice.index == 0:
                     texts.append(choice.text or "")
                     finish = choice.finish_reason or finish
         if not finish:
             raise TeacherError("The stream ended before the answer was finished")
-        return Reply(Answer("".join(texts), finish_reason=finish), model, usage)
+        return Reply(Answer("".join(texts), finish_reason=finish), model, usage, fingerprint)
 
     def ends(self, tail: bytes) -> bool:
         """Return whether the stream has ended; see `Api.ends`."""

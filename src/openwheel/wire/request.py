@@ -89,3 +89,15 @@ def _canonical(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return canonical_json(value)
+
+
+def without_stream(body: bytes) -> bytes:
+    """Return a request body without its stream settings, every other value byte for byte.
+
+    >>> without_stream(b'{"stream": true, "temperature": 1.0, "stream_options": null}')
+    b'{"temperature":1.0}'
+    """
+    fields = _fields.decode(body)
+    fields.pop("stream", None)
+    fields.pop("stream_options", None)
+    return msgspec.json.encode(fields)
