@@ -100,3 +100,16 @@ def test_evaluate_with_nothing_promoted_leaves_all_to_the_teacher(registry, tmp_
     assert found.total.disagreement is None
     assert found.total.interval == (0.0, 1.0)
     assert found.tasks[0].task == "(no task)"
+
+
+def test_whoever_watches_a_replay_sees_each_request_and_event(store, tmp_path):
+    rows = exchanges(tmp_path, tickets(1_500))
+    served, told = [], []
+    found = replay(store, rows, SETTINGS, each=served.append, tell=told.extend)
+    assert [one.exchange for one in served] == rows
+    assert sum(one.answered for one in served) == found.total.answered > 0
+    wrong = sum(one.answered and not one.agrees for one in served)
+    assert wrong == found.total.disagreements
+    assert sum(one.audited for one in served) == found.audits
+    assert told == [event for moment in found.timeline for event in moment.events]
+    assert "promoted" in {event.kind for event in told}

@@ -1,7 +1,8 @@
 """Replaying a log as the stream it was: what the loop would have done from nothing, in order."""
 
 import random
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -32,6 +33,7 @@ class Moment(msgspec.Struct, frozen=True):
         teacher_calls: Requests the teacher answered so far, audits included.
         audits: Answers of students that were audited so far.
         events: What audits did since the moment before, and the turn then.
+        cpu_s: CPU seconds of the turn then.
     """
 
     score: Score
@@ -39,16 +41,45 @@ class Moment(msgspec.Struct, frozen=True):
     teacher_calls: int
     audits: int
     events: tuple[Event, ...]
+    cpu_s: float
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What became of one request.
+
+    Attributes:
+        exchange: The request, and what the teacher said.
+        decision: Who was to answer.
+        answered: Whether a student answered; else the teacher did.
+        agrees: Whether that answer was the teacher's.
+        audited: Whether the teacher was asked as well.
+    """
+
+    exchange: Exchange
+    decision: Decision
+    answered: bool
+    agrees: bool
+    audited: bool
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What a replay came to: all exchanges, each task, and how it went over time."""
+    """What a replay came to: all exchanges, each task, and how it went over time.
+
+    Attributes:
+        total: All exchanges.
+        tasks: Each task, the largest first.
+        teacher_calls: Requests the teacher answered, audits included.
+        audits: Answers of students that were audited.
+        timeline: Each turn.
+        looks_cpu_s: CPU seconds of the looks at audits between turns.
+    """
 
     total: Score
     tasks: tuple[TaskScore, ...]
     teacher_calls: int
     audits: int
     timeline: tuple[Moment, ...]
+    looks_cpu_s: float
 
 
 class _Counts(msgspec.Struct):
@@ -57,6 +88,11 @@ class _Counts(msgspec.Struct):
     tasks: dict[str, Tally]
     teacher_calls: int = 0
     audits: int = 0
+    looks_cpu_s: float = 0.0
+
+
+def _nothing(_: Served | Sequence[Event]) -> None:
+    pass
 
 
 def replay(
@@ -67,6 +103,8 @@ def replay(
     seed: int = 0,
     tools: Tools = NO_TOOLS,
     progress: Progress = silent,
+    each: Callable[[Served], None] = _nothing,
+    tell: Callable[[Sequence[Event]], None] = _nothing,
 ) -> Replayed:
     """Send a log through the loop as if it were live traffic.
 
@@ -81,6 +119,8 @@ def replay(
         seed: Of the audit coin.
         tools: What rungs need from outside.
         progress: Told about each turn.
+        each: Told what became of each request, in order.
+        tell: Told what turns and audits did to a task, as it happens.
     """
     coin = random.Random(seed)
     registry = Registry(store)
@@ -91,31 +131,45 @@ def replay(
     between: list[Event] = []
     looked_at, assigned, due = 0, 0, next_turn(0)
 
+    def keep() -> None:
+        store.append(waiting)
+        waiting.clear()
+
     def look() -> bool:
         """Look at the audits as a learner does between turns; return whether one was an alarm."""
         nonlocal assigned
-        store.append(waiting)
-        waiting.clear()
+        started = time.process_time()
+        keep()
         assigned = assign_new(store, registry, after=assigned)
         found = audit(store, registry, settings, tools, until=assigned)
         serving.refresh()
         between.extend(found)
+        tell(found)
+        counts.looks_cpu_s += time.process_time() - started
         return any(event.kind == "demoted" for event in found)
 
-    def take_turn() -> int:
-        nonlocal assigned
-        store.append(waiting)
-        waiting.clear()
+    def take_turn() -> None:
+        nonlocal assigned, looked_at, due
+        started = time.process_time()
+        keep()
         done = turn(store, settings, after=looked_at, tools=tools)
         serving.refresh()
-        score, latest = counts.total.score(), counts.latest.score()
-        events = (*between, *done.events)
+        tell(done.events)
+        timeline.append(
+            Moment(
+                counts.total.score(),
+                counts.latest.score(),
+                counts.teacher_calls,
+                counts.audits,
+                (*between, *done.events),
+                time.process_time() - started,
+            )
+        )
         between.clear()
-        timeline.append(Moment(score, latest, counts.teacher_calls, counts.audits, events))
         counts.latest = Tally()
-        assigned = done.looked_at
-        progress(f"{score.n:,} exchanges: coverage {score.coverage:.1%}")
-        return done.looked_at
+        assigned = looked_at = done.looked_at
+        due = next_turn(counts.total.n)
+        progress(f"{counts.total.n:,} exchanges: coverage {timeline[-1].score.coverage:.1%}")
 
     for exchange in exchanges:
         try:
@@ -123,17 +177,19 @@ def replay(
         except RequestError:
             continue
         decision = settled(serving.decide(request, exchange.task))
-        draw = coin.random()
-        held, heads = draw < 1.0 - decision.canary, draw < decision.audit_probability
+        held, heads = _flipped(decision, coin.random())
         waiting += _captured(exchange, decision, held=held, heads=heads)
-        _count(counts, exchange, decision, held=held, heads=heads)
+        each(_count(counts, exchange, decision, held=held, heads=heads))
         if counts.total.n >= due:
-            looked_at = take_turn()
-            due = next_turn(counts.total.n)
+            take_turn()
         elif counts.total.n % LOOK_EVERY == 0 and serving.students() and look():
             due = min(due, counts.total.n + FEWEST_NEW)
     if counts.latest.n:
         take_turn()
+    return _replayed(counts, timeline)
+
+
+def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:
     ordered = sorted(counts.tasks.items(), key=lambda item: (-item[1].n, item[0]))
     return Replayed(
         counts.total.score(),
@@ -141,7 +197,13 @@ def replay(
         counts.teacher_calls,
         counts.audits,
         tuple(timeline),
+        counts.looks_cpu_s,
     )
+
+
+def _flipped(decision: Decision, draw: float) -> tuple[bool, bool]:
+    """Return whether the coin holds a request back, and whether it sends it to the teacher."""
+    return draw < 1.0 - decision.canary, draw < decision.audit_probability
 
 
 def _captured(exchange: Exchange, decision: Decision, *, held: bool, heads: bool) -> list[Exchange]:
@@ -172,7 +234,7 @@ def _captured(exchange: Exchange, decision: Decision, *, held: bool, heads: bool
 
 def _count(
     counts: _Counts, exchange: Exchange, decision: Decision, *, held: bool, heads: bool
-) -> None:
+) -> Served:
     answered = decision.answer is not None and not held
     same = answered and agrees(exchange.answer, decision.answer or "", decision.form)
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
@@ -180,3 +242,4 @@ def _count(
         tally.add(answered=answered, agrees=same)
     counts.teacher_calls += heads or not answered
     counts.audits += heads and answered
+    return Served(exchange, decision, answered, same, heads and answered)
