@@ -350,6 +350,6 @@ def test_threads_of_one_worker_write_one_after_the_other(folder):
 
 def test_the_age_tells_a_worker_that_hangs(folder):
     snapshots = Snapshots(folder)
-    old = msgspec.structs.replace(Meter().snapshot(), time=time.time() - 60)
+    old = msgspec.structs.replace(Meter().snapshot(), time=time.monotonic() - 60)
     snapshots.write(0, old)
     assert gauge(snapshots.merged(), "openwheel_worker_snapshot_age_seconds")["0"] >= 60

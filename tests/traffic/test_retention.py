@@ -17,7 +17,37 @@ from openwheel.traffic.retention import delete_old, delete_oldest, used_bytes
 from openwheel.wire import Answer
 
 DAY = 86_400.0
+HOUR = 3_600.0
 NOW = 1_800_000_000.0
+
+
+class Clocks:
+    """Two clocks: one that is set, and one that nobody sets."""
+
+    def __init__(self):
+        self.time, self.ticks = NOW, 500.0
+
+    def run(self, seconds, every=60.0):
+        """Let both run, and yield every minute."""
+        for _ in range(int(seconds / every)):
+            self.time += every
+            self.ticks += every
+            yield
+
+    def retention(self, store, **limits):
+        return retention(store, **limits, clock=lambda: self.time, ticks=lambda: self.ticks)
+
+
+def settled(store, **limits):
+    """Look as one does whose clock has run evenly for an hour."""
+    clocks = Clocks()
+    clocks.time -= HOUR
+    clocks.ticks -= HOUR
+    look = clocks.retention(store, **limits)
+    for _ in clocks.run(HOUR):
+        pass
+    look()
+    return look
 
 
 def exchange(identity, at, size=100):
@@ -47,7 +77,7 @@ def test_what_is_too_old_goes_and_what_has_no_time_stays(store):
             exchange("old, but imported late", NOW - 300 * DAY),
         ]
     )
-    retention(store, days=30, most_bytes=0, clock=lambda: NOW)()
+    settled(store, days=30, most_bytes=0)
     assert ids(store) == [
         "late in a log that was imported early",
         "timeless",
@@ -66,7 +96,7 @@ def test_the_oldest_go_until_the_rest_fits(store):
     store.append([exchange(i, NOW - i, size=3_000) for i in range(2_000)])
     before = used_bytes(store)
     most = before // 2
-    retention(store, days=0, most_bytes=most, clock=lambda: NOW)()
+    retention(store, days=0, most_bytes=most)()
     left = ids(store)
     assert left == [str(i) for i in range(2_000 - len(left), 2_000)]
     assert used_bytes(store) <= most
@@ -85,7 +115,7 @@ def test_both_limits_hold_together(store):
     store.append([exchange(f"timeless {i}", 0.0, size=4_000) for i in range(500)])
     store.append([exchange(f"new {i}", NOW, size=4_000) for i in range(500)])
     most = used_bytes(store) * 2 // 3
-    retention(store, days=1, most_bytes=most, clock=lambda: NOW)()
+    settled(store, days=1, most_bytes=most)
     left = ids(store)
     assert not [one for one in left if one.startswith("old")]
     assert 0 < len([one for one in left if one.startswith("timeless")]) < 500
@@ -95,18 +125,52 @@ def test_both_limits_hold_together(store):
 
 def test_without_limits_nothing_is_deleted(store):
     store.append([exchange(i, 1.0) for i in range(10)])
-    retention(store, days=0, most_bytes=0, clock=lambda: NOW)()
+    settled(store, days=0, most_bytes=0)
     assert store.count() == 10
 
 
 def test_it_looks_at_once_and_then_once_a_minute(store):
-    look = retention(store, days=1, most_bytes=0, clock=lambda: NOW)
     store.append([exchange("first", 1.0)])
-    look()
+    look = settled(store, days=1, most_bytes=0)
     assert store.count() == 0
     store.append([exchange("second", 1.0)])
     look()
     assert store.count() == 1
+
+
+def test_a_clock_that_is_wrong_for_a_while_deletes_nothing(store, caplog):
+    """As that of a machine that starts before it knows the time, or one that somebody set."""
+    clocks = Clocks()
+    look = clocks.retention(store, days=30, most_bytes=0)
+    store.append([exchange("of today", NOW), exchange("old", NOW - 31 * DAY)])
+    look()
+    for _ in clocks.run(HOUR / 2):
+        look()
+    assert store.count() == 2
+    clocks.time += 3_650 * DAY
+    for _ in clocks.run(HOUR - 120):
+        look()
+    assert "set by +315360000 s" in caplog.text
+    clocks.time -= 3_650 * DAY
+    for _ in clocks.run(HOUR - 60):
+        look()
+    assert ids(store) == ["of today", "old"]
+    for _ in clocks.run(120):
+        look()
+    assert ids(store) == ["of today"]
+    assert caplog.text.count("The clock was set") == 2
+
+
+def test_a_clock_that_gains_is_followed(store, caplog):
+    """A second a minute is more than any clock of a machine is wrong by, and no step."""
+    clocks = Clocks()
+    look = clocks.retention(store, days=30, most_bytes=0)
+    store.append([exchange("old", NOW - 31 * DAY)])
+    for _ in clocks.run(2 * HOUR):
+        clocks.time += 1
+        look()
+    assert store.count() == 0
+    assert not caplog.text
 
 
 def test_used_bytes_falls_when_something_is_deleted_though_the_file_does_not(store):
@@ -124,7 +188,7 @@ def test_a_store_that_cannot_be_written_is_said_and_stops_nothing(tmp_path, capl
     ):
         store.append([exchange("old", 1.0)])
         with other.write(), caplog.at_level(logging.ERROR):
-            retention(store, days=1, most_bytes=0, clock=lambda: NOW)()
+            settled(store, days=1, most_bytes=0)
         assert "Old exchanges could not be deleted" in caplog.text
         assert store.count() == 1
 

@@ -78,7 +78,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: The worker's, never used again.
         number: How many snapshots the worker had made before.
-        time, started: When it was made and when the worker started, in seconds since 1970.
+        time, started: When it was made and when the worker started, in seconds of the monotonic
+            clock, which all processes of a machine share and nobody sets.
         gauges: What holds now and says nothing once the worker is gone.
     """
 
@@ -171,7 +172,7 @@ class Meter:
         self.feedback = self.feedback_refused = 0
         self._id = uuid.uuid4().hex
         self._number = 0
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
         self._kinds: dict[tuple[str, Source, int], _Kind] = {}
         self._durations: dict[tuple[str, Source], tuple[_Distribution, _Distribution]] = {}
         self._tasks: dict[tuple[str, Source], int] = {}
@@ -278,8 +279,8 @@ class Meter:
         return Snapshot(
             id=self._id,
             number=number,
-            time=time.time(),
-            started=self._started,
+            time=time.monotonic(),
+            started=self._began,
             counters=tuple(counters),
             histograms=tuple(self._histograms()),
             gauges=tuple(gauges),

@@ -264,7 +264,7 @@ def merge(live: Iterable[tuple[str, Snapshot]], *, gone: Iterable[Snapshot | _Go
 
 
 def _age(snapshot: Snapshot) -> Sample:
-    age = max(0.0, time.time() - snapshot.time)
+    age = max(0.0, time.monotonic() - snapshot.time)
     return Sample("openwheel_worker_snapshot_age_seconds", (), age)
 
 

@@ -28,7 +28,11 @@ from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student, load_student
 from openwheel.tasks import Form, Task
 from openwheel.traffic import Store
+from openwheel.traffic.feedback import table as feedback
 from openwheel.trust import Lineage, Policy
+
+# Rows as they came. Their times would do, had no clock ever been set back.
+_AS_THEY_CAME = sa.literal_column("rowid")
 
 State = Literal["shadow", "refused", "certified", "replaced"]
 Kind = Literal[
@@ -196,7 +200,7 @@ class Registry:
         """Return all tasks, oldest first."""
         table = schema.tasks
         with self.store.read() as connection:
-            rows = connection.execute(sa.select(table).order_by(table.c.created, table.c.id)).all()
+            rows = connection.execute(sa.select(table).order_by(_AS_THEY_CAME)).all()
         return [
             TaskRecord(
                 msgspec.json.decode(row.task, type=Task),
@@ -269,7 +273,10 @@ class Registry:
     def add_candidate(self, candidate: Candidate) -> None:
         """Add a student that shadows from now on, in place of any that did before."""
         table = schema.students
+        spoken = sa.select(sa.func.max(feedback.c.first))
         with self.store.write() as connection:
+            # What it may have been trained on was said before it, also by a clock that was ahead.
+            known = connection.execute(spoken).scalar_one() or 0.0
             connection.execute(
                 sa.update(table)
                 .where(table.c.task_id == candidate.task_id, table.c.state == "shadow")
@@ -282,7 +289,7 @@ class Registry:
                     rung=candidate.rung,
                     state="shadow",
                     candidate=msgspec.json.encode(candidate),
-                    created=time.time(),
+                    created=max(time.time(), known),
                 )
             )
 
@@ -297,7 +304,7 @@ class Registry:
     ) -> list[tuple[Candidate, str, float]]:
         """Return students with their states and times of creation, oldest first."""
         table = schema.students
-        query = sa.select(table).order_by(table.c.created, table.c.id)
+        query = sa.select(table).order_by(_AS_THEY_CAME)
         if task_id is not None:
             query = query.where(table.c.task_id == task_id)
         if state is not None:
@@ -335,7 +342,7 @@ class Registry:
     def certificates(self, task_id: str | None = None) -> list[Certificate]:
         """Return certificates, oldest first."""
         table = schema.certificates
-        query = sa.select(table.c.certificate).order_by(table.c.created, table.c.id)
+        query = sa.select(table.c.certificate).order_by(_AS_THEY_CAME)
         if task_id is not None:
             query = query.where(table.c.task_id == task_id)
         with self.store.read() as connection:

@@ -33,7 +33,7 @@ from openwheel.loop.registry import Candidate, Event, Registry, Turn
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
-from openwheel.traffic import Store, order_evidence
+from openwheel.traffic import OrderEvidence, Store, order_evidence
 from openwheel.trust import Policy
 
 FEWEST_TO_TRAIN = 200
@@ -127,7 +127,7 @@ def _turn_task(
     promotion = registry.promotions().get(task_id)
     seen = promotion.id if promotion else 0
     if promotion is None:
-        order = order_evidence(data.answers, data.time if (data.time > 0).all() else None)
+        order = _order(data)
         if not order.in_order:
             return [*vetoed, Event(name, "waiting", order.reason)]
     current = promotion.certificate if promotion else None
@@ -197,6 +197,16 @@ def _turn_task(
     )
     event, _ = _judge(registry, subject, candidate, data, seen)
     return [*events, event]
+
+
+def _order(data: TaskData) -> OrderEvidence:
+    """Judge the order of what was imported; a gateway's exchanges are kept as they came.
+
+    Their times do not show it: many are answered at once, and clocks are set.
+    """
+    logged = data.take(np.flatnonzero([not origin.teacher for origin in data.origins]))
+    times = logged.time if (logged.time > 0).all() else None
+    return order_evidence(logged.answers, times)
 
 
 def _coverage_left(registry: Registry, promotion: Promotion | None) -> float:

@@ -18,6 +18,12 @@ _BATCH = 200
 _PAUSE_S = 0.02
 _DAY_S = 86_400.0
 
+SETTLED_AFTER_S = 3_600.0
+"""Seconds that a clock must have run evenly before what is old by it is deleted, for good. Machines
+start with a wrong clock, and people set one."""
+
+_STEP_S = 60.0
+
 
 def retention(
     store: Store,
@@ -25,25 +31,43 @@ def retention(
     days: float,
     most_bytes: int,
     clock: Callable[[], float] = time.time,
+    ticks: Callable[[], float] = time.monotonic,
 ) -> Callable[[], None]:
     """Return a function that deletes what is too old or too much, once a minute at most.
+
+    By age nothing is deleted in the first hour, nor in an hour after the clock was set.
 
     Args:
         store: The traffic.
         days: How long an exchange is kept; 0 for ever. One without a time is never too old.
         most_bytes: What the store may use; 0 for no limit.
         clock: Seconds since 1970.
+        ticks: Seconds from any start, of a clock that nobody sets.
     """
     looked_at = float("-inf")
+    even_since, ahead = ticks(), clock() - ticks()
+
+    def is_settled(now: float) -> bool:
+        nonlocal even_since, ahead
+        was, ahead = ahead, clock() - now
+        if abs(ahead - was) > _STEP_S:
+            even_since = now
+            logger.warning(
+                "The clock was set by %+.0f s; nothing is deleted for its age for an hour",
+                ahead - was,
+            )
+        return now - even_since >= SETTLED_AFTER_S
 
     def look() -> None:
         nonlocal looked_at
-        now = time.monotonic()
+        now = ticks()
         if not (days or most_bytes) or now - looked_at < _LOOK_EVERY_S:
             return
         looked_at = now
+        settled = bool(days) and is_settled(now)
         try:
-            gone = delete_old(store, before=clock() - days * _DAY_S) if days else 0
+            old = clock() - days * _DAY_S
+            gone = delete_old(store, before=old) if settled else 0
             gone += delete_oldest(store, most_bytes=most_bytes) if most_bytes else 0
         except StoreError as error:
             logger.error("Old exchanges could not be deleted: %s", error)

@@ -106,6 +106,22 @@ def test_students_just_within_their_limit_are_rarely_taken_off():
     assert off < 9
 
 
+def test_a_clock_that_was_ahead_and_is_set_right_does_not_keep_its_day():
+    """Else the money of a day would be that of all the days until then."""
+
+    def audit(day: float) -> Audit:
+        return Audit(1, "", day * DAY, "", 0.0, 0.1, 500_000.0)
+
+    spending = Spending().after(audit(100.1)).after(audit(130.2))
+    assert spending.today(130.3 * DAY) == pytest.approx(0.5)
+    assert spending.today(100.3 * DAY) == 0
+    spending = spending.after(audit(100.4)).after(audit(100.5))
+    assert spending.today(100.6 * DAY) == pytest.approx(1.0)
+    assert spending.after(audit(101.1)).today(101.2 * DAY) == pytest.approx(0.5)
+    assert spending.total == pytest.approx(2.0)
+    assert 0 < spending.requests_left(100.39 * DAY) < 2_000
+
+
 def test_money_is_counted_by_day():
     spending = Spending()
     for time in (10.0, 20.0, DAY - 10, DAY + 5, DAY - 1, DAY + 10):  # a clock that steps back too
