@@ -222,6 +222,8 @@ def test_delta_is_the_share_of_the_attempt(certificate):
         ({"schema": 2}, "schema"),
         ({"threshold": math.nan}, "threshold"),
         ({"bound": math.nan}, "bound"),
+        ({"weighted_disagreement": 0.06}, "its weighted disagreement 0.06 is above epsilon 0.05"),
+        ({"weighted_disagreement": math.nan}, "its weighted disagreement nan is above epsilon"),
         ({"repeat_disagreement": math.nan}, "repeat_disagreement"),
     ],
 )

@@ -302,3 +302,52 @@ def test_repeats_of_a_half_veto_like_any_other():
     found = judge(np.ones(1_197), losses, clusters, even_plan(0.5), **TERMS, method="betting")
     assert found.tests[0].loss == 0.5
     assert found.chosen is None
+
+
+def test_hours_that_were_audited_less_speak_for_as_many_requests_as_they_had():
+    # A thousand exchanges from when the teacher answered everything, sure and right; then fifty
+    # of a thousand, of which the less confident half is as often wrong as right.
+    confidence = np.concatenate([np.full(1_000, 0.9), np.full(25, 0.9), np.full(25, 0.5)])
+    losses = np.concatenate([np.zeros(1_025), np.tile([0.0, 1.0], 13)[:25]])
+    probabilities = np.concatenate([np.ones(1_000), np.full(50, 0.05)])
+    settings = {"epsilon": 0.05, "delta": 0.05, "method": "anytime"}
+    plan, each = even_plan(0.8, 0.4), alone(1_050)
+    loose = judge(confidence, losses, each, plan, **settings)
+    assert [test.passed for test in loose.tests] == [True, True]
+    assert (loose.chosen, loose.weighted_disagreement) == (1, None)
+    strict = judge(confidence, losses, each, plan, probabilities=probabilities, **settings)
+    assert strict.tests == loose.tests
+    assert (strict.chosen, strict.weighted_disagreement) == (0, 0.0)
+    assert not strict.outweighed
+    laxer = judge(confidence, losses, each, even_plan(0.4), probabilities=probabilities, **settings)
+    assert laxer.chosen is None
+    assert laxer.outweighed
+
+
+@given(st.floats(0.01, 1.0), st.integers(0, 60))
+def test_where_all_were_as_likely_weights_change_nothing(probability, n):
+    rng = np.random.default_rng(n)
+    confidence, losses = rng.random(n), (rng.random(n) < 0.1).astype(float)
+    plain = judge(confidence, losses, alone(n), even_plan(0.8, 0.4), **TERMS)
+    alike = np.full(n, probability)
+    assert plain == judge(
+        confidence, losses, alone(n), even_plan(0.8, 0.4), probabilities=alike, **TERMS
+    )
+
+
+def test_the_weighted_disagreement_is_that_of_counting_by_hand():
+    confidence = np.array([0.9, 0.7, 0.9, 0.3, 0.7])
+    losses = np.array([0.0, 1.0, 0.5, 1.0, 0.0])
+    probabilities = np.array([1.0, 0.5, 0.25, 0.1, 1.0])
+    found = judge(
+        confidence,
+        losses,
+        alone(5),
+        even_plan(0.6),
+        epsilon=0.9,
+        delta=0.99,
+        method="anytime",
+        probabilities=probabilities,
+    )
+    assert found.chosen == 0
+    assert found.weighted_disagreement == pytest.approx((2 * 1 + 4 * 0.5) / (1 + 2 + 4 + 1))

@@ -101,6 +101,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         compared: How answers were compared, None if an agreement was an equal canonical answer.
         licences: What the student was made of and what that is under, a line each.
         lineage: The sha256 of its lineage as it was when it was trained.
+        weighted_disagreement: Observed mean loss at the certified threshold, repeats included,
+            with each exchange standing for as many as one over the probability that the teacher
+            was asked; None where all probabilities were equal.
     """
 
     id: str = ""
@@ -133,6 +136,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     compared: Compared | None = None
     licences: tuple[str, ...] = ()
     lineage: str = ""
+    weighted_disagreement: float | None = None
 
     def sealed(self) -> "Certificate":
         """Return the same certificate with its id."""
@@ -187,6 +191,11 @@ def verify(certificate: Certificate) -> Verification:
     if not math.isclose(bound, certificate.bound, rel_tol=1e-6):
         problems.append(f"its bound is {certificate.bound:.6g}, the counts give {bound:.6g}")
     # The tolerance is for the rounding of the bound's inverse, not for the test, which was redone.
+    weighted = certificate.weighted_disagreement
+    if weighted is not None and not weighted <= certificate.epsilon:  # not a number fails, too
+        problems.append(
+            f"its weighted disagreement {weighted:.6g} is above epsilon {certificate.epsilon:.6g}"
+        )
     if bound > certificate.epsilon * (1 + 1e-9):
         problems.append(f"the bound {bound:.6g} is above epsilon {certificate.epsilon:.6g}")
     return Verification(not problems, bound, tuple(problems))

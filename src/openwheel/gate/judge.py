@@ -106,11 +106,14 @@ class Judgement(msgspec.Struct, frozen=True):
 
     Attributes:
         tests: All thresholds tested, strict first.
-        chosen: Index of the laxest one that passed, None if there is none.
+        chosen: Index of the laxest one that passed and whose weighted disagreement is at most
+            epsilon, None if there is none.
         n: Independent calibration exchanges: the first of each cluster.
         exchanges: Calibration exchanges with repeats.
         repeat_disagreement: Observed mean loss among answered exchanges, repeats included, at the
             chosen threshold.
+        weighted_disagreement: The same with each exchange standing for as many as one over its
+            probability; None where all are equal.
         method: How they were tested.
     """
 
@@ -120,6 +123,7 @@ class Judgement(msgspec.Struct, frozen=True):
     exchanges: int
     repeat_disagreement: float
     method: Method
+    weighted_disagreement: float | None = None
 
     @property
     def best(self) -> Test | None:
@@ -128,6 +132,11 @@ class Judgement(msgspec.Struct, frozen=True):
             return self.tests[self.chosen]
         tried = [test for test in self.tests if test.level > 0]
         return min(tried, key=lambda test: test.p_value / test.level, default=None)
+
+    @property
+    def outweighed(self) -> bool:
+        """Whether thresholds passed, and none was chosen for its weighted disagreement."""
+        return self.chosen is None and any(test.passed for test in self.tests)
 
     @property
     def bound(self) -> float:
@@ -212,6 +221,7 @@ def judge(
     epsilon: float,
     delta: float,
     method: Method = "binomial",
+    probabilities: FloatArray | None = None,
 ) -> Judgement:
     """Test the plan's thresholds on calibration exchanges.
 
@@ -233,6 +243,10 @@ def judge(
         method: ``anytime`` if the same student was or will be judged on part of this evidence;
             else ``binomial`` if the comparison knows no loss but 0 and 1, ``betting`` if it does.
             To choose by the losses that came up would be to choose a test by its outcome.
+        probabilities: With which each exchange came to be among these, in (0, 1], shape (n,); by
+            default all alike. The tests count every exchange once, so hours that were audited ten
+            times as often speak ten times as loud. Therefore a threshold that passes must keep
+            epsilon, as observed, in the traffic as it was, too. That can only refuse more.
 
     Raises:
         ValueError: A loss is no number from 0 to 1; or one is neither of them, and the method is
@@ -246,7 +260,8 @@ def judge(
     with_repeats = _count(confidence, steps, thresholds)
     p_values = p_values_of(first, with_repeats, epsilon, method)
     passed, levels = fallback(p_values, np.array(plan.weights), delta)
-    eligible = np.flatnonzero(passed)
+    weighted = _weighted(confidence, losses, thresholds, probabilities)
+    eligible = np.flatnonzero(passed & (weighted <= epsilon) if weighted is not None else passed)
     chosen = int(eligible[-1]) if len(eligible) else None
     tests = tuple(
         Test(
@@ -275,7 +290,27 @@ def judge(
             else 0.0
         ),
         method=method,
+        weighted_disagreement=(
+            float(weighted[chosen]) if weighted is not None and chosen is not None else None
+        ),
     )
+
+
+def _weighted(
+    confidence: FloatArray,
+    losses: FloatArray,
+    thresholds: FloatArray,
+    probabilities: FloatArray | None,
+) -> FloatArray | None:
+    """Return the mean loss of what is answered at each threshold, in the traffic as it was."""
+    if probabilities is None or len(set(probabilities.tolist())) < 2:
+        return None
+    order = np.argsort(-confidence, kind="stable")
+    answered = np.searchsorted(-confidence[order], -thresholds, side="right")
+    weights = 1.0 / probabilities[order]
+    stood_for = np.concatenate(([0.0], np.cumsum(weights)))[answered]
+    lost = np.concatenate(([0.0], np.cumsum(weights * np.asarray(losses)[order])))[answered]
+    return np.asarray(np.divide(lost, stood_for, out=np.zeros(len(lost)), where=stood_for > 0))
 
 
 def _count(confidence: FloatArray, steps: IntArray, thresholds: FloatArray) -> Counted:

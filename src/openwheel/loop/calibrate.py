@@ -126,6 +126,7 @@ def calibrate(
         epsilon=candidate.epsilon,
         delta=candidate.delta_spent,
         method=candidate.method,
+        probabilities=data.probability,
     )
     return Calibrated(
         judgement, data, answers, confidence, losses, compared, first_of_each(clusters)
@@ -216,6 +217,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         bound=judgement.bound,
         coverage=test.answered / judgement.n,
         repeat_disagreement=judgement.repeat_disagreement,
+        weighted_disagreement=judgement.weighted_disagreement,
         training=candidate.training,
         calibration_window=calibrated.data.window(),
         slices=_slices(candidate, calibrated, test),

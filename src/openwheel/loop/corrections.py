@@ -192,6 +192,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
         seq=np.concatenate([training.seq, np.array([row.seq for row in rows], np.int64)]),
         time=np.concatenate([training.time, np.array([row.time for row in rows], np.float64)]),
         unbiased=np.concatenate([training.unbiased, np.zeros(len(rows), np.bool_)]),
+        probability=np.concatenate([training.probability, np.ones(len(rows))]),
         inputs=[*training.inputs, *(decode_inputs(row.inputs) for row in rows)],
         settings=[*training.settings, *(row.settings for row in rows)],
         answers=[*answers, *(one.answer for one in added)],

@@ -43,6 +43,8 @@ class TaskData(msgspec.Struct, frozen=True):
         seq: Place in the store, shape (n,).
         time: Seconds since 1970, 0 if unknown, shape (n,).
         unbiased: Which may calibrate, shape (n,).
+        probability: With which the teacher was asked whatever a student would have answered, in
+            (0, 1], shape (n,); it says something of the unbiased ones only.
         inputs: Values of the task's variables.
         settings: As the store keeps them, ``""`` where they are not known.
         answers: The teacher's canonical answers.
@@ -56,6 +58,7 @@ class TaskData(msgspec.Struct, frozen=True):
     seq: IntArray
     time: npt.NDArray[np.float64]
     unbiased: npt.NDArray[np.bool_]
+    probability: npt.NDArray[np.float64]
     inputs: list[Inputs]
     settings: list[str]
     answers: list[str]
@@ -75,6 +78,7 @@ class TaskData(msgspec.Struct, frozen=True):
             self.seq[rows],
             self.time[rows],
             self.unbiased[rows],
+            self.probability[rows],
             [self.inputs[i] for i in rows],
             [self.settings[i] for i in rows],
             [self.answers[i] for i in rows],
@@ -119,7 +123,7 @@ def load_answers(
     decided: dict[Origin, Decision] = {}
     left: Counter[Origin] = Counter()
     origins: list[Origin] = []
-    seq, times, unbiased = [], [], []
+    seq, times, unbiased, probability = [], [], [], []
     inputs: list[Inputs] = []
     settings: list[str] = []
     answers: list[str] = []
@@ -147,6 +151,7 @@ def load_answers(
         seq.append(row.seq)
         times.append(row.time)
         unbiased.append(row.unbiased)
+        probability.append(row.audit_probability)
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
@@ -162,6 +167,7 @@ def load_answers(
         np.array(seq, np.int64),
         np.array(times, np.float64),
         np.array(unbiased, np.bool_),
+        np.array(probability, np.float64),
         inputs,
         settings,
         answers,

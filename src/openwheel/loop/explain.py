@@ -40,12 +40,23 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
             f"Refused: of {judgement.n:,} independent calibration exchanges the student was "
             "confident on none, so there is no evidence."
         )
+    if judgement.outweighed:
+        return f"Refused: {outweighed(candidate)}"
     return (
         f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. The "
         f"nearest answered {test.answered:,} of {judgement.n:,} independent calibration exchanges "
         f"and disagreed on {_wrong(test)}"
         f"{_repeats(test)}; its chance under a rate above the limit is {test.p_value:.3g}, and "
         f"had to be at most {max(test.level, 0):.3g}."
+    )
+
+
+def outweighed(candidate: Candidate) -> str:
+    """Say in a sentence that the gate's tests passed and the weighted disagreement did not."""
+    return (
+        "the tests pass, but where each exchange stands for as many as one over the probability "
+        "that the teacher was asked, every threshold disagreed on more than "
+        f"{candidate.epsilon:.2%}."
     )
 
 
