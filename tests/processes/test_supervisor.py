@@ -220,7 +220,7 @@ def test_the_learner_waits_for_another_to_end(up, teacher, wait_for, tmp_path):
         fcntl.flock(held, fcntl.LOCK_EX)
         gateway = up("--teacher", teacher().url)
         wait_for(lambda: "Another process is learning" in gateway.log)
-        wait_for(lambda: gateway.log.count("The learner ended") > 1)
+        (learner,) = gateway.children("learner")
 
     def holds():
         with (tmp_path / "openwheel.db.learner").open("w") as file:
@@ -231,4 +231,5 @@ def test_the_learner_waits_for_another_to_end(up, teacher, wait_for, tmp_path):
             return False
 
     wait_for(holds)
-    assert gateway.children("learner")
+    assert gateway.children("learner") == [learner]
+    assert gateway.log.count("Another process is learning") == 1

@@ -71,7 +71,7 @@ def learn(
     problems = LogProblems()
     with (
         Store.open(db) as store,
-        learner_lock(db),
+        learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         open_tools(settings, options.connect()) as tools,
     ):
         batch: list[Exchange] = []

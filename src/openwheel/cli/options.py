@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CONFIG = Path("openwheel.toml")
 DEFAULT_DATABASE = Path("openwheel.db")
+LEARNER_PATIENCE_S = 2.0
+"""A gateway without turns holds the learner's lock for moments only."""
 
 
 @cache

@@ -1,6 +1,9 @@
 """Commands that run: the gateway, and turns of the loop."""
 
+import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +11,7 @@ import msgspec
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import note, out, print_json
+from openwheel.cli.output import note, out, print_json, warn
 from openwheel.errors import SettingError
 from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
 
@@ -149,6 +152,10 @@ def turn(
     settings = options.loop_settings(
         epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
     )
+    from openwheel.loop.limits import Limits, apply_limits
+
+    for problem in apply_limits(Limits.of(options.settings_from(None))):
+        warn(problem)
     from openwheel.loop.learner import run_learner
     from openwheel.loop.lock import learner_lock
     from openwheel.loop.tools import open_tools
@@ -157,12 +164,11 @@ def turn(
 
     with (
         Store.open(db, create=False) as store,
-        learner_lock(db),
+        learner_lock(db, patience=options.LEARNER_PATIENCE_S),
+        _stopped_as_by_hand(),
         open_tools(settings, options.connect()) as tools,
     ):
         if watch:
-            # Students are trained on what is left of the processor; requests come first.
-            os.nice(10)
             parent = os.getppid()
             # A learner whose parent was killed must not go on by itself.
             run_learner(
@@ -179,6 +185,20 @@ def turn(
     else:
         for event in done.events:
             out.print(f"{event.task}: {event.kind}. {event.reason}", markup=False)
+
+
+@contextlib.contextmanager
+def _stopped_as_by_hand() -> Iterator[None]:
+    """Have SIGTERM do what control-C does, so that a turn that is stopped is none that died."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(event: "Event") -> None:

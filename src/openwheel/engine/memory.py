@@ -27,6 +27,19 @@ def _free_main_memory() -> int | None:
     try:
         limit = int((_GROUP / "memory.max").read_text(encoding="ascii"))
         used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
+        system = min(system, max(limit - used, 0))
     except (OSError, ValueError):  # no container, or one without a limit ("max")
+        pass
+    return min(system, _own_room(system))
+
+
+def _own_room(system: int) -> int:
+    """Return what this process may still take, ``system`` if nobody limited it."""
+    import resource  # noqa: PLC0415 - not on every system, and this is Linux
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if limit == resource.RLIM_INFINITY:
         return system
-    return min(system, max(limit - used, 0))
+    rows = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    used = next((int(row.split()[1]) << 10 for row in rows if row.startswith("VmData:")), 0)
+    return max(limit - used, 0)

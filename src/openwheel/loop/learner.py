@@ -1,18 +1,26 @@
 """The learner: audits and turns by themselves, for as long as it runs."""
 
+import logging
+import math
+import sys
 import time
 from collections.abc import Callable
 
+import msgspec
+
+from openwheel.loop import starts
 from openwheel.loop.audit.beside import auditing_beside
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.lm import sweep_adapters
 from openwheel.loop.registry import Event, Registry
-from openwheel.loop.schedule import FEWEST_NEW, next_turn
+from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.traffic import Store
+
+logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5
 """Seconds between looks at the traffic, during a turn too: workers look every second for what is
@@ -25,30 +33,34 @@ def run_learner(
     *,
     tell: Callable[[Event], None],
     tools: Tools = NO_TOOLS,
+    turns: bool = True,
     stop: Callable[[], bool] = lambda: False,
     housekeeping: Callable[[], object] = lambda: None,
 ) -> None:
     """Look at the traffic again and again: audit what is promoted, and take a turn when it is due.
 
     After an alarm a turn is due as soon as there are enough exchanges to train on what changed. A
-    store that was not empty gets its first turn at once.
+    store that was not empty gets its first turn at once. After a turn that failed the next one
+    waits, longer each time; audits do not.
 
     Args:
         store: The traffic.
         settings: What the user decides.
         tell: Told what happened to a task, when it is not what happened the time before.
         tools: What rungs need from outside.
+        turns: Whether to take turns, for which the caller holds the lock; else it audits alone.
         stop: Asked between looks whether to end.
         housekeeping: Called between looks.
     """
     registry = Registry(store)
-    looked_at, assigned, due, alarmed = 0, 0, next_turn(0), False
+    looked_at, assigned, alarmed = 0, 0, False
+    table = _first(store, registry, settings) if turns else Timetable(due=sys.maxsize)
     told: dict[tuple[str, str], Event] = {}
 
     def report(events: list[Event]) -> None:
         nonlocal alarmed
         for event in events:
-            alarmed = alarmed or event.kind == "demoted"
+            alarmed = alarmed or event.kind in {"demoted", "deferred"}
             # What is left out stays so, whatever else happens to the task.
             slot = event.task, event.kind if event.kind in {"vetoed", "trouble"} else ""
             if told.get(slot) != event:
@@ -58,14 +70,14 @@ def run_learner(
     while not stop():
         housekeeping()
         newest = store.last_seq()
-        if newest >= due:
+        if table.is_due(newest, time.monotonic()):
             alarmed = False
             with auditing_beside(
                 store, settings, tell=report, tools=tools, after=newest, every=LOOK_EVERY
             ):
                 done = turn(store, settings, after=looked_at, tools=tools)
             looked_at = assigned = done.looked_at
-            due = next_turn(newest)
+            table = _with_waits(store, table.after_turn(newest, time.monotonic()))
             report(list(done.events))
             sweep_adapters(registry, tools)
         elif newest > assigned:
@@ -73,5 +85,31 @@ def run_learner(
             assigned = assign_new(store, registry, after=assigned)
             report(audit(store, registry, settings, tools, until=assigned))
         if alarmed:
-            due, alarmed = min(due, newest + FEWEST_NEW), False
+            soon = min(table.due, newest + FEWEST_NEW)
+            table, alarmed = msgspec.structs.replace(table, due=soon), False
         time.sleep(LOOK_EVERY)
+
+
+def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:
+    """Return when the first turn of this learner is due, and say so if the last ones failed."""
+    starts.notice(store)
+    last = registry.last_turn()
+    now, clock = time.monotonic(), time.time()
+    table = timetable(settings.turn_every, last=last, clock=clock, now=now)
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    for task, wait in starts.waits(starts.failures(store), clock).items():
+        where = f"Task {names.get(task, task)}" if task is not None else "All tasks"
+        logger.error("%s: %s", where, wait.said)
+    return _with_waits(store, table)
+
+
+def _with_waits(store: Store, table: Timetable) -> Timetable:
+    """Return a timetable that keeps to the waits of turns that failed."""
+    now = time.monotonic()
+    waits = starts.waits(starts.failures(store), time.time())
+    held = waits.pop(None, None)
+    return msgspec.structs.replace(
+        table,
+        not_before=now + held.seconds if held is not None else 0.0,
+        again=min((now + wait.seconds for wait in waits.values()), default=math.inf),
+    )

@@ -24,6 +24,7 @@ from openwheel.loop.promotions import (
     read_plans,
     read_promotions,
 )
+from openwheel.loop.starts import ended
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student, load_student
 from openwheel.tasks import Form, Task
@@ -36,7 +37,15 @@ _AS_THEY_CAME = sa.literal_column("rowid")
 
 State = Literal["shadow", "refused", "certified", "replaced"]
 Kind = Literal[
-    "promoted", "demoted", "deferred", "shadowing", "waiting", "left", "vetoed", "trouble"
+    "promoted",
+    "demoted",
+    "deferred",
+    "shadowing",
+    "waiting",
+    "left",
+    "vetoed",
+    "changed",
+    "trouble",
 ]
 
 
@@ -104,6 +113,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         variables: Which of the task's variables it reads.
         surfaces: For each canonical answer, the bytes the teacher mostly wrote.
         trained_until: The newest exchange it may have seen; evidence comes after it.
+        judged_after: Evidence comes after this exchange too: the teacher was another one before.
         coverage: What training predicts it will be certified at.
         enough: Independent calibration exchanges that should be enough for that.
         training: Hash and extent of what it was trained on.
@@ -138,6 +148,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     compare: str = "exact"
     compared: Compared | None = None
     lineage: Lineage | None = None
+    judged_after: int = 0
 
     @property
     def writes(self) -> bool:
@@ -444,8 +455,9 @@ class Registry:
             return read_plans(connection)
 
     def add_turn(self, turn: Turn, seconds: float) -> None:
-        """Note a turn that was taken, and how long it took."""
+        """Note a turn that was taken, and how long it took; it is no longer under way."""
         with self.store.write() as connection:
+            ended(connection)
             connection.execute(
                 sa.insert(schema.turns).values(
                     looked_at=turn.looked_at,
@@ -454,6 +466,14 @@ class Registry:
                     time=time.time(),
                 )
             )
+
+    def last_turn(self) -> tuple[int, float] | None:
+        """Return `Turn.looked_at` of the last turn, and its end in seconds since 1970."""
+        table = schema.turns
+        query = sa.select(table.c.looked_at, table.c.time).order_by(table.c.id.desc()).limit(1)
+        with self.store.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.looked_at, row.time)
 
     def turns(self) -> list[Turn]:
         """Return the turns taken, oldest first."""

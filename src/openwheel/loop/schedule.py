@@ -1,5 +1,7 @@
 """When the next turn is due."""
 
+import msgspec
+
 FEWEST_NEW = 200
 MOST_NEW = 2_000
 SHARE_NEW = 0.1
@@ -16,3 +18,70 @@ def next_turn(exchanges: int) -> int:
         (200, 5500, 102000)
     """
     return exchanges + int(min(max(SHARE_NEW * exchanges, FEWEST_NEW), MOST_NEW))
+
+
+class Timetable(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes the next turn due: new evidence, or time.
+
+    Its times are a monotonic clock's, which nobody steps: a clock that is set while it runs neither
+    stops turns nor multiplies them.
+
+    Attributes:
+        newest: The newest exchange at the last turn.
+        due: The newest exchange at which a turn is due.
+        every: Seconds after which one is due if anything new came; 0: never for time alone.
+        last: When the last turn ended.
+        not_before: No turn before this time: turns failed, and wait.
+        again: When a task may be tried again at which turns failed.
+    """
+
+    newest: int = 0
+    due: int = next_turn(0)
+    every: float = 0.0
+    last: float = 0.0
+    not_before: float = 0.0
+    again: float = float("inf")
+
+    def is_due(self, newest: int, now: float) -> bool:
+        """Return whether a turn is due.
+
+        Args:
+            newest: The newest exchange.
+            now: By the monotonic clock.
+
+        Examples:
+            >>> daily = Timetable(newest=1_000, due=1_200, every=86_400.0, last=5.0)
+            >>> daily.is_due(1_200, 6.0), daily.is_due(1_001, 6.0), daily.is_due(1_001, 86_405.0)
+            (True, False, True)
+            >>> daily.is_due(1_000, 86_405.0)
+            False
+        """
+        if now < self.not_before:
+            return False
+        in_time = bool(self.every) and newest > self.newest and now - self.last >= self.every
+        return newest >= self.due or in_time or now >= self.again
+
+    def after_turn(self, newest: int, now: float) -> "Timetable":
+        """Return what makes the next one due after a turn."""
+        return Timetable(newest=newest, due=next_turn(newest), every=self.every, last=now)
+
+
+def timetable(
+    every: float, *, last: tuple[int, float] | None, clock: float, now: float
+) -> Timetable:
+    """Return the timetable of a learner that starts: its first turn is due at once.
+
+    At once where there are as many exchanges as a first turn needs. With fewer, a turn may still
+    be due for time alone. A clock that was set back or ahead between two learners makes that one
+    late by at most ``every``, or due once.
+
+    Args:
+        every: Seconds after which a turn is due if anything new came, 0 for never.
+        last: The newest exchange at the last turn, and when that ended, by the clock on the wall.
+        clock: Now, by that clock.
+        now: By the monotonic clock.
+    """
+    if last is None:
+        return Timetable(every=every, last=now)
+    newest, ended = last
+    return Timetable(newest=newest, every=every, last=now - min(max(clock - ended, 0.0), every))

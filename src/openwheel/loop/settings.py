@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from openwheel.errors import SettingError
+from openwheel.loop.teachers.versions import Kind
 from openwheel.settings import LmSection, Settings, TaskSection, teacher_names
 from openwheel.students import RUNGS
 from openwheel.students.tune.order import Tune
@@ -31,6 +32,11 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         audit_run_length: Audited answers until a false alarm of the detector of changes, at least
             on average.
         canary: The share of its task's requests that a student may answer at first, in (0, 1].
+        recertify_on: Changes of the teacher after which a student has to be certified anew; others
+            are told.
+        ask_twice: Share of a promoted task's answers of the teacher for which it is asked again.
+        turn_every: Seconds after the last turn at which the learner takes one if anything new
+            came; 0: it waits for evidence.
         prices: What a million tokens cost, read and written, in dollars, by the teacher's name.
         policy: What may be learned from, built on and promoted.
         tasks: What the user decided about single tasks, by their names.
@@ -48,6 +54,9 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     audit_dollars: float = 0.0
     audit_run_length: float = 1_000_000.0
     canary: float = 0.2
+    recertify_on: tuple[Kind, ...] = ("model", "fingerprint", "disagreement")
+    ask_twice: float = 0.01
+    turn_every: float = 0.0
     prices: dict[str, tuple[float, float]] = {}
     policy: Policy = Policy()
     tasks: dict[str, TaskSection] = {}
@@ -76,6 +85,9 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             audit_dollars=loop.audit_dollars,
             audit_run_length=loop.audit_run_length,
             canary=loop.canary,
+            recertify_on=loop.recertify_on,
+            ask_twice=loop.ask_twice,
+            turn_every=loop.turn_every,
             prices={
                 name: (section.price_input, section.price_output)
                 for section, name in zip(
@@ -130,10 +142,11 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise SettingError(f"{name} must be between 0 and 1, was {value}")
-        for name in ("audit", "audit_least", "canary"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                raise SettingError(f"{name} must be above 0 and at most 1, was {value}")
+        for name in ("audit", "audit_least", "canary", "ask_twice"):
+            value, may_be_0 = getattr(self, name), name == "ask_twice"
+            if not 0 <= value <= 1 or (value == 0 and not may_be_0):
+                least = "at least" if may_be_0 else "above"
+                raise SettingError(f"{name} must be {least} 0 and at most 1, was {value}")
         for name in self.tasks:
             self.comparison(name)
         for rung in self.rungs:

@@ -16,8 +16,8 @@ from openwheel.errors import (
     StudentFileError,
     TeacherError,
 )
-from openwheel.gate import Certificate
-from openwheel.loop import explain
+from openwheel.gate import Certificate, Judgement, clopper_pearson
+from openwheel.loop import explain, starts
 from openwheel.loop.audit.book import changed_after
 from openwheel.loop.audit.look import audit, first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
@@ -26,12 +26,15 @@ from openwheel.loop.corrections import corrected, corrected_inputs
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
+from openwheel.loop.limits import too_much
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.promotions import Promotion
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.registry import Candidate, Event, Registry, Turn
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
+from openwheel.loop.teachers.book import changed_since
+from openwheel.loop.teachers.notice import judged_anew, notice
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import OrderEvidence, Store, order_evidence
 from openwheel.trust import Policy
@@ -53,6 +56,9 @@ STALLED = 1.25
 
 WIDER = 0.02
 """A promoted student gets a new certificate when it is for this much more coverage."""
+
+EVIDENT = 0.99
+"""Level of the interval by which a student is given up that an earlier teacher taught."""
 
 PATIENCE = 3.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor."""
@@ -77,26 +83,56 @@ def turn(
     """
     started = time.monotonic()
     registry = Registry(store)
+    starts.begin(store)
+    try:
+        done = _turn(store, registry, settings, after=after, tools=tools, progress=progress)
+    except (KeyboardInterrupt, SystemExit):
+        starts.forget(store)  # stopped, which is no failure
+        raise
+    registry.add_turn(done, time.monotonic() - started)
+    return done
+
+
+def _turn(
+    store: Store,
+    registry: Registry,
+    settings: LoopSettings,
+    *,
+    after: int,
+    tools: Tools,
+    progress: Progress,
+) -> Turn:
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
     events = audit(store, registry, settings, tools, until=looked_at)
     events += veto(registry, settings.policy)
     counts = store.task_counts()
+    waits = starts.waits(starts.failures(store), time.time())
     for record in registry.tasks():
         if not counts.get(record.task.id):
             continue
         if reason := why_left(record, settings):
             events.append(Event(record.task.name, "left", reason))
-        else:
-            progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
-            try:
-                subject = subject_of(registry, record, settings, tools)
-                events += _turn_task(store, registry, subject, progress)
-            except (EngineError, SettingError, TeacherError) as error:
-                events.append(Event(record.task.name, "trouble", str(error)))  # others go on
-    done = Turn(looked_at, tuple(events))
-    registry.add_turn(done, time.monotonic() - started)
-    return done
+            continue
+        wait = waits.get(record.task.id)
+        if wait is not None and wait.seconds > 0:
+            events.append(Event(record.task.name, "trouble", wait.said))
+            continue
+        progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
+        starts.at_task(store, record.task.id)
+        try:
+            subject = subject_of(registry, record, settings, tools)
+            events += _turn_task(store, registry, subject, progress)
+        except (EngineError, SettingError, TeacherError) as error:
+            events.append(Event(record.task.name, "trouble", str(error)))  # others go on
+        except MemoryError:
+            starts.failed(store, record.task.id, too_much())
+            failed = starts.waits(starts.failures(store), time.time())[record.task.id]
+            events.append(Event(record.task.name, "trouble", failed.said))
+            continue
+        if wait is not None:  # it failed before, and went well now
+            starts.passed(store, record.task.id)
+    return Turn(looked_at, tuple(events))
 
 
 def veto(registry: Registry, policy: Policy) -> list[Event]:
@@ -124,6 +160,10 @@ def _turn_task(
     task_id, name = record.task.id, record.task.name
     data = load_answers(store, task_id, record.form, policy=settings.policy)
     vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
+    # Who answered what may judge and train is looked at first, so that no evidence on one teacher
+    # speaks for another.
+    until = int(data.seq.max(initial=0))
+    vetoed += notice(store, registry, settings, until=until, task_id=task_id)
     promotion = registry.promotions().get(task_id)
     seen = promotion.id if promotion else 0
     if promotion is None:
@@ -138,16 +178,12 @@ def _turn_task(
     if current is not None and shadow is None:
         events += _widen(registry, subject, current, data, seen)
     if shadow is not None:
-        event, evidence = _judge(registry, subject, shadow, data, seen)
-        events.append(event)
-        if event.kind == "promoted":
+        found, hoped = _judge_shadow(registry, subject, shadow, data, seen)
+        events += found
+        if found[-1].kind == "promoted":
             return events
-        if evidence < STALLED * shadow.enough:
-            hoped = shadow.coverage + MUCH_BETTER - BETTER
-        else:
-            registry.set_state(shadow.id, "refused")
     # After a change for the worse, what counts is what came since.
-    changed = changed_after(store, task_id)
+    changed = max(changed_after(store, task_id), changed_since(store, task_id))
     stale = int((data.seq <= changed).sum())
     needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
     if len(data) - stale < needed:
@@ -195,8 +231,9 @@ def _turn_task(
         trained_until=trained_until,
         method="anytime",
     )
-    event, _ = _judge(registry, subject, candidate, data, seen)
-    return [*events, event]
+    candidate, anew = judged_anew(store, settings, name, candidate)
+    event, _, _ = _judge(registry, subject, candidate, data, seen)
+    return [*events, *anew, event]
 
 
 def _order(data: TaskData) -> OrderEvidence:
@@ -270,6 +307,8 @@ def _certify(
 ) -> tuple[Calibrated, Certificate | None]:
     """Judge a candidate on the unbiased exchanges after its training; write what it earned.
 
+    Those from before a change of the teacher are no evidence.
+
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
@@ -279,7 +318,7 @@ def _certify(
         candidate,
         registry.load(candidate, subject.tools),
         [*seen, *corrected_inputs(registry, candidate)],
-        data.take(np.flatnonzero(~before & data.unbiased)),
+        data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after) & data.unbiased)),
         comparison=subject.comparison,
         request_of=subject.request_of,
     )
@@ -288,13 +327,34 @@ def _certify(
     return calibrated, write_certificate(subject.record.task, candidate, calibrated)
 
 
+def _judge_shadow(
+    registry: Registry, subject: Subject, shadow: Candidate, data: TaskData, seen: int
+) -> tuple[list[Event], float]:
+    """Judge who has been shadowing, and give it up if that is in vain.
+
+    Returns:
+        What came of it, that of the judging last, and the coverage that a new student would have
+        to beat.
+    """
+    shadow, events = judged_anew(registry.store, subject.settings, subject.record.task.name, shadow)
+    event, evidence, hopeless = _judge(registry, subject, shadow, data, seen)
+    events.append(event)
+    if event.kind == "promoted":
+        return events, 0.0
+    if evidence < STALLED * shadow.enough and not hopeless:
+        return events, shadow.coverage + MUCH_BETTER - BETTER
+    registry.set_state(shadow.id, "refused")
+    return events, 0.0
+
+
 def _judge(
     registry: Registry, subject: Subject, candidate: Candidate, data: TaskData, seen: int
-) -> tuple[Event, int]:
+) -> tuple[Event, int, bool]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
 
     Returns:
-        What came of it, and how much independent evidence there was.
+        What came of it, how much independent evidence there was, and whether that speaks so much
+        against it that waiting for more is in vain.
     """
     record = subject.record
     name = record.task.name
@@ -303,7 +363,7 @@ def _judge(
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)
-        return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0
+        return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0, False
     judgement = calibrated.judgement
     if certificate is None:
         reason = f"{candidate.rung}: {judgement.n:,} independent exchanges seen so far"
@@ -312,17 +372,30 @@ def _judge(
                 f"; the nearest threshold answered {judgement.best.answered:,} and disagreed on "
                 f"{judgement.best.disagreements:,}"
             )
-        return Event(name, "shadowing", reason), judgement.n
+        return Event(name, "shadowing", reason), judgement.n, _hopeless(judgement, candidate)
     reason = explain.passed(judgement, candidate)
     registry.certify(certificate)
     promotion = registry.promotions().get(record.task.id)
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
         reason += " It was taken off by hand: promote it by hand."
-        return Event(name, "waiting", reason), judgement.n
+        return Event(name, "waiting", reason), judgement.n, False
     try:
         if not _promote(registry, subject, certificate, reason, seen):
             reason = "certified and not promoted: audits changed who is promoted meanwhile"
-            return Event(name, "waiting", reason), judgement.n
+            return Event(name, "waiting", reason), judgement.n, False
     except PolicyError as error:
-        return Event(name, "waiting", f"certified and not promoted: {error}"), judgement.n
-    return Event(name, "promoted", reason), judgement.n
+        return Event(name, "waiting", f"certified and not promoted: {error}"), judgement.n, False
+    return Event(name, "promoted", reason), judgement.n, False
+
+
+def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
+    """Whether a student that another teacher taught evidently disagrees with the one there is.
+
+    To give one up that might have passed breaks no promise; to wait for it costs a teacher's call
+    for each request.
+    """
+    best = judgement.best
+    if not candidate.judged_after or best is None or not best.answered:
+        return False
+    low, _ = clopper_pearson(int(best.loss), best.answered, EVIDENT)
+    return low > candidate.epsilon

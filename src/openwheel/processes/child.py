@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 
+from openwheel.loop.limits import thread_caps
 from openwheel.processes.order import READY, WRONG, Order, encode_order
 
 logger = logging.getLogger(__name__)
@@ -15,12 +16,6 @@ logger = logging.getLogger(__name__)
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
 _LIVED_S = 10.0
-
-
-def _thread_caps(threads: int) -> dict[str, str]:
-    count = str(threads)
-    caps = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count)
-    return {**caps, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Child:
@@ -88,7 +83,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=() if descriptor < 0 else (descriptor,),
-            env={**_thread_caps(self._threads), **os.environ},
+            env={**thread_caps(self._threads), **os.environ},
         )
         self._process = process
         if self._stopping.is_set():  # told so while it started

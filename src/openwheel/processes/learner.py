@@ -1,25 +1,45 @@
 """The learner as a process: turns, audits and keeping the store within its limits."""
 
+import contextlib
+import logging
 import os
 import signal
+import socket
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from openwheel.errors import OpenwheelError, PolicyError, SettingError
 from openwheel.logs import set_up_logs
+from openwheel.loop.limits import Limits, apply_limits
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
 
+logger = logging.getLogger(__name__)
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Learn, and keep the store within its limits, until ``stop``.
+_LOCKED_S = 1.0
+_FORGETTING_S = 1.0
+
+
+def run(settings: Settings, learning: threading.Event) -> None:
+    """Learn, and keep the store within its limits, for ever.
+
+    Without turns what is promoted is audited all the same. That takes no lock, so that a turn may
+    be taken by hand meanwhile.
+
+    Args:
+        settings: All settings.
+        learning: Set once this process alone takes turns.
 
     Raises:
         OperatorError: The settings, the store or the encoder cannot be used.
     """
     from openwheel.loop.learner import run_learner  # noqa: PLC0415 - a second of imports
-    from openwheel.loop.lock import learner_lock  # noqa: PLC0415
     from openwheel.loop.registry import Event  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
     from openwheel.loop.tools import open_tools  # noqa: PLC0415
@@ -30,19 +50,104 @@ def run(settings: Settings, stop: threading.Event) -> None:
         sys.stderr.write(f"[turn] {event.task}: {event.kind}. {event.reason}\n")
         sys.stderr.flush()
 
-    loop = LoopSettings.of(settings)
+    turns = settings.loop.turns
+    loop = LoopSettings.of(settings if turns else _without_turns(settings))
     path = Path(settings.store.path)
     captured = settings.capture
-    with Store.open(path) as store, learner_lock(path):
+    with Store.open(path) as store, contextlib.ExitStack() as stack:
         housekeeping = retention(store, days=captured.keep_days, most_bytes=captured.max_store)
-        if not settings.loop.turns:
-            while not stop.wait(1.0):
-                housekeeping()
-            return
-        with open_tools(loop, connect_teachers(settings)) as tools:
-            run_learner(
-                store, loop, tell=tell, tools=tools, stop=stop.is_set, housekeeping=housekeeping
-            )
+        if turns:
+            stack.enter_context(_lock_once_free(path))
+            learning.set()
+        elif captured.keep_days or captured.max_store:
+            housekeeping = _unless_another_learns(path, housekeeping)
+        run_learner(
+            store,
+            loop,
+            tell=tell,
+            tools=stack.enter_context(open_tools(loop, connect_teachers(settings))),
+            turns=turns,
+            housekeeping=housekeeping,
+        )
+
+
+def _without_turns(settings: Settings) -> Settings:
+    """Return what audits alone need: no encoder to train with, nor a base."""
+    rungs: tuple[Literal["exact", "linear", "encoder", "lm"], ...] = ("exact", "linear")
+    if any(task.compare.startswith("embedding") for task in settings.tasks.values()):
+        rungs = (*rungs, "encoder")
+    loop = msgspec.structs.replace(settings.loop, rungs=rungs)
+    return msgspec.structs.replace(settings, loop=loop)
+
+
+@contextlib.contextmanager
+def _lock_once_free(path: Path) -> Iterator[None]:
+    """Hold the learner's lock; while another process holds it, that one does the work.
+
+    Raises:
+        StoreError: It cannot be held at all.
+    """
+    from openwheel.loop.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
+
+    told = False
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(learner_lock(path))
+            except OtherLearnerError as error:
+                if not told:
+                    logger.warning("The learner waits: %s", error)
+                    told = True
+                time.sleep(_LOCKED_S)
+            else:
+                break
+        yield
+
+
+def _unless_another_learns(path: Path, housekeeping: Callable[[], None]) -> Callable[[], None]:
+    """Return housekeeping that is done only while nobody else learns, who does it as well."""
+    from openwheel.loop.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
+
+    def keep() -> None:
+        with contextlib.suppress(OtherLearnerError), learner_lock(path):
+            housekeeping()
+
+    return keep
+
+
+def _end_when_stopped(forget: Callable[[], None]) -> Callable[[], None]:
+    """End the process on SIGTERM, whatever it computes just then.
+
+    A turn may take minutes, and leaves the last good state wherever it ends. One that is stopped
+    is none that died.
+
+    Args:
+        forget: Has the turn under way forgotten.
+
+    Returns:
+        Does the same.
+    """
+
+    def end() -> None:
+        thread = threading.Thread(target=forget, daemon=True)
+        thread.start()
+        thread.join(_FORGETTING_S)  # the store may be locked, and whoever stops this waits
+        os._exit(0)
+
+    # Python calls handlers between two steps of its main thread, and training has long ones. What
+    # it writes to this descriptor is written at once.
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+
+    def wait() -> None:
+        with receiver, sender:
+            receiver.recv(1)
+            end()
+
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    threading.Thread(target=wait, name="openwheel-stop", daemon=True).start()
+    return end
 
 
 def main() -> None:
@@ -50,18 +155,24 @@ def main() -> None:
     order = read_order()
     log = order.settings.log
     set_up_logs(log.level, log.format)
-    # Students are trained on what is left of the processor; requests come first.
-    os.nice(10)
-    stop = threading.Event()
-
-    def alone() -> None:
-        os._exit(0)  # a turn may take minutes, and leaves the last good state wherever it ends
-
-    when_alone(alone)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor stops it
+    # Before NumPy is imported: it takes its number of threads from the environment.
+    for problem in apply_limits(Limits.of(order.settings)):
+        logger.warning("%s", problem)
+    path = Path(order.settings.store.path)
+    learning = threading.Event()
+
+    def forget() -> None:
+        if learning.is_set():  # else it is another's turn
+            from openwheel.loop import starts  # noqa: PLC0415 - a second of imports
+            from openwheel.traffic import Store  # noqa: PLC0415
+
+            with Store.open(path, create=False, busy_seconds=_FORGETTING_S) as store:
+                starts.forget(store)
+
+    when_alone(_end_when_stopped(forget))
     try:
-        run(order.settings, stop)
+        run(order.settings, learning)
     except OpenwheelError as error:
         sys.stderr.write(f"openwheel: {error}\n")
         sys.stderr.flush()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.loop.limits import Limits
 from openwheel.processes.child import Child
 from openwheel.processes.local import (
     STUDENTS,
@@ -126,11 +127,10 @@ class Supervisor:
         raise SettingError("; ".join(sorted(wrong)) or "A worker ended before it was ready")
 
     def start_learner(self, settings: Settings) -> list[Child]:
-        """Start the learner, if it has anything to do."""
-        if not (settings.loop.turns or settings.capture.keep_days or settings.capture.max_store):
-            return []
+        """Start the learner, which audits what is promoted, turns or not."""
         order = Order(settings=settings, runtime=str(self._runtime))
-        learner = Child("openwheel.processes.learner", order, "The learner")
+        threads = Limits.of(settings).threads
+        learner = Child("openwheel.processes.learner", order, "The learner", threads=threads)
         self._start(learner)
         return [learner]
 

@@ -31,6 +31,22 @@ class GatewaySection(Section, frozen=True):
             "be kept (`store` is not false): it can then not be fetched or continued later."
         ),
     ] = False
+    teacher_wait: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="Seconds that a request waits for a teacher that cannot be reached, as "
+            "while it is restarted; 0: its client gets the error at once.",
+        ),
+    ] = 0.0
+    best_effort: Annotated[
+        bool,
+        Meta(
+            description="Whether, while no teacher can be reached, students answer below their "
+            "threshold too. Nothing is certified about such answers; they are labelled."
+        ),
+    ] = False
     max_body: Annotated[
         int, Meta(ge=1024, description="The most bytes of a request's body; more is 413.")
     ] = 32 << 20
@@ -182,7 +198,39 @@ class CaptureSection(Section, frozen=True):
 class LoopSection(Section, frozen=True):
     """How students are trained, judged and audited."""
 
-    turns: Annotated[bool, Meta(description="Whether to learn as traffic grows.")] = True
+    turns: Annotated[
+        bool,
+        Meta(description="Whether to learn as traffic grows. What is promoted is audited anyway."),
+    ] = True
+    turn_every: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds after the last turn at which one is due if anything new came, "
+            "besides those that new evidence and alarms make due; 0: those alone.",
+        ),
+    ] = 0.0
+    turn_nice: Annotated[
+        int,
+        Meta(ge=0, le=19, description="Niceness of turns: how far requests come before them."),
+    ] = 10
+    turn_threads: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Threads that turns compute with; 0 for half of the cores. Language "
+            "models have lm.threads.",
+        ),
+    ] = 0
+    turn_memory: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the machine's memory, or of its container's, that each process "
+            "of a turn may take; 0: no limit.",
+        ),
+    ] = 0.5
     epsilon: Annotated[
         float,
         Meta(gt=0, lt=1, description="The most disagreement allowed among answered requests."),
@@ -250,6 +298,23 @@ class LoopSection(Section, frozen=True):
             "answer at first; it grows as the audits agree. 1: all at once.",
         ),
     ] = 0.2
+    recertify_on: Annotated[
+        tuple[Literal["model", "fingerprint", "disagreement"], ...],
+        Meta(
+            description="Changes of the teacher after which a student has to be certified anew: "
+            "another model name or endpoint, another system_fingerprint, a jump of its "
+            "disagreement with itself. The others are only told."
+        ),
+    ] = ("model", "fingerprint", "disagreement")
+    ask_twice: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of a promoted task's answers of the teacher for which it is asked "
+            "once more what it answered before; 0: never.",
+        ),
+    ] = 0.01
 
 
 class TaskSection(Section, frozen=True):
@@ -281,6 +346,7 @@ class TaskSection(Section, frozen=True):
         Annotated[float, Meta(gt=0, le=1)] | None,
         Meta(description="In place of loop.canary."),
     ] = None
+    best_effort: Annotated[bool | None, Meta(description="In place of gateway.best_effort.")] = None
 
 
 class LogSection(Section, frozen=True):

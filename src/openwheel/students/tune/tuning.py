@@ -222,9 +222,10 @@ def _environment() -> dict[str, str]:
     """Return what must be set before torch is imported.
 
     Threads that spin while they wait for each other make a busy machine several times slower, and
-    more than half of its processors belong to those who answer.
+    more than half of its processors belong to those who answer, unless whoever starts this one
+    was told otherwise.
     """
-    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 2) // 2))
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": threads,

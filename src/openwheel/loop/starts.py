@@ -1,0 +1,174 @@
+"""Turns that were begun, and what is known of those that failed: killed, out of memory, a crash.
+
+A turn is noted before it begins and at each task, and forgotten when it ends. What is still noted
+when the next learner comes has died, since there is one learner at a time. A task at which turns
+failed waits, longer each time, and the others go on without it; a failure at no task holds up all.
+"""
+
+import math
+import time
+from collections.abc import Iterable
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.loop import schema
+from openwheel.traffic import Store
+
+FIRST_WAIT_S = 1.0
+"""Before the next try after one that died; it doubles with each that fails in a row."""
+
+SHORT_OF_MEMORY_S = 60.0
+"""The same where there was too little memory, which is so again unless something else changes."""
+
+LONGEST_WAIT_S = 3_600.0
+
+DIED = "its process was killed or crashed"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A turn that failed, altogether or at one task.
+
+    Attributes:
+        began: When it began, in seconds since 1970.
+        noticed: When it was noticed that it had failed.
+        task: Id of the task it was at; None if it was at none.
+        reason: What happened.
+    """
+
+    began: float
+    noticed: float
+    task: str | None
+    reason: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """What is to be waited for before the next try.
+
+    Attributes:
+        failures: How many failed in a row.
+        seconds: What is left of the wait, 0 if it is over.
+        reason: Why the last one failed.
+    """
+
+    failures: int
+    seconds: float
+    reason: str
+
+    @property
+    def said(self) -> str:
+        """Say so in a sentence."""
+        count = "a turn" if self.failures == 1 else f"{self.failures} turns in a row"
+        when = f"in {math.ceil(self.seconds)} s" if self.seconds > 0 else "with the next turn"
+        return f"{count} failed here: {self.reason}. It is tried again {when}."
+
+
+def begin(store: Store) -> None:
+    """Note that a turn begins. Those noted before have died: only for whoever holds the lock."""
+    with store.write() as connection:
+        _notice(connection)
+        connection.execute(sa.insert(schema.turn_starts).values(time=time.time()))
+
+
+def at_task(store: Store, task_id: str | None) -> None:
+    """Note which task the turn is at."""
+    table = schema.turn_starts
+    with store.write() as connection:
+        connection.execute(
+            sa.update(table).where(table.c.noticed.is_(None)).values(task_id=task_id)
+        )
+
+
+def passed(store: Store, task_id: str) -> None:
+    """Forget the failures at a task: a turn got through it."""
+    table = schema.turn_starts
+    with store.write() as connection:
+        connection.execute(
+            sa.delete(table).where(table.c.task_id == task_id, table.c.noticed.is_not(None))
+        )
+
+
+def failed(store: Store, task_id: str, reason: str) -> None:
+    """Note that the turn under way failed at a task; it goes on with the others."""
+    now = time.time()
+    with store.write() as connection:
+        connection.execute(
+            sa.insert(schema.turn_starts).values(
+                time=now, task_id=task_id, noticed=now, reason=reason
+            )
+        )
+
+
+def ended(connection: sa.Connection) -> None:
+    """Forget the turn under way, and failures at no task: it came to its end."""
+    table = schema.turn_starts
+    connection.execute(
+        sa.delete(table).where(sa.or_(table.c.noticed.is_(None), table.c.task_id.is_(None)))
+    )
+
+
+def forget(store: Store) -> None:
+    """Forget the turn under way: somebody stopped it, and it is none that died."""
+    table = schema.turn_starts
+    with store.write() as connection:
+        connection.execute(sa.delete(table).where(table.c.noticed.is_(None)))
+
+
+def notice(store: Store) -> list[Failure]:
+    """Return what failed; a turn still noted has died: only for whoever holds the lock."""
+    table = schema.turn_starts
+    with store.read() as connection:
+        open_ones = connection.execute(sa.select(table.c.id).where(table.c.noticed.is_(None)))
+        left = open_ones.first() is not None
+    if left:
+        with store.write() as connection:
+            _notice(connection)
+    return failures(store)
+
+
+def failures(store: Store) -> list[Failure]:
+    """Return what is known to have failed and not gone well since, oldest first."""
+    table = schema.turn_starts
+    query = sa.select(table).where(table.c.noticed.is_not(None)).order_by(table.c.id)
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    return [Failure(row.time, row.noticed, row.task_id, row.reason or DIED) for row in rows]
+
+
+def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
+    """Return how long each task, and under None all of them, has to wait.
+
+    Args:
+        failed: What `failures` returned.
+        now: Seconds since 1970. However the clock was set since, nobody waits longer than the
+            whole wait.
+    """
+    by_task: dict[str | None, list[Failure]] = {}
+    for one in failed:
+        by_task.setdefault(one.task, []).append(one)
+    found = {}
+    for task, these in by_task.items():
+        first = FIRST_WAIT_S if these[-1].reason == DIED else SHORT_OF_MEMORY_S
+        whole = wait_after(len(these), first)
+        seconds = whole - min(max(now - these[-1].noticed, 0.0), whole)
+        found[task] = Wait(len(these), seconds, these[-1].reason)
+    return found
+
+
+def wait_after(failures: int, first: float = FIRST_WAIT_S) -> float:
+    """Return how many seconds to wait after so many failures in a row.
+
+    Examples:
+        >>> [wait_after(failures) for failures in (0, 1, 2, 3, 12, 13, 1_000)]
+        [0.0, 1.0, 2.0, 4.0, 2048.0, 3600.0, 3600.0]
+    """
+    if not failures:
+        return 0.0
+    return float(min(first * 2.0 ** min(failures - 1, 30), LONGEST_WAIT_S))
+
+
+def _notice(connection: sa.Connection) -> None:
+    table = schema.turn_starts
+    connection.execute(
+        sa.update(table).where(table.c.noticed.is_(None)).values(noticed=time.time())
+    )
