@@ -15,7 +15,7 @@ from openwheel.gate import Certificate
 from openwheel.loop import schema
 from openwheel.traffic.schema import exchanges
 
-By = Literal["turn", "audit", "user", "policy"]
+By = Literal["turn", "audit", "user", "policy", "teacher"]
 
 AUDIT_SUFFIX = "-audit"
 """What is added to the id of a student's exchange for that of the teacher's answer beside it."""

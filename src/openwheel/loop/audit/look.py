@@ -23,6 +23,7 @@ from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Candidate, Event, Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
+from openwheel.loop.teachers.notice import notice
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store
 
@@ -51,6 +52,8 @@ def audit(
 ) -> list[Event]:
     """Look at the new audits of every promoted student, and act on what they show.
 
+    Before that at whether its teacher is still the one that it was certified for.
+
     A student, or a slice of it, is taken off when they show disagreement evidently above epsilon.
     The tests may be looked at as often as one likes: for a student that keeps its promise the
     chance of ever being taken off by the rate since its promotion is at most delta, and the
@@ -67,8 +70,9 @@ def audit(
     """
     until = store.last_seq() if until is None else until
     records = {record.task.id: record for record in registry.tasks()}
+    # A student whose teacher is another one by now is no matter of audits any more.
+    events = notice(store, registry, settings, until=until)
     plans = registry.plans()
-    events: list[Event] = []
     for task_id, promotion in registry.promotions().items():
         if promotion.certificate is None:
             continue

@@ -1,0 +1,124 @@
+"""What is a change of the teacher: pure, no I/O."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Kind = Literal["model", "fingerprint", "disagreement"]
+
+FEWEST_EACH = 200
+"""Exchanges of a certificate's evidence for each fingerprint in it, at least, or they say nothing:
+where they come more often than a student could be certified anew, none would ever be."""
+
+ALWAYS_FEW = 3
+"""So many fingerprints are few in any case."""
+
+_TAG = re.compile(r"(-\d|@|:).*")
+
+
+class Version(NamedTuple):
+    """Who answered: an endpoint, the model as it named it, and the system that ran it.
+
+    What is not known is ``""``. A log names no endpoint.
+    """
+
+    teacher: str
+    model: str
+    fingerprint: str = ""
+
+    def __str__(self) -> str:
+        at = f" at {self.teacher}" if self.teacher else ""
+        system = f" ({self.fingerprint})" if self.fingerprint else ""
+        return f"{self.model or 'a model without a name'}{at}{system}"
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """A version of a task's teacher, and where it was seen first.
+
+    Attributes:
+        version: The version.
+        live: Whether it answered here; else it is from a log.
+        seq, id, time: Of its first exchange.
+    """
+
+    version: Version
+    live: bool
+    seq: int
+    id: str
+    time: float
+
+
+def changes(
+    sightings: Iterable[Sighting], *, until: int, evidence: int
+) -> list[tuple[Kind, Sighting]]:
+    """Return the versions that are news to a certificate, in the order in which they came.
+
+    What its evidence says nothing of is no news when it is told at last: a store from before
+    fingerprints were kept, a log that names no endpoint, a server that names no model. A log that
+    is imported later changes nothing either.
+
+    Args:
+        sightings: Every version of the task, with where it was seen first.
+        until: Versions up to this exchange are known.
+        evidence: Exchanges that the certificate rests on.
+
+    Examples:
+        >>> def seen(seq, *version):
+        ...     return Sighting(Version(*version), True, seq, f"e{seq}", 0.0)
+        >>> known = [seen(1, "gpu", "big-1", "fp_a")]
+        >>> later = [seen(900, "gpu", "big-1", "fp_b"), seen(950, "gpu", "big-2", "fp_c")]
+        >>> [kind for kind, _ in changes(known + later, until=800, evidence=800)]
+        ['fingerprint', 'model']
+    """
+    ordered = sorted(sightings, key=lambda one: one.seq)
+    known = [one.version for one in ordered if one.seq <= until]
+    most = max(ALWAYS_FEW, evidence // FEWEST_EACH)
+    found = []
+    for one in ordered:
+        if one.seq <= until:
+            continue
+        if one.live and (kind := _news(known, one.version, most)):
+            found.append((kind, one))
+        known.append(one.version)
+    return found
+
+
+def _news(known: Sequence[Version], new: Version, most: int) -> Kind | None:
+    if not new.model:
+        return None  # it does not say who it is
+    named = [one for one in known if one.model]
+    same = [one for one in named if (one.teacher, one.model) == (new.teacher, new.model)]
+    if not same:
+        return None if _was_not_told(known, new) else "model"
+    systems = {one.fingerprint for one in same} - {""}
+    if not new.fingerprint or new.fingerprint in systems or not systems:
+        return None
+    return None if len(systems) > most else "fingerprint"
+
+
+def _was_not_told(known: Sequence[Version], new: Version) -> bool:
+    """Whether a model is only told more exactly than before."""
+    named = [one for one in known if one.model]
+    its = [one.model for one in known if one.teacher == new.teacher]
+    if not named or (its and not any(its)):
+        return True
+    if not new.teacher:  # whoever it was, the model is known
+        return any(one.model == new.model for one in named)
+    if any(one.teacher for one in named):
+        return False
+    # All that is known is of logs, which may have the name that was asked for.
+    return any(_same_but_for_tag(one.model, new.model) for one in named)
+
+
+def _same_but_for_tag(first: str, second: str) -> bool:
+    """Whether two names are equal, or one says a date or tag that the other leaves out.
+
+    >>> _same_but_for_tag("gpt-x", "gpt-x-2026-01-05"), _same_but_for_tag("gpt-x", "gpt-x-mini")
+    (True, False)
+    """
+    short, long = sorted((first, second), key=len)
+    return long.startswith(short) and (
+        len(long) == len(short) or _TAG.fullmatch(long[len(short) :]) is not None
+    )
