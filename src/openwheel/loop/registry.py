@@ -33,7 +33,7 @@ from openwheel.traffic.feedback import table as feedback
 from openwheel.trust import Lineage, Policy
 
 # Rows as they came. Their times would do, had no clock ever been set back.
-_AS_THEY_CAME = sa.literal_column("rowid")
+_AS_THEY_CAME: sa.ColumnElement[int] = sa.literal_column("rowid", sa.Integer)
 
 State = Literal["shadow", "refused", "certified", "replaced"]
 Kind = Literal[
