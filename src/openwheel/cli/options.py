@@ -13,6 +13,7 @@ from openwheel.settings import Settings, override, read_settings, setting_rows
 if TYPE_CHECKING:
     from openwheel.loop.judging import Connect
     from openwheel.loop.settings import LoopSettings
+    from openwheel.loop.teachers.twice import ConnectAgain
 
 CONFIG = Path("openwheel.toml")
 DEFAULT_DATABASE = Path("openwheel.db")
@@ -120,6 +121,13 @@ def loop_settings(
     changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
     settings = override(settings_from(None), changes)
     return LoopSettings.of(settings)
+
+
+def again() -> "ConnectAgain | None":
+    """Return how the teachers of openwheel.toml are asked twice, None if it names none."""
+    from openwheel.processes.teachers import connect_again
+
+    return connect_again(settings_from(None))
 
 
 def connect() -> "Connect | None":

@@ -166,7 +166,7 @@ def turn(
         Store.open(db, create=False) as store,
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         _stopped_as_by_hand(),
-        open_tools(settings, options.connect()) as tools,
+        open_tools(settings, options.connect(), options.again()) as tools,
     ):
         if watch:
             parent = os.getppid()

@@ -3,7 +3,7 @@
 Knows nothing of the gate, of students, or of who asks.
 """
 
-from openwheel.endpoints.asking import ask_text, asking
+from openwheel.endpoints.asking import ask_text, asking, asking_again
 from openwheel.endpoints.headers import without_credentials
 from openwheel.endpoints.http_teacher import HttpTeacher
 from openwheel.endpoints.pool import TeacherPool
@@ -36,6 +36,7 @@ __all__ = [
     "TeacherTimeoutError",
     "ask_text",
     "asking",
+    "asking_again",
     "error_body",
     "named_model",
     "without_credentials",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from openwheel.endpoints.routes import named_model
 from openwheel.endpoints.teacher import ApiFamily, Teacher
 from openwheel.errors import TeacherError
-from openwheel.wire import read_reply
+from openwheel.wire import APIS, ApiName, Reply, read_reply, without_stream
 from openwheel.wire.messages import read_message
 
 _PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
@@ -42,10 +42,43 @@ async def ask_text(
     Raises:
         TeacherError: It could not be reached, broke off, or sent no answer.
     """
+    _, answer = await _answer(teacher, _PATHS[api], body, model)
+    read = read_message if api == "anthropic" else read_reply
+    return read(answer).answer.final
+
+
+@contextlib.asynccontextmanager
+async def asking_again(
+    make: Callable[[], Teacher],
+) -> AsyncIterator[Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]]:
+    """Connect to teachers on the running event loop; yield a way to ask what was asked before.
+
+    Args:
+        make: Makes the teacher; it is closed when the block ends.
+    """
+    teacher = make()
+    try:
+        yield functools.partial(ask_again, teacher)
+    finally:
+        await teacher.close()
+
+
+async def ask_again(teacher: Teacher, api: ApiName, body: bytes) -> tuple[Reply, str]:
+    """Send the body of a request of an API as it was, but not to be streamed.
+
+    Returns:
+        The answer, and the name of the teacher that gave it.
+
+    Raises:
+        TeacherError: It could not be reached, broke off, or sent no answer.
+    """
+    name, answer = await _answer(teacher, APIS[api].path, without_stream(body), "")
+    return APIS[api].read_reply(answer), name
+
+
+async def _answer(teacher: Teacher, path: str, body: bytes, model: str) -> tuple[str, bytes]:
     headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
-    response = await teacher.send(
-        "POST", _PATHS[api], headers, body, model=model or named_model(body)
-    )
+    response = await teacher.send("POST", path, headers, body, model=model or named_model(body))
     try:
         parts, size = [], 0
         async for chunk in response.chunks:
@@ -57,5 +90,4 @@ async def ask_text(
         response.close()
     if response.status != 200:
         raise TeacherError(f"A question was answered with status {response.status}")
-    read = read_message if api == "anthropic" else read_reply
-    return read(b"".join(parts)).answer.final
+    return response.teacher, b"".join(parts)

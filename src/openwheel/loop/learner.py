@@ -16,6 +16,7 @@ from openwheel.loop.lm import sweep_adapters
 from openwheel.loop.registry import Event, Registry
 from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.teachers.again import asking_beside
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.traffic import Store
@@ -41,7 +42,7 @@ def run_learner(
 
     After an alarm a turn is due as soon as there are enough exchanges to train on what changed. A
     store that was not empty gets its first turn at once. After a turn that failed the next one
-    waits, longer each time; audits do not.
+    waits, longer each time; audits do not. Teachers are asked twice beside all this.
 
     Args:
         store: The traffic.
@@ -67,27 +68,28 @@ def run_learner(
                 told[slot] = event
                 tell(event)
 
-    while not stop():
-        housekeeping()
-        newest = store.last_seq()
-        if table.is_due(newest, time.monotonic()):
-            alarmed = False
-            with auditing_beside(
-                store, settings, tell=report, tools=tools, after=newest, every=LOOK_EVERY
-            ):
-                done = turn(store, settings, after=looked_at, tools=tools)
-            looked_at = assigned = done.looked_at
-            table = _with_waits(store, table.after_turn(newest, time.monotonic()))
-            report(list(done.events))
-            sweep_adapters(registry, tools)
-        elif newest > assigned:
-            # An audit counts once its exchange is assigned to its task.
-            assigned = assign_new(store, registry, after=assigned)
-            report(audit(store, registry, settings, tools, until=assigned))
-        if alarmed:
-            soon = min(table.due, newest + FEWEST_NEW)
-            table, alarmed = msgspec.structs.replace(table, due=soon), False
-        time.sleep(LOOK_EVERY)
+    with asking_beside(store, settings, tell=report, tools=tools):
+        while not stop():
+            housekeeping()
+            newest = store.last_seq()
+            if table.is_due(newest, time.monotonic()):
+                alarmed = False
+                with auditing_beside(
+                    store, settings, tell=report, tools=tools, after=newest, every=LOOK_EVERY
+                ):
+                    done = turn(store, settings, after=looked_at, tools=tools)
+                looked_at = assigned = done.looked_at
+                table = _with_waits(store, table.after_turn(newest, time.monotonic()))
+                report(list(done.events))
+                sweep_adapters(registry, tools)
+            elif newest > assigned:
+                # An audit counts once its exchange is assigned to its task.
+                assigned = assign_new(store, registry, after=assigned)
+                report(audit(store, registry, settings, tools, until=assigned))
+            if alarmed:
+                soon = min(table.due, newest + FEWEST_NEW)
+                table, alarmed = msgspec.structs.replace(table, due=soon), False
+            time.sleep(LOOK_EVERY)
 
 
 def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:

@@ -10,6 +10,7 @@ from openwheel.engine.process import EngineProcess
 from openwheel.engine.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
 from openwheel.loop.judging import Connect
+from openwheel.loop.teachers.twice import ConnectAgain
 from openwheel.settings import LmSection
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.onnx_encoder import Encoders
@@ -28,19 +29,23 @@ class Tools(msgspec.Struct, frozen=True):
         adapters: Serves the adapters of the rung ``lm``; None where there is no engine.
         encoders: Encoders that students have of their own, of which each is loaded once.
         connect: Reaches the teachers, for a judge; None where there are none.
+        again: Reaches the teachers, to ask them twice; None where that is not to be done.
     """
 
     encoder: TextEncoder | None = None
     adapters: Adapters | None = None
     encoders: Encoders | None = None
     connect: Connect | None = None
+    again: ConnectAgain | None = None
 
 
 NO_TOOLS = Tools()
 
 
 @contextlib.contextmanager
-def open_tools(settings: "LoopSettings", connect: Connect | None = None) -> Iterator[Tools]:
+def open_tools(
+    settings: "LoopSettings", connect: Connect | None = None, again: ConnectAgain | None = None
+) -> Iterator[Tools]:
     """Have at hand what the settings ask for, until the block ends.
 
     Where no server has the base of students, an engine is started when the first adapter is to
@@ -49,6 +54,7 @@ def open_tools(settings: "LoopSettings", connect: Connect | None = None) -> Iter
     Args:
         settings: Which rungs there are, and with what.
         connect: Reaches the teachers, for a judge.
+        again: Reaches the teachers, to ask them twice.
 
     Raises:
         SettingError: The encoder cannot be loaded.
@@ -56,7 +62,7 @@ def open_tools(settings: "LoopSettings", connect: Connect | None = None) -> Iter
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if "encoder" in settings.rungs else None
         adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
-        yield Tools(encoder, adapters, Encoders(), connect)
+        yield Tools(encoder, adapters, Encoders(), connect, again)
 
 
 def adapters_of(

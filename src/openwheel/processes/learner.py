@@ -43,7 +43,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
     from openwheel.loop.registry import Event  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
     from openwheel.loop.tools import open_tools  # noqa: PLC0415
-    from openwheel.processes.teachers import connect_teachers  # noqa: PLC0415
+    from openwheel.processes.teachers import connect_again, connect_teachers  # noqa: PLC0415
     from openwheel.traffic import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
@@ -65,7 +65,9 @@ def run(settings: Settings, learning: threading.Event) -> None:
             store,
             loop,
             tell=tell,
-            tools=stack.enter_context(open_tools(loop, connect_teachers(settings))),
+            tools=stack.enter_context(
+                open_tools(loop, connect_teachers(settings), connect_again(settings))
+            ),
             turns=turns,
             housekeeping=housekeeping,
         )

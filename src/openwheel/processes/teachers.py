@@ -1,7 +1,7 @@
 """Making the teachers that the settings name."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from openwheel.endpoints import (
     HttpTeacher,
@@ -10,10 +10,12 @@ from openwheel.endpoints import (
     Teacher,
     TeacherPool,
     asking,
+    asking_again,
 )
 from openwheel.errors import SettingError
 from openwheel.gateway import Price
 from openwheel.loop.judging import Connect
+from openwheel.loop.teachers.twice import ConnectAgain
 from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
 from openwheel.traffic import LogProblems, read_log
 from openwheel.trust import Policy
@@ -100,10 +102,18 @@ def prices(sections: Sequence[TeacherSection]) -> Mapping[str, Price]:
 
 def connect_teachers(settings: Settings) -> Connect | None:
     """Return how a judge reaches the teachers; None where there are none that can be asked."""
+    make = _reachable(settings)
+    return None if make is None else functools.partial(asking, make)
+
+
+def connect_again(settings: Settings) -> ConnectAgain | None:
+    """Return how teachers are asked twice; None where there are none that can be asked."""
+    make = _reachable(settings)
+    return None if make is None else functools.partial(asking_again, make)
+
+
+def _reachable(settings: Settings) -> Callable[[], TeacherPool] | None:
     if not any(section.url.startswith(("http://", "https://")) for section in settings.teachers):
         return None
-
     policy = Policy.of(settings)
-    return functools.partial(
-        asking, lambda: make_pool(settings.teachers, keep_credentials=False, policy=policy)
-    )
+    return lambda: make_pool(settings.teachers, keep_credentials=False, policy=policy)
