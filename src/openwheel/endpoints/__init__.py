@@ -18,7 +18,7 @@ from openwheel.endpoints.teacher import (
     TeacherResponse,
     TeacherTimeoutError,
 )
-from openwheel.endpoints.watch import Member, MemberHealth
+from openwheel.endpoints.watch import Member, MemberHealth, retry_after
 from openwheel.wire import error_body
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "asking_again",
     "error_body",
     "named_model",
+    "retry_after",
     "without_credentials",
 ]

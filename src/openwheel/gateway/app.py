@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openwheel.access import Access
 from openwheel.endpoints import MemberHealth, Teacher
-from openwheel.gateway.asgi import not_found
+from openwheel.gateway.asgi import STOPPING, not_found
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.audit_metrics import AuditStatus
 from openwheel.gateway.capture import Capture
@@ -27,6 +27,7 @@ from openwheel.gateway.meter import Meter, Snapshot, process_usage
 from openwheel.gateway.metrics import Metrics
 from openwheel.gateway.parts import Parts, TapMemory
 from openwheel.gateway.poll import Poll
+from openwheel.gateway.reach import Reach
 from openwheel.gateway.recorder import Mode, Price, Recorder
 from openwheel.gateway.snapshots import Snapshots
 from openwheel.gateway.tracing import Tracer
@@ -59,6 +60,8 @@ def create_app(
     refresh_every: float = 1.0,
     max_body: int = 32 << 20,
     answer_kept: bool = False,
+    teacher_wait: float = 0.0,
+    best_effort: Mapping[str, bool] | None = None,
     routes: Sequence[BaseRoute] = (),
     snapshots: Snapshots | None = None,
     slot: int = 0,
@@ -81,12 +84,17 @@ def create_app(
         refresh_every: Seconds between looks for promotions, demotions and keys.
         max_body: The most bytes a request's body may have.
         answer_kept: Whether students may answer what the server is asked to keep.
+        teacher_wait: Seconds that a request waits for a teacher that cannot be reached.
+        best_effort: Whether a student may answer below its threshold while no teacher can be
+            reached, by task name; ``*`` stands for all others. By default none may.
         routes: More routes, e.g. a dashboard's; they come before the gateway's own.
         snapshots: Where workers of one gateway keep what they count; None for one alone.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
     """
     meter = Meter()
+    reach = Reach(teacher, meter, wait=teacher_wait)
+    best_effort = best_effort or {}
     guard = Guard(access)
     recorder = Recorder(
         capture,
@@ -106,11 +114,11 @@ def create_app(
         look.append(access.refresh)
     poll = Poll(meter, look, refresh_every)
     parts = Parts(
-        teacher=teacher,
+        teacher=reach,
         serving=serving,
         guard=guard,
         recorder=recorder,
-        audits=Audits(teacher, meter, recorder),
+        audits=Audits(reach, meter, recorder),
         meter=meter,
         taps=TapMemory(),
         slow=slow,
@@ -118,25 +126,33 @@ def create_app(
         rng=rng,
         max_body=max_body,
         answer_kept=answer_kept,
+        best_effort=best_effort,
         tracer=tracer,
     )
 
     def take_snapshot() -> Snapshot:
         stats = capture.stats() if capture is not None else None
-        return meter.snapshot(capture=stats, teachers=teachers(), usage=process_usage())
+        return meter.snapshot(
+            capture=stats,
+            teachers=teachers(),
+            usage=process_usage(),
+            waiting=reach.waiting,
+            down=reach.outage() is not None,
+        )
 
     metrics = Metrics(take_snapshot, guard, snapshots, slot, audit_status)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
+    async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         poll.start()
         writing = asyncio.get_running_loop().create_task(metrics.keep_writing())
         try:
-            yield
+            yield {STOPPING: reach.stop}
         finally:
+            reach.stop()
             await poll.stop()
             await parts.audits.drain(_DRAIN_S)
-            await teacher.close()
+            await reach.close()
             slow.shutdown(wait=False)
             elsewhere.shutdown(wait=False)
             writing_feedback.shutdown(wait=False)
@@ -154,6 +170,8 @@ def create_app(
         teachers=teachers,
         students=students,
         problem=poll.problem,
+        reach=reach,
+        best_effort=best_effort,
     )
     router = Router(
         [

@@ -14,6 +14,10 @@ Pairs = list[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
 
+STOPPING = "openwheel.stopping"
+"""Key in the lifespan's state of what to call when the server begins to stop: before it waits for
+the requests under way."""
+
 
 class BodyTooLargeError(RequestError):
     """The request's body is larger than the gateway takes."""

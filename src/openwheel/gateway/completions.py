@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -29,6 +31,7 @@ from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
+from openwheel.gateway.seldom import Seldom
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap, ExchangeTap
 from openwheel.loop.serving import Decision
@@ -40,8 +43,12 @@ _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
+_SOURCES = {"student": b"student", "teacher": b"teacher", "best_effort": b"best-effort"}
 _UNDECIDED = Decision(audit_probability=0.0, reason="student failed")
 _MOST_PENDING = 64
+# What was decided longer ago is decided anew before a student stands in for the teacher: it may
+# have been taken off meanwhile.
+_FRESH_S = 1.0
 
 
 class Completions:
@@ -51,6 +58,8 @@ class Completions:
         self._api = api
         self._parts = parts
         self._pending = 0
+        self._certified = Seldom(logger)
+        self._unsure = Seldom(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -108,6 +117,9 @@ class Completions:
             model=asked.request.model if asked else named_model(passage.body),
             headers=_headers("teacher", asked),
             tap=self._tap(asked, passage),
+            instead=None if asked is None else partial(self._instead, asked, send, passage),
+            # Whom a student can answer need not wait for a teacher that is down.
+            patient=asked is None or asked.decision.answer is None,
         )
         if not await while_connected(receive, work):
             self._parts.meter.cancelled += 1
@@ -128,10 +140,8 @@ class Completions:
             return None
         guard.check(key, request.model)
         task = _header_text(header(scope, b"x-openwheel-task")) or request.task
-        decision = await self._decide(request, task)
+        decision = self._allowed(await self._decide(request, task), request)
         guard.check_task(key, decision.task)
-        if decision.answer is not None and (reason := self._why_not(request)):
-            decision = msgspec.structs.replace(decision, answer=None, reason=reason)
         # One coin for both, flipped before it is looked at what the student would answer.
         draw = self._parts.rng() if decision.student else 1.0
         held, audited = draw < 1.0 - decision.canary, draw < decision.audit_probability
@@ -153,11 +163,14 @@ class Completions:
             unbiased=unbiased,
         )
 
-    def _why_not(self, request: Request) -> str:
-        """Return why no student may answer, ``""`` if one may."""
-        if not request.prompt.plain:
-            return "not plain"
-        return "kept" if request.kept and not self._parts.answer_kept else ""
+    def _allowed(self, decision: Decision, request: Request) -> Decision:
+        """Return a decision without the student's answer where none may be given."""
+        if decision.answer is None and decision.guess is None:
+            return decision
+        if request.prompt.plain and (not request.kept or self._parts.answer_kept):
+            return decision
+        reason = "kept" if request.prompt.plain else "not plain"
+        return msgspec.structs.replace(decision, answer=None, guess=None, reason=reason)
 
     async def _decide(self, request: Request, task: str) -> Decision:
         try:
@@ -178,14 +191,55 @@ class Completions:
             logger.error("No student could be asked, the teacher answers: %s", error)
             return _UNDECIDED
 
-    async def _student(self, asked: Asked, answer: str, send: Send, passage: Passage) -> None:
+    async def _instead(self, asked: Asked, send: Send, passage: Passage, why: str) -> bool:
+        """Have a student answer in the teacher's place, if one may; return whether one did.
+
+        It may where it is certified to, which the canary alone kept it from, and, if that is
+        wanted, where only its confidence is too low.
+        """
+        try:
+            asked = await self._renewed(asked, passage)
+        except RefusedError:  # its task has another name by now
+            return False
+        decision, meter = asked.decision, self._parts.meter
+        if decision.answer is not None:
+            meter.stood_in += 1
+            self._certified.warning(f"A student answered, as it is certified to: {why}")
+            await self._student(asked, decision.answer, send, passage, why=why)
+            return True
+        wanted = self._parts.best_effort
+        if decision.guess is None or not wanted.get(decision.task, wanted.get("*", False)):
+            return False
+        self._unsure.warning(f"Best effort: a student answered below its threshold: {why}")
+        await self._student(asked, decision.guess, send, passage, source="best_effort", why=why)
+        return True
+
+    async def _renewed(self, asked: Asked, passage: Passage) -> Asked:
+        if time.perf_counter() - asked.started < _FRESH_S:
+            return asked
+        decision = self._allowed(await self._decide(asked.request, asked.task), asked.request)
+        self._parts.guard.check_task(passage.key, decision.task)
+        return msgspec.structs.replace(asked, decision=decision)
+
+    async def _student(
+        self,
+        asked: Asked,
+        answer: str,
+        send: Send,
+        passage: Passage,
+        *,
+        source: Literal["student", "best_effort"] = "student",
+        why: str = "",
+    ) -> None:
         """Answer as the teacher would have: the model asked for, a stream if one was."""
-        passage.source = "student"
+        passage.source = source
         recorder, task = self._parts.recorder, asked.decision.task
-        exchange = student_exchange(asked, answer, _ms_since(asked.started))
+        exchange = student_exchange(asked, answer, _ms_since(asked.started), source=source)
         if recorder.strict:
             await recorder.commit(exchange, task, again=asked.again)
-        headers = [*_headers("student", asked), (self._api.id_header, asked.id.encode())]
+        headers = [*_headers(source, asked), (self._api.id_header, asked.id.encode())]
+        if why:
+            headers.append((b"x-openwheel-fallback", why.encode()))
         if asked.request.stream:
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -212,7 +266,7 @@ class Completions:
 
 
 def _headers(source: str, asked: Asked | None) -> Pairs:
-    headers = [(b"x-openwheel-source", source.encode())]
+    headers = [(b"x-openwheel-source", _SOURCES[source])]
     if asked is not None:
         decision = asked.decision
         if decision.task:

@@ -5,7 +5,7 @@ import msgspec
 from openwheel.errors import TeacherError
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.serving import Decision
-from openwheel.traffic.exchange import Exchange
+from openwheel.traffic.exchange import Exchange, Source
 from openwheel.wire import (
     Answer,
     Api,
@@ -53,7 +53,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     unbiased: bool
 
 
-def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
+def student_exchange(
+    asked: Asked, answer: str, latency_ms: float, *, source: Source = "student"
+) -> Exchange:
     """Return the exchange of a request that a student answered; it calibrates nothing."""
     decision = asked.decision
     return Exchange(
@@ -62,7 +64,7 @@ def student_exchange(asked: Asked, answer: str, latency_ms: float) -> Exchange:
         request=asked.body,
         api=asked.api.name,
         answer=Answer(answer),
-        source="student",
+        source=source,
         model=decision.student,
         task=asked.task,
         latency_ms=latency_ms,

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from openwheel.access import Key, RefusedError
 from openwheel.endpoints import (
     Headers,
+    TeacherNotReachedError,
     TeacherResponse,
     TeacherTimeoutError,
     named_model,
@@ -31,11 +32,14 @@ from openwheel.gateway.asgi import (
 from openwheel.gateway.guard import OWN_KEY, api_of, credential, send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
+from openwheel.gateway.reach import DOWN
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap
 
 logger = logging.getLogger(__name__)
 
+# Whoever comes back waits again, so it need not be long.
+_RETRY = (b"retry-after", b"1")
 # Dots that a server may resolve would lead out of /v1, with the operator's key in hand.
 _CLIMBS = re.compile(rb"/(\.|%2e){2}(/|%2f|\\|%5c|$)", re.IGNORECASE)
 
@@ -117,6 +121,8 @@ async def forward(
     model: str = "",
     headers: Pairs | None = None,
     tap: Callable[[TeacherResponse], Tap | None] | None = None,
+    instead: Callable[[str], Awaitable[bool]] | None = None,
+    patient: bool = True,
 ) -> None:
     """Send a request to the teacher and its response to the client.
 
@@ -125,6 +131,9 @@ async def forward(
         model: That the request asks for.
         headers: Added to the response.
         tap: Given the head of the response, returns what is to see its body, if anything is.
+        instead: Called with a short reason where no teacher answers, or it says that it cannot
+            now, before the client was sent anything. Returns whether it answered the client.
+        patient: Whether to wait for a teacher that cannot be reached, where that is wanted.
 
     Raises:
         TeacherError: The teacher broke off after its response had begun. The error leaves through
@@ -132,15 +141,29 @@ async def forward(
             a whole answer.
     """
     added = headers or []
+    ask = parts.teacher.send_patiently if patient else parts.teacher.send
     try:
-        response = await parts.teacher.send(
+        response = await ask(
             scope["method"], target(scope), passable(scope, passage.key), passage.body, model=model
         )
     except TeacherError as error:
         parts.meter.teacher_errors += 1
         logger.warning("%s", error)
+        if instead is not None and await instead(_why(error)):
+            return
+        if parts.teacher.wait and isinstance(error, TeacherNotReachedError):
+            added = [*added, _RETRY]
         await _send_failure(send, error, passage, added)
         return
+    if instead is not None and response.status in DOWN:
+        try:
+            answered = await instead("teacher_unavailable")
+        except BaseException:
+            response.close()
+            raise
+        if answered:
+            response.close()
+            return
     passage.status, passage.teacher = response.status, response.teacher
     seen = tap(response) if tap else None
     try:
@@ -176,11 +199,15 @@ async def _relay(
 
 
 async def _send_failure(send: Send, error: TeacherError, passage: Passage, added: Pairs) -> None:
-    late = isinstance(error, TeacherTimeoutError)
-    passage.status = 504 if late else 502
-    passage.error = "teacher_timeout" if late else "teacher_unreachable"
+    passage.status = 504 if isinstance(error, TeacherTimeoutError) else 502
+    passage.error = _why(error)
     body = passage.api.error(str(error), type="teacher_error", code=passage.error)
     await send_body(send, passage.status, body, [JSON, *added])
+
+
+def _why(error: TeacherError) -> str:
+    late = isinstance(error, TeacherTimeoutError)
+    return "teacher_timeout" if late else "teacher_unreachable"
 
 
 def passable(scope: Scope, key: Key | None) -> Headers:

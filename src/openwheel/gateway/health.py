@@ -14,6 +14,7 @@ from openwheel.gateway.asgi import method_not_allowed, send_json
 from openwheel.gateway.capture import Capture, CaptureStats
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
+from openwheel.gateway.reach import Reach
 
 _STILL_S = 300.0
 
@@ -23,12 +24,14 @@ class Health:
 
     ``status`` is "ok", or "degraded" when something is being lost or has stopped: the capture
     writer failing or dead, or having dropped something in the last five minutes, promotions or
-    keys no longer picked up, every teacher at rest.
+    keys no longer picked up, every teacher at rest, or none to be reached for a model.
 
     Args:
         teachers: How each has been doing.
         students: The promoted student of each task, by name.
         problem: What keeps promotions or keys from being picked up, ``""`` if nothing does.
+        reach: Knows whether the teacher is down.
+        best_effort: Whether students may answer below their threshold then, by task name.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Health:
         teachers: Callable[[], list[MemberHealth]],
         students: Callable[[], Mapping[str, str]],
         problem: Callable[[], str],
+        reach: Reach,
+        best_effort: Mapping[str, bool],
     ) -> None:
         self._meter = meter
         self._capture = capture
@@ -47,6 +52,8 @@ class Health:
         self._teachers = teachers
         self._students = students
         self._problem = problem
+        self._reach = reach
+        self._best_effort = best_effort
         self._started = time.monotonic()
         self._dropped = 0
         self._dropped_at = float("-inf")
@@ -69,7 +76,13 @@ class Health:
         problem = self._problem()
         teachers = self._teachers()
         resting = bool(teachers) and all(one.resting_s > 0 for one in teachers)
-        well = not problem and not resting and (capture is None or self._keeps(capture))
+        outage = self._reach.outage()
+        well = (
+            not problem
+            and not resting
+            and outage is None
+            and (capture is None or self._keeps(capture))
+        )
         return {
             "status": "ok" if well else "degraded",
             "version": openwheel.__version__,
@@ -77,6 +90,9 @@ class Health:
             "problem": problem,
             "requests": self._meter.counts(),
             "capture": None if capture is None else msgspec.structs.asdict(capture),
+            "teacher_down": None if outage is None else msgspec.structs.asdict(outage),
+            "waiting": self._reach.waiting,
+            "best_effort": dict(self._best_effort),
             "teachers": [msgspec.structs.asdict(one) for one in teachers],
             "students": dict(self._students()),
         }

@@ -10,15 +10,16 @@ import uuid
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from openwheel.endpoints import MemberHealth
 from openwheel.gateway.capture import CaptureStats
 
-Source = Literal["student", "teacher", "forwarded", "refused"]
-"""Who answered; ``refused`` stands for the gateway itself: keys, limits, bad requests."""
+Source = Literal["student", "teacher", "best_effort", "forwarded", "refused"]
+"""Who answered; ``best_effort`` stands for a student below its threshold, ``refused`` for the
+gateway itself: keys, limits, bad requests."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -45,6 +46,9 @@ _EVENTS: Final = (
     ("strict_late", "openwheel_answers_strict_late_total"),
     ("feedback", "openwheel_feedback_total"),
     ("feedback_refused", "openwheel_feedback_refused_total"),
+    ("stood_in", "openwheel_stood_in_total"),
+    ("waited", "openwheel_requests_waited_total"),
+    ("not_waited", "openwheel_requests_not_waited_total"),
 )
 
 
@@ -157,6 +161,10 @@ class Meter:
         not_sampled: Exchanges not kept since only a share of their task's is.
         strict_late: Answers completed before their commit, though capture is strict.
         feedback, feedback_refused: Feedback that was kept, and that was not.
+        stood_in: Requests meant for the teacher that a student answered as it is certified to,
+            since the teacher could not be reached.
+        waited: Requests that waited for a teacher to come back.
+        not_waited: Those that did not since too many did.
     """
 
     def __init__(self) -> None:
@@ -170,6 +178,8 @@ class Meter:
         self.not_sampled = 0
         self.strict_late = 0
         self.feedback = self.feedback_refused = 0
+        self.stood_in = 0
+        self.waited = self.not_waited = 0
         self._id = uuid.uuid4().hex
         self._number = 0
         self._started, self._began = time.time(), time.monotonic()
@@ -230,7 +240,7 @@ class Meter:
 
     def counts(self) -> dict[str, int]:
         """Return requests by source, and the class's attributes, for ``/healthz``."""
-        counts = dict.fromkeys(("student", "teacher", "forwarded", "refused"), 0)
+        counts = dict.fromkeys(get_args(Source), 0)
         for (_, source, _), kind in self._kinds.items():
             counts[source] += kind.count
         for attribute, _ in _EVENTS:
@@ -243,6 +253,8 @@ class Meter:
         capture: CaptureStats | None = None,
         teachers: Sequence[MemberHealth] = (),
         usage: ProcessUsage | None = None,
+        waiting: int = 0,
+        down: bool = False,
     ) -> Snapshot:
         """Return all that was counted so far.
 
@@ -250,9 +262,15 @@ class Meter:
             capture: How this worker's capture stands.
             teachers: How its teachers have been doing.
             usage: What its process uses.
+            waiting: Requests that wait for a teacher.
+            down: Whether there are requests that no teacher can be reached for.
         """
         counters = self._counters()
-        gauges = [Sample("openwheel_worker_start_time_seconds", (), self._started)]
+        gauges = [
+            Sample("openwheel_worker_start_time_seconds", (), self._started),
+            Sample("openwheel_requests_waiting", (), waiting),
+            Sample("openwheel_teacher_down", (), float(down)),
+        ]
         if capture is not None:
             counters += (
                 Sample(f"openwheel_capture_{name}_total", (), value)

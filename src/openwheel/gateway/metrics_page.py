@@ -76,6 +76,36 @@ METRICS: Final = (
         "Requests for which no teacher could be reached, or it broke off.",
     ),
     MetricRow(
+        "openwheel_teacher_down",
+        "gauge",
+        ("worker",),
+        "1 while there are requests that no teacher can be reached for.",
+    ),
+    MetricRow(
+        "openwheel_requests_waiting",
+        "gauge",
+        ("worker",),
+        "Requests that wait for a teacher to come back.",
+    ),
+    MetricRow(
+        "openwheel_requests_waited_total",
+        "counter",
+        (),
+        "Requests that waited for a teacher to come back.",
+    ),
+    MetricRow(
+        "openwheel_requests_not_waited_total",
+        "counter",
+        (),
+        "Requests that failed at once, since too many waited.",
+    ),
+    MetricRow(
+        "openwheel_stood_in_total",
+        "counter",
+        (),
+        "Requests for the teacher that a certified student answered, since it was down.",
+    ),
+    MetricRow(
         "openwheel_teacher_attempts_total",
         "counter",
         ("teacher",),

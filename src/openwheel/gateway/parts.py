@@ -1,14 +1,14 @@
 """What all endpoints of the gateway work with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
 import msgspec
 
-from openwheel.endpoints import Teacher
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
+from openwheel.gateway.reach import Reach
 from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
@@ -30,16 +30,19 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What all endpoints work with.
 
     Attributes:
+        teacher: Waits for it where that is wanted.
         taps: What answers under way hold.
         slow: Runs students that take milliseconds, so that the event loop does not wait.
         elsewhere: Waits for students that another process runs.
         rng: Draws from [0, 1) for the audit coin.
         max_body: The most bytes a request's body may have.
         answer_kept: Whether students may answer what the server is asked to keep.
+        best_effort: Whether a student may answer below its threshold while the teacher is down,
+            by task name; ``*`` stands for all others.
         tracer: Sends spans, if any are wanted.
     """
 
-    teacher: Teacher
+    teacher: Reach
     serving: Serving
     guard: Guard
     recorder: Recorder
@@ -51,4 +54,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     rng: Callable[[], float]
     max_body: int
     answer_kept: bool
+    best_effort: Mapping[str, bool] = {}
     tracer: Tracer | None = None

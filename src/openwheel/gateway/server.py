@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.gateway.asgi import STOPPING
 from openwheel.gateway.protocol import ConnectionLimits, LimitedProtocol, sweep
 from openwheel.signals import stopping_on_signals
 from openwheel.sockets import is_loopback, listen, url_of
@@ -41,6 +42,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Requests that only wait would hold up the end.
+        stop_waiting = self.lifespan.state.get(STOPPING)
+        if stop_waiting is not None:
+            stop_waiting()
+        await super().shutdown(sockets)
 
     async def _sweep(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from openwheel.gateway.asgi import header
 from openwheel.gateway.exchanges import Asked
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.tracing import RequestSpan
+from openwheel.traffic.exchange import BY_STUDENTS
 
 _OTHER: Final = "/v1/{path}"
 
@@ -23,7 +24,7 @@ def request_span(scope: Scope, passage: Passage, asked: Asked | None) -> Request
     else:
         route, api = asked.api.path, asked.api.name
     decision = asked.decision if asked else None
-    by_student = passage.source == "student"
+    by_student = passage.source in BY_STUDENTS
     took_s = time.perf_counter() - passage.started
     return RequestSpan(
         start_ns=passage.began,

@@ -23,7 +23,8 @@ class RequestSpan(msgspec.Struct, frozen=True, kw_only=True):
             any other request, whose span says nothing of a model.
         status: Of the response that was sent; 0 if none was.
         error: A word or two on what went wrong, such as ``teacher_timeout``; one of few.
-        source: Who answered: ``student``, ``teacher``, ``forwarded`` or ``refused``.
+        source: Who answered: ``student``, ``teacher``, ``best_effort``, ``forwarded`` or
+            ``refused``.
         traceparent, tracestate: The request's headers (W3C Trace Context), ``b""`` without.
         server_address, server_port: Where the client sent it.
         model: As asked for.

@@ -95,6 +95,8 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             feedback=None if captured.mode == "off" else FeedbackDesk(store),
             max_body=gateway.max_body,
             answer_kept=gateway.answer_kept,
+            teacher_wait=gateway.teacher_wait,
+            best_effort=_best_effort(settings),
             snapshots=Snapshots(runtime / "snapshots"),
             slot=order.slot,
             tracer=make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share),
@@ -125,6 +127,13 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         finally:
             capture.close(1.0)  # the app has waited for it already
             access.close()
+
+
+def _best_effort(settings: Settings) -> dict[str, bool]:
+    own = {name: task.best_effort for name, task in settings.tasks.items()}
+    return {"*": settings.gateway.best_effort} | {
+        name: wanted for name, wanted in own.items() if wanted is not None
+    }
 
 
 def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":
