@@ -366,24 +366,9 @@ class Registry:
         Raises:
             SettingError: Recomputing it shows that it does not hold.
         """
-        found = verify(certificate)
-        if not found.holds:
-            raise SettingError(f"The certificate does not hold: {'; '.join(found.problems)}")
+        _require_holds(certificate)
         with self.store.write() as connection:
-            connection.execute(
-                sa.insert(schema.certificates).values(
-                    id=certificate.id,
-                    task_id=certificate.task,
-                    student_id=certificate.student,
-                    certificate=msgspec.json.encode(certificate),
-                    created=time.time(),
-                )
-            )
-            connection.execute(
-                sa.update(schema.students)
-                .where(schema.students.c.id == certificate.student)
-                .values(state="certified")
-            )
+            _keep(connection, certificate)
 
     def promote(
         self,
@@ -398,7 +383,9 @@ class Registry:
     ) -> bool:
         """Put a certified student in front of its task's traffic.
 
-        One that is there already keeps the audits it has had, and the plan for more.
+        One that is there already keeps the audits it has had, and the plan for more. A certificate
+        that was not kept before is kept in the same write: whoever is killed between the two would
+        leave a student that is certified, and that no turn looks at again.
 
         Args:
             certificate: Of the student.
@@ -415,13 +402,20 @@ class Registry:
 
         Raises:
             PolicyError: It may not be promoted; the message names the clause.
+            SettingError: Recomputing the certificate shows that it does not hold.
         """
+        _require_holds(certificate)
         made_of = self.candidate(certificate.student).made_of()
         (policy or Policy()).may_promote(made_of).require()
         task_id = certificate.task
         with self.store.write() as connection:
             if seen is not None and latest_row(connection, task_id) != seen:
                 return False
+            kept = sa.select(schema.certificates.c.id).where(
+                schema.certificates.c.id == certificate.id
+            )
+            if connection.execute(kept).first() is None:
+                _keep(connection, certificate)
             again = is_in_front(connection, task_id, certificate.student)
             row = add_promotion(
                 connection, task_id, certificate.id, by=by, reason=reason, audit=audit
@@ -484,3 +478,27 @@ class Registry:
             Turn(row.looked_at, msgspec.json.decode(row.events, type=tuple[Event, ...]))
             for row in rows
         ]
+
+
+def _require_holds(certificate: Certificate) -> None:
+    found = verify(certificate)
+    if not found.holds:
+        raise SettingError(f"The certificate does not hold: {'; '.join(found.problems)}")
+
+
+def _keep(connection: sa.Connection, certificate: Certificate) -> None:
+    """Keep a certificate; its student is certified from now on."""
+    connection.execute(
+        sa.insert(schema.certificates).values(
+            id=certificate.id,
+            task_id=certificate.task,
+            student_id=certificate.student,
+            certificate=msgspec.json.encode(certificate),
+            created=time.time(),
+        )
+    )
+    connection.execute(
+        sa.update(schema.students)
+        .where(schema.students.c.id == certificate.student)
+        .values(state="certified")
+    )

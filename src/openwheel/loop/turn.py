@@ -296,8 +296,8 @@ def _widen(
     if certificate is None or certificate.coverage < current.coverage + WIDER:
         return []
     reason = explain.passed(calibrated.judgement, candidate)
-    registry.certify(certificate)
     if not _promote(registry, subject, certificate, reason, seen):
+        registry.certify(certificate)
         return []
     return [Event(subject.record.task.name, "promoted", f"more of the traffic. {reason}")]
 
@@ -374,16 +374,18 @@ def _judge(
             )
         return Event(name, "shadowing", reason), judgement.n, _hopeless(judgement, candidate)
     reason = explain.passed(judgement, candidate)
-    registry.certify(certificate)
     promotion = registry.promotions().get(record.task.id)
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
+        registry.certify(certificate)
         reason += " It was taken off by hand: promote it by hand."
         return Event(name, "waiting", reason), judgement.n, False
     try:
         if not _promote(registry, subject, certificate, reason, seen):
+            registry.certify(certificate)
             reason = "certified and not promoted: audits changed who is promoted meanwhile"
             return Event(name, "waiting", reason), judgement.n, False
     except PolicyError as error:
+        registry.certify(certificate)
         return Event(name, "waiting", f"certified and not promoted: {error}"), judgement.n, False
     return Event(name, "promoted", reason), judgement.n, False
 
