@@ -117,6 +117,11 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Return what the user decided about a task."""
         return self.tasks.get(name, TaskSection())
 
+    def dollars(self, name: str) -> float:
+        """Return what the audits of a task may cost a day, 0 for no limit."""
+        own = self.task(name).audit_dollars
+        return self.audit_dollars if own is None else own
+
     def comparison(self, name: str) -> Chosen | None:
         """Return the comparison that the user chose for a task, None if none was chosen.
 

@@ -1,15 +1,21 @@
 """A task whose teacher can become another one."""
 
+import contextlib
+import functools
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from made_up import QUEUES, ticket
+from openwheel.endpoints import HttpTeacher, asking_again
 from openwheel.loop.registry import Registry
+from openwheel.loop.tools import Tools
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
@@ -44,14 +50,15 @@ class Traffic:
         self.rng = random.Random(7)
         self.number = 0
 
-    def __call__(self, n: int, who: Who = Who(), *, swapped: bool = False, **fields) -> str:
+    def __call__(self, n: int, who: Who | None = None, *, swapped: bool = False, **fields) -> str:
         """Answer ``n`` tickets, and return the id of the first exchange."""
-        made = []
+        made, who = [], who or Who()
         for _ in range(n):
             queue = self.rng.choice(list(QUEUES))
             said = SWAPPED[queue] if swapped else queue
             content = ticket(self.rng, queue)
-            body = {"model": "big", "messages": [{"role": "user", "content": content}]}
+            body = {"model": "big", "stream": True}
+            body["messages"] = [{"role": "user", "content": content}]
             values = {
                 "id": f"e{self.number}",
                 "time": 1_700_000_000.0 + self.number,
@@ -71,3 +78,61 @@ class Traffic:
 @pytest.fixture
 def traffic(store: Store) -> Callable[..., str]:
     return Traffic(store)
+
+
+class Model:
+    """A teacher behind real HTTP on loopback; what it says is a test's to decide."""
+
+    def __init__(self) -> None:
+        self.swapped = False
+        self.name = "big-1"
+        self.status = 200
+        self.bodies: list[dict] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.asked = threading.Event()
+
+    def answer(self, body: bytes) -> bytes:
+        asked = json.loads(body)
+        self.bodies.append(asked)
+        self.asked.set()
+        self.go_on.wait(20)
+        words = asked["messages"][-1]["content"].split()
+        queue = max(QUEUES, key=lambda name: sum(word in QUEUES[name].split() for word in words))
+        said = SWAPPED[queue] if self.swapped else queue
+        choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1_000, "completion_tokens": 1}
+        return json.dumps({"model": self.name, "choices": [choice], "usage": usage}).encode()
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    found = Model()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = found.answer(self.rfile.read(int(self.headers["content-length"])))
+            with contextlib.suppress(OSError):  # whoever asked may be gone
+                self.send_response(found.status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    found.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    yield found
+    found.go_on.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def tools(model: Model) -> Tools:
+    return Tools(again=functools.partial(asking_again, lambda: HttpTeacher(model.url, name="gpu")))

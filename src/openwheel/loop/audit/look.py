@@ -24,6 +24,7 @@ from openwheel.loop.registry import Candidate, Event, Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.loop.teachers.notice import notice
+from openwheel.loop.teachers.twice import day_of, seconds_cost
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store
 
@@ -133,7 +134,7 @@ def _look(store: Store, case: _Case) -> list[Event]:
             found = msgspec.structs.replace(found, ended=True)
         cursor = found.cursor if more else case.until
         found = _with_traffic(store, found, after=watch.cursor, until=cursor)
-        changed = _next_plan(case, plan, found)
+        changed = _next_plan(store, case, plan, found)
         if not (rows or changed) and cursor - watch.cursor < WORTH_WRITING:
             return events
         if not write_look(store, case.promotion, found, before=before, plan=changed, alarms=alarms):
@@ -179,11 +180,13 @@ def _unjudged(watch: Watch) -> Alarm:
     return Alarm(student=watch.student, by="judge", epsilon=watch.epsilon, seq=watch.cursor)
 
 
-def _next_plan(case: _Case, plan: AuditPlan, watch: Watch) -> AuditPlan | None:
+def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> AuditPlan | None:
     """Return another plan for the audits to come, None if the one there is will do."""
     settings, task = case.subject.settings, case.subject.record.task.name
-    evidence = watch.evidence
-    share = audit_probability(evidence, _budget(settings, task, watch.spending, time.time()))
+    evidence, now = watch.evidence, time.time()
+    # What the teacher was asked again is of the same money.
+    twice = seconds_cost(store, watch.task, since=day_of(now)) if settings.dollars(task) else 0.0
+    share = audit_probability(evidence, _budget(settings, task, watch.spending, now, twice))
     canary = canary_share(_canary(settings, task), evidence, now=plan.canary)
     off = watch.deferred != plan.deferred
     grown = canary != plan.canary and (canary == 1 or has_moved(plan.canary, canary))
@@ -198,16 +201,18 @@ def _next_plan(case: _Case, plan: AuditPlan, watch: Watch) -> AuditPlan | None:
     )
 
 
-def _budget(settings: LoopSettings, task: str, spending: Spending, now: float) -> Budget:
+def _budget(
+    settings: LoopSettings, task: str, spending: Spending, now: float, twice: float = 0.0
+) -> Budget:
     own = settings.task(task)
     share = settings.audit if own.audit is None else own.audit
-    dollars = settings.audit_dollars if own.audit_dollars is None else own.audit_dollars
+    dollars = settings.dollars(task)
     if not dollars:
         return Budget(share, settings.audit_least)
     return Budget(
         share,
         settings.audit_least,
-        dollars_left=dollars - spending.today(now),
+        dollars_left=dollars - spending.today(now) - twice,
         dollars_each=spending.each,
         requests_left=spending.requests_left(now),
     )

@@ -21,7 +21,6 @@ from openwheel.gate import Window
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.book import latest_watch
 from openwheel.loop.audit.read import BYTES_A_TOKEN
-from openwheel.loop.audit.watch import DAY
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import Promotion
@@ -35,6 +34,7 @@ from openwheel.loop.teachers.twice import (
     Second,
     Twice,
     add_second,
+    day_of,
     find_twice,
     read_twice,
     seconds_cost,
@@ -186,7 +186,7 @@ class _Asking(msgspec.Struct, frozen=True):
             if promotion.certificate is None or self.over():
                 continue
             due = _due(store, promotion, self.settings.ask_twice)
-            if due is None or due.owed < 1 or self._spent(task_id, names[task_id].task.name):
+            if due is None or due.owed < 1:
                 continue
             subject = subject_of(self.registry, names[task_id], self.settings, self.tools)
             found, goes_on = self._ask(subject, promotion, due)
@@ -197,19 +197,19 @@ class _Asking(msgspec.Struct, frozen=True):
 
     def _spent(self, task_id: str, name: str) -> bool:
         """Whether the day's money for the task's audits is spent."""
-        own = self.settings.task(name).audit_dollars
-        dollars = self.settings.audit_dollars if own is None else own
+        dollars = self.settings.dollars(name)
         if not dollars:
             return False
         store, now = self.registry.store, time.time()
         watch = latest_watch(store, task_id)
         audits = watch.spending.today(now) if watch is not None else 0.0
-        return audits + seconds_cost(store, task_id, since=now // DAY * DAY) >= dollars
+        return audits + seconds_cost(store, task_id, since=day_of(now)) >= dollars
 
     def _ask(self, subject: Subject, promotion: Promotion, due: Twice) -> tuple[list[Event], bool]:
         """Ask as often as is owed; return what followed, and whether other tasks may go on."""
         for _ in range(int(due.owed)):
-            if self.over():
+            name = subject.record.task.name
+            if self.over() or self._spent(promotion.task_id, name):
                 break
             try:
                 second = self._second(subject, promotion)
@@ -219,7 +219,7 @@ class _Asking(msgspec.Struct, frozen=True):
                 self.rests.after(failed=True)
                 _note_failure(self.registry.store, promotion.task_id, due)
                 said = f"the teacher cannot be asked again: {error}"
-                return [Event(subject.record.task.name, "trouble", said)], False
+                return [Event(name, "trouble", said)], False
             if second is None:
                 break
             event = self._keep(subject, promotion, due, second)

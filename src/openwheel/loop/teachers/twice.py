@@ -34,6 +34,9 @@ MOST_OWED = 20.0
 """Second answers that are made up for when the teacher could not be asked for a while."""
 
 
+DAY = 86_400.0
+
+
 class Twice(msgspec.Struct, frozen=True, kw_only=True):
     """What asking the teacher of one task again has shown, since it last changed.
 
@@ -156,6 +159,11 @@ def add_second(connection: sa.Connection, task_id: str, second: Second) -> None:
             time=time.time(),
         )
     )
+
+
+def day_of(now: float) -> float:
+    """Return when the day of ``now`` began, by UTC, in seconds since 1970."""
+    return now // DAY * DAY
 
 
 def seconds_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
