@@ -156,6 +156,7 @@ class WordServing:
     audit_probability: float = 0.0
     canary: float = 1.0
     confidence: float = 0.987654
+    guess: str | None = None
     task: str = "route"
     asked: list[tuple[Prompt, str]] = field(default_factory=list)
     refreshed: int = 0
@@ -178,6 +179,7 @@ class WordServing:
             audit_probability=self.audit_probability,
             canary=self.canary,
             reason="" if sure else "confidence",
+            guess=None if sure else self.guess,
         )
 
 
