@@ -173,30 +173,40 @@ def by_task(watcher: Watcher, certificates: Counter[str]) -> None:
 
 def drifts(watcher: Watcher, changes: dict[str, list[Change]], epsilon: float) -> None:
     print(
-        "\n| task | change | at request | student then | requests until its demotion | of the "
-        "task answered till then, audited | disagreements | beyond epsilon |\n|" + "---|" * 8
+        "\nUntil the demotion (or the end, if there is none), of the task's answers since the "
+        "change began:\n\n"
+        "| task | change | at request | student then | demoted after requests | answered | "
+        "audited | disagreements | beyond epsilon | next student after requests |\n|" + "---|" * 10
     )
     for app, found in changes.items():
         for change in found:
-            given = [one for one in watcher.answers.get(app, []) if one.at >= change.start]
-            off = [
-                one.at
-                for one in watcher.of(app)
-                if one.event.kind == "demoted" and one.at >= change.start
-            ]
-            before = [one for one in watcher.answers.get(app, []) if one.at < change.start]
-            if not given:
-                print(f"| {app} | {change.name} | {change.start:,} | none |" + " |" * 4)
-                continue
-            served = [one for one in given if not off or one.at <= off[0]]
-            wrong = sum(one.wrong for one in served)
-            delay = f"{off[0] - change.start:,}" if off else "never"
-            rung = before[-1].student.partition("-")[0] if before else "none"
             print(
-                f"| {app} | {change.name} | {change.start:,} | {rung} | {delay} | "
-                f"{len(served):,}, {sum(one.audited for one in served):,} | "
-                f"{rate_of(wrong, len(served))} | {wrong - epsilon * len(served):+,.0f} |"
+                f"| {app} | {change.name} | {' | '.join(_drift(watcher, app, change, epsilon))} |"
             )
+
+
+def _drift(watcher: Watcher, app: str, change: Change, epsilon: float) -> list[str]:
+    answers, start = watcher.answers.get(app, []), change.start
+    events = [one for one in watcher.of(app) if one.at >= start]
+    off = next((one.at for one in events if one.event.kind == "demoted"), None)
+    served = [one for one in answers if one.at >= start and (off is None or one.at <= off)]
+    before = [one.student.partition("-")[0] for one in answers if one.at < start]
+    wrong = sum(one.wrong for one in served)
+    again = None
+    if off is not None:
+        again = next(
+            (one.at for one in events if one.event.kind == "promoted" and one.at > off), None
+        )
+    return [
+        f"{start:,}",
+        before[-1] if before else "none",
+        "never" if off is None else f"{off - start:,}",
+        f"{len(served):,}",
+        f"{sum(one.audited for one in served):,}",
+        rate_of(wrong, len(served)),
+        f"{wrong - epsilon * len(served):+,.0f}",
+        "" if off is None else "none" if again is None else f"{again - off:,}",
+    ]
 
 
 def demotions(watcher: Watcher, changes: dict[str, list[Change]]) -> None:
