@@ -12,6 +12,7 @@ from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, s
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import accepted
 from openwheel.loop.data import TaskData, cluster_keys, seen_keys
+from openwheel.loop.limits import too_much
 from openwheel.loop.lineage import make_lineage
 from openwheel.loop.lm import train_lm
 from openwheel.loop.progress import Progress, silent
@@ -78,12 +79,16 @@ def train_best(
 
     Returns:
         None if no rung found anything to learn.
+
+    Raises:
+        MemoryError: There was too little memory for any rung that might have.
     """
     settings = subject.settings
     attempt = subject.record.attempts + 1
     variables = _variables(subject, training)
     slicer = find_slicer(training.inputs)
     best: Trained | None = None
+    short = False
     for rung in subject.rungs:
         try:
             fitted = _train(rung, subject, training, variables, progress)
@@ -91,6 +96,10 @@ def train_best(
             continue  # nothing to learn for this rung; another may still
         except (EngineError, ModelError) as error:
             trouble(f"The rung {rung} is left out: {error}")
+            continue
+        except MemoryError:
+            short = True
+            trouble(f"The rung {rung} is left out: {too_much()}")
             continue
         evidence = _evidence(rung, training.inputs, calibration, variables)
         planned = max(evidence, expected)
@@ -132,6 +141,8 @@ def train_best(
         )
         if best is None or _better(trained, best):
             best = trained
+    if best is None and short:
+        raise MemoryError
     return best
 
 

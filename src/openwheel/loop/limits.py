@@ -4,6 +4,7 @@ Whoever trains is nice, computes with few threads, may take a share of the memor
 to go when memory runs out. The processes that training starts inherit all of it but the threads.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ FIRST_TO_GO = 1_000
 
 LEAST_MEMORY = 400 << 20
 """Bytes below which not even a small student is trained; 220 MB of them are libraries."""
+
+TO_SAY_SO = 64 << 20
+"""Bytes that telling of a lack of memory may take."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +106,26 @@ def memory_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+@contextlib.contextmanager
+def some_more_memory() -> Iterator[None]:
+    """Let this process take a little more until the block ends: enough to say what is wrong."""
+    limit = memory_limit()
+    if limit is None:
+        yield
+        return
+    import resource  # noqa: PLC0415 - not on every system
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    more = limit + TO_SAY_SO
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (more if most == resource.RLIM_INFINITY else min(more, most), most)
+    )
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
 def too_much() -> str:
     """Say that this process would need more memory than it may take, and what to do."""
     limit = memory_limit()
@@ -117,10 +141,10 @@ def machine_memory() -> int | None:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):
         return None
-    return min([total, *_group_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+    return min([total, *group_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
 
 
-def _group_limits(own: Path, root: Path) -> Iterator[int]:
+def group_limits(own: Path, root: Path) -> Iterator[int]:
     """Yield the limits of this process's control groups, from its own to the outermost."""
     try:
         rows = own.read_text(encoding="utf-8").splitlines()

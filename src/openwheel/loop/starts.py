@@ -88,8 +88,8 @@ def passed(store: Store, task_id: str) -> None:
         )
 
 
-def failed(store: Store, task_id: str, reason: str) -> None:
-    """Note that the turn under way failed at a task; it goes on with the others."""
+def failed(store: Store, task_id: str | None, reason: str) -> None:
+    """Note that a turn failed at a task, and goes on with the others, or failed altogether."""
     now = time.time()
     with store.write() as connection:
         connection.execute(

@@ -5,6 +5,7 @@ may be looked at again and again, on the exchanges that arrive afterwards. The f
 task holds out its latest quarter, so that its student can be judged at once.
 """
 
+import gc
 import time
 
 import numpy as np
@@ -26,7 +27,7 @@ from openwheel.loop.corrections import corrected, corrected_inputs
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
-from openwheel.loop.limits import too_much
+from openwheel.loop.limits import some_more_memory, too_much
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.promotions import Promotion
 from openwheel.loop.recent import worth_training_on
@@ -60,6 +61,9 @@ WIDER = 0.02
 EVIDENT = 0.99
 """Level of the interval by which a student is given up that an earlier teacher taught."""
 
+ALL_TASKS = "all tasks"
+"""Whom an event is about that is about no task in particular."""
+
 PATIENCE = 3.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor."""
 
@@ -84,11 +88,17 @@ def turn(
     started = time.monotonic()
     registry = Registry(store)
     starts.begin(store)
+    done: Turn | None = None
     try:
         done = _turn(store, registry, settings, after=after, tools=tools, progress=progress)
     except (KeyboardInterrupt, SystemExit):
         starts.forget(store)  # stopped, which is no failure
         raise
+    except MemoryError:
+        gc.collect()
+    # Only here is everything free again that the turn had taken.
+    if done is None:
+        return Turn(after, (_short_of_memory(store, None, ALL_TASKS),))
     registry.add_turn(done, time.monotonic() - started)
     return done
 
@@ -123,16 +133,27 @@ def _turn(
         try:
             subject = subject_of(registry, record, settings, tools)
             events += _turn_task(store, registry, subject, progress)
+            short = False
         except (EngineError, SettingError, TeacherError) as error:
             events.append(Event(record.task.name, "trouble", str(error)))  # others go on
+            short = False
         except MemoryError:
-            starts.failed(store, record.task.id, too_much())
-            failed = starts.waits(starts.failures(store), time.time())[record.task.id]
-            events.append(Event(record.task.name, "trouble", failed.said))
-            continue
-        if wait is not None:  # it failed before, and went well now
+            short = True
+        if short:
+            events.append(_short_of_memory(store, record.task.id, record.task.name))
+        elif wait is not None:  # it failed before, and went well now
             starts.passed(store, record.task.id)
     return Turn(looked_at, tuple(events))
+
+
+def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
+    reason = too_much()
+    with some_more_memory():  # to say so
+        if task_id is None:
+            starts.forget(store)
+        starts.failed(store, task_id, reason)
+        wait = starts.waits(starts.failures(store), time.time())[task_id]
+        return Event(name, "trouble", wait.said)
 
 
 def veto(registry: Registry, policy: Policy) -> list[Event]:

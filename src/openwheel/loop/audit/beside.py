@@ -48,10 +48,11 @@ def auditing_beside(
                 if store.last_seq() > assigned:
                     assigned = assign_new(store, registry, after=assigned)
                     tell(audit(store, registry, settings, tools, until=assigned))
-            except OpenwheelError as error:
-                if str(error) != problem:  # once, not twice a second
-                    problem = str(error)
-                    logger.error("Audits could not be looked at during a turn: %s", error)
+            except (OpenwheelError, MemoryError) as error:
+                said = str(error) or "the turn has taken all memory that both may take"
+                if said != problem:  # once, not twice a second
+                    problem = said
+                    logger.error("Audits could not be looked at during a turn: %s", said)
 
     thread = threading.Thread(target=run, name="openwheel-audit", daemon=True)
     thread.start()
