@@ -8,10 +8,12 @@ import sys
 import pytest
 
 from made_up import tickets, write_log
+from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.teachers.twice import Twice, write_twice
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
@@ -34,7 +36,7 @@ def openwheel(tmp_path):
     return run
 
 
-def put(path, losses):
+def put(path, losses, model=""):
     """Put audits into a store and look at them: ``x`` disagrees."""
     with Store.open(path) as store:
         registry = Registry(store)
@@ -48,6 +50,8 @@ def put(path, losses):
                     request=asked,
                     answer=Answer("account" if kind == "x" else "billing"),
                     source="teacher",
+                    teacher="gpu",
+                    model=model,
                     audit_probability=0.2,
                     student=certificate.student,
                     student_answer="billing",
@@ -77,3 +81,31 @@ def test_audits_and_alarms_are_shown(openwheel, tmp_path):
     assert found["student"] is None
     assert len(found["alarms"]) == 1
     assert "no task" in openwheel("audits", "nothing", code=2)
+
+
+def test_a_changed_teacher_and_its_disagreement_with_itself_are_shown(openwheel, tmp_path):
+    database = tmp_path / "openwheel.db"
+    put(database, "." * 20, model="big-1")
+    with Store.open(database) as store, store.write() as connection:
+        (task,) = Registry(store).tasks()
+        begun = Twice(cursor=0, live=ConfidenceSequence(0.05), failed=2)
+        for loss in (0.0, 1.0, 0.0, 0.0):
+            begun = begun.asked(loss)
+        write_twice(connection, task.task.id, begun)
+    (found,) = json.loads(openwheel("audits", "messages", "--json"))["audits"]
+    teacher = found["teacher"]
+    assert (teacher["asked_twice"], teacher["loss"], teacher["rate"]) == (4, 1, 0.25)
+    assert teacher["interval"][0] < 0.25 < teacher["interval"][1]
+    assert (teacher["usual"], teacher["failed"]) == (None, 2)
+    assert [one["model"] for one in teacher["versions"]] == ["", "big-1"]
+    shown = openwheel("audits", "messages")
+    assert "asked again 4 times, disagreed with itself on 1: 25.00%" in shown
+    assert "could not be asked again 2 times" in shown
+
+    put(database, ".", model="big-2")
+    (found,) = json.loads(openwheel("audits", "messages", "--json"))["audits"]
+    (change,) = found["teacher"]["changes"]
+    assert (change["kind"], change["model"], change["did"]) == ("model", "big-2", "demoted")
+    assert found["student"] is None
+    for words in (("tasks",), ("students",), ("audits", "messages")):
+        assert "the teacher changed: another model, big-2 at gpu" in openwheel(*words), words

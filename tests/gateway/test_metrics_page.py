@@ -20,6 +20,7 @@ from openwheel.gateway.meter import Meter, ProcessUsage, Sample
 from openwheel.gateway.metrics_page import METRICS, metrics_page
 from openwheel.gateway.snapshots import Merged, merge
 from openwheel.loop.audit.status import TaskAudit
+from openwheel.loop.teachers.status import ChangeStatus, TeacherStatus
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -48,6 +49,13 @@ AUDIT = TaskAudit(
     task="route", id="1", student="s", audit=0.05, canary=0.5, asked=0.525, requests=90,
     answered=45, coverage=0.5, audits=40, loss=1.0, rate=0.025, interval=(0.01, 0.08),
     e_value=0.2, e_value_limit=20.0, change_e_value=3.0, change_limit=1e6, cost=1.5,
+    teacher=TeacherStatus(
+        asked_twice=200, loss=4.0, rate=0.02, interval=(0.005, 0.06), failed=3,
+    ),
+)  # fmt: skip
+CHANGED = ChangeStatus(
+    time=1.0, kind="model", teacher="gpu", model="big-2", fingerprint="", after_seq=9,
+    exchange="e10", student="s", did="demoted", reason="the teacher changed",
 )  # fmt: skip
 
 
@@ -130,6 +138,18 @@ def test_audits_are_one_gauge_a_task_and_only_of_tasks_with_a_student(merged):
     assert found["openwheel_audit_disagreement_bound", ("end", "high"), task] == 0.08
     assert found["openwheel_audit_e_value", ("monitor", "change"), task] == 3.0
     assert not [key for key in found if ("task", "free text") in key]
+
+
+def test_a_changed_teacher_shows_when_its_student_is_gone(merged):
+    gone = TaskAudit(task="sort", id="2", teacher=TeacherStatus(changes=(CHANGED, CHANGED)))
+    found = page(merged, more=audit_samples(lambda: [AUDIT, gone]))
+    assert found["openwheel_teacher_changes", ("task", "sort")] == 2
+    assert found["openwheel_teacher_changes", ("task", "route")] == 0
+    assert found["openwheel_teacher_asked_twice", ("task", "route")] == 200
+    assert found["openwheel_teacher_asked_twice_failed", ("task", "route")] == 3
+    assert found["openwheel_teacher_self_disagreement_rate", ("task", "route")] == 0.02
+    high = ("openwheel_teacher_self_disagreement_bound", ("end", "high"), ("task", "route"))
+    assert found[high] == 0.06
 
 
 def test_names_follow_prometheus():

@@ -10,6 +10,7 @@ from openwheel.cli.output import out, percent, print_json, print_table
 
 if TYPE_CHECKING:
     from openwheel.loop.audit.status import AlarmStatus, TaskAudit
+    from openwheel.loop.teachers.status import ChangeStatus, TeacherStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +25,11 @@ def audits(
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
 ) -> None:
-    """Show how the audit of each task stands: live disagreement, evidence, shares, cost, alarms."""
+    """Show how the audit of each task stands: live disagreement, evidence, shares, cost, alarms.
+
+    For one task also its slices, and its teacher: how far that agrees with itself, and when it
+    changed.
+    """
     from openwheel.loop.audit.status import audit_status
     from openwheel.loop.registry import Registry
     from openwheel.traffic import Store
@@ -85,9 +90,27 @@ def _details(one: "TaskAudit") -> None:
         out.print(f"{when(alarm)} {alarm.student}: {alarm.reason}", markup=False)
         if alarm.disagreed:
             out.print(f"  the latest: {', '.join(alarm.disagreed[-3:])}", markup=False)
+    _teacher(one.teacher)
 
 
-def when(alarm: "AlarmStatus") -> str:
-    """Say when an alarm was raised."""
-    time = datetime.datetime.fromtimestamp(alarm.time, datetime.UTC)
+def _teacher(teacher: "TeacherStatus") -> None:
+    if teacher.asked_twice:
+        low, high = teacher.interval
+        usual = ""
+        if teacher.usual is not None:
+            usual = f"; {teacher.usual[0]:.2%} to {teacher.usual[1]:.2%} is usual"
+        out.print(
+            f"The teacher, asked again {teacher.asked_twice:,} times, disagreed with itself on "
+            f"{teacher.loss:g}: {percent(teacher.rate, 2)} [{low:.2%}, {high:.2%}]{usual}.",
+            markup=False,
+        )
+    if teacher.failed:
+        out.print(f"It could not be asked again {teacher.failed:,} times.", markup=False)
+    for change in teacher.changes:
+        out.print(f"{when(change)} {change.student or 'told'}: {change.reason}", markup=False)
+
+
+def when(event: "AlarmStatus | ChangeStatus") -> str:
+    """Say when an alarm was raised, or a change noticed."""
+    time = datetime.datetime.fromtimestamp(event.time, datetime.UTC)
     return time.isoformat(timespec="seconds")

@@ -87,6 +87,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
     """List every student that was ever judged, and what became of it."""
     from openwheel.loop.audit.book import read_alarms
     from openwheel.loop.registry import Registry
+    from openwheel.loop.teachers.book import read_changes
     from openwheel.traffic import Store
 
     with Store.open(db, create=False) as store:
@@ -94,6 +95,8 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
         alarms: dict[str, list[str]] = {}
         for row in read_alarms(store):
             alarms.setdefault(row.alarm.student, []).append(row.alarm.reason)
+        for changed in read_changes(store):
+            alarms.setdefault(changed.change.student, []).append(changed.change.reason)
         names = {record.task.id: record.task.name for record in registry.tasks()}
         promoted = {p.certificate.student for p in registry.promotions().values() if p.certificate}
         found: list[dict[str, Any]] = [

@@ -16,13 +16,35 @@ AuditStatus = Callable[[], Sequence["TaskAudit"]]
 
 
 def audit_samples(status: AuditStatus) -> list[Sample]:
-    """Return the gauges of every task that has a student; none if the store cannot be read."""
+    """Return the gauges of tasks that have a student, or had one before their teacher changed.
+
+    None if the store cannot be read.
+    """
     try:
-        tasks = [task for task in status() if task.student is not None]
+        tasks = status()
     except StoreError as error:
         logger.error("How the audits stand could not be read: %s", error)
         return []
-    return [sample for task in tasks[:MOST_TASKS] for sample in _samples(task)]
+    served = [task for task in tasks if task.student is not None]
+    found = [sample for task in served[:MOST_TASKS] for sample in _samples(task)]
+    # That a student was taken off is to be seen after it is gone.
+    told = [task for task in tasks if task.student is not None or task.teacher.changes]
+    return found + [sample for task in told[:MOST_TASKS] for sample in _of_teacher(task)]
+
+
+def _of_teacher(task: "TaskAudit") -> list[Sample]:
+    name, teacher = ("task", label(task.task)), task.teacher
+    found = [
+        Sample("openwheel_teacher_changes", (name,), len(teacher.changes)),
+        Sample("openwheel_teacher_asked_twice", (name,), teacher.asked_twice),
+        Sample("openwheel_teacher_asked_twice_failed", (name,), teacher.failed),
+    ]
+    if teacher.rate is not None:
+        found.append(Sample("openwheel_teacher_self_disagreement_rate", (name,), teacher.rate))
+        for end, value in zip(("low", "high"), teacher.interval, strict=True):
+            labels = (name, ("end", end))
+            found.append(Sample("openwheel_teacher_self_disagreement_bound", labels, value))
+    return found
 
 
 def _samples(task: "TaskAudit") -> list[Sample]:

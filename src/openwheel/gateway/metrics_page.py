@@ -269,6 +269,36 @@ METRICS: Final = (
         "What audits of the task cost, ever.",
     ),
     MetricRow(
+        "openwheel_teacher_changes",
+        "gauge",
+        ("task",),
+        "Changes of a task's teacher that were noticed.",
+    ),
+    MetricRow(
+        "openwheel_teacher_asked_twice",
+        "gauge",
+        ("task",),
+        "Times a task's teacher was asked again, since it last changed.",
+    ),
+    MetricRow(
+        "openwheel_teacher_asked_twice_failed",
+        "gauge",
+        ("task",),
+        "Times it could not be asked again, since then.",
+    ),
+    MetricRow(
+        "openwheel_teacher_self_disagreement_rate",
+        "gauge",
+        ("task",),
+        "Disagreement of its second answers with its first.",
+    ),
+    MetricRow(
+        "openwheel_teacher_self_disagreement_bound",
+        "gauge",
+        ("task", "end"),
+        "Ends of the confidence sequence of that, low and high, at 95% at all times at once.",
+    ),
+    MetricRow(
         "openwheel_cpu_seconds_total",
         "counter",
         (),

@@ -9,6 +9,7 @@ from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
 from openwheel.loop.audit.watch import Stream, Watch, new_watch
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
+from openwheel.loop.teachers.status import TeacherStatus, teacher_status
 from openwheel.traffic import Store
 
 
@@ -72,11 +73,13 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         e_value_limit: What of it is an alarm.
         change_e_value: Evidence of a later change.
         change_limit: What of it is an alarm.
-        cost: Dollars that audits of the task cost, ever; what the canary holds back is no cost.
+        cost: Dollars that audits of the task cost, ever, asking the teacher twice included; what
+            the canary holds back is no cost.
         cost_today: The same today, by UTC.
         slices: Each slice the student may answer.
         disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.
         alarms: All alarms of the task, oldest first.
+        teacher: Its disagreement with itself, and its changes.
     """
 
     task: str
@@ -108,6 +111,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[SliceStatus, ...] = ()
     disagreed: tuple[str, ...] = ()
     alarms: tuple[AlarmStatus, ...] = ()
+    teacher: TeacherStatus = TeacherStatus()
 
 
 def audit_status(store: Store) -> list[TaskAudit]:
@@ -119,9 +123,13 @@ def audit_status(store: Store) -> list[TaskAudit]:
         alarms.setdefault(row.task_id, []).append(row)
     found = []
     for record in registry.tasks():
+        teacher = teacher_status(store, record.task.id)
         status = TaskAudit(
             task=record.task.name,
             id=record.task.id,
+            cost=teacher.cost,
+            cost_today=teacher.cost_today,
+            teacher=teacher,
             alarms=tuple(_alarm(row) for row in alarms.get(record.task.id, ())),
         )
         promotion = promotions.get(record.task.id)
@@ -171,8 +179,8 @@ def _with_student(
         e_value_limit=math.exp(whole.since.limit),
         change_e_value=math.exp(whole.change.evidence),
         change_limit=math.exp(whole.change.limit),
-        cost=spending.total,
-        cost_today=spending.today(time.time()),
+        cost=status.cost + spending.total,
+        cost_today=status.cost_today + spending.today(time.time()),
         slices=tuple(_slice(watch, name, stream) for name, stream in watch.slices.items()),
         disagreed=watch.disagreed,
     )

@@ -1,0 +1,128 @@
+"""What is known of a task's teacher, for the command line and the metrics."""
+
+import time
+
+import msgspec
+
+from openwheel.loop.teachers.book import ChangeRow, Did, read_changes
+from openwheel.loop.teachers.sightings import sightings_of
+from openwheel.loop.teachers.twice import day_of, read_twice, seconds_cost
+from openwheel.loop.teachers.versions import Kind
+from openwheel.traffic import Store
+
+
+class ChangeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of the teacher.
+
+    Attributes:
+        time: When it was noticed, in seconds since 1970.
+        kind: ``model``, ``fingerprint`` or ``disagreement``.
+        teacher, model, fingerprint: The new version; of a jump in disagreement who gave the last
+            answer.
+        after_seq: Evidence up to this exchange is of the teacher before.
+        exchange: The id of the exchange that showed it.
+        student, did: Which student it was about, ``""`` if none, and what became of it:
+            ``demoted``, ``shadowing`` (it begins anew) or ``told`` (nothing).
+        reason: In a sentence.
+    """
+
+    time: float
+    kind: Kind
+    teacher: str
+    model: str
+    fingerprint: str
+    after_seq: int
+    exchange: str
+    student: str
+    did: Did
+    reason: str
+
+
+class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that answered, and where it was seen first; ``teacher`` is empty for a log's."""
+
+    teacher: str
+    model: str
+    fingerprint: str
+    seq: int
+    exchange: str
+    time: float
+
+
+class TeacherStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a task's teacher.
+
+    Attributes:
+        asked_twice: Times it was asked again, since it last changed or the student came.
+        loss: The sum of the losses of its second answers against its first.
+        rate: Its disagreement with itself, None if it was not asked twice.
+        interval: Of that, at all times at once (`level`).
+        level: Of confidence.
+        usual: Where it was by the first of these; None until that is known.
+        failed: Times it could not be asked.
+        cost, cost_today: Dollars that asking it twice cost, ever and today.
+        versions: Those that answered, in the order in which they came.
+        changes: Those that were noticed, oldest first.
+    """
+
+    asked_twice: int = 0
+    loss: float = 0.0
+    rate: float | None = None
+    interval: tuple[float, float] = (0.0, 1.0)
+    level: float | None = None
+    usual: tuple[float, float] | None = None
+    failed: int = 0
+    cost: float = 0.0
+    cost_today: float = 0.0
+    versions: tuple[VersionStatus, ...] = ()
+    changes: tuple[ChangeStatus, ...] = ()
+
+
+def teacher_status(store: Store, task_id: str) -> TeacherStatus:
+    """Return what is known of a task's teacher."""
+    found = TeacherStatus(
+        cost=seconds_cost(store, task_id),
+        cost_today=seconds_cost(store, task_id, since=day_of(time.time())),
+        versions=tuple(
+            VersionStatus(
+                teacher=one.version.teacher,
+                model=one.version.model,
+                fingerprint=one.version.fingerprint,
+                seq=one.seq,
+                exchange=one.id,
+                time=one.time,
+            )
+            for one in sightings_of(store, task_id)
+        ),
+        changes=tuple(_change(row) for row in read_changes(store, task_id)),
+    )
+    twice = read_twice(store, task_id)
+    if twice is None:
+        return found
+    seen = twice.live.seen
+    return msgspec.structs.replace(
+        found,
+        asked_twice=seen.answers,
+        loss=seen.loss,
+        rate=seen.rate if seen.answers else None,
+        interval=twice.live.interval,
+        level=twice.live.level,
+        usual=None if twice.learning else twice.detector.range,
+        failed=twice.failed,
+    )
+
+
+def _change(row: ChangeRow) -> ChangeStatus:
+    change = row.change
+    return ChangeStatus(
+        time=row.time,
+        kind=change.kind,
+        teacher=change.version.teacher,
+        model=change.version.model,
+        fingerprint=change.version.fingerprint,
+        after_seq=change.after_seq,
+        exchange=change.exchange,
+        student=change.student,
+        did=change.did,
+        reason=change.reason,
+    )
