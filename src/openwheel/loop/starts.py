@@ -141,7 +141,8 @@ def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
     Args:
         failed: What `failures` returned.
         now: Seconds since 1970. However the clock was set since, nobody waits longer than the
-            whole wait.
+            whole wait; where the failure is yet to come by it, nobody waits at all: until then may
+            be years.
     """
     by_task: dict[str | None, list[Failure]] = {}
     for one in failed:
@@ -150,7 +151,8 @@ def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
     for task, these in by_task.items():
         first = FIRST_WAIT_S if these[-1].reason == DIED else SHORT_OF_MEMORY_S
         whole = wait_after(len(these), first)
-        seconds = whole - min(max(now - these[-1].noticed, 0.0), whole)
+        passed = now - these[-1].noticed
+        seconds = max(whole - passed, 0.0) if passed >= 0 else 0.0
         found[task] = Wait(len(these), seconds, these[-1].reason)
     return found
 

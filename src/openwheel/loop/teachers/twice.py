@@ -166,10 +166,12 @@ def day_of(now: float) -> float:
     return now // DAY * DAY
 
 
-def seconds_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
-    """Return what second answers of a task cost since a time, in dollars."""
+def seconds_cost(store: Store, task_id: str, *, since: float | None = None) -> float:
+    """Return what second answers of a task cost on the day that began then, or ever, in dollars."""
     table = schema.asked_twice.c
     query = sa.select(sa.func.coalesce(sa.func.sum(table.dollars), 0.0))
+    query = query.where(table.task_id == task_id)
+    if since is not None:  # what a clock that was ahead put on days to come is not of this one
+        query = query.where(table.time >= since, table.time < since + DAY)
     with store.read() as connection:
-        found = connection.execute(query.where(table.task_id == task_id, table.time >= since))
-        return float(found.scalar_one())
+        return float(connection.execute(query).scalar_one())
