@@ -107,5 +107,5 @@ def test_a_changed_teacher_and_its_disagreement_with_itself_are_shown(openwheel,
     (change,) = found["teacher"]["changes"]
     assert (change["kind"], change["model"], change["did"]) == ("model", "big-2", "demoted")
     assert found["student"] is None
-    for words in (("tasks",), ("students",), ("audits", "messages")):
+    for words in (("tasks",), ("students",), ("certificates",), ("audits", "messages")):
         assert "the teacher changed: another model, big-2 at gpu" in openwheel(*words), words

@@ -263,22 +263,26 @@ def _certificates(db: Path) -> "list[Certificate]":
 
 
 def _alarms(db: Path) -> list[dict[str, Any]]:
-    """Return what audits raised against the students of certificates."""
+    """Return what audits and changes of the teacher raised against the students of certificates."""
     from openwheel.loop.audit.book import read_alarms
     from openwheel.loop.registry import Registry
+    from openwheel.loop.teachers.book import read_changes
     from openwheel.traffic import Store
 
     with Store.open(db, create=False) as store:
         by_student = {c.student: c.id for c in Registry(store).certificates()}
-        return [
-            {
-                "certificate": by_student[row.alarm.student],
-                "slice": row.alarm.slice,
-                "reason": row.alarm.reason,
-                "time": _iso(row.time),
-            }
+        raised = [
+            (row.time, row.alarm.student, row.alarm.slice, row.alarm.reason)
             for row in read_alarms(store)
         ]
+        raised += [
+            (row.time, row.change.student, "", row.change.reason) for row in read_changes(store)
+        ]
+    return [
+        {"certificate": by_student[student], "slice": part, "reason": reason, "time": _iso(when)}
+        for when, student, part, reason in sorted(raised)
+        if student in by_student
+    ]
 
 
 def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
