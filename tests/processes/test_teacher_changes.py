@@ -1,0 +1,94 @@
+"""A teacher becomes another model behind its address, while gateway, learner and clients run."""
+
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from made_up import QUEUES, ticket, tickets, write_log
+
+
+class Sorter(ThreadingHTTPServer):
+    """Sorts tickets under a name that can change."""
+
+    daemon_threads = True
+    model = "big-1"
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        words = asked["messages"][-1]["content"].split()
+        queue = max(QUEUES, key=lambda name: sum(word in QUEUES[name].split() for word in words))
+        message = {"role": "assistant", "content": queue}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        named = {"model": self.server.model, "system_fingerprint": "fp_1"}
+        body = json.dumps({**named, "choices": [choice]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def sorter() -> Iterator[Sorter]:
+    server = Sorter()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, tmp_path):
+    def openwheel(*arguments):
+        command = [sys.executable, "-m", "openwheel", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    openwheel("learn", write_log(tmp_path / "log.jsonl", tickets(1_200)))
+    gateway = up("--teacher", sorter.url, "--workers", "2")
+    rng = random.Random(4)
+
+    def sources(n):
+        """Return who answered some tickets, each a worker's on a connection of its own."""
+        asked = [gateway.ask(ticket(rng, rng.choice(list(QUEUES)))) for _ in range(n)]
+        assert all(response.status == 200 for response in asked)
+        return {response.headers["x-openwheel-source"] for response in asked}
+
+    wait_for(lambda: "student" in sources(5))
+    sources(100)  # the log named no model: the first that is named is no change
+    assert json.loads(openwheel("audits", "--json"))["audits"][0]["teacher"]["changes"] == []
+    assert "student" in sources(5)
+
+    sorter.model = "big-2"
+    wait_for(lambda: sources(20) == {"teacher"}, seconds=60)
+    (task,) = json.loads(openwheel("audits", "--json"))["audits"]
+    (change,) = task["teacher"]["changes"]
+    assert (change["kind"], change["model"], change["did"]) == ("model", "big-2", "demoted")
+    assert "[turn] messages: demoted. the teacher changed: another model, big-2" in gateway.log
+
+    wait_for(lambda: "student" in sources(20), seconds=120)
+    first, second = json.loads(openwheel("certificates", "--json"))["certificates"]
+    assert second["student"] == first["student"]
+    assert second["delta_spent"] < first["delta_spent"]
+    assert second["calibration_window"]["first_seq"] > change["after_seq"]
+    assert len(json.loads(openwheel("audits", "--json"))["audits"][0]["teacher"]["changes"]) == 1
