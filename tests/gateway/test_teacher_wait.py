@@ -178,6 +178,20 @@ def test_with_several_teachers_nobody_is_asked_again_that_may_be_at_work(
     assert len(upstream.received) == 1
 
 
+def test_nor_where_the_last_of_them_is_only_loading(gateway, upstream, http):
+    async def script(_, writer):
+        if len(upstream.received) > 1:
+            writer.write(LOADING % b"")
+        else:
+            writer.close()
+
+    upstream.script = script
+    members = [Member(HttpTeacher(upstream.url), name) for name in ("one", "two")]
+    running = gateway(TeacherPool(members), teacher_wait=LONG)
+    assert http("POST", running.url + CHAT, request_of("chat", "x")).status == 503
+    assert len(upstream.received) == 2
+
+
 def test_either_of_several_teachers_ends_the_wait_though_both_rest(gateway, teacher, http, until):
     with Restartable("billing") as second:
         both = {"one": teacher, "two": second}
