@@ -118,7 +118,8 @@ alarms = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# Which versions of its teacher answered a task, each once: who, and where it was seen first.
+# Which versions of its teacher answered a task, each once: who, to what, and where it was seen
+# first.
 teacher_versions = sa.Table(
     "teacher_versions",
     metadata,
@@ -128,6 +129,8 @@ teacher_versions = sa.Table(
     sa.Column("teacher", sa.Text, primary_key=True),
     sa.Column("model", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.Text, primary_key=True),
+    # The model that was asked for, as the settings have it; empty where they are not known.
+    sa.Column("asked", sa.Text, primary_key=True),
     sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("time", sa.Float, nullable=False),

@@ -1,3 +1,4 @@
+import json
 import sqlite3
 
 import msgspec
@@ -123,6 +124,20 @@ def test_going_back_to_a_version_of_the_evidence_is_no_change(store, registry, t
     assert registry.promotions()[certified.task].certificate is not None
     traffic(10)
     assert look(store) == []
+
+
+def test_whoever_answers_to_another_model_that_was_asked_for_is_no_change(
+    store, registry, traffic, certified
+):
+    asked = {
+        "model": "tried out",
+        "messages": [{"role": "user", "content": "invoice tax 1 please"}],
+    }
+    traffic(1, Who(model="tried out"), request=json.dumps(asked).encode())
+    assert look(store) == []
+    assert registry.promotions()[certified.task].certificate is not None
+    traffic(1, Who(model="tried out"))  # it is what answers in the student's place
+    assert [event.kind for event in look(store)] == ["demoted"]
 
 
 def test_changes_that_need_no_certificate_are_told_once(store, registry, traffic, certified):

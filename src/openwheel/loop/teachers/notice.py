@@ -59,7 +59,7 @@ def judged_anew(
     To be called before it is judged, when all that may judge it was looked at by `notice`.
     """
     known = max(shadow.trained_until, shadow.judged_after + 1)
-    found = _unknown(store, shadow.task_id, until=known, evidence=shadow.training.exchanges)
+    found = _unknown(store, shadow, until=known, evidence=shadow.training.exchanges)
     acted = [one for one in found if one[0] in settings.recertify_on]
     if not acted:
         return shadow, []
@@ -109,8 +109,8 @@ def _look_at(
     if promotion.by == "user":  # who saw the evidence, of whatever version
         known = max(known, promotion.after_seq)
     evidence = certificate.training.exchanges + certificate.calibration_window.exchanges
-    found = _unknown(store, promotion.task_id, until=known, evidence=evidence)
     candidate = registry.candidate(certificate.student)
+    found = _unknown(store, candidate, until=known, evidence=evidence)
     acts = any(kind in settings.recertify_on for kind, _ in found)
     made = [_change(store, candidate, one, promoted=True, acts=acts) for one in found]
     if acts:
@@ -136,11 +136,21 @@ def _settle(store: Store, promotion: Promotion, versions: int, told: Sequence[Ch
 
 
 def _unknown(
-    store: Store, task_id: str, *, until: int, evidence: int
+    store: Store, candidate: Candidate, *, until: int, evidence: int
 ) -> list[tuple[Kind, Sighting]]:
-    """Return the versions that are news, but those that were told before."""
-    sightings = sightings_of(store, task_id)
-    told = {row.change.version for row in read_changes(store, task_id)}
+    """Return the versions that are news, but those that were told before.
+
+    Who answers where another model was asked for than the student stands in for is no matter of
+    its certificate.
+    """
+    accepted = candidate.accepted
+    models = None if accepted.unknown else accepted.values.get("model")
+    sightings = [
+        one
+        for one in sightings_of(store, candidate.task_id)
+        if models is None or not one.asked or one.asked in models
+    ]
+    told = {row.change.version for row in read_changes(store, candidate.task_id)}
     found = changes(sightings, until=until, evidence=evidence)
     return [one for one in found if one[1].version not in told]
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from openwheel.loop import schema
+from openwheel.loop.accepted import decode_settings
 from openwheel.loop.teachers.versions import Sighting, Version
 from openwheel.traffic import Store
 from openwheel.traffic.schema import exchanges
@@ -60,12 +61,14 @@ def sightings_of(store: Store, task_id: str) -> list[Sighting]:
                 row.seq,
                 row.exchange,
                 row.time,
+                row.asked,
             )
             for row in connection.execute(query)
         ]
 
 
-_Key = tuple[str, bool, str, str, str]
+_Key = tuple[str, bool, str, str, str, str]
+"""Task, whether it is live, teacher, model, fingerprint, and the model asked for."""
 _Seen = tuple[int, str, float]
 """Where a version was seen first: seq, id and time."""
 
@@ -73,7 +76,9 @@ _Seen = tuple[int, str, float]
 def _first_seen(store: Store, task: str, until: int) -> dict[_Key, _Seen]:
     table = exchanges.c
     live = (table.source == "teacher").label("live")
-    who = (live, table.teacher, table.model, table.fingerprint)
+    known = sa.func.coalesce(sa.func.json_extract(table.settings, "$.model"), "")
+    asked = sa.case((table.settings == "", ""), else_=known).label("asked")
+    who = (live, table.teacher, table.model, table.fingerprint, asked)
     # SQLite gives the other columns of the row that has the least seq.
     query = (
         sa.select(*who, sa.func.min(table.seq).label("seq"), table.id, table.time)
@@ -82,7 +87,7 @@ def _first_seen(store: Store, task: str, until: int) -> dict[_Key, _Seen]:
     )
     with store.read() as connection:
         return {
-            (task, bool(row.live), row.teacher, row.model, row.fingerprint): (
+            (task, bool(row.live), row.teacher, row.model, row.fingerprint, row.asked): (
                 row.seq,
                 row.id,
                 row.time,
@@ -95,18 +100,22 @@ def _since(store: Store, after: int, until: int, tasks: Iterable[str]) -> dict[_
     table, wanted = exchanges.c, set(tasks)
     columns = (table.seq, table.id, table.time, table.task_id, table.source)
     query = (
-        sa.select(*columns, table.teacher, table.model, table.fingerprint)
+        sa.select(*columns, table.teacher, table.model, table.fingerprint, table.settings)
         .order_by(table.seq)
         .limit(AT_ONCE)
     )
     found: dict[_Key, _Seen] = {}
+    models: dict[str, str] = {}
     while after < until:
         with store.read() as connection:
             rows = connection.execute(query.where(table.seq > after, table.seq <= until)).all()
         for row in rows:
             if row.source in {"teacher", "log"} and row.task_id in wanted:
                 live = row.source == "teacher"
-                key = (row.task_id, live, row.teacher, row.model, row.fingerprint)
+                if row.settings not in models:
+                    models[row.settings] = (decode_settings(row.settings) or {}).get("model", "")
+                asked = models[row.settings]
+                key = (row.task_id, live, row.teacher, row.model, row.fingerprint, asked)
                 found.setdefault(key, (row.seq, row.id, row.time))
         if len(rows) < AT_ONCE:
             break
@@ -118,14 +127,15 @@ def _known(store: Store, found: Iterable[_Key]) -> set[_Key]:
     table = schema.teacher_versions
     tasks = {key[0] for key in found}
     query = sa.select(
-        table.c.task_id, table.c.live, table.c.teacher, table.c.model, table.c.fingerprint
+        *(table.c.task_id, table.c.live, table.c.teacher, table.c.model),
+        *(table.c.fingerprint, table.c.asked),
     )
     known: set[_Key] = set()
     with store.read() as connection:
         for task in tasks:
             rows = connection.execute(query.where(table.c.task_id == task)).all()
             known |= {
-                (row.task_id, bool(row.live), row.teacher, row.model, row.fingerprint)
+                (row.task_id, bool(row.live), row.teacher, row.model, row.fingerprint, row.asked)
                 for row in rows
             }
             if len(rows) >= MOST_KEPT:
@@ -135,7 +145,8 @@ def _known(store: Store, found: Iterable[_Key]) -> set[_Key]:
 
 def _write(store: Store, seen: dict[_Key, _Seen], cursors: dict[str, int]) -> None:
     versions, looks = schema.teacher_versions, schema.teacher_looks
-    names = ("task_id", "live", "teacher", "model", "fingerprint", "seq", "exchange", "time")
+    who = ("task_id", "live", "teacher", "model", "fingerprint", "asked")
+    names = (*who, "seq", "exchange", "time")
     first = sorted(seen.items(), key=lambda item: item[1][0])[:MOST_KEPT]
     with store.write() as connection:
         for key, where in first:

@@ -1,13 +1,14 @@
 """What is known of a task's teacher, for the command line and the metrics."""
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
 from openwheel.loop.teachers.book import ChangeRow, Did, read_changes
 from openwheel.loop.teachers.sightings import sightings_of
 from openwheel.loop.teachers.twice import day_of, read_twice, seconds_cost
-from openwheel.loop.teachers.versions import Kind
+from openwheel.loop.teachers.versions import Kind, Sighting, Version
 from openwheel.traffic import Store
 
 
@@ -92,7 +93,7 @@ def teacher_status(store: Store, task_id: str) -> TeacherStatus:
                 exchange=one.id,
                 time=one.time,
             )
-            for one in sightings_of(store, task_id)
+            for one in _each_once(sightings_of(store, task_id))
         ),
         changes=tuple(_change(row) for row in read_changes(store, task_id)),
     )
@@ -110,6 +111,14 @@ def teacher_status(store: Store, task_id: str) -> TeacherStatus:
         usual=None if twice.learning else twice.detector.range,
         failed=twice.failed,
     )
+
+
+def _each_once(sightings: Sequence[Sighting]) -> list[Sighting]:
+    """Return where each version was seen first, whatever model was asked for."""
+    first: dict[Version, Sighting] = {}
+    for one in sightings:
+        first.setdefault(one.version, one)
+    return list(first.values())
 
 
 def _change(row: ChangeRow) -> ChangeStatus:

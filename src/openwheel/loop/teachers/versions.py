@@ -40,6 +40,7 @@ class Sighting(msgspec.Struct, frozen=True):
     Attributes:
         version: The version.
         live: Whether it answered here; else it is from a log.
+        asked: The model that was asked for, as settings have it; ``""`` if that is not known.
         seq, id, time: Of its first exchange.
     """
 
@@ -48,6 +49,7 @@ class Sighting(msgspec.Struct, frozen=True):
     seq: int
     id: str
     time: float
+    asked: str = ""
 
 
 def changes(
