@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -216,7 +216,10 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
     with contextlib.ExitStack() as stack:
 
         def start(
-            *arguments: str, port: int = 0, command: tuple[str, ...] = ("-m", "openwheel")
+            *arguments: str,
+            port: int = 0,
+            command: tuple[str, ...] = ("-m", "openwheel"),
+            env: Mapping[str, str] | None = None,
         ) -> Gateway:
             log = stack.enter_context((tmp_path / "gateway.log").open("a"))
             process = stack.enter_context(
@@ -226,7 +229,7 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
                 )
             )
             stack.callback(end, process)

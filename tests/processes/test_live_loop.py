@@ -1,0 +1,120 @@
+"""The whole loop as real processes, while its learner, its teacher and its clock fail it."""
+
+import os
+import random
+import sys
+import time
+
+import pytest
+
+from openwheel.loop.audit.book import read_alarms
+from openwheel.traffic import Store
+from processes.clock import Clock
+from processes.live_load import LiveLoad
+from processes.live_run import Run
+from processes.live_store import (
+    every_answer_is_there_once,
+    every_attempt_was_paid_for,
+    every_promotion_has_a_certificate,
+    is_whole,
+)
+from processes.live_teacher import TASKS, LiveTeacher
+
+KILLS = 20
+SETTINGS = """
+[gateway]
+workers = 4
+
+[capture]
+mode = "strict"
+strict_timeout = 60
+keep_days = 10  # less than the clock is ahead for a while
+
+[loop]
+audit = 0.2
+
+[[teachers]]
+name = "big"
+url = "{url}"
+"""
+
+
+@pytest.fixture
+def seed():
+    """Return ``OPENWHEEL_SEED``, or any number; it is printed, so that a run can be had again."""
+    found = int(os.environ.get("OPENWHEEL_SEED", random.SystemRandom().randrange(10_000)))
+    sys.stdout.write(f"OPENWHEEL_SEED={found}\n")
+    return found
+
+
+@pytest.fixture
+def live_teacher():
+    made = LiveTeacher()
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def say():
+    began = time.monotonic()
+
+    def write(text):
+        sys.stdout.write(f"{time.monotonic() - began:6.1f} s: {text}\n")
+
+    return write
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
+    up, live_teacher, tmp_path, seed, say
+):
+    """Twenty turns are killed, a worker and the teacher too; the settings are read anew; the clock
+    is put a month ahead, then a day back, then right. At last the teacher changes its mind."""
+    clock = Clock(tmp_path)
+    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url))
+    gateway = up(env=clock.environment)
+    with LiveLoad(gateway.port, seed) as load:
+        run = Run(gateway, live_teacher, load, seed)
+        meanwhile = {
+            3: lambda: clock.set(days=30),
+            6: run.kill_teacher,
+            8: run.start_teacher,
+            10: lambda: clock.set(days=-1),
+            13: run.kill_worker,
+            16: lambda: clock.set(days=0),
+        }
+        for number in range(1, KILLS + 1):
+            run.kill_turn()
+            say(f"{number} turns killed, {len(load.asked)} asked, attempts {run.attempts}")
+            meanwhile.get(number, lambda: None)()
+            if number % 5 == 0:
+                run.reload()
+
+        both = run.until_all_workers_know(
+            lambda: run.until(lambda: len(run.peek.promoted()) == len(TASKS))
+        )
+        say(f"both promoted, known after {max(both):.2f} s")
+        by_hand, by_audit = sorted(run.peek.promoted())
+        asked = len(load.asked)
+        run.until(lambda: len(load.asked) > asked + 200)
+        known = run.until_all_workers_know(lambda: run.openwheel("demote", by_hand))
+        say(f"{by_hand} demoted, known after {max(known):.2f} s")
+        run.kill_teacher()
+        run.start_teacher(*TASKS)
+        known = run.until_all_workers_know(lambda: run.until(lambda: not run.peek.promoted()))
+        say(f"{by_audit} demoted by its audits, known after {max(known):.2f} s")
+    assert gateway.stop() == 0
+    assert not [pid for pid in run.processes if gateway.is_alive(pid)]
+    failed = [one for one in load.asked if one.status != 200]
+    say(f"{len(load.asked)} asked, {len(failed)} failed")
+
+    assert [one for one in failed if not run.is_excused(one)] == []
+    assert {one.source for one in load.asked if one.status == 200} == {"teacher", "student"}
+    assert run.forgotten == set()
+    is_whole(tmp_path / "openwheel.db")
+    with Store.open(tmp_path / "openwheel.db") as store:
+        every_answer_is_there_once(store, load.asked)
+        assert every_promotion_has_a_certificate(store) >= len(TASKS)
+        every_attempt_was_paid_for(store, run.attempts)
+        assert [alarm.demotion is not None for alarm in read_alarms(store)] == [True]
