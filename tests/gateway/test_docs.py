@@ -21,10 +21,13 @@ def test_every_count_is_documented(field):
         "x-openwheel-source",
         "x-openwheel-task",
         "x-openwheel-confidence",
+        "x-openwheel-fallback",
+        "best-effort",
         "/healthz",
         "/v1/models",
         "teacher_unreachable",
         "teacher_timeout",
+        "teacher_unavailable",
     ],
 )
 def test_headers_endpoints_and_codes_are_documented(word):

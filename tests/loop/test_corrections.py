@@ -123,12 +123,12 @@ def test_trust_counts_as_it_is_now(store, filled):
     assert not task_corrections(store, filled, data).believed
 
 
-def student_said(store, name, answer, *, audited=""):
+def student_said(store, name, answer, *, audited="", source="student"):
     """Have a student answer what the first exchange asked, and perhaps the teacher as well."""
     (first,) = (e for _, e in store.exchanges(until=1))
     change = {"request": first.request.replace(b" ", b"  ", 1), "unbiased": False}
     served = msgspec.structs.replace(
-        first, id=name, answer=Answer(answer), source="student", student="s", **change
+        first, id=name, answer=Answer(answer), source=source, student="s", **change
     )
     rows = [served]
     if audited:
@@ -163,6 +163,24 @@ def test_a_students_corrected_answer_trains_and_its_audit_is_replaced(store, fil
     assert training.answers[at.index(alone)] == "delivery"
     assert not training.unbiased[at.index(alone)]
     assert training.answers[at.index(twice + 1)] == "delivery"
+
+
+def test_an_answer_of_best_effort_teaches_only_what_a_person_says_of_it(store, filled):
+    before = load_answers(store, filled.task.id, filled.form)
+    said = student_said(store, "unsure", "billing", source="best_effort")
+    other = student_said(store, "other", "billing", source="best_effort")
+    # Between exchanges of the teacher, since only what they span can train.
+    last = student_said(store, "teacher", "billing", source="teacher")
+    labels = load_answers(store, filled.task.id, filled.form)
+    assert set(labels.seq.tolist()) == {*before.seq.tolist(), last}
+    take(store, said, correction="delivery")
+    training = corrected(store, filled, labels)
+    at = training.seq.tolist()
+    assert training.answers[at.index(said)] == "delivery"
+    assert not training.unbiased[at.index(said)]
+    assert other not in at
+    (found,) = accuracy(store, filled.task.id)
+    assert (found.teacher.n, found.student.n, found.both_student.n) == (0, 0, 0)
 
 
 def test_accuracy_is_told_of_teacher_and_student_side_by_side(store, filled):
