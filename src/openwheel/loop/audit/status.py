@@ -118,12 +118,13 @@ def audit_status(store: Store) -> list[TaskAudit]:
     """Return how the audit of each task stands, in the order of the tasks."""
     registry = Registry(store)
     promotions, plans = registry.promotions(), registry.plans()
+    teachers = teacher_status(store)
     alarms: dict[str, list[AlarmRow]] = {}
     for row in read_alarms(store):
         alarms.setdefault(row.task_id, []).append(row)
     found = []
     for record in registry.tasks():
-        teacher = teacher_status(store, record.task.id)
+        teacher = teachers.get(record.task.id, TeacherStatus())
         status = TaskAudit(
             task=record.task.name,
             id=record.task.id,

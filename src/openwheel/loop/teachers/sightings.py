@@ -51,20 +51,22 @@ def see(store: Store, tasks: Iterable[str], *, until: int) -> None:
 
 def sightings_of(store: Store, task_id: str) -> list[Sighting]:
     """Return every version that answered a task, in the order in which they came."""
+    return all_sightings(store, task_id).get(task_id, [])
+
+
+def all_sightings(store: Store, task_id: str = "") -> dict[str, list[Sighting]]:
+    """Return the same of each task, by its id; of one alone where it is named."""
     table = schema.teacher_versions
-    query = sa.select(table).where(table.c.task_id == task_id).order_by(table.c.seq)
+    query = sa.select(table).order_by(table.c.seq)
+    if task_id:
+        query = query.where(table.c.task_id == task_id)
+    found: dict[str, list[Sighting]] = {}
     with store.read() as connection:
-        return [
-            Sighting(
-                Version(row.teacher, row.model, row.fingerprint),
-                row.live,
-                row.seq,
-                row.exchange,
-                row.time,
-                row.asked,
-            )
-            for row in connection.execute(query)
-        ]
+        for row in connection.execute(query):
+            version = Version(row.teacher, row.model, row.fingerprint)
+            seen = Sighting(version, row.live, row.seq, row.exchange, row.time, row.asked)
+            found.setdefault(row.task_id, []).append(seen)
+    return found
 
 
 _Key = tuple[str, bool, str, str, str, str]

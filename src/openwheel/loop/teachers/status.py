@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import msgspec
 
 from openwheel.loop.teachers.book import ChangeRow, Did, read_changes
-from openwheel.loop.teachers.sightings import sightings_of
-from openwheel.loop.teachers.twice import day_of, read_twice, seconds_cost
+from openwheel.loop.teachers.sightings import all_sightings
+from openwheel.loop.teachers.twice import Twice, all_twice, day_of, seconds_costs
 from openwheel.loop.teachers.versions import Kind, Sighting, Version
 from openwheel.traffic import Store
 
@@ -79,30 +79,29 @@ class TeacherStatus(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[ChangeStatus, ...] = ()
 
 
-def teacher_status(store: Store, task_id: str) -> TeacherStatus:
-    """Return what is known of a task's teacher."""
-    found = TeacherStatus(
-        cost=seconds_cost(store, task_id),
-        cost_today=seconds_cost(store, task_id, since=day_of(time.time())),
-        versions=tuple(
-            VersionStatus(
-                teacher=one.version.teacher,
-                model=one.version.model,
-                fingerprint=one.version.fingerprint,
-                seq=one.seq,
-                exchange=one.id,
-                time=one.time,
-            )
-            for one in _each_once(sightings_of(store, task_id))
-        ),
-        changes=tuple(_change(row) for row in read_changes(store, task_id)),
-    )
-    twice = read_twice(store, task_id)
-    if twice is None:
-        return found
+def teacher_status(store: Store) -> dict[str, TeacherStatus]:
+    """Return what is known of the teacher of each task of which anything is, by task id."""
+    cost, today = seconds_costs(store), seconds_costs(store, since=day_of(time.time()))
+    sightings, twice = all_sightings(store), all_twice(store)
+    changes: dict[str, list[ChangeRow]] = {}
+    for row in read_changes(store):
+        changes.setdefault(row.task_id, []).append(row)
+    found = {}
+    for task in {*sightings, *twice, *changes, *cost}:
+        status = TeacherStatus(
+            cost=cost.get(task, 0.0),
+            cost_today=today.get(task, 0.0),
+            versions=tuple(_version(one) for one in _each_once(sightings.get(task, []))),
+            changes=tuple(_change(row) for row in changes.get(task, ())),
+        )
+        found[task] = _with_twice(status, twice[task]) if task in twice else status
+    return found
+
+
+def _with_twice(status: TeacherStatus, twice: Twice) -> TeacherStatus:
     seen = twice.live.seen
     return msgspec.structs.replace(
-        found,
+        status,
         asked_twice=seen.answers,
         loss=seen.loss,
         rate=seen.rate if seen.answers else None,
@@ -110,6 +109,17 @@ def teacher_status(store: Store, task_id: str) -> TeacherStatus:
         level=twice.live.level,
         usual=None if twice.learning else twice.detector.range,
         failed=twice.failed,
+    )
+
+
+def _version(sighting: Sighting) -> VersionStatus:
+    return VersionStatus(
+        teacher=sighting.version.teacher,
+        model=sighting.version.model,
+        fingerprint=sighting.version.fingerprint,
+        seq=sighting.seq,
+        exchange=sighting.id,
+        time=sighting.time,
     )
 
 

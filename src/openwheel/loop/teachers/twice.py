@@ -125,6 +125,14 @@ def read_twice(store: Store, task_id: str) -> Twice | None:
         return find_twice(connection, task_id)
 
 
+def all_twice(store: Store) -> dict[str, Twice]:
+    """Return the same of every task of which it has begun, by its id."""
+    table = schema.teacher_twice.c
+    with store.read() as connection:
+        rows = connection.execute(sa.select(table.task_id, table.twice)).all()
+    return {row.task_id: msgspec.json.decode(row.twice, type=Twice) for row in rows}
+
+
 def find_twice(connection: sa.Connection, task_id: str) -> Twice | None:
     """Do the same inside the caller's transaction."""
     table = schema.teacher_twice
@@ -166,12 +174,19 @@ def day_of(now: float) -> float:
     return now // DAY * DAY
 
 
-def seconds_cost(store: Store, task_id: str, *, since: float | None = None) -> float:
-    """Return what second answers of a task cost on the day that began then, or ever, in dollars."""
+def seconds_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
+    """Return what second answers of a task cost since a time, in dollars."""
+    return seconds_costs(store, since=since, task_id=task_id).get(task_id, 0.0)
+
+
+def seconds_costs(store: Store, *, since: float = 0.0, task_id: str = "") -> dict[str, float]:
+    """Return the same of each task, by its id; of one alone where it is named."""
     table = schema.asked_twice.c
-    query = sa.select(sa.func.coalesce(sa.func.sum(table.dollars), 0.0))
-    query = query.where(table.task_id == task_id)
-    if since is not None:  # what a clock that was ahead put on days to come is not of this one
-        query = query.where(table.time >= since, table.time < since + DAY)
+    query = sa.select(table.task_id, sa.func.sum(table.dollars).label("dollars"))
+    if task_id:
+        query = query.where(table.task_id == task_id)
+    if since:
+        query = query.where(table.time >= since)
     with store.read() as connection:
-        return float(connection.execute(query).scalar_one())
+        rows = connection.execute(query.group_by(table.task_id)).all()
+    return {row.task_id: row.dollars for row in rows}
