@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from openwheel.errors import TeacherError
-from openwheel.processes.teachers import connect_teachers
-from openwheel.settings import Settings, TeacherSection
+from openwheel.errors import PolicyError, TeacherError
+from openwheel.processes.teachers import connect_again, connect_teachers
+from openwheel.settings import PolicySection, Settings, TeacherSection
 
 
 class _Yes(BaseHTTPRequestHandler):
@@ -78,3 +78,37 @@ def test_a_recording_cannot_judge(tmp_path):
     settings = Settings(teachers=(TeacherSection(url=f"replay:{tmp_path / 'log.jsonl'}"),))
     assert connect_teachers(settings) is None
     assert connect_teachers(Settings()) is None
+    assert connect_again(settings) is None
+    assert connect_again(Settings()) is None
+
+
+def ask_again(connect, api: str, body: bytes):
+    async def once():
+        async with connect() as reach:
+            return await reach(api, body)
+
+    return asyncio.run(once())
+
+
+def test_what_is_asked_again_goes_as_it_was_but_for_the_stream(teacher):
+    url, handler = teacher
+    connect = connect_again(Settings(teachers=(TeacherSection(url=url, name="gpu"),)))
+    body = b'{"model": "big", "messages": [], "temperature": 1.0, "stream": true}'
+    reply, name = ask_again(connect, "chat", body)
+    assert (reply.answer.final, reply.model, name) == ("yes", "big", "gpu")
+    assert handler.asked == [
+        ("/v1/chat/completions", {"model": "big", "messages": [], "temperature": 1.0})
+    ]
+    with pytest.raises(TeacherError):  # this server answers as chat completions do
+        ask_again(connect, "responses", b'{"model": "big", "input": "hello"}')
+    assert handler.asked[-1][0] == "/v1/responses"
+
+
+def test_what_the_policy_forbids_is_not_asked_again(teacher):
+    url, handler = teacher
+    section = TeacherSection(url=url, jurisdiction="US")
+    policy = PolicySection(jurisdictions=("EU",))
+    connect = connect_again(Settings(teachers=(section,), policy=policy))
+    with pytest.raises(PolicyError, match="US"):
+        ask_again(connect, "chat", b'{"model": "big", "messages": []}')
+    assert handler.asked == []
