@@ -1,7 +1,9 @@
 import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 
-import msgspec
 import pytest
 
 from openwheel.gate import spent, verify
@@ -13,6 +15,7 @@ from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.book import read_changes
 from openwheel.loop.teachers.notice import notice
+from openwheel.loop.teachers.sightings import see
 from openwheel.loop.turn import turn
 from openwheel.traffic import Store
 
@@ -229,21 +232,56 @@ def test_a_store_from_before_fingerprints_sees_no_change(tmp_path, store, traffi
 def test_a_learner_killed_between_seeing_and_acting_acts_when_it_is_back(
     store, registry, traffic, certified
 ):
-    from openwheel.loop.teachers.sightings import see
-
     look(store)
     traffic(1, NEXT)
-    turn_again = [record.task.id for record in registry.tasks()]
-    take_turn(store)  # assigned, and acted on
-    # As if it had been killed before it acted: the sighting is there, the change is not.
-    with store.write() as connection:
-        connection.exec_driver_sql("DELETE FROM teacher_changes")
-        connection.exec_driver_sql("DELETE FROM promotions WHERE by = 'teacher'")
-    see(store, turn_again, until=store.last_seq())
-    (event,) = look(store)
-    assert event.kind == "demoted"
-    assert look(store) == []
-    assert len(read_changes(store)) == 1
-    assert (
-        msgspec.json.decode(msgspec.json.encode(read_changes(store)[0].change))["kind"] == "model"
-    )
+    until = assign_new(store, registry, after=0)
+    see(store, [certified.task], until=until)
+    with Store.open(store.path) as again:
+        assert [event.kind for event in look(again)] == ["demoted"]
+        assert look(again) == []
+        assert len(read_changes(again)) == 1
+
+
+KILLED = """
+import os, random, signal, sys, time
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.teachers.notice import notice
+from openwheel.traffic import Store
+
+rng = random.Random(0)
+for path in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        with Store.open(path) as store:
+            notice(store, Registry(store), LoopSettings())
+        os._exit(0)
+    time.sleep(rng.uniform(0.0, 0.06))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_learner_killed_at_any_moment_has_done_all_of_it_or_nothing(
+    tmp_path, store, registry, traffic, certified
+):
+    look(store)
+    traffic(1, NEXT)
+    assign_new(store, registry, after=0)
+    store.close()  # what is in the WAL is in the file now
+    copies = [shutil.copy(store.path, tmp_path / f"copy{i}.db") for i in range(20)]
+    subprocess.run([sys.executable, "-c", KILLED, *copies], check=True)
+    done = 0
+    for copy in copies:
+        with Store.open(copy) as found:
+            registry = Registry(found)
+            acted = registry.promotions()[certified.task].by == "teacher"
+            (candidate, state, _) = registry.candidates()[0]
+            assert len(read_changes(found)) == acted
+            assert registry.tasks()[0].attempts == candidate.attempt == 1 + acted
+            assert (state == "shadow") == acted
+            done += acted
+            look(found)
+            assert registry.promotions()[certified.task].by == "teacher"
+            assert registry.tasks()[0].attempts == 2
+    assert done < len(copies)
