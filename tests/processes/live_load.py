@@ -3,6 +3,7 @@
 import http.client
 import json
 import random
+import select
 import threading
 import time
 from typing import NamedTuple
@@ -78,6 +79,7 @@ class _Http:
     def __call__(self, messages: list[dict[str, str]]) -> tuple[int, int, str, str]:
         port = 0
         try:
+            self._close_if_ended()
             if self._connection.sock is None:
                 self._connection.connect()
             port = self._connection.sock.getsockname()[1]
@@ -92,6 +94,15 @@ class _Http:
         if response.status != 200:
             return port, response.status, "", source
         return port, 200, json.loads(found)["choices"][0]["message"]["content"], source
+
+    def _close_if_ended(self) -> None:
+        """Close a connection that the gateway ended meanwhile, as clients do before they use one.
+
+        Old workers end those on which nothing is under way.
+        """
+        sock = self._connection.sock
+        if sock is not None and select.select([sock], [], [], 0)[0]:
+            self._connection.close()
 
     def close(self) -> None:
         self._connection.close()

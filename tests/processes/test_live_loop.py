@@ -32,6 +32,7 @@ keep_days = 10  # less than the clock is ahead for a while
 
 [loop]
 audit = 0.2
+turn_every = 1
 
 [[teachers]]
 name = "big"
