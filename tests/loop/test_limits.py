@@ -31,7 +31,7 @@ used = next(int(row.split()[1]) << 10 for row in rows if row.startswith("VmData"
 assert apply_limits(Limits(nice=0, threads=1, memory=used + (int(sys.argv[2]) << 20))) == []
 with Store.open(sys.argv[1]) as store:
     for _ in range(2):
-        for event in turn(store, LoopSettings(rungs=("linear",))).events:
+        for event in turn(store, LoopSettings(rungs=("linear",)), by_hand=False).events:
             print(json.dumps([event.task, event.kind, event.reason]), flush=True)
         print("turn", flush=True)
 """

@@ -85,7 +85,7 @@ def test_a_task_at_which_turns_died_waits_and_the_others_go_on(store, registry, 
         die(first.id)
     fill(two_tasks(2_000, seed=1))
     before = {record.task.id: record.trained_on for record in registry.tasks()}
-    done = turn(store, SETTINGS, after=2_000)
+    done = turn(store, SETTINGS, after=2_000, by_hand=False)
     (event,) = [event for event in done.events if event.kind == "trouble"]
     assert event.task == first.name
     assert "6 turns in a row failed here" in event.reason
@@ -94,7 +94,7 @@ def test_a_task_at_which_turns_died_waits_and_the_others_go_on(store, registry, 
     assert after[second.id] > before[second.id]
 
     put_back(store, 60)
-    done = turn(store, SETTINGS, after=4_000)
+    done = turn(store, SETTINGS, after=4_000, by_hand=False)
     assert not [event for event in done.events if event.kind == "trouble"]
     assert starts.failures(store) == []
 

@@ -4,12 +4,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from openwheel.loop import starts
 from openwheel.loop.audit.beside import auditing_beside
+from openwheel.loop.audit.book import labels_since, untrained_changes
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.lm import sweep_adapters
@@ -18,7 +19,7 @@ from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.again import asking_beside
 from openwheel.loop.tools import NO_TOOLS, Tools
-from openwheel.loop.turn import turn
+from openwheel.loop.turn import FEWEST_TO_TRAIN, turn
 from openwheel.traffic import Store
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def run_learner(
 ) -> None:
     """Look at the traffic again and again: audit what is promoted, and take a turn when it is due.
 
-    After an alarm a turn is due as soon as there are enough exchanges to train on what changed. A
+    After an alarm a turn is due as soon as there are enough labels to train on what changed. A
     store that was not empty gets its first turn at once. After a turn that failed the next one
     waits, longer each time; audits do not. Teachers are asked twice beside all this.
 
@@ -54,14 +55,15 @@ def run_learner(
         housekeeping: Called between looks.
     """
     registry = Registry(store)
-    looked_at, assigned, alarmed = 0, 0, False
+    looked_at, assigned, alarmed = 0, 0, turns
+    changed: dict[str, int] = {}
     table = _first(store, registry, settings) if turns else Timetable(due=sys.maxsize)
     told: dict[tuple[str, str], Event] = {}
 
     def report(events: list[Event]) -> None:
         nonlocal alarmed
         for event in events:
-            alarmed = alarmed or event.kind in {"demoted", "deferred"}
+            alarmed = alarmed or (turns and event.kind in {"demoted", "deferred"})
             # What is left out stays so, whatever else happens to the task.
             slot = event.task, event.kind if event.kind in {"vetoed", "trouble"} else ""
             if told.get(slot) != event:
@@ -72,24 +74,32 @@ def run_learner(
         while not stop():
             housekeeping()
             newest = store.last_seq()
-            if table.is_due(newest, time.monotonic()):
-                alarmed = False
+            if alarmed:
+                changed, alarmed = untrained_changes(registry), False
+                soon = min(table.due, newest + FEWEST_NEW)
+                table = msgspec.structs.replace(table, due=soon)
+            if table.is_due(newest, time.monotonic(), ready=_ready(store, changed, table, newest)):
                 with auditing_beside(
                     store, settings, tell=report, tools=tools, after=newest, every=LOOK_EVERY
                 ):
-                    done = turn(store, settings, after=looked_at, tools=tools)
+                    done = turn(store, settings, after=looked_at, tools=tools, by_hand=False)
                 looked_at = assigned = done.looked_at
                 table = _with_waits(store, table.after_turn(newest, time.monotonic()))
+                changed = untrained_changes(registry) if changed else changed
                 report(list(done.events))
                 sweep_adapters(registry, tools)
             elif newest > assigned:
                 # An audit counts once its exchange is assigned to its task.
                 assigned = assign_new(store, registry, after=assigned)
                 report(audit(store, registry, settings, tools, until=assigned))
-            if alarmed:
-                soon = min(table.due, newest + FEWEST_NEW)
-                table, alarmed = msgspec.structs.replace(table, due=soon), False
             time.sleep(LOOK_EVERY)
+
+
+def _ready(store: Store, changed: Mapping[str, int], table: Timetable, newest: int) -> bool:
+    """Return whether a task may be trained anew on what came since a change for the worse."""
+    if newest < table.newest + FEWEST_NEW:
+        return False  # the last turn would have done it, as far as can be told
+    return any(labels_since(store, task, seq) >= FEWEST_TO_TRAIN for task, seq in changed.items())
 
 
 def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:

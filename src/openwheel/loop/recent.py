@@ -1,41 +1,62 @@
 """What to train on after the traffic changed: all there is, or only what came since."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from openwheel.loop.data import TaskData
+from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject
 from openwheel.students import train
 from openwheel.students.variables import choose_variables
+
+BoolArray = npt.NDArray[np.bool_]
 
 RUNG = "linear"
 """What both are tried with: the cheapest that generalises."""
 
 
-def worth_training_on(subject: Subject, data: TaskData, after_seq: int) -> TaskData:
+def worth_training_on(
+    subject: Subject, data: TaskData, after_seq: int, slices: Sequence[SliceChange] = ()
+) -> TaskData:
     """Return a task's exchanges without those from before a change, where these mislead.
 
     Two quick students are compared on exchanges since the change that neither has seen (out of
-    fold): one trained on all, one on those since the change alone. Only labels are tried; records
-    and texts keep everything.
+    fold): one trained on all, one without what came before. Only labels are tried; records and
+    texts keep everything.
 
     Args:
         subject: The task.
         data: Exchanges to train on.
         after_seq: The change came after this exchange, as far as can be told; 0 for none.
+        slices: Changes of one slice each, later than that; of the other slices all is kept.
     """
-    recent = np.flatnonzero(data.seq > after_seq)
-    if not after_seq or subject.record.form != "label" or not 0 < len(recent) < len(data):
+    if subject.record.form != "label":
         return data
-    alone, together = _agreement(data.take(recent), 0), _agreement(data, after_seq)
-    return data.take(recent) if alone > together else data
+    if after_seq:
+        data = _without(data, data.seq <= after_seq, data.seq > after_seq)
+    for change in slices:
+        inside = np.array([change.is_in(values) for values in data.inputs], np.bool_)
+        before = data.seq <= change.after_seq
+        data = _without(data, inside & before, inside & ~before)
+    return data
 
 
-def _agreement(data: TaskData, after_seq: int) -> float:
-    """Return the out-of-fold agreement of a quick student on what came after an exchange."""
+def _without(data: TaskData, stale: BoolArray, recent: BoolArray) -> TaskData:
+    """Leave out what is stale if a student trained without it agrees more on what is recent."""
+    if not stale.any() or not recent.any():
+        return data
+    kept = data.take(np.flatnonzero(~stale))
+    return kept if _agreement(kept, recent[~stale]) > _agreement(data, recent) else data
+
+
+def _agreement(data: TaskData, recent: BoolArray) -> float:
+    """Return the out-of-fold agreement of a quick student on recent exchanges."""
     variables = choose_variables(data.inputs, data.answers)
     try:
         fitted = train(RUNG, data.inputs, data.answers, variables=variables)
     except ValueError:
         return 0.0  # nothing to learn from
-    seen = fitted.agrees[data.seq[fitted.rows] > after_seq]
+    seen = fitted.agrees[recent[fitted.rows]]
     return float(seen.mean()) if len(seen) else 0.0

@@ -42,12 +42,13 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     not_before: float = 0.0
     again: float = float("inf")
 
-    def is_due(self, newest: int, now: float) -> bool:
+    def is_due(self, newest: int, now: float, *, ready: bool = False) -> bool:
         """Return whether a turn is due.
 
         Args:
             newest: The newest exchange.
             now: By the monotonic clock.
+            ready: Whether a task may be trained anew after an alarm.
 
         Examples:
             >>> daily = Timetable(newest=1_000, due=1_200, every=86_400.0, last=5.0)
@@ -59,7 +60,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         if now < self.not_before:
             return False
         in_time = bool(self.every) and newest > self.newest and now - self.last >= self.every
-        return newest >= self.due or in_time or now >= self.again
+        return newest >= self.due or in_time or now >= self.again or ready
 
     def after_turn(self, newest: int, now: float) -> "Timetable":
         """Return what makes the next one due after a turn."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import scipy
@@ -17,6 +18,24 @@ FEWEST_SHARE = 0.005
 EVIDENT = 0.01
 """A slice is left to the teacher when chance alone, with disagreement at epsilon, would show what
 training showed less often than this."""
+
+
+class SliceChange(msgspec.Struct, frozen=True):
+    """A change for the worse in one slice, at which audits took it off.
+
+    Attributes:
+        slice: Its name.
+        slicer: What told it from others then.
+        after_seq: The change came after this exchange, as far as can be told.
+    """
+
+    slice: str
+    slicer: Slicer
+    after_seq: int
+
+    def is_in(self, inputs: Inputs) -> bool:
+        """Return whether an exchange with these inputs is in the slice."""
+        return self.slicer.slice_of(inputs) == self.slice
 
 
 def find_slicer(inputs: Sequence[Inputs]) -> Slicer:

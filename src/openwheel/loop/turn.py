@@ -7,6 +7,7 @@ task holds out its latest quarter, so that its student can be judged at once.
 
 import gc
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from openwheel.errors import (
 )
 from openwheel.gate import Certificate, Judgement, clopper_pearson
 from openwheel.loop import explain, starts
-from openwheel.loop.audit.book import changed_after
+from openwheel.loop.audit.book import changed_after, slice_changes, slices_off
 from openwheel.loop.audit.look import audit, first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.candidate import save_candidate, train_best
@@ -33,6 +34,7 @@ from openwheel.loop.promotions import Promotion
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.registry import Candidate, Event, Registry, Turn
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.teachers.book import changed_since
 from openwheel.loop.teachers.notice import judged_anew, notice
@@ -45,6 +47,9 @@ FEWEST_TO_TRAIN = 200
 
 GROWTH = 1.25
 """A task is trained anew when its labelled exchanges have grown by this factor."""
+
+AGAIN = 2.0
+"""For a slice that audits took off it is trained again when the labels since have so grown."""
 
 BETTER = 0.03
 """A new student must be predicted to cover this much more than the promoted one to be tried."""
@@ -74,6 +79,7 @@ def turn(
     *,
     after: int = 0,
     tools: Tools = NO_TOOLS,
+    by_hand: bool = True,
     progress: Progress = silent,
 ) -> Turn:
     """Run one turn.
@@ -83,6 +89,7 @@ def turn(
         settings: What the user decides.
         after: What :attr:`Turn.looked_at` was the last time, 0 at first.
         tools: What rungs need from outside.
+        by_hand: Whether a person wants it now; else tasks wait at which turns failed.
         progress: Told what is being done.
     """
     started = time.monotonic()
@@ -90,7 +97,9 @@ def turn(
     starts.begin(store)
     done: Turn | None = None
     try:
-        done = _turn(store, registry, settings, after=after, tools=tools, progress=progress)
+        done = _turn(
+            store, registry, settings, after=after, tools=tools, by_hand=by_hand, progress=progress
+        )
     except (KeyboardInterrupt, SystemExit):
         starts.forget(store)  # stopped, which is no failure
         raise
@@ -110,6 +119,7 @@ def _turn(
     *,
     after: int,
     tools: Tools,
+    by_hand: bool,
     progress: Progress,
 ) -> Turn:
     progress("finding tasks")
@@ -125,7 +135,7 @@ def _turn(
             events.append(Event(record.task.name, "left", reason))
             continue
         wait = waits.get(record.task.id)
-        if wait is not None and wait.seconds > 0:
+        if wait is not None and wait.seconds > 0 and not by_hand:
             events.append(Event(record.task.name, "trouble", wait.said))
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
@@ -193,21 +203,25 @@ def _turn_task(
             return [*vetoed, Event(name, "waiting", order.reason)]
     current = promotion.certificate if promotion else None
     events = vetoed
-    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
-    shadow = shadows[-1] if shadows else None
+    # After a change for the worse, what counts is what came since.
+    changed = max(changed_after(store, task_id), changed_since(store, task_id))
+    slices = slice_changes(registry, task_id, after=changed)
+    off = [change for change in slices if change.slice in slices_off(registry, task_id)]
+    shadow = _shadow(registry, task_id, off)
     hoped = 0.0
-    if current is not None and shadow is None:
+    # With a slice off it waits for a successor: a certificate on all of its slices would speak of
+    # answers that it does not give.
+    if current is not None and shadow is None and not off:
         events += _widen(registry, subject, current, data, seen)
     if shadow is not None:
         found, hoped = _judge_shadow(registry, subject, shadow, data, seen)
         events += found
         if found[-1].kind == "promoted":
             return events
-    # After a change for the worse, what counts is what came since.
-    changed = max(changed_after(store, task_id), changed_since(store, task_id))
     stale = int((data.seq <= changed).sum())
     needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
-    if len(data) - stale < needed:
+    anew = any(_enough_since(change, data, record.trained_on) for change in off)
+    if len(data) - stale < needed and not anew:
         if shadow is None and current is None:
             reason = (
                 f"{len(data):,} labelled exchanges; the next training is at "
@@ -220,7 +234,7 @@ def _turn_task(
     # every label, and shadows what comes.
     first = record.attempts == 0
     training, calibration = split(data) if first else (data, data.take(np.arange(0)))
-    training = worth_training_on(subject, training, changed)
+    training = worth_training_on(subject, training, changed, slices)
     trained_until = int(training.seq.max())
     training = corrected(store, record, training)
     trained = train_best(
@@ -252,9 +266,39 @@ def _turn_task(
         trained_until=trained_until,
         method="anytime",
     )
-    candidate, anew = judged_anew(store, settings, name, candidate)
+    candidate, told = judged_anew(store, settings, name, candidate)
     event, _, _ = _judge(registry, subject, candidate, data, seen)
-    return [*events, *anew, event]
+    return [*events, *told, event]
+
+
+def _shadow(registry: Registry, task_id: str, off: Sequence[SliceChange]) -> Candidate | None:
+    """Return who shadows; one that learned a slice before it changed is dropped with its evidence.
+
+    Promoted for the rest of the traffic, it would answer a slice that audits have just taken off.
+    """
+    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
+    if not shadows:
+        return None
+    shadow = shadows[-1]
+    for change in off:
+        if shadow.trained_until <= change.after_seq and change.slice not in shadow.slicer.deferred:
+            registry.set_state(shadow.id, "replaced")
+            return None
+    return shadow
+
+
+def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
+    """Return whether there are enough labels to train anew for a slice that audits took off.
+
+    At first as many as for a first training, not all of other slices. After that twice as many
+    each time: the rest of the task is well, and waits for its growth.
+    """
+    since = data.seq > change.after_seq
+    fresh, stale = int(since.sum()), int((~since).sum())
+    if fresh < max(FEWEST_TO_TRAIN, AGAIN * max(trained_on - stale, 0)):
+        return False
+    inside = sum(change.is_in(data.inputs[row]) for row in np.flatnonzero(since))
+    return inside >= FEWEST_LABELLED
 
 
 def _order(data: TaskData) -> OrderEvidence:

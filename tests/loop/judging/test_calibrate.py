@@ -1,18 +1,28 @@
 """Judging a candidate by the comparison that was chosen for its task, to its certificate."""
 
+import functools
+
 import msgspec
 import numpy as np
 import pytest
 
+from openwheel.endpoints import HttpTeacher, asking
 from openwheel.errors import SettingError
 from openwheel.gate import Compared, Window, spent, verify
 from openwheel.gate.plan import Plan
+from openwheel.loop.audit.book import latest_watch, read_alarms
+from openwheel.loop.audit.look import audit
 from openwheel.loop.calibrate import calibrate, write_certificate
 from openwheel.loop.data import Origin, TaskData
-from openwheel.loop.registry import Candidate, Slicer
+from openwheel.loop.registry import Candidate, Registry, Slicer
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.tools import Tools
+from openwheel.settings import TaskSection
 from openwheel.students.student import Writings
 from openwheel.tasks import Task
 from openwheel.tasks.compare import RougeComparison
+from openwheel.traffic import Exchange
+from openwheel.wire import Answer
 
 N = 400
 
@@ -98,6 +108,58 @@ def test_a_judge_gives_halves_and_the_certificate_says_who_judged(case, model, m
     assert certificate.bound <= 0.08
     assert certificate.slices[0].partial == ((500, 12),)
     assert "in the comparison judge of big" in certificate.statement
+
+
+def audits(n):
+    """Return audits of the student: half of them are word for word, half only as good."""
+    return [
+        Exchange(
+            id=f"r{i}-audit",
+            request=b"{}",
+            answer=Answer(f"it opens at ten daily {i}"),
+            source="teacher",
+            unbiased=True,
+            audit_probability=0.2,
+            student="lm-1",
+            student_answer=f"it opens at ten daily {i}" if i % 2 else f"daily it opens at ten {i}",
+        )
+        for i in range(n)
+    ]
+
+
+def test_a_student_whose_audits_no_budget_judges_any_more_is_taken_off(
+    case, model, make_judge, store
+):
+    registry, judge = Registry(store), make_judge(budget=2_000)
+    compared = Compared("judge", judge.fingerprint, "big", {"flips": 0.02})
+    candidate = msgspec.structs.replace(case[0], compared=compared)
+    task = Task(id="t", name="hours", template=None)
+    certificate = write_certificate(task, candidate, judged((candidate, *case[1:]), judge))
+    registry.add_tasks([task])
+    registry.set_form("t", "text", "made up")
+    registry.add_candidate(candidate)
+    registry.promote(certificate, by="turn", reason="certified", audit=0.2)
+    tools = Tools(connect=functools.partial(asking, lambda: HttpTeacher(model.url)))
+    asked = len(model.bodies)
+
+    def look(budget):
+        own = TaskSection(compare="judge", judge_model="big", judge_budget=budget)
+        return audit(store, registry, LoopSettings(tasks={"hours": own}), tools)
+
+    store.append(audits(10))
+    store.assign((seq, "t", f'["{seq}"]', "") for seq, _ in store.exchanges())
+    # It reaches for three of the five that are not word for word.
+    (event,) = look(asked + 6)
+    assert event.kind == "demoted"
+    assert "judge_budget" in event.reason
+    assert len(model.bodies) == asked + 6
+    promotion = registry.promotions()["t"]
+    assert (promotion.certificate, promotion.by) == (None, "audit")
+    (row,) = read_alarms(store)
+    assert row.alarm.by == "judge"
+    # What was judged stays counted, and that nobody looks any more ends it once only.
+    assert latest_watch(store, "t").live.seen.answers == 6
+    assert look(asked + 100) == []
 
 
 def test_a_budget_that_does_not_reach_leaves_out_the_latest(case, model, make_judge):

@@ -9,7 +9,10 @@ import sqlalchemy as sa
 from openwheel.loop import schema
 from openwheel.loop.audit.watch import Alarm, Watch
 from openwheel.loop.promotions import AuditPlan, Promotion, add_plan, add_promotion, latest_row
-from openwheel.traffic import Store
+from openwheel.loop.registry import Registry
+from openwheel.loop.slices import SliceChange
+from openwheel.traffic import BY_STUDENTS, Store
+from openwheel.traffic.schema import exchanges
 
 
 class AlarmRow(msgspec.Struct, frozen=True):
@@ -88,6 +91,66 @@ def changed_after(store: Store, task_id: str) -> int:
     with store.read() as connection:
         body = connection.execute(query).scalar_one_or_none()
     return 0 if body is None else msgspec.json.decode(body, type=Alarm).after_seq
+
+
+def slice_changes(registry: Registry, task_id: str, *, after: int) -> list[SliceChange]:
+    """Return the changes at which audits took off slices of a task, the latest of each slice.
+
+    Args:
+        registry: Of the store.
+        task_id: The task.
+        after: Only those that came after this exchange.
+    """
+    found: dict[str, SliceChange] = {}
+    for row in read_alarms(registry.store, task_id):
+        alarm = row.alarm
+        if alarm.slice and alarm.after_seq >= after:
+            slicer = registry.candidate(alarm.student).slicer
+            found[alarm.slice] = SliceChange(alarm.slice, slicer, alarm.after_seq)
+    return list(found.values())
+
+
+def untrained_changes(registry: Registry) -> dict[str, int]:
+    """Return the tasks that wait to be trained anew after an alarm, each with its change.
+
+    An alarm on the whole task, or in a slice that is still off; the change is the exchange after
+    which it came.
+    """
+    latest: dict[str, AlarmRow] = {}
+    for row in read_alarms(registry.store):
+        latest[row.task_id] = row
+    found = {}
+    for record in registry.tasks():
+        last = latest.get(record.task.id)
+        if last is None:
+            continue
+        after = last.alarm.after_seq
+        if last.alarm.slice and last.alarm.slice not in slices_off(registry, record.task.id):
+            continue
+        if record.trained_on <= labels_since(registry.store, record.task.id, 0, until=after):
+            found[record.task.id] = after
+    return found
+
+
+def labels_since(store: Store, task_id: str, after: int, *, until: int | None = None) -> int:
+    """Return how many exchanges of a task a teacher answered after one, and up to another."""
+    table = exchanges.c
+    query = sa.select(sa.func.count()).where(
+        table.task_id == task_id, table.seq > after, table.source.not_in(BY_STUDENTS)
+    )
+    if until is not None:
+        query = query.where(table.seq <= until)
+    with store.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def slices_off(registry: Registry, task_id: str) -> tuple[str, ...]:
+    """Return the slices of a task that audits took off its student, and that still are."""
+    promotion = registry.promotions().get(task_id)
+    if promotion is None or promotion.certificate is None:
+        return ()
+    plan = registry.plans().get(promotion.since)
+    return plan.deferred if plan is not None else ()
 
 
 def write_look(
