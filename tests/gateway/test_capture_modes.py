@@ -30,6 +30,7 @@ from openwheel.gateway.completions import Completions
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.parts import Parts, TapMemory
+from openwheel.gateway.reach import Reach
 from openwheel.gateway.recorder import Recorder
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import APIS, Answer
@@ -350,7 +351,8 @@ def small_memory(upstream, student):
         store.go.set()
         capture = CaptureWriter(store)
         stack.callback(capture.close)
-        teacher, meter, guard = HttpTeacher(upstream.url), Meter(), Guard(None)
+        meter, guard = Meter(), Guard(None)
+        teacher = Reach(HttpTeacher(upstream.url), meter)
         recorder = Recorder(capture, meter, guard)
         slow = stack.enter_context(ThreadPoolExecutor(1))
         parts = Parts(
