@@ -12,7 +12,7 @@ from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.learn import learn
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.teachers.again import Rests, ask_again, asking_beside
+from openwheel.loop.teachers.again import ask_again, asking_beside
 from openwheel.loop.teachers.book import read_changes
 from openwheel.loop.teachers.twice import BASELINE, read_twice, seconds_cost
 from openwheel.loop.tools import NO_TOOLS
@@ -37,7 +37,7 @@ def ask(store, registry, traffic, tools):
     """Have the teacher give some answers, and ask it again as often as is due."""
 
     def answered(n=20, settings=SETTINGS, **more):
-        ask_again(registry, settings, tools)  # counts from here on
+        ask_again(registry, settings, tools, **more)  # counts from here on
         traffic(n)
         assign_new(store, registry, after=0)
         return ask_again(registry, settings, tools, seed=1, **more)
@@ -86,6 +86,18 @@ def test_it_is_asked_a_share_of_its_answers_and_more_until_the_usual_is_known(
     before = len(model.bodies)
     ask(100, some)
     assert len(model.bodies) == before + 2
+
+
+def test_answers_that_are_not_assigned_yet_are_counted_once_they_are(
+    store, registry, traffic, model, tools, certified
+):
+    ask_again(registry, SETTINGS, tools)
+    traffic(10)
+    assert ask_again(registry, SETTINGS, tools) == []
+    assert model.bodies == []
+    assign_new(store, registry, after=0)
+    ask_again(registry, SETTINGS, tools)
+    assert len(model.bodies) == 10
 
 
 def test_a_change_behind_its_name_is_found_and_certified_anew(
@@ -138,20 +150,24 @@ def test_a_teacher_that_cannot_be_asked_is_counted_and_left_in_peace(
     store, registry, model, certified, ask
 ):
     model.status = 503
-    rests = Rests()
+    rests = {}
     (event,) = ask(20, rests=rests)
+    rest = rests[certified.task]
     assert event.kind == "trouble"
     assert "503" in event.reason
     assert len(model.bodies) == 1
-    assert rests.until > 0
+    assert rest.until > 0
     assert read_twice(store, certified.task).failed == 1
     assert rows(store) == []
-    first = rests.next
     ask(20, rests=rests)
-    assert rests.next == 2 * first
-    model.status = 200
+    assert len(model.bodies) == 1  # in peace
+    first, rest.until = rest.next, 0.0
     ask(20, rests=rests)
-    assert rests.until == 0
+    assert rest.next == 2 * first
+    model.status, rest.until = 200, 0.0
+    assert ask(20, rests=rests) == []
+    assert rest.until == 0
+    assert len(rows(store)) > 0
 
 
 def test_a_teacher_that_never_answers_holds_up_nothing(

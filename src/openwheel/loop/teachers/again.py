@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.errors import OpenwheelError, TeacherError
+from openwheel.errors import OpenwheelError, SettingError, TeacherError
 from openwheel.gate import Window
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.book import latest_watch
@@ -36,7 +36,6 @@ from openwheel.loop.teachers.twice import (
     add_second,
     day_of,
     find_twice,
-    read_twice,
     seconds_cost,
     write_twice,
 )
@@ -65,6 +64,9 @@ FIRST_LIVE = 300
 
 WORTH_WRITING = 1_000
 """As many new exchanges are counted again, and save a write."""
+
+BOTH_ORDERS = 2
+"""Questions that a judge is asked about a pair."""
 
 _STEP = 0.2
 _DRAWS = 8
@@ -119,15 +121,15 @@ def asking_beside(
         yield
         return
     over = threading.Event()
-    registry, rests, rng = Registry(store), Rests(), random.Random()
+    registry, rng = Registry(store), random.Random()
+    rests: dict[str, Rests] = {}
 
     def run() -> None:
         problem = ""
         while not over.wait(every):
             try:
-                if time.monotonic() >= rests.until:
-                    asking = _Asking(registry, settings, tools, connect, rests, rng, over.is_set)
-                    tell(asking.look())
+                asking = _Asking(registry, settings, tools, connect, rests, rng, over.is_set)
+                tell(asking.look())
             except OpenwheelError as error:
                 if str(error) != problem:  # once, not twice a second
                     problem = str(error)
@@ -147,7 +149,7 @@ def ask_again(
     settings: LoopSettings,
     tools: Tools,
     *,
-    rests: Rests | None = None,
+    rests: dict[str, Rests] | None = None,
     seed: int | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> list[Event]:
@@ -157,14 +159,14 @@ def ask_again(
         registry: Of the store.
         settings: What the user decides.
         tools: How the teacher is reached, and what comparisons need from outside.
-        rests: Told whether the teacher could be asked.
+        rests: For each task, by its id, how long it is not asked about: told how asking ended.
         seed: Of what is drawn.
         over: Asked whether to end at once.
     """
     if tools.again is None or not settings.ask_twice:
         return []
-    rng = random.Random(seed)
-    return _Asking(registry, settings, tools, tools.again, rests or Rests(), rng, over).look()
+    rng, rests = random.Random(seed), {} if rests is None else rests
+    return _Asking(registry, settings, tools, tools.again, rests, rng, over).look()
 
 
 class _Asking(msgspec.Struct, frozen=True):
@@ -174,25 +176,26 @@ class _Asking(msgspec.Struct, frozen=True):
     settings: LoopSettings
     tools: Tools
     connect: ConnectAgain
-    rests: Rests
+    rests: dict[str, Rests]
     rng: random.Random
     over: Callable[[], bool]
 
     def look(self) -> list[Event]:
         store = self.registry.store
-        names = {record.task.id: record for record in self.registry.tasks()}
+        records = {record.task.id: record for record in self.registry.tasks()}
         events: list[Event] = []
         for task_id, promotion in self.registry.promotions().items():
             if promotion.certificate is None or self.over():
                 continue
             due = _due(store, promotion, self.settings.ask_twice)
-            if due is None or due.owed < 1:
+            rest = self.rests.setdefault(task_id, Rests())
+            if due is None or due.owed < 1 or time.monotonic() < rest.until:
                 continue
-            subject = subject_of(self.registry, names[task_id], self.settings, self.tools)
-            found, goes_on = self._ask(subject, promotion, due)
-            events += found
-            if not goes_on:
-                break
+            try:
+                subject = subject_of(self.registry, records[task_id], self.settings, self.tools)
+            except SettingError:
+                continue  # turns and audits say so
+            events += self._ask(subject, promotion, due, rest)
         return events
 
     def _spent(self, task_id: str, name: str) -> bool:
@@ -205,8 +208,8 @@ class _Asking(msgspec.Struct, frozen=True):
         audits = watch.spending.today(now) if watch is not None else 0.0
         return audits + seconds_cost(store, task_id, since=day_of(now)) >= dollars
 
-    def _ask(self, subject: Subject, promotion: Promotion, due: Twice) -> tuple[list[Event], bool]:
-        """Ask as often as is owed; return what followed, and whether other tasks may go on."""
+    def _ask(self, subject: Subject, promotion: Promotion, due: Twice, rest: Rests) -> list[Event]:
+        """Ask as often as is owed; return what followed."""
         for _ in range(int(due.owed)):
             name = subject.record.task.name
             if self.over() or self._spent(promotion.task_id, name):
@@ -216,16 +219,17 @@ class _Asking(msgspec.Struct, frozen=True):
             except OpenwheelError as error:
                 if self.over():
                     break
-                self.rests.after(failed=True)
+                rest.after(failed=True)
                 _note_failure(self.registry.store, promotion.task_id, due)
                 said = f"the teacher cannot be asked again: {error}"
-                return [Event(name, "trouble", said)], False
+                return [Event(name, "trouble", said)]
             if second is None:
                 break
+            rest.after(failed=False)
             event = self._keep(subject, promotion, due, second)
             if event is not None:
-                return [event], True
-        return [], True
+                return [event]
+        return []
 
     def _second(self, subject: Subject, promotion: Promotion) -> Second | None:
         """Ask once; None where there is nothing to ask, or a judge's budget is spent.
@@ -233,14 +237,14 @@ class _Asking(msgspec.Struct, frozen=True):
         Raises:
             OpenwheelError: The teacher, or a judge, could not be asked, or may not be.
         """
+        judge = subject.comparison
+        if isinstance(judge, TeacherJudge) and judge.left() < BOTH_ORDERS:
+            return None
         first = _draw(self.registry.store, promotion, self.rng)
         if first is None:
             return None
         reply, teacher = asyncio.run(_answered(self.connect, first, self.over))
-        self.rests.after(failed=False)
         loss = _loss(subject, first, reply.answer)
-        if loss is None:
-            return None
         read, written = self.settings.prices.get(teacher, (0.0, 0.0))
         tokens = reply.usage or Usage(
             len(first.request) // BYTES_A_TOKEN + 1, len(reply.answer.text) // BYTES_A_TOKEN + 1
@@ -293,8 +297,13 @@ class _Asking(msgspec.Struct, frozen=True):
 
 def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
     """Return how often the teacher is to be asked again, counting its new answers."""
-    twice, newest = read_twice(store, promotion.task_id), store.last_seq()
     assert promotion.certificate is not None
+    table = exchanges.c
+    # What is not assigned to its task yet is counted once it is.
+    last = sa.select(sa.func.max(table.seq)).where(table.task_id == promotion.task_id)
+    with store.read() as connection:
+        twice = find_twice(connection, promotion.task_id)
+        newest = connection.execute(last).scalar_one() or 0
     if twice is None:
         begun = Twice(cursor=newest, live=ConfidenceSequence(promotion.certificate.epsilon))
         with store.write() as connection:
@@ -303,7 +312,6 @@ def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
         return None
     if newest <= twice.cursor:
         return twice
-    table = exchanges.c
     query = sa.select(sa.func.count()).where(
         table.task_id == promotion.task_id,
         table.seq > twice.cursor,
@@ -313,10 +321,8 @@ def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
     with store.read() as connection:
         answers = connection.execute(query).scalar_one()
     due = twice.owing(answers, share, cursor=newest)
-    if due.owed < 1 and newest - twice.cursor >= WORTH_WRITING:
-        _settle(store, promotion.task_id, due)
-    elif due.owed >= 1:
-        # What is owed is kept before it is asked for: who is killed then loses no more than that.
+    # What is owed is kept before it is asked for: who is killed then is asked for it again.
+    if due.owed >= 1 or newest - twice.cursor >= WORTH_WRITING:
         _settle(store, promotion.task_id, due)
     return due
 
@@ -394,18 +400,15 @@ async def _answered(
         return asking.result()
 
 
-def _loss(subject: Subject, first: _First, second: Answer) -> float | None:
-    """Return how far a second answer is from the first; None if a judge's budget is spent.
+def _loss(subject: Subject, first: _First, second: Answer) -> float:
+    """Return how far a second answer is from the first, from 0 to 1.
 
     Raises:
-        TeacherError: A judge could not be asked.
+        OpenwheelError: A judge could not be asked.
     """
     if not second.complete or second.tool_calls:
         return 1.0
     comparison, form = subject.comparison, subject.record.form
     if comparison is None:
         return float(canonical_answer(first.answer, form) != canonical_answer(second, form))
-    pairs = [Pair(subject.request_of(first.inputs), first.answer, second)]
-    if isinstance(comparison, TeacherJudge) and not comparison.affordable(pairs):
-        return None
-    return comparison.losses(pairs)[0]
+    return comparison.losses([Pair(subject.request_of(first.inputs), first.answer, second)])[0]

@@ -150,7 +150,11 @@ def _unknown(
         for one in sightings_of(store, candidate.task_id)
         if models is None or not one.asked or one.asked in models
     ]
-    told = {row.change.version for row in read_changes(store, candidate.task_id)}
+    told = {
+        row.change.version
+        for row in read_changes(store, candidate.task_id)
+        if row.change.kind != "disagreement"
+    }
     found = changes(sightings, until=until, evidence=evidence)
     return [one for one in found if one[1].version not in told]
 
