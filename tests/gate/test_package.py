@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from openwheel import gate
+from openwheel.gate import monitors
 
 FOLDER = Path(gate.__file__).parent
-MODULES = sorted(f"openwheel.gate.{info.name}" for info in pkgutil.iter_modules([str(FOLDER)]))
+MODULES = sorted(info.name for info in pkgutil.walk_packages([str(FOLDER)], "openwheel.gate."))
+PACKAGES = [gate, monitors]
 INPUT_OUTPUT = {"open", "print", "input", "exec", "eval"}
 OUTSIDE = {"os", "pathlib", "socket", "subprocess", "tempfile", "logging", "random", "time", "io"}
 
@@ -27,7 +29,7 @@ def test_there_are_examples():
     assert count >= 10
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_it_imports_numpy_scipy_msgspec_and_itself_and_does_no_input_or_output(path):
     allowed = {"numpy", "scipy", "msgspec", "openwheel"} | sys.stdlib_module_names
     for node in ast.walk(ast.parse(path.read_text())):
@@ -57,6 +59,11 @@ def test_importing_it_loads_no_more_than_that():
     assert not loaded & heavy
 
 
-def test_what_it_exports_is_there_and_sorted():
-    assert gate.__all__ == sorted(gate.__all__)
-    assert all(hasattr(gate, name) for name in gate.__all__)
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_what_it_exports_is_there_and_sorted(package):
+    assert package.__all__ == sorted(package.__all__)
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_nothing_is_exported_twice():
+    assert not set(gate.__all__) & set(monitors.__all__)

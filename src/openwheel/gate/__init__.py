@@ -1,7 +1,8 @@
 """Pure statistics on arrays: which threshold may a student answer at, with what evidence.
 
 Bounds, threshold selection, certificates and audit tests. NumPy and SciPy only; knows nothing of
-everything else, and does no input or output.
+everything else, and does no input or output. The sequential tests of audits are a package of their
+own, `openwheel.gate.monitors`, and are imported from there.
 """
 
 from openwheel.gate.betting import (
