@@ -67,10 +67,10 @@ def every_answer_is_there_once(store: Store, asked: list[Asked]) -> None:
         for text, found in kept.items()
     }
     wrong = [one for one in asked if one.status == 200 and answers.get(one.text) != [one.answer]]
-    assert not wrong
+    assert not wrong, (len(wrong), wrong[:3])
     # Of a worker that was killed an answer may be kept that its client never saw.
     unseen = set(answers) - {one.text for one in asked}
-    assert not unseen
+    assert not unseen, sorted(unseen)[:3]
     assert max(len(found) for found in answers.values()) == 1
     audits = {identity for identity in ids if identity.endswith(AUDIT_SUFFIX)}
     assert audits
