@@ -13,6 +13,7 @@ from openwheel.access import Access, KeyStore
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback import FeedbackDesk
+from openwheel.loop.serving import Decision
 from openwheel.traffic import Store
 from openwheel.wire import APIS, sse_data
 
@@ -237,6 +238,26 @@ def test_best_effort_never_replaces_an_answer_of_the_teacher(gateway, student, u
         upstream.answers(b'{"error": {"message": "no"}}', status=f"{status} No")
         assert http("POST", running.url + CHAT, request_of("chat", UNSURE)).status == status
     running.exchanges(0)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_student_that_takes_milliseconds_gives_its_best_too(gateway, teacher, http, elsewhere):
+    class Slow:
+        def refresh(self):
+            return False
+
+        def decide(self, request, task=""):
+            found = Decision(
+                task="route", student="slow", confidence=0.3, reason="confidence", guess="account"
+            )
+            return Decision(
+                task="route", student="slow", pending=lambda: found, elsewhere=elsewhere
+            )
+
+    running = gateway(HttpTeacher(teacher.url), Slow(), best_effort={"*": True})
+    response = http("POST", running.url + CHAT, request_of("chat", UNSURE))
+    assert response.headers["x-openwheel-source"] == "best-effort"
+    assert running.exchanges(1)[0].source == "best_effort"
 
 
 def test_many_answers_in_the_teachers_place_are_one_line_of_log(down, student, http, caplog):
