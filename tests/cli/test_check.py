@@ -7,8 +7,11 @@ import pytest
 
 from openwheel.endpoints import RecordedTeacher
 from openwheel.gateway import create_app, gateway_thread
+from openwheel.loop import starts
+from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision
-from openwheel.traffic import Exchange
+from openwheel.tasks import Task
+from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
 
@@ -113,3 +116,17 @@ def test_a_model_on_this_machine_is_looked_for_and_not_loaded(check, tmp_path):
     assert (state, "of type qwen3" in said) == ("ok", True)
     state, said = check(teacher.replace("./model", "an/id"), 0)["teacher here"]
     assert (state, "was not fetched" in said) == ("warning", True)
+
+
+def test_turns_that_failed_are_warned_of(check, teacher_url, tmp_path):
+    with Store.open(tmp_path / "openwheel.db") as store:
+        Registry(store).add_tasks([Task(id="t1", name="route", template=None)])
+        for task in (None, "t1", "t1"):
+            starts.begin(store)
+            starts.at_task(store, task)
+        starts.notice(store)
+    found = check(f'[[teachers]]\nurl = "{teacher_url}"\n', 0)
+    assert found["turns"][0] == "warning"
+    state, said = found["turns of route"]
+    assert state == "warning"
+    assert said.startswith("2 turns in a row failed here: its process was killed or crashed")

@@ -109,6 +109,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"store {path}", "failed", str(error))
         else:
             yield Finding(f"store {path}", "ok", f"{count:,} exchanges, writable")
+            yield from _turns(path)
     if folder.is_dir():
         free = shutil.disk_usage(folder).free
         little = free < _LITTLE_ROOM
@@ -136,6 +137,21 @@ def _store(settings: Settings) -> Iterator[Finding]:
     else:
         state: State = "warning" if public else "ok"
         yield Finding("keys", state, "requests need no key")
+
+
+def _turns(path: Path) -> Iterator[Finding]:
+    """Yield what turns failed at and wait for."""
+    import time
+
+    from openwheel.loop import starts
+    from openwheel.loop.registry import Registry
+    from openwheel.traffic import Store
+
+    with Store.open(path, create=False, busy_seconds=2.0) as store:
+        names = {record.task.id: record.task.name for record in Registry(store).tasks()}
+        for task, wait in starts.waits(starts.failures(store), time.time()).items():
+            what = "turns" if task is None else f"turns of {names.get(task, task)}"
+            yield Finding(what, "warning", wait.said)
 
 
 def _address(settings: Settings) -> Finding:

@@ -23,7 +23,7 @@ from openwheel.loop import explain, starts
 from openwheel.loop.audit.book import changed_after, slice_changes, slices_off
 from openwheel.loop.audit.look import audit, first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
-from openwheel.loop.candidate import save_candidate, train_best
+from openwheel.loop.candidate import Trained, save_candidate, train_best
 from openwheel.loop.corrections import corrected, corrected_inputs
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
@@ -68,6 +68,8 @@ EVIDENT = 0.99
 
 ALL_TASKS = "all tasks"
 """Whom an event is about that is about no task in particular."""
+
+UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
 
 PATIENCE = 3.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor."""
@@ -246,29 +248,44 @@ def _turn_task(
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    registry.set_trained_on(task_id, len(data))
     before = max(_coverage_left(registry, promotion), hoped)
-    if trained is None or trained.growth is None or trained.growth > PATIENCE:
-        reason = "training predicts that no threshold would pass soon; no share of delta was spent"
-        return [*events, Event(name, "waiting", reason)]
-    if trained.coverage < before + BETTER:
-        reason = (
-            f"a new student is predicted to cover {trained.coverage:.1%}, too little more than "
-            "the one before; no share of delta was spent"
+    why_not = UNLIKELY if trained is None else _why_not_tried(trained, before)
+    if trained is None or why_not:
+        registry.set_trained_on(task_id, len(data))
+        return [*events, Event(name, "waiting", why_not)]
+    try:
+        subject = believed_by(subject, training)
+        candidate = save_candidate(
+            registry,
+            subject,
+            trained,
+            training,
+            trained_until=trained_until,
+            method="anytime",
         )
-        return [*events, Event(name, "waiting", reason)]
-    subject = believed_by(subject, training)
-    candidate = save_candidate(
-        registry,
-        subject,
-        trained,
-        training,
-        trained_until=trained_until,
-        method="anytime",
-    )
+    finally:
+        # Only now: a turn killed before has trained nobody, and its task need not grow first.
+        registry.set_trained_on(task_id, len(data))
     candidate, told = judged_anew(store, settings, name, candidate)
     event, _, _ = _judge(registry, subject, candidate, data, seen)
     return [*events, *told, event]
+
+
+def _why_not_tried(trained: Trained, before: float) -> str:
+    """Say why a student is not tried, ``""`` if it is.
+
+    Args:
+        trained: The student.
+        before: The share that is covered without it.
+    """
+    if trained.growth is None or trained.growth > PATIENCE:
+        return UNLIKELY
+    if trained.coverage < before + BETTER:
+        return (
+            f"a new student is predicted to cover {trained.coverage:.1%}, too little more than "
+            "the one before; no share of delta was spent"
+        )
+    return ""
 
 
 def _shadow(registry: Registry, task_id: str, off: Sequence[SliceChange]) -> Candidate | None:

@@ -253,3 +253,15 @@ def test_best_effort_is_no_audit_and_no_coverage_and_teaches_nothing(
     assert after.best_effort == 6
     assert after.coverage == after.answered / after.requests
     assert len(load_answers(store, before.id, "label")) == labels + 1
+
+
+def test_a_comparison_that_cannot_be_made_holds_up_no_other_task(store, registry, audited, look):
+    """And says so; the task it is of may have been promoted by another comparison."""
+    until = audited("xxxxxxxx")
+    name = registry.tasks()[0].task.name
+    wrong = LoopSettings(tasks={name: TaskSection(compare="rouge:0.5")})
+    (event,) = look(until, wrong)
+    assert (event.task, event.kind) == (name, "trouble")
+    assert "its audits are not looked at" in event.reason
+    (event,) = look(until)
+    assert event.kind == "demoted"

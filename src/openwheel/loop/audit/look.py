@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from openwheel.errors import TeacherError
+from openwheel.errors import SettingError, TeacherError
 from openwheel.gate import Certificate
 from openwheel.loop.audit import policy
 from openwheel.loop.audit.book import latest_watch, read_watch, write_look
@@ -77,13 +77,20 @@ def audit(
     for task_id, promotion in registry.promotions().items():
         if promotion.certificate is None:
             continue
+        record = records[task_id]
+        try:
+            subject = subject_of(registry, record, settings, tools)
+        except SettingError as error:  # the audits of other tasks go on
+            said = f"its audits are not looked at: {error}"
+            events.append(Event(record.task.name, "trouble", said))
+            continue
         events += _look(
             store,
             _Case(
                 promotion,
                 promotion.certificate,
                 registry.candidate(promotion.certificate.student),
-                subject_of(registry, records[task_id], settings, tools),
+                subject,
                 plans.get(promotion.since, AuditPlan(audit=promotion.audit)),
                 until,
             ),
