@@ -1,0 +1,212 @@
+"""A turn that is killed with -9 at any point leaves the last good state, and the next one goes on.
+
+Processes are forked from one that has loaded all libraries, take a turn on a copy of a store, and
+are killed: right before and right after each write to the store, and at random moments.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made_up import tickets
+from openwheel.gate import verify
+from openwheel.loop import starts
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import turn
+from openwheel.traffic import Exchange, Store
+from openwheel.wire import Answer
+
+SETTINGS = LoopSettings(rungs=("linear",))
+RANDOM_MOMENTS = 10
+
+# Takes the path of a store and the folder for its copies. Each line of its input is a point: a copy
+# is made for it, a process killed at it, and a line is written: whether it was reached.
+FORKING = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+
+from sqlalchemy import event
+
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import turn
+from openwheel.students import train
+from openwheel.traffic import Store
+from openwheel.traffic.connection import write_options
+
+train("linear", [(f"{i % 2} a{i}",) for i in range(80)], ["x", "y"] * 40, variables=(0,))
+pristine, folder = Path(sys.argv[1]), Path(sys.argv[2])
+WRITES = next(iter(write_options()))
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(database, moment, number):
+    with Store.open(database) as store:
+        writes, written = 0, False
+
+        def commit(connection):
+            nonlocal writes, written
+            if connection.get_execution_options().get(WRITES):
+                writes += 1
+                written = writes == number
+                if written and moment == "before":
+                    kill()
+
+        def checkin(*_):
+            if written and moment == "after":
+                kill()
+
+        event.listen(store.engine, "commit", commit)
+        event.listen(store.engine, "checkin", checkin)
+        turn(store, LoopSettings(rungs=("linear",)))
+
+
+for line in sys.stdin:
+    moment, number = line.split()
+    database = folder / f"{moment}-{number}" / pristine.name
+    shutil.copytree(pristine.parent, database.parent)
+    pid = os.fork()
+    if not pid:
+        child(database, moment, int(number) if moment != "random" else 0)
+        os._exit(0)
+    if moment == "random":
+        time.sleep(float(number))
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    print(os.WIFSIGNALED(status) and os.WTERMSIG(status), os.waitstatus_to_exitcode(status))
+    sys.stdout.flush()
+"""
+
+
+@pytest.fixture(params=["first", "demoted"])
+def pristine(request, tmp_path, store, registry, fill) -> Path:
+    """Return a store in a folder of its own: before its first turn, or with an alarm to come."""
+    fill(tickets(800))
+    if request.param == "demoted":
+        turn(store, SETTINGS)
+        (certificate,) = registry.certificates()
+        body = json.dumps({"messages": [{"role": "user", "content": "invoice tax 1"}]})
+        store.append(
+            [
+                Exchange(
+                    id=f"audit-{i}",
+                    request=body.encode(),
+                    answer=Answer("account"),
+                    source="teacher",
+                    unbiased=True,
+                    audit_probability=0.05,
+                    student=certificate.student,
+                    student_answer="billing",
+                )
+                for i in range(30)
+            ]
+        )
+        fill(tickets(400, seed=1))
+    store.close()
+    folder = tmp_path / "pristine"
+    folder.mkdir()
+    for path in tmp_path.glob("openwheel.db*"):
+        path.rename(folder / path.name)
+    return folder / "openwheel.db"
+
+
+class Killer:
+    """Forks turns and kills them."""
+
+    def __init__(self, pristine: Path, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", FORKING, str(pristine), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def kill(self, moment: str, number: float) -> tuple[bool, Path]:
+        """Return whether a turn was killed there, and the store it left; else it ended well."""
+        self.process.stdin.write(f"{moment} {number}\n")
+        self.process.stdin.flush()
+        by, code = self.process.stdout.readline().split()
+        assert by == str(int(signal.SIGKILL)) or code == "0"
+        return by == str(int(signal.SIGKILL)), self.folder / f"{moment}-{number}" / "openwheel.db"
+
+
+@pytest.fixture
+def killer(pristine, tmp_path):
+    made = Killer(pristine, tmp_path / "killed")
+    yield made
+    made.process.stdin.close()
+    made.process.stdout.close()
+    assert made.process.wait(20) == 0
+
+
+def is_well(registry: Registry) -> None:
+    """Assert that whoever is promoted has a certificate, and is who was certified."""
+    for promotion in registry.promotions().values():
+        if promotion.certificate is not None:
+            assert verify(promotion.certificate).holds
+            assert promotion.certificate in registry.certificates()
+            registry.load(registry.candidate(promotion.certificate.student))  # by its hashes
+    for candidate, _, _ in registry.candidates():
+        registry.load(candidate)
+
+
+def attempts(registry: Registry) -> int:
+    return sum(record.attempts for record in registry.tasks())
+
+
+def goes_on(database: Path, *, before: int) -> None:
+    """Assert that the store is well, and that the same turn then ends as it should."""
+    with Store.open(database, create=False) as store:
+        registry = Registry(store)
+        is_well(registry)
+        left = attempts(registry)
+        assert left >= max(before, len(registry.candidates()))
+        done = turn(store, SETTINGS)
+        is_well(registry)
+        assert attempts(registry) >= left
+        assert starts.notice(store) == []
+        assert registry.turns()
+        # An attempt that was counted stays so; the next student then waits for evidence.
+        assert registry.certificates() or registry.candidates(state="shadow"), done
+    shutil.rmtree(database.parent)
+
+
+@pytest.mark.slow
+def test_a_turn_killed_before_or_after_any_write(killer, pristine):
+    with Store.open(pristine, create=False) as store:
+        before = attempts(Registry(store))
+    store.engine.dispose()
+    for moment in ("before", "after"):
+        number = 1
+        while True:
+            killed, database = killer.kill(moment, number)
+            if not killed:
+                break
+            goes_on(database, before=before)
+            number += 1
+        assert number > 8, f"a turn of {number - 1} writes does less than it should"
+
+
+@pytest.mark.parametrize("pristine", ["first"], indirect=True)
+@pytest.mark.slow
+def test_a_turn_killed_at_random_moments(killer):
+    rng = random.Random(3)
+    killed = 0
+    for _ in range(RANDOM_MOMENTS):
+        was, database = killer.kill("random", round(rng.uniform(0.0, 0.8), 6))
+        killed += was
+        goes_on(database, before=0)
+    assert killed > RANDOM_MOMENTS / 3
