@@ -4,12 +4,15 @@ import asyncio
 import http.client
 import json
 import socket
+import threading
 import time
+from urllib.parse import urlsplit
 
 import openai
 import pytest
 from openai import OpenAI
 
+from gateway.holding import eventually
 from openwheel.endpoints import HttpTeacher
 
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -118,6 +121,33 @@ def test_stream_that_ends_by_closing_is_whole(gateway, upstream, sdk):
     with sdk(running).chat.completions.create(model="m", messages=MESSAGES, stream=True) as stream:
         assert len(list(stream)) == 2
     assert running.exchanges(1)[0].answer.text == "hal"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_who_leaves_after_the_last_event_has_had_a_whole_answer(gateway, upstream, http, whole):
+    left = threading.Event()
+
+    async def script(_, writer):
+        events = [PART, LAST, b"data: [DONE]\n\n"] if whole else [PART, LAST]
+        writer.write(upstream.stream_head + b"".join(upstream.chunked(one) for one in events))
+        await writer.drain()
+        await asyncio.to_thread(left.wait, 10)  # what ends the response is late
+
+    upstream.script = script
+    running = gateway()
+    address = urlsplit(running.url)
+    body = json.dumps({"model": "m", "messages": MESSAGES, "stream": True}).encode()
+    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        seen = b""
+        while (b"[DONE]" if whole else b'"stop"') not in seen:
+            seen += client.recv(1 << 16)
+    assert eventually(lambda: health(http, running)["requests"]["cancelled"] == 1)
+    left.set()
+    assert [one.answer.text for one in running.exchanges(int(whole))] == ["hal"] * whole
 
 
 def test_body_that_breaks_is_an_error(gateway, upstream, sdk):

@@ -1,5 +1,6 @@
 """Forwarding: a request to the teacher and its response to the client, bytes as they are."""
 
+import asyncio
 import logging
 import re
 import time
@@ -59,6 +60,9 @@ class Tap(Protocol):
 
     def after_end(self) -> None:
         """Take note that the client has been sent the whole response."""
+
+    def left(self) -> None:
+        """Take note that the client went away before the response had ended."""
 
     def close(self) -> None:
         """Let go, however it ended."""
@@ -171,6 +175,10 @@ async def forward(
     except TeacherError:
         parts.meter.teacher_errors += 1
         passage.error = "teacher_broke_off"
+        raise
+    except asyncio.CancelledError:
+        if seen is not None:
+            seen.left()
         raise
     finally:
         response.close()

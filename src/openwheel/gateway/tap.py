@@ -97,6 +97,15 @@ class ExchangeTap:
                     self._exchange, self._asked.decision.task, again=self._asked.again
                 )
 
+    def left(self) -> None:
+        """Capture a stream whose client went away once it had seen the last event.
+
+        The SDKs do not wait for what ends the response behind it. With strict capture that event
+        is held, so that nobody has seen it.
+        """
+        if self._stream and self._asked.api.ends(b"".join(self._chunks)):
+            self.after_end()
+
     def close(self) -> None:
         """Let go of the answer, however it ended; count what it cost, whole or not."""
         exchange = self._exchange
@@ -199,6 +208,9 @@ class CostTap:
         """Judge nothing."""
 
     def after_end(self) -> None:
+        """Take no note."""
+
+    def left(self) -> None:
         """Take no note."""
 
     def close(self) -> None:
