@@ -106,6 +106,7 @@ def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
         known = run.until_all_workers_know(lambda: run.until(lambda: not run.peek.promoted()))
         say(f"{by_audit} demoted by its audits, known after {max(known):.2f} s")
     assert gateway.stop() == 0
+    assert "Traceback" not in gateway.log
     assert not [pid for pid in run.processes if gateway.is_alive(pid)]
     failed = [one for one in load.asked if one.status != 200]
     say(f"{len(load.asked)} asked, {len(failed)} failed")
