@@ -218,7 +218,7 @@ def test_two_learners_cannot_learn_at_once(openwheel, tmp_path):
     with learner_lock(tmp_path / "openwheel.db"):
         for command in (("turn",), ("turn", "--watch"), ("learn", log)):
             openwheel(*command, code=2)
-            assert "Another process is learning" in openwheel.said
+            assert f"Another process (process {os.getpid()}) is learning" in openwheel.said
     openwheel("turn")
 
 
