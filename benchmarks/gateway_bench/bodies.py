@@ -13,6 +13,9 @@ SAMPLE = EXAMPLES / "factory-desk.jsonl.gz"
 
 _SEED = 11  # the sample's is 7
 _MARK = "@number@"
+_KEY = 80  # bytes
+REF = b" ref "
+"""What stands before the number."""
 
 
 class Template(NamedTuple):
@@ -24,6 +27,16 @@ class Template(NamedTuple):
     def body(self, number: int) -> bytes:
         """Return the body with a number."""
         return b"%s%d%s" % (self.before, number, self.after)
+
+    @property
+    def key(self) -> str:
+        """What is before the number, as far as it tells one body from another."""
+        return key_before(self.before, len(self.before))
+
+
+def key_before(body: bytes, place: int) -> str:
+    """Return the key of the template of which a body has its number at a place."""
+    return body[max(0, place - _KEY) : place].decode("utf-8", "replace")
 
 
 def templates(folder: Path, count: int) -> tuple[list[Template], list[Template]]:
@@ -51,7 +64,9 @@ def templates(folder: Path, count: int) -> tuple[list[Template], list[Template]]
             text = request["messages"][-1]["content"]
             ticket, colon, rest = text.rpartition("\nQueue:")
             request["messages"][-1]["content"] = (
-                f"{ticket} ref {_MARK}{colon}{rest}" if colon else f"{text} ref {_MARK}"
+                f"{ticket}{REF.decode()}{_MARK}{colon}{rest}"
+                if colon
+                else f"{text}{REF.decode()}{_MARK}"
             )
             before, _, after = json.dumps(request, ensure_ascii=False).partition(_MARK)
             (route if colon else others).append(Template(before.encode(), after.encode()))

@@ -12,7 +12,7 @@ from gateway_bench import sides
 from gateway_bench.bodies import request, templates
 from gateway_bench.connection import connect
 from gateway_bench.processes import ask_once, line_from, module
-from gateway_bench.student import learn
+from gateway_bench.student import agreeing, learn
 from gateway_bench.table import print_table, quantiles
 from gateway_bench.watch import LOOK_EVERY_S
 
@@ -28,7 +28,7 @@ def measure_capture(folder: Path, rate: int, extra: str) -> None:
     pool = [(others if i % 3 == 2 else route)[i % 300] for i in range(count)]
     sent = {1_000_000 + i: it.body(1_000_000 + i) for i, it in enumerate(pool)}
     with (
-        module("teacher") as teacher,
+        module("teacher", str(agreeing(learned, route))) as teacher,
         sides.openwheel(folder, int(line_from(teacher)), learned, extra=extra) as side,
     ):
         for i in range(50):  # warm

@@ -92,15 +92,18 @@ def compare(options: Options, folder: Path) -> None:
     learned = student.learn(folder / "student.db")
     again = student.copy(learned, folder / "timed.db")
     candidates = [bodies[i % len(bodies)].body(i) for i in range(int(1.5 * options.requests) + 200)]
-    answered = [candidates[i] for i in student.decided(learned, candidates).answered]
+    answers = student.decided(learned, candidates).answers
+    answered = [body for body, answer in zip(candidates, answers, strict=True) if answer]
+    said = student.agreeing(learned, bodies)
     with contextlib.ExitStack() as stack:
         teacher = int(line_from(stack.enter_context(module("teacher"))))
+        agrees = int(line_from(stack.enter_context(module("teacher", str(said)))))
         forwarding = [stack.enter_context(it) for it in _forwarding(folder, teacher, options)]
         students = [
             stack.enter_context(it)
             for it in (
-                sides.openwheel(folder, teacher, learned, name=REAL, extra=options.up),
-                sides.taken_apart(folder, teacher, again, "timed", TIMED),
+                sides.openwheel(folder, agrees, learned, name=REAL, extra=options.up),
+                sides.taken_apart(folder, agrees, again, "timed", TIMED),
                 sides.taken_apart(folder, teacher, folder / "free.db", "free", FREE),
             )
         ]

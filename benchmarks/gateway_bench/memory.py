@@ -11,7 +11,7 @@ from gateway_bench import sides
 from gateway_bench.bodies import requests, templates
 from gateway_bench.connection import Load, send_all
 from gateway_bench.processes import ask_once, line_from, module, rss_mb
-from gateway_bench.student import learn
+from gateway_bench.student import agreeing, learn
 from gateway_bench.table import print_table
 
 _EVERY = 50_000
@@ -27,7 +27,7 @@ def measure_memory(folder: Path, count: int, connections: int, extra: str) -> No
     rows: list[dict[str, str]] = []
     memory: list[float] = []
     with (
-        module("teacher") as teacher,
+        module("teacher", str(agreeing(learned, route))) as teacher,
         sides.openwheel(folder, int(line_from(teacher)), learned, extra=extra) as side,
     ):
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway_bench.bodies import SAMPLE
+from gateway_bench.bodies import SAMPLE, Template
 from gateway_bench.processes import BENCHMARKS
 
 # The lowest share there is a use for: an audit is the teacher's cost, not the student's.
@@ -19,11 +19,11 @@ class Decided(NamedTuple):
     """What a student makes of some requests.
 
     Attributes:
-        answered: The numbers of those that it answers.
+        answers: What it answers to each, None where it leaves it to the teacher.
         ms: Milliseconds of CPU that one decision takes, on average.
     """
 
-    answered: list[int]
+    answers: list[str | None]
     ms: float
 
 
@@ -46,6 +46,22 @@ def copy(database: Path, to: Path) -> Path:
     shutil.copy(database, to)
     shutil.copytree(f"{database}.students", f"{to}.students")
     return to
+
+
+def agreeing(database: Path, pool: Sequence[Template]) -> Path:
+    """Write what a teacher has to answer so that no audit takes the student off; return the file.
+
+    A benchmark of what a student costs ends where its teacher says something else.
+    """
+    answers = decided(database, [template.body(1) for template in pool]).answers
+    path = database.with_suffix(".answers.json")
+    said = {
+        template.key: answer
+        for template, answer in zip(pool, answers, strict=True)
+        if answer is not None
+    }
+    path.write_text(json.dumps(said), encoding="utf-8")
+    return path
 
 
 def decided(database: Path, bodies: Sequence[bytes]) -> Decided:

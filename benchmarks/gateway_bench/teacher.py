@@ -1,38 +1,41 @@
 """The teacher of all sides: answers at once, streams chunk by chunk, or falls silent.
 
-Run by the benchmark as ``python -m gateway_bench.teacher``; prints its port. A body with `SILENT`
-in it gets one chunk and then nothing until somebody posts to ``/release``.
+Run by the benchmark as ``python -m gateway_bench.teacher [ANSWERS]``; prints its port. A body with
+`SILENT` in it gets one chunk and then nothing until somebody posts to ``/release``. A body of
+which the file ANSWERS has the key gets the answer there.
 """
 
 import asyncio
 import json
 import re
+import sys
+from pathlib import Path
 from typing import cast
 
 import uvloop
 
+from gateway_bench.bodies import REF, key_before
 from gateway_bench.processes import raise_descriptor_limit
 
 CHUNKS = 100
 GAP_S = 0.004  # so that chunks travel one by one: 4,000 a second over 16 connections
 SILENT = "stay silent"
 
-_ANSWER = json.dumps(
-    {
+
+def _completion(answer: str) -> bytes:
+    message = {"role": "assistant", "content": answer}
+    body = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1_772_431_686,
         "model": "teacher-large",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "hydraulics"},
-                "finish_reason": "stop",
-            }
-        ],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 554, "completion_tokens": 5, "total_tokens": 559},
     }
-).encode()
+    return json.dumps(body).encode()
+
+
+_ANSWER = _completion("hydraulics")
 _STREAMED = re.compile(rb'"stream": *true')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _STREAM_HEAD = (
@@ -66,10 +69,12 @@ class Teacher(asyncio.Protocol):
 
     Args:
         held: The connections whose stream was left open, of all; shared among them.
+        answers: What it answers, by the key of the body.
     """
 
-    def __init__(self, held: "set[Teacher]") -> None:
+    def __init__(self, held: "set[Teacher]", answers: dict[str, str]) -> None:
         self._held = held
+        self._answers = answers
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -102,6 +107,12 @@ class Teacher(asyncio.Protocol):
             for connection in list(self._held):
                 connection.end()
             self._held.clear()
+        elif (answer := self._known(request)) is not None:
+            if _STREAMED.search(request):
+                chunk = _framed(_chunk({"role": "assistant", "content": answer}))
+                self._write(_STREAM_HEAD + chunk + _END)
+            else:
+                self._send_json(_completion(answer))
         elif not _STREAMED.search(request):
             self._send_json(_ANSWER)
         elif SILENT.encode() in request:
@@ -110,6 +121,11 @@ class Teacher(asyncio.Protocol):
         else:
             self._write(_STREAM_HEAD + _FIRST)
             self._go_on(CHUNKS - 1)
+
+    def _known(self, request: bytes) -> str | None:
+        if not self._answers:
+            return None
+        return self._answers.get(key_before(request, request.rfind(REF) + len(REF)))
 
     def end(self) -> None:
         """End the stream as it should."""
@@ -135,14 +151,15 @@ class Teacher(asyncio.Protocol):
             self._transport.write(data)
 
 
-async def _serve() -> None:
+async def _serve(answers: dict[str, str]) -> None:
     held: set[Teacher] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Teacher(held), "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: Teacher(held, answers), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     raise_descriptor_limit()
-    uvloop.run(_serve())
+    told = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")) if sys.argv[1:] else {}
+    uvloop.run(_serve(told))
