@@ -5,7 +5,7 @@ template of a style drawn by chance, and asks for the tasks back. Human labels s
 teacher's answers. Half of the styles were looked at while the finder was written (``seen``); the
 other half was kept aside (``--styles held-out``).
 
-Run: ``python benchmarks/tasks.py [--styles seen|held-out|all] [--mixes 10] [--verbose]``
+Run: ``python benchmarks/tasks.py [--styles seen|held-out|all] [--mixes 10] [--early] [--verbose]``
 """
 
 import argparse
@@ -23,6 +23,8 @@ from typing import Any
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
 from openwheel.wire import Answer, Prompt, ToolCall
 from task_styles import FRESH, HELD_OUT, SEEN, Example, Source, Style, raw, tools
+
+SMALL = (60, 100, 200, 400)
 
 
 def data_sets(folder: Path) -> dict[str, list[Example]]:
@@ -135,6 +137,32 @@ def score(rows: list[Row], verbose: bool) -> tuple[float, float, float]:
     return matched / len(rows), recovered / len(rows), seconds
 
 
+def early(sets: dict[str, list[Example]], styles: list[Style], mixes: int, seed: int) -> None:
+    """Print what the first requests come to: many tasks have too few prompts to be found yet."""
+    print("exchanges  assigned  in a task that is mostly another's  tasks of several, not bare")
+    for n in SMALL:
+        assigned = total = wrong = several = 0
+        for number in range(seed, seed + mixes):
+            rows, _ = make_mix(random.Random(number), sets, styles, n)
+            tasks = find_tasks([(prompt, answer, "") for prompt, answer, _, _ in rows])
+            matcher = TaskMatcher(tasks)
+            found: dict[str, Counter[str]] = {task.id: Counter() for task in tasks}
+            for prompt, _, name, _ in rows:
+                if (hit := matcher.match(prompt)) is not None:
+                    found[hit[0].id][name] += 1
+            total += len(rows)
+            for task in tasks:
+                mine = found[task.id].total()
+                others = mine - max(found[task.id].values(), default=0)
+                assigned, wrong = assigned + mine, wrong + others
+                several += others > 2 and task.template is not None and not task.template.bare
+        print(
+            f"{n:9d}  {assigned / total:8.1%}  {wrong:5d} of {assigned} = {wrong / assigned:.1%}"
+            f"  {several} in {mixes} mixes",
+            flush=True,
+        )
+
+
 def main() -> None:
     here = Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -144,6 +172,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--large", type=int, default=0, help="also time the finding of this many")
+    parser.add_argument("--early", action="store_true", help="logs of only a few hundred")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     sets = data_sets(options.data)
@@ -155,6 +184,10 @@ def main() -> None:
     }
     styles = pools[options.styles]
     print(f"{datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}")
+    if options.early:
+        print(f"styles: {options.styles} ({len(styles)}), {options.mixes} mixes each")
+        early(sets, styles, options.mixes, options.seed)
+        return
     print(f"styles: {options.styles} ({len(styles)}), {options.mixes} mixes, n = {options.n} each")
     print("mix  tasks  right task  inputs recovered  CPU s")
     totals = []

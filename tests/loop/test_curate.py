@@ -89,3 +89,28 @@ def test_images_and_unreadable_requests_belong_to_no_task(store, registry, fill)
     )
     curate(store, registry)
     assert store.task_counts()[None] == 30
+
+
+def test_tasks_hidden_by_two_words_that_they_share_come_apart_once_there_are_more(
+    store, registry, fill
+):
+    # Names make every system text another one, so that too few prompts look like one task.
+    rng = random.Random(3)
+
+    def some(n: int, instruction: str, labels: list[str]) -> list[dict]:
+        return [
+            chat(
+                f"{rng.choice('ABCDEFGH')}{rng.randrange(10**6)} asks: {instruction}",
+                ticket(rng, rng.choice(list(QUEUES))),
+                rng.choice(labels),
+            )
+            for _ in range(n)
+        ]
+
+    urgent = "is this urgent, or can it wait until the next shift comes in?"
+    mood = "how does whoever wrote this feel, calm or cross or pleased?"
+    fill(some(12, urgent, ["urgent", "can-wait"]) + some(12, mood, ["calm", "cross", "pleased"]))
+    looked_at = curate(store, registry)
+    fill(some(90, urgent, ["urgent", "can-wait"]) + some(90, mood, ["calm", "cross", "pleased"]))
+    curate(store, registry, after=looked_at)
+    assert sorted(store.task_counts().values())[-2:] == [102, 102]

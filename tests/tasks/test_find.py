@@ -386,3 +386,40 @@ def test_the_same_sample_gives_the_same_templates(texts, prompt):
     one, _ = build(texts, MOODS, lambda t: prompt(("system", "Name the mood."), ("user", t)))
     two, _ = build(texts, COLOURS, lambda t: prompt(("user", f"Colour of: {t}")))
     assert find_templates(one + two) == find_templates(one + two)
+
+
+RARE = [
+    ("Which intent does the user of a home assistant have? Answer with the intent's name.", MOODS),
+    ("Classify the question a client asked at the help desk. Give the category's name.", COLOURS),
+    (
+        "Sort what the plant's operators report into one of the machines. Reply with its name.",
+        NAMES,
+    ),
+]
+
+
+@pytest.mark.parametrize("counts", [(12, 12), (19, 19), (8, 14), (18, 3), (10, 9, 8), (25, 15)])
+def test_tasks_too_rare_to_be_found_are_not_taken_for_one(texts, prompt, counts):
+    log, sides = [], {}
+    for (system, labels), count in zip(RARE, counts, strict=False):
+        for _ in range(count):
+            made = prompt(("system", system), ("user", texts.text()))
+            sides[made] = system
+            log.append((made, Answer(texts.rng.choice(labels))))
+    tasks, hits = found(log)
+    assert len(tasks) == sum(count >= 20 for count in counts)
+    for (made, _), (task, _) in zip(log, hits, strict=True):
+        assert bool(task) == (sides[made] == RARE[0][0] and counts[0] >= 20)
+
+
+def test_values_that_few_share_are_still_one_task(texts, prompt):
+    plans = ["basic", "family", "business"]
+
+    def make(text):
+        plan = texts.rng.choice(plans)
+        system = f"You sort what customers on the {plan} plan write. Name its mood."
+        return prompt(("system", system), ("user", text))
+
+    log = [(make(texts.text()), Answer(texts.rng.choice(MOODS))) for _ in range(36)]
+    tasks, _ = found(log)
+    assert [task.template.variables for task in tasks] == [2]

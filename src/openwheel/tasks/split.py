@@ -93,12 +93,43 @@ class Splitter:
                 continue
             view = self.features.within(members)
             accepted = self._accepted(view)
-            if accepted is None:
-                found.append(Grouped(self._template(members, 150), members.tolist()))
-            else:
+            if accepted is not None:
                 rest = np.setdiff1d(members, accepted, assume_unique=True)
                 pending += [rest, accepted]
+            elif len(rare := self._rare(members)):
+                pending.append(np.setdiff1d(members, rare, assume_unique=True))
+            else:
+                found.append(Grouped(self._template(members, 150), members.tolist()))
         return found
+
+    def _rare(self, members: Members) -> Members:
+        """Return those of some prompts that are of tasks with too few prompts yet.
+
+        What is left after all groups were found may be several such tasks, which together are
+        enough and share a few words ("Answer with the name."). As one task, with their
+        instructions as an input, they would stay one for ever. Only what can be told by the
+        system text, which programs write: a few texts, each with several prompts, and each with
+        more to say than they share.
+        """
+        by_system: dict[str, list[int]] = {}
+        for i in members.tolist():
+            by_system.setdefault(self.prompts[i][0], []).append(i)
+        sets = [np.array(same) for same in by_system.values() if len(same) > 1]
+        if not 1 < len(by_system) <= _MANY or sum(map(len, sets)) < 0.95 * len(members):
+            return np.zeros(0, np.int64)
+        template, others = self._template(members, 60), self._some(members)
+        shared = part_weight(template.parts[0])
+        found = []
+        for same in sets:
+            added = Added(self._template(same, 60), template, self._some(same), others)
+            if (
+                len(same) < self.least
+                and added.weight > shared
+                and self._believed(added, False, same, members)
+                and self._instructs(same, members, template)
+            ):
+                found.append(same)
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
     def _template(self, members: Members, most: int) -> Template:
         chosen = members.tolist()

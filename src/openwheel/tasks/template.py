@@ -103,6 +103,9 @@ class Part(msgspec.Struct, frozen=True):
 
 ANY = Part(("", ""))
 
+FEWEST_LETTERS = 12
+"""A template with fewer letters of constant text is bare: two or three words say no task."""
+
 
 class Template(msgspec.Struct, frozen=True, dict=True):
     """The constant text of a task's prompts, in the parts of :func:`prompt_parts`.
@@ -177,9 +180,10 @@ class Template(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def bare(self) -> bool:
-        """Whether there is no constant text at all, so that any text fits.
+        """Whether there is hardly any constant text, so that texts of other tasks fit, too.
 
         New tasks may hide among the prompts that a bare template takes: pass those to
         :func:`find_tasks` too.
         """
-        return self.literal_length == 0
+        literals = (literal for part in self.parts for literal in part.literals)
+        return sum(c.isalpha() for literal in literals for c in literal) < FEWEST_LETTERS
