@@ -19,7 +19,8 @@ from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.again import asking_beside
 from openwheel.loop.tools import NO_TOOLS, Tools
-from openwheel.loop.turn import FEWEST_TO_TRAIN, turn
+from openwheel.loop.turn import turn
+from openwheel.loop.turn_task import FEWEST_TO_TRAIN
 from openwheel.traffic import Store
 
 logger = logging.getLogger(__name__)

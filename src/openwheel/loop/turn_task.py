@@ -1,0 +1,187 @@
+"""One task's part of a turn: judge who shadows, and train anew where that pays."""
+
+import numpy as np
+
+from openwheel.loop import explain
+from openwheel.loop.audit.book import changed_after, slice_changes, slices_off
+from openwheel.loop.candidate import Trained, save_candidate, train_best
+from openwheel.loop.corrections import corrected
+from openwheel.loop.data import TaskData, load_answers
+from openwheel.loop.learn import FEWEST_LABELLED, split
+from openwheel.loop.progress import Progress
+from openwheel.loop.promotions import Promotion
+from openwheel.loop.recent import worth_training_on
+from openwheel.loop.registry import Event, Registry
+from openwheel.loop.shadowing import BETTER, judge, judge_shadow, who_shadows, widen
+from openwheel.loop.slices import SliceChange
+from openwheel.loop.subject import Subject, believed_by
+from openwheel.loop.teachers.book import changed_since
+from openwheel.loop.teachers.notice import judged_anew, notice
+from openwheel.traffic import OrderEvidence, Store, order_evidence
+
+FEWEST_TO_TRAIN = 200
+"""Labelled exchanges before a first training: with fewer, half would be held out of very little."""
+
+GROWTH = 1.25
+"""A task is trained anew when its labelled exchanges have grown by this factor."""
+
+AGAIN = 2.0
+"""For a slice that audits took off it is trained again when the labels since have so grown."""
+
+UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
+
+PATIENCE = 3.0
+"""A student shadows if it is predicted to pass before the traffic has grown by this factor."""
+
+
+def turn_task(
+    store: Store,
+    registry: Registry,
+    subject: Subject,
+    progress: Progress,
+) -> list[Event]:
+    """Take a task's part of a turn; return what came of it.
+
+    Args:
+        store: The traffic.
+        registry: Of the same store.
+        subject: The task, with what the user decides about it.
+        progress: Told what is being done.
+
+    Raises:
+        OpenwheelError: An engine, a teacher that judges or a setting cannot be used.
+    """
+    record, settings = subject.record, subject.settings
+    task_id, name = record.task.id, record.task.name
+    data = load_answers(store, task_id, record.form, policy=settings.policy)
+    vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
+    # Who answered what may judge and train is looked at first, so that no evidence on one teacher
+    # speaks for another.
+    until = int(data.seq.max(initial=0))
+    vetoed += notice(store, registry, settings, until=until, task_id=task_id)
+    promotion = registry.promotions().get(task_id)
+    seen = promotion.id if promotion else 0
+    if promotion is None:
+        order = _order(data)
+        if not order.in_order:
+            return [*vetoed, Event(name, "waiting", order.reason)]
+    current = promotion.certificate if promotion else None
+    events = vetoed
+    # After a change for the worse, what counts is what came since.
+    changed = max(changed_after(store, task_id), changed_since(store, task_id))
+    slices = slice_changes(registry, task_id, after=changed)
+    off = [change for change in slices if change.slice in slices_off(registry, task_id)]
+    shadow = who_shadows(registry, task_id, off)
+    hoped = 0.0
+    # With a slice off it waits for a successor: a certificate on all of its slices would speak of
+    # answers that it does not give.
+    if current is not None and shadow is None and not off:
+        events += widen(registry, subject, current, data, seen)
+    if shadow is not None:
+        found, hoped = judge_shadow(registry, subject, shadow, data, seen)
+        events += found
+        if found[-1].kind == "promoted":
+            return events
+    stale = int((data.seq <= changed).sum())
+    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
+    anew = any(_enough_since(change, data, record.trained_on) for change in off)
+    if len(data) - stale < needed and not anew:
+        if shadow is None and current is None:
+            reason = (
+                f"{len(data):,} labelled exchanges; the next training is at "
+                f"{stale + int(np.ceil(needed)):,}"
+            )
+            events.append(Event(name, "waiting", reason))
+        return events
+    # Only a first attempt holds anything out. When a later one comes depends on what the shadow
+    # before it was seen to do, on exchanges that must therefore not judge again: it trains on
+    # every label, and shadows what comes.
+    first = record.attempts == 0
+    training, calibration = split(data) if first else (data, data.take(np.arange(0)))
+    training = worth_training_on(subject, training, changed, slices)
+    trained_until = int(training.seq.max())
+    training = corrected(store, record, training)
+    trained = train_best(
+        subject,
+        training,
+        calibration.inputs,
+        expected=len(data) // 2,
+        anytime=True,
+        progress=progress,
+        trouble=lambda text: events.append(Event(name, "trouble", text)),
+    )
+    before = max(_coverage_left(registry, promotion), hoped)
+    why_not = UNLIKELY if trained is None else _why_not_tried(trained, before)
+    if trained is None or why_not:
+        registry.set_trained_on(task_id, len(data))
+        return [*events, Event(name, "waiting", why_not)]
+    try:
+        subject = believed_by(subject, training)
+        candidate = save_candidate(
+            registry,
+            subject,
+            trained,
+            training,
+            trained_until=trained_until,
+            method="anytime",
+        )
+    finally:
+        # Only now: a turn killed before has trained nobody, and its task need not grow first.
+        registry.set_trained_on(task_id, len(data))
+    candidate, told = judged_anew(store, settings, name, candidate)
+    event, _, _ = judge(registry, subject, candidate, data, seen)
+    return [*events, *told, event]
+
+
+def _why_not_tried(trained: Trained, before: float) -> str:
+    """Say why a student is not tried, ``""`` if it is.
+
+    Args:
+        trained: The student.
+        before: The share that is covered without it.
+    """
+    if trained.growth is None or trained.growth > PATIENCE:
+        return UNLIKELY
+    if trained.coverage < before + BETTER:
+        return (
+            f"a new student is predicted to cover {trained.coverage:.1%}, too little more than "
+            "the one before; no share of delta was spent"
+        )
+    return ""
+
+
+def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
+    """Return whether there are enough labels to train anew for a slice that audits took off.
+
+    At first as many as for a first training, not all of other slices. After that twice as many
+    each time: the rest of the task is well, and waits for its growth.
+    """
+    since = data.seq > change.after_seq
+    fresh, stale = int(since.sum()), int((~since).sum())
+    if fresh < max(FEWEST_TO_TRAIN, AGAIN * max(trained_on - stale, 0)):
+        return False
+    inside = sum(change.is_in(data.inputs[row]) for row in np.flatnonzero(since))
+    return inside >= FEWEST_LABELLED
+
+
+def _order(data: TaskData) -> OrderEvidence:
+    """Judge the order of what was imported; a gateway's exchanges are kept as they came.
+
+    Their times do not show it: many are answered at once, and clocks are set.
+    """
+    logged = data.take(np.flatnonzero([not origin.teacher for origin in data.origins]))
+    times = logged.time if (logged.time > 0).all() else None
+    return order_evidence(logged.answers, times)
+
+
+def _coverage_left(registry: Registry, promotion: Promotion | None) -> float:
+    """Return what the promoted student covers, without the slices that audits took off."""
+    if promotion is None or promotion.certificate is None:
+        return 0.0
+    certificate = promotion.certificate
+    plan = registry.plans().get(promotion.since)
+    answered = sum(part.answered for part in certificate.slices)
+    if plan is None or not plan.deferred or not answered:
+        return certificate.coverage
+    off = sum(part.answered for part in certificate.slices if part.name in plan.deferred)
+    return certificate.coverage * (1 - off / answered)
