@@ -16,7 +16,7 @@ from openwheel.errors import SettingError
 from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
 
 if TYPE_CHECKING:
-    from openwheel.loop.registry import Event
+    from openwheel.loop.records import Event
 
 
 def register(app: typer.Typer) -> None:

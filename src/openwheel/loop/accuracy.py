@@ -13,7 +13,8 @@ from openwheel.gate.bounds import clopper_pearson
 from openwheel.loop.corrections import Sorted, task_corrections
 from openwheel.loop.data import load_answers
 from openwheel.loop.promotions import AUDIT_SUFFIX
-from openwheel.loop.registry import Registry, TaskRecord
+from openwheel.loop.records import TaskRecord
+from openwheel.loop.registry import Registry
 from openwheel.tasks import canonical_answer
 from openwheel.traffic import Store
 from openwheel.traffic.feedback import FeedbackStore

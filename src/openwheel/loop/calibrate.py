@@ -30,7 +30,7 @@ from openwheel.loop.accepted import decode_settings
 from openwheel.loop.candidate import clusters_of, evidence_rows
 from openwheel.loop.data import TaskData
 from openwheel.loop.judging import TeacherJudge
-from openwheel.loop.registry import Candidate
+from openwheel.loop.records import Candidate
 from openwheel.students import Student
 from openwheel.students.student import WritingStudent
 from openwheel.tasks import Inputs, Task, canonical_answer

@@ -16,7 +16,8 @@ from openwheel.loop.limits import too_much
 from openwheel.loop.lineage import make_lineage
 from openwheel.loop.lm import train_lm
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Candidate, Registry, Slicer
+from openwheel.loop.records import Candidate, Slicer
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.slices import evidently_bad, find_slicer
 from openwheel.loop.subject import Subject

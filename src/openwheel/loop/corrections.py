@@ -18,7 +18,8 @@ import numpy as np
 from openwheel.loop.data import Origin, TaskData, decode_inputs
 from openwheel.loop.feedback import why_unusable
 from openwheel.loop.promotions import AUDIT_SUFFIX
-from openwheel.loop.registry import Candidate, Registry, TaskRecord
+from openwheel.loop.records import Candidate, TaskRecord
+from openwheel.loop.registry import Registry
 from openwheel.tasks import Form, Inputs, canonical_answer
 from openwheel.traffic import BY_STUDENTS, Store
 from openwheel.traffic.feedback import NO_KEY, Corrected, FeedbackStore, Trust

@@ -7,7 +7,8 @@ from itertools import islice
 from openwheel.errors import RequestError
 from openwheel.loop.accepted import encode_settings
 from openwheel.loop.data import encode_inputs
-from openwheel.loop.registry import Registry, TaskRecord
+from openwheel.loop.records import TaskRecord
+from openwheel.loop.registry import Registry
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
 from openwheel.traffic import BY_STUDENTS, Exchange, Store
 from openwheel.wire import Answer, Prompt

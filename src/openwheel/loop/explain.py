@@ -9,7 +9,7 @@ from openwheel.gate import Judgement, Test
 from openwheel.gate.plan import Plan
 from openwheel.loop.calibrate import Calibrated
 from openwheel.loop.findings import Bin, Confusion, Example, Point
-from openwheel.loop.registry import Candidate
+from openwheel.loop.records import Candidate
 from openwheel.students.model import text_of
 from openwheel.trust import LeftOut
 

@@ -16,7 +16,8 @@ from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Candidate, Registry, TaskRecord
+from openwheel.loop.records import Candidate, TaskRecord
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools

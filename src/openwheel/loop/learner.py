@@ -14,7 +14,8 @@ from openwheel.loop.audit.book import labels_since, untrained_changes
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.lm import sweep_adapters
-from openwheel.loop.registry import Event, Registry
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.again import asking_beside

@@ -12,7 +12,8 @@ from openwheel.loop.curate import assign_new
 from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.promotions import AUDIT_SUFFIX
-from openwheel.loop.registry import Event, Registry
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.schedule import FEWEST_NEW, next_turn
 from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings

@@ -10,7 +10,8 @@ from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFil
 from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
 from openwheel.loop.promotions import AuditPlan, Promotion, asked
-from openwheel.loop.registry import Candidate, Registry, Slicer
+from openwheel.loop.records import Candidate, Slicer
+from openwheel.loop.registry import Registry
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
 from openwheel.students.student import WritingStudent

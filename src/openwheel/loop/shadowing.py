@@ -17,7 +17,8 @@ from openwheel.loop.audit.look import first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.corrections import corrected_inputs
 from openwheel.loop.data import TaskData
-from openwheel.loop.registry import Candidate, Event, Registry
+from openwheel.loop.records import Candidate, Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject
 from openwheel.loop.teachers.notice import judged_anew

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from openwheel.loop.registry import Slicer
+from openwheel.loop.records import Slicer
 from openwheel.students.student import Inputs
 
 MOST_SLICES = 20

@@ -9,7 +9,8 @@ from openwheel.errors import SettingError
 from openwheel.gate import Compared
 from openwheel.loop.data import TaskData
 from openwheel.loop.judging import JudgeCache, TeacherJudge, asked_twice, believed
-from openwheel.loop.registry import Registry, TaskRecord
+from openwheel.loop.records import TaskRecord
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.tasks import Inputs

@@ -18,7 +18,8 @@ from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import curate
 from openwheel.loop.limits import some_more_memory, too_much
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.registry import Event, Registry, Turn
+from openwheel.loop.records import Event, Turn
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools

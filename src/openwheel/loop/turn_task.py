@@ -11,7 +11,8 @@ from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress
 from openwheel.loop.promotions import Promotion
 from openwheel.loop.recent import worth_training_on
-from openwheel.loop.registry import Event, Registry
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.shadowing import BETTER, judge, judge_shadow, who_shadows, widen
 from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject, believed_by

@@ -40,7 +40,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
         OperatorError: The settings, the store or the encoder cannot be used.
     """
     from openwheel.loop.learner import run_learner  # noqa: PLC0415 - a second of imports
-    from openwheel.loop.registry import Event  # noqa: PLC0415
+    from openwheel.loop.records import Event  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
     from openwheel.loop.tools import open_tools  # noqa: PLC0415
     from openwheel.processes.teachers import connect_again, connect_teachers  # noqa: PLC0415

@@ -14,7 +14,8 @@ from openwheel.loop.audit.book import latest_watch, read_alarms
 from openwheel.loop.audit.look import audit
 from openwheel.loop.calibrate import calibrate, write_certificate
 from openwheel.loop.data import Origin, TaskData
-from openwheel.loop.registry import Candidate, Registry, Slicer
+from openwheel.loop.records import Candidate, Slicer
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.settings import TaskSection

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from openwheel.errors import OpenwheelError
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
-from openwheel.loop.registry import Event, Registry
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store

@@ -20,7 +20,8 @@ from openwheel.loop.audit.read import (
 from openwheel.loop.audit.watch import Alarm, Spending, Watch, new_watch, observe
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AuditPlan, Promotion
-from openwheel.loop.registry import Candidate, Event, Registry
+from openwheel.loop.records import Candidate, Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.loop.teachers.notice import notice

@@ -10,7 +10,7 @@ from openwheel.loop.audit.watch import ALL, Audit
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AUDIT_SUFFIX
-from openwheel.loop.registry import Slicer
+from openwheel.loop.records import Slicer
 from openwheel.loop.subject import Subject
 from openwheel.tasks import Inputs, canonical_answer
 from openwheel.tasks.compare import Pair

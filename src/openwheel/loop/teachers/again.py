@@ -24,7 +24,8 @@ from openwheel.loop.audit.read import BYTES_A_TOKEN
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import Promotion
-from openwheel.loop.registry import Event, Registry
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.loop.teachers.book import Change, add_told, forget_twice, recertify

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from openwheel.gate import spent
 from openwheel.loop import schema
 from openwheel.loop.promotions import add_promotion, latest_row
-from openwheel.loop.registry import Candidate
+from openwheel.loop.records import Candidate
 from openwheel.loop.teachers.versions import Kind, Version
 from openwheel.traffic import Store
 

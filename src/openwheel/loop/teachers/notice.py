@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from openwheel.loop import schema
 from openwheel.loop.promotions import Promotion
-from openwheel.loop.registry import Candidate, Event, Registry
-from openwheel.loop.registry import Kind as EventKind
+from openwheel.loop.records import Candidate, Event
+from openwheel.loop.records import Kind as EventKind
+from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.book import Change, add_told, read_changes, recertify
 from openwheel.loop.teachers.sightings import see, sightings_of
