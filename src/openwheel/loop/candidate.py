@@ -73,7 +73,8 @@ def train_best(
         subject: The task.
         training: Exchanges to train on.
         calibration: Inputs of the calibration exchanges there are; never their answers.
-        expected: Calibration exchanges to plan for where more are still to come.
+        expected: Exchanges to plan for where more are still to come; how many of them will be
+            evidence depends on the rung.
         anytime: Whether it will be judged by anytime-valid tests.
         progress: Told what is being done.
         trouble: Told of what could not be done.
@@ -103,7 +104,7 @@ def train_best(
             trouble(f"The rung {rung} is left out: {too_much()}")
             continue
         evidence = _evidence(rung, training.inputs, calibration, variables)
-        planned = max(evidence, expected)
+        planned = max(evidence, int(expected * _fresh_share(rung, training.inputs, variables)))
         delta = spent(settings.delta, attempt)
         confidence, deferring = _with_slices(slicer, training.inputs, fitted, settings, delta)
         plan = make_plan(
@@ -195,6 +196,17 @@ def _evidence(
     """Return how many independent calibration exchanges would count, without their answers."""
     rows = evidence_rows(rung, training, calibration, variables)
     return len(set(clusters_of(rung, [calibration[i] for i in rows], variables)))
+
+
+def _fresh_share(rung: str, inputs: Sequence[Inputs], variables: tuple[int, ...]) -> float:
+    """Return what share of the exchanges to come is likely to be evidence for a rung.
+
+    As many as of the latest third would have been, after training on those before. Where nearly
+    all inputs come again a model waits long for new ones, and the exact rung does not.
+    """
+    cut = 2 * len(inputs) // 3
+    latest = inputs[cut:]
+    return _evidence(rung, inputs[:cut], latest, variables) / len(latest) if latest else 1.0
 
 
 def clusters_of(
