@@ -28,6 +28,13 @@ def test_one_long_text_among_many_short_ones():
     assert fitted.agrees.mean() > 0.9
 
 
+def test_nearly_as_many_answers_as_examples_are_learned_without_a_warning():
+    inputs = [(f"word{i // 2} again{i % 2}",) for i in range(80)]
+    answers = [f"answer {i // 2}" if i < 60 else f"once {i}" for i in range(80)]
+    fitted = train("linear", inputs, answers, variables=(0,))  # a warning is an error here
+    assert fitted.student.answers
+
+
 @pytest.mark.slow
 def test_long_texts_and_many_answers_in_bounded_memory(tmp_path):
     import subprocess

@@ -55,6 +55,8 @@ def fit_head(
     with warnings.catch_warnings():
         # A model not quite converged is still a model; the gate judges it either way.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Many answers with few examples each are what a task begins with.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         model.fit(features, labels, sample_weight=weights)
     if len(present) == 2:
         coefficients[:, present] = np.stack((-model.coef_[0], model.coef_[0]), axis=1)
