@@ -7,14 +7,12 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from made_up import QUEUES, ticket
 from openwheel.endpoints import HttpTeacher, asking_again
-from openwheel.loop.registry import Registry
 from openwheel.loop.tools import Tools
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
@@ -29,17 +27,6 @@ class Who(NamedTuple):
     teacher: str = "gpu"
     model: str = "big-1"
     fingerprint: str = "fp_a"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "openwheel.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def registry(store: Store) -> Registry:
-    return Registry(store)
 
 
 class Traffic:

@@ -1,20 +1,16 @@
 """Auditing while a turn trains: a turn may take minutes, an alarm is to be heard in seconds."""
 
 import contextlib
-import logging
-import threading
 from collections.abc import Callable, Iterator
 
-from openwheel.errors import OpenwheelError
 from openwheel.loop.audit.look import audit
+from openwheel.loop.beside import beside
 from openwheel.loop.curate import assign_new
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.traffic import Store
-
-logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -39,26 +35,14 @@ def auditing_beside(
         after: Exchanges up to this one are assigned to their tasks.
         every: Seconds between looks.
     """
-    over = threading.Event()
-    registry = Registry(store)
+    registry, assigned = Registry(store), after
 
-    def run() -> None:
-        assigned, problem = after, ""
-        while not over.wait(every):
-            try:
-                if store.last_seq() > assigned:
-                    assigned = assign_new(store, registry, after=assigned)
-                    tell(audit(store, registry, settings, tools, until=assigned))
-            except (OpenwheelError, MemoryError) as error:
-                said = str(error) or "the turn has taken all memory that both may take"
-                if said != problem:  # once, not twice a second
-                    problem = said
-                    logger.error("Audits could not be looked at during a turn: %s", said)
+    def look(_: Callable[[], bool]) -> None:
+        nonlocal assigned
+        if store.last_seq() > assigned:
+            assigned = assign_new(store, registry, after=assigned)
+            tell(audit(store, registry, settings, tools, until=assigned))
 
-    thread = threading.Thread(target=run, name="openwheel-audit", daemon=True)
-    thread.start()
-    try:
+    failed = "Audits could not be looked at during a turn"
+    with beside(look, name="openwheel-audit", every=every, failed=failed):
         yield
-    finally:
-        over.set()
-        thread.join()

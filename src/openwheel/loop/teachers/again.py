@@ -6,9 +6,7 @@ now: asked twice in a row it would agree with itself.
 
 import asyncio
 import contextlib
-import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +19,7 @@ from openwheel.gate import Window
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.book import latest_watch
 from openwheel.loop.audit.read import BYTES_A_TOKEN
+from openwheel.loop.beside import beside
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import Promotion
@@ -47,8 +46,6 @@ from openwheel.tasks.compare import Pair
 from openwheel.traffic import Store
 from openwheel.traffic.schema import exchanges
 from openwheel.wire import Answer, ApiName, Reply, Usage
-
-logger = logging.getLogger(__name__)
 
 EVERY = 2.0
 """Seconds between looks at whether the teacher is to be asked."""
@@ -121,28 +118,15 @@ def asking_beside(
     if connect is None or not settings.ask_twice:
         yield
         return
-    over = threading.Event()
     registry, rng = Registry(store), random.Random()
     rests: dict[str, Rests] = {}
 
-    def run() -> None:
-        problem = ""
-        while not over.wait(every):
-            try:
-                asking = _Asking(registry, settings, tools, connect, rests, rng, over.is_set)
-                tell(asking.look())
-            except OpenwheelError as error:
-                if str(error) != problem:  # once, not twice a second
-                    problem = str(error)
-                    logger.error("The teacher could not be asked again: %s", error)
+    def look(over: Callable[[], bool]) -> None:
+        tell(_Asking(registry, settings, tools, connect, rests, rng, over).look())
 
-    thread = threading.Thread(target=run, name="openwheel-again", daemon=True)
-    thread.start()
-    try:
+    failed = "The teacher could not be asked again"
+    with beside(look, name="openwheel-again", every=every, failed=failed):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def ask_again(

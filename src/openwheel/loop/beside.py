@@ -1,0 +1,44 @@
+"""Looking at something again and again in a thread, beside work that may take minutes."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+from openwheel.errors import OpenwheelError
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def beside(
+    look: Callable[[Callable[[], bool]], None], *, name: str, every: float, failed: str
+) -> Iterator[None]:
+    """Take looks in a thread until the block ends. One that fails is told of and the next comes.
+
+    Args:
+        look: Takes one look; it can ask whether the block has ended.
+        name: Of the thread.
+        every: Seconds between looks.
+        failed: What it means that a look failed, for the log.
+    """
+    over = threading.Event()
+
+    def run() -> None:
+        problem = ""
+        while not over.wait(every):
+            try:
+                look(over.is_set)
+            except (OpenwheelError, MemoryError) as error:
+                said = str(error) or "the turn has taken all memory that both may take"
+                if said != problem:  # once, not twice a second
+                    problem = said
+                    logger.error("%s: %s", failed, said)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
