@@ -4,6 +4,7 @@ Processes are forked from one that has loaded all libraries, take a turn on a co
 are killed: right before and right after each write to the store, and at random moments.
 """
 
+import itertools
 import json
 import os
 import random
@@ -25,7 +26,6 @@ from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings(rungs=("linear",))
-RANDOM_MOMENTS = 10
 
 # Takes the path of a store and the folder for its copies. Each line of its input is a point: a copy
 # is made for it, a process killed at it, and a line is written: whether it was reached.
@@ -185,28 +185,29 @@ def goes_on(database: Path, *, before: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_turn_killed_before_or_after_any_write(killer, pristine):
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.evidence)])
+def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
+    """Any write, or every fifth: before the first, after the third, and so on."""
     with Store.open(pristine, create=False) as store:
         before = attempts(Registry(store))
     store.engine.dispose()
-    for moment in ("before", "after"):
-        number = 1
-        while True:
+    for moment, first in (("before", 1), ("after", 1 + every // 2)):
+        for number in itertools.count(first, every):
             killed, database = killer.kill(moment, number)
             if not killed:
                 break
             goes_on(database, before=before)
-            number += 1
         assert number > 8, f"a turn of {number - 1} writes does less than it should"
 
 
 @pytest.mark.parametrize("pristine", ["first"], indirect=True)
 @pytest.mark.slow
-def test_a_turn_killed_at_random_moments(killer):
+@pytest.mark.parametrize("moments", [5, pytest.param(20, marks=pytest.mark.evidence)])
+def test_a_turn_killed_at_random_moments(killer, moments):
     rng = random.Random(3)
     killed = 0
-    for _ in range(RANDOM_MOMENTS):
+    for _ in range(moments):
         was, database = killer.kill("random", round(rng.uniform(0.0, 0.8), 6))
         killed += was
         goes_on(database, before=0)
-    assert killed > RANDOM_MOMENTS / 3
+    assert killed > moments / 3

@@ -6,6 +6,7 @@ import sys
 import time
 
 import msgspec
+import pytest
 
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.gate import verify
@@ -149,14 +150,15 @@ def test_a_new_kind_of_input_is_left_to_the_teacher(store, registry, fill):
     assert answered(ticket(rng, rng.choice(list(QUEUES))) for _ in range(100)) >= 85
 
 
-def test_a_learner_killed_at_any_moment_leaves_a_store_that_goes_on(tmp_path):
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.evidence)])
+def test_a_learner_killed_at_any_moment_leaves_a_store_that_goes_on(tmp_path, kills):
     database = tmp_path / "openwheel.db"
     log = write_log(tmp_path / "log.jsonl", tickets(1_500, noise=0.02))
     with Store.open(database) as store:
         store.append(list(read_log(log, problems=LogProblems())))
     command = [sys.executable, "-m", "openwheel", "turn", "--db", str(database)]
     rng = random.Random(0)
-    for _ in range(6):
+    for _ in range(kills):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
         )

@@ -178,12 +178,13 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.evidence)])
 def test_a_learner_killed_between_reading_and_writing_loses_and_repeats_nothing(
-    store, registry, audited, tmp_path
+    store, registry, audited, tmp_path, kills
 ):
     """It is killed while the store is locked, so that what it read it cannot write."""
     rng, total, wrong = random.Random(1), 0, 0
-    for _ in range(5):
+    for _ in range(kills):
         batch = "".join("x" if rng.random() < 0.02 else "." for _ in range(40))
         process = subprocess.Popen(
             [sys.executable, "-c", AUDITOR, str(tmp_path / "openwheel.db")],
