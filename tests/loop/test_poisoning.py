@@ -6,7 +6,13 @@ import poisoning
 
 
 @pytest.mark.slow
-def test_attackers_of_low_trust_teach_nothing_and_trusted_ones_would():
+@pytest.mark.parametrize(
+    ("exchanges", "fresh"),
+    [(1_200, 600), pytest.param(2_400, 2_000, marks=pytest.mark.evidence)],
+)
+def test_attackers_of_low_trust_teach_nothing_and_trusted_ones_would(monkeypatch, exchanges, fresh):
+    monkeypatch.setattr(poisoning, "EXCHANGES", exchanges)
+    monkeypatch.setattr(poisoning, "FRESH", fresh)
     calm, guarded, open_ = (poisoning.run(3, trust) for trust in (None, "low", "high"))
     assert calm.promoted
     assert guarded.promoted

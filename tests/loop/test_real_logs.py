@@ -32,7 +32,11 @@ def test_the_sample_has_three_tasks_and_one_is_certified(store, registry, sample
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("name", "answer", "least"),
-    [("sms_spam", "label", 0.95), ("snips", "intent", 0.95), ("banking77", "label", 0.75)],
+    [
+        ("sms_spam", "label", 0.95),
+        pytest.param("snips", "intent", 0.95, marks=pytest.mark.evidence),
+        pytest.param("banking77", "label", 0.75, marks=pytest.mark.evidence),
+    ],
 )
 def test_real_data_is_certified_and_keeps_the_limit_elsewhere(
     store, registry, shared_data, name, answer, least

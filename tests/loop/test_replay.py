@@ -7,7 +7,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.replay import replay
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import LogProblems, read_log
+from openwheel.traffic import LogProblems, Store, read_log
 
 SETTINGS = LoopSettings()
 
@@ -17,9 +17,18 @@ def exchanges(tmp_path, rows):
     return list(read_log(log, problems=LogProblems()))
 
 
-def test_a_replay_starts_from_nothing_and_comes_to_answer(store, tmp_path):
-    found = replay(store, exchanges(tmp_path, tickets(3_000)), SETTINGS)
-    assert found.total.n == 3_000
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory):
+    """Return what a replay found, and the exchanges that it left in its store."""
+    folder = tmp_path_factory.mktemp("replayed")
+    with Store.open(folder / "openwheel.db") as store:
+        found = replay(store, exchanges(folder, tickets(2_000)), SETTINGS)
+        return found, [exchange for _, exchange in store.exchanges()]
+
+
+def test_a_replay_starts_from_nothing_and_comes_to_answer(replayed):
+    found, _ = replayed
+    assert found.total.n == 2_000
     assert found.timeline[0].score.answered == 0
     assert found.timeline[-1].latest.coverage > 0.8
     assert found.total.disagreement is not None
@@ -29,9 +38,8 @@ def test_a_replay_starts_from_nothing_and_comes_to_answer(store, tmp_path):
     assert found.audits > 0
 
 
-def test_the_teachers_answers_to_answered_requests_are_hidden_from_the_loop(store, tmp_path):
-    found = replay(store, exchanges(tmp_path, tickets(3_000)), SETTINGS)
-    kept = [exchange for _, exchange in store.exchanges()]
+def test_the_teachers_answers_to_answered_requests_are_hidden_from_the_loop(replayed):
+    found, kept = replayed
     assert sum(exchange.source == "student" for exchange in kept) == found.total.answered
     assert sum(exchange.source == "teacher" for exchange in kept) == found.teacher_calls
     served = {f"{exchange.id}-audit" for exchange in kept if exchange.source == "student"}
@@ -41,10 +49,8 @@ def test_the_teachers_answers_to_answered_requests_are_hidden_from_the_loop(stor
     assert all(exchange.unbiased for exchange in audits)
 
 
-def test_a_canary_starts_small_and_grows(store, tmp_path):
-    rows = exchanges(tmp_path, tickets(3_000))
-    found = replay(store, rows, SETTINGS)
-    kept = [exchange for _, exchange in store.exchanges()]
+def test_a_canary_starts_small_and_grows(replayed):
+    found, kept = replayed
     shares = [e.audit_probability for e in kept if e.student and e.audit_probability < 1]
     assert shares[0] == pytest.approx(0.84)  # four fifths held back, a fifth of the rest audited
     assert min(shares) <= 0.2
@@ -61,11 +67,11 @@ def test_without_a_canary_a_student_answers_all_at_once(store, tmp_path):
 
 
 def test_when_the_world_changes_the_audit_takes_the_student_off(store, tmp_path):
-    rows = tickets(3_000)
+    rows = tickets(1_200)
     swapped = {"billing": "account", "account": "billing"}
     changed = [
         {**row, "output": swapped.get(row["output"], row["output"])}
-        for row in tickets(3_000, seed=1)
+        for row in tickets(1_200, seed=1)
     ]
     found = replay(store, exchanges(tmp_path, rows + changed), LoopSettings(audit=0.1))
     kinds = [event.kind for moment in found.timeline for event in moment.events]
