@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,24 +25,33 @@ def messages(customer: str, text: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "openwheel.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def registry(store: Store, tmp_path: Path) -> Registry:
-    """Return a registry whose one task has a student in front of its traffic."""
+@pytest.fixture(scope="session")
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a store whose one task has a student in front of its traffic."""
+    folder = tmp_path_factory.mktemp("learned")
     rng = random.Random(5)
     rows = []
     for i in range(1_500):
         queue = rng.choice(list(QUEUES))
         said = {"role": "assistant", "content": queue}
         rows.append({"messages": [*messages(CUSTOMERS[i % 3], ticket(rng, queue)), said]})
-    log = write_log(tmp_path / "log.jsonl", rows)
-    store.append(list(read_log(log, problems=LogProblems())))
-    learn(store, LoopSettings(), source="made up")
+    log = write_log(folder / "log.jsonl", rows)
+    with Store.open(folder / "openwheel.db") as store:
+        store.append(list(read_log(log, problems=LogProblems())))
+        learn(store, LoopSettings(), source="made up")
+    return folder
+
+
+@pytest.fixture
+def store(learned_once: Path, tmp_path: Path) -> Iterator[Store]:
+    """Return a copy of that store."""
+    shutil.copytree(learned_once, tmp_path, dirs_exist_ok=True)
+    with Store.open(tmp_path / "openwheel.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def registry(store: Store) -> Registry:
     return Registry(store)
 
 

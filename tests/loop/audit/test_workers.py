@@ -22,6 +22,8 @@ from openwheel.traffic import Store
 
 REPLY = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
 CLIENTS = 6
+LATEST_S = 2.0
+"""What the design promises; workers look twice a second."""
 
 
 class Contrary(BaseHTTPRequestHandler):
@@ -116,7 +118,7 @@ def test_a_student_is_off_in_every_worker_soon_after_the_alarm(gateway, tmp_path
             while not (alarms := read_alarms(store)):
                 assert time.monotonic() < deadline, (tmp_path / "gateway.log").read_text()
                 time.sleep(0.05)
-            time.sleep(5)
+            time.sleep(LATEST_S + 0.5)
     finally:
         over.set()
         for thread in threads:
@@ -127,4 +129,4 @@ def test_a_student_is_off_in_every_worker_soon_after_the_alarm(gateway, tmp_path
         assert "student" in {source for _, source in seen}
         assert {source for _, source in seen[-3:]} == {"teacher"}
     late = [at - alarm for seen in answered.values() for at, source in seen if source == "student"]
-    assert max(late) <= 2.0  # what the design promises; workers look twice a second
+    assert max(late) <= LATEST_S
