@@ -129,7 +129,8 @@ def test_what_a_process_starts_has_its_limits_too():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
     )
-    assert done.stdout.split() == [str(os.nice(0) + 7), "1000", str(1 << 30), "2"]
+    # Nothing is nicer than 19, and whoever runs the tests may have been nice already.
+    assert done.stdout.split() == [str(min(os.nice(0) + 7, 19)), "1000", str(1 << 30), "2"]
 
 
 @pytest.mark.parametrize(

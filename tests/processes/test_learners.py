@@ -132,7 +132,8 @@ def test_the_learner_of_a_gateway_is_nice_limited_and_the_first_to_go(up, wait_f
         return int(read(pid, "stat").rpartition(")")[2].split()[16])
 
     (worker,) = gateway.children()
-    assert (nice(learner), nice(worker)) == (nice(os.getpid()) + 12, nice(os.getpid()))
+    own = nice(os.getpid())  # not 0 if the tests are run by nice; nothing is nicer than 19
+    assert (nice(learner), nice(worker)) == (min(own + 12, 19), own)
     assert int(read(learner, "oom_score_adj")) == 1000
     assert int(read(worker, "oom_score_adj")) == int(read(os.getpid(), "oom_score_adj"))
     data = next(line for line in read(learner, "limits").splitlines() if "data size" in line)
