@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from made_up import tickets, write_log
 from openwheel.traffic import Store
 
 ANSWER = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
@@ -244,6 +246,22 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
                 assert process.wait(timeout=30) == 0, (tmp_path / "gateway.log").read_text()
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder where ``openwheel learn`` made a student of a log of 1,200 lines."""
+    folder = tmp_path_factory.mktemp("learned")
+    log = write_log(folder / "log.jsonl", tickets(1_200))
+    command = [sys.executable, "-m", "openwheel", "learn", str(log)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def learned(learned_once: Path, tmp_path: Path) -> Path:
+    """Return the test's own folder, with a copy of that in it."""
+    return shutil.copytree(learned_once, tmp_path, dirs_exist_ok=True)
 
 
 class Load:

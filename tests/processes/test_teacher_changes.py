@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from made_up import QUEUES, ticket, tickets, write_log
+from made_up import QUEUES, ticket
 
 
 class Sorter(ThreadingHTTPServer):
@@ -57,14 +57,13 @@ def sorter() -> Iterator[Sorter]:
     server.server_close()
 
 
-def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, tmp_path):
+def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, learned):
     def openwheel(*arguments):
         command = [sys.executable, "-m", "openwheel", *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=True
+            command, cwd=learned, capture_output=True, text=True, check=True
         ).stdout
 
-    openwheel("learn", write_log(tmp_path / "log.jsonl", tickets(1_200)))
     gateway = up("--teacher", sorter.url, "--workers", "2")
     rng = random.Random(4)
 

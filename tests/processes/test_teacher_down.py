@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 
@@ -12,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from made_up import QUEUES, tickets, write_log
+from made_up import QUEUES
 from openwheel.loop.promotions import AuditPlan, add_plan
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
@@ -40,12 +38,6 @@ def settle(folder, *, wait=0.0, best_effort=False, more=""):
     (folder / "openwheel.toml").write_text(text)
 
 
-def learn(folder):
-    log = write_log(folder / "log.jsonl", tickets(1_200))
-    command = [sys.executable, "-m", "openwheel", "learn", str(log)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
 def unsure_of(folder):
     """Return a text of which the promoted student is too unsure, and what it would answer."""
     words = [queue.split() for queue in QUEUES.values()]
@@ -70,8 +62,9 @@ def clients(gateway):
     )
 
 
-def test_students_answer_meanwhile_with_best_effort_labelled(up, mortal, tmp_path, wait_for):
-    learn(tmp_path)
+def test_students_answer_meanwhile_with_best_effort_labelled(
+    up, mortal, learned, tmp_path, wait_for
+):
     text, guess = unsure_of(tmp_path)
     settle(tmp_path, best_effort=True)
     gateway = up("--teacher", mortal.url, "--workers", "2", "--no-turns")
@@ -123,8 +116,9 @@ def test_students_answer_meanwhile_with_best_effort_labelled(up, mortal, tmp_pat
     assert "Traceback" not in gateway.log
 
 
-def test_what_the_canary_holds_back_is_answered_and_is_no_audit(up, mortal, tmp_path, wait_for):
-    learn(tmp_path)
+def test_what_the_canary_holds_back_is_answered_and_is_no_audit(
+    up, mortal, learned, tmp_path, wait_for
+):
     settle(tmp_path, more="[loop]\ncanary = 0.01\n")
     with Store.open(tmp_path / "openwheel.db") as store:
         ((_, promotion),) = Registry(store).promotions().items()

@@ -11,8 +11,6 @@ import threading
 
 import pytest
 
-from made_up import tickets, write_log
-
 EASY = "invoice payment refund tax amount 4711"
 
 
@@ -94,12 +92,11 @@ def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_f
 
 
 @pytest.mark.slow
-def test_promotions_and_demotions_reach_every_worker(up, teacher, wait_for, tmp_path):
+def test_promotions_and_demotions_reach_every_worker(up, teacher, wait_for, learned):
     def openwheel(*arguments):
         command = [sys.executable, "-m", "openwheel", *arguments]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(command, cwd=learned, check=True, capture_output=True)
 
-    openwheel("learn", str(write_log(tmp_path / "log.jsonl", tickets(1_200))))
     gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
     with contextlib.ExitStack() as stack:
         four = gateway.one_client_each(stack)
