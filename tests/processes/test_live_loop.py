@@ -20,7 +20,9 @@ from processes.live_store import (
 )
 from processes.live_teacher import TASKS, LiveTeacher
 
-KILLS = 20
+MEANWHILE = {5: (1, 2, 3, 3, 4, 5), 20: (3, 6, 8, 10, 13, 16)}
+"""By the number of kills: after which of them something else happens too."""
+
 SETTINGS = """
 [gateway]
 workers = 4
@@ -67,28 +69,31 @@ def say():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.evidence)])
 def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
-    up, live_teacher, tmp_path, seed, say
+    up, live_teacher, tmp_path, seed, say, kills
 ):
-    """Twenty turns are killed, a worker and the teacher too; the settings are read anew; the clock
+    """Turns are killed, a worker and the teacher too; the settings are read anew; the clock
     is put a month ahead, then a day back, then right. At last the teacher changes its mind."""
     clock = Clock(tmp_path)
     (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url))
     gateway = up(env=clock.environment)
     with LiveLoad(gateway.port, seed) as load:
         run = Run(gateway, live_teacher, load, seed)
-        meanwhile = {
-            3: lambda: clock.set(days=30),
-            6: run.kill_teacher,
-            8: run.start_teacher,
-            10: lambda: clock.set(days=-1),
-            13: run.kill_worker,
-            16: lambda: clock.set(days=0),
-        }
-        for number in range(1, KILLS + 1):
+        meanwhile = (
+            lambda: clock.set(days=30),
+            run.kill_teacher,
+            run.start_teacher,
+            lambda: clock.set(days=-1),
+            run.kill_worker,
+            lambda: clock.set(days=0),
+        )
+        for number in range(1, kills + 1):
             run.kill_turn()
             say(f"{number} turns killed, {len(load.asked)} asked, attempts {run.attempts}")
-            meanwhile.get(number, lambda: None)()
+            for after, happens in zip(MEANWHILE[kills], meanwhile, strict=True):
+                if after == number:
+                    happens()
             if number % 5 == 0:
                 run.reload()
 
