@@ -1,13 +1,11 @@
 """What the tests of access share: a store, clocks that tests move, and real processes."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from forks import Fork, forks
 from openwheel.traffic import Store
 
 NOON = 1_800_014_400.0
@@ -44,19 +42,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start() -> Iterator[Callable[..., Fork]]:
     """Start Python scripts, and kill what still runs at the end."""
-    with ExitStack() as stack:
-
-        def run(script: str, *arguments: object) -> subprocess.Popen[str]:
-            process = subprocess.Popen(
-                [sys.executable, "-c", script, *map(str, arguments)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            return process
-
-        yield run
+    with forks() as start:
+        yield start

@@ -3,9 +3,9 @@
 import sqlite3
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz import fuzz
 from openwheel.access import Access, KeyStore, RefusedError
 from openwheel.errors import RequestError, StoreError
 from openwheel.traffic import Store
@@ -118,8 +118,11 @@ def test_why_a_credential_is_refused(access, keys, wall):
     assert "not one of this gateway's" in said[changed]
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.none(), st.text(), st.text(min_size=46, max_size=46), st.binary()))
+@fuzz(
+    st.one_of(st.none(), st.text(), st.text(min_size=46, max_size=46), st.binary()),
+    short=60,
+    long=2_000,
+)
 def test_no_credential_raises_anything_but_a_refusal(tmp_path_factory, credential):
     folder = tmp_path_factory.getbasetemp() / "fuzzed"
     folder.mkdir(exist_ok=True)

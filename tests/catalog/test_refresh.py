@@ -1,22 +1,22 @@
 """Fetching figures, from a real server on loopback that answers as the hub and the list do."""
 
+import asyncio
 import json
 import socket
 import stat
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from cli import runner
+from cli.runner import Done
 from openwheel.catalog import Figures, figures_path, read_figures
 from openwheel.catalog.figures import write_figures
 from openwheel.catalog.refresh import fetch_popularity, fetch_prices
 from openwheel.errors import CatalogError
+from teacher import Asked, Teacher, respond
 
 AT = "2026-11-22T10:00:00+00:00"
 HUB = {
@@ -51,51 +51,30 @@ LISTED = [
 ]
 
 
-class Site:
-    """A server that answers with what it is told to, and remembers what it was asked."""
+class Site(Teacher):
+    """A server that answers each path as it is told to."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Callable[[dict[str, list[str]]], tuple[int, bytes]]] = {}
-        self.asked: list[str] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                url = urlsplit(self.path)
-                site.asked.append(self.path)
-                answer = site.answers.get(url.path, lambda _: (404, b'{"error":"none"}'))
-                status, body = answer(parse_qs(url.query))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.thread.start()
+        super().__init__(self._look_up)
+        self.pages: dict[str, Callable[[dict[str, list[str]]], tuple[int, bytes]]] = {}
 
     def put(self, path: str, value: object, status: int = 200) -> None:
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
-        self.answers[path] = lambda _: (status, body)
+        self.pages[path] = lambda _: (status, body)
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+    async def _look_up(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        page = self.pages.get(asked.path, lambda _: (404, b'{"error":"none"}'))
+        status, body = page(parse_qs(urlsplit(asked.target).query))
+        writer.write(respond(body, status=status))
 
 
 @pytest.fixture
 def site():
-    site = Site()
-    for name, answer in HUB.items():
-        site.put(f"/api/models/{name}", answer)
-    site.put("/api/v1/models", {"data": LISTED})
-    yield site
-    site.close()
+    with Site() as site:
+        for name, answer in HUB.items():
+            site.put(f"/api/models/{name}", answer)
+        site.put("/api/v1/models", {"data": LISTED})
+        yield site
 
 
 @pytest.fixture
@@ -107,31 +86,31 @@ def dead_url():
 
 
 def test_downloads_likes_and_derivatives_come_from_the_hub(site):
-    figures = fetch_popularity(site.url, HUB, at=AT, old=Figures())
+    figures = fetch_popularity(site.origin, HUB, at=AT, old=Figures())
     found = figures.popularity_of("qwen/qwen3-0.6b")
     assert (found.downloads, found.likes, found.derivatives) == (7_416_203, 912, 1_117)
     assert figures.popularity_of("openai/gpt-oss-20b").derivatives is None
     assert figures.popularity_at == AT
-    query = parse_qs(urlsplit(site.asked[0]).query)
+    query = parse_qs(urlsplit(site.received[0].target).query)
     assert query == {"expand[]": ["downloads", "likes", "childrenModelCount"]}
 
 
 def test_what_the_hub_does_not_have_is_told_and_does_not_stop_the_rest(site):
     site.put("/api/models/gone/away", {"error": "Repository not found"}, status=401)
-    figures = fetch_popularity(site.url, ["gone/away", "no/such", *HUB], at=AT, old=Figures())
+    figures = fetch_popularity(site.origin, ["gone/away", "no/such", *HUB], at=AT, old=Figures())
     assert figures.missing == ("gone/away", "no/such")
     assert set(figures.popularity) == {name.lower() for name in HUB}
 
 
 def test_prices_are_for_a_million_tokens_the_lowest_and_without_free_variants(site):
     ids = ["Qwen/Qwen3-8B", "openai/gpt-oss-20b", "tencent/Hy3"]
-    figures = fetch_prices(f"{site.url}/api/v1/", ids, at=AT, old=Figures())
+    figures = fetch_prices(f"{site.origin}/api/v1/", ids, at=AT, old=Figures())
     price = figures.price_of("Qwen/Qwen3-8B")
     assert (price.name, price.input, price.output) == ("qwen/qwen3-8b", 0.06, 0.24)
     assert set(figures.prices) == {"qwen/qwen3-8b", "openai/gpt-oss-20b"}
     cheaper = {**LISTED[0], "id": "x/y", "pricing": {"prompt": "1e-8", "completion": "2e-8"}}
     site.put("/api/v1/models", {"data": [*LISTED, cheaper]})
-    figures = fetch_prices(f"{site.url}/api/v1", ids, at=AT, old=figures)
+    figures = fetch_prices(f"{site.origin}/api/v1", ids, at=AT, old=figures)
     assert figures.price_of("Qwen/Qwen3-8B").name == "x/y"
 
 
@@ -143,15 +122,15 @@ def test_a_list_of_prices_in_pages_is_read_to_its_end(site):
         following = "/api/v1/models?offset=1" if here == "0" else None
         return 200, json.dumps({"data": pages[here], "links": {"next": following}}).encode()
 
-    site.answers["/api/v1/models"] = page
-    figures = fetch_prices(f"{site.url}/api/v1", ["openai/gpt-oss-20b"], at=AT, old=Figures())
+    site.pages["/api/v1/models"] = page
+    figures = fetch_prices(f"{site.origin}/api/v1", ["openai/gpt-oss-20b"], at=AT, old=Figures())
     assert figures.price_of("openai/gpt-oss-20b").output == 0.2
-    site.answers["/api/v1/models"] = lambda _: (
+    site.pages["/api/v1/models"] = lambda _: (
         200,
         json.dumps({"data": [], "links": {"next": "/api/v1/models"}}).encode(),
     )
     with pytest.raises(CatalogError, match="at most 50 pages"):
-        fetch_prices(f"{site.url}/api/v1", [], at=AT, old=Figures())
+        fetch_prices(f"{site.origin}/api/v1", [], at=AT, old=Figures())
 
 
 @pytest.mark.parametrize(
@@ -167,7 +146,7 @@ def test_a_list_of_prices_in_pages_is_read_to_its_end(site):
 def test_a_hub_that_answers_otherwise_is_named(site, status, body, said):
     site.put("/api/models/a/b", body, status=status)
     with pytest.raises(CatalogError, match=said):
-        fetch_popularity(site.url, ["a/b"], at=AT, old=Figures())
+        fetch_popularity(site.origin, ["a/b"], at=AT, old=Figures())
 
 
 def test_a_dead_site_is_named(dead_url):
@@ -184,8 +163,8 @@ def test_only_web_addresses_are_asked(url):
 
 
 def test_one_fetch_leaves_the_other_part_alone(site):
-    figures = fetch_popularity(site.url, HUB, at=AT, old=Figures())
-    figures = fetch_prices(f"{site.url}/api/v1", HUB, at="2026-11-23", old=figures)
+    figures = fetch_popularity(site.origin, HUB, at=AT, old=Figures())
+    figures = fetch_prices(f"{site.origin}/api/v1", HUB, at="2026-11-23", old=figures)
     assert figures.popularity_at == AT
     assert figures.popularity_of("openai/gpt-oss-20b").likes == 10
 
@@ -193,7 +172,7 @@ def test_one_fetch_leaves_the_other_part_alone(site):
 def test_figures_are_written_whole_and_read_back(tmp_path, site):
     path = tmp_path / "a" / "b" / "models.json"
     assert read_figures(path) == Figures()
-    figures = fetch_popularity(site.url, HUB, at=AT, old=Figures())
+    figures = fetch_popularity(site.origin, HUB, at=AT, old=Figures())
     write_figures(path, figures)
     assert read_figures(path) == figures
     assert [found.name for found in path.parent.iterdir()] == ["models.json"]
@@ -213,23 +192,14 @@ def test_the_cache_folder_is_the_users(tmp_path):
     assert figures_path({}) == figures_path({"XDG_CACHE_HOME": "not/absolute"}) == home
 
 
-def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "openwheel", "models", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={"XDG_CACHE_HOME": str(folder / "cache"), "PATH": "", "COLUMNS": "200"},
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run(folder: Path, *arguments: str, code: int = 0) -> Done:
+    env = {"XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
+    return runner.run("models", *arguments, cwd=folder, code=code, env=env)
 
 
 def test_the_command_fetches_keeps_and_shows(tmp_path, site, dead_url):
     (tmp_path / "openwheel.toml").write_text(
-        f"[catalog]\nhub_url = '{site.url}'\nprices_url = '{site.url}/api/v1'\n"
+        f"[catalog]\nhub_url = '{site.origin}'\nprices_url = '{site.origin}/api/v1'\n"
     )
     told = run(tmp_path, "refresh").stdout
     assert "2 checkpoints counted by http://127.0.0.1" in told

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from clients.answers import KEY, answer
 from clients.live import REFUND, WHERE, Live, live_gateway
-from clients.teacher import KEY, scripted_teacher
+from teacher import Teacher
 
 HERE = Path(__file__).parent
 # Beside this Python's own packages: `make test` puts them there, whatever VENV says.
@@ -65,14 +66,31 @@ def run_client(live: Live, environment: Callable[[str], Path]) -> Client:
 
 
 @pytest.fixture
-def run_directly(environment: Callable[[str], Path]) -> Iterator[Client]:
-    """Run a script against a teacher, with no gateway between; return what it prints."""
-    with scripted_teacher() as teacher:
+def same_without_a_gateway(
+    run_client: Client, environment: Callable[[str], Path]
+) -> Callable[[str, str], None]:
+    """Check that a script sees the same of the teacher through a gateway and asking it directly."""
 
-        def run(script: str, name: str) -> dict[str, Any]:
-            return _run(script, environment(name), teacher.url.removesuffix("/v1"))
+    def check(script: str, name: str) -> None:
+        through = run_client(script, name)["teacher"]
+        with Teacher(answer) as teacher:
+            direct = _run(script, environment(name), teacher.origin)["teacher"]
+        assert _of_the_teacher(through) == _of_the_teacher(direct)
 
-        yield run
+    return check
+
+
+def _of_the_teacher(seen: Any) -> Any:
+    """Leave out what the gateway adds: its headers, and what a student was asked beside."""
+    if isinstance(seen, list):
+        return [_of_the_teacher(value) for value in seen]
+    if not isinstance(seen, dict):
+        return seen
+    return {
+        name: _of_the_teacher(value)
+        for name, value in seen.items()
+        if name not in {"x-openwheel-source", "source", "student"}
+    }
 
 
 def _run(script: str, environment: Path, url: str) -> dict[str, Any]:
@@ -87,7 +105,6 @@ def _run(script: str, environment: Path, url: str) -> dict[str, Any]:
     told = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "OPENAI_BASE_URL": f"{url}/v1",
         "OPENAI_API_KEY": KEY,
         "ANTHROPIC_BASE_URL": url,

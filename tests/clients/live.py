@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clients.answers import answer
 from clients.answers.openai import WORDS
-from clients.teacher import ScriptedTeacher, scripted_teacher
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
 from openwheel.traffic.store import Store
 from openwheel.wire import Request
+from teacher import Teacher
 
 WHERE = "where is my parcel?"
 TEACHER = "".join(WORDS)
@@ -49,7 +50,7 @@ class Live:
     """A gateway being served."""
 
     url: str
-    teacher: ScriptedTeacher
+    teacher: Teacher
 
 
 @contextlib.contextmanager
@@ -57,7 +58,7 @@ def live_gateway(
     folder: Path, answers: Callable[[str], bool] = lambda text: "refund" in text
 ) -> Iterator[Live]:
     """Serve a gateway for as long as the context lasts; ``answers`` says what a student may."""
-    with scripted_teacher() as teacher, Store.open(folder / "openwheel.db") as store:
+    with Teacher(answer) as teacher, Store.open(folder / "openwheel.db") as store:
         capture = CaptureWriter(store)
         try:
             with gateway_thread(

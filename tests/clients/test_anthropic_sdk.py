@@ -1,9 +1,9 @@
-"""The anthropic SDK for Python, unchanged, with the teacher's answers."""
+"""The anthropic SDK for Python, unchanged: the teacher's answers and a student's."""
 
 import pytest
 
-from clients.live import TEACHER
-from clients.teacher import KEY
+from clients.answers import KEY
+from clients.live import STUDENT, TEACHER
 
 LIMITS = {"x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests": "499"}
 
@@ -11,6 +11,11 @@ LIMITS = {"x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests":
 @pytest.fixture(scope="module")
 def seen(run_client):
     return run_client("anthropic_sdk.py", "official")["teacher"]
+
+
+@pytest.fixture(scope="module")
+def student(run_client):
+    return run_client("anthropic_sdk.py", "official")["student"]
 
 
 def test_message(seen):
@@ -42,12 +47,12 @@ def test_tool_use(seen):
 def test_counting_tokens_and_models_are_the_teachers(seen, live):
     assert seen["count_tokens"] == 12
     assert seen["models"] == ["big"]
-    assert [a for a in live.teacher.asked if a.path == "/v1/messages/count_tokens"]
+    assert [a for a in live.teacher.received if a.path == "/v1/messages/count_tokens"]
 
 
 def test_a_key_is_passed_on_as_it_came(seen, live):
     assert seen["keys"]["api_key"] == TEACHER
-    [by_key] = live.teacher.last('"by-key"')
+    [by_key] = live.teacher.containing('"by-key"')
     # Since version 2 the SDK sends either kind of key as a bearer token.
     assert by_key.headers["authorization"] == f"Bearer {KEY}"
     unknown = seen["keys"]["unknown"]
@@ -90,7 +95,7 @@ def test_retries_reach_the_teacher_and_say_so(seen, live):
     assert seen["retries"] == TEACHER
     counts = [
         asked.headers["x-stainless-retry-count"]
-        for asked in live.teacher.last('"retry-429"')
+        for asked in live.teacher.containing('"retry-429"')
         if asked.path == "/v1/messages"
     ]
     assert counts == ["0", "1"]
@@ -98,3 +103,32 @@ def test_retries_reach_the_teacher_and_say_so(seen, live):
 
 def test_concurrent_requests(seen):
     assert seen["concurrent"] == [TEACHER]
+
+
+def test_message_of_a_student(student):
+    seen = student["message"]
+    assert seen["headers"]["x-openwheel-source"] == "student"
+    assert seen["headers"]["request-id"]
+    assert (seen["text"], seen["stop"], seen["model"]) == (STUDENT, "end_turn", "big")
+    assert seen["tokens"] == [0, 0]
+    assert student["concurrent"] == [STUDENT]
+
+
+def test_every_event_of_a_students_stream_arrives_in_order(student):
+    seen = student["stream"]
+    assert seen["headers"]["x-openwheel-source"] == "student"
+    assert seen["kinds"] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert (seen["text"], seen["final"], seen["stop"]) == (STUDENT, STUDENT, "end_turn")
+    assert seen["tokens"] == [0, 0]
+
+
+@pytest.mark.evidence
+def test_it_sees_what_it_would_without_a_gateway(same_without_a_gateway):
+    same_without_a_gateway("anthropic_sdk.py", "official")

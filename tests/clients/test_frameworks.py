@@ -4,8 +4,6 @@ import pytest
 
 from clients.live import STUDENT, TEACHER
 
-pytestmark = pytest.mark.slow
-
 VECTORS = [[0.5, -0.25, 0.125]] * 2
 CALL = ["find_parcel", {"id": 7}]
 
@@ -134,3 +132,33 @@ def test_litellm_errors(litellm):
         "400": {"class": "BadRequestError", "status": 400},
         "cut stream": {"class": "MidStreamFallbackError", "status": 500},
     }
+
+
+def test_langchain_student_on_other_apis(langchain_student):
+    assert langchain_student["responses"] == {"text": STUDENT, "streamed": STUDENT}
+    assert langchain_student["completions"] == {"text": STUDENT, "streamed": STUDENT}
+    assert langchain_student["claude"] == {"text": STUDENT, "tokens": 0, "streamed": STUDENT}
+
+
+def test_llamaindex_student_on_other_apis(llamaindex_student):
+    assert llamaindex_student["completions"] == dict.fromkeys(("text", "streamed", "chat"), STUDENT)
+
+
+def test_litellm_student_on_other_apis(litellm_student):
+    last = "response.completed"
+    assert litellm_student["responses"] == {"text": STUDENT, "last": last, "streamed": STUDENT}
+    assert litellm_student["completions"] == {"text": STUDENT, "streamed": STUDENT}
+    assert litellm_student["messages"] == STUDENT
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize(
+    ("script", "client"),
+    [
+        ("langchain_clients.py", "langchain"),
+        ("llamaindex_clients.py", "llamaindex"),
+        ("litellm_client.py", "litellm"),
+    ],
+)
+def test_they_see_what_they_would_without_a_gateway(same_without_a_gateway, script, client):
+    same_without_a_gateway(script, client)

@@ -48,7 +48,7 @@ def test_retries_reach_the_teacher_and_say_so(teacher, live):
     assert teacher["errors"]["retried"] == TEACHER
     counts = [
         asked.headers["x-stainless-retry-count"]
-        for asked in live.teacher.last('"retry-429"')
+        for asked in live.teacher.containing('"retry-429"')
         if asked.headers["user-agent"].startswith("OpenAI/JS")
     ]
     assert counts == ["0", "1"]
@@ -73,3 +73,14 @@ def test_an_error_in_the_middle_of_a_stream_is_the_teachers(teacher):
     seen = teacher["messages_errors"]["overloaded stream"]
     assert seen["class"] == "APIError"
     assert seen["body"]["error"]["type"] == "overloaded_error"
+
+
+def test_other_apis_of_a_student(student):
+    last = "response.completed"
+    assert student["responses"] == {"text": STUDENT, "last": last, "streamed": STUDENT}
+    assert student["completions"] == {"text": STUDENT, "streamed": STUDENT}
+    assert student["messages"] == {"text": STUDENT, "streamed": STUDENT, "stop": "end_turn"}
+
+
+def test_it_sees_what_it_would_without_a_gateway(same_without_a_gateway):
+    same_without_a_gateway("node_clients.mjs", "node")

@@ -120,7 +120,9 @@ def test_legacy_completions_of_the_teacher(teacher):
 def test_embeddings_as_base64_and_as_numbers(teacher, live):
     vectors = [[0.5, -0.25, 0.125]] * 2
     assert teacher["embeddings"] == {"default": vectors, "float": vectors}
-    asked = {request.body.count(b'"base64"') for request in live.teacher.last("big-embedding")}
+    asked = {
+        request.body.count(b'"base64"') for request in live.teacher.containing("big-embedding")
+    }
     assert asked == {0, 1}
 
 
@@ -171,7 +173,7 @@ def test_retries_reach_the_teacher_and_say_so(teacher, live):
     for model in ("retry-429", "retry-500"):
         counts = [
             asked.headers["x-stainless-retry-count"]
-            for asked in live.teacher.last(f'"{model}"')
+            for asked in live.teacher.containing(f'"{model}"')
             if asked.headers["user-agent"].startswith("OpenAI/Python")
         ]
         assert counts == ["0", "1"]
@@ -183,3 +185,43 @@ def test_concurrent_requests_each_get_their_own_answer(teacher):
         "student": [STUDENT],
         "cut": "APIConnectionError",
     }
+
+
+def test_responses_of_a_student(student):
+    seen = student["responses"]
+    assert seen["headers"]["x-openwheel-source"] == "student"
+    assert seen["headers"]["x-request-id"]
+    assert (seen["text"], seen["as_messages"]) == (STUDENT, STUDENT)
+    assert seen["kept"] == TEACHER
+    assert (seen["status"], seen["model"], seen["tokens"]) == ("completed", "big", 0)
+    assert seen["parsed"] == STUDENT
+
+
+def test_responses_of_a_student_streamed(student):
+    seen = student["responses_stream"]
+    assert seen["kinds"] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert seen["numbers"] == list(range(9))
+    assert (seen["text"], seen["final"], seen["status"]) == (STUDENT, STUDENT, "completed")
+    assert seen["parsed"] == STUDENT
+
+
+def test_legacy_completions_of_a_student(student):
+    seen = student["completions"]
+    assert seen["headers"]["x-openwheel-source"] == "student"
+    assert (seen["text"], seen["finish"], seen["tokens"]) == (STUDENT, "stop", 0)
+    assert (seen["streamed"], seen["streamed_finish"]) == (STUDENT, "stop")
+    assert (seen["unasked"], seen["usages"]) == ([], [0])
+
+
+def test_it_sees_what_it_would_without_a_gateway(same_without_a_gateway):
+    same_without_a_gateway("openai_sdk.py", "official")

@@ -12,7 +12,7 @@ def ask(loopback, answer, body=b'{"model": "m"}', **options):
     async def run():
         async with (
             loopback(answer) as server,
-            asking(lambda: HttpTeacher(f"{server.url}/v1"), **options) as put,
+            asking(lambda: HttpTeacher(server.url), **options) as put,
         ):
             return await put(body), server.received
 

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from endpoints.hosts import (
+from endpoints.clients import (
     CERTIFICATE,
     CHUNKED,
     HEAD,
     WHOLE,
-    Host,
     ask,
+    client_of,
     closed,
     fetch,
     turn,
@@ -18,6 +18,7 @@ from endpoints.hosts import (
 )
 from openwheel.endpoints import HttpTeacher
 from openwheel.errors import TeacherError
+from teacher import Teacher
 
 
 def serve_megabytes(count):
@@ -42,8 +43,8 @@ def test_a_slow_reader_is_not_read_ahead_for_nor_does_it_time_out(
 
     async def main():
         answer, sent = serve_megabytes(50)
-        async with Host(answer, tls=server_tls if secure else None) as host:
-            with host.client(secure=secure, read_timeout=0.1) as client:
+        async with Teacher(answer, tls=server_tls if secure else None) as host:
+            with client_of(host, secure=secure, read_timeout=0.1) as client:
                 slow = await ask(client)
                 for _ in range(3):
                     await asyncio.sleep(0.15)
@@ -59,8 +60,8 @@ def test_a_slow_reader_is_not_read_ahead_for_nor_does_it_time_out(
 
 def test_closing_an_answer_half_way_tells_the_host(run):
     async def main():
-        async with Host(CHUNKED + b"3\r\nabc\r\n") as host:
-            with host.client() as client:
+        async with Teacher(CHUNKED + b"3\r\nabc\r\n") as host:
+            with client_of(host) as client:
                 answer = await ask(client)
                 assert await anext(answer) == b"abc"
                 answer.close()
@@ -71,8 +72,8 @@ def test_closing_an_answer_half_way_tells_the_host(run):
 
 def test_closing_an_answer_that_is_whole_keeps_its_connection(run):
     async def main():
-        async with Host(WHOLE) as host:
-            with host.client() as client:
+        async with Teacher(WHOLE) as host:
+            with client_of(host) as client:
                 for _ in range(3):
                     answer = await ask(client)
                     await whole(answer)
@@ -84,10 +85,10 @@ def test_closing_an_answer_that_is_whole_keeps_its_connection(run):
 
 def test_giving_up_before_the_head_tells_the_host(run):
     async def main():
-        async with Host(b"") as host:
-            with host.client() as client:
+        async with Teacher(b"") as host:
+            with client_of(host) as client:
                 asking = asyncio.create_task(ask(client))
-                while not host.heads:
+                while not host.received:
                     await asyncio.sleep(0.001)
                 asking.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -98,14 +99,14 @@ def test_giving_up_before_the_head_tells_the_host(run):
 
 
 def test_two_hundred_requests_at_once(run):
-    async def answer(head, writer):
-        path = head.split(b" ")[1]
+    async def answer(asked, writer):
+        path = asked.path.encode()
         await asyncio.sleep(0.01)
         writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(path) + path)
 
     async def main():
-        async with Host(answer) as host:
-            with host.client() as client:
+        async with Teacher(answer) as host:
+            with client_of(host) as client:
                 for _ in range(2):
                     asked = [b"/v1/%d" % number for number in range(200)]
                     got = await asyncio.gather(*(fetch(client, path=path) for path in asked))
@@ -117,13 +118,15 @@ def test_two_hundred_requests_at_once(run):
 
 def test_headers_and_paths_reach_the_host_as_they_must(run):
     async def main():
-        async with Host(WHOLE) as host:
+        async with Teacher(WHOLE) as host:
             async with HttpTeacher(f"http://127.0.0.1:{host.port}") as teacher:
                 raw = [(b"x-raw", b"\xff\xe9 caf\xc3\xa9")]
                 response = await teacher.send("GET", "/v1/a b/é?q=%20ü", raw, b"")
                 response.close()
-            assert host.heads[0].startswith(b"GET /v1/a%20b/%C3%A9?q=%20%C3%BC HTTP/1.1\r\n")
-            assert b"x-raw: \xff\xe9 caf\xc3\xa9\r\n" in host.heads[0]
+            assert host.received[0].head.startswith(
+                b"GET /v1/a%20b/%C3%A9?q=%20%C3%BC HTTP/1.1\r\n"
+            )
+            assert b"x-raw: \xff\xe9 caf\xc3\xa9\r\n" in host.received[0].head
 
     run(main())
 
@@ -134,9 +137,9 @@ def test_tls_to_a_host_that_speaks_none(run):
             await closed(writer, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
 
         server = await asyncio.start_server(plain, "127.0.0.1", 0)
-        host = Host(b"", port=server.sockets[0].getsockname()[1])
+        host = Teacher(port=server.sockets[0].getsockname()[1])
         told = pytest.raises(TeacherError, match="the-host could not be reached over TLS: ")
-        with host.client(secure=True) as client, told:
+        with client_of(host, secure=True) as client, told:
             await ask(client)
         server.close()
 
@@ -147,9 +150,9 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(run, server_tls, monke
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
 
     async def main():
-        async with Host(WHOLE, tls=server_tls) as host:
+        async with Teacher(WHOLE, tls=server_tls) as host:
             told = pytest.raises(TeacherError, match="over TLS: self-signed certificate")
-            with host.client(secure=True) as client, told:
+            with client_of(host, secure=True) as client, told:
                 await ask(client)
 
     run(main())
@@ -159,8 +162,8 @@ def test_a_certificate_that_the_environment_names_is_taken(run, server_tls, monk
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
 
     async def main():
-        async with Host(WHOLE, tls=server_tls) as host:
-            with host.client(secure=True) as client:
+        async with Teacher(WHOLE, tls=server_tls) as host:
+            with client_of(host, secure=True) as client:
                 assert await fetch(client) == b"{}"
                 assert await fetch(client) == b"{}"
                 assert len(host.writers) == 1
@@ -175,8 +178,8 @@ def test_a_body_over_tls_may_end_with_its_connection(run, server_tls, monkeypatc
         await closed(writer, HEAD + b"\r\n" + bytes(3 << 20))
 
     async def main():
-        async with Host(answer, tls=server_tls) as host:
-            with host.client(secure=True) as client:
+        async with Teacher(answer, tls=server_tls) as host:
+            with client_of(host, secure=True) as client:
                 slow = await ask(client)
                 await turn()
                 assert len(await whole(slow)) == 3 << 20

@@ -1,42 +1,26 @@
 import asyncio
-import http.server
-import threading
 
 import pytest
 
 from openwheel.endpoints import HttpTeacher, TeacherTimeoutError
 from openwheel.errors import SettingError, TeacherError
+from teacher import Teacher, respond, silent
 
 
 @pytest.fixture
 def server():
     """An endpoint that answers with the path it was asked for; ``/slow`` never does."""
-    over = threading.Event()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path.endswith("/slow"):
-                over.wait(10)
-                return
-            if self.path.endswith("/moved"):
-                self.send_response(307)
-                self.send_header("location", "/v1/elsewhere")
-            else:
-                self.send_response(200)
-            self.send_header("content-length", str(len(self.path)))
-            self.end_headers()
-            self.wfile.write(self.path.encode())
+    async def answer(asked, writer):
+        if asked.path.endswith("/slow"):
+            await silent(asked, writer)
+        body, moved = asked.target.encode(), asked.path.endswith("/moved")
+        writer.write(
+            respond(body, "location: /v1/elsewhere", status=307) if moved else respond(body)
+        )
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        over.set()
-        httpd.shutdown()
-        thread.join()
+    with Teacher(answer) as teacher:
+        yield teacher.origin
 
 
 def get(teacher, path):
@@ -114,7 +98,7 @@ def asked(loopback, answer, make, *, headers=(), path="/v1/messages"):
     """Send one request, and return it as the server received it."""
 
     async def main():
-        async with loopback(answer()) as up, make(up.url) as teacher:
+        async with loopback(answer()) as up, make(up.origin) as teacher:
             response = await teacher.send("POST", path, list(headers), b"{}")
             assert [chunk async for chunk in response.chunks] == [b"{}"]
             return up.received[0]
@@ -169,7 +153,7 @@ def test_the_response_says_who_answered(loopback, answer):
             for name in ("", "big"):
                 async with HttpTeacher(up.url, name=name) as teacher:
                     response = await teacher.send("GET", "/v1/models", [], b"")
-                    assert response.teacher == (name or up.url.removeprefix("http://"))
+                    assert response.teacher == (name or up.origin.removeprefix("http://"))
                     response.close()
 
     asyncio.run(main())

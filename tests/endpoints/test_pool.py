@@ -10,6 +10,7 @@ from openwheel.endpoints import (
     TeacherTimeoutError,
 )
 from openwheel.errors import TeacherError
+from teacher import silent
 
 
 def test_a_refused_connection_fails_over(loopback, answer, refusing):
@@ -87,7 +88,7 @@ def test_when_all_fail_the_last_response_is_passed_on_as_it_came(loopback, answe
             assert (response.status, response.teacher, body) == (529, "b", raw)
             assert (b"x-request-id", b"r7") in response.headers
             assert (b"retry-after", b"3") in response.headers
-            await asyncio.wait_for(first.disconnected.wait(), 5)
+            await asyncio.wait_for(first.left.wait(), 5)
 
     asyncio.run(main())
 
@@ -116,12 +117,9 @@ def test_where_none_responds_the_last_error_is_raised(refusing, never_connects):
 
 
 def test_one_that_may_be_at_work_on_a_request_is_not_replaced(loopback, answer):
-    async def thinks(_, writer):
-        await asyncio.sleep(10)
-
     async def main():
         async with loopback(answer()) as other:
-            server = loopback(thinks)
+            server = loopback(silent)
             async with server as busy:
                 slow = member(busy.url, "a", teacher={"read_timeout": 0.1})
                 async with listed([slow, member(other.url, "b")]) as pool:
@@ -137,22 +135,19 @@ def test_a_client_that_goes_away_leaves_no_response_open(loopback, answer):
     async def stalls(_, writer):
         writer.write(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\nhalf")
 
-    async def thinks(_, writer):
-        await asyncio.sleep(10)
-
     async def main():
         async with (
             loopback(stalls) as first,
-            loopback(thinks) as second,
+            loopback(silent) as second,
             listed([member(first.url, "a"), member(second.url, "b")]) as pool,
         ):
             request = asyncio.create_task(ask(pool))
             while not second.received:
                 await asyncio.sleep(0.001)
-            assert not first.disconnected.is_set()
+            assert not first.left.is_set()
             request.cancel()
             await asyncio.wait([request])
-            await first.disconnected.wait()
+            await first.left.wait()
             assert [m.failures for m in pool.health()] == [1, 0]
 
     asyncio.run(asyncio.wait_for(main(), 5))

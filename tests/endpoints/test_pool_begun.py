@@ -7,14 +7,7 @@ import pytest
 from endpoints.pools import ask, listed, member
 from openwheel.endpoints import TeacherNotReachedError, TeacherTimeoutError
 from openwheel.errors import TeacherError
-
-
-async def breaks_off(_, writer):
-    writer.close()
-
-
-async def says_nothing(*_):
-    await asyncio.Event().wait()
+from teacher import hangs_up, silent
 
 
 def test_no_connection_means_that_nobody_has_it(refusing, never_connects):
@@ -33,7 +26,7 @@ def test_no_connection_means_that_nobody_has_it(refusing, never_connects):
 @pytest.mark.parametrize("order", [1, -1])
 def test_one_that_broke_off_may_have_begun_whoever_else_was_not_reached(loopback, refusing, order):
     async def main():
-        async with loopback(breaks_off) as broken:
+        async with loopback(hangs_up) as broken:
             members = [member(broken.url, "broken"), member(refusing, "nobody")]
             async with listed(members[::order]) as pool:
                 with pytest.raises(TeacherError) as caught:
@@ -47,9 +40,9 @@ def test_one_that_broke_off_may_have_begun_whoever_else_was_not_reached(loopback
 
 def test_one_that_is_silent_may_be_at_work(loopback, refusing):
     async def main():
-        async with loopback(says_nothing) as server:
-            silent = member(server.url, "silent", teacher={"read_timeout": 0.1})
-            async with listed([member(refusing, "nobody"), silent]) as pool:
+        async with loopback(silent) as server:
+            quiet = member(server.url, "silent", teacher={"read_timeout": 0.1})
+            async with listed([member(refusing, "nobody"), quiet]) as pool:
                 with pytest.raises(TeacherTimeoutError) as caught:
                     await ask(pool)
                 assert not isinstance(caught.value, TeacherNotReachedError)

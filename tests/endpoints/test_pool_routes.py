@@ -249,7 +249,7 @@ def test_a_closed_pool_can_be_used_again(loopback, answer):
             pool = TeacherPool([member(up.url, "a")])
             assert await who(pool) == "a"
             await pool.close()
-            await asyncio.wait_for(up.disconnected.wait(), 5)
+            await asyncio.wait_for(up.left.wait(), 5)
             assert await who(pool) == "a"
             await pool.close()
 

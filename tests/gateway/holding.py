@@ -112,5 +112,5 @@ def written(upstream, form, api, request):
             await asyncio.sleep(0.01)  # so that they arrive one by one
         writer.write(b"0\r\n\r\n")
 
-    upstream.script = script
+    upstream.answer = script
     return events[-1]

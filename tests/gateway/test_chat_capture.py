@@ -156,7 +156,7 @@ def test_audits_under_way_are_finished_before_the_gateway_stops(upstream, http, 
         head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(COMPLETION)
         writer.write(head + COMPLETION)
 
-    upstream.script = slow
+    upstream.answer = slow
     exchanges = []
 
     class Store:

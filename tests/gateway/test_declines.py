@@ -1,9 +1,7 @@
 """What a certified student leaves to the teacher, asked through HTTP."""
 
 import json
-import threading
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -15,6 +13,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.traffic import LogProblems, Store, read_log
+from teacher import Teacher, respond
 
 ROUTE = "Route the ticket to a queue."
 EASY = "invoice payment refund tax amount 4711"
@@ -30,23 +29,6 @@ COMPLETION = json.dumps(
         "choices": [{"index": 0, "message": {"content": "the teacher's"}, "finish_reason": "stop"}],
     }
 ).encode()
-
-
-class AnyAnswer(BaseHTTPRequestHandler):
-    """A teacher that answers everything alike."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(COMPLETION)))
-        self.end_headers()
-        self.wfile.write(COMPLETION)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +49,9 @@ def served(tmp_path_factory):
         learn(store, LoopSettings(), source="made up")
         serving = RegistryServing(Registry(store))
         [task] = serving.students()
-        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), AnyAnswer))
-        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
-        stack.callback(server.shutdown)
-        teacher = HttpTeacher(f"http://127.0.0.1:{server.server_port}/v1")
-        url = stack.enter_context(gateway_thread(create_app(teacher, serving)))
+        teacher = stack.enter_context(Teacher(respond(COMPLETION)))
+        app = create_app(HttpTeacher(teacher.url), serving)
+        url = stack.enter_context(gateway_thread(app))
         yield url, task
 
 

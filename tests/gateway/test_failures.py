@@ -14,6 +14,7 @@ from openai import OpenAI
 
 from gateway.holding import eventually
 from openwheel.endpoints import HttpTeacher
+from teacher import silent
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 CHUNK = (
@@ -57,10 +58,7 @@ def test_dead_teacher_is_a_502(gateway, sdk, http):
 
 
 def test_silent_teacher_is_a_504(gateway, upstream, sdk):
-    async def script(_, writer):
-        await asyncio.sleep(30)
-
-    upstream.script = script
+    upstream.answer = silent
     running = gateway(HttpTeacher(upstream.url, read_timeout=0.2))
     with pytest.raises(openai.InternalServerError) as caught:
         sdk(running).chat.completions.create(model="m", messages=MESSAGES)
@@ -133,7 +131,7 @@ def test_who_leaves_after_the_last_event_has_had_a_whole_answer(gateway, upstrea
         await writer.drain()
         await asyncio.to_thread(left.wait, 10)  # what ends the response is late
 
-    upstream.script = script
+    upstream.answer = script
     running = gateway()
     address = urlsplit(running.url)
     body = json.dumps({"model": "m", "messages": MESSAGES, "stream": True}).encode()
@@ -176,7 +174,7 @@ def test_client_that_goes_away_cancels_the_teacher(gateway, upstream, http, begu
             writer.write(upstream.stream_head + upstream.chunked(PART))
         await asyncio.sleep(30)
 
-    upstream.script = script
+    upstream.answer = script
     running = gateway()
     with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as client:
         body = json.dumps({"messages": MESSAGES, "stream": True}).encode()

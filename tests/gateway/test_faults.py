@@ -13,7 +13,6 @@ import sqlite3
 import threading
 import time
 from http.client import IncompleteRead
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -25,8 +24,10 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.traffic import LogProblems, Store, read_log
+from teacher import Teacher, respond
 
 COMPLETION = b'{"choices":[{"index":0,"message":{"content":"yes"},"finish_reason":"stop"}]}'
+PACKED = gzip.compress(COMPLETION, mtime=0)  # of one time, so that it is one parameter
 PART = b'data: {"choices":[{"index":0,"delta":{"content":"hal"},"finish_reason":null}]}\n\n'
 
 
@@ -173,7 +174,6 @@ def test_strict_capture_waits_for_a_locked_store_only_so_long(serve, store, upst
     assert served.health()["requests"]["strict_late"] == 1
 
 
-@pytest.mark.slow
 def test_a_student_whose_file_is_damaged_leaves_its_task_to_the_teacher(
     serve, store, upstream, tmp_path, caplog
 ):
@@ -211,8 +211,8 @@ def test_a_student_whose_file_is_damaged_leaves_its_task_to_the_teacher(
         (b'{"choices":[{"message":{"content":5}}]}', "content-type: application/json"),
         (b"\xff\xfe\x00", "content-type: application/json"),
         (b"", "content-type: application/json"),
-        (gzip.compress(COMPLETION), "content-type: application/json\r\ncontent-encoding: gzip"),
-        (gzip.compress(COMPLETION)[:-9], "content-encoding: gzip"),
+        (PACKED, "content-type: application/json\r\ncontent-encoding: gzip"),
+        (PACKED[:-9], "content-encoding: gzip"),
     ],
 )
 def test_what_cannot_be_read_passes_as_it_came_and_is_not_captured(
@@ -250,7 +250,7 @@ def test_a_teacher_that_stops_in_the_middle_of_a_stream(serve, store, upstream):
         writer.write(upstream.stream_head + upstream.chunked(PART))
         await asyncio.sleep(30)
 
-    upstream.script = stops
+    upstream.answer = stops
     served = serve(store, HttpTeacher(upstream.url, read_timeout=0.3))
     with pytest.raises(IncompleteRead):
         served.ask(stream=True)
@@ -258,50 +258,14 @@ def test_a_teacher_that_stops_in_the_middle_of_a_stream(serve, store, upstream):
     assert served.texts() == []
 
 
-class Busy(ThreadingHTTPServer):
-    """A teacher of which too much is asked, until it is told otherwise."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), BusyHandler)
-        self.busy = True
-        self.asked = 0
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class BusyHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked += 1
-        body = b'{"error":{"message":"Slow down"}}' if self.server.busy else COMPLETION
-        self.send_response(429 if self.server.busy else 200)
-        self.send_header("retry-after", "1")
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+BUSY = respond(b'{"error":{"message":"Slow down"}}', "retry-after: 1", status="429 Slow")
 
 
 @pytest.fixture
 def busy():
+    """Make a teacher of which too much is asked, until it is told otherwise."""
     with contextlib.ExitStack() as stack:
-
-        def start():
-            server = stack.enter_context(Busy())
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            return server
-
-        yield start
+        yield lambda: stack.enter_context(Teacher(BUSY))
 
 
 def test_a_storm_of_429_passes_on_and_ends(serve, store, busy):
@@ -318,9 +282,9 @@ def test_a_storm_of_429_passes_on_and_ends(serve, store, busy):
     assert (response.status, response.headers["retry-after"]) == (429, "1")
     assert b"Slow down" in response.data
     # Each request went to both and no more often.
-    assert one.asked == two.asked == len(answered) + 1
+    assert len(one.received) == len(two.received) == len(answered) + 1
 
-    two.busy = False
+    two.answers(COMPLETION)
     with asking(served) as answered:
         while len(answered) < 40:
             time.sleep(0.01)
@@ -337,6 +301,6 @@ def test_one_teacher_is_dead_and_one_busy(serve, store, busy):
     )
     served = serve(store, pool, teachers=pool.health)
     assert {served.ask(f"{n}").status for n in range(10)} == {429}
-    one.busy = False
+    one.answers(COMPLETION)
     assert {served.ask(f"{n}").status for n in range(10)} == {200}
     assert sorted(served.texts()) == sorted(f"{n}" for n in range(10))

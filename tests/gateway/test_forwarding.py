@@ -154,7 +154,7 @@ def test_stream_chunks_pass_as_they_arrive(gateway, upstream):
         await asyncio.sleep(0.1)
         writer.write(b"0\r\n\r\n")
 
-    upstream.script = script
+    upstream.answer = script
     connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=5)
     connection.request("POST", "/v1/chat/completions", REQUEST.replace(b"{", b'{"stream":true,', 1))
     response = connection.getresponse()

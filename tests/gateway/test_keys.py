@@ -39,7 +39,7 @@ def by_path(upstream):
         answers = {"/v1/messages": MESSAGE, "/v1/embeddings": EMBEDDINGS}
         writer.write(whole(answers.get(path, COMPLETION)))
 
-    upstream.script = script
+    upstream.answer = script
 
 
 @pytest.fixture
@@ -405,7 +405,7 @@ def test_a_client_that_leaves_pays_for_what_was_written(guarded, chat, upstream)
         await writer.drain()
         await written.wait()
 
-    upstream.script = script
+    upstream.answer = script
     running = guarded()
     key, secret = running.key()
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key=secret, max_retries=0) as client:
@@ -442,7 +442,6 @@ def test_the_exchange_holds_the_keys_name(guarded, chat, student):
     assert sorted(kept) == [("desk", "teacher"), ("web shop", "student"), ("web shop", "teacher")]
 
 
-@pytest.mark.slow
 def test_keys_come_into_force_and_go_while_the_gateway_runs(guarded, chat):
     running = guarded()
     assert chat(running).status == 200

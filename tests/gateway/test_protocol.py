@@ -209,7 +209,7 @@ def test_who_does_not_read_is_cut_off_and_others_are_served(served, upstream):
         finally:
             gone.set()
 
-    upstream.script = endless
+    upstream.answer = endless
     connect = served(send_timeout=0.5)
     idle = connect(receive_buffer=4_096)
     idle.send(post(BODY[:-1] + b',"stream":true}'))
@@ -226,7 +226,7 @@ def test_who_does_not_read_is_cut_off_and_others_are_served(served, upstream):
 
 
 def test_a_slow_teacher_is_waited_for(served, upstream):
-    upstream.script = slow(0.5)
+    upstream.answer = slow(0.5)
     client = served(request_timeout=0.2)()
     client.send(post())
     assert client.response().status == 200
@@ -244,7 +244,7 @@ def slow(seconds):
 
 def test_a_request_that_waits_for_the_answer_before_it_is_not_cut_off(served, upstream):
     """Neither a whole one nor one whose body the gateway did not want to read yet."""
-    upstream.script = slow(0.5)
+    upstream.answer = slow(0.5)
     client = served(request_timeout=0.3)()
     large = post(b"x" * 300_000)
     client.send(post() + post() + large[:200_000])
@@ -285,7 +285,7 @@ def test_a_refusal_does_not_get_into_an_answer(served, upstream):
         writer.write(upstream.stream_head + upstream.chunked(b"data: 1\n\n"))
         await asyncio.sleep(30)
 
-    upstream.script = begun
+    upstream.answer = begun
     client = served()()
     client.send(post())
     assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
@@ -301,7 +301,7 @@ def test_the_teacher_is_let_go_when_a_client_with_two_requests_goes_away(served,
             writer.write(upstream.chunked(b"data: 1\n\n"))
             await asyncio.sleep(0.01)
 
-    upstream.script = endless
+    upstream.answer = endless
     client = served()()
     client.send(post() + post())
     assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"

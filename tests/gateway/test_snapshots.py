@@ -4,14 +4,13 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import msgspec
 import pytest
 
+from forks import forks
 from openwheel.gateway.meter import MOST_TASKS, Histogram, Meter, ProcessUsage
 from openwheel.gateway.snapshots import Snapshots, keep_writing, merge
 
@@ -41,21 +40,9 @@ def folder(tmp_path):
 
 @pytest.fixture
 def worker(folder):
-    """Start a worker that counts and writes; it is waited for until it has counted."""
-    processes = []
-
-    def start(slot, count, then="stay"):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, folder, str(slot), str(count), then],
-            stdout=subprocess.PIPE,
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
+    """Start a worker that counts and writes."""
+    with forks() as start:
+        yield lambda slot, count, then="stay": start(WORKER, folder, slot, count, then)
 
 
 def requests(merged):
@@ -72,7 +59,7 @@ def gauge(merged, name):
 
 
 def ended(process):
-    assert process.wait(20) is not None
+    assert process.wait() is not None
     return process
 
 
@@ -144,10 +131,10 @@ while not Path(sys.argv[2]).exists():
 
 def test_several_may_fold_while_others_read_and_start(folder, worker, tmp_path):
     done = tmp_path / "done"
-    folding = [subprocess.Popen([sys.executable, "-c", FOLDER, folder, done]) for _ in range(2)]
     snapshots = Snapshots(folder)
     seen = written = 0
-    try:
+    with forks() as start:
+        folding = [start(FOLDER, folder, done) for _ in range(2)]
         for number in range(40):
             meter = Meter()
             for _ in range(number):
@@ -163,9 +150,8 @@ def test_several_may_fold_while_others_read_and_start(folder, worker, tmp_path):
                 assert seen <= now <= written
                 seen = now
             assert seen == written
-    finally:
         done.touch()
-        assert [process.wait(20) for process in folding] == [0, 0]
+        assert [process.wait() for process in folding] == [0, 0]
     snapshots.fold([])
     assert requests(snapshots.merged()) == written
     assert {path.name for path in folder.iterdir()} == {"gone.msgpack", "fold.lock"}

@@ -1,6 +1,5 @@
 """The teacher is down: what a certified student answers in its place, and what it never does."""
 
-import asyncio
 import contextlib
 import json
 
@@ -8,7 +7,7 @@ import anthropic
 import openai
 import pytest
 
-from gateway.restartable import PATHS, Restartable, request_of
+from gateway.apis import PATHS, request_of
 from openwheel.access import Access, KeyStore
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
@@ -16,6 +15,7 @@ from openwheel.loop.feedback import FeedbackDesk
 from openwheel.loop.serving import Decision
 from openwheel.traffic import Store
 from openwheel.wire import APIS, sse_data
+from teacher import Teacher, says, silent
 
 SURE = "a refund please"
 UNSURE = "where is it?"
@@ -26,7 +26,8 @@ EVERY_API = pytest.mark.parametrize("api", list(APIS))
 
 @pytest.fixture
 def teacher():
-    with Restartable() as teacher:
+    with Teacher(says("shipping")) as teacher:
+        teacher.down()
         yield teacher
 
 
@@ -129,10 +130,7 @@ def test_a_teacher_that_breaks_off_before_its_answer_is_stood_in_for_and_never_a
 
 
 def test_a_silent_teacher_is_stood_in_for(gateway, student, upstream, http):
-    async def script(*_):
-        await asyncio.sleep(30)
-
-    upstream.script = script
+    upstream.answer = silent
     serving = student(canary=0.2, audit_probability=0.84)
     teacher = HttpTeacher(upstream.url, read_timeout=0.1)
     running = gateway(teacher, serving, rng=lambda: 0.1, teacher_wait=600.0)

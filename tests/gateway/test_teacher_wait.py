@@ -12,12 +12,13 @@ import anthropic
 import openai
 import pytest
 
-from gateway.restartable import PATHS, Restartable, request_of
+from gateway.apis import PATHS, request_of
 from openwheel.endpoints import HttpTeacher, Member, TeacherNotReachedError, TeacherPool
 from openwheel.gateway import create_app, gateway_thread
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.reach import Reach
 from openwheel.loop.serving import Decision
+from teacher import Teacher, says
 
 LONG = 300.0
 SAID = [{"role": "user", "content": "where is it?"}]
@@ -29,7 +30,8 @@ WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(REPLY), REPLY)
 
 @pytest.fixture
 def teacher():
-    with Restartable() as teacher:
+    with Teacher(says("shipping")) as teacher:
+        teacher.down()
         yield teacher
 
 
@@ -143,7 +145,7 @@ def test_a_503_is_waited_out_and_its_retry_after_kept_to(gateway, upstream, http
         loading = len(upstream.received) < 3
         writer.write(LOADING % b"retry-after-ms: 20\r\n" if loading else WHOLE)
 
-    upstream.script = script
+    upstream.answer = script
     running = gateway(teacher_wait=LONG)
     assert http("POST", running.url + CHAT, request_of("chat", "x")).status == 200
     assert len(upstream.received) == 3
@@ -185,7 +187,7 @@ def test_nor_where_the_last_of_them_is_only_loading(gateway, upstream, http):
         else:
             writer.close()
 
-    upstream.script = script
+    upstream.answer = script
     members = [Member(HttpTeacher(upstream.url), name) for name in ("one", "two")]
     running = gateway(TeacherPool(members), teacher_wait=LONG)
     assert http("POST", running.url + CHAT, request_of("chat", "x")).status == 503
@@ -193,7 +195,8 @@ def test_nor_where_the_last_of_them_is_only_loading(gateway, upstream, http):
 
 
 def test_either_of_several_teachers_ends_the_wait_though_both_rest(gateway, teacher, http, until):
-    with Restartable("billing") as second:
+    with Teacher(says("billing")) as second:
+        second.down()
         both = {"one": teacher, "two": second}
         pool = TeacherPool([Member(HttpTeacher(one.url), name) for name, one in both.items()])
         running = gateway(pool, teacher_wait=LONG, teachers=pool.health)

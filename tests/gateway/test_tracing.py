@@ -1,5 +1,6 @@
 """Spans, as a collector receives them: OTLP over HTTP, decoded from its protobuf."""
 
+import asyncio
 import logging
 import re
 import subprocess
@@ -7,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,43 +16,25 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from openwheel.errors import SettingError
 from openwheel.gateway.otel import OtelTracer
 from openwheel.gateway.tracing import RequestSpan, make_tracer
+from teacher import Asked, Teacher, respond
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
 
-class Collector:
+class Collector(Teacher):
     """An OTLP receiver on loopback."""
 
     def __init__(self) -> None:
+        super().__init__(self._take)
         self.requests: list[tuple[str, ExportTraceServiceRequest]] = []
         self.go = threading.Event()
         self.go.set()
-        collector = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                collector.go.wait(30)
-                found = ExportTraceServiceRequest.FromString(body)
-                collector.requests.append((self.path, found))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self.go.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    async def _take(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await asyncio.to_thread(self.go.wait, 30)
+        self.requests.append((asked.path, ExportTraceServiceRequest.FromString(asked.body)))
+        writer.write(respond(b""))
 
     @property
     def spans(self) -> list[Span]:
@@ -67,9 +49,9 @@ class Collector:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    made = Collector()
-    yield made
-    made.close()
+    with Collector() as made:
+        yield made
+        made.go.set()
 
 
 def plain(value):
@@ -86,7 +68,7 @@ def attributes(found):
 
 def sent(collector, *requests, share=1.0):
     """Record requests, close, and return the spans that arrived."""
-    tracer = make_tracer(collector.url, "desk", share)
+    tracer = make_tracer(collector.origin, "desk", share)
     for request in requests:
         tracer.record(request)
     tracer.close()
@@ -155,7 +137,7 @@ def test_a_request_is_one_span_by_the_conventions(collector):
 
 @pytest.mark.parametrize("ending", ["/", "/v1/traces"])
 def test_the_endpoint_may_be_written_with_its_path(collector, ending):
-    tracer = make_tracer(collector.url + ending, "desk", 1.0)
+    tracer = make_tracer(collector.origin + ending, "desk", 1.0)
     tracer.record(ANSWERED)
     tracer.close()
     assert [path for path, _ in collector.requests] == ["/v1/traces"]
@@ -241,7 +223,7 @@ def test_a_trace_that_cannot_be_read_is_none(collector, header):
 
 def test_only_a_share_without_a_trace_gets_a_span(collector):
     draws = iter([0.0, 0.24, 0.25, 0.9])
-    tracer = OtelTracer(collector.url, "desk", 0.25, rng=lambda: next(draws))
+    tracer = OtelTracer(collector.origin, "desk", 0.25, rng=lambda: next(draws))
     for start in range(1, 5):
         tracer.record(RequestSpan(start_ns=start, end_ns=9, api="chat"))
     tracer.close()
@@ -256,7 +238,7 @@ def test_a_name_that_is_no_text_costs_no_other_span(collector):
 
 
 def test_spans_are_sent_while_it_runs(collector):
-    tracer = make_tracer(collector.url, "desk", 1.0)
+    tracer = make_tracer(collector.origin, "desk", 1.0)
     for _ in range(600):  # more than one batch
         tracer.record(ANSWERED)
     deadline = time.monotonic() + 20
@@ -269,7 +251,7 @@ def test_spans_are_sent_while_it_runs(collector):
 
 def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(collector, caplog):
     collector.go.clear()
-    tracer = make_tracer(collector.url, "desk", 1.0)
+    tracer = make_tracer(collector.origin, "desk", 1.0)
     for _ in range(5_000):
         tracer.record(ANSWERED)
     assert collector.requests == []

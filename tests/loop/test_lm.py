@@ -12,13 +12,12 @@ from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.settings import LmSection, TaskSection
-from openwheel.students.lm import fit
 from openwheel.wire import APIS
-from students.lm.conftest import make_base, tiny_base, train_here  # noqa: F401 - fixtures
+from students.lm.conftest import fit_trains, make_base, tiny_base, train  # noqa: F401 - fixtures
 from students.lm.made import exchanges
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fit_trains")]
 
 ASKED = "Thing: {}\nColour, as JSON:"
 
@@ -111,10 +110,7 @@ def test_texts_are_learned_once_a_comparison_is_chosen(
     fill,
     tiny_base,  # noqa: F811
     engine,
-    monkeypatch,
 ):
-    monkeypatch.setattr(fit, "train_adapter", train_here)
-
     def written(colour: str) -> str:
         return f"The thing is {colour}.\nSo the colour is {colour}."
 

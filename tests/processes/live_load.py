@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import openai
 
-from processes.live_teacher import TASKS, write
+from processes.live_tasks import TASKS, write
 
 REST_S = 0.04
 

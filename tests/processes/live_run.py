@@ -14,7 +14,7 @@ from collections.abc import Callable
 from processes.conftest import Gateway, poll
 from processes.live_load import Asked, LiveLoad
 from processes.live_store import Peek
-from processes.live_teacher import LiveTeacher
+from teacher import TeacherProcess
 
 PATIENCE_S = 300.0
 """For what is only waited for; a machine may be slow, and be busy with other things."""
@@ -34,7 +34,9 @@ class Run:
         processes: Ids of all processes it was seen to have.
     """
 
-    def __init__(self, gateway: Gateway, teacher: LiveTeacher, load: LiveLoad, seed: int) -> None:
+    def __init__(
+        self, gateway: Gateway, teacher: TeacherProcess, load: LiveLoad, seed: int
+    ) -> None:
         self.peek = Peek(gateway.folder / "openwheel.db")
         self.attempts: dict[str, int] = {}
         self.forgotten: set[str] = set()

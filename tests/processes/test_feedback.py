@@ -9,7 +9,7 @@ from openwheel.traffic.feedback import FeedbackStore
 
 
 def test_any_worker_takes_feedback_on_the_answers_of_all(up, teacher, wait_for):
-    gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
+    gateway = up("--teacher", teacher().url, "--workers", "2", "--no-turns")
     gateway.ask("where is my parcel")
     with Store.open(gateway.folder / "openwheel.db") as store:
         wait_for(store.count)

@@ -18,7 +18,8 @@ from processes.live_store import (
     every_promotion_has_a_certificate,
     is_whole,
 )
-from processes.live_teacher import TASKS, LiveTeacher
+from processes.live_tasks import TASKS
+from teacher import TeacherProcess
 
 MEANWHILE = {5: (1, 2, 3, 3, 4, 5), 20: (3, 6, 8, 10, 13, 16)}
 """By the number of kills: after which of them something else happens too."""
@@ -52,10 +53,9 @@ def seed():
 
 @pytest.fixture
 def live_teacher():
-    made = LiveTeacher()
-    made.start()
-    yield made
-    made.kill()
+    with TeacherProcess("processes.live_tasks:answers") as made:
+        made.start()
+        yield made
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def test_a_local_model_answers_dies_is_started_again_and_ends_with_the_gateway(
+def test_a_local_model_answers_dies_is_started_again_changes_and_ends_with_the_gateway(
     up, folder, tmp_path, wait_for
 ):
     (tmp_path / "openwheel.toml").write_text(SETTINGS.format(folder=folder))
@@ -55,8 +55,18 @@ def test_a_local_model_answers_dies_is_started_again_and_ends_with_the_gateway(
     wait_for(answers, seconds=120)
     (other,) = gateway.children("engine")
     assert other != engine
+
+    changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
+    (tmp_path / "openwheel.toml").write_text(changed)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "read anew" in gateway.log, seconds=120)
+    wait_for(lambda: not gateway.is_alive(other))
+    refused = gateway.ask("the bank card " * 60)
+    assert refused.status == 400
+    assert json.loads(refused.data)["error"]["code"] == "context_length_exceeded"
+    (last,) = gateway.children("engine")
     assert gateway.stop() == 0
-    assert not gateway.is_alive(other)
+    assert not gateway.is_alive(last)
 
 
 def test_a_model_that_cannot_be_run_is_told_and_nothing_is_left_running(tmp_path):
@@ -71,17 +81,3 @@ def test_a_model_that_cannot_be_run_is_told_and_nothing_is_left_running(tmp_path
     )
     assert done.returncode == 2
     assert "has no config.json" in done.stderr
-
-
-def test_a_changed_engine_takes_the_place_of_the_old_one(up, folder, tmp_path, wait_for):
-    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(folder=folder))
-    gateway = up()
-    (engine,) = gateway.children("engine")
-    changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
-    (tmp_path / "openwheel.toml").write_text(changed)
-    gateway.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "read anew" in gateway.log, seconds=120)
-    wait_for(lambda: not gateway.is_alive(engine))
-    refused = gateway.ask("the bank card " * 60)
-    assert refused.status == 400
-    assert json.loads(refused.data)["error"]["code"] == "context_length_exceeded"

@@ -46,9 +46,9 @@ def asking():
 def test_workers_and_learner_end_when_the_supervisor_is_killed(up, teacher, asking, wait_for):
     """Requests under way are answered, and meanwhile the port is free for the next."""
     upstream = teacher()
-    gateway = up("--teacher", upstream.url, "--workers", "4")
+    gateway = up("--teacher", upstream.url, "--workers", "2")
     processes = [*gateway.children(), *wait_for(lambda: gateway.children("learner"))]
-    assert len(processes) == 5
+    assert len(processes) == 3
     thread, responses = asking(gateway, "slow 3 answer")
     wait_for(lambda: upstream.asked)
     gateway.process.kill()
@@ -66,7 +66,7 @@ def test_workers_and_learner_end_when_the_supervisor_is_killed(up, teacher, aski
 
 def test_sigterm_finishes_what_is_under_way(up, teacher, asking, wait_for):
     upstream = teacher()
-    gateway = up("--teacher", upstream.url, "--workers", "4")
+    gateway = up("--teacher", upstream.url, "--workers", "2")
     processes = [*gateway.children(), *wait_for(lambda: gateway.children("learner"))]
     slow = [asking(gateway, f"slow 1 {n}") for n in range(6)]
     wait_for(lambda: len(upstream.asked) == 6)

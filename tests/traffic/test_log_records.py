@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz import fuzz
 from openwheel.traffic import LogProblems, read_log
 from openwheel.wire import Answer, ToolCall, Usage
 
@@ -321,8 +321,7 @@ def spoil(data, value, new):
     return {**value, key: spoil(data, value.get(key), new)}
 
 
-@settings(max_examples=1_000, deadline=None)
-@given(st.data())
+@fuzz(st.data(), short=100, long=3_000)
 def test_any_object_is_an_exchange_or_has_a_reason(tmp_path_factory, data):
     record = data.draw(st.sampled_from(SHAPES))
     for _ in range(data.draw(st.integers(1, 3))):

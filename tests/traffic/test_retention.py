@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from forks import forks
 from made_up import tickets, write_log
 from openwheel.traffic import Exchange, Store, retention
 from openwheel.traffic.retention import delete_old, delete_oldest, used_bytes
@@ -212,9 +213,8 @@ with Store.open(sys.argv[1]) as store:
 
 def test_a_writer_in_another_process_gets_its_turns_meanwhile(store):
     store.append([exchange(i, 1.0, size=500) for i in range(6_000)])
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(store.path)], stdout=subprocess.PIPE, text=True
-    ) as writer:
+    with forks() as start:
+        writer = start(WRITE, store.path)
         assert writer.stdout.readline() == "ready\n"
         assert delete_old(store, before=NOW) == 6_000
         # How many left it has seen between two writes of its own: with each of the thirty batches
@@ -229,7 +229,6 @@ max_store = 4000000
 """
 
 
-@pytest.mark.slow
 def test_the_settings_hold_in_a_gateway_that_runs(tmp_path):
     """The learner's process sees to it, also where it is not to learn."""
     (tmp_path / "openwheel.toml").write_text(SETTINGS)

@@ -4,9 +4,10 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fuzz import fuzz
 from openwheel.errors import RequestError, TeacherError
 from openwheel.wire import APIS, Answer, Usage
 
@@ -15,6 +16,7 @@ from .contract import ASK, CALLS, ask, check_api
 every_api = pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 counts = st.integers(0, 1 << 40)
+OFTEN = {"short": 50, "long": 1_000}
 
 # Words that the readers look for, so that what is made up comes close to what they read.
 WORDS = """
@@ -62,9 +64,8 @@ def test_a_student_spends_no_tokens(api):
     assert api.read_reply(api.body("x", ask(api))).usage == Usage(0, 0)
 
 
+@fuzz(change=st.dictionaries(words, values, max_size=4), model=st.booleans(), **OFTEN)
 @every_api
-@given(change=st.dictionaries(words, values, max_size=4), model=st.booleans())
-@settings(max_examples=200)
 def test_any_request_is_read_or_refused(api, change, model):
     fields = {**ASK[api.name], **change}
     if not model:
@@ -78,9 +79,8 @@ def test_any_request_is_read_or_refused(api, change, model):
     b"".join(api.events("x", request))
 
 
+@fuzz(body=bodies, **OFTEN)
 @every_api
-@given(body=bodies)
-@settings(max_examples=200)
 def test_bytes_that_are_anything_are_read_or_refused(api, body):
     with contextlib.suppress(RequestError):
         api.read_request(body)
@@ -88,9 +88,8 @@ def test_bytes_that_are_anything_are_read_or_refused(api, body):
         api.read_reply(body)
 
 
+@fuzz(events=st.lists(bodies, max_size=4), **OFTEN)
 @every_api
-@given(events=st.lists(bodies, max_size=4))
-@settings(max_examples=200)
 def test_events_that_are_anything_are_read_or_refused(api, events):
     with contextlib.suppress(TeacherError):
         api.read_stream(events)

@@ -1,6 +1,5 @@
 """Students' answers and errors have the fields that OpenAI's API description asks for."""
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -80,15 +79,19 @@ def test_no_part_of_the_table_is_idle():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_required_field_that_is_missing_or_of_another_kind_is_noticed(name):
-    tried = 0
+    tried = set()
     for value, kind in written(name):
         for path in required(value, kind):
-            less, other = copy.deepcopy(value), copy.deepcopy(value)
-            del _at(less, path[:-1])[path[-1]]
-            _at(other, path[:-1])[path[-1]] = object()
-            assert list(faults(less, kind, set())), path
-            assert list(faults(other, kind, set())), path
-            tried += 1
+            holder, field = _at(value, path[:-1]), path[-1]
+            place = (value.get("type"), holder.get("type"), path)
+            if place in tried:
+                continue
+            tried.add(place)
+            kept = holder.pop(field)
+            assert any(faults(value, kind, set())), path
+            holder[field] = object()
+            assert any(faults(value, kind, set())), path
+            holder[field] = kept
     assert tried
 
 

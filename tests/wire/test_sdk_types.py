@@ -5,6 +5,7 @@ be null but must be there; those of Anthropic's API reference are in `NULLABLE`,
 table of `documented`.
 """
 
+import functools
 import json
 from typing import Any
 
@@ -40,7 +41,13 @@ UNNAMED = {("Response", "store"), ("ResponseFunctionCallArgumentsDoneEvent", "na
 
 
 def validate(kind: Any, payload: bytes) -> None:
-    check(pydantic.TypeAdapter(kind).validate_json(payload, strict=True))
+    check(reader_of(kind).validate_json(payload, strict=True))
+
+
+@functools.cache
+def reader_of(kind: Any) -> Any:
+    """Make a reader of a type, which of the events of Responses takes a while."""
+    return pydantic.TypeAdapter(kind)
 
 
 def check(value: Any) -> None:

@@ -79,10 +79,10 @@ def tiny_base(make_base: MakeBase) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained_here() -> Iterator[None]:
-    """Have the rung's fit train in this process."""
+def fit_trains(train: Any) -> Iterator[None]:
+    """Have the whole rung train so too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "train_adapter", train_here)
+        patch.setattr(fit, "train_adapter", train)
         yield
 
 
