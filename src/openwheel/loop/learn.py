@@ -126,7 +126,7 @@ def _learn_task(
     details: bool,
     progress: Progress,
 ) -> Finding:
-    n, record, settings = len(data), subject.record, subject.settings
+    n, record, settings = int(data.trains.sum()), subject.record, subject.settings
     finding = msgspec.structs.replace(
         _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
     )
@@ -146,13 +146,19 @@ def _learn_task(
         return msgspec.structs.replace(
             finding, reason=reason, warnings=(*finding.warnings, order.reason)
         )
-    training, calibration = split(data)
+    before, calibration = split(data)
+    training, untrained = before.to_train(), before.to_count()
     training = corrected(registry.store, record, training)
     attempt = record.attempts + 1
     progress(f"task {record.task.name}: training on {len(training):,}")
     trouble: list[str] = []
     trained = train_best(
-        subject, training, calibration.inputs, progress=progress, trouble=trouble.append
+        subject,
+        training,
+        untrained,
+        calibration.inputs,
+        progress=progress,
+        trouble=trouble.append,
     )
     finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, *trouble))
     if trained is None:
@@ -172,7 +178,7 @@ def _learn_task(
     if not trained.coverage and trained.growth != 1.0:
         reason = (
             f"Refused: training predicts that no threshold would pass. Out of fold the student "
-            f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} independent calibration "
+            f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} votes among calibration "
             "exchanges are not enough evidence at that rate. No share of delta was spent."
         )
         more = _more_needed(subject, training, trained, n, attempt)
@@ -241,11 +247,13 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         attempt=candidate.attempt,
         delta_spent=candidate.delta_spent,
         threshold=best.threshold if best else None,
-        n_calibration=judgement.n,
-        answered=best.answered if best else 0,
-        disagreements=best.disagreements if best else 0,
-        loss=best.loss if best and best.partial else None,
-        coverage=best.answered / judgement.n if best and judgement.n else 0.0,
+        n_calibration=judgement.exchanges,
+        answered=best.answered_with_repeats if best else 0,
+        disagreements=best.disagreements_with_repeats if best else 0,
+        loss=best.loss_with_repeats if best and best.partial_with_repeats else None,
+        coverage=(
+            best.answered_with_repeats / judgement.exchanges if best and judgement.exchanges else 0
+        ),
         bound=judgement.bound,
         expected=explain.expected(candidate.plan),
         trade_off=explain.trade_off(calibrated),
@@ -275,12 +283,12 @@ def _in_order(data: TaskData, shuffle: int | None) -> tuple[TaskData, OrderEvide
     Shuffled rows were declared exchangeable: no order is looked for in them.
     """
     if shuffle is not None:
-        return data.take(np.random.default_rng(shuffle).permutation(len(data))), None
+        return data.in_order(np.random.default_rng(shuffle).permutation(len(data))), None
     times = data.time if (data.time > 0).all() else None
     if times is not None and (np.diff(times) < 0).any():
-        data = data.take(np.argsort(times, kind="stable"))
-        times = data.time
-    return data, order_evidence(data.answers, times)
+        data = data.in_order(np.argsort(times, kind="stable"))
+    learned = data.to_train()
+    return data, order_evidence(learned.answers, None if times is None else learned.time)
 
 
 def _more_needed(

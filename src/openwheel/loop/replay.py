@@ -9,7 +9,8 @@ import msgspec
 from openwheel.errors import RequestError
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
-from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
+from openwheel.loop.evaluate import Score, Tally, TaskScore
+from openwheel.loop.losses import agrees
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Event
@@ -20,6 +21,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.traffic import Exchange, Store
+from openwheel.wire import Answer
 
 LOOK_EVERY = 50
 """Requests between looks at the audits, where a learner looks every half second."""
@@ -237,7 +239,7 @@ def _count(
     counts: _Counts, exchange: Exchange, decision: Decision, *, held: bool, heads: bool
 ) -> Served:
     answered = decision.answer is not None and not held
-    same = answered and agrees(exchange.answer, decision.answer or "", decision.form)
+    same = answered and agrees(exchange.answer, Answer(decision.answer or ""), decision.form)
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
         tally.add(answered=answered, agrees=same)

@@ -117,9 +117,9 @@ def judge(
         return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0, False
     judgement = calibrated.judgement
     if certificate is None:
-        reason = f"{candidate.rung}: {judgement.n:,} independent exchanges seen so far"
-        if judgement.outweighed:
-            reason += f"; {explain.outweighed(candidate)}"
+        reason = f"{candidate.rung}: {judgement.n:,} exchanges seen so far, a burst counted once"
+        if judgement.vetoed:
+            reason += f"; {explain.vetoed(judgement, candidate)}"
         elif judgement.best is not None and judgement.best.p_value < 1:
             reason += (
                 f"; the nearest threshold answered {judgement.best.answered:,} and disagreed on "
@@ -167,7 +167,7 @@ def _certify(
         StudentFileError: Its files cannot be loaded.
     """
     before = data.seq <= candidate.trained_until
-    seen = data.take(np.flatnonzero(before)).inputs
+    seen = data.take(np.flatnonzero(before & data.trains)).inputs
     calibrated = calibrate(
         candidate,
         registry.load(candidate, subject.tools),

@@ -83,13 +83,14 @@ def turn_task(
         events += found
         if found[-1].kind == "promoted":
             return events
-    stale = int((data.seq <= changed).sum())
+    stale = int((data.trains & (data.seq <= changed)).sum())
     needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
     anew = any(_enough_since(change, data, record.trained_on) for change in off)
-    if len(data) - stale < needed and not anew:
+    labelled = int(data.trains.sum())
+    if labelled - stale < needed and not anew:
         if shadow is None and current is None:
             reason = (
-                f"{len(data):,} labelled exchanges; the next training is at "
+                f"{labelled:,} labelled exchanges; the next training is at "
                 f"{stale + int(np.ceil(needed)):,}"
             )
             events.append(Event(name, "waiting", reason))
@@ -98,13 +99,18 @@ def turn_task(
     # before it was seen to do, on exchanges that must therefore not judge again: it trains on
     # every label, and shadows what comes.
     first = record.attempts == 0
-    training, calibration = split(data) if first else (data, data.take(np.arange(0)))
-    training = worth_training_on(subject, training, changed, slices)
+    before, calibration = split(data) if first else (data, data.take(np.arange(0)))
+    training = worth_training_on(subject, before.to_train(), changed, slices)
+    if not len(training):
+        return [*events, Event(name, "waiting", "no exchange may be learned from yet")]
+    untrained = before.to_count()
+    untrained = untrained.take(np.flatnonzero(untrained.seq >= training.seq.min()))
     trained_until = int(training.seq.max())
     training = corrected(store, record, training)
     trained = train_best(
         subject,
         training,
+        untrained,
         calibration.inputs,
         expected=len(data) // 2,
         anytime=True,
@@ -114,7 +120,7 @@ def turn_task(
     before = max(_coverage_left(registry, promotion), hoped)
     why_not = UNLIKELY if trained is None else _why_not_tried(trained, before)
     if trained is None or why_not:
-        registry.set_trained_on(task_id, len(data))
+        registry.set_trained_on(task_id, labelled)
         return [*events, Event(name, "waiting", why_not)]
     try:
         subject = believed_by(subject, training)
@@ -128,7 +134,7 @@ def turn_task(
         )
     finally:
         # Only now: a turn killed before has trained nobody, and its task need not grow first.
-        registry.set_trained_on(task_id, len(data))
+        registry.set_trained_on(task_id, labelled)
     candidate, told = judged_anew(store, settings, name, candidate)
     event, _, _ = judge(registry, subject, candidate, data, seen)
     return [*events, *told, event]
@@ -157,8 +163,8 @@ def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
     At first as many as for a first training, not all of other slices. After that twice as many
     each time: the rest of the task is well, and waits for its growth.
     """
-    since = data.seq > change.after_seq
-    fresh, stale = int(since.sum()), int((~since).sum())
+    since = data.trains & (data.seq > change.after_seq)
+    fresh, stale = int(since.sum()), int((data.trains & ~since).sum())
     if fresh < max(FEWEST_TO_TRAIN, AGAIN * max(trained_on - stale, 0)):
         return False
     inside = sum(change.is_in(data.inputs[row]) for row in np.flatnonzero(since))
@@ -170,7 +176,9 @@ def _order(data: TaskData) -> OrderEvidence:
 
     Their times do not show it: many are answered at once, and clocks are set.
     """
-    logged = data.take(np.flatnonzero([not origin.teacher for origin in data.origins]))
+    logged = data.take(
+        np.flatnonzero(data.trains & [not origin.teacher for origin in data.origins])
+    )
     times = logged.time if (logged.time > 0).all() else None
     return order_evidence(logged.answers, times)
 

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from openwheel.loop import losses
 from openwheel.loop.audit.watch import ALL, Audit
 from openwheel.loop.data import decode_inputs
-from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Slicer
 from openwheel.loop.subject import Subject
-from openwheel.tasks import Inputs, canonical_answer
+from openwheel.tasks import Inputs
 from openwheel.tasks.compare import Pair
 from openwheel.traffic import Store
 from openwheel.traffic.schema import exchanges
@@ -132,28 +132,20 @@ def losses_of(rows: Sequence[AuditRow], subject: Subject) -> list[float]:
     Raises:
         TeacherError: A judge could not be asked.
     """
-    comparison = subject.comparison
-    if comparison is None:
-        form = subject.record.form
-        return [
-            float(canonical_answer(row.teacher, form) != canonical_answer(row.student, form))
-            for row in rows
-        ]
     pairs = [Pair(subject.request_of(row.inputs or ()), row.teacher, row.student) for row in rows]
-    if isinstance(comparison, TeacherJudge):
-        pairs = pairs[: comparison.affordable(pairs)]
-    return comparison.losses(pairs)
+    pairs = pairs[: losses.affordable(pairs, subject.comparison)]
+    return losses.losses_of(pairs, subject.record.form, subject.comparison)
 
 
 def to_audits(
     rows: Sequence[AuditRow],
-    losses: Sequence[float],
+    lost: Sequence[float],
     slicer: Slicer,
     prices: Mapping[str, tuple[float, float]],
 ) -> list[Audit]:
     """Return audits as a watch takes them: with slice, loss and cost."""
     found = []
-    for row, loss in zip(rows, losses, strict=True):
+    for row, loss in zip(rows, lost, strict=True):
         known = slicer.variable is not None and row.inputs is not None
         read, written = prices.get(row.endpoint, (0.0, 0.0))
         cost = row.tokens[0] * read + row.tokens[1] * written
