@@ -7,8 +7,8 @@ from typing import Protocol, cast
 import msgspec
 
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
-from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
+from openwheel.loop.coverage import coverage_now
 from openwheel.loop.promotions import AuditPlan, Promotion, asked
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
@@ -189,7 +189,8 @@ class RegistryServing:
                 candidate.accepted,
                 candidate.surfaces,
                 asked(
-                    max(plan.audit, _shadow_audit(waiting.get(task_id), certificate)), plan.canary
+                    max(plan.audit, self._shadow_audit(waiting.get(task_id), promotion)),
+                    plan.canary,
                 ),
                 plan.canary,
                 candidate.form,
@@ -214,6 +215,14 @@ class RegistryServing:
             else:
                 left[task_id] = one
         self._table = msgspec.structs.replace(self._table, promoted=left)
+
+    def _shadow_audit(self, shadow: Candidate | None, promotion: Promotion) -> float:
+        """Return the share to audit for the sake of a shadow, 0 if it is not worth its evidence."""
+        if shadow is None:
+            return 0.0
+        covered = coverage_now(self._registry, promotion)
+        won = (shadow.coverage - covered) * shadow.training.exchanges
+        return SHADOW_AUDIT if won >= covered * shadow.enough else 0.0
 
     def students(self) -> dict[str, str]:
         """Return the promoted student of each task that has one, by the task's name."""
@@ -257,14 +266,6 @@ class RegistryServing:
                 form=promoted.form,
             )
         return decided()
-
-
-def _shadow_audit(shadow: Candidate | None, promoted: Certificate) -> float:
-    """Return the share to audit for the sake of a shadow, 0 if it is not worth its evidence."""
-    if shadow is None:
-        return 0.0
-    won = (shadow.coverage - promoted.coverage) * shadow.training.exchanges
-    return SHADOW_AUDIT if won >= promoted.coverage * shadow.enough else 0.0
 
 
 def _ask(

@@ -7,6 +7,7 @@ import msgspec
 
 from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
 from openwheel.loop.audit.watch import Stream, Watch, new_watch
+from openwheel.loop.coverage import latest_requests
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.teachers.status import TeacherStatus, teacher_status
@@ -62,7 +63,8 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         requests, answered: Requests since the promotion, and how many students answered.
         best_effort: Requests that a student answered below its threshold, since no teacher could
             be reached.
-        coverage: Those that students answered, by all; best effort is none of it.
+        coverage: Share of its latest requests (`coverage.LATEST` at most) that the student
+            answered; best effort is none of it.
         audits: Audited answers; those the canary held back are among them.
         loss: The sum of their losses: where answers agree or not, the number of disagreements.
         rate: Live disagreement: the mean loss.
@@ -156,6 +158,7 @@ def _with_student(
         cursor=promotion.after_seq,
     )
     seen, whole, spending = watch.live.seen, watch.whole, watch.spending
+    latest = latest_requests(store, promotion)
     return msgspec.structs.replace(
         status,
         student=certificate.student,
@@ -170,7 +173,7 @@ def _with_student(
         requests=watch.requests,
         answered=watch.answered,
         best_effort=watch.best_effort,
-        coverage=watch.answered / watch.requests if watch.requests else None,
+        coverage=latest.answered / latest.requests if latest.requests else None,
         audits=seen.answers,
         loss=seen.loss,
         rate=seen.rate,
