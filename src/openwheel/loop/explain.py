@@ -51,6 +51,16 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
     )
 
 
+def judged_before(judged: int, fresh: int) -> str:
+    """Say in a sentence that too few exchanges are left that may judge a new attempt."""
+    return (
+        f"Refused: {judged:,} of these exchanges were there when a verdict was given, which may "
+        "have been read; they train, and judge no second attempt. The "
+        f"{fresh:,} that may are too few. No share of delta was spent, and whoever is promoted "
+        "stays so."
+    )
+
+
 def outweighed(candidate: Candidate) -> str:
     """Say in a sentence that the gate's tests passed and the weighted disagreement did not."""
     return (

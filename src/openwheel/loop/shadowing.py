@@ -172,6 +172,7 @@ def _certify(
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
+    registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
     before = data.seq <= candidate.trained_until
     seen = data.take(np.flatnonzero(before)).inputs
     calibrated = calibrate(
