@@ -104,6 +104,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         weighted_disagreement: Observed mean loss at the certified threshold, repeats included,
             with each exchange standing for as many as one over the probability that the teacher
             was asked; None where all probabilities were equal.
+        matcher: The sha256 of what decides which prompts are its task's: the template, and those
+            of other tasks that come first.
     """
 
     id: str = ""
@@ -137,6 +139,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     licences: tuple[str, ...] = ()
     lineage: str = ""
     weighted_disagreement: float | None = None
+    matcher: str = ""
 
     def sealed(self) -> "Certificate":
         """Return the same certificate with its id."""

@@ -21,6 +21,7 @@ from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import train
@@ -69,6 +70,7 @@ def learn(
     registry = Registry(store)
     progress("finding tasks")
     curate(store, registry)
+    ended = certify_anew(registry)
     counts = store.task_counts()
     findings = []
     for record in registry.tasks():
@@ -101,7 +103,10 @@ def learn(
         exchanges=sum(counts.values()),
         unassigned=counts.get(None, 0),
         tasks=tuple(findings),
-        warnings=tuple(f"{f.name}: {text}" for f in findings for text in f.warnings),
+        warnings=(
+            *(f"{event.task}: {event.reason}" for event in ended),
+            *(f"{f.name}: {text}" for f in findings for text in f.warnings),
+        ),
     )
 
 

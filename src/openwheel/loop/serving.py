@@ -157,7 +157,18 @@ class RegistryServing:
         waiting = {
             found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
         }
+        matcher = TaskMatcher([record.task for record in records])
         promotions, plans = self._registry.promotions(), self._registry.plans()
+        for record in records:
+            promotion = promotions.get(record.task.id)
+            if promotion is None or promotion.certificate is None:
+                continue
+            known = self._registry.candidate(promotion.certificate.student).matcher
+            if known and known != matcher.fingerprint(record.task):
+                # The next turn takes it off; until then nobody serves what was never certified.
+                said = "it takes other prompts than its student was certified for"
+                self._trouble(problems, record.task.id, names, said)
+                del promotions[record.task.id]
         self._take_off(promotions, plans)
         for task_id, promotion in promotions.items():
             certificate = promotion.certificate
@@ -175,9 +186,7 @@ class RegistryServing:
                 else:
                     student = self._registry.load(candidate, self._tools)
             except OpenwheelError as error:
-                problems[task_id] = str(error)
-                if self._problems.get(task_id) != str(error):  # once, not every second
-                    _log.error("task %s goes to the teacher: %s", names[task_id], error)
+                self._trouble(problems, task_id, names, str(error))
                 if isinstance(error, EngineError):
                     version = _UNKNOWN  # tried again until the engine answers
                 continue
@@ -197,7 +206,15 @@ class RegistryServing:
                 candidate.writes,
             )
         self._problems = problems
-        return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
+        return _Table(version, matcher, promoted, names)
+
+    def _trouble(
+        self, problems: dict[str, str], task_id: str, names: Mapping[str, str], said: str
+    ) -> None:
+        """Note why a task goes to the teacher, and say so once, not every second."""
+        problems[task_id] = said
+        if self._problems.get(task_id) != said:
+            _log.error("task %s goes to the teacher: %s", names[task_id], said)
 
     def _take_off(
         self, promotions: Mapping[str, Promotion], plans: Mapping[int, AuditPlan]
