@@ -74,8 +74,9 @@ def turn_task(
     shadow = who_shadows(registry, task_id, off)
     hoped = 0.0
     # With a slice off it waits for a successor: a certificate on all of its slices would speak of
-    # answers that it does not give.
-    if current is not None and shadow is None and not off:
+    # answers that it does not give. Nor does what it did before evidence took it off earn anything.
+    overridden = promotion is not None and promotion.against_evidence
+    if current is not None and shadow is None and not off and not overridden:
         events += widen(registry, subject, current, data, seen)
     if shadow is not None:
         found, hoped = judge_shadow(registry, subject, shadow, data, seen)

@@ -80,6 +80,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         cost_today: The same today, by UTC.
         slices: Each slice the student may answer.
         disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.
+        against_evidence: Whether a person put it back although evidence had taken it off.
         alarms: All alarms of the task, oldest first.
         teacher: Its disagreement with itself, and its changes.
     """
@@ -112,6 +113,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
     cost_today: float = 0.0
     slices: tuple[SliceStatus, ...] = ()
     disagreed: tuple[str, ...] = ()
+    against_evidence: bool = False
     alarms: tuple[AlarmStatus, ...] = ()
     teacher: TeacherStatus = TeacherStatus()
 
@@ -187,6 +189,7 @@ def _with_student(
         cost_today=status.cost_today + spending.today(time.time()),
         slices=tuple(_slice(watch, name, stream) for name, stream in watch.slices.items()),
         disagreed=watch.disagreed,
+        against_evidence=promotion.against_evidence,
     )
 
 
