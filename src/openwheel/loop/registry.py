@@ -47,7 +47,8 @@ class Registry:
     def version(self) -> tuple[int, ...]:
         """Return what changes whenever a task is found, a student comes, goes or shadows.
 
-        It changes too with every new plan for the audits of one.
+        It changes too with every new plan for the audits of one, and with every turn: how much is
+        audited for a student that waits depends on what was covered since.
         """
         students = schema.students
         shadows = sa.select(sa.func.count()).where(students.c.state == "shadow")
@@ -57,6 +58,7 @@ class Registry:
             sa.select(sa.func.count()).select_from(students).scalar_subquery(),
             shadows.scalar_subquery(),
             sa.select(sa.func.coalesce(sa.func.max(schema.audit_plans.c.id), 0)).scalar_subquery(),
+            sa.select(sa.func.coalesce(sa.func.max(schema.turns.c.id), 0)).scalar_subquery(),
         )
         with self.store.read() as connection:
             return tuple(connection.execute(query).one())
