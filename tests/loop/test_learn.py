@@ -10,6 +10,7 @@ from openwheel.gate import spent, verify
 from openwheel.loop.learn import learn
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import turn
 from openwheel.students import load_student
 from openwheel.wire import APIS
 
@@ -111,12 +112,65 @@ def test_times_decide_the_order_where_there_are_any(store, registry, fill):
 
 
 def test_every_attempt_spends_less(store, registry, fill):
-    fill(tickets(1_500))
     for attempt in (1, 2, 3):
+        fill(tickets(1_000, seed=attempt))
         finding = only(learn(store, SETTINGS, source="made up"))
         assert finding.attempt == attempt
         assert finding.delta_spent == pytest.approx(spent(0.05, attempt))
     assert registry.tasks()[0].attempts == 3
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_had_a_verdict_judges_no_second_attempt(store, registry, fill, passes):
+    """Whether it passed or failed: what it disagreed on may have been read."""
+    fill([*tickets(1_125), *tickets(375, seed=1, noise=0.0 if passes else 0.3)])
+    linear = LoopSettings(rungs=("linear",))
+    assert only(learn(store, linear, source="made up")).certified == passes
+    asked = LoopSettings(rungs=("linear",), epsilon=0.1)  # other settings, the same exchanges
+    finding = only(learn(store, asked, source="made up"))
+    assert not finding.certified
+    assert "judge no second attempt" in finding.reason
+    assert registry.tasks()[0].attempts == 1  # nothing spent
+    assert len(registry.promotions()) == passes  # whoever is promoted stays so
+    assert 40 <= finding.more_needed <= 600
+    fill(tickets(finding.more_needed, seed=2))
+    finding = only(learn(store, asked, source="made up"))
+    assert finding.certified
+    certificate = registry.certificates()[-1]
+    assert certificate.training.last_seq == 1_500  # they train
+    assert certificate.calibration_window.first_seq > 1_500
+
+
+def test_shuffled_exchanges_judge_no_second_attempt_by_another_shuffle(store, registry, fill):
+    fill(sorted(tickets(1_500), key=lambda row: row["output"]))
+    assert only(learn(store, SETTINGS, source="made up", shuffle=1)).certified
+    again = only(learn(store, SETTINGS, source="made up", shuffle=2))
+    assert "judge no second attempt" in again.reason
+    fill(sorted(tickets(300, seed=1), key=lambda row: row["output"]))
+    assert only(learn(store, SETTINGS, source="made up", shuffle=3)).certified
+    certificate = registry.certificates()[-1]
+    window = certificate.calibration_window
+    assert certificate.training.exchanges + window.exchanges == 1_800
+    assert min(window.first_seq, window.last_seq) > 1_500
+
+
+def test_what_judged_a_shadow_judges_nobody_else(store, registry, fill):
+    """A turn showed how it went so far; a later attempt, by a turn or not, is judged on others."""
+    fill(tickets(400))
+    turn(store, SETTINGS)
+    fill(tickets(40, seed=1, noise=0.5))
+    turn(store, SETTINGS)
+    (task,) = registry.tasks()
+    assert task.attempts
+    assert registry.judged_until(task.task.id) == 440
+    finding = only(learn(store, SETTINGS, source="made up"))
+    assert "judge no second attempt" in finding.reason
+    fill(tickets(2_000, seed=2))
+    turn(store, SETTINGS, after=440)  # trains anew
+    certified = registry.certificates()
+    for candidate, _, _ in registry.candidates()[1:]:
+        assert candidate.trained_until == 2_440  # nothing that came before judges it
+    assert certified[0].calibration_window.last_seq <= 2_440
 
 
 def test_inputs_seen_in_training_are_no_evidence_for_a_model(store, registry, fill):

@@ -53,7 +53,7 @@ def _row(one: "TaskAudit") -> list[str]:
     low, high = one.interval
     return [
         one.task,
-        one.student,
+        one.student + (" (against evidence)" if one.against_evidence else ""),
         percent(one.coverage) + (f" + {one.best_effort:,} best effort" if one.best_effort else ""),
         f"{one.audits:,}",
         f"{one.loss:g}",

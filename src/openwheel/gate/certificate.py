@@ -174,6 +174,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             answer of the student to one of them counts as a disagreement.
         answers: Counts of each answer, for labels.
         critical: Counts of the answers that the user calls critical; None if there are none.
+        matcher: The sha256 of what decides which prompts are its task's: the template, and those
+            of other tasks that come first.
     """
 
     id: str = ""
@@ -213,6 +215,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unfinished: Slice | None = None
     answers: tuple[ByAnswer, ...] = ()
     critical: Critical | None = None
+    matcher: str = ""
 
     @property
     def never_given(self) -> tuple[str, ...]:

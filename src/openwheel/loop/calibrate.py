@@ -232,6 +232,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         compared=candidate.compared,
         licences=licence_summary(candidate.made_of()),
         lineage=candidate.made_of().digest(),
+        matcher=candidate.matcher,
     ).sealed()
 
 

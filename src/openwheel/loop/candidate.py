@@ -342,6 +342,7 @@ def save_candidate(
         compare=subject.comparison.setting if subject.comparison else "exact",
         compared=subject.compared,
         lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
+        matcher=registry.matcher_of(task_id),
     )
     registry.add_candidate(candidate)
     return candidate

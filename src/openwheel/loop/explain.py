@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate import Judgement, Partial, Test
+from openwheel.gate import Certificate, Judgement, Partial, Test
 from openwheel.gate.plan import Plan
 from openwheel.loop.calibrate import Calibrated
 from openwheel.loop.findings import Bin, Confusion, Example, Point
@@ -58,6 +58,29 @@ def vetoed(judgement: Judgement, candidate: Candidate) -> str:
     return (
         "the tests pass, but on inputs that training never saw, every threshold disagreed "
         f"evidently on more than {candidate.epsilon:.2%}."
+    )
+
+
+def judged_before(judged: int, fresh: int) -> str:
+    """Say in a sentence that too few exchanges are left that may judge a new attempt."""
+    return (
+        f"Refused: {judged:,} of these exchanges were there when a verdict was given, which may "
+        "have been read; they train, and judge no second attempt. The "
+        f"{fresh:,} that may are too few. No share of delta was spent, and whoever is promoted "
+        "stays so."
+    )
+
+
+def never_given(certificate: Certificate) -> str:
+    """Say which answers the teacher gave in the calibration window and the student never."""
+    missing = [part for part in certificate.answers if part.answer in certificate.never_given]
+    named = ", ".join(f"{part.answer!r} ({part.teacher:,})" for part in missing[:MOST_LABELS])
+    more = f", and {len(missing) - MOST_LABELS:,} more" if len(missing) > MOST_LABELS else ""
+    exchanges = certificate.calibration_window.exchanges
+    return (
+        f"The student never gave these answers, which the teacher gave among {exchanges:,} "
+        f"calibration exchanges: {named}{more}. If one matters, list it in critical: requests that "
+        "may be one then go to the teacher."
     )
 
 

@@ -16,6 +16,7 @@ from openwheel.loop import explain
 from openwheel.loop.audit.look import first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.corrections import corrected_inputs
+from openwheel.loop.coverage import LATEST
 from openwheel.loop.data import TaskData
 from openwheel.loop.records import Candidate, Event
 from openwheel.loop.registry import Registry
@@ -33,7 +34,7 @@ STALLED = 1.25
 """A shadow that had this much more evidence than it was predicted to need is given up."""
 
 WIDER = 0.02
-"""A promoted student gets a new certificate when it is for this much more coverage."""
+"""A promoted student is certified for more when that is this much more of the latest requests."""
 
 EVIDENT = 0.99
 """Level of the interval by which a student is given up that an earlier teacher taught."""
@@ -89,7 +90,12 @@ def widen(
         calibrated, certificate = _certify(registry, subject, candidate, data)
     except StudentFileError:
         return []  # said by every gateway that serves it
-    if certificate is None or certificate.coverage < current.coverage + WIDER:
+    if certificate is None:
+        return []
+    # What it would answer, and what it may, of the same latest requests.
+    latest = calibrated.confidence[-LATEST:]
+    more = (latest >= certificate.threshold).mean() - (latest >= current.threshold).mean()
+    if more < WIDER:
         return []
     reason = explain.passed(calibrated.judgement, candidate)
     if not _promote(registry, subject, certificate, reason, seen):
@@ -127,6 +133,8 @@ def judge(
             )
         return Event(name, "shadowing", reason), judgement.n, _hopeless(judgement, candidate)
     reason = explain.passed(judgement, candidate)
+    if certificate.never_given:
+        reason += f" {explain.never_given(certificate)}"
     promotion = registry.promotions().get(record.task.id)
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
         registry.certify(certificate)
@@ -166,6 +174,7 @@ def _certify(
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
+    registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
     before = data.seq <= candidate.trained_until
     seen = data.take(np.flatnonzero(before & data.trains)).inputs
     calibrated = calibrate(

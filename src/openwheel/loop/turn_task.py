@@ -6,10 +6,10 @@ from openwheel.loop import explain
 from openwheel.loop.audit.book import changed_after, slice_changes, slices_off
 from openwheel.loop.candidate import Trained, save_candidate, train_best
 from openwheel.loop.corrections import corrected
+from openwheel.loop.coverage import coverage_now
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress
-from openwheel.loop.promotions import Promotion
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
@@ -55,19 +55,18 @@ def turn_task(
     record, settings = subject.record, subject.settings
     task_id, name = record.task.id, record.task.name
     data = load_answers(store, task_id, record.form, policy=settings.policy)
-    vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
+    events = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
     # Who answered what may judge and train is looked at first, so that no evidence on one teacher
     # speaks for another.
     until = int(data.seq.max(initial=0))
-    vetoed += notice(store, registry, settings, until=until, task_id=task_id)
+    events += notice(store, registry, settings, until=until, task_id=task_id)
     promotion = registry.promotions().get(task_id)
     seen = promotion.id if promotion else 0
     if promotion is None:
         order = _order(data)
         if not order.in_order:
-            return [*vetoed, Event(name, "waiting", order.reason)]
+            return [*events, Event(name, "waiting", order.reason)]
     current = promotion.certificate if promotion else None
-    events = vetoed
     # After a change for the worse, what counts is what came since.
     changed = max(changed_after(store, task_id), changed_since(store, task_id))
     slices = slice_changes(registry, task_id, after=changed)
@@ -75,8 +74,9 @@ def turn_task(
     shadow = who_shadows(registry, task_id, off)
     hoped = 0.0
     # With a slice off it waits for a successor: a certificate on all of its slices would speak of
-    # answers that it does not give.
-    if current is not None and shadow is None and not off:
+    # answers that it does not give. Nor does what it did before evidence took it off earn anything.
+    overridden = promotion is not None and promotion.against_evidence
+    if current is not None and shadow is None and not off and not overridden:
         events += widen(registry, subject, current, data, seen)
     if shadow is not None:
         found, hoped = judge_shadow(registry, subject, shadow, data, seen)
@@ -117,7 +117,7 @@ def turn_task(
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    before = max(_coverage_left(registry, promotion), hoped)
+    before = max(coverage_now(registry, promotion), hoped)
     why_not = UNLIKELY if trained is None else _why_not_tried(trained, before)
     if trained is None or why_not:
         registry.set_trained_on(task_id, labelled)
@@ -181,16 +181,3 @@ def _order(data: TaskData) -> OrderEvidence:
     )
     times = logged.time if (logged.time > 0).all() else None
     return order_evidence(logged.answers, times)
-
-
-def _coverage_left(registry: Registry, promotion: Promotion | None) -> float:
-    """Return what the promoted student covers, without the slices that audits took off."""
-    if promotion is None or promotion.certificate is None:
-        return 0.0
-    certificate = promotion.certificate
-    plan = registry.plans().get(promotion.since)
-    answered = sum(part.answered for part in certificate.slices)
-    if plan is None or not plan.deferred or not answered:
-        return certificate.coverage
-    off = sum(part.answered for part in certificate.slices if part.name in plan.deferred)
-    return certificate.coverage * (1 - off / answered)

@@ -7,6 +7,7 @@ import msgspec
 
 from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
 from openwheel.loop.audit.watch import Stream, Watch, new_watch
+from openwheel.loop.coverage import latest_requests
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.teachers.status import TeacherStatus, teacher_status
@@ -62,7 +63,8 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         requests, answered: Requests since the promotion, and how many students answered.
         best_effort: Requests that a student answered below its threshold, since no teacher could
             be reached.
-        coverage: Those that students answered, by all; best effort is none of it.
+        coverage: Share of its latest requests (`coverage.LATEST` at most) that the student
+            answered; best effort is none of it.
         audits: Audited answers; those the canary held back are among them.
         loss: The sum of their losses: where answers agree or not, the number of disagreements.
         rate: Live disagreement: the mean loss.
@@ -78,6 +80,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         cost_today: The same today, by UTC.
         slices: Each slice the student may answer.
         disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.
+        against_evidence: Whether a person put it back although evidence had taken it off.
         alarms: All alarms of the task, oldest first.
         teacher: Its disagreement with itself, and its changes.
     """
@@ -110,6 +113,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
     cost_today: float = 0.0
     slices: tuple[SliceStatus, ...] = ()
     disagreed: tuple[str, ...] = ()
+    against_evidence: bool = False
     alarms: tuple[AlarmStatus, ...] = ()
     teacher: TeacherStatus = TeacherStatus()
 
@@ -156,6 +160,7 @@ def _with_student(
         cursor=promotion.after_seq,
     )
     seen, whole, spending = watch.live.seen, watch.whole, watch.spending
+    latest = latest_requests(store, promotion)
     return msgspec.structs.replace(
         status,
         student=certificate.student,
@@ -170,7 +175,7 @@ def _with_student(
         requests=watch.requests,
         answered=watch.answered,
         best_effort=watch.best_effort,
-        coverage=watch.answered / watch.requests if watch.requests else None,
+        coverage=latest.answered / latest.requests if latest.requests else None,
         audits=seen.answers,
         loss=seen.loss,
         rate=seen.rate,
@@ -184,6 +189,7 @@ def _with_student(
         cost_today=status.cost_today + spending.today(time.time()),
         slices=tuple(_slice(watch, name, stream) for name, stream in watch.slices.items()),
         disagreed=watch.disagreed,
+        against_evidence=promotion.against_evidence,
     )
 
 
