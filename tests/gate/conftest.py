@@ -10,9 +10,8 @@ from openwheel.gate import (
     judge,
     make_plan,
     spent,
-    upper_bound,
 )
-from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer, Critical
+from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer
 
 
 def exchanges(rng, n):
@@ -110,7 +109,6 @@ def made_certificate(kind):
         populations=populations(confidence >= test.threshold, losses, first),
         unfinished=Slice("unfinished", 7, 0, 0),
         answers=(ByAnswer("mill", n - 9, test.answered - 9, test.answered - 60),),
-        critical=Critical(("yard",), 9, 1, upper_bound(1, 9, 0.05)),
         repeat_disagreement=found.repeat_disagreement,
         training=Window(3 * n, 1, 3 * n, 0.0, 10.5, "b" * 64),
         calibration_window=Window(n, 3 * n + 1, 4 * n, 11.0, 20.0, "c" * 64),

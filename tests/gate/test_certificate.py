@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from openwheel.gate import Certificate, Compared, Evidence, Slice, Test, Window, spent, verify
-from openwheel.gate.certificate import ByAnswer, Critical
+from openwheel.gate.certificate import ByAnswer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "certificates.md"
 
@@ -24,7 +24,7 @@ NOT_RECOMPUTED = {
     # Of what stands beside the tests verify knows that it is possible.
     r"calibration\.n|design_effect|unfinished\.(name|exchanges)|populations\.\d\.(exchanges|answered|disagreements)",
     r"populations\.\d\.partial\.\d\.[01]",
-    r"answers\.\d\.(answer|teacher|student|agreed)|critical\.answers\.0",
+    r"answers\.\d\.(answer|teacher|student|agreed)",
     # Of the two ways to count, the p-value is that of the weaker: the other changes nothing.
     r"tests\.\d+\.(answered|disagreements)(_with_repeats)?",
     r"tests\.\d+\.partial(_with_repeats)?\.\d+\.[01]",
@@ -254,7 +254,6 @@ def test_delta_is_the_share_of_the_attempt(certificate):
         ({"populations": (Slice("new", 9, 9, 9), Slice("repeated", 1, 1, 1))}, "new and repeated"),
         ({"unfinished": Slice("unfinished", 9, 9, 8)}, "unfinished"),
         ({"answers": (ByAnswer("mill", 5, 5, 6),)}, "by answer"),
-        ({"critical": Critical(("yard",), 9, 1, 0.01)}, "critical"),
         ({"threshold": math.nan}, "threshold"),
         ({"bound": math.nan}, "bound"),
         ({"weighted_disagreement": 0.06}, "its weighted disagreement 0.06 is above epsilon 0.05"),
@@ -316,7 +315,9 @@ def test_by_hand_with_scipy_alone(certificate):
         assert space["bound"] == pytest.approx(certificate.bound)
 
 
-@pytest.mark.parametrize("kind", [Certificate, Compared, Test, Evidence, Window, Slice, ByAnswer, Critical])
+@pytest.mark.parametrize(
+    "kind", [Certificate, Compared, Test, Evidence, Window, Slice, ByAnswer]
+)
 def test_every_field_is_in_the_documents(kind):
     text = DOCUMENT.read_text()
     assert [field for field in kind.__struct_fields__ if f"`{field}`" not in text] == []

@@ -1,8 +1,9 @@
 """Exact tests and bounds for a share of disagreements.
 
 All take counts: ``disagreements`` among ``answered``, which are independent draws from the traffic
-that the promise speaks of. Counts may be fractions: those of draws that are not independent, divided
-by their design effect. With nothing answered every bound is vacuous: p-value 1, upper bound 1.
+that the promise speaks of. Counts may be fractions: those of draws that are not independent,
+divided by their design effect. With nothing answered every bound is vacuous: p-value 1, upper
+bound 1.
 """
 
 from typing import Any

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.gate.betting import STEPS, as_counts
-from openwheel.gate.bounds import upper_bound
 from openwheel.gate.judge import (
     Counted,
     Method,
@@ -78,22 +77,6 @@ class ByAnswer(msgspec.Struct, frozen=True):
     teacher: int
     student: int
     agreed: int
-
-
-class Critical(msgspec.Struct, frozen=True):
-    """How the student treats answers that the user calls critical.
-
-    Attributes:
-        answers: The critical answers.
-        exchanges: Calibration exchanges to which the teacher gave one.
-        otherwise: Of those, the ones that the student answered otherwise.
-        bound: Upper bound of that share, at 95%.
-    """
-
-    answers: tuple[str, ...]
-    exchanges: int
-    otherwise: int
-    bound: float
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -173,7 +156,6 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         unfinished: Those whose teacher's answer was cut, filtered, refused or of another kind. An
             answer of the student to one of them counts as a disagreement.
         answers: Counts of each answer, for labels.
-        critical: Counts of the answers that the user calls critical; None if there are none.
         matcher: The sha256 of what decides which prompts are its task's: the template, and those
             of other tasks that come first.
     """
@@ -214,7 +196,6 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     populations: tuple[Slice, ...] = ()
     unfinished: Slice | None = None
     answers: tuple[ByAnswer, ...] = ()
-    critical: Critical | None = None
     matcher: str = ""
 
     @property
@@ -407,7 +388,7 @@ def _slices(certificate: Certificate) -> list[str]:
 
 
 def _parts(certificate: Certificate) -> list[str]:
-    """Return what in the counts by population, answer and critical answer cannot be."""
+    """Return what in the counts by population and by answer cannot be."""
     problems = []
     chosen = certificate.tests[certificate.chosen]
     exchanges = certificate.calibration_window.exchanges
@@ -430,17 +411,11 @@ def _parts(certificate: Certificate) -> list[str]:
     odd = certificate.unfinished
     if odd is not None and not 0 <= odd.disagreements == odd.answered <= odd.exchanges <= exchanges:
         problems.append("its unfinished answers are not ones there can be")
-    if not all(
-        0 <= part.agreed <= min(part.teacher, part.student) for part in certificate.answers
-    ) or sum(part.student for part in certificate.answers) > answered:
+    if (
+        not all(0 <= part.agreed <= min(part.teacher, part.student) for part in certificate.answers)
+        or sum(part.student for part in certificate.answers) > answered
+    ):
         problems.append("its counts by answer do not add up to its counts")
-    critical = certificate.critical
-    if critical is not None:
-        expected = upper_bound(critical.otherwise, critical.exchanges, 0.05)
-        if not 0 <= critical.otherwise <= critical.exchanges or not math.isclose(
-            critical.bound, expected, rel_tol=TOLERANCE
-        ):
-            problems.append("the bound of its critical answers is not that of its counts")
     return problems
 
 

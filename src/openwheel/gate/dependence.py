@@ -19,8 +19,11 @@ SPANS = (5, 10, 20, 40, 80, 160, 320)
 """Lengths over which sums of losses are looked at, each twice the one before: bursts may be short,
 long, or interleaved with other traffic."""
 
+PARTS = 2
+"""Losses are compared with the mean of their own half: a slow change is no burst."""
+
 FEWEST_SPANS = 4
-"""A span is looked at if this many of them fit."""
+"""A span is looked at if this many of them fit into a part."""
 
 FEWEST_LOSSES = 3
 """Fewer answers with a loss say nothing of how losses come."""
@@ -58,10 +61,13 @@ def design_effect(losses: FloatArray) -> float:
     """
     losses = np.asarray(losses, np.float64)[-LATEST:]
     n = len(losses)
-    spans = [span for span in SPANS if FEWEST_SPANS * span <= n]
-    if len(spans) < 2 or np.count_nonzero(losses) < FEWEST_LOSSES or not losses.var():
+    spans = [span for span in SPANS if FEWEST_SPANS * PARTS * span <= n]
+    if len(spans) < 2 or np.count_nonzero(losses) < FEWEST_LOSSES:
         return 1.0
-    residuals = losses - losses.mean()
+    parts = np.array_split(losses, PARTS)
+    residuals = np.concatenate([part - part.mean() for part in parts])
+    if not residuals.any():
+        return 1.0
     seen = _ratios(residuals[None], spans)[0]
     # Twice the ratio of a span less that of half of it: what the shorter one cuts off.
     effect = max(float(seen.max()), float((2 * seen[1:] - seen[:-1]).max()))
@@ -118,6 +124,6 @@ def _ratios(residuals: FloatArray, spans: list[int]) -> FloatArray:
     found = []
     for span in spans:
         sums = total[:, span:] - total[:, :-span]
-        # The mean was taken from the same losses, which makes sums vary less.
-        found.append((sums**2).mean(1) / (span * variance * (1 - span / n)))
+        # The means were taken from the same losses, which makes sums vary less.
+        found.append((sums**2).mean(1) / (span * variance * (1 - PARTS * span / n)))
     return np.stack(found, axis=1)

@@ -165,33 +165,25 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def bound_of(test: Test, method: Method, design_effect: float) -> float:
     """Return the upper bound that inverts the test: at most epsilon exactly when it passes."""
+    votes = as_counts(test.answered, test.disagreements, test.partial)
+    exchanges = as_counts(
+        test.answered_with_repeats, test.disagreements_with_repeats, test.partial_with_repeats
+    )
     return max(
-        _bound(test.disagreements, test.answered, test.partial, test.level, method),
-        _bound(
-            test.disagreements_with_repeats,
-            test.answered_with_repeats,
-            test.partial_with_repeats,
-            test.level,
-            method,
-            design_effect,
-        ),
+        _bound(votes.astype(np.float64), test.level, method),
+        _bound(exchanges / design_effect, test.level, method),
     )
 
 
-def _bound(
-    disagreements: int,
-    answered: int,
-    partial: Partial,
-    level: float,
-    method: Method,
-    effect: float = 1.0,
-) -> float:
+def _bound(counts: FloatArray, level: float, method: Method) -> float:
+    """Return the bound of counts by loss, shape (1001,)."""
+    answered = float(counts.sum())
     if method == "binomial":
-        return upper_bound(disagreements / effect, answered / effect, level)
-    if method == "anytime" and not partial:
-        return anytime_upper_bound(disagreements / effect, answered / effect, level)
+        return upper_bound(answered - float(counts[0]), answered, level)
+    if method == "anytime" and not counts[1:STEPS].any():
+        return anytime_upper_bound(float(counts[STEPS]), answered, level)
     p_value = one_look_p_value if method == "betting" else bounded_anytime_p_value
-    return mean_bound(p_value, as_counts(answered, disagreements, partial) / effect, level)
+    return mean_bound(p_value, counts, level)
 
 
 def p_values_of(

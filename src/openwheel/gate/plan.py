@@ -86,7 +86,8 @@ def make_plan(
         bounded: Whether losses may lie between 0 and 1, which takes more evidence.
 
     Returns:
-        A plan, with the design effect that the losses showed; without any threshold if no training exchange could be answered.
+        A plan, with the design effect that the losses showed; without any threshold if no
+        training exchange could be answered.
     """
     steps = in_steps(losses)
     if not (confidence > 0).any():
@@ -104,49 +105,42 @@ def make_plan(
     answered = np.searchsorted(-sorted_confidence, -thresholds, side="right")
     coverage, rate = answered / total, wrong[answered - 1] / answered
 
-    plan = _shared_out(thresholds, coverage, rate, calibration, total, epsilon, delta, bounded)
+    plan = Plan(
+        tuple(thresholds.tolist()),
+        (0.0,) * len(thresholds),
+        tuple(coverage.tolist()),
+        tuple(rate.tolist()),
+        total,
+    )
+    plan = _shared_out(plan, calibration, epsilon=epsilon, delta=delta, bounded=bounded)
     effect = effect_at(confidence, np.asarray(losses, np.float64), plan.starts)
     if effect == 1:
         return plan
-    plan = _shared_out(
-        thresholds, coverage, rate, calibration / effect, total, epsilon, delta, bounded
-    )
+    plan = _shared_out(plan, calibration / effect, epsilon=epsilon, delta=delta, bounded=bounded)
     return msgspec.structs.replace(plan, design_effect=effect)
 
 
 def _shared_out(
-    thresholds: FloatArray,
-    coverage: FloatArray,
-    rate: FloatArray,
-    calibration: float,
-    total: int,
-    epsilon: float,
-    delta: float,
-    bounded: bool,
+    plan: Plan, calibration: float, *, epsilon: float, delta: float, bounded: bool
 ) -> Plan:
-    """Share delta among the thresholds, for this many independent calibration exchanges."""
-    weights = np.zeros(len(thresholds))
-    spread = np.linspace(0, len(thresholds) - 1, STARTS).round().astype(int)
+    """Share delta among a plan's thresholds, for this many independent calibration exchanges."""
+    coverage, rate = np.array(plan.coverage), np.array(plan.disagreement)
+    weights = np.zeros(len(coverage))
+    spread = np.linspace(0, len(coverage) - 1, STARTS).round().astype(int)
     np.add.at(weights, spread, SPREAD / STARTS)
     for share, sure, worse in AIMS:
         passing = chance_to_pass(
             coverage,
             np.minimum(worse * rate, 1.0),
             calibration,
-            total,
+            plan.training,
             epsilon=epsilon,
             level=share * delta,
             bounded=bounded,
         )
         enough = np.flatnonzero(passing >= sure)
         weights[enough[-1] if len(enough) else int(np.argmax(passing))] += share
-    return Plan(
-        tuple(thresholds.tolist()),
-        tuple((weights / weights.sum()).tolist()),
-        tuple(coverage.tolist()),
-        tuple(rate.tolist()),
-        total,
-    )
+    return msgspec.structs.replace(plan, weights=tuple((weights / weights.sum()).tolist()))
 
 
 def predicted_coverage(

@@ -5,7 +5,7 @@ before a label is looked at.
 """
 
 import re
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 
 SOON = 0.125
 """An exchange belongs to the burst of the like one before it if that came within this share of the
-distance there would be if like exchanges were spread evenly. In traffic without bursts about as
+distance at which like exchanges come elsewhere in the window. In traffic without bursts about as
 many of the exchanges lose their vote by chance, however many are alike."""
 
 ALIKE = 0.4
@@ -28,7 +28,8 @@ ALIKE = 0.4
 where many texts share as much, a burst has to be denser to be one."""
 
 NEAR = 100
-"""A burst in different words is looked for among this many exchanges before each."""
+"""Elsewhere is further away than this, or than a quarter of a short window; a burst in different
+words is looked for within it."""
 
 COMPARED = 300
 """Exchanges of the whole window by which it is told how common a text's like is."""
@@ -47,8 +48,8 @@ def bursts(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> IntArray:
     """Return the burst of each exchange: the number of its first member, shape (n,).
 
     Exchanges are alike if their inputs are equal, equal but for digits, case and white space, or
-    share many of their words. Like exchanges that come much sooner than if they were spread evenly
-    over the window are one burst; an input that comes back after a while begins another.
+    share many of their words. Like exchanges that come much sooner after one another than in the
+    rest of the window are one burst; an input that comes back after a while begins another.
 
     Args:
         inputs: In order of arrival.
@@ -62,10 +63,11 @@ def bursts(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> IntArray:
     """
     exact = [" ".join(text_of(values, variables).split()) for values in inputs]
     plain = [_DIGITS.sub("0", text.casefold()) for text in exact]
+    near = max(1, min(NEAR, len(exact) // 4))
     links = np.arange(len(exact))
     for keys in (exact, plain):
-        links = np.minimum(links, _equal(keys))
-    links = np.minimum(links, _similar(plain))
+        links = np.minimum(links, _equal(keys, near))
+    links = np.minimum(links, _similar(plain, near))
     # Every link points back, so that one pass in order finds the first member.
     first = links.copy()
     for i in range(len(first)):
@@ -73,19 +75,23 @@ def bursts(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> IntArray:
     return first
 
 
-def _equal(keys: Sequence[Hashable]) -> IntArray:
+def _equal(keys: Sequence[Hashable], near: int) -> IntArray:
     """Return the latest exchange before each that has its key, if that was soon; else itself."""
-    times, links = Counter(keys), np.arange(len(keys))
-    latest: dict[Hashable, int] = {}
+    links = np.arange(len(keys))
+    places: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
-        before = latest.get(key)
-        if before is not None and (i - before) * times[key] < SOON * len(keys):
-            links[i] = before
-        latest[key] = i
+        places.setdefault(key, []).append(i)
+    for members in places.values():
+        for before, i in zip(members, members[1:], strict=False):
+            low, high = max(i - near, 0), min(i + near + 1, len(keys))
+            inside = bisect_left(members, high) - bisect_left(members, low)
+            elsewhere = len(members) - inside
+            if i - before < SOON * (len(keys) - (high - low)) / (elsewhere + 1):
+                links[i] = before
     return links
 
 
-def _similar(texts: Sequence[str]) -> IntArray:
+def _similar(texts: Sequence[str], near: int) -> IntArray:
     """Return the latest exchange before each that shares its words, if soon; else itself."""
     links = np.arange(len(texts))
     if len(texts) < 2:
@@ -94,14 +100,14 @@ def _similar(texts: Sequence[str]) -> IntArray:
     picked = np.sort(np.random.default_rng(0).permutation(len(texts))[:COMPARED])
     for start in range(0, len(texts), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(texts)))
-        # Itself is among those that were picked, or might have been: half a case in between.
-        common = _alike(words, sizes, rows, picked).sum(1)
-        expected = (len(picked) + 1) / (common + 0.5)
-        before = np.arange(max(0, start - NEAR), rows[-1])
-        near = sparse.coo_matrix(_alike(words, sizes, rows, before))
-        for i, j in zip(rows[near.row], before[near.col], strict=True):
-            distance = i - j
-            if 0 < distance <= NEAR and distance < SOON * expected[i - start]:
+        elsewhere = np.abs(rows[:, None] - picked) > near
+        common = (_alike(words, sizes, rows, picked) & elsewhere).sum(1)
+        distance = elsewhere.sum(1) / (common + 1)
+        before = np.arange(max(0, start - near), rows[-1])
+        pairs = sparse.coo_matrix(_alike(words, sizes, rows, before))
+        for row, j in zip(pairs.row, before[pairs.col], strict=True):
+            i = start + row
+            if 0 < i - j <= near and i - j < SOON * distance[row]:
                 links[i] = j if links[i] == i else max(links[i], j)
     return links
 

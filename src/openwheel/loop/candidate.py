@@ -69,6 +69,7 @@ def train_best(
     *,
     expected: int = 0,
     anytime: bool = False,
+    share: float = 1.0,
     progress: Progress = silent,
     trouble: Progress = silent,
 ) -> Trained | None:
@@ -83,6 +84,7 @@ def train_best(
         calibration: Inputs of the calibration exchanges there are; never their answers.
         expected: Exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
+        share: Share of the attempt's delta that these have.
         progress: Told what is being done.
         trouble: Told of what could not be done.
 
@@ -112,8 +114,8 @@ def train_best(
             short = True
             trouble(f"The rung {rung} is left out: {too_much()}")
             continue
-        delta = spent(settings.delta, attempt)
-        stream = as_served(fitted, subject, training, untrained, variables)
+        delta = spent(settings.delta, attempt) * share
+        stream = as_served(fitted, training, untrained)
         confidence, deferring = _with_slices(slicer, stream, settings, delta)
         plan = make_plan(
             confidence,
@@ -196,13 +198,7 @@ class Stream(msgspec.Struct, frozen=True):
     losses: FloatArray
 
 
-def as_served(
-    fitted: Fitted,
-    subject: Subject,
-    training: TaskData,
-    untrained: TaskData,
-    variables: tuple[int, ...],
-) -> Stream:
+def as_served(fitted: Fitted, training: TaskData, untrained: TaskData) -> Stream:
     """Return what a student would have done on all exchanges of its training, in order.
 
     Inputs that training saw once are predicted out of fold, as new ones will be. Those that came
@@ -309,6 +305,7 @@ def save_candidate(
     *,
     trained_until: int,
     method: Method,
+    share: float = 1.0,
 ) -> Candidate:
     """Count the attempt, save the student's files and register it as shadowing.
 
@@ -337,6 +334,7 @@ def save_candidate(
         enough=trained.enough,
         training=training.window(),
         method=method,
+        share=share,
         accepted=accepted(training.settings),
         form=subject.record.form,
         compare=subject.comparison.setting if subject.comparison else "exact",

@@ -23,6 +23,7 @@ IntArray = npt.NDArray[np.int64]
 _inputs_decoder = msgspec.json.Decoder(tuple[str, ...])
 _inputs_encoder = msgspec.json.Encoder()
 
+
 class Origin(NamedTuple):
     """Who answered: the name of the endpoint (``""`` for a log), and of the model there."""
 

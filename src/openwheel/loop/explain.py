@@ -79,8 +79,7 @@ def never_given(certificate: Certificate) -> str:
     exchanges = certificate.calibration_window.exchanges
     return (
         f"The student never gave these answers, which the teacher gave among {exchanges:,} "
-        f"calibration exchanges: {named}{more}. If one matters, list it in critical: requests that "
-        "may be one then go to the teacher."
+        f"calibration exchanges: {named}{more}. Where it answers such a request, it answers wrongly."
     )
 
 
@@ -96,7 +95,9 @@ def _of_all(test: Test, judgement: Judgement) -> str:
         share = _wrong(test.disagreements, test.loss / max(test.answered, 1), test.partial)
         said += f", with a burst counted once on {share} of {test.answered:,}"
     if judgement.design_effect > 1:
-        said += f" (disagreements come in bursts: evidence divided by {judgement.design_effect:.1f})"
+        said += (
+            f" (disagreements come in bursts: evidence divided by {judgement.design_effect:.1f})"
+        )
     return said
 
 

@@ -14,10 +14,10 @@ from openwheel.wire import Answer
 def finished(teacher: Answer) -> bool:
     """Whether the teacher gave an answer that a student could have given.
 
-    One that was cut, filtered or refused is none, nor is a call of a tool or a rejected request.
-    Such an exchange trains nobody, and any answer of a student to it disagrees.
+    One that was cut, filtered or refused is none, nor is an empty one, a call of a tool or a
+    rejected request. Such an exchange trains nobody, and any answer of a student to it disagrees.
     """
-    return teacher.complete and not teacher.tool_calls
+    return teacher.complete and not teacher.tool_calls and bool(teacher.text.strip())
 
 
 def agrees(teacher: Answer, student: Answer, form: Form) -> bool:

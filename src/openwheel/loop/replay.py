@@ -171,7 +171,7 @@ def replay(
         between.clear()
         counts.latest = Tally()
         assigned = looked_at = done.looked_at
-        due = next_turn(counts.total.n)
+        due = next_turn(counts.total.n, shadowing=bool(registry.candidates(state="shadow")))
         progress(f"{counts.total.n:,} exchanges: coverage {timeline[-1].score.coverage:.1%}")
 
     for exchange in exchanges:

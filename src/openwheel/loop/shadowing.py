@@ -12,6 +12,7 @@ from openwheel.errors import (
     StudentFileError,
 )
 from openwheel.gate import Certificate, Judgement, clopper_pearson
+from openwheel.gate.judge import Method
 from openwheel.loop import explain
 from openwheel.loop.audit.look import first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
@@ -105,9 +106,24 @@ def widen(
 
 
 def judge(
-    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData, seen: int
+    registry: Registry,
+    subject: Subject,
+    candidate: Candidate,
+    data: TaskData,
+    seen: int,
+    *,
+    one_look: bool = False,
 ) -> tuple[Event, int, bool]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
+
+    Args:
+        registry: Of the store.
+        subject: The task.
+        candidate: Who shadows.
+        data: The task's exchanges.
+        seen: The promotion that is expected to be the task's still.
+        one_look: Whether a share of delta like that of the anytime tests is for one look at the
+            evidence there is now. That may be taken once.
 
     Returns:
         What came of it, how much independent evidence there was, and whether that speaks so much
@@ -116,7 +132,12 @@ def judge(
     record = subject.record
     name = record.task.name
     try:
-        calibrated, certificate = _certify(registry, subject, candidate, data)
+        certificate = None
+        if one_look:
+            method: Method = "betting" if subject.bounded else "binomial"
+            calibrated, certificate = _certify(registry, subject, candidate, data, method)
+        if certificate is None:
+            calibrated, certificate = _certify(registry, subject, candidate, data)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)
@@ -165,7 +186,11 @@ def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
 
 
 def _certify(
-    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData
+    registry: Registry,
+    subject: Subject,
+    candidate: Candidate,
+    data: TaskData,
+    method: Method | None = None,
 ) -> tuple[Calibrated, Certificate | None]:
     """Judge a candidate on the unbiased exchanges after its training; write what it earned.
 
@@ -184,6 +209,7 @@ def _certify(
         data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after) & data.unbiased)),
         comparison=subject.comparison,
         request_of=subject.request_of,
+        method=method,
     )
     if calibrated.judgement.chosen is None:
         return calibrated, None

@@ -29,6 +29,10 @@ GROWTH = 1.25
 AGAIN = 2.0
 """For a slice that audits took off it is trained again when the labels since have so grown."""
 
+ONE_LOOK = 0.5
+"""Share of a first attempt's delta for one look at the exchanges that were held out from it. One
+look needs fewer than looks at any time do; the rest is for those."""
+
 UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
 
 PATIENCE = 3.0
@@ -95,30 +99,68 @@ def turn_task(
             )
             events.append(Event(name, "waiting", reason))
         return events
-    # Only a first attempt holds anything out. When a later one comes depends on what the shadow
-    # before it was seen to do, on exchanges that must therefore not judge again: it trains on
-    # every label, and shadows what comes.
-    first = record.attempts == 0
-    before, calibration = split(data) if first else (data, data.take(np.arange(0)))
-    training = worth_training_on(subject, before.to_train(), changed, slices)
-    if not len(training):
-        return [*events, Event(name, "waiting", "no exchange may be learned from yet")]
-    untrained = before.to_count()
-    untrained = untrained.take(np.flatnonzero(untrained.seq >= training.seq.min()))
-    trained_until = int(training.seq.max())
-    training = corrected(store, record, training)
+    hoped = max(coverage_now(registry, promotion), hoped)
+    training = worth_training_on(subject, data.to_train(), changed, slices)
+    return [
+        *events,
+        *_train_anew(
+            registry, subject, data, training, covered=hoped, seen=seen, progress=progress
+        ),
+    ]
+
+
+def _train_anew(
+    registry: Registry,
+    subject: Subject,
+    data: TaskData,
+    kept: TaskData,
+    *,
+    covered: float,
+    seen: int,
+    progress: Progress,
+) -> list[Event]:
+    """Train a student and judge it at once; return what came of it.
+
+    Only a first attempt holds anything out. When a later one comes depends on what the shadow
+    before it was seen to do, on exchanges that must therefore not judge again: it trains on every
+    label, and shadows what comes.
+
+    Args:
+        registry: Of the store.
+        subject: The task.
+        data: Its exchanges.
+        kept: Those that are worth training on.
+        covered: The share of requests that a new student has to beat.
+        seen: The promotion that is expected to be the task's still.
+        progress: Told what is being done.
+    """
+    record, settings, events = subject.record, subject.settings, list[Event]()
+    task_id, name = record.task.id, record.task.name
+    first, labelled = record.attempts == 0, int(data.trains.sum())
+    share = ONE_LOOK if first else 1.0
+    calibration = data.take(np.arange(0))
+    if first:
+        before, calibration = split(data)
+        kept = kept.take(np.flatnonzero(kept.seq <= before.seq.max(initial=0)))
+    if not len(kept):
+        registry.set_trained_on(task_id, labelled)
+        return [Event(name, "waiting", UNLIKELY)]
+    trained_until = int(kept.seq.max())
+    untrained = data.to_count()
+    inside = (untrained.seq >= kept.seq.min()) & (untrained.seq <= trained_until)
+    training = corrected(registry.store, record, kept)
     trained = train_best(
         subject,
         training,
-        untrained,
+        untrained.take(np.flatnonzero(inside)),
         calibration.inputs,
         expected=len(data) // 2,
         anytime=True,
+        share=share,
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    before = max(coverage_now(registry, promotion), hoped)
-    why_not = UNLIKELY if trained is None else _why_not_tried(trained, before)
+    why_not = UNLIKELY if trained is None else _why_not_tried(trained, covered)
     if trained is None or why_not:
         registry.set_trained_on(task_id, labelled)
         return [*events, Event(name, "waiting", why_not)]
@@ -131,12 +173,13 @@ def turn_task(
             training,
             trained_until=trained_until,
             method="anytime",
+            share=share,
         )
     finally:
         # Only now: a turn killed before has trained nobody, and its task need not grow first.
         registry.set_trained_on(task_id, labelled)
-    candidate, told = judged_anew(store, settings, name, candidate)
-    event, _, _ = judge(registry, subject, candidate, data, seen)
+    candidate, told = judged_anew(registry.store, settings, name, candidate)
+    event, _, _ = judge(registry, subject, candidate, data, seen, one_look=first)
     return [*events, *told, event]
 
 
