@@ -34,6 +34,7 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         average_run_length: In losses, above 1.
         baseline: How many losses it learns from, at least 1.
         doubt: The chance that the interval misses, in (0, 1).
+        falls: Whether to look for a mean below the range too, and not only for one above.
 
     Examples:
         >>> monitor = JumpDetector(100_000).update([1.0, *[0.0] * 49] * 4)
@@ -49,6 +50,7 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
     average_run_length: float
     baseline: int = 200
     doubt: float = 0.01
+    falls: bool = True
     above: EDetector | None = None
     below: EDetector | None = None
     seen: Counts = Counts()
@@ -84,8 +86,8 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
 
     @property
     def limit(self) -> float:
-        """``log(2 average_run_length)``: there are two detectors."""
-        return math.log(2 * self.average_run_length)
+        """The logarithm of ``average_run_length``, with two detectors of twice that."""
+        return math.log(self._each)
 
     def update(self, losses: Any, probabilities: Any = 1.0, floors: Any = None) -> Self:
         """Return the detector after more losses: see :meth:`Monitor.update`.
@@ -104,6 +106,10 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         saved: dict[str, Any] = msgspec.to_builtins(self)
         return saved
 
+    @property
+    def _each(self) -> float:
+        return (2 if self.falls else 1) * self.average_run_length
+
     def _learn(self, losses: FloatArray) -> Self:
         if not len(losses):
             return self
@@ -111,9 +117,9 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         above = below = None
         if seen.answers == self.baseline:
             low, high = chernoff(seen.loss, seen.answers, self.doubt)
-            twice = 2 * self.average_run_length
-            above = EDetector(high, twice) if high < 1 - NARROWEST else None
-            below = EDetector(1 - low, twice) if low > NARROWEST else None
+            above = EDetector(high, self._each) if high < 1 - NARROWEST else None
+            if self.falls and low > NARROWEST:
+                below = EDetector(1 - low, self._each)
         return msgspec.structs.replace(self, above=above, below=below, seen=seen)
 
     def _watch(self, losses: FloatArray) -> Self:
