@@ -56,13 +56,29 @@ def test_false_raises_are_as_rare_as_is_said(rate):
 
 
 def test_a_detector_of_rises_alone_is_quicker_and_deaf_to_falls():
-    both, one = JumpDetector(1_000), JumpDetector(1_000, falls=False)
+    both, one = JumpDetector(1_000), JumpDetector(1_000, rises=True)
     usual = wrong(0.3, 200)
     assert both.update(usual + [0.0] * 300).alarm
     assert not one.update(usual + [0.0] * 300).alarm
-    assert one.range == (0.0, both.update(usual).range[1])
+    assert one.update(usual).range == (0.0, both.update(usual).range[1])
     risen = wrong(0.7, 300)
     assert one.update(usual + risen).alarmed_at <= both.update(usual + risen).alarmed_at
+
+
+def test_the_longer_it_was_quiet_the_smaller_a_rise_is_noticed():
+    """The range is learned again, from all there was, whenever there is twice as much of it."""
+    rng, noticed = np.random.default_rng(6), []
+    for quiet in (200, 3_200):
+        found = [
+            JumpDetector(1_000, rises=True).update(wrong(0.5, quiet, rng) + wrong(0.6, 600, rng))
+            for _ in range(12)
+        ]
+        noticed.append(sum(one.alarmed_at is not None and one.alarmed_at > quiet for one in found))
+    assert noticed[1] > noticed[0] + 3
+
+
+def test_one_answer_in_thousands_is_no_rise():
+    assert Signal().after([0.0] * 5_000 + [1.0] + [0.0] * 500, until=7).raised == 0
 
 
 def test_a_signal_is_up_for_a_number_of_audits():

@@ -27,7 +27,7 @@ SAID: Final = {
 each of the others changes with the share."""
 
 BASELINE = 200
-"""Exchanges that show what is usual."""
+"""Exchanges that show what is usual; later twice, four times, ... as many do."""
 
 RUN_LENGTH = 1_000.0
 """Exchanges between false raises of one signal, on average at least, while the rate is no higher
@@ -48,7 +48,7 @@ class Signal(msgspec.Struct, frozen=True):
         until: It is up until there are so many audits.
     """
 
-    detector: JumpDetector = JumpDetector(RUN_LENGTH, BASELINE, MISSED, falls=False)
+    detector: JumpDetector = JumpDetector(RUN_LENGTH, BASELINE, MISSED, rises=True)
     raised: int = 0
     until: int = 0
 
