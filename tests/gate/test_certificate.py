@@ -315,9 +315,7 @@ def test_by_hand_with_scipy_alone(certificate):
         assert space["bound"] == pytest.approx(certificate.bound)
 
 
-@pytest.mark.parametrize(
-    "kind", [Certificate, Compared, Test, Evidence, Window, Slice, ByAnswer]
-)
+@pytest.mark.parametrize("kind", [Certificate, Compared, Test, Evidence, Window, Slice, ByAnswer])
 def test_every_field_is_in_the_documents(kind):
     text = DOCUMENT.read_text()
     assert [field for field in kind.__struct_fields__ if f"`{field}`" not in text] == []

@@ -7,6 +7,7 @@ before a label is looked at.
 import re
 from bisect import bisect_left
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ def _equal(keys: Sequence[Hashable], near: int) -> IntArray:
     for i, key in enumerate(keys):
         places.setdefault(key, []).append(i)
     for members in places.values():
-        for before, i in zip(members, members[1:], strict=False):
+        for before, i in pairwise(members):
             low, high = max(i - near, 0), min(i + near + 1, len(keys))
             inside = bisect_left(members, high) - bisect_left(members, low)
             elsewhere = len(members) - inside

@@ -79,7 +79,7 @@ def never_given(certificate: Certificate) -> str:
     exchanges = certificate.calibration_window.exchanges
     return (
         f"The student never gave these answers, which the teacher gave among {exchanges:,} "
-        f"calibration exchanges: {named}{more}. Where it answers such a request, it answers wrongly."
+        f"calibration exchanges: {named}{more}. Where it answers such a request, it is wrong."
     )
 
 

@@ -8,11 +8,11 @@ import msgspec
 
 from openwheel.errors import RequestError
 from openwheel.loop.audit.look import audit
+from openwheel.loop.captured import beside, by_student, by_teacher, flipped
 from openwheel.loop.curate import assign_new
 from openwheel.loop.evaluate import Score, Tally, TaskScore
 from openwheel.loop.losses import agrees
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.schedule import FEWEST_NEW, next_turn
@@ -180,7 +180,7 @@ def replay(
         except RequestError:
             continue
         decision = settled(serving.decide(request, exchange.task))
-        held, heads = _flipped(decision, coin.random())
+        held, heads = flipped(decision, coin.random())
         waiting += _captured(exchange, decision, held=held, heads=heads)
         each(_count(counts, exchange, decision, held=held, heads=heads))
         if counts.total.n >= due:
@@ -204,35 +204,14 @@ def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:
     )
 
 
-def _flipped(decision: Decision, draw: float) -> tuple[bool, bool]:
-    """Return whether the coin holds a request back, and whether it sends it to the teacher."""
-    return draw < 1.0 - decision.canary, draw < decision.audit_probability
-
-
 def _captured(exchange: Exchange, decision: Decision, *, held: bool, heads: bool) -> list[Exchange]:
     """Return what a gateway would have captured of one exchange."""
-    compared = heads and decision.answer is not None
-    asked = msgspec.structs.replace(
-        exchange,
-        source="teacher",
-        unbiased=heads or not decision.student,
-        audit_probability=decision.audit_probability,
-        student=decision.student if compared else "",
-        student_answer=decision.answer if compared else None,
-        confidence=decision.confidence,
-    )
+    unbiased = heads or not decision.student
+    asked = by_teacher(exchange, decision, audited=heads, unbiased=unbiased)
     if decision.answer is None or held:
         return [asked]
-    served = msgspec.structs.replace(
-        asked,
-        source="student",
-        answer=msgspec.structs.replace(exchange.answer, text=decision.answer, tool_calls=()),
-        unbiased=False,
-        student=decision.student,
-        student_answer=None,
-    )
-    second = msgspec.structs.replace(asked, id=f"{exchange.id}{AUDIT_SUFFIX}")
-    return [served, second] if heads else [served]
+    served = by_student(exchange, decision, decision.answer)
+    return [served, beside(asked)] if heads else [served]
 
 
 def _count(

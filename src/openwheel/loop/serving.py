@@ -41,7 +41,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it; None to defer.
-        guess: What it would have answered where its confidence, and nothing else, is too low.
+        guess: What it would have answered where it defers for a low confidence, or since the
+            request is unlike its training.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
@@ -259,9 +260,8 @@ class RegistryServing:
 
         def decided() -> Decision:
             answer, confidence, reason = _ask(promoted, inputs, request)
-            unsure = reason == "confidence"
             return Decision(
-                answer=None if unsure else answer,
+                answer=None if reason else answer,
                 task=found.name,
                 student=promoted.id,
                 confidence=confidence,
@@ -269,7 +269,7 @@ class RegistryServing:
                 canary=promoted.canary,
                 reason=reason,
                 form=promoted.form,
-                guess=answer if unsure else None,
+                guess=answer if reason else None,
             )
 
         if promoted.student.rung in _SLOW:
@@ -288,7 +288,10 @@ class RegistryServing:
 def _ask(
     promoted: _Promoted, inputs: Inputs, request: Request
 ) -> tuple[str | None, float | None, str]:
-    """Return a student's answer, its confidence, and why it defers, ``""`` if it does not."""
+    """Return a student's answer, its confidence, and why it defers, ``""`` if it does not.
+
+    What it defers after it was asked comes with the answer that it would have given, if any.
+    """
     if not request.prompt.plain:
         return None, None, "not plain"
     if not promoted.accepted.accepts(request.settings):
@@ -301,17 +304,20 @@ def _ask(
         # The teacher can answer; the gateway counts this and says so.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
-        return None, confidence, "unlike training"
+        return answer, confidence, "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"
     return answer, confidence, ""
 
 
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
-    """Return a student's answer as the teacher would have written it, and its confidence."""
+    """Return a student's answer as the teacher would have written it, and its confidence.
+
+    None where it has no answer.
+    """
     student = promoted.student
     if promoted.writes:
         answers, confidences = cast(WritingStudent, student).write([inputs])
-        return answers[0], float(confidences[0])
+        return answers[0] or None, float(confidences[0])
     label, confidence = student.predict_one(inputs)
-    return (promoted.surfaces[student.answers[label]] if confidence > 0 else None), confidence
+    return (promoted.surfaces[student.answers[label]] if label >= 0 else None), confidence
