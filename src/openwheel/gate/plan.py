@@ -43,6 +43,9 @@ class Plan(msgspec.Struct, frozen=True):
         coverage: Predicted share of requests answered at each threshold.
         disagreement: Predicted disagreement among those answered at each threshold.
         training: How many training exchanges the predictions come from.
+        floor: No threshold is below it (`gate.floor`); 0 without a floor.
+        unknown: Predicted share answered, at each threshold, of requests whose answer the student
+            does not know; empty where that was not estimated.
     """
 
     thresholds: tuple[float, ...]
@@ -50,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True):
     coverage: tuple[float, ...]
     disagreement: tuple[float, ...]
     training: int
+    floor: float = 0.0
+    unknown: tuple[float, ...] = ()
 
 
 def make_plan(
@@ -60,6 +65,8 @@ def make_plan(
     delta: float,
     calibration: int,
     bounded: bool = False,
+    floor: float = 0.0,
+    unknown: FloatArray | None = None,
 ) -> Plan:
     """Choose the thresholds to test, from out-of-fold training predictions alone.
 
@@ -70,13 +77,16 @@ def make_plan(
         delta: What this attempt may spend.
         calibration: How many calibration exchanges there will be, about.
         bounded: Whether losses may lie between 0 and 1, which takes more evidence.
+        floor: The least threshold.
+        unknown: Confidences of requests whose answers were left out of training, if any.
 
     Returns:
         A plan; without any threshold if no training exchange could be answered.
     """
     steps = in_steps(losses)
+    confidence = np.where(confidence >= floor, confidence, 0.0)
     if not (confidence > 0).any():
-        return Plan((), (), (), (), len(confidence))
+        return Plan((), (), (), (), len(confidence), floor)
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, wrong = confidence[order], np.cumsum(steps[order]) / LOSS_STEPS
     total, answerable = len(confidence), int((confidence > 0).sum())
@@ -111,6 +121,8 @@ def make_plan(
         tuple(coverage.tolist()),
         tuple(rate.tolist()),
         total,
+        floor,
+        () if unknown is None else tuple((unknown >= t).mean().item() for t in thresholds),
     )
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import EngineError, ModelError
-from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, spent
+from openwheel.gate import (
+    Plan,
+    growth_needed,
+    least_confidence,
+    make_plan,
+    predicted_coverage,
+    spent,
+)
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import accepted
 from openwheel.loop.data import TaskData, cluster_keys, seen_keys
@@ -106,7 +113,12 @@ def train_best(
         evidence = _evidence(rung, training.inputs, calibration, variables)
         planned = max(evidence, int(expected * _fresh_share(rung, training.inputs, variables)))
         delta = spent(settings.delta, attempt)
-        confidence, deferring = _with_slices(slicer, training.inputs, fitted, settings, delta)
+        floor = least_confidence(
+            fitted.confidence, _losses(fitted), settings.worst(subject.record.task.name)
+        )
+        confidence, deferring = _with_slices(
+            slicer, training.inputs, fitted, settings, delta, floor=floor
+        )
         plan = make_plan(
             confidence,
             _losses(fitted),
@@ -114,6 +126,8 @@ def train_best(
             delta=delta,
             calibration=max(planned, 1),
             bounded=subject.bounded,
+            floor=floor,
+            unknown=fitted.unknown,
         )
         coverage = predicted_coverage(
             plan,
@@ -246,6 +260,8 @@ def _with_slices(
     fitted: Fitted,
     settings: LoopSettings,
     delta: float,
+    *,
+    floor: float,
 ) -> tuple[npt.NDArray[np.float64], Slicer]:
     """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
     confidence, losses = fitted.confidence, _losses(fitted)
@@ -258,6 +274,7 @@ def _with_slices(
         epsilon=settings.epsilon,
         delta=delta,
         calibration=max(len(inputs) // 3, 1),
+        floor=floor,
     )
     if not plan.thresholds:
         return confidence, slicer
