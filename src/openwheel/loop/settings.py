@@ -161,8 +161,6 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             if not 0 <= value <= 1 or (value == 0 and not may_be_0):
                 least = "at least" if may_be_0 else "above"
                 raise SettingError(f"{name} must be {least} 0 and at most 1, was {value}")
-        if self.floor < 0:
-            raise SettingError(f"floor must be at least 0, was {self.floor}")
         for name in self.tasks:
             self.comparison(name)
         for rung in self.rungs:
