@@ -78,16 +78,16 @@ def _fitted(
 ) -> Fitted:
     """Fit what rests on predictions out of fold, and the student that is kept."""
     agrees, folds = evidence.labels == material.labels[predicted], material.folds[predicted]
-    left_out = leave_out(material, len(names))
-    guard = fit_guard(left_out, evidence, agrees)
-    if not guarded:
-        guard = guard._replace(limit=1.0)
     learned = material.labels[material.labels >= 0]
     counts = np.bincount(learned, minlength=len(names))
     precision, own = fit_precision(evidence.labels, agrees, counts, folds)
     features = np.concatenate((evidence.features, own), axis=1)
     agreement = fit_agreement(features, agrees)
     confidence = out_of_fold_confidence(features, agrees, folds)
+    left_out = leave_out(material, len(names))
+    guard = fit_guard(left_out, evidence, agrees, confidence)
+    if not guarded:
+        guard = guard._replace(limit=1.0)
     confidence[guard.defers(evidence)] = 0.0
     unknown = None
     if left_out is not None:
