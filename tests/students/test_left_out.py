@@ -99,7 +99,7 @@ def test_a_student_from_before_the_guard_is_refused_clearly(tmp_path):
     saved = json.loads(path.read_text())
     path.write_text(json.dumps({**saved, "format": 1}))
     hashes["student.json"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(StudentFileError, match="format 1; this version reads 2 .* train it anew"):
+    with pytest.raises(StudentFileError, match="format 1; this version reads 2"):
         load_student(tmp_path / "student", hashes)
 
 
