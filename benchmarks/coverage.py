@@ -23,8 +23,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate import clopper_pearson, judge, make_plan, spent
+from openwheel.gate import clopper_pearson, judge, least_confidence, make_plan, spent
 from openwheel.loop.candidate import clusters_of, evidence_rows
+from openwheel.loop.settings import LoopSettings
 from openwheel.students import Fitted, train
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.model import ModelStudent
@@ -154,12 +155,15 @@ def report_gate(
 ) -> None:
     """Print what the gate certifies at each epsilon, and what that is worth on the test set."""
     for epsilon in epsilons:
+        losses = (~fitted.agrees).astype(np.float64)
+        worst = LoopSettings(epsilon=epsilon).worst("")
         plan = make_plan(
             fitted.confidence,
-            (~fitted.agrees).astype(np.float64),
+            losses,
             epsilon=epsilon,
             delta=spent(DELTA, 1),
             calibration=len(set(clusters.tolist())),
+            floor=least_confidence(fitted.confidence, losses, worst),
         )
         found = judge(
             evidence.confidence,
