@@ -373,6 +373,9 @@ def test_details_add_a_learning_curve(store, fill):
     assert [size for size, _ in finding.learning_curve] == [62, 125, 250, 500]
     assert finding.trade_off
     assert finding.reliability
+    (chosen,) = [point for point in finding.frontier if point.chosen]
+    assert (chosen.threshold, chosen.coverage) == (finding.threshold, finding.coverage)
+    assert all(0 <= point.unknown <= 1 for point in finding.frontier)
 
 
 def test_what_a_teacher_thinks_before_its_answer_is_not_the_answer(store, registry, fill):

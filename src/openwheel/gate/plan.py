@@ -49,6 +49,9 @@ class Plan(msgspec.Struct, frozen=True):
         training: How many training exchanges the predictions come from.
         design_effect: By how much less evidence exchanges are than independent ones, as their
             losses came in training.
+        floor: No threshold is below it (`gate.floor`); 0 without a floor.
+        unknown: Predicted share answered, at each threshold, of requests whose answer the student
+            does not know; empty where that was not estimated.
     """
 
     thresholds: tuple[float, ...]
@@ -57,6 +60,8 @@ class Plan(msgspec.Struct, frozen=True):
     disagreement: tuple[float, ...]
     training: int
     design_effect: float = 1.0
+    floor: float = 0.0
+    unknown: tuple[float, ...] = ()
 
     @property
     def starts(self) -> tuple[float, ...]:
@@ -73,6 +78,8 @@ def make_plan(
     delta: float,
     calibration: int,
     bounded: bool = False,
+    floor: float = 0.0,
+    unknown: FloatArray | None = None,
 ) -> Plan:
     """Choose the thresholds to test, from predictions of training exchanges alone.
 
@@ -84,14 +91,17 @@ def make_plan(
         delta: What this attempt may spend.
         calibration: How many calibration exchanges there will be, about.
         bounded: Whether losses may lie between 0 and 1, which takes more evidence.
+        floor: The least threshold.
+        unknown: Confidences of requests whose answers were left out of training, if any.
 
     Returns:
         A plan, with the design effect that the losses showed; without any threshold if no
         training exchange could be answered.
     """
     steps = in_steps(losses)
+    confidence = np.where(confidence >= floor, confidence, 0.0)
     if not (confidence > 0).any():
-        return Plan((), (), (), (), len(confidence))
+        return Plan((), (), (), (), len(confidence), floor=floor)
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, wrong = confidence[order], np.cumsum(steps[order]) / LOSS_STEPS
     total, answerable = len(confidence), int((confidence > 0).sum())
@@ -111,6 +121,8 @@ def make_plan(
         tuple(coverage.tolist()),
         tuple(rate.tolist()),
         total,
+        floor=floor,
+        unknown=() if unknown is None else tuple((unknown >= t).mean().item() for t in thresholds),
     )
     plan = _shared_out(plan, calibration, epsilon=epsilon, delta=delta, bounded=bounded)
     effect = effect_at(confidence, np.asarray(losses, np.float64), plan.starts)

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import EngineError, ModelError
-from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, spent
+from openwheel.gate import (
+    Plan,
+    growth_needed,
+    least_confidence,
+    make_plan,
+    predicted_coverage,
+    spent,
+)
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import accepted
 from openwheel.loop.bursts import bursts
@@ -116,7 +123,10 @@ def train_best(
             continue
         delta = spent(settings.delta, attempt) * share
         stream = as_served(fitted, training, untrained)
-        confidence, deferring = _with_slices(slicer, stream, settings, delta)
+        floor = least_confidence(
+            stream.confidence, stream.losses, settings.worst(subject.record.task.name)
+        )
+        confidence, deferring = _with_slices(slicer, stream, settings, delta, floor=floor)
         plan = make_plan(
             confidence,
             stream.losses,
@@ -124,6 +134,8 @@ def train_best(
             delta=delta,
             calibration=planned,
             bounded=subject.bounded,
+            floor=floor,
+            unknown=fitted.unknown,
         )
         coverage = predicted_coverage(
             plan,
@@ -274,7 +286,7 @@ def is_new(
 
 
 def _with_slices(
-    slicer: Slicer, stream: Stream, settings: LoopSettings, delta: float
+    slicer: Slicer, stream: Stream, settings: LoopSettings, delta: float, *, floor: float
 ) -> tuple[npt.NDArray[np.float64], Slicer]:
     """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
     confidence = stream.confidence
@@ -286,6 +298,7 @@ def _with_slices(
         epsilon=settings.epsilon,
         delta=delta,
         calibration=max(len(stream.inputs) // 3, 1),
+        floor=floor,
     )
     if not plan.thresholds:
         return confidence, slicer

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from openwheel.gate import Certificate, Judgement, Partial, Test
 from openwheel.gate.plan import Plan
 from openwheel.loop.calibrate import Calibrated
-from openwheel.loop.findings import Bin, Confusion, Example, Point
+from openwheel.loop.findings import Bin, Confusion, Example, Frontier, Point
 from openwheel.loop.records import Candidate
 from openwheel.students.model import text_of
 from openwheel.trust import LeftOut
@@ -16,6 +16,7 @@ from openwheel.trust import LeftOut
 MOST_LABELS = 12
 EXAMPLES = 12
 BINS = 10
+FRONTIER = 8
 LONGEST = 400
 """Characters of an input that a report shows."""
 
@@ -116,6 +117,26 @@ def trade_off(calibrated: Calibrated) -> tuple[Point, ...]:
         )
         for test in judgement.tests
         if test.answered_with_repeats
+    )
+
+
+def frontier(calibrated: Calibrated, plan: Plan) -> tuple[Frontier, ...]:
+    """Return about ``FRONTIER`` thresholds evenly spread over coverage, and the chosen one."""
+    judgement = calibrated.judgement
+    tests = [test for test in judgement.tests if test.answered]
+    chosen = [i for i, test in enumerate(tests) if test == judgement.best]
+    shown = {*np.linspace(0, len(tests) - 1, FRONTIER).round().astype(int).tolist(), *chosen}
+    unknown = dict(zip(plan.thresholds, plan.unknown, strict=bool(plan.unknown)))
+    return tuple(
+        Frontier(
+            threshold=tests[i].threshold,
+            coverage=tests[i].answered / judgement.n,
+            disagreement=tests[i].loss / tests[i].answered,
+            unknown=unknown.get(tests[i].threshold),
+            chosen=i in chosen,
+        )
+        for i in sorted(shown)
+        if tests
     )
 
 

@@ -277,6 +277,7 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         bound=judgement.bound,
         expected=explain.expected(candidate.plan),
         trade_off=explain.trade_off(calibrated),
+        frontier=explain.frontier(calibrated, candidate.plan),
         reliability=explain.reliability(calibrated),
         confusion=explain.confusion(calibrated) if candidate.form == "label" else None,
         deferred=deferred,
