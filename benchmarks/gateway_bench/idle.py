@@ -31,8 +31,11 @@ _SPARE = 300
 _PER_STREAM = 2  # descriptors: the client's connection and the teacher's
 
 
-def measure_idle(folder: Path, wanted: int, extra: str) -> None:
-    """Hold ``wanted`` silent streams, measure, let the teacher end them, and measure again."""
+def measure_idle(folder: Path, wanted: int, extra: str) -> bool:
+    """Hold ``wanted`` silent streams, measure, let the teacher end them, and measure again.
+
+    Returns whether every stream was held, ended whole and was captured.
+    """
     limit = raise_descriptor_limit()
     workers = 1
     if "--workers" in extra:
@@ -94,9 +97,11 @@ def measure_idle(folder: Path, wanted: int, extra: str) -> None:
         "of them captured": f"{rows:,}",
     }
     print_table(["what", "value"], [{"what": k, "value": v} for k, v in found.items()])
-    for problem in {*held["problems"], *ended["problems"]}:
+    problems = {*held["problems"], *ended["problems"]}
+    for problem in problems:
         print(f"- problem: {problem}")
     print()
+    return not problems and held["held"] == ended["ended"] == rows == streams
 
 
 def _tell(holder: "subprocess.Popen[str]", template: Template) -> None:

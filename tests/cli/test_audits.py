@@ -1,13 +1,10 @@
 """``openwheel audits`` and the alarms that the other lists show, as a user runs them."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from made_up import tickets, write_log
+from cli.runner import run
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
@@ -19,21 +16,12 @@ from openwheel.wire import Answer
 
 
 @pytest.fixture
-def openwheel(tmp_path):
-    def run(*arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "openwheel", *map(str, arguments)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "200"},
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
+def openwheel(learned):
+    def said(*arguments, code=0):
+        done = run(*arguments, cwd=learned, code=code)
         return done.stdout or done.stderr
 
-    run("learn", write_log(tmp_path / "log.jsonl", tickets(1_200)))
-    return run
+    return said
 
 
 def put(path, losses, model=""):

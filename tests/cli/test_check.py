@@ -1,10 +1,9 @@
 import json
 import socket
-import subprocess
-import sys
 
 import pytest
 
+from cli.runner import run as openwheel
 from openwheel.endpoints import RecordedTeacher
 from openwheel.gateway import create_app, gateway_thread
 from openwheel.loop import starts
@@ -33,17 +32,9 @@ def teacher_url():
 
 @pytest.fixture
 def check(tmp_path):
-    def run(text, code, *arguments, **environment):
+    def run(text, code):
         (tmp_path / "openwheel.toml").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-m", "openwheel", "check", "--json", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": "/usr/bin:/bin", **environment},
-        )
-        assert done.returncode == code, done.stdout + done.stderr
+        done = openwheel("check", "--json", cwd=tmp_path, code=code)
         found = json.loads(done.stdout)["findings"]
         return {one["what"]: (one["state"], one["said"]) for one in found}
 

@@ -1,11 +1,10 @@
 """``openwheel feedback`` and the trust of keys, as a user runs them."""
 
 import json
-import subprocess
-import sys
 
 import msgspec
 
+from cli.runner import run
 from made_up import tickets, write_log
 from openwheel.access import Access, KeyStore
 from openwheel.loop.curate import curate
@@ -14,17 +13,8 @@ from openwheel.loop.registry import Registry
 from openwheel.traffic import LogProblems, Store, read_log
 
 
-def run(folder, *arguments, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "openwheel", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "", "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+def said(folder, *arguments, code=0):
+    done = run(*arguments, cwd=folder, code=code)
     return done.stdout + done.stderr
 
 
@@ -37,27 +27,27 @@ def test_feedback_is_listed_with_what_became_of_it(tmp_path):
         wrong = next(q for q in ("billing", "account") if q != first.answer.text)
         body = {"id": first.id, "correction": wrong, "score": 0.5, "comment": "no"}
         FeedbackDesk(store).take(read_feedback(msgspec.json.encode(body)), None)
-    found = json.loads(run(tmp_path, "feedback", "--json"))
-    (said,) = found["feedback"]
-    assert (said["seq"], said["correction"], said["score"]) == (1, wrong, 0.5)
+    found = json.loads(said(tmp_path, "feedback", "--json"))
+    (given,) = found["feedback"]
+    assert (given["seq"], given["correction"], given["score"]) == (1, wrong, 0.5)
     (task,) = found["tasks"]
     assert task["corrections"]["believed"] == 1
     assert (task["teacher"]["n"], task["teacher"]["right"]) == (1, 0)
-    shown = run(tmp_path, "feedback", task["task"])
+    shown = said(tmp_path, "feedback", task["task"])
     assert "0 of 1: 0.0% [0.0%, 97.5%]" in shown
     assert "not a random sample" in shown
 
 
 def test_the_trust_of_a_key_reaches_a_gateway_that_runs(tmp_path):
-    secret = json.loads(run(tmp_path, "keys", "create", "app", "--json"))["secret"]
+    secret = json.loads(said(tmp_path, "keys", "create", "app", "--json"))["secret"]
     with Store.open(tmp_path / "openwheel.db") as store:
         access = Access(store, tmp_path / "limits")
         assert access.identify(secret).trust == "low"
-        assert "high trust" in run(tmp_path, "keys", "trust", "app", "high")
+        assert "high trust" in said(tmp_path, "keys", "trust", "app", "high")
         access.refresh()
         assert access.identify(secret).trust == "high"
         KeyStore(store).set_trust("app", "normal")
         access.refresh()
         assert access.identify(secret).trust == "normal"
         access.close()
-    assert "must be low, normal or high" in run(tmp_path, "keys", "trust", "app", "x", code=2)
+    assert "must be low, normal or high" in said(tmp_path, "keys", "trust", "app", "x", code=2)

@@ -1,23 +1,9 @@
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-
-def run(*options: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ)
-    if path is not None:
-        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
-    return subprocess.run(
-        [sys.executable, "-m", "openwheel", "models", "fit", *options],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+from cli.runner import run
 
 
 def test_the_catalogue_against_a_machine_with_a_card(tmp_path):
@@ -25,8 +11,8 @@ def test_the_catalogue_against_a_machine_with_a_card(tmp_path):
     for name, does in (("nvidia-smi", "echo '0, NVIDIA L4, 23034, 22512'"), ("npu-smi", "exit 9")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
-    done = run("--json", "--memory", "4", path=tmp_path)
-    assert done.returncode == 0, done.stderr
+    path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = run("models", "fit", "--json", "--memory", 4, cwd=tmp_path, env=path)
     found = json.loads(done.stdout)
     assert [device["kind"] for device in found["devices"]] == ["cuda", "cpu"]
     assert found["devices"][1]["bandwidth_source"] == "measured"
@@ -46,11 +32,11 @@ def test_a_folder_that_only_has_a_config(tmp_path):
         "max_position_embeddings": 40960,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    done = run(str(tmp_path), "--memory", "6", "--precision", "bf16", "--context", "2048")
-    assert done.returncode == 0, done.stderr
+    fit = ("models", "fit", tmp_path, "--memory", 6)
+    done = run(*fit, "--precision", "bf16", "--context", 2048, cwd=tmp_path)
     assert "0.596 billion parameters" in done.stderr
     assert "yes" in done.stdout
-    training = run(str(tmp_path), "--memory", "6", "--for", "train", "--json")
+    training = run(*fit, "--for", "train", "--json", cwd=tmp_path)
     (verdict,) = json.loads(training.stdout)["verdicts"]
     assert verdict["precision"] == "fp32"
     assert verdict["needed"] > 4 * 596e6
@@ -65,7 +51,5 @@ def test_a_folder_that_only_has_a_config(tmp_path):
         (["--benchmark", "nonesuch"], "score on a benchmark like 'nonesuch'"),
     ],
 )
-def test_says_what_it_cannot_do(options, said):
-    done = run(*options)
-    assert done.returncode == 2
-    assert said in done.stderr
+def test_says_what_it_cannot_do(options, said, tmp_path):
+    assert said in run("models", "fit", *options, cwd=tmp_path, code=2).stderr

@@ -1,4 +1,4 @@
-"""The policy and lineages as an operator meets them: real processes, real files, a real teacher."""
+"""The policy and lineages as an operator meets them: real files, a real teacher."""
 
 import http.client
 import json
@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cli.runner import run, run_process
 from made_up import tickets, write_log
 
 HUNYUAN = "tencent/Hunyuan-7B-Instruct"
@@ -20,21 +21,12 @@ HUNYUAN = "tencent/Hunyuan-7B-Instruct"
 
 @pytest.fixture
 def openwheel(tmp_path):
-    def run(*arguments, code=0, policy=""):
+    def said(*arguments, code=0, policy="", run=run):
         (tmp_path / "openwheel.toml").write_text(policy)
-        done = subprocess.run(
-            [sys.executable, "-m", "openwheel", *map(str, arguments)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "200"},
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
+        done = run(*arguments, cwd=tmp_path, code=code)
         return done.stdout + done.stderr
 
-    return run
+    return said
 
 
 class Teacher(BaseHTTPRequestHandler):
@@ -122,7 +114,8 @@ def test_policy_tells_what_may_be_done_with_a_model(openwheel):
 )
 def test_a_teacher_that_may_not_be_asked_is_refused_at_start_up(openwheel, teacher, more):
     policy = toml(teacher, more)
-    assert "teacher t" in openwheel("up", "--port", "0", code=2, policy=policy)
+    refused = openwheel("up", "--port", "0", code=2, policy=policy, run=run_process)
+    assert "teacher t" in refused
     assert "failed   policy" in openwheel("check", code=1, policy=policy)
     if "models" not in more:  # one that has other models too may be asked which
         assert teacher.asked == []

@@ -1,6 +1,7 @@
 """``openwheel up`` with the official client, unchanged: answered by teacher and by student."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -8,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 import openai
 import pytest
 
+from cli.runner import run, run_process
 from made_up import tickets, write_log
 
 
@@ -48,6 +51,26 @@ def ask(client, text, **options):
     )
 
 
+def sources(url, rows):
+    """Ask as a client of no library does, which is quicker; return who answered."""
+    address = urllib.parse.urlsplit(url)
+    with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=30)) as client:
+        for row in rows:
+            message = {"role": "user", "content": row["input"]}
+            body = json.dumps({"model": "teacher-large", "messages": [message]})
+            client.request("POST", f"{address.path}/chat/completions", body)
+            response = client.getresponse()
+            response.read()
+            yield response.headers["x-openwheel-source"]
+
+
+def until_a_student_answers(folder, url, row, *, seconds):
+    deadline = time.monotonic() + seconds
+    while [*sources(url, [row])] != ["student"]:
+        assert time.monotonic() < deadline, (folder / "gateway.log").read_text()
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """Run a gateway whose task has a student, with half of the traffic audited."""
@@ -56,9 +79,7 @@ def served(tmp_path_factory):
     for i in range(0, len(fresh), 10):  # unlike anything it learned: left to the teacher
         fresh[i]["input"] = f"Schraube Getriebe {i} quietscht über Halle"
     log = write_log(folder / "fresh.jsonl", fresh)
-    learn = [sys.executable, "-m", "openwheel", "learn"]
-    learn += [str(write_log(folder / "log.jsonl", tickets(1_500))), "--audit", "0.5"]
-    subprocess.run(learn, cwd=folder, check=True)
+    run("learn", write_log(folder / "log.jsonl", tickets(1_500)), "--audit", 0.5, cwd=folder)
     with (
         gateway(folder, "--teacher", f"replay:{log}", "--no-turns") as url,
         openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
@@ -115,75 +136,41 @@ def test_what_the_teacher_cannot_answer_is_its_error(served):
 
 def test_every_exchange_is_kept_and_audits_agree_with_the_log(served):
     folder, _, _, _ = served
-    time.sleep(1)
-    listed = subprocess.run(
-        [sys.executable, "-m", "openwheel", "tasks", "--json"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(listed.stdout)
-    kept = found["unassigned"] + sum(task["n"] for task in found["tasks"])
+
+    def kept():
+        found = json.loads(run("tasks", "--json", cwd=folder).stdout)
+        return found["unassigned"] + sum(task["n"] for task in found["tasks"]) - 1_500
+
     # 200 asked above, beside the log; about half of the students' answers were audited as well.
-    assert 200 < kept - 1_500 < 320
+    deadline = time.monotonic() + 30
+    while kept() <= 200:
+        assert time.monotonic() < deadline, kept()
+        time.sleep(0.1)
+    assert kept() < 320
 
 
 def test_a_turn_learns_from_what_the_gateway_kept(tmp_path):
-    rows = [{**row, "model": "teacher-large"} for row in tickets(900)]
+    rows = [{**row, "model": "teacher-large"} for row in tickets(500)]
     log = write_log(tmp_path / "log.jsonl", rows)
-    with (
-        gateway(tmp_path, "--teacher", f"replay:{log}", "--no-turns") as url,
-        openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
-    ):
-        for row in rows:
-            assert ask(client, row["input"]).headers["x-openwheel-source"] == "teacher"
-        done = subprocess.run(
-            [sys.executable, "-m", "openwheel", "turn", "--json"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    with gateway(tmp_path, "--teacher", f"replay:{log}", "--no-turns") as url:
+        assert set(sources(url, rows)) == {"teacher"}
+        done = run_process("turn", "--json", cwd=tmp_path)
         events = json.loads(done.stdout)["events"]
         assert [event["kind"] for event in events] == ["promoted"], events
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            source = ask(client, rows[0]["input"]).headers["x-openwheel-source"]
-            if source == "student":
-                break
-        assert source == "student"
+        until_a_student_answers(tmp_path, url, rows[0], seconds=30)
 
 
 def test_turns_come_by_themselves(tmp_path):
     rows = [{**row, "model": "teacher-large"} for row in tickets(900)]
     log = write_log(tmp_path / "log.jsonl", rows)
-    with (
-        gateway(tmp_path, "--teacher", f"replay:{log}") as url,
-        openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
-    ):
-        for row in rows:
-            ask(client, row["input"])
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            source = ask(client, rows[0]["input"]).headers["x-openwheel-source"]
-            if source == "student":
-                break
-            time.sleep(0.2)
-        assert source == "student", (tmp_path / "gateway.log").read_text()
+    with gateway(tmp_path, "--teacher", f"replay:{log}") as url:
+        assert len(list(sources(url, rows))) == len(rows)
+        until_a_student_answers(tmp_path, url, rows[0], seconds=60)
 
 
-def test_a_dead_teacher_is_said_and_students_go_on(tmp_path):
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "openwheel", "learn"),
-            str(write_log(tmp_path / "log.jsonl", tickets(1_500))),
-        ],
-        cwd=tmp_path,
-        check=True,
-    )
+def test_a_dead_teacher_is_said_and_students_go_on(learned):
     with (
-        gateway(tmp_path, "--teacher", "http://127.0.0.1:9/v1", "--no-turns") as url,
+        gateway(learned, "--teacher", "http://127.0.0.1:9/v1", "--no-turns") as url,
         openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
     ):
         answered = ask(client, "invoice payment refund tax amount 4711")

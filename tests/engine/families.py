@@ -65,7 +65,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("Gemma3TextConfig", {"head_dim": 16, "sliding_window": 8}),
     "phi3": ("Phi3Config", {}),
     "olmo3": ("Olmo3Config", {"sliding_window": 8}),
-    "granite": ("GraniteConfig", {}),
+    "granite": ("GraniteConfig", {"tie_word_embeddings": True}),
     "granite_hybrid": (
         "GraniteMoeHybridConfig",
         {
@@ -84,6 +84,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "smollm3": ("SmolLM3Config", {}),
 }
+
+# Of unlike kinds: dense, a mixture, latent attention, a sliding window, a state, tied embeddings.
+KINDS = ("qwen3", "mixtral", "deepseek_v3", "gemma3", "qwen3_5", "granite")
 
 
 def tiny_family(name: str) -> Callable[[Any], Any]:

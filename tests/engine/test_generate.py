@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.families import FAMILIES, tiny_family
+from engine.families import FAMILIES, KINDS, tiny_family
 from engine.tiny import tiny_tokenizer
 from openwheel.engine.base import Base
 from openwheel.engine.engine import Engine, EngineLimits
@@ -64,7 +64,10 @@ def generated(base: Base, engine: Engine, ask: Ask) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in KINDS else pytest.mark.evidence) for n in FAMILIES],
+)
 @pytest.mark.parametrize("reuse", [True, False], ids=["reuse", "anew"])
 def test_a_batch_writes_what_each_text_gets_alone(name, reuse):
     base = make_base(name)

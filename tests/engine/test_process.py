@@ -9,6 +9,7 @@ import sys
 import openai
 import pytest
 
+from cli.runner import run
 from openwheel.engine import Ask
 from openwheel.engine.process import EngineProcess
 from openwheel.errors import EngineError
@@ -43,6 +44,7 @@ def test_a_child_process_answers_a_writer_and_the_official_client(model_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.evidence
 def test_a_model_that_cannot_be_loaded_is_told_in_a_line(tmp_path):
     with pytest.raises(
         EngineError, match=r"could not be started: The model .* has no config\.json"
@@ -51,6 +53,7 @@ def test_a_model_that_cannot_be_loaded_is_told_in_a_line(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.evidence
 def test_the_engine_ends_when_its_parent_is_killed(model_folder, tmp_path):
     code = (
         "import sys, time\n"
@@ -81,11 +84,5 @@ def test_the_engine_ends_when_its_parent_is_killed(model_folder, tmp_path):
         (["--adapter", "folder"], "--adapter must be NAME=FOLDER, was 'folder'"),
     ],
 )
-def test_what_must_not_be_is_refused_before_the_model_is_loaded(arguments, message):
-    done = subprocess.run(
-        [sys.executable, "-m", "openwheel", "serve", "no-such-folder", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+def test_what_must_not_be_is_refused_before_the_model_is_loaded(arguments, message, tmp_path):
+    assert message in run("serve", "no-such-folder", *arguments, cwd=tmp_path, code=2).stderr

@@ -58,7 +58,7 @@ def engine(tmp_path_factory):
         yield engine
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(FIELDS, ANYTHING, max_size=5), MESSAGES)
 def test_any_request_is_read_or_refused(engine, fields, messages):
     body = json.dumps({"messages": messages, "prompt": "a", **fields}).encode()

@@ -109,7 +109,17 @@ def farthest(folder: Path, file: Path, tokenizer: Any, texts: list[str] = TEXTS)
     return worst
 
 
-@pytest.mark.parametrize(("family", "changes", "close"), CASES)
+KINDS = ("llama", "qwen2", "gemma2", "phi3")  # the first case of each is always tried
+FIRST = [next(i for i, case in enumerate(CASES) if case[0] == family) for family in KINDS]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "close"),
+    [
+        pytest.param(*case, marks=() if i in FIRST else pytest.mark.evidence)
+        for i, case in enumerate(CASES)
+    ],
+)
 def test_each_family_computes_the_same(tmp_path, family, changes, close):
     tokenizer = tiny.byte_level("qwen2")
     folder = tiny.saved(tmp_path / "model", family, tokenizer, **changes)
@@ -117,7 +127,14 @@ def test_each_family_computes_the_same(tmp_path, family, changes, close):
     assert farthest(folder, tmp_path / "model.gguf", tokenizer) < close
 
 
-@pytest.mark.parametrize(("precision", "close"), [("f16", 0.02), ("bf16", 0.15), ("q8_0", 0.5)])
+@pytest.mark.parametrize(
+    ("precision", "close"),
+    [
+        pytest.param("f16", 0.02, marks=pytest.mark.evidence),
+        pytest.param("bf16", 0.15, marks=pytest.mark.evidence),
+        ("q8_0", 0.5),
+    ],
+)
 def test_lower_precisions_stay_near(tmp_path, precision, close):
     tokenizer = tiny.byte_level("llama-bpe", bos=True)
     folder = tiny.saved(tmp_path / "model", "llama", tokenizer)
@@ -125,10 +142,15 @@ def test_lower_precisions_stay_near(tmp_path, precision, close):
     assert farthest(folder, tmp_path / "model.gguf", tokenizer) < close
 
 
-KINDS = ["gpt-2", "smollm", "smaug-bpe", "llama-bpe", "qwen35", "tekken", "gpt-4o", "deepseek-v3"]
+CUTS = (
+    *("gpt-2", "smollm", "smaug-bpe", "llama-bpe", "qwen35", "gpt-4o", "deepseek-v3"),
+    "seed-coder",
+)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "seed-coder"])
+@pytest.mark.parametrize(
+    "kind", ["tekken", *(pytest.param(kind, marks=pytest.mark.evidence) for kind in CUTS)]
+)
 def test_each_pre_tokenizer_cuts_the_same(tmp_path, kind):
     tokenizer = tiny.byte_level(kind)
     folder = tiny.saved(tmp_path / "model", "llama", tokenizer)
@@ -137,7 +159,7 @@ def test_each_pre_tokenizer_cuts_the_same(tmp_path, kind):
     assert farthest(folder, tmp_path / "model.gguf", tokenizer, same) < CLOSE
 
 
-@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("prefix", [True, pytest.param(False, marks=pytest.mark.evidence)])
 def test_sentencepiece_tokenizers_cut_the_same(tmp_path, prefix):
     tokenizer = tiny.sentencepiece(prefix=prefix)
     folder = tiny.saved(tmp_path / "model", "llama", tokenizer)

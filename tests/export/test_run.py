@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from export import tiny
+from full_disk import full_disk
 from openwheel.errors import ModelError
 from openwheel.export import export, source_of
 
@@ -131,22 +130,8 @@ def test_a_folder_in_use_is_left_alone(adapter, tmp_path):
 
 @pytest.mark.parametrize("form", ["adapter", "merged", "gguf"])
 def test_a_full_disk_leaves_nothing_half(adapter, tmp_path, form):
-    """A limit on the size of files stands for the disk: writing beyond it fails alike."""
-    code = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from openwheel.errors import ModelError\n"
-        "from openwheel.export import export, source_of\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))\n"
-        "try:\n"
-        f"    export(source_of(Path({str(adapter)!r})), Path({str(tmp_path / 'out')!r}),"
-        f" form={form!r}, name='d')\n"
-        "except ModelError as error:\n"
-        "    print('REFUSED', error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "REFUSED" in done.stdout, done.stdout + done.stderr
+    with full_disk(8_000), pytest.raises(ModelError):
+        export(source_of(adapter), tmp_path / "out", form=form, name="d")
     assert list(tmp_path.iterdir()) == []
 
 

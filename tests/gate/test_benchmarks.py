@@ -1,54 +1,55 @@
-import os
+"""The gate's benchmarks run, each with the fewest draws; how they come out is for more draws."""
+
+import functools
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
 
-
-def run(*command):
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT / "benchmarks",
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+import betting_cost
+import starts
+import validity
 
 
-def test_validity_runs_and_breaks_no_promise():
-    done = run("validity.py", "--quick")
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a benchmark with so many draws a line; return its exit code and what it printed."""
+
+    def with_draws(benchmark, draws):
+        monkeypatch.setattr(sys, "argv", [benchmark.__file__, "--draws", str(draws)])
+        return benchmark.main(), capsys.readouterr().out
+
+    return with_draws
+
+
+@pytest.mark.parametrize("draws", [2, pytest.param(20, marks=pytest.mark.evidence)])
+def test_validity_runs_and_breaks_no_promise(run, draws):
+    code, said = run(validity, draws)
+    assert code == 0, said
+    lines = [line for line in said.splitlines() if line.startswith("|")]
     assert len(lines) > 40
     assert sum("| promise |" in line for line in lines) > 30
     assert sum("| contrast |" in line for line in lines) > 5
-    assert "promises broken: 0" in done.stdout
+    assert "promises broken: 0" in said
 
 
-def test_a_broken_promise_fails_the_run():
+def test_a_broken_promise_fails_the_run(monkeypatch, run):
     """The same line as a promise where the gate counts rows as independent: it must be noticed."""
-    code = (
-        "import functools, validity as v\n"
-        "world = v.bursts(v.ABOVE, 0)\n"
-        "trial = functools.partial(v.clustered, world=world, n=500, how='rows alone')\n"
-        "print(v.run(v.Line('x', 500, 60, trial, v.FIRST), 0))"
-    )
-    done = run("-c", code)
-    assert "**BROKEN**" in done.stdout
-    assert ", True)" in done.stdout
+    world = validity.bursts(validity.ABOVE, 0)
+    trial = functools.partial(validity.clustered, world=world, n=500, how="rows alone")
+    line = validity.Line("x", 500, 60, trial, validity.FIRST)
+    monkeypatch.setattr(validity, "lines", lambda _: [line])
+    code, said = run(validity, 60)
+    assert "**BROKEN**" in said
+    assert code == 1
 
 
-def test_starts_prints_a_table():
-    done = run("starts.py", "--draws", "2")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\| furthest behind the best \|", done.stdout)
+def test_starts_prints_a_table(run):
+    _, said = run(starts, 1)
+    assert re.search(r"\| furthest behind the best \|", said)
 
 
-def test_what_betting_costs_is_printed():
-    done = run("betting_cost.py", "--draws", "1")
-    assert done.returncode == 0, done.stderr
-    assert "| 1,000 | 36 | 31 | 30 |" in done.stdout
-    assert len(re.findall(r"^\| 0\.", done.stdout, re.MULTILINE)) == 8
+def test_what_betting_costs_is_printed(run):
+    _, said = run(betting_cost, 1)
+    assert "| 1,000 | 36 | 31 | 30 |" in said
+    assert len(re.findall(r"^\| 0\.", said, re.MULTILINE)) == 8

@@ -1,4 +1,4 @@
-"""Every family behind the gateway, on tiny random weights: as a local teacher, and as a student."""
+"""Each family behind the gateway, on tiny random weights: as a local teacher, and as a student."""
 
 import json
 import urllib.request
@@ -18,9 +18,8 @@ from openwheel.students.agreement import Agreement
 from openwheel.students.lm.prompt import Asking
 from openwheel.students.lm.student import LmSettings, LmStudent
 from students.lm.conftest import train_tokenizer
-from students.lm.families import tiny_config
+from students.lm.families import each_family, tiny_config
 from students.lm.made import SYSTEM, TASK
-from students.lm.test_families import trained_types
 
 torch = pytest.importorskip("torch", reason="the extra `lm` is not installed")
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
@@ -97,7 +96,7 @@ def ask(url: str, *messages: tuple[str, str], **fields) -> tuple[str, dict]:
         return response.headers["x-openwheel-source"], json.load(response)
 
 
-@pytest.mark.parametrize("model_type", trained_types())
+@pytest.mark.parametrize("model_type", each_family())
 def test_family(model_type: str, tokenizer, tmp_path: Path) -> None:
     from openwheel.engine.base import load_base
     from openwheel.engine.engine import Engine

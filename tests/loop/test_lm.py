@@ -12,8 +12,9 @@ from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.settings import LmSection, TaskSection
+from openwheel.students.lm import fit
 from openwheel.wire import APIS
-from students.lm.conftest import make_base, tiny_base  # noqa: F401 - fixtures
+from students.lm.conftest import make_base, tiny_base, train_here  # noqa: F401 - fixtures
 from students.lm.made import exchanges
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
@@ -59,7 +60,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     def written(colour: str) -> str:
         return f'{{"colour":  "{colour}"}}'  # two spaces: the teacher's own style
 
-    fill(rows(700, written))
+    fill(rows(450, written))
     adapters = Adapters(lambda: engine)
     findings = learn(store, settings(tiny_base), source="made up", tools=Tools(adapters=adapters))
     (finding,) = findings.tasks
@@ -110,11 +111,14 @@ def test_texts_are_learned_once_a_comparison_is_chosen(
     fill,
     tiny_base,  # noqa: F811
     engine,
+    monkeypatch,
 ):
+    monkeypatch.setattr(fit, "train_adapter", train_here)
+
     def written(colour: str) -> str:
         return f"The thing is {colour}.\nSo the colour is {colour}."
 
-    fill(rows(700, written))
+    fill(rows(450, written))
     tools = Tools(adapters=Adapters(lambda: engine))
     left = learn(store, settings(tiny_base), source="made up", tools=tools).tasks[0]
     assert left.form == "text"

@@ -1,13 +1,15 @@
 """A tiny encoder with random weights, made in the test run."""
 
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openwheel.students.encoder import SentenceEncoder
+from openwheel.students.onnx_encoder import OnnxEncoder
 
 MakeEncoder = Callable[..., Path]
 
@@ -69,3 +71,12 @@ def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> MakeEncoder:
 @pytest.fixture(scope="session")
 def tiny_encoder(make_encoder: MakeEncoder) -> Any:
     return SentenceEncoder(str(make_encoder()))
+
+
+def onnx_here(folder: Path, texts: Sequence[str] = ()) -> OnnxEncoder:
+    """Do what the process that writes an encoder as ONNX does, in this one."""
+    from openwheel.students.tune.export import write_onnx
+
+    encoder = SentenceEncoder(str(folder))
+    with warnings.catch_warnings(action="ignore"):  # as in that process
+        return OnnxEncoder(encoder.name, write_onnx(encoder, encoder.model, texts).body)

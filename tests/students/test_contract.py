@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .contract import CHECKS, Rung
+from .contract import CHECKS, Rung, check_hundreds_of_answers, check_threads
 
 
 def _name(check: Callable[[Rung], None]) -> str:
@@ -15,7 +15,14 @@ def test_rung(rung: Rung, check: Callable[[Rung], None]) -> None:
     check(rung)
 
 
+LONG = {check_hundreds_of_answers, check_threads}  # with an encoder in torch
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("check", CHECKS, ids=_name)
+@pytest.mark.parametrize(
+    "check",
+    [pytest.param(c, marks=pytest.mark.evidence if c in LONG else ()) for c in CHECKS],
+    ids=_name,
+)
 def test_encoder_rung(tiny_encoder, check: Callable[[Rung], None]) -> None:
     check(Rung("encoder", True, tiny_encoder))

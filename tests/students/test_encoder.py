@@ -191,7 +191,9 @@ except SettingError as error:
 """
 
 
-@pytest.mark.parametrize("missing", ["torch", "transformers"])
+@pytest.mark.parametrize(
+    "missing", ["torch", pytest.param("transformers", marks=pytest.mark.evidence)]
+)
 def test_the_extra_is_missing(missing):
     result = subprocess.run(
         [sys.executable, "-c", BLOCKED, missing], capture_output=True, text=True, check=True

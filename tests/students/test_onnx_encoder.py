@@ -6,12 +6,18 @@ import threading
 import numpy as np
 import pytest
 
+from made_up import tickets, write_log
 from openwheel.errors import ModelError, StudentFileError
+from openwheel.loop.learn import learn
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.tools import Tools
 from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, OnnxEncoder
 from openwheel.students.tune.tuning import onnx_encoder
+from openwheel.traffic import LogProblems, Store, read_log
 
+from .conftest import onnx_here
 from .samples import HOSTILE, traffic
 
 pytestmark = pytest.mark.slow
@@ -26,7 +32,7 @@ def folder(make_encoder):
 
 @pytest.fixture(scope="module")
 def encoder(folder):
-    return onnx_encoder(folder, TEXTS)
+    return onnx_here(folder, TEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +54,13 @@ def test_vectors_are_torchs_but_for_their_precision(encoder, folder):
     assert (found * wanted).sum(axis=1).mean() > 0.98
 
 
+@pytest.mark.evidence
 @pytest.mark.parametrize("pooling", ["cls", "last"])
 def test_pooling_is_in_the_graph(make_encoder, pooling):
     declared = {"cls": "cls_token", "last": "lasttoken"}[pooling]
-    folder = str(make_encoder(pooling=f'{{"pooling_mode_{declared}": true}}'))
-    found, wanted = onnx_encoder(folder, TEXTS).embed(TEXTS), SentenceEncoder(folder).embed(TEXTS)
-    assert (found * wanted).sum(axis=1).mean() > 0.98
+    folder = make_encoder(pooling=f'{{"pooling_mode_{declared}": true}}')
+    wanted = SentenceEncoder(str(folder)).embed(TEXTS)
+    assert (onnx_here(folder, TEXTS).embed(TEXTS) * wanted).sum(axis=1).mean() > 0.98
 
 
 def test_a_text_has_the_same_vector_in_any_company(encoder):
@@ -129,6 +136,40 @@ def test_it_answers_without_torch(saved, student):
     assert (answer, confidence, heavy) == (student.answers[label], wanted, [])
 
 
+SERVE = """
+import json, sys
+from pathlib import Path
+import openwheel.endpoints, openwheel.gateway
+from openwheel.loop.registry import Registry
+from openwheel.loop.serving import RegistryServing, settled
+from openwheel.traffic import Store
+from openwheel.wire import Prompt, PromptMessage, Request
+with Store.open(Path(sys.argv[1])) as store:
+    serving = RegistryServing(Registry(store))
+    text = "invoice payment refund tax amount 4711"
+    prompt = Prompt(messages=(PromptMessage("user", text),))
+    decision = settled(serving.decide(Request(prompt=prompt)))
+heavy = {"torch", "transformers", "sklearn", "onnx"} & set(sys.modules)
+print(json.dumps([decision.answer, decision.student, sorted(heavy)]))
+"""
+
+
+def test_a_gateway_serves_it_without_torch(encoder, tmp_path):
+    settings = LoopSettings(rungs=("encoder",), encoder=encoder.name, tune_encoder="never")
+    path = tmp_path / "store.db"
+    with Store.open(path) as store:
+        log = write_log(tmp_path / "log.jsonl", tickets(1_500))
+        store.append(list(read_log(log, problems=LogProblems())))
+        (found,) = learn(store, settings, source="made up", tools=Tools(encoder=encoder)).tasks
+    assert found.certified, found.reason
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, str(path)], capture_output=True, text=True, check=True
+    )
+    answer, student, heavy = json.loads(done.stdout)
+    assert (answer, heavy) == ("billing", [])
+    assert list(tmp_path.rglob(f"{student}/{GRAPH}"))
+
+
 @pytest.mark.parametrize("name", [GRAPH, TOKENIZER])
 def test_a_changed_or_missing_file_is_refused(saved, name):
     folder, hashes = saved
@@ -175,6 +216,7 @@ def test_a_student_that_was_loaded_is_not_saved_without_its_encoder(saved, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["student"]
 
 
+@pytest.mark.evidence
 def test_an_encoder_that_is_none(tmp_path):
     with pytest.raises(ModelError, match=str(tmp_path / "nowhere")):
         onnx_encoder(str(tmp_path / "nowhere"))

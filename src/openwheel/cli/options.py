@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from openwheel.settings import Settings, override, read_settings, setting_rows
@@ -42,7 +41,7 @@ def settings_from(config: Path | None) -> Settings:
     return read_settings(CONFIG) if CONFIG.exists() else Settings()
 
 
-def _database(context: click.Context, value: Path) -> Path:
+def _database(context: typer.Context, value: Path) -> Path:
     """Take the store that ``openwheel.toml`` names, unless the command line does."""
     source = context.get_parameter_source("db")
     if source is not None and source.name == "DEFAULT":

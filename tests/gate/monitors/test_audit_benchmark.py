@@ -1,32 +1,25 @@
 import math
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import audit
 from audit_bench import alarms, rules, streams
 from openwheel.gate import clopper_pearson
 
-FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
+TINY = audit.Size(runs=4, quiet=4, fresh=20, late=10, good=100, requests=1_000)
 
 
-@pytest.mark.slow
-def test_it_runs_and_breaks_no_promise():
-    done = subprocess.run(
-        [sys.executable, "audit.py", "--quick", "--only", "ratio", "quiet", "doubt"],
-        cwd=FOLDER,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "promises broken: no" in done.stdout
-    assert len(re.findall(r"^\| disagreement", done.stdout, re.MULTILINE)) >= 6
+@pytest.mark.parametrize("size", [TINY, pytest.param(audit.QUICK, marks=pytest.mark.evidence)])
+def test_it_runs_and_breaks_no_promise(monkeypatch, capsys, size):
+    monkeypatch.setattr(audit, "QUICK", size)
+    monkeypatch.setattr(sys, "argv", ["audit.py", "--quick", "--only", "ratio", "quiet", "doubt"])
+    code, said = audit.main(), capsys.readouterr().out
+    assert code == 0, said
+    assert "promises broken: no" in said
+    assert len(re.findall(r"^\| disagreement", said, re.MULTILINE)) >= 6
 
 
 def test_a_calibrated_rule_has_the_false_alarms_it_was_calibrated_for():

@@ -85,6 +85,7 @@ def test_the_ends_of_what_a_draft_can_be():
     assert useless.low == useless.high == 1.0
 
 
+@pytest.mark.evidence
 def test_the_interval_covers_the_length_of_much_more_data():
     random = np.random.default_rng(11)
 

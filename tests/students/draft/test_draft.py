@@ -42,6 +42,7 @@ def test_training_makes_a_draft_of_use(target, examples):
     assert again == report.after  # what is measured is what was kept
 
 
+@pytest.mark.evidence
 def test_the_targets_probabilities_are_learned_where_it_is_here(target, examples):
     model = shrink(target, 1)
     report = train_draft(model, examples, FEW, target=target)
@@ -75,7 +76,7 @@ def assisted(target, draft, example, draft_tokens):
     return ids[0].numpy(), passes
 
 
-@pytest.mark.parametrize("draft_tokens", [1, 4])
+@pytest.mark.parametrize("draft_tokens", [pytest.param(1, marks=pytest.mark.evidence), 4])
 def test_passes_are_those_of_assisted_generation_and_nothing_is_lost(
     target, draft, tokenizer, draft_tokens
 ):
@@ -94,6 +95,7 @@ def test_a_target_drafting_for_itself_is_always_right(target, examples):
         assert found.rate == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.evidence
 def test_sampled_acceptance_is_between_useless_and_perfect(target, draft, examples):
     found = against_target(draft, target, examples[-8:], 4, temperature=1.0, max_new_tokens=40)
     untrained = against_target(

@@ -1,15 +1,39 @@
 """A tiny causal language model with random weights, and a tokenizer trained in the test run."""
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openwheel.students.lm import fit
+from openwheel.students.lm.order import ADAPTER, Event, Order, Report
+from openwheel.students.lm.train import train_adapter
+
 from .made import TEMPLATE, corpus
 
 MakeBase = Callable[..., Path]
+
+
+def train_here(order: Order, tell: Callable[[Event], None] | None = None) -> tuple[Path, Report]:
+    """Do what the process that trains does, in this one, which has PEFT imported already."""
+    from openwheel.students.lm.work import LOCK, carry_out
+
+    with (order.path / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return order.path / ADAPTER, carry_out(order, tell or (lambda _: None))
+
+
+@pytest.fixture(
+    scope="session",
+    params=[train_here, pytest.param(train_adapter, marks=pytest.mark.evidence)],
+    ids=["here", "process"],
+)
+def train(request: pytest.FixtureRequest) -> Any:
+    """Train as the learner does; in a process for each run only where time is not short."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +76,14 @@ def make_base(tmp_path_factory: pytest.TempPathFactory) -> MakeBase:
 @pytest.fixture(scope="session")
 def tiny_base(make_base: MakeBase) -> Path:
     return make_base()
+
+
+@pytest.fixture(scope="module")
+def trained_here() -> Iterator[None]:
+    """Have the rung's fit train in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "train_adapter", train_here)
+        yield
 
 
 def train_tokenizer() -> Any:

@@ -2,6 +2,20 @@
 
 from typing import Any
 
+import pytest
+
+from openwheel.catalog import load_catalog
+
+# Of unlike kinds: these stand for all families wherever time is short.
+KINDS = {
+    "qwen3": "dense",
+    "qwen3_moe": "mixture of experts",
+    "deepseek_v3": "latent attention",
+    "gemma3_text": "sliding window",
+    "qwen3_5_text": "layers with a state",
+    "granite": "tied embeddings",
+}
+
 # Of all families together; each takes the fields that its configuration has.
 SHAPE: dict[str, Any] = {
     "hidden_size": 64,
@@ -69,6 +83,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "output_gate_type": "silu",
         "ngram_vocab_size_base": 500,
     },
+    "granite": {"tie_word_embeddings": True},
+    "gemma3_text": {"sliding_window": 8},
     "deepseek_v3": _WHOLE,
     "deepseek_v32": _WHOLE,
     "glm4_moe_lite": _WHOLE,
@@ -98,6 +114,26 @@ UNTRIED = {
     "mllama_text_model": "AutoModelForCausalLM takes only the wrapper with images, untried",
     "phi4_multimodal": "its towers for images and speech, 870 million weights, are always made",
 }
+
+
+def trained_types() -> list[str]:
+    """Return the model type of each family's causal language model."""
+    found: dict[str, None] = {}
+    for family in load_catalog().families:
+        if family.native and family.attention_targets:
+            text = family.aliases[-1] if family.aliases else family.model_type
+            name = WRAPPERS.get(text, text)
+            if name not in UNTRIED:
+                found[name] = None
+    return list(found)
+
+
+def each_family() -> list[Any]:
+    """Return all types to try as parameters of a test; but one of each kind are evidence."""
+    return [
+        pytest.param(name, marks=() if name in KINDS else pytest.mark.evidence)
+        for name in trained_types()
+    ]
 
 
 def tiny_config(model_type: str, tokenizer: Any) -> Any:

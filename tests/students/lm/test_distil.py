@@ -16,7 +16,7 @@ from openwheel.students.lm.loss import loss_of, top_divergence
 from openwheel.students.lm.order import HeldOut, Note
 from openwheel.students.lm.probabilities import TokenNames, with_probabilities
 from openwheel.students.lm.prompt import Asking
-from openwheel.students.lm.train import place_order, train_adapter
+from openwheel.students.lm.train import place_order
 from openwheel.wire import PromptMessage
 
 from .made import TASK, exchanges
@@ -106,28 +106,29 @@ def records(tokenizer, *, soft: bool) -> list[Record]:
 
 @pytest.mark.slow
 def test_captured_probabilities_teach_what_the_teacher_might_have_written(
-    base, tiny_base, tmp_path
+    train, base, tiny_base, tmp_path
 ):
     settings = LmSection(
         base=str(tiny_base), distil="probabilities", epochs=6, learning_rate=5e-3, threads=1
     )
     told = []
     order = place_order(tmp_path / "soft", records(base.tokenizer, soft=True), settings)
-    report = train_adapter(order, told.append)[1]
+    report = train(order, told.append)[1]
     assert report.soft == 60
     # The divergence can reach zero; the answers' own entropy of ln 2 cannot be learned away.
     assert report.held_out_loss is not None
     assert report.held_out_loss < 0.1
     told.clear()
     order = place_order(tmp_path / "hard", records(base.tokenizer, soft=False), settings)
-    report = train_adapter(order, told.append)[1]
+    report = train(order, told.append)[1]
     assert report.soft == 0
     assert any(isinstance(event, Note) and "0 of 60" in event.text for event in told)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of TRL
 def test_on_policy_goes_on_from_the_answers_and_is_kept_only_if_no_worse(
-    tiny_base, make_base, tmp_path
+    train, tiny_base, make_base, tmp_path
 ):
     asking = Asking(template=TASK)
     inputs, answers = exchanges(60)
@@ -144,7 +145,7 @@ def test_on_policy_goes_on_from_the_answers_and_is_kept_only_if_no_worse(
         threads=1,
     )
     told = []
-    report = train_adapter(place_order(tmp_path / "work", given, settings), told.append)[1]
+    report = train(place_order(tmp_path / "work", given, settings), told.append)[1]
     assert any(isinstance(event, Note) and "corrects it" in event.text for event in told)
     worse = any(isinstance(event, Note) and "made it worse" in event.text for event in told)
     assert report.on_policy_steps == (0 if worse else 3)
@@ -152,7 +153,7 @@ def test_on_policy_goes_on_from_the_answers_and_is_kept_only_if_no_worse(
 
 
 @pytest.mark.slow
-def test_a_teacher_of_other_tokens_is_refused(tiny_base, make_base, tmp_path):
+def test_a_teacher_of_other_tokens_is_refused(train, tiny_base, make_base, tmp_path):
     teacher = make_base(seed=7)
     file = teacher / "tokenizer.json"
     content = json.loads(file.read_text())
@@ -165,7 +166,7 @@ def test_a_teacher_of_other_tokens_is_refused(tiny_base, make_base, tmp_path):
     settings = LmSection(base=str(tiny_base), distil="probabilities", teacher=str(teacher))
     given = [Record(messages=MESSAGES, answer="red")] * 4
     with pytest.raises(ModelError, match="must have the tokenizer of the base"):
-        train_adapter(place_order(tmp_path, given, settings))
+        train(place_order(tmp_path, given, settings))
 
 
 def test_the_learners_process_needs_no_torch_to_order_and_follow():

@@ -9,23 +9,11 @@ from openwheel.catalog import load_catalog
 from openwheel.settings import LmSection
 
 from .conftest import train_tokenizer
-from .families import UNTRIED, WRAPPERS, tiny_config
+from .families import KINDS, UNTRIED, each_family, tiny_config, trained_types
 
 torch = pytest.importorskip("torch", reason="the extra `lm` is not installed")
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-def trained_types() -> list[str]:
-    """Return the model type of each family's causal language model."""
-    found: dict[str, None] = {}
-    for family in load_catalog().families:
-        if family.native and family.attention_targets:
-            text = family.aliases[-1] if family.aliases else family.model_type
-            name = WRAPPERS.get(text, text)
-            if name not in UNTRIED:
-                found[name] = None
-    return list(found)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +22,7 @@ def tokenizer():
     return train_tokenizer()
 
 
-@pytest.mark.parametrize("model_type", trained_types())
+@pytest.mark.parametrize("model_type", each_family())
 def test_family(model_type: str, tokenizer, tmp_path: Path) -> None:
     import transformers
 
@@ -93,6 +81,10 @@ def test_family(model_type: str, tokenizer, tmp_path: Path) -> None:
     reloaded = PeftModel.from_pretrained(again.model, str(tmp_path / "adapter"))
     with torch.no_grad():
         assert torch.equal(logits_of(reloaded.eval(), batch), after)
+
+
+def test_each_kind_has_a_family_that_is_always_tried():
+    assert set(KINDS) <= set(trained_types())
 
 
 def test_what_is_not_tried_is_said_in_the_docs():

@@ -41,7 +41,7 @@ def serve(engine):
 
 
 @pytest.fixture(scope="module")
-def fitted(tiny_base, serve, tmp_path_factory):
+def fitted(trained_here, tiny_base, serve, tmp_path_factory):
     inputs, answers = exchanges(400)
     return fit_lm(
         inputs,

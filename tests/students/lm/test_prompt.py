@@ -1,7 +1,7 @@
 import json
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openwheel.engine.writer import Constraint
@@ -81,6 +81,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), values), min_size=20, max_size=30))
 def test_every_record_satisfies_the_schema_inferred_from_them(records):
     schema = json.loads(inferred_schema(records))
