@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-SPANS = (5, 10, 20, 40, 80, 160, 320)
+SPANS = (5, 10, 20, 40, 80, 160)
 """Lengths over which sums of losses are looked at, each twice the one before: bursts may be short,
 long, or interleaved with other traffic."""
 
@@ -44,7 +44,7 @@ def design_effect(losses: FloatArray) -> float:
 
     Sums of losses over spans of several lengths are compared with what sums of independent losses
     of the same mean would vary. The largest ratio is taken, corrected for bursts that a span cuts
-    in two, and raised by two standard errors, since a few bursts are all that it rests on. Where
+    in two, and raised by its standard error, since a few bursts are all that it rests on. Where
     shuffled losses show nearly as much, it counts in part or not at all: chance must not cost
     evidence where there are no bursts.
 
@@ -75,7 +75,7 @@ def design_effect(losses: FloatArray) -> float:
     if effect <= 1 or not counted:
         return 1.0
     bursts = max(np.count_nonzero(losses) / effect, 1.0)
-    return float(min(1 + (effect * (1 + 2 / np.sqrt(bursts)) - 1) * counted, n))
+    return float(min(1 + (effect * (1 + 1 / np.sqrt(bursts)) - 1) * counted, n))
 
 
 def effect_at(confidence: FloatArray, losses: FloatArray, thresholds: Iterable[float]) -> float:

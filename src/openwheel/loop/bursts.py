@@ -105,11 +105,12 @@ def _similar(texts: Sequence[str], near: int) -> IntArray:
         common = (_alike(words, sizes, rows, picked) & elsewhere).sum(1)
         distance = elsewhere.sum(1) / (common + 1)
         before = np.arange(max(0, start - near), rows[-1])
-        pairs = sparse.coo_matrix(_alike(words, sizes, rows, before))
-        for row, j in zip(pairs.row, before[pairs.col], strict=True):
-            i = start + row
-            if 0 < i - j <= near and i - j < SOON * distance[row]:
-                links[i] = j if links[i] == i else max(links[i], j)
+        row, column = np.nonzero(_alike(words, sizes, rows, before))
+        gap = rows[row] - before[column]
+        soon = (gap > 0) & (gap <= near) & (gap < SOON * distance[row])
+        latest = np.full(len(rows), -1)
+        np.maximum.at(latest, row[soon], before[column[soon]])
+        links[rows] = np.where(latest >= 0, latest, rows)
     return links
 
 

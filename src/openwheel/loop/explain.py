@@ -130,8 +130,8 @@ def frontier(calibrated: Calibrated, plan: Plan) -> tuple[Frontier, ...]:
     return tuple(
         Frontier(
             threshold=tests[i].threshold,
-            coverage=tests[i].answered / judgement.n,
-            disagreement=tests[i].loss / tests[i].answered,
+            coverage=tests[i].answered_with_repeats / judgement.exchanges,
+            disagreement=tests[i].loss_with_repeats / tests[i].answered_with_repeats,
             unknown=unknown.get(tests[i].threshold),
             chosen=i in chosen,
         )
