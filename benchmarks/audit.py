@@ -1,11 +1,13 @@
 """The audit: how often it takes a good student off, and how soon a bad one.
 
-    python benchmarks/audit.py [--quick] [--only ratio quiet drift]
+    python benchmarks/audit.py [--quick] [--only ratio quiet drift doubt alarms]
 
 ``ratio``: audited answers from a jump of the disagreement to q until the alarm, against the limit
 log(1 / delta) / KL(q, epsilon): from a fresh start, and after 50,000 good audited answers.
 ``quiet``: false demotions in 100,000 requests where nothing is wrong. ``drift``: real drifts on
-Banking77, with a student that the gate promoted before them.
+Banking77, with a student that the gate promoted before them. ``doubt``: how often a good student
+is in doubt, by where doubt begins. ``alarms``: real drifts through the audit as it runs, with a
+share that follows what it sees, with and without the signals of deferred requests.
 
 The product's rule takes a student off at the alarm of an e-process or of an e-detector. The others
 are calibrated by simulation to a false alarm with probability delta in 100,000 requests at a
@@ -24,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit_bench import drifts, rules, streams
+from audit_bench import alarms, drifts, rules, streams
 from audit_bench.rules import ARL, STATISTICS, Rule
 from openwheel.gate import clopper_pearson
 from shared import about
@@ -41,6 +43,11 @@ COVERAGE = 0.8
 
 SLOWLY = 50_000
 """Requests over which the slow drift comes."""
+
+DOUBTS = (0.3, 0.35, 0.4, 0.5)
+"""Shares of the way to an alarm at which doubt might begin."""
+
+ALARM_RUNS = 20
 
 MOST_RATIO, MOST_LATE_RATIO = 1.35, 1.6
 
@@ -287,6 +294,85 @@ def lines(name: str, change: streams.Change, size: Size) -> None:
             )
 
 
+def doubts(size: Size) -> None:
+    """Print how often a student is in doubt, and at what share of audits that is."""
+    print(
+        f"\nShare of the audited answers 1,001 to {size.good // 10:,} of a student, over "
+        f"{size.late} runs, at which a monitor has come so far on its way to an alarm.\n\n"
+        f"| disagreement | {' | '.join(f'{part:g} of the way' for part in DOUBTS)} |\n"
+        f"|---|{'---|' * len(DOUBTS)}"
+    )
+    for rate in (0.02, 0.03, 0.04, EPSILON):
+        rng, runs = np.random.default_rng([6, int(rate * 1000)]), size.late
+        watch, weights = rules.Doubtful(runs, EPSILON, DELTA), np.ones(runs)
+        found: list[np.typing.NDArray[np.float64]] = []
+        for place in range(size.good // 10):
+            doubt = watch.step((rng.random(runs) < rate).astype(np.float64), weights)
+            if place >= min(1_000, size.good // 20):
+                found.append(doubt)
+        every = np.array(found)
+        cells = (f"{(every >= part).mean():.1%}" for part in DOUBTS)
+        print(f"| {rate:.0%} | {' | '.join(cells)} |", flush=True)
+
+
+def alarm_runs(size: Size) -> bool:
+    """Print drifts through the audit as it runs; return whether the signals make it slower."""
+    before, latest = size.requests // 5, size.requests // 20
+    runs = min(ALARM_RUNS, size.runs)
+    print(
+        f"\n{runs} runs a line: {before:,} requests from the promotion to the drift, then until "
+        "the student is off; medians, means in brackets. Audited, of the answers among the latest "
+        f"{latest:,} requests before the drift. Raised: signals before the drift, all runs.\n"
+    )
+    found = list(alarms.worlds(EPSILON, DELTA))
+    print(
+        "| drift | | coverage | disagreement of answers | deferred: answers it cannot give | "
+        "deferred: would be wrong |\n|---|---|---|---|---|---|"
+    )
+    for world in found:
+        print(f"| {world.name} | before | {world.before.shown()} |")
+        print(f"| | after | {world.after.shown()} |")
+    print(
+        "\n| drift | signals | requests until the alarm | wrong answers served | audits | "
+        "audited before the drift | raised before | early |\n|---|---|---|---|---|---|---|---|"
+    )
+    slower = False
+    for number, world in enumerate(found):
+        medians = []
+        for signals in (False, True):
+            every = [
+                alarms.run(
+                    world,
+                    np.random.default_rng([7, number, one]),
+                    signals=signals,
+                    epsilon=EPSILON,
+                    delta=DELTA,
+                    before=before,
+                    latest=latest,
+                    most=size.requests,
+                )
+                for one in range(runs)
+            ]
+            kept = [one for one in every if not one.early]
+            cells = (
+                f"{np.median(values):,.0f} ({np.mean(values):,.0f})"
+                for values in (
+                    [one.requests for one in kept],
+                    [one.wrong for one in kept],
+                    [one.audits for one in kept],
+                )
+            )
+            share = np.mean([one.share for one in kept])
+            print(
+                f"| {world.name} | {'yes' if signals else 'no'} | {' | '.join(cells)} | "
+                f"{share:.2%} | {sum(one.raised for one in kept)} | {runs - len(kept)} |",
+                flush=True,
+            )
+            medians.append(float(np.median([one.requests for one in kept])))
+        slower |= medians[1] > medians[0]
+    return slower
+
+
 def cell(seen: streams.Noticed) -> str:
     found = f"{mean_of(seen.requests)} ({mean_of(seen.excess)})"
     for name, count in (("early", seen.early), ("late", seen.missed)):
@@ -297,7 +383,7 @@ def cell(seen: streams.Noticed) -> str:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="less of everything: a smoke test")
-    parts = ("ratio", "quiet", "drift")
+    parts = ("ratio", "quiet", "drift", "doubt", "alarms")
     options.add_argument("--only", nargs="*", choices=parts, default=parts)
     asked = options.parse_args()
     size = QUICK if asked.quick else FULL
@@ -313,6 +399,10 @@ def main() -> int:
         broken |= quiet(size)
     if "drift" in asked.only:
         drift(size)
+    if "doubt" in asked.only:
+        doubts(size)
+    if "alarms" in asked.only:
+        broken |= alarm_runs(size)
     found = "yes" if broken else "no"
     print(f"\n{time.process_time() - started:.0f} s of CPU; promises broken: {found}")
     return 1 if broken else 0

@@ -23,8 +23,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate import clopper_pearson, judge, make_plan, spent
-from openwheel.loop.candidate import clusters_of, evidence_rows
+from openwheel.gate import clopper_pearson, judge, least_confidence, make_plan, spent
+from openwheel.loop.bursts import bursts
+from openwheel.loop.settings import LoopSettings
 from openwheel.students import Fitted, train
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.model import ModelStudent
@@ -130,12 +131,9 @@ def run(
     seconds = cpu_seconds() - started
     if tune is not None and isinstance(fitted.student, ModelStudent):
         rung += " as it was" if fitted.student.encoder is encoder else " trained on the task"
-    chosen = evidence_rows(
-        fitted.student.rung, inputs, [(text,) for text, _ in split.calibration], (0,)
-    )
-    evidence = [split.calibration[i] for i in chosen]
+    evidence = split.calibration
     confidence, agrees = ask(fitted, evidence)
-    clusters = np.array(clusters_of(fitted.student.rung, [(text,) for text, _ in evidence], (0,)))
+    clusters = bursts([(text,) for text, _ in evidence], (0,))
     test_confidence, test_agrees = ask(fitted, split.test)
     print(
         f"\n{split.name}, {rung}, teacher {split.teacher}: {len(split.training):,} to train, "
@@ -154,12 +152,15 @@ def report_gate(
 ) -> None:
     """Print what the gate certifies at each epsilon, and what that is worth on the test set."""
     for epsilon in epsilons:
+        losses = (~fitted.agrees).astype(np.float64)
+        worst = LoopSettings(epsilon=epsilon).worst("")
         plan = make_plan(
             fitted.confidence,
-            (~fitted.agrees).astype(np.float64),
+            losses,
             epsilon=epsilon,
             delta=spent(DELTA, 1),
             calibration=len(set(clusters.tolist())),
+            floor=least_confidence(fitted.confidence, losses, worst),
         )
         found = judge(
             evidence.confidence,

@@ -2,7 +2,8 @@
 
 A certificate is false if the true disagreement among answered requests, at the certified threshold
 and by the simulation's own distribution, is above epsilon. Each line repeats training, plan and
-judgement with the product's functions. "Nominal" is what the promise allows there: a first attempt
+judgement with the product's functions; lines named "product" go through all of `learn`, from the
+store to the promoted student. "Nominal" is what the promise allows there: a first attempt
 spends ``spent(delta, 1)`` of delta. Beside it, on the same draws: the laxest threshold whose
 Clopper-Pearson lower bound of agreement passes, as TRACER 0.3.3 chose it, at delta.
 
@@ -38,6 +39,7 @@ from openwheel.gate import (
     spent,
 )
 from openwheel.gate.judge import Method
+from product_worlds import SOURCES, Source, truth
 from worlds import Drawn, Random, World, bursts, curve, everywhere, hot_inputs, partly, skewed
 
 EPSILON, DELTA = 0.05, 0.05
@@ -52,6 +54,9 @@ FIRST = spent(DELTA, 1)
 """What a first attempt may spend."""
 
 DRAWS = 2_000
+
+PRODUCT = 20
+"""A draw through the whole product stands for as many of the gate's: it takes seconds."""
 
 Kind = Literal["promise", "contrast", "outside"]
 """Contrasts show what the gate does not do; what lies outside was never promised."""
@@ -252,6 +257,18 @@ def lines(draws: int) -> Iterator[Line]:
     yield Line("binomial test, 50 looks", 5_000, draws // 2, looks, FIRST, "contrast")
 
 
+def product(rng: Random, source: Source, rungs: tuple[str, ...], n: int) -> Outcome:
+    rate = truth(rng, source, rungs, n)
+    return Outcome(rate is not None, rate is not None and rate > EPSILON)
+
+
+def product_lines(draws: int) -> Iterator[Line]:
+    """Yield the lines that go through the product's own loading, clustering and judging."""
+    for name, source, rungs, n in SOURCES:
+        trial = functools.partial(product, source=source, rungs=rungs, n=n)
+        yield Line(f"product: {name}", n, max(draws // PRODUCT, 1), trial, FIRST)
+
+
 def run(line: Line, seed: int) -> tuple[str, bool]:
     """Return a line of the table, and whether it breaks the promise."""
     outcomes = [line.trial(np.random.default_rng([seed, draw])) for draw in range(line.draws)]
@@ -302,7 +319,7 @@ def main() -> int:
         "\n|---|---|---|---|---|---|---|---|"
     )
     started, broken = time.process_time(), 0
-    for line in lines(arguments.draws):
+    for line in (*lines(arguments.draws), *product_lines(arguments.draws)):
         text, breaks = run(line, arguments.seed)
         broken += breaks
         print(text, flush=True)

@@ -67,6 +67,27 @@ class _Detector:
         return np.asarray(total >= ROUNDED * self.length)
 
 
+class Doubtful:
+    """How near the nearer of the product's two monitors is to its alarm, on a log scale."""
+
+    def __init__(self, runs: int, epsilon: float, delta: float) -> None:
+        self.process = _Process(runs, epsilon, PROCESS_SHARE * delta)
+        self.detector = _Detector(runs, epsilon, ARL)
+
+    def step(self, losses: FloatArray, weights: FloatArray) -> FloatArray:
+        """Return it after one more audited answer of each stream."""
+        self.process.step(losses, weights)
+        self.detector.step(losses, weights)
+        found = [
+            np.log(np.maximum(rule.wealth.sum(-1), 1.0)) / math.log(limit)
+            for rule, limit in (
+                (self.process, 1 / self.process.delta),
+                (self.detector, self.detector.length),
+            )
+        ]
+        return np.asarray(np.maximum(*found))
+
+
 class _Both:
     def __init__(self, watches: tuple[Watch, ...]) -> None:
         self.watches = watches

@@ -70,6 +70,14 @@ def test_audits_and_alarms_are_shown(openwheel, tmp_path):
     assert len(found["alarms"]) == 1
     assert "no task" in openwheel("audits", "nothing", code=2)
 
+    refused = openwheel("promote", "messages", code=2)
+    assert "audited answers disagreed" in refused
+    assert "--against-evidence" in refused
+    openwheel("promote", "messages", "--against-evidence")
+    assert "promoted by hand against the evidence: audit:" in openwheel("tasks")
+    assert "against this evidence" in openwheel("students")
+    assert "(against evidence)" in openwheel("audits")
+
 
 def test_a_changed_teacher_and_its_disagreement_with_itself_are_shown(openwheel, tmp_path):
     database = tmp_path / "openwheel.db"

@@ -11,7 +11,7 @@ from openwheel.gate import (
     make_plan,
     spent,
 )
-from openwheel.gate.certificate import SCHEMA
+from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer
 
 
 def exchanges(rng, n):
@@ -23,6 +23,20 @@ def exchanges(rng, n):
         source
     ]
     return 1 - rank, agrees, source
+
+
+def populations(answered, losses, first):
+    """Take the first of each cluster for new, for want of a training set."""
+    return tuple(
+        Slice(
+            name,
+            int(part.sum()),
+            int((answered & part).sum()),
+            int((losses[answered & part] > 0).sum()),
+            partial_of(losses[answered & part]),
+        )
+        for name, part in zip(POPULATIONS, (first, ~first), strict=True)
+    )
 
 
 def partial_of(losses):
@@ -90,7 +104,11 @@ def made_certificate(kind):
         calibration=Evidence(found.n, test.answered, test.disagreements),
         observed=test.loss / test.answered,
         bound=found.bound,
-        coverage=test.answered / found.n,
+        coverage=test.answered_with_repeats / n,
+        design_effect=found.design_effect,
+        populations=populations(confidence >= test.threshold, losses, first),
+        unfinished=Slice("unfinished", 7, 0, 0),
+        answers=(ByAnswer("mill", n - 9, test.answered - 9, test.answered - 60),),
         repeat_disagreement=found.repeat_disagreement,
         training=Window(3 * n, 1, 3 * n, 0.0, 10.5, "b" * 64),
         calibration_window=Window(n, 3 * n + 1, 4 * n, 11.0, 20.0, "c" * 64),

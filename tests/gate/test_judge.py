@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from scipy import stats
 
 from openwheel.gate import fallback, first_of_each, judge, make_plan
@@ -19,6 +20,14 @@ def even_plan(*thresholds):
 
 def alone(n):
     return np.arange(n)
+
+
+def spread_out(confidence, losses, clusters, *rest, **settings):
+    """Judge exchanges in random order: neither losses nor repeats come in bursts."""
+    order = np.random.default_rng(0).permutation(len(confidence))
+    found = judge(confidence[order], losses[order], clusters[order], *rest, **settings)
+    assert found.design_effect == 1
+    return found
 
 
 def test_the_first_of_each_cluster_in_order_of_arrival():
@@ -56,7 +65,7 @@ def test_counts_are_those_of_counting_by_hand(rows, method):
             assert answered == len(there)
             assert wrong == sum(not row[1] for row in there)
         if test.level > 0 and abs(test.p_value - test.level) > 1e-9:
-            assert (bound_of(test, method) <= 0.4) == test.passed
+            assert (bound_of(test, method, found.design_effect) <= 0.4) == test.passed
     passed = [i for i, test in enumerate(found.tests) if test.passed]
     assert found.chosen == (passed[-1] if passed else None)
 
@@ -65,7 +74,7 @@ def test_the_p_value_is_that_of_scipy_for_the_weaker_of_the_two_counts():
     # 100 clusters agree once; one cluster disagrees 9 times.
     agrees = np.r_[np.ones(100, np.bool_), np.zeros(9, np.bool_)]
     clusters = np.r_[np.arange(100), np.full(9, 100)]
-    (test,) = judge(np.ones(109), 1.0 - agrees, clusters, even_plan(0.5), **TERMS).tests
+    (test,) = spread_out(np.ones(109), 1.0 - agrees, clusters, even_plan(0.5), **TERMS).tests
     assert (test.answered, test.disagreements) == (101, 1)
     assert (test.answered_with_repeats, test.disagreements_with_repeats) == (109, 9)
     assert test.p_value == pytest.approx(stats.binom.cdf(9, 109, 0.05))
@@ -83,7 +92,7 @@ def test_repeats_of_disagreement_veto_what_clusters_alone_would_pass():
     def judged(repeats):
         agrees = np.r_[np.ones(997, np.bool_), np.zeros(3 * repeats, np.bool_)]
         clusters = np.r_[np.arange(997), np.repeat([997, 998, 999], repeats)]
-        return judge(np.ones(len(agrees)), 1.0 - agrees, clusters, even_plan(0.5), **TERMS)
+        return spread_out(np.ones(len(agrees)), 1.0 - agrees, clusters, even_plan(0.5), **TERMS)
 
     assert judged(1).chosen == 0
     assert judged(16).tests[0].disagreements == 3
@@ -97,7 +106,7 @@ def test_a_vetoed_threshold_leaves_a_stricter_one_standing():
     confidence = np.r_[np.full(500, 0.9), np.full(120, 0.5)]
     agrees = np.r_[np.ones(500, np.bool_), np.zeros(120, np.bool_)]
     clusters = np.r_[np.arange(500), np.full(120, 500)]
-    found = judge(confidence, 1.0 - agrees, clusters, even_plan(0.9, 0.5), **TERMS)
+    found = spread_out(confidence, 1.0 - agrees, clusters, even_plan(0.9, 0.5), **TERMS)
     assert [test.passed for test in found.tests] == [True, False]
     assert found.chosen == 0
     assert found.repeat_disagreement == 0.0
@@ -145,7 +154,7 @@ def test_the_bound_is_that_of_the_level_it_was_tested_at():
     plan = Plan((0.9, 0.5), (0.5, 0.5), (0.5, 1.0), (0.0, 0.0), 100)
     confidence = np.r_[np.full(300, 0.95), np.full(100, 0.6)]
     agrees = np.arange(n) < n - wrong
-    found = judge(confidence, 1.0 - agrees, alone(n), plan, **TERMS)
+    found = spread_out(confidence, 1.0 - agrees, alone(n), plan, **TERMS)
     assert found.chosen == 1
     assert found.tests[1].level == pytest.approx(0.03)  # its own half and the one passed on
     assert found.bound == pytest.approx(stats.beta.ppf(1 - 0.03, wrong + 1, n - wrong))
@@ -245,7 +254,7 @@ def test_losses_between_0_and_1_are_those_of_counting_by_hand(rows, method):
                 round(1000 * loss): between.count(loss) for loss in set(between)
             }
         if test.level > 0 and abs(test.p_value - test.level) > 1e-9:
-            assert (bound_of(test, method) <= 0.4) == test.passed
+            assert (bound_of(test, method, found.design_effect) <= 0.4) == test.passed
     if found.chosen is not None:
         chosen = found.tests[found.chosen]
         assert found.repeat_disagreement == pytest.approx(
@@ -254,7 +263,7 @@ def test_losses_between_0_and_1_are_those_of_counting_by_hand(rows, method):
 
 
 def test_with_losses_of_0_and_1_betting_as_it_goes_finds_what_it_found():
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(6)
     confidence, losses = rng.random(800), (rng.random(800) < 0.02) * 1.0
     plan = make_plan(confidence, losses, **TERMS, calibration=800)
     before = judge(confidence, losses, alone(800), plan, **TERMS, method="anytime")
@@ -275,11 +284,11 @@ def test_one_look_at_halves_passes_what_yes_and_no_would_not():
     plan = even_plan(0.5)
     halves = np.r_[np.zeros(380), np.full(20, 0.5)]
     ones = np.r_[np.zeros(380), np.ones(20)]
-    passed = judge(np.ones(400), halves, alone(400), plan, **TERMS, method="betting")
+    passed = spread_out(np.ones(400), halves, alone(400), plan, **TERMS, method="betting")
     assert passed.chosen == 0
     assert passed.tests[0].partial == ((500, 20),)
     assert passed.bound <= 0.05
-    assert judge(np.ones(400), ones, alone(400), plan, **TERMS).chosen is None
+    assert spread_out(np.ones(400), ones, alone(400), plan, **TERMS).chosen is None
 
 
 @pytest.mark.parametrize(
@@ -299,7 +308,7 @@ def test_losses_that_a_method_cannot_take_are_refused(losses, method, error, sai
 def test_repeats_of_a_half_veto_like_any_other():
     losses = np.r_[np.zeros(997), np.full(200, 0.5)]
     clusters = np.r_[np.arange(997), np.full(200, 997)]
-    found = judge(np.ones(1_197), losses, clusters, even_plan(0.5), **TERMS, method="betting")
+    found = spread_out(np.ones(1_197), losses, clusters, even_plan(0.5), **TERMS, method="betting")
     assert found.tests[0].loss == 0.5
     assert found.chosen is None
 
@@ -310,6 +319,8 @@ def test_hours_that_were_audited_less_speak_for_as_many_requests_as_they_had():
     confidence = np.concatenate([np.full(1_000, 0.9), np.full(25, 0.9), np.full(25, 0.5)])
     losses = np.concatenate([np.zeros(1_025), np.tile([0.0, 1.0], 13)[:25]])
     probabilities = np.concatenate([np.ones(1_000), np.full(50, 0.05)])
+    order = np.random.default_rng(0).permutation(1_050)
+    confidence, losses, probabilities = confidence[order], losses[order], probabilities[order]
     settings = {"epsilon": 0.05, "delta": 0.05, "method": "anytime"}
     plan, each = even_plan(0.8, 0.4), alone(1_050)
     loose = judge(confidence, losses, each, plan, **settings)
@@ -322,6 +333,51 @@ def test_hours_that_were_audited_less_speak_for_as_many_requests_as_they_had():
     laxer = judge(confidence, losses, each, even_plan(0.4), probabilities=probabilities, **settings)
     assert laxer.chosen is None
     assert laxer.outweighed
+
+
+def test_disagreements_in_bursts_are_worth_less_than_as_many_apart():
+    """2,000 exchanges, 40 disagreements: two incidents of twenty, or forty single ones."""
+    apart = np.zeros(2_000)
+    apart[np.random.default_rng(1).permutation(2_000)[:40]] = 1.0
+    together = np.zeros(2_000)
+    together[300:320] = together[1_500:1_520] = 1.0
+    plan = even_plan(0.5)
+    assert judge(np.ones(2_000), apart, alone(2_000), plan, **TERMS).chosen == 0
+    found = judge(np.ones(2_000), together, alone(2_000), plan, **TERMS)
+    assert found.chosen is None
+    assert found.design_effect > 15
+    assert found.best.p_value == pytest.approx(
+        judge(np.ones(2_000), apart, alone(2_000), with_effect(plan, found), **TERMS).best.p_value
+    )
+
+
+def with_effect(plan, found):
+    return structs.replace(plan, design_effect=found.design_effect)
+
+
+def test_the_larger_of_two_design_effects_counts():
+    plan = structs.replace(even_plan(0.5), design_effect=4.0)
+    found = judge(np.ones(200), np.zeros(200), alone(200), plan, **TERMS)
+    assert found.design_effect == 4.0
+    # 200 agreements are worth 50, and count as votes as well: the weaker decides.
+    assert found.tests[0].p_value == pytest.approx(0.95**50)
+
+
+def test_a_student_evidently_wrong_on_new_inputs_is_held_back():
+    """Right on 1,800 inputs that come again, wrong on 30 of 200 new ones: 1.5% of all."""
+    rng = np.random.default_rng(2)
+    new = np.arange(2_000) < 200
+    losses = (np.arange(2_000) < 30).astype(float)
+    order = rng.permutation(2_000)
+    new, losses = new[order], losses[order]
+    plan = even_plan(0.5)
+    assert judge(np.ones(2_000), losses, alone(2_000), plan, **TERMS).chosen == 0
+    held = judge(np.ones(2_000), losses, alone(2_000), plan, **TERMS, new=new)
+    assert held.chosen is None
+    assert held.vetoed
+    assert not held.outweighed
+    fewer = np.where(np.cumsum(losses) > 12, 0.0, losses)
+    assert judge(np.ones(2_000), fewer, alone(2_000), plan, **TERMS, new=new).chosen == 0
 
 
 @given(st.floats(0.01, 1.0), st.integers(0, 60))

@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -211,3 +212,28 @@ def test_the_chance_to_bet_well_is_about_the_exact_one():
         np.array([1.0]), np.array([0.0]), 50, 1_000, epsilon=0.05, level=0.03, bounded=True
     )
     assert none.tolist() == [0.0]
+
+
+def test_no_threshold_is_below_the_floor():
+    """The mean would allow more: 40 sure answers for each that is a coin flip."""
+    confidence = np.repeat([0.9, 0.3], [4_000, 100])
+    losses = np.concatenate((np.zeros(4_000), np.tile([0.0, 1.0], 50)))
+    assert make_plan(confidence, losses, **TERMS).thresholds == (0.9, 0.3)
+    plan = make_plan(confidence, losses, **TERMS, floor=0.5)
+    assert plan.thresholds == (0.9,)
+    assert plan.coverage == pytest.approx((4_000 / 4_100,))
+    assert plan.floor == 0.5
+
+
+def test_the_share_of_unknown_requests_stands_beside_each_threshold():
+    confidence, agrees = training()
+    unknown = np.linspace(0, 0.999, 1_000)
+    plan = make_plan(confidence, 1.0 - agrees, **TERMS, unknown=unknown)
+    assert plan.unknown == pytest.approx([1 - t for t in plan.thresholds], abs=0.002)
+
+
+def test_a_plan_from_before_floors_can_be_read():
+    old = b'{"thresholds":[0.9],"weights":[1],"coverage":[0.5],"disagreement":[0.01],"training":9}'
+    plan = msgspec.json.decode(old, type=Plan)
+    assert plan.floor == 0.0
+    assert plan.unknown == ()

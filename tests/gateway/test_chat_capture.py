@@ -1,6 +1,7 @@
 """What is captured, and the audit coin."""
 
 import json
+import re
 import time
 
 import pytest
@@ -129,6 +130,64 @@ def test_what_is_held_back_and_unsure_is_no_audit(gateway, http, student):
     assert ask(http, running, "where is it?").headers["x-openwheel-source"] == "teacher"
     [exchange] = running.exchanges(1)
     assert (exchange.unbiased, exchange.student, exchange.student_answer) == (True, "", None)
+
+
+def test_what_the_student_would_have_said_is_kept_and_is_no_audit(gateway, http, student):
+    running = gateway(None, student(guess="account", audit_probability=0.1), rng=lambda: 0.0)
+    ask(http, running, "where is it?")
+    [exchange] = running.exchanges(1)
+    assert exchange.unbiased
+    assert exchange.student_guess == "account"
+    assert (exchange.student, exchange.student_answer) == ("", None)
+    ask(http, running, "a refund please")
+    assert [one.student_guess for one in running.exchanges(3)[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("status", [400, 413, 414, 415, 422, 451])
+def test_an_audit_that_the_teacher_rejects_is_an_audit(gateway, http, student, upstream, status):
+    upstream.answers(b'{"error": {"message": "content policy"}}', status=f"{status} No")
+    running = gateway(None, student(audit_probability=1.0))
+    assert ask(http, running, "a refund please").status == 200
+    answered, audit = sorted(running.exchanges(2), key=lambda one: one.source)
+    assert audit.id == f"{answered.id}-audit"
+    assert audit.answer == Answer("", (), "rejected")
+    assert not audit.answer.complete
+    assert (audit.student, audit.student_answer) == ("student-1", "billing")
+    assert audit.unbiased
+    assert (audit.model, audit.usage) == ("", Usage(0, 0))
+    counts = json.loads(http("GET", f"{running.url}/healthz").data)["requests"]
+    assert (counts["audits"], counts["audits_failed"]) == (1, 0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_request_that_the_teacher_rejects_is_kept_and_costs_nothing(
+    gateway, http, student, upstream, strict
+):
+    body = b'{"error": {"message": "content policy"}}'
+    upstream.answers(body, status="400 Bad Request")
+    mode = "strict" if strict else "fast"
+    running = gateway(None, student(guess="account"), mode=mode)
+    response = ask(http, running, "where is it?")
+    assert (response.status, response.data) == (400, body)
+    [exchange] = running.exchanges(1)
+    assert exchange.answer == Answer("", (), "rejected")
+    assert (exchange.source, exchange.student_guess) == ("teacher", "account")
+    assert exchange.usage == Usage(0, 0)
+    page = http("GET", f"{running.url}/metrics").data.decode()
+    assert not re.search(r"^openwheel_teacher_tokens_total\S* [1-9]", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 409, 425, 429, 500, 503])
+def test_an_outage_says_nothing_of_a_request(gateway, http, student, upstream, status):
+    upstream.answers(b"{}", status=f"{status} No")
+    running = gateway(None, student(audit_probability=1.0))
+    ask(http, running, "a refund please")
+    assert ask(http, running, "where is it?").status == status
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if json.loads(http("GET", f"{running.url}/healthz").data)["requests"]["audits_failed"]:
+            break
+    assert [one.source for one in running.exchanges(1)] == ["student"]
 
 
 def test_failed_audit_is_counted(gateway, http, student, upstream):

@@ -134,6 +134,7 @@ def test_audits_are_one_gauge_a_task_and_only_of_tasks_with_a_student(merged):
     found = page(merged, more=audit_samples(lambda: [AUDIT, teacher]))
     task = ("task", "route")
     assert found["openwheel_audit_probability", task] == 0.525
+    assert found["openwheel_audit_against_evidence", task] == 0
     assert found["openwheel_audit_disagreement_rate", task] == 0.025
     assert found["openwheel_audit_disagreement_bound", ("end", "high"), task] == 0.08
     assert found["openwheel_audit_e_value", ("monitor", "change"), task] == 3.0

@@ -14,6 +14,7 @@ from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback import FeedbackDesk
 from openwheel.loop.serving import Decision
 from openwheel.traffic import Store
+from openwheel.traffic.exchange import REJECTED
 from openwheel.wire import APIS, sse_data
 from teacher import Teacher, says, silent
 
@@ -109,7 +110,7 @@ def test_statuses_that_say_nothing_of_the_request_and_those_that_do(
     if source == "student":
         assert response.headers["x-openwheel-fallback"] == "teacher_unavailable"
     else:
-        running.exchanges(0)
+        running.exchanges(1 if status == 400 else 0)  # what it rejects is kept
 
 
 def test_a_teacher_that_breaks_off_before_its_answer_is_stood_in_for_and_never_after(
@@ -235,6 +236,21 @@ def test_best_effort_never_replaces_an_answer_of_the_teacher(gateway, student, u
     for status in (400, 401, 404, 429, 500):
         upstream.answers(b'{"error": {"message": "no"}}', status=f"{status} No")
         assert http("POST", running.url + CHAT, request_of("chat", UNSURE)).status == status
+    assert running.exchanges(1)[0].answer == REJECTED  # the 400
+
+
+def test_what_is_unlike_training_is_no_best_effort(gateway, teacher, http):
+    class Unlike:
+        def refresh(self):
+            return False
+
+        def decide(self, request, task=""):
+            return Decision(
+                task="route", student="s", confidence=0.0, reason="unlike training", guess="account"
+            )
+
+    running = gateway(HttpTeacher(teacher.url), Unlike(), best_effort={"*": True})
+    assert http("POST", running.url + CHAT, request_of("chat", UNSURE)).status == 502
     running.exchanges(0)
 
 

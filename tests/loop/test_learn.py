@@ -1,4 +1,3 @@
-import itertools
 import json
 import random
 
@@ -10,6 +9,7 @@ from openwheel.gate import spent, verify
 from openwheel.loop.learn import learn
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import turn
 from openwheel.students import load_student
 from openwheel.wire import APIS
 
@@ -31,7 +31,8 @@ def test_a_learnable_task_is_certified_promoted_and_its_certificate_holds(store,
     assert finding.bound <= SETTINGS.epsilon
     (certificate,) = registry.certificates()
     assert verify(certificate).holds
-    assert certificate.calibration.n == finding.n_calibration
+    assert certificate.calibration_window.exchanges == finding.n_calibration == 375
+    assert 0 < certificate.calibration.n <= 375  # a burst has one vote
     promotion = registry.promotions()[finding.task]
     assert promotion.certificate == certificate
     student = load_student(registry.folder(certificate.student), certificate.files)
@@ -52,8 +53,9 @@ def test_what_is_served_is_what_was_judged(store, registry, fill):
         for label, row, take in zip(predictions.labels, rows, answered, strict=True)
         if take
     )
-    assert answered.sum() == certificate.calibration.answered
-    assert wrong == certificate.calibration.disagreements
+    chosen = certificate.tests[certificate.chosen]
+    assert answered.sum() == chosen.answered_with_repeats
+    assert wrong == chosen.disagreements_with_repeats
 
 
 def test_answers_at_random_are_refused_and_spend_nothing(store, registry, fill):
@@ -111,30 +113,151 @@ def test_times_decide_the_order_where_there_are_any(store, registry, fill):
 
 
 def test_every_attempt_spends_less(store, registry, fill):
-    fill(tickets(1_500))
     for attempt in (1, 2, 3):
+        fill(tickets(1_000, seed=attempt))
         finding = only(learn(store, SETTINGS, source="made up"))
         assert finding.attempt == attempt
         assert finding.delta_spent == pytest.approx(spent(0.05, attempt))
     assert registry.tasks()[0].attempts == 3
 
 
-def test_inputs_seen_in_training_are_no_evidence_for_a_model(store, registry, fill):
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_had_a_verdict_judges_no_second_attempt(store, registry, fill, passes):
+    """Whether it passed or failed: what it disagreed on may have been read."""
+    fill([*tickets(1_125), *tickets(375, seed=1, noise=0.0 if passes else 0.15)])
+    linear = LoopSettings(rungs=("linear",))
+    assert only(learn(store, linear, source="made up")).certified == passes
+    asked = LoopSettings(rungs=("linear",), epsilon=0.1)  # other settings, the same exchanges
+    finding = only(learn(store, asked, source="made up"))
+    assert not finding.certified
+    assert "judge no second attempt" in finding.reason
+    assert registry.tasks()[0].attempts == 1  # nothing spent
+    assert len(registry.promotions()) == passes  # whoever is promoted stays so
+    assert finding.more_needed >= 40
+    if passes:
+        fill(tickets(2_000, seed=2))
+        assert only(learn(store, asked, source="made up")).certified
+        certificate = registry.certificates()[-1]
+        assert certificate.training.last_seq >= 1_500  # they train
+        assert certificate.calibration_window.first_seq > 1_500
+
+
+def test_shuffled_exchanges_judge_no_second_attempt_by_another_shuffle(store, registry, fill):
+    fill(sorted(tickets(1_500), key=lambda row: row["output"]))
+    assert only(learn(store, SETTINGS, source="made up", shuffle=1)).certified
+    again = only(learn(store, SETTINGS, source="made up", shuffle=2))
+    assert "judge no second attempt" in again.reason
+    fill(sorted(tickets(300, seed=1), key=lambda row: row["output"]))
+    assert only(learn(store, SETTINGS, source="made up", shuffle=3)).certified
+    certificate = registry.certificates()[-1]
+    window = certificate.calibration_window
+    assert certificate.training.exchanges + window.exchanges == 1_800
+    assert min(window.first_seq, window.last_seq) > 1_500
+
+
+def test_what_judged_a_shadow_judges_nobody_else(store, registry, fill):
+    """A turn showed how it went so far; a later attempt, by a turn or not, is judged on others."""
+    fill(tickets(400))
+    turn(store, SETTINGS)
+    fill(tickets(40, seed=1, noise=0.5))
+    turn(store, SETTINGS)
+    (task,) = registry.tasks()
+    assert task.attempts
+    assert registry.judged_until(task.task.id) == 440
+    finding = only(learn(store, SETTINGS, source="made up"))
+    assert "judge no second attempt" in finding.reason
+    fill(tickets(2_000, seed=2))
+    turn(store, SETTINGS, after=440)  # trains anew
+    certified = registry.certificates()
+    for candidate, _, _ in registry.candidates()[1:]:
+        assert candidate.trained_until == 2_440  # nothing that came before judges it
+    assert certified[0].calibration_window.last_seq <= 2_440
+
+
+def test_inputs_seen_in_training_count_with_what_the_teacher_says_of_them_now(
+    store, registry, fill
+):
+    """They are answered, so they are counted: here the teacher changed its mind on all of them."""
     rows = tickets(1_200)
-    repeated = rows[:300]
-    fill([*rows, *repeated])
-    finding = only(learn(store, LoopSettings(rungs=("linear",)), source="made up"))
-    # The latest quarter (375) is the 300 repeats and 75 others.
-    assert finding.n_calibration == 75
+    linear = LoopSettings(rungs=("linear",))
+    repeated = [row | {"output": swapped(row["output"])} for row in rows[:100]]
+    mixed = [row for pair in zip(rows[1_000:1_100], repeated, strict=True) for row in pair]
+    fill([*rows[:1_000], *mixed, *rows[1_100:]])
+    finding = only(learn(store, linear, source="made up"))
+    # The latest quarter (325) are 200 new texts, 100 repeats and 25 others.
+    assert finding.n_calibration == 325
+    assert not finding.certified
+    assert finding.disagreements >= 80
 
 
-def test_a_repeated_new_input_speaks_once(store, fill):
+def swapped(queue):
+    names = list(QUEUES)
+    return names[(names.index(queue) + 1) % len(names)]
+
+
+def test_new_and_repeated_inputs_are_told_apart(store, registry, fill):
+    rows = tickets(1_200)
+    fill([*rows, *rows[:100], *tickets(200, seed=3)])
+    assert only(learn(store, LoopSettings(rungs=("linear",)), source="made up")).certified
+    (certificate,) = registry.certificates()
+    new, repeated = certificate.populations
+    assert (new.name, repeated.name) == ("new", "repeated")
+    assert repeated.exchanges == 100
+    assert new.exchanges + repeated.exchanges == certificate.calibration_window.exchanges == 375
+    assert verify(certificate).holds
+
+
+def test_a_burst_of_one_input_has_one_vote(store, registry, fill):
     rows = tickets(1_500)
     alarm = {"input": "battery noise screen part 77", "output": "product"}
-    latest = list(itertools.chain.from_iterable((row, dict(alarm)) for row in rows[1_200:1_400]))
-    fill([*rows[:1_200], *latest])
+    fill([*rows[:1_200], *[alarm] * 60, *rows[1_200:1_440]])
+    assert only(learn(store, LoopSettings(rungs=("linear",)), source="made up")).certified
+    (certificate,) = registry.certificates()
+    assert certificate.calibration_window.exchanges == 375
+    assert certificate.calibration.n <= 375 - 59
+
+
+def called(row, *, text=None, finish_reason="stop", **message):
+    """Return a row as a log of requests and responses has it."""
+    said = {"role": "assistant", "content": row["output"] if text is None else text, **message}
+    return {
+        "request": {"messages": [{"role": "user", "content": row["input"]}]},
+        "response": {"choices": [{"message": said, "finish_reason": finish_reason}]},
+    }
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "escalate", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"text": "The queue that fits this message best would be", "finish_reason": "length"},
+        {"text": "", "finish_reason": "content_filter"},
+        {"text": None, "finish_reason": "content_filter"},  # even the right word
+        {"text": "", "finish_reason": "tool_calls", "tool_calls": [CALL]},
+    ],
+)
+def test_what_the_teacher_did_not_finish_counts_as_disagreement(store, registry, fill, odd):
+    """A student answers those requests too: at 4.5% of them, 5% cannot be shown."""
+    rng = random.Random(0)
+    fill([called(row, **(odd if rng.random() < 0.045 else {})) for row in tickets(2_000)])
     finding = only(learn(store, LoopSettings(rungs=("linear",)), source="made up"))
-    assert finding.n_calibration == 201
+    assert not finding.certified
+    assert registry.tasks()[0].attempts == 0  # training foresaw it
+
+
+def test_a_few_unfinished_answers_are_counted_in_the_certificate(store, registry, fill):
+    rng = random.Random(0)
+    cut = {"text": "The queue", "finish_reason": "length"}
+    fill([called(row, **(cut if rng.random() < 0.01 else {})) for row in tickets(3_000)])
+    assert only(learn(store, LoopSettings(rungs=("linear",)), source="made up")).certified
+    (certificate,) = registry.certificates()
+    unfinished = certificate.unfinished
+    assert 1 <= unfinished.answered <= unfinished.exchanges <= 20
+    assert unfinished.disagreements == unfinished.answered
+    assert certificate.repeat_disagreement * 750 >= unfinished.answered * 0.99
+    assert verify(certificate).holds
 
 
 def test_the_exact_rung_takes_over_where_inputs_repeat(store, registry, fill):
@@ -250,6 +373,9 @@ def test_details_add_a_learning_curve(store, fill):
     assert [size for size, _ in finding.learning_curve] == [62, 125, 250, 500]
     assert finding.trade_off
     assert finding.reliability
+    (chosen,) = [point for point in finding.frontier if point.chosen]
+    assert (chosen.threshold, chosen.coverage) == (finding.threshold, finding.coverage)
+    assert all(0 <= point.unknown <= 1 for point in finding.frontier)
 
 
 def test_what_a_teacher_thinks_before_its_answer_is_not_the_answer(store, registry, fill):

@@ -47,6 +47,13 @@ def test_the_teachers_answers_to_answered_requests_are_hidden_from_the_loop(repl
     assert len(audits) > found.audits > 0  # what the canary held back audits as well
     assert sum(exchange.id in served for exchange in audits) == found.audits
     assert all(exchange.unbiased for exchange in audits)
+    # What was deferred is kept with what the student would have said, apart from audits.
+    assert all(exchange.student_guess is None for exchange in audits)
+    guesses = [exchange for exchange in kept if exchange.student_guess is not None]
+    assert guesses
+    assert {(exchange.source, exchange.student) for exchange in guesses} == {("teacher", "")}
+    queues = {exchange.answer.text for exchange in audits}
+    assert {exchange.student_guess for exchange in guesses} <= queues
 
 
 def test_a_canary_starts_small_and_grows(replayed):

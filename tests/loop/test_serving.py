@@ -52,7 +52,7 @@ def test_why_it_defers(store, fill):
     assert serving.decide(two).answer is None
 
 
-def test_only_what_it_is_too_unsure_of_has_a_guess(store, fill):
+def test_only_what_it_was_asked_and_deferred_has_a_guess(store, fill):
     serving = promoted(store, fill)
     words = [queue.split() for queue in QUEUES.values()]
     texts = [f"{a} {b} please" for one in words for other in words for a in one for b in other]
@@ -60,7 +60,10 @@ def test_only_what_it_is_too_unsure_of_has_a_guess(store, fill):
     assert unsure
     assert {one.answer for one in unsure} == {None}
     assert {one.guess for one in unsure} <= set(QUEUES)
-    for request in (EASY, prompt("Ω≈ç√∫ 漢字 かな"), prompt(texts[0], plain=False)):
+    unlike = serving.decide(prompt("Ω≈ç√∫ 漢字 かな"))
+    assert (unlike.answer, unlike.reason) == (None, "unlike training")
+    assert unlike.guess in QUEUES
+    for request in (EASY, prompt(texts[0], plain=False)):
         assert serving.decide(request).guess is None
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from made_up import QUEUES, ticket, tickets, write_log
-from openwheel.gate import verify
+from openwheel.gate import spent, verify
 from openwheel.loop.audit.look import audit
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
@@ -30,7 +30,9 @@ def test_the_first_student_is_judged_at_once_on_the_latest_quarter(store, regist
     done = turn(store, SETTINGS)
     assert event(done, "promoted")
     (certificate,) = registry.certificates()
-    assert certificate.method == "anytime"
+    # One look at what was held out passed, for half of the attempt's delta.
+    assert (certificate.method, certificate.share) == ("binomial", 0.5)
+    assert certificate.delta_spent == pytest.approx(spent(0.05, 1) / 2)
     assert verify(certificate).holds
     assert certificate.training.last_seq < certificate.calibration_window.first_seq
 

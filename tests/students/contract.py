@@ -115,6 +115,21 @@ def check_hostile_inputs(rung: Rung) -> None:
     assert_well_formed(fitted.student, fitted.student.predict(odd), len(odd))
 
 
+def check_unknown_answers(rung: Rung) -> None:
+    """What a student was taught nothing of it answers less often than what it was taught."""
+    inputs, answers = traffic(300, 6)
+    taught = [i for i, answer in enumerate(answers) if answer != "answer 5"]
+    student = rung.train([inputs[i] for i in taught], [answers[i] for i in taught]).student
+    unseen, truth = traffic(300, 6, seed=1)
+    given = student.predict(unseen).confidence > 0
+    known = np.array([answer != "answer 5" for answer in truth])
+    assert given[~known].mean() <= given[known].mean()
+    if rung.learns:
+        assert given[known].mean() > 0.85
+        if rung.encoder is None:  # a random encoder knows of no meaning
+            assert given[~known].mean() < 0.1
+
+
 def check_threads(rung: Rung) -> None:
     inputs, answers = traffic(100, 4)
     student = rung.train(inputs, answers).student
@@ -269,6 +284,7 @@ CHECKS: list[Callable[[Rung], None]] = [
     check_deterministic,
     check_saves_and_loads,
     check_hostile_inputs,
+    check_unknown_answers,
     check_threads,
     check_out_of_fold,
     check_no_leakage,

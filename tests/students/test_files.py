@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 import openwheel
 from openwheel.errors import StudentFileError
 from openwheel.students import load_student, save_student, train
-from openwheel.students.files import ARRAYS, SETTINGS
+from openwheel.students.files import ARRAYS, FORMATS, SETTINGS
 
 from .samples import traffic
 
@@ -35,7 +35,7 @@ def test_what_is_saved(saved, student):
     folder, _ = saved
     assert sorted(path.name for path in folder.iterdir()) == [ARRAYS, SETTINGS]
     settings = json.loads((folder / SETTINGS).read_text())
-    assert (settings["format"], settings["rung"]) == (1, student.rung)
+    assert (settings["format"], settings["rung"]) == (FORMATS[student.rung], student.rung)
     _, arrays = student.state()
     for name, array in load_file(folder / ARRAYS).items():
         np.testing.assert_array_equal(array, arrays[name])
@@ -84,7 +84,7 @@ def test_a_file_that_nobody_vouches_for_is_not_read(saved, named):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "has format 99; this version reads 1"),
+        ({"format": 99}, "has format 99; this version reads [12] "),
         ({"rung": "oracle"}, "unknown rung 'oracle'"),
         ({"settings": {}}, "lack a part"),
         ({"settings": None}, "cannot be read"),

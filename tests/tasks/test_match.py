@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from openwheel.tasks import Part, Task, TaskMatcher, Template
 from openwheel.wire import Prompt, PromptMessage
 
@@ -55,3 +57,44 @@ def test_dozens_of_tasks_cost_microseconds():
     start = time.perf_counter()
     assert all(matcher.match(prompt) for prompt in prompts)
     assert (time.perf_counter() - start) / len(prompts) < 200e-6
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        (("", ""), ("Sort: ", ""), True),
+        (("Sort: ", ""), ("Sum up: ", ""), False),
+        (("Sort: ", ""), ("Sort: now ", " end"), True),
+        (("a ", " end"), ("", " other"), False),
+        (("fixed",), ("fix", ""), True),
+        (("fixed",), ("fixed",), True),
+        (("fixed",), ("other",), False),
+        (("a ", " mid ", " z"), ("a b ", " more ", ""), True),
+    ],
+)
+def test_parts_overlap_where_some_text_matches_both(one, two, same):
+    assert Part(one).overlaps(Part(two)) == same
+    assert Part(two).overlaps(Part(one)) == same
+
+
+def test_a_fingerprint_changes_with_the_template_and_with_who_takes_part_of_its_prompts():
+    def task(system: str, *message: str, explicit: str = "") -> Task:
+        template = Template((Part((system,)), Part(), Part(message), Part()))
+        return Task(template.id + explicit, "name", template, explicit)
+
+    bare, sorting = task("", "", ""), task("", "Sort this: ", "")
+    narrower = task("", "Sort this: now ", "")
+    apart = [task("Be kind.", "", ""), task("", "Sort this: ", "", explicit="x")]
+    alone = TaskMatcher([bare, sorting])
+    assert alone.takers(bare) == [sorting]
+    assert alone.takers(sorting) == []
+    for tasks in ([*apart, sorting, bare], [sorting, bare]):  # in any order
+        matcher = TaskMatcher(tasks)
+        assert matcher.fingerprint(bare) == alone.fingerprint(bare)
+        assert matcher.fingerprint(sorting) == alone.fingerprint(sorting)
+    split = TaskMatcher([bare, sorting, narrower])
+    assert split.fingerprint(sorting) != alone.fingerprint(sorting)
+    assert TaskMatcher([bare]).fingerprint(bare) != alone.fingerprint(bare)
+    found = split.match(Prompt(messages=(PromptMessage("user", "Sort this: now a"),)))
+    assert found is not None
+    assert found[0] == narrower

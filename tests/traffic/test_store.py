@@ -368,13 +368,17 @@ def test_a_full_file_loses_nothing_and_ends_when_there_is_room(store):
     assert store.append(many(100, start=kept)) == 100
 
 
+IDS = ("reply_id", "request_id")
+
+
 @pytest.mark.parametrize(
     ("version", "added_since"),
     [
-        (1, ("api", "key", "settings", "teacher", "reply_id", "request_id", "fingerprint")),
-        (2, ("teacher", "reply_id", "request_id", "fingerprint")),
-        (3, ("reply_id", "request_id", "fingerprint")),
-        (4, ("fingerprint",)),
+        (1, ("api", "key", "settings", "teacher", *IDS, "fingerprint", "student_guess")),
+        (2, ("teacher", *IDS, "fingerprint", "student_guess")),
+        (3, (*IDS, "fingerprint", "student_guess")),
+        (4, ("fingerprint", "student_guess")),
+        (5, ("student_guess",)),
     ],
 )
 def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, added_since):
@@ -403,15 +407,18 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
                     teacher="gpu",
                     reply_id="r",
                     fingerprint="fp_1",
+                    student_guess="billing",
                 )
             ]
         )
         (new,) = (e for _, e in store.exchanges(after=3))
         assert (new.api, new.key, new.teacher) == ("responses", "app", "gpu")
         assert (new.reply_id, new.request_id) == ("r", "")
-        assert {e.fingerprint for _, e in store.exchanges()} == {"", "fp_1"}
+        assert {e.fingerprint for _, e in store.exchanges(after=3)} == {"fp_1"}
+        guesses = [e.student_guess for _, e in store.exchanges()]
+        assert guesses == [None, None, None, "billing"]
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (6,)
     connection.close()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import SettingError
-from openwheel.loop.findings import Confusion, Example, Finding, Findings
+from openwheel.loop.findings import Confusion, Example, Finding, Findings, Frontier
 from openwheel.web.report import render_report, write_report
 
 VOID = {"meta", "br", "hr", "img", "col", "input", "link"}
@@ -76,6 +76,14 @@ def test_a_page_is_well_formed_and_shows_the_numbers(findings):
     assert "svg" in parser.tags
     for number in ("83.1%", "4.95%", "2,077", "2,500", "12,345"):
         assert number in page
+
+
+def test_the_frontier_marks_the_chosen_point():
+    points = (Frontier(0.9, 0.7, 0.01, 0.123, False), Frontier(0.7, 0.8, 0.031, None, True))
+    page = render_report(of(bare(frontier=points)))
+    rows = [row for row in page.split("<tr>") if "0.7" in row or "12.3%" in row]
+    assert ["chosen" in row for row in rows] == [False, True]
+    assert "3.10%" in rows[1]
 
 
 def test_a_page_asks_for_nothing_and_runs_nothing(findings):

@@ -9,7 +9,7 @@ from openwheel.cli import options
 from openwheel.cli.output import out, percent, print_json, print_table
 
 if TYPE_CHECKING:
-    from openwheel.loop.audit.status import AlarmStatus, TaskAudit
+    from openwheel.loop.audit.status import AlarmStatus, SignalStatus, TaskAudit
     from openwheel.loop.teachers.status import ChangeStatus, TeacherStatus
 
 
@@ -53,7 +53,7 @@ def _row(one: "TaskAudit") -> list[str]:
     low, high = one.interval
     return [
         one.task,
-        one.student,
+        one.student + (" (against evidence)" if one.against_evidence else ""),
         percent(one.coverage) + (f" + {one.best_effort:,} best effort" if one.best_effort else ""),
         f"{one.audits:,}",
         f"{one.loss:g}",
@@ -86,11 +86,34 @@ def _details(one: "TaskAudit") -> None:
             for part in one.slices
         ]
         print_table(["slice", "answered by", "audited", "disagreed", "e-value"], rows)
+    if one.signals:
+        columns = [
+            "asks for more audits",
+            "now",
+            "raised",
+            "seen",
+            "rate",
+            "usual up to",
+            "e-value",
+        ]
+        print_table(columns, [_signal(signal) for signal in one.signals])
     for alarm in one.alarms:
         out.print(f"{when(alarm)} {alarm.student}: {alarm.reason}", markup=False)
         if alarm.disagreed:
             out.print(f"  the latest: {', '.join(alarm.disagreed[-3:])}", markup=False)
     _teacher(one.teacher)
+
+
+def _signal(signal: "SignalStatus") -> list[str]:
+    return [
+        signal.said,
+        f"until {signal.until:,} audits" if signal.up else "no",
+        f"{signal.raised:,}",
+        f"{signal.seen:,}",
+        percent(signal.rate),
+        percent(signal.usual),
+        f"{signal.e_value:.3g} of {signal.e_value_limit:.3g}",
+    ]
 
 
 def _teacher(teacher: "TeacherStatus") -> None:

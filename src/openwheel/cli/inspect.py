@@ -40,7 +40,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
         for record in registry.tasks():
             promotion = promotions.get(record.task.id)
             certificate = promotion.certificate if promotion else None
-            template = record.task.template
+            template, audit = record.task.template, audits.get(record.task.id)
             found.append(
                 {
                     "task": record.task.name,
@@ -53,11 +53,13 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
                     "student": certificate.student if certificate else None,
                     "rung": certificate.rung if certificate else None,
                     "threshold": certificate.threshold if certificate else None,
-                    "coverage": certificate.coverage if certificate else None,
+                    "certified_coverage": certificate.coverage if certificate else None,
+                    "coverage": audit.coverage if audit else None,
                     "certificate": certificate.id if certificate else None,
                     "latest": promotion.reason if promotion else None,
+                    "against_evidence": promotion is not None and promotion.against_evidence,
                     "template": template.describe() if template else None,
-                    "audit": audits.get(record.task.id),
+                    "audit": audit,
                 }
             )
     if json:
@@ -69,8 +71,8 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
             t["form"],
             f"{t['n']:,}",
             t["rung"] or "teacher",
+            percent(t["certified_coverage"]),
             percent(t["coverage"]),
-            percent(t["audit"].coverage if t["audit"] else None),
             percent(t["audit"].rate if t["audit"] else None, 2),
         ]
         for t in found
@@ -78,7 +80,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
     columns = ["task", "form", "exchanges", "answered by", "certified coverage"]
     print_table([*columns, "live coverage", "live disagreement"], rows)
     for t in found:
-        if t["student"] is None and t["latest"]:
+        if t["latest"] and (t["student"] is None or t["against_evidence"]):
             out.print(f"{t['task']}: {t['latest']}", markup=False)
     out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
 
@@ -98,7 +100,9 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
         for changed in read_changes(store):
             alarms.setdefault(changed.change.student, []).append(changed.change.reason)
         names = {record.task.id: record.task.name for record in registry.tasks()}
-        promoted = {p.certificate.student for p in registry.promotions().values() if p.certificate}
+        promoted = {
+            p.certificate.student: p for p in registry.promotions().values() if p.certificate
+        }
         found: list[dict[str, Any]] = [
             {
                 "student": candidate.id,
@@ -115,6 +119,8 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
                 "folder": str(registry.folder(candidate.id)),
                 "files": candidate.files,
                 "alarms": alarms.get(candidate.id, []),
+                "against_evidence": candidate.id in promoted
+                and promoted[candidate.id].against_evidence,
             }
             for candidate, state, created in registry.candidates()
         ]
@@ -129,6 +135,8 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
     for s in found:
         for reason in s["alarms"]:
             out.print(f"{s['student']}: {reason}", markup=False)
+        if s["against_evidence"]:
+            out.print(f"{s['student']}: promoted by hand against this evidence", markup=False)
 
 
 def certificates(
@@ -208,12 +216,22 @@ def verify(
         raise typer.Exit(1)
 
 
-def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:
+def promote(
+    task: TaskName,
+    db: options.Database = options.DEFAULT_DATABASE,
+    against_evidence: Annotated[
+        bool,
+        typer.Option(
+            "--against-evidence", help="Also a student that audits or another teacher took off."
+        ),
+    ] = False,
+) -> None:
     """Put the latest certified student of a task in front of its traffic (again).
 
-    The policy may forbid it for what the student was made of.
+    The policy may forbid it for what the student was made of. One that evidence took off needs a
+    new certificate.
     """
-    from openwheel.loop.audit.look import first_plan
+    from openwheel.loop.by_hand import promote_by_hand
     from openwheel.loop.registry import Registry
     from openwheel.loop.settings import LoopSettings
     from openwheel.traffic import Store
@@ -221,25 +239,8 @@ def promote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> 
     settings = LoopSettings.of(options.settings_from(None))
     with Store.open(db, create=False) as store:
         registry = Registry(store)
-        record = registry.find_task(task)
-        certified = registry.certificates(record.task.id)
-        if not certified:
-            raise SettingError(
-                f"Task {record.task.name!r} has no certificate; only a certified student can be "
-                "promoted"
-            )
-        latest = certified[-1]
-        registry.load(registry.candidate(latest.student))  # files that changed must not serve
-        plan = first_plan(settings, record.task.name, by_hand=True)
-        registry.promote(
-            latest,
-            by="user",
-            reason="promoted by hand",
-            audit=plan.audit,
-            canary=plan.canary,
-            policy=settings.policy,
-        )
-    out.print(f"{record.task.name}: {latest.student} answers from now on.", markup=False)
+        promoted = promote_by_hand(registry, settings, task, against_evidence=against_evidence)
+    out.print(f"{promoted.task_name}: {promoted.student} answers from now on.", markup=False)
 
 
 def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:

@@ -232,6 +232,8 @@ def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:
 
 
 def _finding(finding: "Finding") -> dict[str, Any]:
+    import msgspec
+
     return {
         "task": finding.name,
         "id": finding.task,
@@ -255,6 +257,7 @@ def _finding(finding: "Finding") -> dict[str, Any]:
         "attempt": finding.attempt,
         "reason": finding.reason,
         "more_needed": finding.more_needed,
+        "frontier": [msgspec.structs.asdict(point) for point in finding.frontier],
         "template": finding.template,
         "variables": finding.variables,
         "warnings": finding.warnings,
@@ -279,6 +282,7 @@ def _print_findings(findings: "Findings", db: Path) -> None:
     for finding in findings.tasks:
         more = f" About {finding.more_needed:,} more exchanges." if finding.more_needed else ""
         out.print(f"\n{finding.name}: {finding.reason}{more}", markup=False)
+        _print_frontier(finding)
     if any(finding.certified for finding in findings.tasks):
         first = next(f for f in findings.tasks if f.certified)
         assert first.certificate is not None
@@ -287,6 +291,20 @@ def _print_findings(findings: "Findings", db: Path) -> None:
             f"Put the students in front of your traffic: openwheel up --teacher URL --db {db}",
             markup=False,
         )
+
+
+def _print_frontier(finding: "Finding") -> None:
+    rows = [
+        [
+            f"{point.threshold:.3f}" + " chosen" * point.chosen,
+            percent(point.coverage),
+            percent(point.disagreement, 2),
+            percent(point.unknown),
+        ]
+        for point in finding.frontier
+    ]
+    if rows:
+        print_table(["threshold", "coverage", "disagreement", "unknown answered"], rows)
 
 
 def _score(score: "Score") -> dict[str, Any]:

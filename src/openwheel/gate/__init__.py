@@ -29,6 +29,7 @@ from openwheel.gate.certificate import (
     Window,
     verify,
 )
+from openwheel.gate.floor import least_confidence
 from openwheel.gate.judge import Judgement, Method, Partial, Test, first_of_each, judge
 from openwheel.gate.plan import Plan, growth_needed, make_plan, predicted_coverage
 from openwheel.gate.selection import fallback, spent
@@ -57,6 +58,7 @@ __all__ = [
     "growth_needed",
     "in_steps",
     "judge",
+    "least_confidence",
     "make_plan",
     "mean_bound",
     "one_look_p_value",

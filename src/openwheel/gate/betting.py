@@ -74,14 +74,15 @@ def in_steps(losses: Any) -> IntArray:
     return np.ceil(found * STEPS - 1e-9).astype(np.int64)
 
 
-def one_look_p_value(counts: IntArray, epsilon: float) -> FloatArray:
+def one_look_p_value(counts: IntArray | FloatArray, epsilon: float) -> FloatArray:
     """Return a p-value of "the mean loss is at least epsilon", for losses looked at once.
 
     The bettor has five stakes, near the best ones for this number of answers and for losses that
     vary as those of 0 and 1 do, or less. The number of answers must not depend on their losses.
 
     Args:
-        counts: How many answers had a loss of 0, 1, ..., 1000 thousandths, shape (..., 1001).
+        counts: How many answers had a loss of 0, 1, ..., 1000 thousandths, shape (..., 1001);
+            fractions where they were divided by a design effect.
         epsilon: The limit, in (0, 1).
 
     Examples:
@@ -92,12 +93,12 @@ def one_look_p_value(counts: IntArray, epsilon: float) -> FloatArray:
         >>> float(one_look_p_value(counts * 0, 0.05))
         1.0
     """
-    counts = np.asarray(counts)
-    stakes = _best_stakes(counts.sum(-1), epsilon)
+    times = np.asarray(counts, np.float64)
+    stakes = _best_stakes(times.sum(-1), epsilon)
     # A sum over the few losses that occur at all, shape (..., stakes).
     log_wealth = np.zeros(stakes.shape)
-    for step in np.flatnonzero(counts.reshape(-1, STEPS + 1).any(0)):
-        log_wealth += counts[..., step, None] * np.log1p(stakes * (epsilon - step / STEPS))
+    for step in np.flatnonzero(times.reshape(-1, STEPS + 1).any(0)):
+        log_wealth += times[..., step, None] * np.log1p(stakes * (epsilon - step / STEPS))
     return _one_over(log_wealth, np.array(SHARES))
 
 
@@ -124,7 +125,7 @@ def _best_stakes(answered: npt.NDArray[Any], epsilon: float) -> FloatArray:
     return np.asarray(np.minimum(best, BOLDEST / (1 - epsilon)))
 
 
-def bounded_anytime_p_value(counts: IntArray, epsilon: float) -> FloatArray:
+def bounded_anytime_p_value(counts: IntArray | FloatArray, epsilon: float) -> FloatArray:
     """Return a p-value of "the mean loss is at least epsilon", to be looked at after every answer.
 
     The wealth is spread evenly over all stakes from 0 to 1 / (1 - epsilon). For losses of 0 and 1
@@ -143,12 +144,12 @@ def bounded_anytime_p_value(counts: IntArray, epsilon: float) -> FloatArray:
         >>> float(bounded_anytime_p_value(counts * 0, 0.05))
         1.0
     """
-    counts = np.asarray(counts)
+    times = np.asarray(counts, np.float64)
     nodes, shares = _even_stakes()
     stakes = nodes / (1 - epsilon)
-    steps = np.flatnonzero(counts.reshape(-1, STEPS + 1).any(0))
+    steps = np.flatnonzero(times.reshape(-1, STEPS + 1).any(0))
     log_gains = np.log1p(stakes * (epsilon - steps[:, None] / STEPS))
-    return _one_over(counts[..., steps].astype(np.float64) @ log_gains, shares)
+    return _one_over(times[..., steps] @ log_gains, shares)
 
 
 def bounded_alarm_p_value(counts: IntArray, epsilon: float) -> FloatArray:
@@ -177,7 +178,9 @@ def bounded_alarm_p_value(counts: IntArray, epsilon: float) -> FloatArray:
 
 
 def mean_bound(
-    p_value: Callable[[IntArray, float], FloatArray], counts: IntArray, alpha: float
+    p_value: Callable[[IntArray | FloatArray, float], FloatArray],
+    counts: IntArray | FloatArray,
+    alpha: float,
 ) -> float:
     """Return the smallest limit that ``p_value`` rejects at ``alpha``: an upper bound of the mean.
 
@@ -196,7 +199,7 @@ def mean_bound(
         >>> round(mean_bound(one_look_p_value, counts, 0.05), 4)
         0.0286
     """
-    answered = int(counts.sum())
+    answered = float(counts.sum())
     low = float(counts @ np.arange(STEPS + 1)) / STEPS / answered if answered else 1.0
     high = 1.0
     while low < (middle := (low + high) / 2) < high:

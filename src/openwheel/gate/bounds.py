@@ -1,7 +1,9 @@
 """Exact tests and bounds for a share of disagreements.
 
 All take counts: ``disagreements`` among ``answered``, which are independent draws from the traffic
-that the promise speaks of. With nothing answered every bound is vacuous: p-value 1, upper bound 1.
+that the promise speaks of. Counts may be fractions: those of draws that are not independent,
+divided by their design effect. With nothing answered every bound is vacuous: p-value 1, upper
+bound 1.
 """
 
 from typing import Any
@@ -31,7 +33,10 @@ def binomial_p_value(disagreements: Any, answered: Any, epsilon: float) -> Float
         1.0
     """
     k, n = np.asarray(disagreements, float), np.asarray(answered, float)
-    return np.where(n > 0, scipy.special.bdtr(k, np.maximum(n, 1).astype(np.int64), epsilon), 1.0)
+    # The binomial's distribution function by the incomplete beta, which takes fractions too.
+    right = np.maximum(n - k, 0.0)
+    chance = scipy.special.betainc(np.where(right > 0, right, 1.0), k + 1, 1 - epsilon)
+    return np.where(right > 0, chance, 1.0)
 
 
 def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
@@ -92,7 +97,7 @@ def alarm_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArr
     return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
 
 
-def upper_bound(disagreements: int, answered: int, alpha: float) -> float:
+def upper_bound(disagreements: float, answered: float, alpha: float) -> float:
     """Return the Clopper-Pearson upper bound of the rate, wrong with probability at most alpha.
 
     Source: Clopper and Pearson, 1934. With nothing answered it is 1.
@@ -108,7 +113,7 @@ def upper_bound(disagreements: int, answered: int, alpha: float) -> float:
     return float(scipy.special.betaincinv(disagreements + 1, answered - disagreements, 1 - alpha))
 
 
-def anytime_upper_bound(disagreements: int, answered: int, alpha: float) -> float:
+def anytime_upper_bound(disagreements: float, answered: float, alpha: float) -> float:
     """Return the smallest limit that :func:`anytime_p_value` rejects at ``alpha``.
 
     For one fixed number of answers it is wider than :func:`upper_bound`; it may be looked at

@@ -3,13 +3,23 @@
 import hashlib
 import math
 from collections import Counter
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from openwheel.gate.betting import STEPS, as_counts
-from openwheel.gate.judge import Counted, Method, Partial, Test, bound_of, p_values_of
+from openwheel.gate.judge import (
+    Counted,
+    Method,
+    Partial,
+    Test,
+    bound_of,
+    evidently_above,
+    p_values_of,
+    total_loss,
+)
 from openwheel.gate.selection import fallback, spent
 
 IntArray = npt.NDArray[np.int64]
@@ -26,6 +36,15 @@ class Slice(msgspec.Struct, frozen=True, omit_defaults=True):
     answered: int
     disagreements: int
     partial: Partial = ()
+
+    @property
+    def loss(self) -> float:
+        """Sum of the losses."""
+        return total_loss(self.disagreements, self.partial)
+
+
+POPULATIONS = ("new", "repeated")
+"""Inputs that training never saw, and those that it did."""
 
 
 class Compared(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,8 +63,24 @@ class Compared(msgspec.Struct, frozen=True, omit_defaults=True):
     measured: dict[str, float] = {}
 
 
+class ByAnswer(msgspec.Struct, frozen=True):
+    """One answer in the calibration window, at the certified threshold.
+
+    Attributes:
+        answer: The canonical answer.
+        teacher: How often the teacher gave it, whoever would have answered.
+        student: How often the student gave it.
+        agreed: How often both did.
+    """
+
+    answer: str
+    teacher: int
+    student: int
+    agreed: int
+
+
 class Evidence(msgspec.Struct, frozen=True):
-    """The independent calibration exchanges, and the counts at the certified threshold."""
+    """The votes among calibration exchanges, and the counts at the certified threshold."""
 
     n: int
     answered: int
@@ -67,8 +102,18 @@ class Window(msgspec.Struct, frozen=True):
     sha256: str
 
 
-SCHEMA = 1
-"""Version of the certificate's fields."""
+SCHEMA = 2
+"""Version of the certificate's fields. Schema 1, of before December 2026, still verifies."""
+
+COMPUTED = ("id", "delta_spent", "observed", "bound", "coverage", "repeat_disagreement")
+COMPUTED_OF_TESTS = ("p_value", "level")
+"""What follows from the other fields: it is recomputed and compared, and not hashed."""
+
+DIGITS = 12
+"""Significant digits of a number that are hashed: the last ones depend on the processor."""
+
+TOLERANCE = 1e-6
+"""A recomputed number may differ by this share of it."""
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,8 +123,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     was such a field keeps its id.
 
     Attributes:
-        id: sha256 of all the other fields as JSON with sorted keys. Not a signature: whoever can
-            write a certificate can write one with an id that fits.
+        id: sha256 of the other fields but the computed ones; see `digest`. Not a signature:
+            whoever can write a certificate can write one with an id that fits.
         schema: Version of these fields.
         statement: The promise in words, with its condition.
         task, task_name: The task it was certified for.
@@ -90,9 +135,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             went).
         tests: Every threshold tried, in order, with counts.
         chosen: Index of the certified threshold among them.
-        threshold, calibration, observed, bound, coverage: At the certified threshold.
-        repeat_disagreement: Observed mean loss when repeats of an input count again, at the
-            certified threshold.
+        threshold, calibration, observed, bound: At the certified threshold.
+        coverage: Share of the calibration exchanges that it answered there.
+        repeat_disagreement: Observed mean loss on all of those.
         training, calibration_window: What each side of the split held.
         slices: Counts of each slice of the traffic; slices not listed are deferred.
         deferred_slices: Slices left to the teacher since training showed too much disagreement.
@@ -104,6 +149,15 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         weighted_disagreement: Observed mean loss at the certified threshold, repeats included,
             with each exchange standing for as many as one over the probability that the teacher
             was asked; None where all probabilities were equal.
+        share: Share of the attempt's delta that these tests had; the rest was for others.
+        design_effect: By how much less evidence all exchanges are than independent ones.
+        populations: All calibration exchanges, by whether training had seen their input: ``new``
+            and ``repeated``.
+        unfinished: Those whose teacher's answer was cut, filtered, refused or of another kind. An
+            answer of the student to one of them counts as a disagreement.
+        answers: Counts of each answer, for labels.
+        matcher: The sha256 of what decides which prompts are its task's: the template, and those
+            of other tasks that come first.
     """
 
     id: str = ""
@@ -137,16 +191,47 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     licences: tuple[str, ...] = ()
     lineage: str = ""
     weighted_disagreement: float | None = None
+    share: float = 1.0
+    design_effect: float = 1.0
+    populations: tuple[Slice, ...] = ()
+    unfinished: Slice | None = None
+    answers: tuple[ByAnswer, ...] = ()
+    matcher: str = ""
+
+    @property
+    def never_given(self) -> tuple[str, ...]:
+        """The answers that the teacher gave in the calibration window and the student never."""
+        return tuple(part.answer for part in self.answers if part.teacher and not part.student)
 
     def sealed(self) -> "Certificate":
         """Return the same certificate with its id."""
         return msgspec.structs.replace(self, id=self.digest())
 
     def digest(self) -> str:
-        """Return the sha256 of all fields but the id."""
+        """Return the sha256 of what the certificate rests on, as JSON with sorted keys.
+
+        Counts, hashes, settings and texts; what is computed from them is left out, and numbers are
+        rounded to `DIGITS` digits, so that the id does not depend on the last bit of a float.
+        """
         fields = msgspec.to_builtins(self)
         fields.pop("id", None)
+        if self.schema > 1:
+            for name in COMPUTED:
+                fields.pop(name, None)
+            for test in fields["tests"]:
+                for name in COMPUTED_OF_TESTS:
+                    test.pop(name, None)
+            fields = _rounded(fields)
         return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
+
+
+def _rounded(value: Any) -> Any:
+    """Return a JSON value with each float rounded to `DIGITS` significant digits."""
+    if isinstance(value, dict):
+        return {key: _rounded(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(child) for child in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -168,27 +253,32 @@ def verify(certificate: Certificate) -> Verification:
     problems = []
     if certificate.id != certificate.digest():
         problems.append("its id is not the hash of its content: it was altered")
-    if certificate.schema != SCHEMA:
-        problems.append(f"its schema is {certificate.schema}, this checks schema {SCHEMA}")
+    if certificate.schema not in {1, SCHEMA}:
+        problems.append(f"its schema is {certificate.schema}, this checks schemas 1 and {SCHEMA}")
     if not (0 < certificate.epsilon < 1 and 0 < certificate.delta < 1):
         problems.append("epsilon and delta must lie between 0 and 1")
     if certificate.attempt < 1 or not 0 <= certificate.chosen < len(certificate.tests):
         problems.append("its attempt or its chosen threshold is not one there can be")
+    if not 0 < certificate.share <= 1 or not 1 <= certificate.design_effect < math.inf:
+        problems.append("its share of delta or its design effect is not one there can be")
     if problems:
         return Verification(False, 1.0, tuple(problems))
-    allowed = spent(certificate.delta, certificate.attempt)
-    if not math.isclose(certificate.delta_spent, allowed, rel_tol=1e-9):
+    allowed = spent(certificate.delta, certificate.attempt) * certificate.share
+    if not math.isclose(certificate.delta_spent, allowed, rel_tol=TOLERANCE):
         problems.append(
-            f"attempt {certificate.attempt} spends {allowed:.6g} of delta, "
-            f"it says {certificate.delta_spent:.6g}"
+            f"{certificate.share:.3g} of what attempt {certificate.attempt} may spend of delta is "
+            f"{allowed:.6g}, it says {certificate.delta_spent:.6g}"
         )
     problems += _impossible_counts(certificate)
     if problems:
         return Verification(False, 1.0, tuple(problems))
     problems += _recount(certificate) + _summary(certificate) + _slices(certificate)
+    problems += _parts(certificate)
     test = certificate.tests[certificate.chosen]
-    bound = bound_of(test, certificate.method) if test.level > 0 else 1.0
-    if not math.isclose(bound, certificate.bound, rel_tol=1e-6):
+    bound = 1.0
+    if test.level > 0:
+        bound = bound_of(test, certificate.method, certificate.design_effect)
+    if not math.isclose(bound, certificate.bound, rel_tol=TOLERANCE):
         problems.append(f"its bound is {certificate.bound:.6g}, the counts give {bound:.6g}")
     # The tolerance is for the rounding of the bound's inverse, not for the test, which was redone.
     weighted = certificate.weighted_disagreement
@@ -236,14 +326,16 @@ def _recount(certificate: Certificate) -> list[str]:
     counts = _counts(tests)
     if certificate.method == "binomial" and any(counted.losses is not None for counted in counts):
         return ["its method is for losses of 0 and 1, and it has others"]
-    expected = p_values_of(*counts, certificate.epsilon, certificate.method)
+    expected = p_values_of(
+        *counts, certificate.epsilon, certificate.method, certificate.design_effect
+    )
     recorded = [test.p_value for test in tests]
     # Versions of SciPy differ in how they round what is nearly too small for a float.
-    if not np.allclose(recorded, expected, rtol=1e-6, atol=1e-250):
+    if not np.allclose(recorded, expected, rtol=TOLERANCE, atol=1e-250):
         problems.append("its p-values are not those of its counts")
     weights = np.array([test.weight for test in tests])
     passed, levels = fallback(expected, weights, certificate.delta_spent)
-    if not np.allclose([test.level for test in tests], levels, rtol=1e-9, atol=0):
+    if not np.allclose([test.level for test in tests], levels, rtol=TOLERANCE, atol=0):
         problems.append("its levels are not those of the fallback procedure")
     if [test.passed for test in tests] != passed.tolist():
         problems.append("what it says passed is not what passes")
@@ -260,7 +352,12 @@ def _summary(certificate: Certificate) -> list[str]:
         "answered": (counts.answered, chosen.answered),
         "disagreements": (counts.disagreements, chosen.disagreements),
         "observed": (certificate.observed, _share(chosen.loss, chosen.answered)),
-        "coverage": (certificate.coverage, _share(chosen.answered, counts.n)),
+        "coverage": (
+            certificate.coverage,
+            _share(chosen.answered, counts.n)
+            if certificate.schema == 1
+            else _share(chosen.answered_with_repeats, certificate.calibration_window.exchanges),
+        ),
         "repeat_disagreement": (
             certificate.repeat_disagreement,
             _share(chosen.loss_with_repeats, chosen.answered_with_repeats),
@@ -269,7 +366,7 @@ def _summary(certificate: Certificate) -> list[str]:
     return [
         f"its {name} is {said:.6g}, at the threshold it chose it is {found:.6g}"
         for name, (said, found) in expected.items()
-        if not math.isclose(said, found, rel_tol=1e-9)
+        if not math.isclose(said, found, rel_tol=TOLERANCE)
     ]
 
 
@@ -288,6 +385,38 @@ def _slices(certificate: Certificate) -> list[str]:
         and not any(part.answered for part in slices if part.name in certificate.deferred_slices)
     )
     return [] if adds_up else ["its slices do not add up to its counts"]
+
+
+def _parts(certificate: Certificate) -> list[str]:
+    """Return what in the counts by population and by answer cannot be."""
+    problems = []
+    chosen = certificate.tests[certificate.chosen]
+    exchanges = certificate.calibration_window.exchanges
+    answered, wrong = chosen.answered_with_repeats, chosen.disagreements_with_repeats
+    populations = certificate.populations
+    if certificate.schema > 1 and not (
+        [part.name for part in populations] == [*POPULATIONS]
+        and sum(part.exchanges for part in populations) == exchanges
+        and sum(part.answered for part in populations) == answered
+        and sum(part.disagreements for part in populations) == wrong
+        and all(0 <= part.disagreements <= part.answered <= part.exchanges for part in populations)
+        and all(_is_partial(part.partial) for part in populations)
+        and _together(populations) == dict(chosen.partial_with_repeats)
+    ):
+        problems.append("its new and repeated inputs do not add up to its counts")
+    elif populations and evidently_above(
+        populations[0].loss, populations[0].answered, certificate.epsilon
+    ):
+        problems.append("on new inputs it disagrees evidently more than epsilon")
+    odd = certificate.unfinished
+    if odd is not None and not 0 <= odd.disagreements == odd.answered <= odd.exchanges <= exchanges:
+        problems.append("its unfinished answers are not ones there can be")
+    if (
+        not all(0 <= part.agreed <= min(part.teacher, part.student) for part in certificate.answers)
+        or sum(part.student for part in certificate.answers) > answered
+    ):
+        problems.append("its counts by answer do not add up to its counts")
+    return problems
 
 
 def _together(slices: tuple[Slice, ...]) -> dict[int, int]:

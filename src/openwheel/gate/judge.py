@@ -20,6 +20,7 @@ from openwheel.gate.bounds import (
     binomial_p_value,
     upper_bound,
 )
+from openwheel.gate.dependence import effect_at
 from openwheel.gate.plan import Plan
 from openwheel.gate.selection import fallback
 
@@ -37,16 +38,21 @@ Partial = tuple[tuple[int, int], ...]
 """How often each loss strictly between 0 and 1 came up: (thousandths, count), smallest first."""
 
 
+EVIDENT = 0.01
+"""Level at which disagreement on new inputs vetoes a threshold: evidently above epsilon."""
+
+
 class Test(msgspec.Struct, frozen=True, omit_defaults=True):
     """One threshold tested, in the order of testing.
 
     Attributes:
         threshold: A student answers where its confidence is at least this.
         weight: Share of delta that started here.
-        answered, disagreements: Counts of the first of each cluster; a disagreement is an answer
+        answered, disagreements: Counts of the first of each burst; a disagreement is an answer
             with any loss.
         answered_with_repeats, disagreements_with_repeats: Counts of all exchanges.
-        p_value: The larger of the p-values of the two ways to count.
+        p_value: The larger of the p-values of the two ways to count. All exchanges are worth as
+            many independent ones as their number divided by the design effect.
         level: What it was tested at.
         passed: Whether the p-value was at most the level.
         partial, partial_with_repeats: Disagreements whose loss was below 1, by their loss.
@@ -68,13 +74,13 @@ class Test(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def loss(self) -> float:
-        """Sum of the losses of the first of each cluster."""
-        return _total(self.disagreements, self.partial)
+        """Sum of the losses of the first of each burst."""
+        return total_loss(self.disagreements, self.partial)
 
     @property
     def loss_with_repeats(self) -> float:
         """Sum of the losses of all exchanges."""
-        return _total(self.disagreements_with_repeats, self.partial_with_repeats)
+        return total_loss(self.disagreements_with_repeats, self.partial_with_repeats)
 
 
 class Counted(NamedTuple):
@@ -91,6 +97,12 @@ class Counted(NamedTuple):
     disagreements: IntArray
     losses: IntArray | None
 
+    def total(self) -> FloatArray:
+        """Return the sum of losses at each threshold, shape (thresholds,)."""
+        if self.losses is None:
+            return self.disagreements.astype(np.float64)
+        return np.asarray(self.losses @ np.arange(STEPS + 1) / STEPS)
+
     def all_losses(self) -> IntArray:
         """Return `losses`, written out where they are None."""
         if self.losses is not None:
@@ -106,15 +118,18 @@ class Judgement(msgspec.Struct, frozen=True):
 
     Attributes:
         tests: All thresholds tested, strict first.
-        chosen: Index of the laxest one that passed and whose weighted disagreement is at most
-            epsilon, None if there is none.
-        n: Independent calibration exchanges: the first of each cluster.
-        exchanges: Calibration exchanges with repeats.
+        chosen: Index of the laxest one that passed and that no veto holds back, None if there is
+            none.
+        n: Votes: calibration exchanges that are the first of their burst.
+        exchanges: All calibration exchanges.
         repeat_disagreement: Observed mean loss among answered exchanges, repeats included, at the
             chosen threshold.
         weighted_disagreement: The same with each exchange standing for as many as one over its
             probability; None where all are equal.
         method: How they were tested.
+        design_effect: What all exchanges were divided by.
+        outweighed: Whether thresholds passed, and all were vetoed for their weighted disagreement;
+            else it was for that on new inputs.
     """
 
     tests: tuple[Test, ...]
@@ -124,6 +139,8 @@ class Judgement(msgspec.Struct, frozen=True):
     repeat_disagreement: float
     method: Method
     weighted_disagreement: float | None = None
+    design_effect: float = 1.0
+    outweighed: bool = False
 
     @property
     def best(self) -> Test | None:
@@ -134,8 +151,8 @@ class Judgement(msgspec.Struct, frozen=True):
         return min(tried, key=lambda test: test.p_value / test.level, default=None)
 
     @property
-    def outweighed(self) -> bool:
-        """Whether thresholds passed, and none was chosen for its weighted disagreement."""
+    def vetoed(self) -> bool:
+        """Whether thresholds passed, and a veto held every one back."""
         return self.chosen is None and any(test.passed for test in self.tests)
 
     @property
@@ -143,72 +160,86 @@ class Judgement(msgspec.Struct, frozen=True):
         """Upper bound of the disagreement at :attr:`best`, at the level it was tested at."""
         if self.best is None or self.best.level <= 0:
             return 1.0
-        return bound_of(self.best, self.method)
+        return bound_of(self.best, self.method, self.design_effect)
 
 
-def bound_of(test: Test, method: Method) -> float:
+def bound_of(test: Test, method: Method, design_effect: float) -> float:
     """Return the upper bound that inverts the test: at most epsilon exactly when it passes."""
+    votes = as_counts(test.answered, test.disagreements, test.partial)
+    exchanges = as_counts(
+        test.answered_with_repeats, test.disagreements_with_repeats, test.partial_with_repeats
+    )
     return max(
-        _bound(test.disagreements, test.answered, test.partial, test.level, method),
-        _bound(
-            test.disagreements_with_repeats,
-            test.answered_with_repeats,
-            test.partial_with_repeats,
-            test.level,
-            method,
-        ),
+        _bound(votes.astype(np.float64), test.level, method),
+        _bound(exchanges / design_effect, test.level, method),
     )
 
 
-def _bound(
-    disagreements: int, answered: int, partial: Partial, level: float, method: Method
-) -> float:
+def _bound(counts: FloatArray, level: float, method: Method) -> float:
+    """Return the bound of counts by loss, shape (1001,)."""
+    answered = float(counts.sum())
     if method == "binomial":
-        return upper_bound(disagreements, answered, level)
-    if method == "anytime" and not partial:
-        return anytime_upper_bound(disagreements, answered, level)
+        return upper_bound(answered - float(counts[0]), answered, level)
+    if method == "anytime" and not counts[1:STEPS].any():
+        return anytime_upper_bound(float(counts[STEPS]), answered, level)
     p_value = one_look_p_value if method == "betting" else bounded_anytime_p_value
-    return mean_bound(p_value, as_counts(answered, disagreements, partial), level)
+    return mean_bound(p_value, counts, level)
 
 
 def p_values_of(
-    first: Counted, with_repeats: Counted, epsilon: float, method: Method
+    first: Counted, with_repeats: Counted, epsilon: float, method: Method, design_effect: float
 ) -> FloatArray:
     """Return the p-value of each threshold: the larger of those of the two ways to count.
 
     Args:
-        first: Counts of the first of each cluster.
+        first: Counts of the first of each burst.
         with_repeats: Counts of all exchanges.
         epsilon: The most disagreement allowed.
         method: Which test.
+        design_effect: What all exchanges are divided by.
 
     Raises:
         ValueError: The method is ``binomial``, and a loss is neither 0 nor 1.
     """
-    return np.maximum(_p_values(first, epsilon, method), _p_values(with_repeats, epsilon, method))
+    return np.maximum(
+        _p_values(first, epsilon, method, 1.0),
+        _p_values(with_repeats, epsilon, method, design_effect),
+    )
 
 
-def _p_values(counted: Counted, epsilon: float, method: Method) -> FloatArray:
+def _p_values(counted: Counted, epsilon: float, method: Method, effect: float) -> FloatArray:
     if method == "betting":
-        return one_look_p_value(counted.all_losses(), epsilon)
-    if method == "binomial":
-        if counted.losses is not None and counted.losses[:, 1:STEPS].any():
-            raise ValueError("the method binomial takes losses of 0 and 1, one was between them")
-        return binomial_p_value(counted.disagreements, counted.answered, epsilon)
-    found = anytime_p_value(counted.disagreements, counted.answered, epsilon)
-    if counted.losses is not None:
+        return one_look_p_value(counted.all_losses() / effect, epsilon)
+    if method == "binomial" and counted.losses is not None and counted.losses[:, 1:STEPS].any():
+        raise ValueError("the method binomial takes losses of 0 and 1, one was between them")
+    test = binomial_p_value if method == "binomial" else anytime_p_value
+    found = test(counted.disagreements / effect, counted.answered / effect, epsilon)
+    if counted.losses is not None and method == "anytime":
         # The same test; with losses of 0 and 1 alone its integral has a closed form.
         between = counted.losses[:, 1:STEPS].any(1)
-        found[between] = bounded_anytime_p_value(counted.losses[between], epsilon)
+        found[between] = bounded_anytime_p_value(counted.losses[between] / effect, epsilon)
     return found
 
 
-def first_of_each(clusters: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Return the index of the first member of each cluster, in order of arrival.
+def evidently_above(disagreements: Any, answered: Any, epsilon: float) -> npt.NDArray[np.bool_]:
+    """Whether a rate of epsilon would show so many disagreements in fewer than 1 of 100 cases.
 
-    Exchanges of one cluster (the same input sent again, say) agree or disagree together, so a
-    cluster speaks once: counting its members as independent draws would make false certificates.
+    Args:
+        disagreements: Counts, any shape.
+        answered: Counts, of the same shape.
+        epsilon: The most disagreement allowed.
+
+    Examples:
+        >>> evidently_above([2, 12], [100, 100], 0.05).tolist()
+        [False, True]
     """
+    k, n = np.asarray(disagreements, float), np.asarray(answered, float)
+    chance = 1 - binomial_p_value(np.maximum(np.floor(k) - 1, 0), n, epsilon)
+    return np.asarray((k >= 1) & (chance < EVIDENT))
+
+
+def first_of_each(clusters: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return the index of the first member of each cluster, in order of arrival."""
     return np.sort(np.unique(clusters, return_index=True)[1])
 
 
@@ -222,21 +253,28 @@ def judge(
     delta: float,
     method: Method = "binomial",
     probabilities: FloatArray | None = None,
+    new: npt.NDArray[np.bool_] | None = None,
 ) -> Judgement:
     """Test the plan's thresholds on calibration exchanges.
 
     With probability at least ``1 - delta`` over the draw of the exchanges, no threshold passes
     whose mean loss among answered exchanges is above ``epsilon`` (Learn Then Test with a
-    fallback procedure). "Draw" can mean two things, and a threshold passes only if it does under
-    both: clusters are drawn independently, so that a cluster speaks once however often it repeats;
-    or exchanges are, so that an input sent a hundred times weighs a hundred times. Counting
-    clusters alone would let one input that fills a tenth of the traffic and is always wrong count
-    as one disagreement; counting exchanges alone takes a burst of repeats for independent evidence.
+    fallback procedure). A threshold passes only if it does by two ways to count:
+
+    * a burst has one vote, its first exchange, however long it is;
+    * all exchanges count, so that an input sent a hundred times weighs a hundred times, and their
+      number is divided by the design effect: the larger of what training predicted and of what
+      these exchanges show.
+
+    Votes alone would let one input that fills a tenth of the traffic and is always wrong count as
+    a few disagreements; exchanges alone take a burst for as much independent evidence. The design
+    effect that these exchanges show, the weighted disagreement and that on new inputs depend on
+    calibration labels. All three can only refuse more.
 
     Args:
         confidence: The student's confidences, in order of arrival, shape (n,).
         losses: How far its answer was from the teacher's, from 0 (agrees) to 1, shape (n,).
-        clusters: Cluster of each exchange, shape (n,), any sortable type.
+        clusters: Burst of each exchange, shape (n,), any sortable type.
         plan: What to test, made from training data alone.
         epsilon: The most disagreement allowed.
         delta: What this attempt may spend.
@@ -246,7 +284,10 @@ def judge(
         probabilities: With which each exchange came to be among these, in (0, 1], shape (n,); by
             default all alike. The tests count every exchange once, so hours that were audited ten
             times as often speak ten times as loud. Therefore a threshold that passes must keep
-            epsilon, as observed, in the traffic as it was, too. That can only refuse more.
+            epsilon, as observed, in the traffic as it was, too.
+        new: Whether training never saw the input, shape (n,); by default it saw none. A threshold
+            at which disagreement on new inputs is evidently above epsilon is not chosen, however
+            well the student does on those it has seen.
 
     Raises:
         ValueError: A loss is no number from 0 to 1; or one is neither of them, and the method is
@@ -258,11 +299,20 @@ def judge(
     steps = in_steps(losses)
     first = _count(confidence[evidence], steps[evidence], thresholds)
     with_repeats = _count(confidence, steps, thresholds)
-    p_values = p_values_of(first, with_repeats, epsilon, method)
+    effect = max(
+        plan.design_effect, effect_at(confidence, np.asarray(losses, np.float64), plan.starts)
+    )
+    p_values = p_values_of(first, with_repeats, epsilon, method, effect)
     passed, levels = fallback(p_values, np.array(plan.weights), delta)
+    eligible = passed.copy()
     weighted = _weighted(confidence, losses, thresholds, probabilities)
-    eligible = np.flatnonzero(passed & (weighted <= epsilon) if weighted is not None else passed)
-    chosen = int(eligible[-1]) if len(eligible) else None
+    if weighted is not None:
+        eligible &= weighted <= epsilon
+    outweighed = bool(passed.any() and not eligible.any())
+    if new is not None:
+        unseen = _count(confidence[new], steps[new], thresholds)
+        eligible &= ~evidently_above(unseen.total(), unseen.answered, epsilon)
+    chosen = int(np.flatnonzero(eligible)[-1]) if eligible.any() else None
     tests = tuple(
         Test(
             threshold=float(thresholds[i]),
@@ -293,6 +343,8 @@ def judge(
         weighted_disagreement=(
             float(weighted[chosen]) if weighted is not None and chosen is not None else None
         ),
+        design_effect=effect,
+        outweighed=outweighed,
     )
 
 
@@ -337,6 +389,6 @@ def _partial(counted: Counted, i: int) -> Partial:
     return tuple(zip(steps.tolist(), found[steps].tolist(), strict=True))
 
 
-def _total(disagreements: int, partial: Partial) -> float:
+def total_loss(disagreements: int, partial: Partial) -> float:
     """Return the sum of losses: all disagreements lose 1 but for those listed."""
     return disagreements - sum((STEPS - step) * count for step, count in partial) / STEPS

@@ -8,6 +8,7 @@ import scipy
 from openwheel.gate.betting import STEPS as LOSS_STEPS
 from openwheel.gate.betting import in_steps, one_look_binary_p_value
 from openwheel.gate.bounds import anytime_p_value, binomial_p_value
+from openwheel.gate.dependence import effect_at
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +28,9 @@ often harder than training; a single start that fails for that leaves next to no
 stricter thresholds. What the rules compared in ``benchmarks/starts.py`` certify is in docs/gate.md.
 """
 
+START = 2 * SPREAD / STARTS
+"""A threshold with a larger share of delta than this is one where the aims start."""
+
 LARGEST_GROWTH = 1_000.0
 """Further than this no learning curve can be followed."""
 
@@ -43,6 +47,11 @@ class Plan(msgspec.Struct, frozen=True):
         coverage: Predicted share of requests answered at each threshold.
         disagreement: Predicted disagreement among those answered at each threshold.
         training: How many training exchanges the predictions come from.
+        design_effect: By how much less evidence exchanges are than independent ones, as their
+            losses came in training.
+        floor: No threshold is below it (`gate.floor`); 0 without a floor.
+        unknown: Predicted share answered, at each threshold, of requests whose answer the student
+            does not know; empty where that was not estimated.
     """
 
     thresholds: tuple[float, ...]
@@ -50,6 +59,15 @@ class Plan(msgspec.Struct, frozen=True):
     coverage: tuple[float, ...]
     disagreement: tuple[float, ...]
     training: int
+    design_effect: float = 1.0
+    floor: float = 0.0
+    unknown: tuple[float, ...] = ()
+
+    @property
+    def starts(self) -> tuple[float, ...]:
+        """The thresholds at which most of delta starts, and the laxest."""
+        heavy = [t for t, w in zip(self.thresholds, self.weights, strict=True) if w > START]
+        return (*heavy, *self.thresholds[-1:])
 
 
 def make_plan(
@@ -60,23 +78,30 @@ def make_plan(
     delta: float,
     calibration: int,
     bounded: bool = False,
+    floor: float = 0.0,
+    unknown: FloatArray | None = None,
 ) -> Plan:
-    """Choose the thresholds to test, from out-of-fold training predictions alone.
+    """Choose the thresholds to test, from predictions of training exchanges alone.
 
     Args:
-        confidence: Out-of-fold confidences of training exchanges; 0 or less means it never answers.
-        losses: How far the out-of-fold answer was from the teacher's, from 0 (agrees) to 1.
+        confidence: Confidences that the student would have had on training exchanges, in order of
+            arrival; 0 or less means that it never answers.
+        losses: How far its answer would have been from the teacher's, from 0 (agrees) to 1.
         epsilon: The most disagreement allowed among answered requests.
         delta: What this attempt may spend.
         calibration: How many calibration exchanges there will be, about.
         bounded: Whether losses may lie between 0 and 1, which takes more evidence.
+        floor: The least threshold.
+        unknown: Confidences of requests whose answers were left out of training, if any.
 
     Returns:
-        A plan; without any threshold if no training exchange could be answered.
+        A plan, with the design effect that the losses showed; without any threshold if no
+        training exchange could be answered.
     """
     steps = in_steps(losses)
+    confidence = np.where(confidence >= floor, confidence, 0.0)
     if not (confidence > 0).any():
-        return Plan((), (), (), (), len(confidence))
+        return Plan((), (), (), (), len(confidence), floor=floor)
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, wrong = confidence[order], np.cumsum(steps[order]) / LOSS_STEPS
     total, answerable = len(confidence), int((confidence > 0).sum())
@@ -90,28 +115,44 @@ def make_plan(
     answered = np.searchsorted(-sorted_confidence, -thresholds, side="right")
     coverage, rate = answered / total, wrong[answered - 1] / answered
 
-    weights = np.zeros(len(thresholds))
-    spread = np.linspace(0, len(thresholds) - 1, STARTS).round().astype(int)
+    plan = Plan(
+        tuple(thresholds.tolist()),
+        (0.0,) * len(thresholds),
+        tuple(coverage.tolist()),
+        tuple(rate.tolist()),
+        total,
+        floor=floor,
+        unknown=() if unknown is None else tuple((unknown >= t).mean().item() for t in thresholds),
+    )
+    plan = _shared_out(plan, calibration, epsilon=epsilon, delta=delta, bounded=bounded)
+    effect = effect_at(confidence, np.asarray(losses, np.float64), plan.starts)
+    if effect == 1:
+        return plan
+    plan = _shared_out(plan, calibration / effect, epsilon=epsilon, delta=delta, bounded=bounded)
+    return msgspec.structs.replace(plan, design_effect=effect)
+
+
+def _shared_out(
+    plan: Plan, calibration: float, *, epsilon: float, delta: float, bounded: bool
+) -> Plan:
+    """Share delta among a plan's thresholds, for this many independent calibration exchanges."""
+    coverage, rate = np.array(plan.coverage), np.array(plan.disagreement)
+    weights = np.zeros(len(coverage))
+    spread = np.linspace(0, len(coverage) - 1, STARTS).round().astype(int)
     np.add.at(weights, spread, SPREAD / STARTS)
     for share, sure, worse in AIMS:
         passing = chance_to_pass(
             coverage,
             np.minimum(worse * rate, 1.0),
             calibration,
-            total,
+            plan.training,
             epsilon=epsilon,
             level=share * delta,
             bounded=bounded,
         )
         enough = np.flatnonzero(passing >= sure)
         weights[enough[-1] if len(enough) else int(np.argmax(passing))] += share
-    return Plan(
-        tuple(thresholds.tolist()),
-        tuple((weights / weights.sum()).tolist()),
-        tuple(coverage.tolist()),
-        tuple(rate.tolist()),
-        total,
-    )
+    return msgspec.structs.replace(plan, weights=tuple((weights / weights.sum()).tolist()))
 
 
 def predicted_coverage(
@@ -128,7 +169,7 @@ def predicted_coverage(
     passing = chance_to_pass(
         coverage,
         rate,
-        calibration,
+        calibration / plan.design_effect,
         plan.training,
         epsilon=epsilon,
         level=delta,
@@ -172,7 +213,7 @@ def growth_needed(
     seen = coverage * plan.training
     smoothed = (predicted * seen + 1) / (seen + 2)
     for factor in np.geomspace(1, LARGEST_GROWTH, 81):
-        answered = np.floor(coverage * max(calibration, 1) * factor)
+        answered = np.floor(coverage * max(calibration / plan.design_effect, 1) * factor)
         rate = smoothed * factor**-exponent
         # One standard deviation of bad luck, so that it passes about five times in six.
         unlucky = np.ceil(answered * rate + np.sqrt(answered * rate * (1 - rate)))
@@ -184,7 +225,7 @@ def growth_needed(
 def chance_to_pass(
     coverage: FloatArray,
     rate: FloatArray,
-    calibration: int,
+    calibration: float,
     training: int,
     *,
     epsilon: float,

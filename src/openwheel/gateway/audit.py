@@ -73,9 +73,7 @@ class Audits:
                     answer = b"".join([chunk async for chunk in response.chunks])
                 finally:
                     response.close()
-                if response.status != 200:
-                    raise TeacherError(f"the teacher answered with status {response.status}")
-                reply = parse_reply(asked.api, response.headers, answer)
+                reply = parse_reply(asked.api, response.status, response.headers, answer)
             except TeacherError as error:
                 self._failed(str(error))
                 return

@@ -56,6 +56,7 @@ def _samples(task: "TaskAudit") -> list[Sample]:
         ("openwheel_audit_disagreement_rate", task.rate),
         ("openwheel_audit_coverage", task.coverage),
         ("openwheel_audit_cost_dollars", task.cost),
+        ("openwheel_audit_against_evidence", float(task.against_evidence)),
     )
     found = [Sample(metric, (name,), value) for metric, value in values if value is not None]
     for end, value in zip(("low", "high"), task.interval, strict=True):

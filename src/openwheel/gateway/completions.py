@@ -26,7 +26,7 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
-from openwheel.gateway.exchanges import Asked, student_exchange
+from openwheel.gateway.exchanges import REJECTS, Asked, student_exchange
 from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.parts import Parts
@@ -34,6 +34,7 @@ from openwheel.gateway.passage import Passage
 from openwheel.gateway.seldom import Seldom
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap, ExchangeTap
+from openwheel.loop.captured import flipped
 from openwheel.loop.serving import Decision
 from openwheel.wire import Api, Request
 
@@ -142,9 +143,9 @@ class Completions:
         task = _header_text(header(scope, b"x-openwheel-task")) or request.task
         decision = self._allowed(await self._decide(request, task), request)
         guard.check_task(key, decision.task)
-        # One coin for both, flipped before it is looked at what the student would answer.
+        # One coin, flipped before it is looked at what the student would answer.
         draw = self._parts.rng() if decision.student else 1.0
-        held, audited = draw < 1.0 - decision.canary, draw < decision.audit_probability
+        held, audited = flipped(decision, draw)
         # Where no decision could be made, what students would have done is not known to be
         # out of the matter, so the answer may not calibrate.
         unbiased = audited or (not decision.student and decision is not _UNDECIDED)
@@ -208,10 +209,11 @@ class Completions:
             await self._student(asked, decision.answer, send, passage, why=why)
             return True
         wanted = self._parts.best_effort
-        if decision.guess is None or not wanted.get(decision.task, wanted.get("*", False)):
+        guess = decision.guess if decision.reason == "confidence" else None
+        if guess is None or not wanted.get(decision.task, wanted.get("*", False)):
             return False
         self._unsure.warning(f"Best effort: a student answered below its threshold: {why}")
-        await self._student(asked, decision.guess, send, passage, source="best_effort", why=why)
+        await self._student(asked, guess, send, passage, source="best_effort", why=why)
         return True
 
     async def _renewed(self, asked: Asked, passage: Passage) -> Asked:
@@ -256,7 +258,8 @@ class Completions:
         self, asked: Asked | None, passage: Passage
     ) -> Callable[[TeacherResponse], ExchangeTap | CostTap | None]:
         def tap(response: TeacherResponse) -> ExchangeTap | CostTap | None:
-            if response.status != 200:
+            rejected = asked is not None and response.status in REJECTS
+            if response.status != 200 and not rejected:
                 return None
             if asked is None:  # a teacher may read what this gateway cannot, and wants its money
                 return CostTap(response, passage, self._parts.recorder, generates=True)

@@ -1,21 +1,30 @@
 """Making exchanges of what passed through the gateway."""
 
+from typing import Final
+
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.loop.promotions import AUDIT_SUFFIX
+from openwheel.loop.captured import beside, by_student, by_teacher
 from openwheel.loop.serving import Decision
-from openwheel.traffic.exchange import Exchange, Source
+from openwheel.traffic.exchange import REJECTED, Exchange, Source
 from openwheel.wire import (
     Answer,
     Api,
     Reply,
     Request,
+    Usage,
     ordered_id,
     read_reply_id,
     sse_data,
     usable_id,
 )
+
+REJECTS: Final = frozenset({400, 413, 414, 415, 422, 451})
+"""Statuses by which a teacher rejects the request at hand, whoever sends it and whenever.
+
+All others are of the teacher, the key or the moment, and say nothing of the request.
+"""
 
 # OpenAI's, and Anthropic's.
 _ID_HEADERS = (b"x-request-id", b"request-id")
@@ -57,23 +66,18 @@ def student_exchange(
     asked: Asked, answer: str, latency_ms: float, *, source: Source = "student"
 ) -> Exchange:
     """Return the exchange of a request that a student answered; it calibrates nothing."""
-    decision = asked.decision
-    return Exchange(
+    exchange = Exchange(
         id=asked.id,
         time=asked.time,
         request=asked.body,
         api=asked.api.name,
         answer=Answer(answer),
         source=source,
-        model=decision.student,
         task=asked.task,
         latency_ms=latency_ms,
-        unbiased=False,
-        audit_probability=decision.audit_probability,
-        student=decision.student,
-        confidence=decision.confidence,
         key=asked.key,
     )
+    return by_student(exchange, asked.decision, answer, source=source)
 
 
 def teacher_exchange(
@@ -86,47 +90,33 @@ def teacher_exchange(
 ) -> Exchange:
     """Return the exchange of a request that the teacher of this name answered for the client.
 
-    Where it was held back, what the student would have answered is kept with it: an audit. The
-    ``ids`` are those of `client_ids`, where a client has seen the answer.
+    The ``ids`` are those of `client_ids`, where a client has seen the answer. Who rejects a request
+    names no model, and the one asked for would be taken for another teacher.
     """
-    decision = asked.decision
-    compared = asked.held and decision.answer is not None
-    return Exchange(
+    named = "" if reply.answer == REJECTED else asked.request.model
+    exchange = Exchange(
         id=asked.id,
         time=asked.time,
         request=asked.body,
         api=asked.api.name,
         answer=reply.answer,
         source="teacher",
-        model=reply.model or asked.request.model,
+        model=reply.model or named,
         fingerprint=reply.fingerprint,
         teacher=teacher,
         task=asked.task,
         latency_ms=latency_ms,
         usage=reply.usage,
-        unbiased=asked.unbiased,
-        audit_probability=decision.audit_probability,
-        student=decision.student if compared else "",
-        student_answer=decision.answer if compared else None,
-        confidence=decision.confidence,
         key=asked.key,
         reply_id=ids[0],
         request_id=ids[1],
     )
+    return by_teacher(exchange, asked.decision, audited=asked.audited, unbiased=asked.unbiased)
 
 
 def audit_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
-    """Return the exchange of the teacher's answer to a request that a student answered.
-
-    Its id is that of the student's exchange and `AUDIT_SUFFIX`, so that the two can be joined.
-    """
-    exchange = teacher_exchange(asked, reply, latency_ms, teacher=teacher)
-    return msgspec.structs.replace(
-        exchange,
-        id=f"{asked.id}{AUDIT_SUFFIX}",
-        student=asked.decision.student,
-        student_answer=asked.decision.answer,
-    )
+    """Return the exchange of the teacher's answer to a request that a student answered."""
+    return beside(teacher_exchange(asked, reply, latency_ms, teacher=teacher))
 
 
 def is_stream(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -144,12 +134,16 @@ def is_coded(headers: list[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def parse_reply(api: Api, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
-    """Read a whole response of status 200.
+def parse_reply(api: Api, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
+    """Read a whole response; one that rejects the request is `REJECTED`, and costs nothing.
 
     Raises:
         TeacherError: It is not a whole answer that can be read.
     """
+    if status in REJECTS:
+        return Reply(REJECTED, usage=Usage())
+    if status != 200:
+        raise TeacherError(f"the teacher answered with status {status}")
     if is_coded(headers):
         raise TeacherError("The answer is compressed, though identity was asked for")
     return api.read_stream(sse_data(body)) if is_stream(headers) else api.read_reply(body)

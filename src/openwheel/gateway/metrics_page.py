@@ -260,7 +260,13 @@ METRICS: Final = (
         "openwheel_audit_coverage",
         "gauge",
         ("task",),
-        "Share of its requests since the promotion that the student answered.",
+        "Share of its latest requests (1,000 at most) that the student answered.",
+    ),
+    MetricRow(
+        "openwheel_audit_against_evidence",
+        "gauge",
+        ("task",),
+        "1 where a person put a student back that evidence had taken off, else 0.",
     ),
     MetricRow(
         "openwheel_audit_cost_dollars",

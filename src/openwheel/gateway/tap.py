@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import (
+    REJECTS,
     Asked,
     client_ids,
     is_stream,
@@ -17,7 +18,7 @@ from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
 from openwheel.traffic.exchange import Exchange
-from openwheel.wire import read_any_usage, sse_data
+from openwheel.wire import Reply, read_any_usage, sse_data
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class ExchangeTap:
         """
         undelimited = self._stream and not self._response.delimited and self._whole
         if undelimited and not self._asked.api.ends(self._tail()):
-            parse_reply(self._asked.api, self._response.headers, b"".join(self._chunks))
+            self._parsed(b"".join(self._chunks))
         if self._recorder.strict:
             self._read()
             if self._exchange is not None:
@@ -109,6 +110,10 @@ class ExchangeTap:
     def close(self) -> None:
         """Let go of the answer, however it ended; count what it cost, whole or not."""
         exchange = self._exchange
+        self._memory.held -= self._held
+        self._held = 0
+        if self._response.status in REJECTS:
+            return
         if exchange is not None:
             written = len(exchange.answer.text)
         else:
@@ -120,8 +125,6 @@ class ExchangeTap:
             written,
             self._passage.key,
         )
-        self._memory.held -= self._held
-        self._held = 0
 
     def _ends(self, chunk: bytes) -> bool:
         """Return whether a chunk, the last so far, ends the stream."""
@@ -145,13 +148,17 @@ class ExchangeTap:
         self._memory.held -= self._held
         self._held = 0
 
+    def _parsed(self, body: bytes) -> Reply:
+        response = self._response
+        return parse_reply(self._asked.api, response.status, response.headers, body)
+
     def _read(self) -> None:
         latency_ms = (time.perf_counter() - self._asked.started) * 1000
         try:
             if not self._whole:
                 raise TeacherError("It, or all answers under way, have too many bytes to keep")
             body = b"".join(self._chunks)
-            reply = parse_reply(self._asked.api, self._response.headers, body)
+            reply = self._parsed(body)
         except TeacherError as error:
             self._meter.uncaptured += 1
             logger.warning("An answer was passed on but not captured: %s", error)

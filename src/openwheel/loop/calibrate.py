@@ -25,15 +25,17 @@ from openwheel.gate import (
     judge,
 )
 from openwheel.gate.betting import STEPS
-from openwheel.gate.certificate import SCHEMA
+from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer
+from openwheel.gate.judge import Method
 from openwheel.loop.accepted import decode_settings
-from openwheel.loop.candidate import clusters_of, evidence_rows
+from openwheel.loop.bursts import bursts
+from openwheel.loop.candidate import is_new
 from openwheel.loop.data import TaskData
-from openwheel.loop.judging import TeacherJudge
+from openwheel.loop.losses import affordable, losses_of
 from openwheel.loop.records import Candidate
 from openwheel.students import Student
 from openwheel.students.student import WritingStudent
-from openwheel.tasks import Inputs, Task, canonical_answer
+from openwheel.tasks import Inputs, Task
 from openwheel.tasks.compare import Comparison, Pair
 from openwheel.trust import licence_summary
 from openwheel.wire import Answer
@@ -46,17 +48,19 @@ class Calibrated(msgspec.Struct, frozen=True):
 
     Attributes:
         judgement: What the gate found.
-        data: The calibration exchanges that could speak for it.
+        data: The calibration exchanges.
+        new: Whose input training never saw, shape (n,).
         answers: What the student answered to each, ``""`` where it had no answer.
         confidence: Its confidences, 0 where a slice was deferred, shape (n,).
         losses: How far its answer was from the teacher's, from 0 (agrees) to 1, shape (n,).
         compared: Whether that was looked at: where no threshold would answer, a comparison that
             costs is spared and the loss is set to 1, shape (n,).
-        first: Which exchanges are the first of their cluster and so count as evidence.
+        first: Which exchanges are the first of their burst and so have a vote.
     """
 
     judgement: Judgement
     data: TaskData
+    new: npt.NDArray[np.bool_]
     answers: list[str]
     confidence: FloatArray
     losses: FloatArray
@@ -77,6 +81,7 @@ def calibrate(
     *,
     comparison: Comparison | None = None,
     request_of: Callable[[Inputs], str] = "\n".join,
+    method: Method | None = None,
 ) -> Calibrated:
     """Judge a candidate.
 
@@ -85,51 +90,57 @@ def calibrate(
     Args:
         candidate: What to judge it by.
         student: Its student.
-        training: The inputs it was trained on: they are no evidence for a model.
-        calibration: Unbiased exchanges it has not seen, in order of arrival.
+        training: The inputs it was trained on.
+        calibration: Unbiased exchanges it has not seen, in order of arrival, whatever became of
+            the teacher's answer.
         comparison: How answers are compared; by default canonical answers agree if equal.
         request_of: Returns the request that has these inputs, as text, for a judge.
+        method: How it is tested; by default as the candidate says.
 
     Raises:
         SettingError: The comparison is not the one the candidate was registered with.
         TeacherError: A judge could not be asked; what it said so far is kept.
     """
-    rows = evidence_rows(candidate.rung, training, calibration.inputs, candidate.variables)
-    data = calibration.take(rows)
+    data = calibration
     answers, confidence = _answers(candidate, student, data.inputs)
     # What it would leave to the teacher says nothing of its answers.
     left = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
     left |= ~_accepted(candidate, data)
     confidence = np.where(left, 0.0, confidence)
-    if comparison is None:
-        losses = np.array(
-            [
-                float(canonical_answer(Answer(answer), candidate.form) != truth)
-                for answer, truth in zip(answers, data.answers, strict=True)
-            ]
+    # A comparison that costs is spared where no threshold would answer.
+    least = 0.0 if comparison is None else min(candidate.plan.thresholds, default=np.inf)
+    compared = confidence >= least
+    _require_same(comparison, candidate)
+    pairs = [
+        Pair(
+            "" if comparison is None else request_of(data.inputs[i]),
+            Answer(data.texts[i], (), "stop" if data.finished[i] else "unfinished"),
+            Answer(answers[i]),
         )
-        compared = np.ones(len(data), np.bool_)
-    else:
-        compared = confidence >= min(candidate.plan.thresholds, default=np.inf)
-        pairs = _pairs(data, answers, compared, request_of)
-        reached = _reached(comparison, candidate, pairs, compared)
-        data, answers = data.take(np.arange(reached)), answers[:reached]
+        for i in np.flatnonzero(compared)
+    ]
+    number = affordable(pairs, comparison)
+    if number < len(pairs):
+        reached = int(np.flatnonzero(compared)[number])
+        data, answers, pairs = data.take(np.arange(reached)), answers[:reached], pairs[:number]
         confidence, compared = confidence[:reached], compared[:reached]
-        losses = np.ones(reached)
-        losses[compared] = comparison.losses(pairs[: int(compared.sum())])
-    clusters = np.array(clusters_of(candidate.rung, data.inputs, candidate.variables))
+    losses = np.ones(len(data))
+    losses[compared] = losses_of(pairs, candidate.form, comparison)
+    clusters = bursts(data.inputs, candidate.variables)
+    new = is_new(training, data.inputs, candidate.variables)
     judgement = judge(
         confidence,
         losses,
         clusters,
         candidate.plan,
         epsilon=candidate.epsilon,
-        delta=candidate.delta_spent,
-        method=candidate.method,
+        delta=candidate.delta_spent * candidate.share,
+        method=method or candidate.method,
         probabilities=data.probability,
+        new=new,
     )
     return Calibrated(
-        judgement, data, answers, confidence, losses, compared, first_of_each(clusters)
+        judgement, data, new, answers, confidence, losses, compared, first_of_each(clusters)
     )
 
 
@@ -144,41 +155,15 @@ def _answers(
     return [student.answers[label] if label >= 0 else "" for label in labels], confidence
 
 
-def _pairs(
-    data: TaskData,
-    answers: list[str],
-    compared: npt.NDArray[np.bool_],
-    request_of: Callable[[Inputs], str],
-) -> list[Pair]:
-    """Return what the teacher and the student answered, where that is to be compared."""
-    return [
-        Pair(request_of(data.inputs[i]), Answer(data.texts[i]), Answer(answers[i]))
-        for i in np.flatnonzero(compared)
-    ]
-
-
-def _reached(
-    comparison: Comparison,
-    candidate: Candidate,
-    pairs: list[Pair],
-    compared: npt.NDArray[np.bool_],
-) -> int:
-    """Return how many exchanges, from the first on, a comparison can look at.
-
-    Raises:
-        SettingError: It is not the comparison the candidate was registered with.
-    """
+def _require_same(comparison: Comparison | None, candidate: Candidate) -> None:
+    """Raise a SettingError unless a candidate was registered to be compared like this."""
     registered = candidate.compared.sha256 if candidate.compared is not None else ""
-    if registered and comparison.fingerprint != registered:
+    if comparison is not None and registered and comparison.fingerprint != registered:
         raise SettingError(
             f"Student {candidate.id} was registered to be compared by "
             f"{candidate.compare!r} as of {registered[:12]}, and that has changed to "
             f"{comparison.setting!r} as of {comparison.fingerprint[:12]}: a new attempt"
         )
-    if not isinstance(comparison, TeacherJudge):
-        return len(compared)
-    number = comparison.affordable(pairs)
-    return len(compared) if number == len(pairs) else int(np.flatnonzero(compared)[number])
 
 
 def _accepted(candidate: Candidate, data: TaskData) -> npt.NDArray[np.bool_]:
@@ -207,7 +192,8 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         epsilon=candidate.epsilon,
         delta=candidate.delta,
         attempt=candidate.attempt,
-        delta_spent=candidate.delta_spent,
+        delta_spent=candidate.delta_spent * candidate.share,
+        share=candidate.share,
         method=judgement.method,
         tests=judgement.tests,
         chosen=judgement.chosen,
@@ -215,7 +201,20 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         calibration=Evidence(judgement.n, test.answered, test.disagreements),
         observed=test.loss / test.answered,
         bound=judgement.bound,
-        coverage=test.answered / judgement.n,
+        coverage=test.answered_with_repeats / judgement.exchanges,
+        design_effect=judgement.design_effect,
+        populations=tuple(
+            _slice(calibrated, test, name, rows, np.arange(judgement.exchanges))
+            for name, rows in zip(POPULATIONS, (calibrated.new, ~calibrated.new), strict=True)
+        ),
+        unfinished=_slice(
+            calibrated,
+            test,
+            "unfinished",
+            ~calibrated.data.finished,
+            np.arange(judgement.exchanges),
+        ),
+        answers=by_answer(calibrated, test) if candidate.form == "label" else (),
         repeat_disagreement=judgement.repeat_disagreement,
         weighted_disagreement=judgement.weighted_disagreement,
         training=candidate.training,
@@ -233,6 +232,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         compared=candidate.compared,
         licences=licence_summary(candidate.made_of()),
         lineage=candidate.made_of().digest(),
+        matcher=candidate.matcher,
     ).sealed()
 
 
@@ -248,8 +248,9 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
         f"On traffic like that of the calibration window, the probability that this student "
         f"disagrees with the teacher on more than {epsilon:.2%} of the requests it answers is at "
         f"most {delta:.2%}, over the draw of the calibration set and all attempts on this task. "
-        "It supposes requests that come independently, or in bursts whose length tells nothing of "
-        "agreement; for a model it speaks of inputs that were not in its training set."
+        "All requests that it answers count, also those seen in training, and those to which the "
+        "teacher gave no finished answer. It supposes requests that come independently, or in "
+        "bursts as dense as those of training and the calibration window."
     )
     if compared is None:
         return said
@@ -265,24 +266,46 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+def by_answer(calibrated: Calibrated, test: Test) -> tuple[ByAnswer, ...]:
+    """Count each answer at a threshold, the teacher's most frequent first."""
+    answered = calibrated.confidence >= test.threshold
+    teacher = Counter(
+        answer
+        for answer, done in zip(calibrated.data.answers, calibrated.data.finished, strict=True)
+        if done
+    )
+    student: Counter[str] = Counter()
+    agreed: Counter[str] = Counter()
+    for i in np.flatnonzero(answered):
+        student[calibrated.answers[i]] += 1
+        agreed[calibrated.answers[i]] += int(calibrated.losses[i] == 0)
+    ordered = sorted(teacher | student, key=lambda answer: (-teacher[answer], answer))
+    return tuple(ByAnswer(name, teacher[name], student[name], agreed[name]) for name in ordered)
+
+
 def _slices(candidate: Candidate, calibrated: Calibrated, test: Test) -> tuple[Slice, ...]:
-    """Count the evidence by slice at the chosen threshold."""
-    first = calibrated.first
-    names = [candidate.slicer.slice_of(calibrated.data.inputs[i]) for i in first]
-    answered = calibrated.confidence[first] >= test.threshold
-    steps = in_steps(calibrated.losses[first])
-    found = []
-    for name in sorted(set(names) & set(candidate.slicer.known or ("all",))):
-        inside = np.array([other == name for other in names])
-        wrong = steps[inside & answered & (steps > 0)].tolist()
-        partial = Counter(step for step in wrong if step < STEPS)
-        found.append(
-            Slice(
-                name,
-                int(inside.sum()),
-                int((inside & answered).sum()),
-                len(wrong),
-                tuple(sorted(partial.items())),
-            )
-        )
-    return tuple(found)
+    """Count the votes by slice at a threshold."""
+    names = np.array(
+        [candidate.slicer.slice_of(values) for values in calibrated.data.inputs], np.object_
+    )
+    voting = set(names[calibrated.first].tolist())
+    return tuple(
+        _slice(calibrated, test, name, names == name, calibrated.first)
+        for name in sorted(voting & set(candidate.slicer.known or ("all",)))
+    )
+
+
+def _slice(
+    calibrated: Calibrated,
+    test: Test,
+    name: str,
+    inside: npt.NDArray[np.bool_],
+    among: npt.NDArray[np.intp],
+) -> Slice:
+    """Count a part of the calibration exchanges at a threshold, among some of them."""
+    rows = among[inside[among]]
+    answered = rows[calibrated.confidence[rows] >= test.threshold]
+    steps = in_steps(calibrated.losses[answered])
+    wrong = steps[steps > 0].tolist()
+    partial = Counter(step for step in wrong if step < STEPS)
+    return Slice(name, len(rows), len(answered), len(wrong), tuple(sorted(partial.items())))

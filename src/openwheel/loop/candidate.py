@@ -8,10 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import EngineError, ModelError
-from openwheel.gate import Plan, growth_needed, make_plan, predicted_coverage, spent
+from openwheel.gate import (
+    Plan,
+    growth_needed,
+    least_confidence,
+    make_plan,
+    predicted_coverage,
+    spent,
+)
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import accepted
-from openwheel.loop.data import TaskData, cluster_keys, seen_keys
+from openwheel.loop.bursts import bursts
+from openwheel.loop.data import TaskData, seen_keys
 from openwheel.loop.limits import too_much
 from openwheel.loop.lineage import make_lineage
 from openwheel.loop.lm import train_lm
@@ -24,6 +32,11 @@ from openwheel.loop.subject import Subject
 from openwheel.students import Fitted, Student, save_student, train
 from openwheel.students.student import Inputs
 from openwheel.students.variables import choose_variables
+
+FloatArray = npt.NDArray[np.float64]
+
+LATEST = 50_000
+"""What a student would have done is predicted for this many of the latest training exchanges."""
 
 CHEAPER = 0.01
 """A dearer rung must be predicted to cover this much more than a cheaper one to be chosen."""
@@ -40,8 +53,8 @@ class Trained(msgspec.Struct, frozen=True):
         coverage: What training predicts it will be certified at; 0 if nothing is likely to pass.
         growth: By what factor calibration must grow for it to pass, None if that would not help.
         agreement: Out-of-fold agreement.
-        evidence: How many independent calibration exchanges there are for it now.
-        enough: How many should be enough for it to pass.
+        evidence: How many calibration exchanges there are, a burst counted once.
+        enough: How many of those should be enough for it to pass.
     """
 
     student: Student
@@ -58,10 +71,12 @@ class Trained(msgspec.Struct, frozen=True):
 def train_best(
     subject: Subject,
     training: TaskData,
+    untrained: TaskData,
     calibration: Sequence[Inputs],
     *,
     expected: int = 0,
     anytime: bool = False,
+    share: float = 1.0,
     progress: Progress = silent,
     trouble: Progress = silent,
 ) -> Trained | None:
@@ -72,10 +87,11 @@ def train_best(
     Args:
         subject: The task.
         training: Exchanges to train on.
+        untrained: Exchanges of the same time that train nobody, and count all the same.
         calibration: Inputs of the calibration exchanges there are; never their answers.
-        expected: Exchanges to plan for where more are still to come; how many of them will be
-            evidence depends on the rung.
+        expected: Exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
+        share: Share of the attempt's delta that these have.
         progress: Told what is being done.
         trouble: Told of what could not be done.
 
@@ -89,6 +105,8 @@ def train_best(
     attempt = subject.record.attempts + 1
     variables = _variables(subject, training)
     slicer = find_slicer(training.inputs)
+    votes = len(set(bursts(calibration, variables).tolist()))
+    planned = max(votes, int(expected * _share_of_votes(training.inputs, variables)), 1)
     best: Trained | None = None
     short = False
     for rung in subject.rungs:
@@ -103,28 +121,32 @@ def train_best(
             short = True
             trouble(f"The rung {rung} is left out: {too_much()}")
             continue
-        evidence = _evidence(rung, training.inputs, calibration, variables)
-        planned = max(evidence, int(expected * _fresh_share(rung, training.inputs, variables)))
-        delta = spent(settings.delta, attempt)
-        confidence, deferring = _with_slices(slicer, training.inputs, fitted, settings, delta)
+        delta = spent(settings.delta, attempt) * share
+        stream = as_served(fitted, training, untrained)
+        floor = least_confidence(
+            stream.confidence, stream.losses, settings.worst(subject.record.task.name)
+        )
+        confidence, deferring = _with_slices(slicer, stream, settings, delta, floor=floor)
         plan = make_plan(
             confidence,
-            _losses(fitted),
+            stream.losses,
             epsilon=settings.epsilon,
             delta=delta,
-            calibration=max(planned, 1),
+            calibration=planned,
             bounded=subject.bounded,
+            floor=floor,
+            unknown=fitted.unknown,
         )
         coverage = predicted_coverage(
             plan,
             epsilon=settings.epsilon,
             delta=delta,
-            calibration=max(planned, 1),
+            calibration=planned,
             bounded=subject.bounded,
         )
         growth = growth_needed(
             plan,
-            calibration=max(planned, 1),
+            calibration=planned,
             epsilon=settings.epsilon,
             delta=delta,
             anytime=anytime,
@@ -138,7 +160,7 @@ def train_best(
             coverage=coverage,
             growth=growth,
             agreement=float(fitted.agrees.mean()) if len(fitted.agrees) else 0.0,
-            evidence=evidence,
+            evidence=votes,
             enough=int(planned * (growth or 1.0)),
         )
         if best is None or _better(trained, best):
@@ -174,8 +196,70 @@ def _train(
     return train_lm(subject, training, variables, progress)
 
 
-def _losses(fitted: Fitted) -> npt.NDArray[np.float64]:
-    return (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
+class Stream(msgspec.Struct, frozen=True):
+    """What a student would have done on training exchanges as they came.
+
+    Attributes:
+        inputs: Of each exchange, in order of arrival.
+        confidence: Shape (n,).
+        losses: How far its answer would have been from the teacher's, from 0 to 1, shape (n,).
+    """
+
+    inputs: list[Inputs]
+    confidence: FloatArray
+    losses: FloatArray
+
+
+def as_served(fitted: Fitted, training: TaskData, untrained: TaskData) -> Stream:
+    """Return what a student would have done on all exchanges of its training, in order.
+
+    Inputs that training saw once are predicted out of fold, as new ones will be. Those that came
+    again are answered by the student itself, as they will be, and so are exchanges that train
+    nobody. A student that writes its answers takes seconds for each: of it only predictions out of
+    fold are used, and exchanges that train nobody get confidences like theirs.
+    """
+    student = fitted.student
+    since = np.sort(training.place)[-LATEST:][0]
+    loss = (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
+    parts = [(training.take(fitted.rows), fitted.confidence, loss)]
+    others = untrained.take(np.flatnonzero(untrained.place >= since))
+    if student.rung == "lm":
+        parts.append((others, _like(fitted.confidence, len(others)), np.ones(len(others))))
+    else:
+        repeated = np.ones(len(training), np.bool_)
+        repeated[fitted.rows] = False
+        again = training.take(np.flatnonzero(repeated & (training.place >= since)))
+        parts += [(part, *_answered(student, part)) for part in (again, others)]
+    place = np.concatenate([part.place for part, _, _ in parts])
+    order = np.argsort(place, kind="stable")
+    order = order[place[order] >= since]
+    inputs = [values for part, _, _ in parts for values in part.inputs]
+    return Stream(
+        [inputs[i] for i in order],
+        np.concatenate([confidence for _, confidence, _ in parts])[order],
+        np.concatenate([losses for _, _, losses in parts])[order],
+    )
+
+
+def _like(confidence: FloatArray, n: int) -> FloatArray:
+    """Return confidences that are spread as others are, in no order."""
+    if not len(confidence):
+        return np.zeros(n)
+    return np.random.default_rng(0).permutation(np.quantile(confidence, np.linspace(0, 1, n)))
+
+
+def _answered(student: Student, data: TaskData) -> tuple[FloatArray, FloatArray]:
+    """Return a student's confidences, and 0 where its answer is the teacher's, else 1."""
+    index: dict[Inputs, int] = {}
+    which = np.array([index.setdefault(values, len(index)) for values in data.inputs], np.int64)
+    if not index:
+        return np.zeros(0), np.zeros(0)
+    labels, confidence = student.predict(list(index))  # equal inputs once
+    same = [
+        label >= 0 and done and student.answers[label] == answer
+        for label, done, answer in zip(labels[which], data.finished, data.answers, strict=True)
+    ]
+    return confidence[which], 1.0 - np.array(same, np.float64)
 
 
 def _better(new: Trained, old: Trained) -> bool:
@@ -187,84 +271,42 @@ def _better(new: Trained, old: Trained) -> bool:
     )
 
 
-def _evidence(
-    rung: str,
-    training: Sequence[Inputs],
-    calibration: Sequence[Inputs],
-    variables: tuple[int, ...],
-) -> int:
-    """Return how many independent calibration exchanges would count, without their answers."""
-    rows = evidence_rows(rung, training, calibration, variables)
-    return len(set(clusters_of(rung, [calibration[i] for i in rows], variables)))
+def _share_of_votes(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> float:
+    """Return how many votes an exchange to come is worth: as many as the latest third were."""
+    latest = inputs[2 * len(inputs) // 3 :][-LATEST // 10 :]
+    return len(set(bursts(latest, variables).tolist())) / len(latest) if latest else 1.0
 
 
-def _fresh_share(rung: str, inputs: Sequence[Inputs], variables: tuple[int, ...]) -> float:
-    """Return what share of the exchanges to come is likely to be evidence for a rung.
-
-    As many as of the latest third would have been, after training on those before. Where nearly
-    all inputs come again a model waits long for new ones, and the exact rung does not.
-    """
-    cut = 2 * len(inputs) // 3
-    latest = inputs[cut:]
-    return _evidence(rung, inputs[:cut], latest, variables) / len(latest) if latest else 1.0
-
-
-def clusters_of(
-    rung: str, inputs: Sequence[Inputs], variables: tuple[int, ...]
-) -> list[bytes] | list[int]:
-    """Return the cluster of each calibration exchange; a cluster speaks once.
-
-    A model that is wrong on an input is wrong whenever it comes again. The exact rung only repeats
-    what the teacher said, so each exchange asks anew whether the teacher still says the same.
-    """
-    if rung == "exact":
-        return list(range(len(inputs)))
-    return cluster_keys(inputs, variables)
-
-
-def evidence_rows(
-    rung: str,
-    training: Sequence[Inputs],
-    calibration: Sequence[Inputs],
-    variables: tuple[int, ...],
-) -> npt.NDArray[np.int64]:
-    """Return which calibration exchanges may speak for a student.
-
-    For a model, an input that it saw in training is no evidence. For the exact rung the inputs
-    seen in training are all it answers.
-    """
-    if rung == "exact":
-        return np.arange(len(calibration))
+def is_new(
+    training: Sequence[Inputs], calibration: Sequence[Inputs], variables: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """Return which inputs training never saw, shape (n,)."""
     seen = set(seen_keys(training, variables))
-    keys = seen_keys(calibration, variables)
-    return np.array([i for i, key in enumerate(keys) if key not in seen], np.int64)
+    return np.array([key not in seen for key in seen_keys(calibration, variables)], np.bool_)
 
 
 def _with_slices(
-    slicer: Slicer,
-    inputs: Sequence[Inputs],
-    fitted: Fitted,
-    settings: LoopSettings,
-    delta: float,
+    slicer: Slicer, stream: Stream, settings: LoopSettings, delta: float, *, floor: float
 ) -> tuple[npt.NDArray[np.float64], Slicer]:
     """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
-    confidence, losses = fitted.confidence, _losses(fitted)
+    confidence = stream.confidence
     if slicer.variable is None:
         return confidence, slicer
-    names = [slicer.slice_of(inputs[row]) for row in fitted.rows]
     plan = make_plan(
         confidence,
-        losses,
+        stream.losses,
         epsilon=settings.epsilon,
         delta=delta,
-        calibration=max(len(inputs) // 3, 1),
+        calibration=max(len(stream.inputs) // 3, 1),
+        floor=floor,
     )
     if not plan.thresholds:
         return confidence, slicer
     start = plan.thresholds[int(np.argmax(plan.weights))]
-    bad = evidently_bad(names, confidence >= start, losses, settings.epsilon)
+    names = [slicer.slice_of(values) for values in stream.inputs]
+    bad = evidently_bad(names, confidence >= start, stream.losses, settings.epsilon)
     deferring = msgspec.structs.replace(slicer, deferred=bad)
-    left = np.array([deferring.defers(inputs[row]) for row in fitted.rows], np.bool_)
+    left = np.array([deferring.defers(values) for values in stream.inputs], np.bool_)
     return np.where(left, 0.0, confidence), deferring
 
 
@@ -276,6 +318,7 @@ def save_candidate(
     *,
     trained_until: int,
     method: Method,
+    share: float = 1.0,
 ) -> Candidate:
     """Count the attempt, save the student's files and register it as shadowing.
 
@@ -304,11 +347,13 @@ def save_candidate(
         enough=trained.enough,
         training=training.window(),
         method=method,
+        share=share,
         accepted=accepted(training.settings),
         form=subject.record.form,
         compare=subject.comparison.setting if subject.comparison else "exact",
         compared=subject.compared,
         lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
+        matcher=registry.matcher_of(task_id),
     )
     registry.add_candidate(candidate)
     return candidate

@@ -191,9 +191,12 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
     together = msgspec.structs.replace(
         training,
         seq=np.concatenate([training.seq, np.array([row.seq for row in rows], np.int64)]),
+        place=np.concatenate([training.place, np.array([row.seq for row in rows], np.int64)]),
         time=np.concatenate([training.time, np.array([row.time for row in rows], np.float64)]),
         unbiased=np.concatenate([training.unbiased, np.zeros(len(rows), np.bool_)]),
         probability=np.concatenate([training.probability, np.ones(len(rows))]),
+        finished=np.concatenate([training.finished, np.ones(len(rows), np.bool_)]),
+        trains=np.concatenate([training.trains, np.ones(len(rows), np.bool_)]),
         inputs=[*training.inputs, *(decode_inputs(row.inputs) for row in rows)],
         settings=[*training.settings, *(row.settings for row in rows)],
         answers=[*answers, *(one.answer for one in added)],

@@ -46,9 +46,11 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
     found = find_tasks(sample, known)
     if found:
         registry.add_tasks(found)
-        for task in bare:
-            store.unassign(task.id)
-        _assign(store, TaskMatcher([*known, *found]), after=0, until=newest)
+        before, matcher = TaskMatcher(known), TaskMatcher([*known, *found])
+        for task in known:
+            if before.fingerprint(task) != matcher.fingerprint(task):
+                store.unassign(task.id)
+        _assign(store, matcher, after=0, until=newest)
     for record in registry.tasks():
         _update_form(store, registry, record, newest)
     return newest

@@ -1,7 +1,6 @@
 """A task's labelled exchanges, laid out for training and judging."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.gate import Window
+from openwheel.loop.losses import finished
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.tasks import Form, canonical_answer
@@ -22,11 +22,6 @@ IntArray = npt.NDArray[np.int64]
 
 _inputs_decoder = msgspec.json.Decoder(tuple[str, ...])
 _inputs_encoder = msgspec.json.Encoder()
-_DIGITS = re.compile(r"\d+")
-_LETTERS = re.compile(r"[^\W\d_]")
-
-FEWEST_LETTERS = 8
-"""A text with fewer letters is told apart by its digits; a longer one is the same without them."""
 
 
 class Origin(NamedTuple):
@@ -37,28 +32,34 @@ class Origin(NamedTuple):
 
 
 class TaskData(msgspec.Struct, frozen=True):
-    """Exchanges a teacher answered, in the order taken as time.
+    """Exchanges that went to a teacher, in the order taken as time.
 
     Attributes:
         seq: Place in the store, shape (n,).
+        place: Place in the order taken as time, shape (n,).
         time: Seconds since 1970, 0 if unknown, shape (n,).
         unbiased: Which may calibrate, shape (n,).
         probability: With which the teacher was asked whatever a student would have answered, in
             (0, 1], shape (n,); it says something of the unbiased ones only.
+        finished: To which the teacher gave an answer that a student could have given, shape (n,).
+        trains: Which of those may be learned from, shape (n,): the policy may keep some out.
         inputs: Values of the task's variables.
         settings: As the store keeps them, ``""`` where they are not known.
-        answers: The teacher's canonical answers.
+        answers: The teacher's canonical answers; of no meaning where it did not finish.
         texts: The same as the teacher wrote them, without what it thought before.
         thoughts: What it thought before, where it wrote that into its answer; else ``""``.
         surfaces: For each canonical answer, how the teacher mostly wrote it.
         origins: Who answered.
-        left_out: Whose answers the policy kept out.
+        left_out: Whose answers the policy kept out of training.
     """
 
     seq: IntArray
+    place: IntArray
     time: npt.NDArray[np.float64]
     unbiased: npt.NDArray[np.bool_]
     probability: npt.NDArray[np.float64]
+    finished: npt.NDArray[np.bool_]
+    trains: npt.NDArray[np.bool_]
     inputs: list[Inputs]
     settings: list[str]
     answers: list[str]
@@ -76,9 +77,12 @@ class TaskData(msgspec.Struct, frozen=True):
         """Return some of the exchanges, in the order given."""
         return TaskData(
             self.seq[rows],
+            self.place[rows],
             self.time[rows],
             self.unbiased[rows],
             self.probability[rows],
+            self.finished[rows],
+            self.trains[rows],
             [self.inputs[i] for i in rows],
             [self.settings[i] for i in rows],
             [self.answers[i] for i in rows],
@@ -88,6 +92,18 @@ class TaskData(msgspec.Struct, frozen=True):
             [self.origins[i] for i in rows],
             self.left_out,
         )
+
+    def in_order(self, rows: IntArray) -> "TaskData":
+        """Return the exchanges in another order, which is taken as time from now on."""
+        return msgspec.structs.replace(self.take(rows), place=np.arange(len(rows)))
+
+    def to_train(self) -> "TaskData":
+        """Return the exchanges that may be learned from."""
+        return self if self.trains.all() else self.take(np.flatnonzero(self.trains))
+
+    def to_count(self) -> "TaskData":
+        """Return the exchanges that train nobody, and count all the same."""
+        return self.take(np.flatnonzero(~self.trains))
 
     def window(self) -> Window:
         """Return what identifies these exchanges in a certificate."""
@@ -109,21 +125,24 @@ class TaskData(msgspec.Struct, frozen=True):
 def load_answers(
     store: Store, task_id: str, form: Form, *, after: int = 0, policy: Policy | None = None
 ) -> TaskData:
-    """Load a task's exchanges that a teacher answered in full, in order of arrival.
+    """Load a task's exchanges that went to a teacher, in order of arrival.
+
+    Those whose answer cannot or may not be learned from are among them: what a certificate counts
+    is what clients would have got.
 
     Args:
         store: The traffic.
         task_id: The task.
         form: Of its answers.
         after: Only what came after this ``seq``.
-        policy: Leaves out answers that may not be learned from; by default what licences alone
-            forbid.
+        policy: Says which answers may be learned from; by default what licences alone forbid may
+            not.
     """
     policy = policy or Policy()
     decided: dict[Origin, Decision] = {}
     left: Counter[Origin] = Counter()
     origins: list[Origin] = []
-    seq, times, unbiased, probability = [], [], [], []
+    seq, times, unbiased, probability, done, trains = [], [], [], [], [], []
     inputs: list[Inputs] = []
     settings: list[str] = []
     answers: list[str] = []
@@ -133,18 +152,18 @@ def load_answers(
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
     for row in store.task_rows(task_id, after=after):
-        if row.source in BY_STUDENTS or row.tool_calls:
-            continue
-        if not row.answer.complete:
+        if row.source in BY_STUDENTS:
             continue
         origin = Origin(
             shared.setdefault(row.teacher, row.teacher), shared.setdefault(row.model, row.model)
         )
         if origin not in decided:
             decided[origin] = policy.may_learn_from(*origin)
-        if not decided[origin].allowed:
-            left[origin] += 1
-            continue
+        complete = finished(row.answer)
+        learned = complete and decided[origin].allowed
+        left[origin] += complete and not learned
+        done.append(complete)
+        trains.append(learned)
         origins.append(origin)
         answer = canonical_answer(row.answer, form)
         answer = shared.setdefault(answer, answer)  # one string for equal answers, not a million
@@ -159,15 +178,20 @@ def load_answers(
         thoughts.append(thought)
         text = shared.setdefault(text, text)
         texts.append(text)
+        if not learned:
+            continue
         if form == "label":
             written.setdefault(answer, Counter())[text] += 1
         else:
             surfaces[answer] = text
     return TaskData(
         np.array(seq, np.int64),
+        np.array(seq, np.int64),
         np.array(times, np.float64),
         np.array(unbiased, np.bool_),
         np.array(probability, np.float64),
+        np.array(done, np.bool_),
+        np.array(trains, np.bool_),
         inputs,
         settings,
         answers,
@@ -175,7 +199,7 @@ def load_answers(
         thoughts,
         surfaces | {label: counter.most_common(1)[0][0] for label, counter in written.items()},
         origins,
-        tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common()),
+        tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common() if n),
     )
 
 
@@ -192,20 +216,6 @@ def encode_inputs(inputs: Inputs) -> str:
 def seen_keys(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> list[bytes]:
     """Return a key for each input: equal for inputs that a model cannot tell apart."""
     return [_key(" ".join(text_of(values, variables).split()).casefold()) for values in inputs]
-
-
-def cluster_keys(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> list[bytes]:
-    """Return the cluster of each input: the same text but for its numbers, case and white space.
-
-    An alarm sent again with another time or ticket number agrees or disagrees as it did before.
-    """
-    keys = []
-    for values in inputs:
-        text = " ".join(text_of(values, variables).split()).casefold()
-        if len(_LETTERS.findall(text)) >= FEWEST_LETTERS:
-            text = _DIGITS.sub("0", text)
-        keys.append(_key(text))
-    return keys
 
 
 def _key(text: str) -> bytes:

@@ -8,8 +8,8 @@ import numpy as np
 
 from openwheel.errors import RequestError
 from openwheel.gate import clopper_pearson
+from openwheel.loop.losses import agrees
 from openwheel.loop.serving import Serving, settled
-from openwheel.tasks import Form, canonical_answer
 from openwheel.traffic import Exchange
 from openwheel.wire import Answer
 
@@ -81,13 +81,6 @@ class Tally(msgspec.Struct):
         )
 
 
-def agrees(teacher: Answer, student: str, form: Form) -> bool:
-    """Whether a student's answer is the teacher's, as the task's form compares them."""
-    if teacher.tool_calls:
-        return False
-    return canonical_answer(teacher, form) == canonical_answer(Answer(student), form)
-
-
 def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
     """Ask the promoted students about every exchange of a log, and compare with its answers.
 
@@ -104,7 +97,7 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
         decision = settled(serving.decide(request, exchange.task))
         milliseconds = (time.perf_counter() - started) * 1e3
         answered = decision.answer is not None
-        same = answered and agrees(exchange.answer, decision.answer or "", decision.form)
+        same = answered and agrees(exchange.answer, Answer(decision.answer or ""), decision.form)
         for tally in (total, tasks.setdefault(decision.task or NO_TASK, Tally())):
             tally.add(answered=answered, agrees=same, milliseconds=milliseconds)
     ordered = sorted(tasks.items(), key=lambda item: (-item[1].n, item[0]))

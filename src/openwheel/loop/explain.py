@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate import Judgement, Test
+from openwheel.gate import Certificate, Judgement, Partial, Test
 from openwheel.gate.plan import Plan
 from openwheel.loop.calibrate import Calibrated
-from openwheel.loop.findings import Bin, Confusion, Example, Point
+from openwheel.loop.findings import Bin, Confusion, Example, Frontier, Point
 from openwheel.loop.records import Candidate
 from openwheel.students.model import text_of
 from openwheel.trust import LeftOut
@@ -16,6 +16,7 @@ from openwheel.trust import LeftOut
 MOST_LABELS = 12
 EXAMPLES = 12
 BINS = 10
+FRONTIER = 8
 LONGEST = 400
 """Characters of an input that a report shows."""
 
@@ -25,10 +26,8 @@ def passed(judgement: Judgement, candidate: Candidate) -> str:
     test = judgement.best
     assert test is not None
     return (
-        f"Certified: on {judgement.n:,} independent calibration exchanges it answered "
-        f"{test.answered:,} ({test.answered / judgement.n:.1%}) and disagreed on "
-        f"{_wrong(test)}{_repeats(test)}; the "
-        f"upper bound is {judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
+        f"Certified: it answered {_of_all(test, judgement)}; the upper bound is "
+        f"{judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
     )
 
 
@@ -37,51 +36,107 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
     test = judgement.best
     if test is None or not test.answered:
         return (
-            f"Refused: of {judgement.n:,} independent calibration exchanges the student was "
+            f"Refused: of {judgement.exchanges:,} calibration exchanges the student was "
             "confident on none, so there is no evidence."
         )
+    if judgement.vetoed:
+        return f"Refused: {vetoed(judgement, candidate)}"
+    return (
+        f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. At "
+        f"the nearest it answered {_of_all(test, judgement)}; the chance of that under a rate "
+        f"above the limit is {test.p_value:.3g}, and had to be at most {max(test.level, 0):.3g}."
+    )
+
+
+def vetoed(judgement: Judgement, candidate: Candidate) -> str:
+    """Say in a sentence that the gate's tests passed and a veto held the student back."""
     if judgement.outweighed:
-        return f"Refused: {outweighed(candidate)}"
+        return (
+            "the tests pass, but where each exchange stands for as many as one over the "
+            "probability that the teacher was asked, every threshold disagreed on more than "
+            f"{candidate.epsilon:.2%}."
+        )
     return (
-        f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. The "
-        f"nearest answered {test.answered:,} of {judgement.n:,} independent calibration exchanges "
-        f"and disagreed on {_wrong(test)}"
-        f"{_repeats(test)}; its chance under a rate above the limit is {test.p_value:.3g}, and "
-        f"had to be at most {max(test.level, 0):.3g}."
+        "the tests pass, but on inputs that training never saw, every threshold disagreed "
+        f"evidently on more than {candidate.epsilon:.2%}."
     )
 
 
-def outweighed(candidate: Candidate) -> str:
-    """Say in a sentence that the gate's tests passed and the weighted disagreement did not."""
+def judged_before(judged: int, fresh: int) -> str:
+    """Say in a sentence that too few exchanges are left that may judge a new attempt."""
     return (
-        "the tests pass, but where each exchange stands for as many as one over the probability "
-        "that the teacher was asked, every threshold disagreed on more than "
-        f"{candidate.epsilon:.2%}."
+        f"Refused: {judged:,} of these exchanges were there when a verdict was given, which may "
+        "have been read; they train, and judge no second attempt. The "
+        f"{fresh:,} that may are too few. No share of delta was spent, and whoever is promoted "
+        "stays so."
     )
 
 
-def _wrong(test: Test) -> str:
+def never_given(certificate: Certificate) -> str:
+    """Say which answers the teacher gave in the calibration window and the student never."""
+    missing = [part for part in certificate.answers if part.answer in certificate.never_given]
+    named = ", ".join(f"{part.answer!r} ({part.teacher:,})" for part in missing[:MOST_LABELS])
+    more = f", and {len(missing) - MOST_LABELS:,} more" if len(missing) > MOST_LABELS else ""
+    exchanges = certificate.calibration_window.exchanges
+    return (
+        f"The student never gave these answers, which the teacher gave among {exchanges:,} "
+        f"calibration exchanges: {named}{more}. Where it answers such a request, it is wrong."
+    )
+
+
+def _of_all(test: Test, judgement: Judgement) -> str:
+    """Say what a student answered and disagreed on, of all exchanges and of the votes."""
+    answered, wrong = test.answered_with_repeats, test.disagreements_with_repeats
+    said = (
+        f"{answered:,} of {judgement.exchanges:,} calibration exchanges "
+        f"({answered / judgement.exchanges:.1%}) and disagreed on "
+        f"{_wrong(wrong, test.loss_with_repeats / answered, test.partial_with_repeats)}"
+    )
+    if answered != test.answered:
+        share = _wrong(test.disagreements, test.loss / max(test.answered, 1), test.partial)
+        said += f", with a burst counted once on {share} of {test.answered:,}"
+    if judgement.design_effect > 1:
+        said += (
+            f" (disagreements come in bursts: evidence divided by {judgement.design_effect:.1f})"
+        )
+    return said
+
+
+def _wrong(disagreements: int, loss: float, partial: Partial) -> str:
     """Say how many disagreed, and what share that is; with losses below 1, their mean."""
-    share = f"{test.loss / test.answered:.2%}"
-    return f"{test.disagreements:,} ({f'a mean loss of {share}' if test.partial else share})"
-
-
-def _repeats(test: Test) -> str:
-    """Say what the counts are with repeats, where that differs: both have to pass."""
-    if test.answered == test.answered_with_repeats:
-        return ""
-    return (
-        f", with repeats on {test.disagreements_with_repeats:,} of {test.answered_with_repeats:,}"
-    )
+    return f"{disagreements:,} ({f'a mean loss of {loss:.2%}' if partial else f'{loss:.2%}'})"
 
 
 def trade_off(calibrated: Calibrated) -> tuple[Point, ...]:
     """Return coverage and disagreement at each threshold tested, on calibration exchanges."""
     judgement = calibrated.judgement
     return tuple(
-        (test.answered / judgement.n, test.loss / test.answered)
+        (
+            test.answered_with_repeats / judgement.exchanges,
+            test.loss_with_repeats / test.answered_with_repeats,
+        )
         for test in judgement.tests
-        if test.answered
+        if test.answered_with_repeats
+    )
+
+
+def frontier(calibrated: Calibrated, plan: Plan) -> tuple[Frontier, ...]:
+    """Return about ``FRONTIER`` thresholds evenly spread over coverage, and the chosen one."""
+    judgement = calibrated.judgement
+    tests = [test for test in judgement.tests if test.answered]
+    chosen = [i for i, test in enumerate(tests) if test == judgement.best]
+    shown = {*np.linspace(0, len(tests) - 1, FRONTIER).round().astype(int).tolist(), *chosen}
+    unknown = dict(zip(plan.thresholds, plan.unknown, strict=bool(plan.unknown)))
+    return tuple(
+        Frontier(
+            threshold=tests[i].threshold,
+            coverage=tests[i].answered_with_repeats / judgement.exchanges,
+            disagreement=tests[i].loss_with_repeats / tests[i].answered_with_repeats,
+            unknown=unknown.get(tests[i].threshold),
+            chosen=i in chosen,
+        )
+        for i in sorted(shown)
+        if tests
     )
 
 

@@ -22,6 +22,24 @@ class Bin(msgspec.Struct, frozen=True):
     count: int
 
 
+class Frontier(msgspec.Struct, frozen=True):
+    """A threshold that was tested, and what a student would do there.
+
+    Attributes:
+        threshold: A student answers where its confidence is at least this.
+        coverage, disagreement: On calibration exchanges.
+        unknown: Share answered of requests whose answer the student was never taught, as
+            estimated by leaving answers out of training; None where that was not possible.
+        chosen: Whether this is the finding's threshold.
+    """
+
+    threshold: float
+    coverage: float
+    disagreement: float
+    unknown: float | None
+    chosen: bool
+
+
 class Confusion(msgspec.Struct, frozen=True):
     """Counts among calibration exchanges: ``counts[i][j]`` teacher ``labels[i]``, student ``[j]``.
 
@@ -53,6 +71,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             is not known, or if it is certified.
         trade_off: (coverage, disagreement) on the calibration exchanges, strict to lax.
         expected: The same as training predicted it.
+        frontier: Some of the thresholds, strict to lax, the finding's among them.
         learning_curve: (training inputs, out-of-fold agreement).
         reliability, confusion, deferred, disagreed: See their types; on calibration exchanges.
         warnings: Sentences the user should read.
@@ -83,6 +102,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     more_needed: int | None = None
     trade_off: tuple[Point, ...] = ()
     expected: tuple[Point, ...] = ()
+    frontier: tuple[Frontier, ...] = ()
     learning_curve: tuple[Point, ...] = ()
     reliability: tuple[Bin, ...] = ()
     confusion: Confusion | None = None

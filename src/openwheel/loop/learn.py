@@ -1,5 +1,7 @@
 """One offline pass over a log that is all there: train on the past, certify on the latest part."""
 
+import math
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import train
@@ -67,6 +70,7 @@ def learn(
     registry = Registry(store)
     progress("finding tasks")
     curate(store, registry)
+    ended = certify_anew(registry)
     counts = store.task_counts()
     findings = []
     for record in registry.tasks():
@@ -99,7 +103,10 @@ def learn(
         exchanges=sum(counts.values()),
         unassigned=counts.get(None, 0),
         tasks=tuple(findings),
-        warnings=tuple(f"{f.name}: {text}" for f in findings for text in f.warnings),
+        warnings=(
+            *(f"{event.task}: {event.reason}" for event in ended),
+            *(f"{f.name}: {text}" for f in findings for text in f.warnings),
+        ),
     )
 
 
@@ -126,7 +133,7 @@ def _learn_task(
     details: bool,
     progress: Progress,
 ) -> Finding:
-    n, record, settings = len(data), subject.record, subject.settings
+    n, record, settings = int(data.trains.sum()), subject.record, subject.settings
     finding = msgspec.structs.replace(
         _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
     )
@@ -137,7 +144,8 @@ def _learn_task(
             "are needed to try.",
             more_needed=FEWEST_LABELLED - n,
         )
-    data, order = _in_order(data, shuffle)
+    judged = registry.judged_until(record.task.id)
+    data, order = _in_order(data, shuffle, judged)
     if order is not None and not order.in_order:
         reason = (
             f"Refused: {order.reason} The promise rests on calibration exchanges that come from "
@@ -146,13 +154,21 @@ def _learn_task(
         return msgspec.structs.replace(
             finding, reason=reason, warnings=(*finding.warnings, order.reason)
         )
-    training, calibration = split(data)
+    before, calibration = split(data, judged)
+    training, untrained = before.to_train(), before.to_count()
     training = corrected(registry.store, record, training)
     attempt = record.attempts + 1
+    fewest = _fewest(subject, attempt) if judged else 0
     progress(f"task {record.task.name}: training on {len(training):,}")
     trouble: list[str] = []
     trained = train_best(
-        subject, training, calibration.inputs, progress=progress, trouble=trouble.append
+        subject,
+        training,
+        untrained,
+        calibration.inputs,
+        expected=fewest,
+        progress=progress,
+        trouble=trouble.append,
     )
     finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, *trouble))
     if trained is None:
@@ -169,15 +185,21 @@ def _learn_task(
         expected=explain.expected(trained.plan),
         learning_curve=_learning_curve(subject, training, trained) if details else (),
     )
-    if not trained.coverage and trained.growth != 1.0:
-        reason = (
-            f"Refused: training predicts that no threshold would pass. Out of fold the student "
-            f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} independent calibration "
-            "exchanges are not enough evidence at that rate. No share of delta was spent."
-        )
-        more = _more_needed(subject, training, trained, n, attempt)
+    if trained.evidence < fewest or (not trained.coverage and trained.growth != 1.0):
+        if judged:
+            reason = explain.judged_before(int((data.seq <= judged).sum()), len(calibration))
+            more = _to_judge(subject, trained, len(calibration), attempt)
+            more = more and max(1, more - len(calibration))
+        else:
+            reason = (
+                "Refused: training predicts that no threshold would pass. Out of fold the student "
+                f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} votes among "
+                "calibration exchanges are not enough evidence at that rate. No share of delta was "
+                "spent."
+            )
+            more = _more_needed(subject, training, trained, n, attempt)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
-    # Exchanges after the split are spent as evidence, shuffled or not: a later turn starts after.
+    # All of them are spent as evidence, shuffled or not: a later attempt is judged on what comes.
     subject = believed_by(subject, training)
     candidate = save_candidate(
         registry,
@@ -200,7 +222,7 @@ def _learn_task(
     registry.set_trained_on(record.task.id, n)
     if calibrated.judgement.chosen is None:
         registry.set_state(candidate.id, "refused")
-        more = _more_needed(subject, training, trained, n, candidate.attempt)
+        more = _to_judge(subject, trained, len(calibration), candidate.attempt + 1)
         if more is not None:
             more = max(more, int(SURPRISED * n))
         return msgspec.structs.replace(
@@ -219,6 +241,10 @@ def _learn_task(
     except PolicyError as error:
         finding = msgspec.structs.replace(
             finding, warnings=(*finding.warnings, f"It was certified and not promoted: {error}")
+        )
+    if certificate.never_given:
+        finding = msgspec.structs.replace(
+            finding, warnings=(*finding.warnings, explain.never_given(certificate))
         )
     return msgspec.structs.replace(
         finding,
@@ -241,14 +267,17 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         attempt=candidate.attempt,
         delta_spent=candidate.delta_spent,
         threshold=best.threshold if best else None,
-        n_calibration=judgement.n,
-        answered=best.answered if best else 0,
-        disagreements=best.disagreements if best else 0,
-        loss=best.loss if best and best.partial else None,
-        coverage=best.answered / judgement.n if best and judgement.n else 0.0,
+        n_calibration=judgement.exchanges,
+        answered=best.answered_with_repeats if best else 0,
+        disagreements=best.disagreements_with_repeats if best else 0,
+        loss=best.loss_with_repeats if best and best.partial_with_repeats else None,
+        coverage=(
+            best.answered_with_repeats / judgement.exchanges if best and judgement.exchanges else 0
+        ),
         bound=judgement.bound,
         expected=explain.expected(candidate.plan),
         trade_off=explain.trade_off(calibrated),
+        frontier=explain.frontier(calibrated, candidate.plan),
         reliability=explain.reliability(calibrated),
         confusion=explain.confusion(calibrated) if candidate.form == "label" else None,
         deferred=deferred,
@@ -256,31 +285,38 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
     )
 
 
-def split(data: TaskData) -> tuple[TaskData, TaskData]:
+def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
     """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
+
+    Those up to ``judged`` had a verdict before, and only train.
 
     What came after the first calibration exchange and is biased is left out: training may not
     look at the time that is judged.
     """
     unbiased = np.flatnonzero(data.unbiased)
     size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))
-    latest = unbiased[len(unbiased) - min(size, MOST_CALIBRATION) :]
+    fresh = unbiased[data.seq[unbiased] > judged]
+    latest = fresh[max(len(fresh) - min(size, MOST_CALIBRATION), 0) :]
     before = np.arange(int(latest[0])) if len(latest) else np.arange(len(data))
     return data.take(before), data.take(latest)
 
 
-def _in_order(data: TaskData, shuffle: int | None) -> tuple[TaskData, OrderEvidence | None]:
+def _in_order(
+    data: TaskData, shuffle: int | None, judged: int
+) -> tuple[TaskData, OrderEvidence | None]:
     """Return the exchanges in the order taken as time, and whether that is believable.
 
-    Shuffled rows were declared exchangeable: no order is looked for in them.
+    Shuffled rows were declared exchangeable: no order is looked for in them, but those up to
+    ``judged`` come first, since they only train.
     """
     if shuffle is not None:
-        return data.take(np.random.default_rng(shuffle).permutation(len(data))), None
+        rows = np.random.default_rng(shuffle).permutation(len(data))
+        return data.in_order(rows[np.argsort(data.seq[rows] > judged, kind="stable")]), None
     times = data.time if (data.time > 0).all() else None
     if times is not None and (np.diff(times) < 0).any():
-        data = data.take(np.argsort(times, kind="stable"))
-        times = data.time
-    return data, order_evidence(data.answers, times)
+        data = data.in_order(np.argsort(times, kind="stable"))
+    learned = data.to_train()
+    return data, order_evidence(learned.answers, None if times is None else learned.time)
 
 
 def _more_needed(
@@ -300,6 +336,29 @@ def _more_needed(
         bounded=subject.bounded,
     )
     return None if growth is None else max(1, int(np.ceil(n * (growth - 1))))
+
+
+def _fewest(subject: Subject, attempt: int) -> int:
+    """Return with how many calibration exchanges, and no disagreement, an attempt may pass."""
+    settings = subject.settings
+    return math.ceil(math.log(spent(settings.delta, attempt)) / math.log1p(-settings.epsilon))
+
+
+def _to_judge(subject: Subject, trained: Trained, calibration: int, attempt: int) -> int | None:
+    """Return about how many new exchanges it takes to judge an attempt, None if beyond reach.
+
+    Where earlier ones had a verdict all new ones judge, and hardly change what is learned.
+    """
+    evidence = max(trained.evidence, _fewest(subject, attempt))
+    growth = growth_needed(
+        trained.plan,
+        calibration=evidence,
+        epsilon=subject.settings.epsilon,
+        delta=spent(subject.settings.delta, attempt),
+        bounded=subject.bounded,
+    )
+    share = trained.evidence / calibration if trained.evidence else 1.0
+    return None if growth is None else math.ceil(evidence * growth / share)
 
 
 def _exponent(subject: Subject, training: TaskData, trained: Trained) -> float:

@@ -86,7 +86,9 @@ def run_learner(
                 ):
                     done = turn(store, settings, after=looked_at, tools=tools, by_hand=False)
                 looked_at = assigned = done.looked_at
-                table = _with_waits(store, table.after_turn(newest, time.monotonic()))
+                shadowing = bool(registry.candidates(state="shadow"))
+                table = table.after_turn(newest, time.monotonic(), shadowing=shadowing)
+                table = _with_waits(store, table)
                 changed = untrained_changes(registry) if changed else changed
                 report(list(done.events))
                 sweep_adapters(registry, tools)

@@ -15,7 +15,8 @@ from openwheel.gate import Certificate
 from openwheel.loop import schema
 from openwheel.traffic.schema import exchanges
 
-By = Literal["turn", "audit", "user", "policy", "teacher"]
+By = Literal["turn", "audit", "user", "override", "policy", "teacher", "traffic"]
+"""``override``: a person, against evidence that is newer than the certificate."""
 
 AUDIT_SUFFIX = "-audit"
 """What is added to the id of a student's exchange for that of the teacher's answer beside it."""
@@ -78,6 +79,16 @@ class Promotion(msgspec.Struct, frozen=True):
     time: float
     id: int = 0
     since: int = 0
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person did it."""
+        return self.by in {"user", "override"}
+
+    @property
+    def against_evidence(self) -> bool:
+        """Whether a person did it although evidence had taken the student off."""
+        return self.by == "override"
 
 
 def add_promotion(

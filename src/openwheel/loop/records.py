@@ -89,9 +89,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         variables: Which of the task's variables it reads.
         surfaces: For each canonical answer, the bytes the teacher mostly wrote.
         trained_until: The newest exchange it may have seen; evidence comes after it.
-        judged_after: Evidence comes after this exchange too: the teacher was another one before.
+        judged_after: Evidence comes after this exchange too: the teacher was another one before,
+            or the task took other prompts.
         coverage: What training predicts it will be certified at.
-        enough: Independent calibration exchanges that should be enough for that.
+        enough: Votes among calibration exchanges that should be enough for that.
         training: Hash and extent of what it was trained on.
         method: ``binomial`` if it is judged once (``betting`` where losses may lie between 0 and
             1), ``anytime`` if it shadows.
@@ -100,6 +101,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         compare: By what two answers are compared, as ``compare`` of the task's settings has it.
         compared: The same as a certificate has it, with hashes; None for plain equality.
         lineage: What it was made of; None for students from before there were lineages.
+        share: Share of ``delta_spent`` that its tests have; the rest is for others.
+        matcher: `TaskMatcher.fingerprint` of its task: which prompts it is for; ``""`` for students
+            from before that was kept.
     """
 
     id: str
@@ -125,6 +129,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     compared: Compared | None = None
     lineage: Lineage | None = None
     judged_after: int = 0
+    share: float = 1.0
+    matcher: str = ""
 
     @property
     def writes(self) -> bool:

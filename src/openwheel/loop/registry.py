@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate, verify
@@ -26,7 +27,7 @@ from openwheel.loop.records import Candidate, Event, State, TaskRecord, Turn
 from openwheel.loop.starts import ended
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student, load_student
-from openwheel.tasks import Form, Task
+from openwheel.tasks import Form, Task, TaskMatcher
 from openwheel.traffic import Store
 from openwheel.traffic.feedback import table as feedback
 from openwheel.trust import Policy
@@ -46,7 +47,8 @@ class Registry:
     def version(self) -> tuple[int, ...]:
         """Return what changes whenever a task is found, a student comes, goes or shadows.
 
-        It changes too with every new plan for the audits of one.
+        It changes too with every new plan for the audits of one, and with every turn: how much is
+        audited for a student that waits depends on what was covered since.
         """
         students = schema.students
         shadows = sa.select(sa.func.count()).where(students.c.state == "shadow")
@@ -56,6 +58,7 @@ class Registry:
             sa.select(sa.func.count()).select_from(students).scalar_subquery(),
             shadows.scalar_subquery(),
             sa.select(sa.func.coalesce(sa.func.max(schema.audit_plans.c.id), 0)).scalar_subquery(),
+            sa.select(sa.func.coalesce(sa.func.max(schema.turns.c.id), 0)).scalar_subquery(),
         )
         with self.store.read() as connection:
             return tuple(connection.execute(query).one())
@@ -133,6 +136,48 @@ class Registry:
             )
             query = sa.select(table.c.attempts).where(table.c.id == task_id)
             return int(connection.execute(query).scalar_one())
+
+    def matcher_of(self, task_id: str) -> str:
+        """Return the fingerprint of which prompts belong to a task now."""
+        tasks = [record.task for record in self.tasks()]
+        matcher = TaskMatcher(tasks)
+        return next(matcher.fingerprint(task) for task in tasks if task.id == task_id)
+
+    def set_matcher(self, candidate: Candidate, matcher: str) -> None:
+        """Note which prompts a student is for."""
+        body = msgspec.json.encode(msgspec.structs.replace(candidate, matcher=matcher))
+        table = schema.students
+        with self.store.write() as connection:
+            connection.execute(
+                sa.update(table).where(table.c.id == candidate.id).values(candidate=body)
+            )
+
+    def judges(self, task_id: str, until: int) -> None:
+        """Note that a task's exchanges up to one are about to judge, or to be shown with a verdict.
+
+        Committed before a label is looked at, like the attempt.
+        """
+        table = schema.judged
+        added = sqlite.insert(table).values(task_id=task_id, until=until)
+        later = {"until": sa.func.max(table.c.until, added.excluded.until)}
+        with self.store.write() as connection:
+            connection.execute(added.on_conflict_do_update(index_elements=["task_id"], set_=later))
+
+    def judged_until(self, task_id: str) -> int:
+        """Return up to which exchange of a task verdicts were given, 0 if none ever was.
+
+        What a student was trained on counts, too: its trade-off was shown.
+        """
+        judged, students = schema.judged, schema.students
+        bodies = sa.select(students.c.candidate).where(students.c.task_id == task_id)
+        with self.store.read() as connection:
+            row = connection.execute(sa.select(judged.c.until).where(judged.c.task_id == task_id))
+            until: int = row.scalar_one_or_none() or 0
+            trained = [
+                msgspec.json.decode(body, type=Candidate).trained_until
+                for (body,) in connection.execute(bodies)
+            ]
+        return max([until, *trained])
 
     def add_candidate(self, candidate: Candidate) -> None:
         """Add a student that shadows from now on, in place of any that did before."""

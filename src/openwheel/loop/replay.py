@@ -8,10 +8,11 @@ import msgspec
 
 from openwheel.errors import RequestError
 from openwheel.loop.audit.look import audit
+from openwheel.loop.captured import beside, by_student, by_teacher, flipped
 from openwheel.loop.curate import assign_new
-from openwheel.loop.evaluate import Score, Tally, TaskScore, agrees
+from openwheel.loop.evaluate import Score, Tally, TaskScore
+from openwheel.loop.losses import agrees
 from openwheel.loop.progress import Progress, silent
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.schedule import FEWEST_NEW, next_turn
@@ -20,6 +21,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.traffic import Exchange, Store
+from openwheel.wire import Answer
 
 LOOK_EVERY = 50
 """Requests between looks at the audits, where a learner looks every half second."""
@@ -169,7 +171,7 @@ def replay(
         between.clear()
         counts.latest = Tally()
         assigned = looked_at = done.looked_at
-        due = next_turn(counts.total.n)
+        due = next_turn(counts.total.n, shadowing=bool(registry.candidates(state="shadow")))
         progress(f"{counts.total.n:,} exchanges: coverage {timeline[-1].score.coverage:.1%}")
 
     for exchange in exchanges:
@@ -178,7 +180,7 @@ def replay(
         except RequestError:
             continue
         decision = settled(serving.decide(request, exchange.task))
-        held, heads = _flipped(decision, coin.random())
+        held, heads = flipped(decision, coin.random())
         waiting += _captured(exchange, decision, held=held, heads=heads)
         each(_count(counts, exchange, decision, held=held, heads=heads))
         if counts.total.n >= due:
@@ -202,42 +204,21 @@ def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:
     )
 
 
-def _flipped(decision: Decision, draw: float) -> tuple[bool, bool]:
-    """Return whether the coin holds a request back, and whether it sends it to the teacher."""
-    return draw < 1.0 - decision.canary, draw < decision.audit_probability
-
-
 def _captured(exchange: Exchange, decision: Decision, *, held: bool, heads: bool) -> list[Exchange]:
     """Return what a gateway would have captured of one exchange."""
-    compared = heads and decision.answer is not None
-    asked = msgspec.structs.replace(
-        exchange,
-        source="teacher",
-        unbiased=heads or not decision.student,
-        audit_probability=decision.audit_probability,
-        student=decision.student if compared else "",
-        student_answer=decision.answer if compared else None,
-        confidence=decision.confidence,
-    )
+    unbiased = heads or not decision.student
+    asked = by_teacher(exchange, decision, audited=heads, unbiased=unbiased)
     if decision.answer is None or held:
         return [asked]
-    served = msgspec.structs.replace(
-        asked,
-        source="student",
-        answer=msgspec.structs.replace(exchange.answer, text=decision.answer, tool_calls=()),
-        unbiased=False,
-        student=decision.student,
-        student_answer=None,
-    )
-    second = msgspec.structs.replace(asked, id=f"{exchange.id}{AUDIT_SUFFIX}")
-    return [served, second] if heads else [served]
+    served = by_student(exchange, decision, decision.answer)
+    return [served, beside(asked)] if heads else [served]
 
 
 def _count(
     counts: _Counts, exchange: Exchange, decision: Decision, *, held: bool, heads: bool
 ) -> Served:
     answered = decision.answer is not None and not held
-    same = answered and agrees(exchange.answer, decision.answer or "", decision.form)
+    same = answered and agrees(exchange.answer, Answer(decision.answer or ""), decision.form)
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
         tally.add(answered=answered, agrees=same)

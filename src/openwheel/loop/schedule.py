@@ -6,18 +6,27 @@ FEWEST_NEW = 200
 MOST_NEW = 2_000
 SHARE_NEW = 0.1
 
+SHADOWING = 0.02
+"""The share of new exchanges at which a turn is due while a student shadows: its tests may be
+looked at as often as one likes, and each look may be the one that promotes it."""
 
-def next_turn(exchanges: int) -> int:
+FEWEST_SHADOWING = 50
+
+
+def next_turn(exchanges: int, *, shadowing: bool = False) -> int:
     """Return at how many exchanges the next turn is due, after one at ``exchanges``.
 
     A tenth more, within bounds: early on there is too little to learn from anything less, and later
-    a student that waits to be certified should not wait for long.
+    a student that waits to be certified should not wait for long. Sooner while one shadows.
 
     Examples:
         >>> next_turn(0), next_turn(5_000), next_turn(100_000)
         (200, 5500, 102000)
+        >>> next_turn(2_000, shadowing=True), next_turn(5_000, shadowing=True)
+        (2050, 5100)
     """
-    return exchanges + int(min(max(SHARE_NEW * exchanges, FEWEST_NEW), MOST_NEW))
+    share, fewest = (SHADOWING, FEWEST_SHADOWING) if shadowing else (SHARE_NEW, FEWEST_NEW)
+    return exchanges + int(min(max(share * exchanges, fewest), MOST_NEW))
 
 
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,9 +71,10 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         in_time = bool(self.every) and newest > self.newest and now - self.last >= self.every
         return newest >= self.due or in_time or now >= self.again or ready
 
-    def after_turn(self, newest: int, now: float) -> "Timetable":
-        """Return what makes the next one due after a turn."""
-        return Timetable(newest=newest, due=next_turn(newest), every=self.every, last=now)
+    def after_turn(self, newest: int, now: float, *, shadowing: bool = False) -> "Timetable":
+        """Return what makes the next one due after a turn; ``shadowing``: whether a student is."""
+        due = next_turn(newest, shadowing=shadowing)
+        return Timetable(newest=newest, due=due, every=self.every, last=now)
 
 
 def timetable(

@@ -18,6 +18,14 @@ tasks = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
+# Up to which exchange of a task verdicts were given, passed or failed: these judge no new attempt.
+judged = sa.Table(
+    "judged",
+    metadata,
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("until", sa.Integer, nullable=False),
+)
+
 students = sa.Table(
     "students",
     metadata,

@@ -7,8 +7,8 @@ from typing import Protocol, cast
 import msgspec
 
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
-from openwheel.gate import Certificate
 from openwheel.loop.accepted import Accepted
+from openwheel.loop.coverage import coverage_now
 from openwheel.loop.promotions import AuditPlan, Promotion, asked
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
@@ -41,7 +41,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it; None to defer.
-        guess: What it would have answered where its confidence, and nothing else, is too low.
+        guess: What it would have answered where it defers for a low confidence, or since the
+            request is unlike its training.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
@@ -157,7 +158,18 @@ class RegistryServing:
         waiting = {
             found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
         }
+        matcher = TaskMatcher([record.task for record in records])
         promotions, plans = self._registry.promotions(), self._registry.plans()
+        for record in records:
+            promotion = promotions.get(record.task.id)
+            if promotion is None or promotion.certificate is None:
+                continue
+            known = self._registry.candidate(promotion.certificate.student).matcher
+            if known and known != matcher.fingerprint(record.task):
+                # The next turn takes it off; until then nobody serves what was never certified.
+                said = "it takes other prompts than its student was certified for"
+                self._trouble(problems, record.task.id, names, said)
+                del promotions[record.task.id]
         self._take_off(promotions, plans)
         for task_id, promotion in promotions.items():
             certificate = promotion.certificate
@@ -175,9 +187,7 @@ class RegistryServing:
                 else:
                     student = self._registry.load(candidate, self._tools)
             except OpenwheelError as error:
-                problems[task_id] = str(error)
-                if self._problems.get(task_id) != str(error):  # once, not every second
-                    _log.error("task %s goes to the teacher: %s", names[task_id], error)
+                self._trouble(problems, task_id, names, str(error))
                 if isinstance(error, EngineError):
                     version = _UNKNOWN  # tried again until the engine answers
                 continue
@@ -189,14 +199,23 @@ class RegistryServing:
                 candidate.accepted,
                 candidate.surfaces,
                 asked(
-                    max(plan.audit, _shadow_audit(waiting.get(task_id), certificate)), plan.canary
+                    max(plan.audit, self._shadow_audit(waiting.get(task_id), promotion)),
+                    plan.canary,
                 ),
                 plan.canary,
                 candidate.form,
                 candidate.writes,
             )
         self._problems = problems
-        return _Table(version, TaskMatcher([r.task for r in records]), promoted, names)
+        return _Table(version, matcher, promoted, names)
+
+    def _trouble(
+        self, problems: dict[str, str], task_id: str, names: Mapping[str, str], said: str
+    ) -> None:
+        """Note why a task goes to the teacher, and say so once, not every second."""
+        problems[task_id] = said
+        if self._problems.get(task_id) != said:
+            _log.error("task %s goes to the teacher: %s", names[task_id], said)
 
     def _take_off(
         self, promotions: Mapping[str, Promotion], plans: Mapping[int, AuditPlan]
@@ -214,6 +233,14 @@ class RegistryServing:
             else:
                 left[task_id] = one
         self._table = msgspec.structs.replace(self._table, promoted=left)
+
+    def _shadow_audit(self, shadow: Candidate | None, promotion: Promotion) -> float:
+        """Return the share to audit for the sake of a shadow, 0 if it is not worth its evidence."""
+        if shadow is None:
+            return 0.0
+        covered = coverage_now(self._registry, promotion)
+        won = (shadow.coverage - covered) * shadow.training.exchanges
+        return SHADOW_AUDIT if won >= covered * shadow.enough else 0.0
 
     def students(self) -> dict[str, str]:
         """Return the promoted student of each task that has one, by the task's name."""
@@ -233,9 +260,8 @@ class RegistryServing:
 
         def decided() -> Decision:
             answer, confidence, reason = _ask(promoted, inputs, request)
-            unsure = reason == "confidence"
             return Decision(
-                answer=None if unsure else answer,
+                answer=None if reason else answer,
                 task=found.name,
                 student=promoted.id,
                 confidence=confidence,
@@ -243,7 +269,7 @@ class RegistryServing:
                 canary=promoted.canary,
                 reason=reason,
                 form=promoted.form,
-                guess=answer if unsure else None,
+                guess=answer if reason else None,
             )
 
         if promoted.student.rung in _SLOW:
@@ -259,18 +285,13 @@ class RegistryServing:
         return decided()
 
 
-def _shadow_audit(shadow: Candidate | None, promoted: Certificate) -> float:
-    """Return the share to audit for the sake of a shadow, 0 if it is not worth its evidence."""
-    if shadow is None:
-        return 0.0
-    won = (shadow.coverage - promoted.coverage) * shadow.training.exchanges
-    return SHADOW_AUDIT if won >= promoted.coverage * shadow.enough else 0.0
-
-
 def _ask(
     promoted: _Promoted, inputs: Inputs, request: Request
 ) -> tuple[str | None, float | None, str]:
-    """Return a student's answer, its confidence, and why it defers, ``""`` if it does not."""
+    """Return a student's answer, its confidence, and why it defers, ``""`` if it does not.
+
+    What it defers after it was asked comes with the answer that it would have given, if any.
+    """
     if not request.prompt.plain:
         return None, None, "not plain"
     if not promoted.accepted.accepts(request.settings):
@@ -283,17 +304,20 @@ def _ask(
         # The teacher can answer; the gateway counts this and says so.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
-        return None, confidence, "unlike training"
+        return answer, confidence, "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"
     return answer, confidence, ""
 
 
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
-    """Return a student's answer as the teacher would have written it, and its confidence."""
+    """Return a student's answer as the teacher would have written it, and its confidence.
+
+    None where it has no answer.
+    """
     student = promoted.student
     if promoted.writes:
         answers, confidences = cast(WritingStudent, student).write([inputs])
-        return answers[0], float(confidences[0])
+        return answers[0] or None, float(confidences[0])
     label, confidence = student.predict_one(inputs)
-    return (promoted.surfaces[student.answers[label]] if confidence > 0 else None), confidence
+    return (promoted.surfaces[student.answers[label]] if label >= 0 else None), confidence

@@ -20,6 +20,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         epsilon: The most disagreement allowed among answered requests, in (0, 1).
         delta: The probability allowed for that promise to be wrong, in (0, 1), for each task.
+        floor: The most that an answer's own chance to disagree may be, in epsilons; 0: no floor.
         rungs: Which rungs may be tried, of ``exact``, ``linear``, ``encoder`` and ``lm``.
         encoder: Hub id or folder of a sentence encoder; needed by the rung ``encoder``.
         tune_encoder: ``never``, ``always``, or ``auto`` where that pays: whether the encoder is
@@ -44,6 +45,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     epsilon: float = 0.05
     delta: float = 0.05
+    floor: float = 6.0
     rungs: tuple[str, ...] = ("exact", "linear")
     encoder: str = ""
     tune_encoder: Literal["auto", "always", "never"] = "auto"
@@ -75,6 +77,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             epsilon=loop.epsilon,
             delta=loop.delta,
+            floor=loop.floor,
             rungs=loop.rungs or tuple(default),
             encoder=loop.encoder,
             tune_encoder=loop.tune_encoder,
@@ -116,6 +119,12 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     def task(self, name: str) -> TaskSection:
         """Return what the user decided about a task."""
         return self.tasks.get(name, TaskSection())
+
+    def worst(self, name: str) -> float:
+        """Return the most that an answer's own chance to disagree may be in a task; 1: any."""
+        own = self.task(name).floor
+        floor = self.floor if own is None else own
+        return min(floor * self.epsilon, 0.5) if floor else 1.0
 
     def dollars(self, name: str) -> float:
         """Return what the audits of a task may cost a day, 0 for no limit."""

@@ -12,10 +12,12 @@ from openwheel.errors import (
     StudentFileError,
 )
 from openwheel.gate import Certificate, Judgement, clopper_pearson
+from openwheel.gate.judge import Method
 from openwheel.loop import explain
 from openwheel.loop.audit.look import first_plan
 from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.corrections import corrected_inputs
+from openwheel.loop.coverage import LATEST
 from openwheel.loop.data import TaskData
 from openwheel.loop.records import Candidate, Event
 from openwheel.loop.registry import Registry
@@ -33,7 +35,7 @@ STALLED = 1.25
 """A shadow that had this much more evidence than it was predicted to need is given up."""
 
 WIDER = 0.02
-"""A promoted student gets a new certificate when it is for this much more coverage."""
+"""A promoted student is certified for more when that is this much more of the latest requests."""
 
 EVIDENT = 0.99
 """Level of the interval by which a student is given up that an earlier teacher taught."""
@@ -89,7 +91,12 @@ def widen(
         calibrated, certificate = _certify(registry, subject, candidate, data)
     except StudentFileError:
         return []  # said by every gateway that serves it
-    if certificate is None or certificate.coverage < current.coverage + WIDER:
+    if certificate is None:
+        return []
+    # What it would answer, and what it may, of the same latest requests.
+    latest = calibrated.confidence[-LATEST:]
+    more = (latest >= certificate.threshold).mean() - (latest >= current.threshold).mean()
+    if more < WIDER:
         return []
     reason = explain.passed(calibrated.judgement, candidate)
     if not _promote(registry, subject, certificate, reason, seen):
@@ -99,9 +106,24 @@ def widen(
 
 
 def judge(
-    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData, seen: int
+    registry: Registry,
+    subject: Subject,
+    candidate: Candidate,
+    data: TaskData,
+    seen: int,
+    *,
+    one_look: bool = False,
 ) -> tuple[Event, int, bool]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
+
+    Args:
+        registry: Of the store.
+        subject: The task.
+        candidate: Who shadows.
+        data: The task's exchanges.
+        seen: The promotion that is expected to be the task's still.
+        one_look: Whether a share of delta like that of the anytime tests is for one look at the
+            evidence there is now. That may be taken once.
 
     Returns:
         What came of it, how much independent evidence there was, and whether that speaks so much
@@ -110,16 +132,21 @@ def judge(
     record = subject.record
     name = record.task.name
     try:
-        calibrated, certificate = _certify(registry, subject, candidate, data)
+        certificate = None
+        if one_look:
+            method: Method = "betting" if subject.bounded else "binomial"
+            calibrated, certificate = _certify(registry, subject, candidate, data, method)
+        if certificate is None:
+            calibrated, certificate = _certify(registry, subject, candidate, data)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
         registry.set_trained_on(record.task.id, 0)
         return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0, False
     judgement = calibrated.judgement
     if certificate is None:
-        reason = f"{candidate.rung}: {judgement.n:,} independent exchanges seen so far"
-        if judgement.outweighed:
-            reason += f"; {explain.outweighed(candidate)}"
+        reason = f"{candidate.rung}: {judgement.n:,} exchanges seen so far, a burst counted once"
+        if judgement.vetoed:
+            reason += f"; {explain.vetoed(judgement, candidate)}"
         elif judgement.best is not None and judgement.best.p_value < 1:
             reason += (
                 f"; the nearest threshold answered {judgement.best.answered:,} and disagreed on "
@@ -127,6 +154,8 @@ def judge(
             )
         return Event(name, "shadowing", reason), judgement.n, _hopeless(judgement, candidate)
     reason = explain.passed(judgement, candidate)
+    if certificate.never_given:
+        reason += f" {explain.never_given(certificate)}"
     promotion = registry.promotions().get(record.task.id)
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
         registry.certify(certificate)
@@ -157,7 +186,11 @@ def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
 
 
 def _certify(
-    registry: Registry, subject: Subject, candidate: Candidate, data: TaskData
+    registry: Registry,
+    subject: Subject,
+    candidate: Candidate,
+    data: TaskData,
+    method: Method | None = None,
 ) -> tuple[Calibrated, Certificate | None]:
     """Judge a candidate on the unbiased exchanges after its training; write what it earned.
 
@@ -166,8 +199,9 @@ def _certify(
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
+    registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
     before = data.seq <= candidate.trained_until
-    seen = data.take(np.flatnonzero(before)).inputs
+    seen = data.take(np.flatnonzero(before & data.trains)).inputs
     calibrated = calibrate(
         candidate,
         registry.load(candidate, subject.tools),
@@ -175,6 +209,7 @@ def _certify(
         data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after) & data.unbiased)),
         comparison=subject.comparison,
         request_of=subject.request_of,
+        method=method,
     )
     if calibrated.judgement.chosen is None:
         return calibrated, None

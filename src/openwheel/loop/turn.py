@@ -21,6 +21,7 @@ from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Event, Turn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn_task import turn_task
@@ -82,7 +83,8 @@ def _turn(
 ) -> Turn:
     progress("finding tasks")
     looked_at = curate(store, registry, after=after)
-    events = audit(store, registry, settings, tools, until=looked_at)
+    events = certify_anew(registry)
+    events += audit(store, registry, settings, tools, until=looked_at)
     events += veto(registry, settings.policy)
     counts = store.task_counts()
     waits = starts.waits(starts.failures(store), time.time())

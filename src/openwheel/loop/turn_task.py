@@ -6,10 +6,10 @@ from openwheel.loop import explain
 from openwheel.loop.audit.book import changed_after, slice_changes, slices_off
 from openwheel.loop.candidate import Trained, save_candidate, train_best
 from openwheel.loop.corrections import corrected
+from openwheel.loop.coverage import coverage_now
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.progress import Progress
-from openwheel.loop.promotions import Promotion
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
@@ -28,6 +28,10 @@ GROWTH = 1.25
 
 AGAIN = 2.0
 """For a slice that audits took off it is trained again when the labels since have so grown."""
+
+ONE_LOOK = 0.5
+"""Share of a first attempt's delta for one look at the exchanges that were held out from it. One
+look needs fewer than looks at any time do; the rest is for those."""
 
 UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
 
@@ -55,19 +59,18 @@ def turn_task(
     record, settings = subject.record, subject.settings
     task_id, name = record.task.id, record.task.name
     data = load_answers(store, task_id, record.form, policy=settings.policy)
-    vetoed = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
+    events = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
     # Who answered what may judge and train is looked at first, so that no evidence on one teacher
     # speaks for another.
     until = int(data.seq.max(initial=0))
-    vetoed += notice(store, registry, settings, until=until, task_id=task_id)
+    events += notice(store, registry, settings, until=until, task_id=task_id)
     promotion = registry.promotions().get(task_id)
     seen = promotion.id if promotion else 0
     if promotion is None:
         order = _order(data)
         if not order.in_order:
-            return [*vetoed, Event(name, "waiting", order.reason)]
+            return [*events, Event(name, "waiting", order.reason)]
     current = promotion.certificate if promotion else None
-    events = vetoed
     # After a change for the worse, what counts is what came since.
     changed = max(changed_after(store, task_id), changed_since(store, task_id))
     slices = slice_changes(registry, task_id, after=changed)
@@ -75,46 +78,91 @@ def turn_task(
     shadow = who_shadows(registry, task_id, off)
     hoped = 0.0
     # With a slice off it waits for a successor: a certificate on all of its slices would speak of
-    # answers that it does not give.
-    if current is not None and shadow is None and not off:
+    # answers that it does not give. Nor does what it did before evidence took it off earn anything.
+    overridden = promotion is not None and promotion.against_evidence
+    if current is not None and shadow is None and not off and not overridden:
         events += widen(registry, subject, current, data, seen)
     if shadow is not None:
         found, hoped = judge_shadow(registry, subject, shadow, data, seen)
         events += found
         if found[-1].kind == "promoted":
             return events
-    stale = int((data.seq <= changed).sum())
+    stale = int((data.trains & (data.seq <= changed)).sum())
     needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
     anew = any(_enough_since(change, data, record.trained_on) for change in off)
-    if len(data) - stale < needed and not anew:
+    labelled = int(data.trains.sum())
+    if labelled - stale < needed and not anew:
         if shadow is None and current is None:
             reason = (
-                f"{len(data):,} labelled exchanges; the next training is at "
+                f"{labelled:,} labelled exchanges; the next training is at "
                 f"{stale + int(np.ceil(needed)):,}"
             )
             events.append(Event(name, "waiting", reason))
         return events
-    # Only a first attempt holds anything out. When a later one comes depends on what the shadow
-    # before it was seen to do, on exchanges that must therefore not judge again: it trains on
-    # every label, and shadows what comes.
-    first = record.attempts == 0
-    training, calibration = split(data) if first else (data, data.take(np.arange(0)))
-    training = worth_training_on(subject, training, changed, slices)
-    trained_until = int(training.seq.max())
-    training = corrected(store, record, training)
+    hoped = max(coverage_now(registry, promotion), hoped)
+    training = worth_training_on(subject, data.to_train(), changed, slices)
+    return [
+        *events,
+        *_train_anew(
+            registry, subject, data, training, covered=hoped, seen=seen, progress=progress
+        ),
+    ]
+
+
+def _train_anew(
+    registry: Registry,
+    subject: Subject,
+    data: TaskData,
+    kept: TaskData,
+    *,
+    covered: float,
+    seen: int,
+    progress: Progress,
+) -> list[Event]:
+    """Train a student and judge it at once; return what came of it.
+
+    Only a first attempt holds anything out. When a later one comes depends on what the shadow
+    before it was seen to do, on exchanges that must therefore not judge again: it trains on every
+    label, and shadows what comes.
+
+    Args:
+        registry: Of the store.
+        subject: The task.
+        data: Its exchanges.
+        kept: Those that are worth training on.
+        covered: The share of requests that a new student has to beat.
+        seen: The promotion that is expected to be the task's still.
+        progress: Told what is being done.
+    """
+    record, settings, events = subject.record, subject.settings, list[Event]()
+    task_id, name = record.task.id, record.task.name
+    first, labelled = record.attempts == 0, int(data.trains.sum())
+    share = ONE_LOOK if first else 1.0
+    calibration = data.take(np.arange(0))
+    if first:
+        before, calibration = split(data)
+        kept = kept.take(np.flatnonzero(kept.seq <= before.seq.max(initial=0)))
+    if not len(kept):
+        registry.set_trained_on(task_id, labelled)
+        return [Event(name, "waiting", UNLIKELY)]
+    trained_until = int(kept.seq.max())
+    untrained = data.to_count()
+    inside = (untrained.seq >= kept.seq.min()) & (untrained.seq <= trained_until)
+    training = corrected(registry.store, record, kept)
     trained = train_best(
         subject,
         training,
+        untrained.take(np.flatnonzero(inside)),
         calibration.inputs,
         expected=len(data) // 2,
         anytime=True,
+        share=share,
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    before = max(_coverage_left(registry, promotion), hoped)
-    why_not = UNLIKELY if trained is None else _why_not_tried(trained, before)
+    why_not = UNLIKELY if trained is None else _why_not_tried(trained, covered)
     if trained is None or why_not:
-        registry.set_trained_on(task_id, len(data))
+        registry.set_trained_on(task_id, labelled)
         return [*events, Event(name, "waiting", why_not)]
     try:
         subject = believed_by(subject, training)
@@ -125,12 +173,13 @@ def turn_task(
             training,
             trained_until=trained_until,
             method="anytime",
+            share=share,
         )
     finally:
         # Only now: a turn killed before has trained nobody, and its task need not grow first.
-        registry.set_trained_on(task_id, len(data))
-    candidate, told = judged_anew(store, settings, name, candidate)
-    event, _, _ = judge(registry, subject, candidate, data, seen)
+        registry.set_trained_on(task_id, labelled)
+    candidate, told = judged_anew(registry.store, settings, name, candidate)
+    event, _, _ = judge(registry, subject, candidate, data, seen, one_look=first)
     return [*events, *told, event]
 
 
@@ -157,8 +206,8 @@ def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
     At first as many as for a first training, not all of other slices. After that twice as many
     each time: the rest of the task is well, and waits for its growth.
     """
-    since = data.seq > change.after_seq
-    fresh, stale = int(since.sum()), int((~since).sum())
+    since = data.trains & (data.seq > change.after_seq)
+    fresh, stale = int(since.sum()), int((data.trains & ~since).sum())
     if fresh < max(FEWEST_TO_TRAIN, AGAIN * max(trained_on - stale, 0)):
         return False
     inside = sum(change.is_in(data.inputs[row]) for row in np.flatnonzero(since))
@@ -170,19 +219,8 @@ def _order(data: TaskData) -> OrderEvidence:
 
     Their times do not show it: many are answered at once, and clocks are set.
     """
-    logged = data.take(np.flatnonzero([not origin.teacher for origin in data.origins]))
+    logged = data.take(
+        np.flatnonzero(data.trains & [not origin.teacher for origin in data.origins])
+    )
     times = logged.time if (logged.time > 0).all() else None
     return order_evidence(logged.answers, times)
-
-
-def _coverage_left(registry: Registry, promotion: Promotion | None) -> float:
-    """Return what the promoted student covers, without the slices that audits took off."""
-    if promotion is None or promotion.certificate is None:
-        return 0.0
-    certificate = promotion.certificate
-    plan = registry.plans().get(promotion.since)
-    answered = sum(part.answered for part in certificate.slices)
-    if plan is None or not plan.deferred or not answered:
-        return certificate.coverage
-    off = sum(part.answered for part in certificate.slices if part.name in plan.deferred)
-    return certificate.coverage * (1 - off / answered)

@@ -239,6 +239,15 @@ class LoopSection(Section, frozen=True):
         float,
         Meta(gt=0, lt=1, description="The probability allowed for that promise to be wrong."),
     ] = 0.05
+    floor: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How many times epsilon an answer's own chance to disagree, as training "
+            "shows it, may be, whatever the mean allows; more than one half it may never be. "
+            "0: no floor.",
+        ),
+    ] = 6.0
     rungs: Annotated[
         tuple[Literal["exact", "linear", "encoder", "lm"], ...],
         Meta(
@@ -334,6 +343,9 @@ class TaskSection(Section, frozen=True):
     judge_budget: Annotated[
         int, Meta(ge=0, description="The most questions that a judge is asked for the task, ever.")
     ] = 5_000
+    floor: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="In place of loop.floor.")
+    ] = None
     audit: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         Meta(description="In place of loop.audit."),

@@ -4,8 +4,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from openwheel.students.evidence import VECTOR_SCALE, Core, Evidence, Lexical, Semantic, evaluate
-from openwheel.students.head import Head, fit_head
+from openwheel.students.distances import fit_distances
+from openwheel.students.evidence import (
+    VECTOR_SCALE,
+    Core,
+    Evidence,
+    Lexical,
+    Semantic,
+    evaluate,
+    join,
+)
+from openwheel.students.head import ABSENT, Head, fit_head
 from openwheel.students.material import Material
 from openwheel.students.tfidf import Counts, fit_tfidf
 
@@ -51,8 +60,7 @@ def out_of_fold(material: Material, answers: int) -> tuple[IntArray, Evidence]:
             order.append(testing)
     predicted = np.concatenate(order)
     back = np.argsort(predicted, kind="stable")
-    evidence = Evidence(*[np.concatenate(column)[back] for column in zip(*parts, strict=True)])
-    return predicted[back], evidence
+    return predicted[back], join(parts).take(back)
 
 
 def predict(material: Material, fitting: IntArray, testing: IntArray, answers: int) -> Evidence:
@@ -82,7 +90,8 @@ def fit_core(material: Material, rows: IntArray, answers: int) -> Core:
         vectors = material.vectors[rows]
         blocks.append(sparse.csr_matrix(vectors.astype(np.float64) * VECTOR_SCALE))
         # The latest ones: a fixed number bounds memory and the time of an answer.
-        semantic = Semantic(vectors[-MOST_VECTORS:], labels[-MOST_VECTORS:])
+        distances = fit_distances(vectors, labels, answers)
+        semantic = Semantic(vectors[-MOST_VECTORS:], labels[-MOST_VECTORS:], distances)
     weights = material.weights[rows]
     if material.prototypes is not None:
         head = _with_prototypes(material.prototypes, blocks[:-1], labels, weights)
@@ -101,8 +110,12 @@ def _with_prototypes(
 ) -> Head:
     """Return a head of a trained encoder's own directions, added to one on n-grams if any."""
     directions = (PROTOTYPE_SCALE / VECTOR_SCALE) * prototypes.T
+    absent = np.setdiff1d(np.arange(len(prototypes)), labels)
+    directions[:, absent] = 0
     if not ngrams:
-        return Head(np.ascontiguousarray(directions), np.zeros(len(prototypes), np.float32))
+        bias = np.zeros(len(prototypes), np.float32)
+        bias[absent] = PROTOTYPE_SCALE * ABSENT
+        return Head(np.ascontiguousarray(directions), bias)
     head = fit_head(ngrams[0], labels, len(prototypes), weights)
     return Head(np.concatenate((head.weights, directions)), head.bias)
 

@@ -1,14 +1,16 @@
 """What is learned from labels, and what it says of a text: the evidence a confidence rests on."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 from openwheel.students.agreement import score_evidence
+from openwheel.students.distances import Distances, distance_features
 from openwheel.students.head import Head
+from openwheel.students.ngrams import WORD_BLOCK
 from openwheel.students.tfidf import Tfidf, count
 
 FloatArray = npt.NDArray[np.float64]
@@ -31,22 +33,11 @@ class Lexical(NamedTuple):
 
 
 class Semantic(NamedTuple):
-    """The vector side: training vectors (unit length, shape (m, d)) and their answers."""
+    """The vector side: training vectors (unit length, shape (m, d)), their answers, distances."""
 
     vectors: npt.NDArray[np.float32]
     labels: IntArray
-
-
-class Guard(NamedTuple):
-    """Limits beyond which an input is unlike training, so that the student always defers.
-
-    Attributes:
-        unseen: Most of its n-grams that may be new, 0 to 1.
-        similarity: Least similarity to the nearest centroid (or training vector).
-    """
-
-    unseen: float
-    similarity: float
+    distances: Distances
 
 
 class Core(NamedTuple):
@@ -58,17 +49,31 @@ class Core(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a core says of a batch: top answers, features for agreement, what the guard looks at."""
+    """What a core says of a batch.
+
+    Attributes:
+        labels: The top answers, shape (n,).
+        features: What agreement is predicted from, shape (n, k).
+        strangeness: What else novelty is predicted from, shape (n, m); the last column is the
+            similarity to the nearest answer's centroid or training vector.
+        blank: Whether it has no n-gram that training had, where n-grams are all that is read.
+    """
 
     labels: IntArray
     features: FloatArray
-    unseen: FloatArray
-    similarity: FloatArray
+    strangeness: FloatArray
+    blank: npt.NDArray[np.bool_]
+
+    def take(self, rows: npt.NDArray[Any]) -> "Evidence":
+        """Return that of some of the batch, by index or by mask."""
+        return Evidence(
+            self.labels[rows], self.features[rows], self.strangeness[rows], self.blank[rows]
+        )
 
 
-def outside(guard: Guard, evidence: Evidence) -> npt.NDArray[np.bool_]:
-    """Return which inputs are unlike training."""
-    return (evidence.unseen > guard.unseen) | (evidence.similarity < guard.similarity)
+def join(parts: Sequence[Evidence]) -> Evidence:
+    """Return the evidence of several batches as one."""
+    return Evidence(*[np.concatenate(column) for column in zip(*parts, strict=True)])
 
 
 def look(core: Core, texts: Sequence[str], vectors: npt.NDArray[np.float32] | None) -> Evidence:
@@ -102,7 +107,7 @@ def evaluate(
                 None if vectors is None else vectors[rows],
             )
         )
-    return Evidence(*[np.concatenate(column) for column in zip(*parts, strict=True)])
+    return join(parts)
 
 
 def _evaluate(
@@ -113,40 +118,58 @@ def _evaluate(
     vectors: npt.NDArray[np.float32] | None,
 ) -> Evidence:
     scores = np.tile(core.head.bias.astype(np.float64), (len(texts), 1))
-    to_centroids = None
+    ngrams = None
     start = 0
-    if features is not None and core.lexical is not None:
+    if features is not None and core.lexical is not None and unseen is not None:
         start = features.shape[1]
         scores += features @ core.head.weights[:start]
-        to_centroids = np.asarray(features @ core.lexical.centroids, np.float64)
+        ngrams = _Ngrams(
+            np.asarray(features @ core.lexical.centroids, np.float64),
+            unseen,
+            np.repeat(np.arange(len(texts)), np.diff(features.indptr)),
+            features.indices,
+            features.data,
+        )
     if vectors is not None:
         scores += VECTOR_SCALE * (vectors @ core.head.weights[start:])
     lengths = np.array([len(text) for text in texts], np.float64)
-    return _combine(core, scores, to_centroids, unseen, vectors=vectors, lengths=lengths)
+    return _combine(core, scores, ngrams, vectors, lengths)
 
 
 def look_one(core: Core, text: str, vectors: npt.NDArray[np.float32] | None) -> Evidence:
     """Score one text without sparse matrices, which cost more than the arithmetic."""
     scores = core.head.bias.astype(np.float64)
-    to_centroids, unseen, start = None, None, 0
+    ngrams, start = None, 0
     if core.lexical is not None:
         columns, values, share = core.lexical.tfidf.weigh_one(text)
         start = len(core.lexical.tfidf.keys)
         scores += values @ core.head.weights[columns]
-        to_centroids = (values @ core.lexical.centroids[columns])[None].astype(np.float64)
-        unseen = np.array([share])
+        ngrams = _Ngrams(
+            (values @ core.lexical.centroids[columns])[None].astype(np.float64),
+            np.array([share]),
+            np.zeros(len(columns), np.int64),
+            columns,
+            values,
+        )
     if vectors is not None:
         scores += VECTOR_SCALE * (vectors[0] @ core.head.weights[start:])
-    lengths = np.array([float(len(text))])
-    return _combine(core, scores[None], to_centroids, unseen, vectors=vectors, lengths=lengths)
+    return _combine(core, scores[None], ngrams, vectors, np.array([float(len(text))]))
+
+
+class _Ngrams(NamedTuple):
+    """Of a batch: similarities to centroids, shares unseen; row, column and value of n-grams."""
+
+    to_centroids: FloatArray
+    unseen: FloatArray
+    rows: IntArray
+    columns: IntArray
+    values: npt.NDArray[np.floating]
 
 
 def _combine(
     core: Core,
     scores: FloatArray,
-    to_centroids: FloatArray | None,
-    unseen: FloatArray | None,
-    *,
+    ngrams: _Ngrams | None,
     vectors: npt.NDArray[np.float32] | None,
     lengths: FloatArray,
 ) -> Evidence:
@@ -154,25 +177,37 @@ def _combine(
     labels, from_scores = score_evidence(scores)
     n = len(labels)
     rows = np.arange(n)
-    columns = [from_scores, np.log1p(lengths)[:, None]]
-    similarity = np.ones(n)
-    if to_centroids is not None and unseen is not None:
-        own = to_centroids[rows, labels]
-        similarity = to_centroids.max(axis=1)
-        rivals = to_centroids.copy()
+    features, strangeness = [from_scores, np.log1p(lengths)[:, None]], []
+    similarity, blank = np.ones(n), np.zeros(n, np.bool_)
+    if ngrams is not None and core.lexical is not None:
+        own = ngrams.to_centroids[rows, labels]
+        similarity = ngrams.to_centroids.max(axis=1)
+        rivals = ngrams.to_centroids.copy()
         rivals[rows, labels] = -1.0
         lead = own - rivals.max(axis=1)
-        columns.append(np.stack((own, lead, unseen), axis=1))
+        features.append(np.stack((own, lead, ngrams.unseen), axis=1))
+        strangeness.append(_foreign(core.lexical, ngrams, labels))
+        blank = (ngrams.unseen >= 1) & (vectors is None)
     if vectors is not None and core.semantic is not None:
         near = neighbour_features(core.semantic, vectors, labels)
         similarity = near[:, 2]
-        columns.append(near)
+        features.append(near)
+        strangeness.append(distance_features(core.semantic.distances, vectors, labels))
+    strangeness.append(similarity[:, None])
     return Evidence(
-        labels,
-        np.concatenate(columns, axis=1),
-        np.zeros(n) if unseen is None else unseen,
-        similarity,
+        labels, np.concatenate(features, axis=1), np.concatenate(strangeness, axis=1), blank
     )
+
+
+def _foreign(lexical: Lexical, ngrams: _Ngrams, labels: IntArray) -> FloatArray:
+    """Return how much of each text's words and characters no input of its answer had, (n, 2).
+
+    By the squared weights of its n-grams, of which each of the two blocks has 1 in all.
+    """
+    known = lexical.centroids[ngrams.columns, labels[ngrams.rows]] > 0
+    block = 2 * ngrams.rows + (lexical.tfidf.keys[ngrams.columns] < WORD_BLOCK)
+    mass = np.bincount(block, known * ngrams.values**2, minlength=2 * len(labels))
+    return np.asarray(1.0 - mass.reshape(-1, 2), np.float64)
 
 
 def neighbour_features(

@@ -27,7 +27,8 @@ from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, On
 from openwheel.students.student import Student
 
 SETTINGS, ARRAYS, ADAPTER = "student.json", "arrays.safetensors", "adapter"
-FORMAT = 1
+FORMATS = {"exact": 1, "linear": 2, "encoder": 2, "lm": 1}
+"""Of a rung's files. 2: a guard learned by leaving answers out."""
 
 
 class Served(NamedTuple):
@@ -62,7 +63,7 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
     settings, arrays = student.state()
     # safetensors writes an array's memory as it lies: one in column order would be scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    saved = _Saved(FORMAT, student.rung, settings)
+    saved = _Saved(FORMATS[student.rung], student.rung, settings)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder.parent))
@@ -114,9 +115,12 @@ def load_student(
         arrays = load(contents)
     except (SafetensorError, msgspec.DecodeError) as error:
         raise StudentFileError(f"The student at {folder} cannot be read: {error}") from None
-    if saved.format != FORMAT:
+    if saved.rung not in FORMATS:
+        raise StudentFileError(f"The student at {folder} is of an unknown rung {saved.rung!r}")
+    if saved.format != FORMATS[saved.rung]:
         raise StudentFileError(
-            f"The student at {folder} has format {saved.format}; this version reads {FORMAT}"
+            f"The student at {folder} has format {saved.format}; this version reads "
+            f"{FORMATS[saved.rung]} of the rung {saved.rung}: train it anew"
         )
     try:
         if saved.rung == "exact":
@@ -126,11 +130,9 @@ def load_student(
             # One in ONNX is never that of a student which has none in its folder.
             given = None if isinstance(encoder, OnnxEncoder) else encoder
             return ModelStudent.from_state(saved.settings, arrays, own or given)
-        if saved.rung == "lm":
-            return _load_lm(folder, saved, arrays, expected, serve)
+        return _load_lm(folder, saved, arrays, expected, serve)
     except StudentFileError as error:
         raise StudentFileError(f"The student at {folder} cannot be used: {error}") from None
-    raise StudentFileError(f"The student at {folder} is of an unknown rung {saved.rung!r}")
 
 
 def _own_encoder(

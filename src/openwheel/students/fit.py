@@ -8,7 +8,8 @@ import numpy.typing as npt
 from openwheel.students.agreement import fit_agreement, fit_precision, out_of_fold_confidence
 from openwheel.students.cores import alone_is_better, fit_core, out_of_fold
 from openwheel.students.encoder import TextEncoder
-from openwheel.students.evidence import Evidence, Guard, outside
+from openwheel.students.evidence import Evidence
+from openwheel.students.left_out import deferred, fit_guard, leave_out
 from openwheel.students.material import Material, prepare
 from openwheel.students.model import ModelStudent
 from openwheel.students.student import Fitted, Inputs
@@ -16,9 +17,6 @@ from openwheel.students.tune.order import Tune
 from openwheel.students.tuned import tuned
 
 IntArray = npt.NDArray[np.int64]
-
-GUARD_SHARE = 0.005
-"""Share of training inputs, predicted out of fold, that each limit of the guard would defer."""
 
 
 def fit_model(
@@ -28,6 +26,7 @@ def fit_model(
     variables: tuple[int, ...],
     encoder: TextEncoder | None = None,
     tune: Tune | None = None,
+    guarded: bool = True,
 ) -> Fitted:
     """Train a student of the rung ``linear``, or with an encoder of the rung ``encoder``.
 
@@ -40,6 +39,7 @@ def fit_model(
         variables: Which of the inputs are read.
         encoder: A sentence encoder, for the rung ``encoder``.
         tune: How to train the encoder on these inputs too; by default it stays as it is.
+        guarded: Whether the student leaves to the teacher what looks novel; benchmarks compare.
 
     Raises:
         ValueError: No answer has two distinct inputs, so there is nothing to learn.
@@ -55,7 +55,15 @@ def fit_model(
         if found is not None:
             material, encoder = found
             predicted, evidence = out_of_fold(material, len(names))
-    return _fitted(names, material, predicted, evidence, variables=variables, encoder=encoder)
+    return _fitted(
+        names,
+        material,
+        predicted,
+        evidence,
+        variables=variables,
+        encoder=encoder,
+        guarded=guarded,
+    )
 
 
 def _fitted(
@@ -66,17 +74,27 @@ def _fitted(
     *,
     variables: tuple[int, ...],
     encoder: TextEncoder | None,
+    guarded: bool,
 ) -> Fitted:
     """Fit what rests on predictions out of fold, and the student that is kept."""
     agrees, folds = evidence.labels == material.labels[predicted], material.folds[predicted]
-    guard = _fit_guard(evidence, with_vectors=encoder is not None)
     learned = material.labels[material.labels >= 0]
     counts = np.bincount(learned, minlength=len(names))
     precision, own = fit_precision(evidence.labels, agrees, counts, folds)
     features = np.concatenate((evidence.features, own), axis=1)
     agreement = fit_agreement(features, agrees)
     confidence = out_of_fold_confidence(features, agrees, folds)
-    confidence[outside(guard, evidence)] = 0.0
+    left_out = leave_out(material, len(names))
+    guard = fit_guard(left_out, evidence, agrees, confidence)
+    if not guarded:
+        guard = guard._replace(limit=1.0)
+    confidence[guard.defers(evidence)] = 0.0
+    unknown = None
+    if left_out is not None:
+        novel = left_out.evidence.take(left_out.novel)
+        extra = precision.features(novel.labels)
+        unknown = agreement.confidence(np.concatenate((novel.features, extra), axis=1))
+        unknown[deferred(left_out, guard)] = 0.0
     everything = np.arange(len(material.texts))
     student = ModelStudent(
         variables=variables,
@@ -87,12 +105,4 @@ def _fitted(
         guard=guard,
         encoder=encoder,
     )
-    return Fitted(student, confidence, agrees, material.rows[predicted])
-
-
-def _fit_guard(evidence: Evidence, *, with_vectors: bool) -> Guard:
-    unseen = float(np.quantile(evidence.unseen, 1 - GUARD_SHARE))
-    if not with_vectors:
-        # An input without one known n-gram says nothing to the head, whatever training was like.
-        unseen = min(unseen, float(np.nextafter(1.0, 0.0)))
-    return Guard(unseen, float(np.quantile(evidence.similarity, GUARD_SHARE)))
+    return Fitted(student, confidence, agrees, material.rows[predicted], unknown=unknown)

@@ -9,17 +9,10 @@ import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
 from openwheel.students.agreement import Agreement, Precision
+from openwheel.students.distances import Distances
 from openwheel.students.encoder import SentenceEncoder, TextEncoder
-from openwheel.students.evidence import (
-    Core,
-    Evidence,
-    Guard,
-    Lexical,
-    Semantic,
-    look,
-    look_one,
-    outside,
-)
+from openwheel.students.evidence import Core, Evidence, Lexical, Semantic, look, look_one
+from openwheel.students.guard import Guard
 from openwheel.students.head import Head
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
 from openwheel.students.student import Inputs, Predictions
@@ -32,8 +25,8 @@ class ModelSettings(msgspec.Struct, frozen=True):
     variables: tuple[int, ...]
     answers: tuple[str, ...]
     intercept: float
-    guard_unseen: float
-    guard_similarity: float
+    guard_intercept: float
+    guard_limit: float
     encoder: str = ""
     encoder_fingerprint: str = ""
 
@@ -81,7 +74,7 @@ class ModelStudent:
         extra = self.precision.features(evidence.labels)
         features = np.concatenate((evidence.features, extra), axis=1)
         confidence = self.agreement.confidence(features)
-        confidence[outside(self.guard, evidence)] = 0.0
+        confidence[self.guard.defers(evidence)] = 0.0
         return Predictions(evidence.labels, confidence)
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -90,8 +83,8 @@ class ModelStudent:
             variables=self.variables,
             answers=self.answers,
             intercept=self.agreement.intercept,
-            guard_unseen=self.guard.unseen,
-            guard_similarity=self.guard.similarity,
+            guard_intercept=self.guard.model.intercept,
+            guard_limit=self.guard.limit,
             encoder=self.encoder.name if self.encoder else "",
             encoder_fingerprint=self.encoder.fingerprint if self.encoder else "",
         )
@@ -103,6 +96,9 @@ class ModelStudent:
             "agreement.mean": self.agreement.mean,
             "agreement.scale": self.agreement.scale,
             "agreement.coefficients": self.agreement.coefficients,
+            "guard.mean": self.guard.model.mean,
+            "guard.scale": self.guard.model.scale,
+            "guard.coefficients": self.guard.model.coefficients,
         }
         if self.core.lexical is not None:
             arrays["tfidf.keys"] = self.core.lexical.tfidf.keys
@@ -111,6 +107,8 @@ class ModelStudent:
         if self.core.semantic is not None:
             arrays["vectors"] = self.core.semantic.vectors
             arrays["vector_labels"] = self.core.semantic.labels
+            for name, array in self.core.semantic.distances._asdict().items():
+                arrays[f"distances.{name}"] = array
         return msgspec.to_builtins(settings), arrays
 
     def files(self) -> dict[str, bytes]:
@@ -149,7 +147,8 @@ class ModelStudent:
                 tfidf = Tfidf(arrays["tfidf.keys"], arrays["tfidf.idf"])
                 lexical = Lexical(tfidf, arrays["centroids"])
             if "vectors" in arrays:
-                semantic = Semantic(arrays["vectors"], arrays["vector_labels"])
+                distances = Distances(*[arrays[f"distances.{name}"] for name in Distances._fields])
+                semantic = Semantic(arrays["vectors"], arrays["vector_labels"], distances)
             core = Core(Head(arrays["head.weights"], arrays["head.bias"]), lexical, semantic)
             precision = Precision(arrays["precision.log_odds"], arrays["precision.log_count"])
             agreement = Agreement(
@@ -157,6 +156,12 @@ class ModelStudent:
                 arrays["agreement.scale"],
                 arrays["agreement.coefficients"],
                 known.intercept,
+            )
+            novelty = Agreement(
+                arrays["guard.mean"],
+                arrays["guard.scale"],
+                arrays["guard.coefficients"],
+                known.guard_intercept,
             )
         except (KeyError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
@@ -174,7 +179,7 @@ class ModelStudent:
             core=core,
             precision=precision,
             agreement=agreement,
-            guard=Guard(known.guard_unseen, known.guard_similarity),
+            guard=Guard(novelty, known.guard_limit),
             encoder=encoder if known.encoder else None,
         )
 

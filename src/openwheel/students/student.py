@@ -73,6 +73,8 @@ class Fitted(NamedTuple):
         rows: Index of those exchanges among the training exchanges.
         loss: Of each such answer against the teacher's, in [0, 1], where agreement is a matter
             of degree; else None, and it is 0 where the answer agrees and 1 where not.
+        unknown: Confidence of inputs by students that were not taught their answers; None where
+            no answer could be left out.
     """
 
     student: Student
@@ -80,3 +82,4 @@ class Fitted(NamedTuple):
     agrees: npt.NDArray[np.bool_]
     rows: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float64] | None = None
+    unknown: npt.NDArray[np.float64] | None = None

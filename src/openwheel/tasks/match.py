@@ -1,11 +1,15 @@
 """Which task a prompt belongs to."""
 
+import hashlib
 from collections.abc import Sequence
 
 import msgspec
 
 from openwheel.tasks.template import Inputs, Template, prompt_parts
 from openwheel.wire import Prompt
+
+MATCHING = 1
+"""Raised when a prompt may come to belong to another task, or have other inputs, than before."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -46,9 +50,32 @@ class TaskMatcher:
                     system = template.parts[0].literals[0]
                     self._fixed.setdefault((*key, system), []).append((task, template))
         for entries in (*self._found.values(), *self._fixed.values()):
-            entries.sort(key=lambda entry: (-entry[1].literal_length, entry[0].id))
+            entries.sort(key=lambda entry: _rank(entry[1]))
         for named in self._named.values():
             named.sort(key=lambda task: task.template is None)
+
+    def takers(self, task: Task) -> list[Task]:
+        """Return the tasks that take part of a task's prompts: those that fit, and come first.
+
+        A name takes prompts from nobody: what is named belongs to no task without a name.
+        """
+        if task.explicit or task.template is None:
+            return []
+        last = _rank(task.template)
+        return [
+            other
+            for other in self.tasks
+            if not other.explicit
+            and other.template is not None
+            and _rank(other.template) < last
+            and other.template.overlaps(task.template)
+        ]
+
+    def fingerprint(self, task: Task) -> str:
+        """Return the sha256 of all that decides which prompts are a task's, and their inputs."""
+        takers = sorted(self.takers(task), key=lambda other: other.id)
+        content = [MATCHING, task.explicit, task.template, [other.template for other in takers]]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
     def match(self, prompt: Prompt, explicit: str = "") -> tuple[Task, Inputs] | None:
         """Return the task of a prompt and its inputs, or None if it belongs to none.
@@ -82,3 +109,8 @@ class TaskMatcher:
             if inputs is not None:
                 return task, inputs
         return best
+
+
+def _rank(template: Template) -> tuple[int, bool, str]:
+    """Return what orders the templates that fit a prompt: the first one has it."""
+    return -template.literal_length, bool(template.parts[0].variables), template.id

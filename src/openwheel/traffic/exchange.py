@@ -11,6 +11,9 @@ Source = Literal["log", "teacher", "student", "best_effort"]
 BY_STUDENTS: Final = frozenset({"student", "best_effort"})
 """The sources whose answers are a student's: nothing is learned from them."""
 
+REJECTED: Final = Answer("", (), "rejected")
+"""What a teacher answered that rejects a request: as an answer it is not `complete`."""
+
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """One request and the answer it got.
@@ -21,6 +24,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         request: The request as JSON, in the shape of its ``api``.
         api: The API that the request was sent to.
         answer: What the teacher answered; for a source of `BY_STUDENTS`, what the student did.
+            `REJECTED` where the teacher's status says that it does not answer this request.
         source: Who answered: "teacher" through the gateway, "log" (a teacher, in a log that was
             imported), "student", or "best_effort": a student below its threshold, since the
             teacher could not be reached.
@@ -40,6 +44,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         student: For a source of `BY_STUDENTS`, and for an audit's teacher answer: the student
             that answered the client, else ``""``.
         student_answer: On an audit's teacher answer: what the student told the client.
+        student_guess: On the teacher's answer to a request that the student deferred: what it
+            would have said. Never set beside ``student_answer``, and no audit: requests are
+            deferred for what they are, and not by a coin.
         confidence: The student's confidence where one was asked.
         key: Name of the gateway's key that the client used, ``""`` if it needed none.
         reply_id: The id in the body of a teacher's answer, by which the client knows it; ``""``
@@ -61,6 +68,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     audit_probability: float = 1.0
     student: str = ""
     student_answer: str | None = None
+    student_guess: str | None = None
     confidence: float | None = None
     key: str = ""
     teacher: str = ""

@@ -259,7 +259,7 @@ class FeedbackStore:
         """Return the different answers among a task's latest exchanges, as they were written."""
         some = (
             sa.select(exchanges.c.text)
-            .where(exchanges.c.task_id == task_id)
+            .where(exchanges.c.task_id == task_id, exchanges.c.text != "")
             .order_by(exchanges.c.seq.desc())
             .limit(latest)
             .subquery()

@@ -21,34 +21,33 @@ _FINISH = {
     "complete": "stop",
     "tool_use": "tool_calls",
 }
-_CUT_OFF = {"length", "max_tokens", "max_output_tokens", "content_filter", "incomplete"}
 
 
 def read_answer(value: Any) -> tuple[Answer, JsonObject]:
     """Read what was answered, and the object that held it (for its model, usage and time).
 
     Raises:
-        SkippedRecordError: There is no whole answer: it is missing, empty, cut off or an error.
+        SkippedRecordError: There is no answer: it is missing, empty or an error.
         UnreadableRecordError: It has none of the known shapes.
     """
     holder = _unwrap(value)
     if holder is None:
         raise SkippedRecordError("no answer")
     if not isinstance(holder, dict):
-        return _whole(Answer(json_text(holder))), {}
+        return _given(Answer(json_text(holder))), {}
     if holder.get("error"):
         raise SkippedRecordError("the answer is an error")
     choices = holder.get("choices")
     if isinstance(choices, list):
         if not choices or not isinstance(choices[0], dict):
             raise SkippedRecordError("no answer")
-        return _whole(_choice(choices[0])), holder
+        return _given(_choice(choices[0])), holder
     output = holder.get("output")
     if isinstance(output, list):
-        return _whole(_response_items(output, holder)), holder
+        return _given(_response_items(output, holder)), holder
     if holder.get("role") == "assistant":
         finish = holder.get("finish_reason") or holder.get("stop_reason")
-        return _whole(_message(holder, finish)), holder
+        return _given(_message(holder, finish)), holder
     raise UnreadableRecordError(
         "the response is not one: it has no choices, no output and is no assistant message"
     )
@@ -58,14 +57,14 @@ def read_output(value: Any) -> tuple[Answer, JsonObject]:
     """Read the output of a plain pair: a text, or any JSON value written as its JSON text.
 
     Raises:
-        SkippedRecordError: There is no whole answer.
+        SkippedRecordError: There is no answer.
         UnreadableRecordError: It looks like a completion and cannot be read as one.
     """
     if isinstance(value, dict) and isinstance(value.get("choices"), list):
         return read_answer(value)
     if value is None:
         raise SkippedRecordError("no answer")
-    return _whole(Answer(json_text(value))), {}
+    return _given(Answer(json_text(value))), {}
 
 
 def read_usage(holder: JsonObject) -> Usage | None:
@@ -82,10 +81,10 @@ def message_answer(message: JsonObject) -> Answer:
     """Read the assistant message that ends a chat.
 
     Raises:
-        SkippedRecordError: It is empty, cut off, or a refusal.
+        SkippedRecordError: It is empty.
         UnreadableRecordError: Its content or tool calls have no known shape.
     """
-    return _whole(_message(message, message.get("finish_reason")))
+    return _given(_message(message, message.get("finish_reason")))
 
 
 def _tokens(value: Any) -> int | None:
@@ -118,13 +117,14 @@ def _message(message: JsonObject, finish: Any) -> Answer:
     content = message.get("content")
     refusal = message.get("refusal")
     if not content and isinstance(refusal, str) and refusal:
-        raise SkippedRecordError("the answer is a refusal")
+        return Answer(refusal, (), "refusal")
     texts: list[str] = []
     calls: list[ToolCall] = []
     if isinstance(content, str):
         texts.append(content)
     elif isinstance(content, list):
-        _parts(content, texts, calls)
+        refused = _parts(content, texts, calls)
+        finish = "refusal" if refused else finish
     elif content is not None:
         raise UnreadableRecordError("the answer's content must be text or a list of parts")
     sent = message.get("tool_calls") or []
@@ -137,7 +137,9 @@ def _message(message: JsonObject, finish: Any) -> Answer:
     return Answer("".join(texts), tuple(calls), _finish(finish))
 
 
-def _parts(content: list[Any], texts: list[str], calls: list[ToolCall]) -> None:
+def _parts(content: list[Any], texts: list[str], calls: list[ToolCall]) -> bool:
+    """Add the parts of an answer to its texts and calls; return whether one is a refusal."""
+    refused = False
     for part in content:
         if isinstance(part, str):
             texts.append(part)
@@ -146,23 +148,27 @@ def _parts(content: list[Any], texts: list[str], calls: list[ToolCall]) -> None:
         elif isinstance(part, dict) and part.get("type") == "tool_use":
             calls.append(_tool_call({"name": part.get("name"), "arguments": part.get("input")}))
         elif isinstance(part, dict) and part.get("type") == "refusal":
-            raise SkippedRecordError("the answer is a refusal")
+            refused = True
+            texts.append(str(part.get("refusal") or ""))
         elif not (isinstance(part, dict) and part.get("type") in {"thinking", "reasoning"}):
             raise UnreadableRecordError("the answer has a part that is neither text nor tool call")
+    return refused
 
 
 def _response_items(items: list[Any], holder: JsonObject) -> Answer:
     texts: list[str] = []
     calls: list[ToolCall] = []
+    refused = False
     for item in items:
         kind = item.get("type", "message") if isinstance(item, dict) else None
         if kind == "message" and isinstance(item.get("content"), list):
-            _parts(item["content"], texts, calls)
+            refused |= _parts(item["content"], texts, calls)
         elif kind == "function_call":
             calls.append(_tool_call(item))
         elif kind != "reasoning":
             raise UnreadableRecordError("the response has an output item of an unknown type")
-    return Answer("".join(texts), tuple(calls), _finish(holder.get("status")))
+    finish = "refusal" if refused else _finish(holder.get("status"))
+    return Answer("".join(texts), tuple(calls), finish)
 
 
 def _tool_call(call: Any) -> ToolCall:
@@ -180,11 +186,8 @@ def _finish(value: Any) -> str:
     return _FINISH.get(reason, reason)
 
 
-def _whole(answer: Answer) -> Answer:
-    if not answer.complete:
-        cut = answer.finish_reason in _CUT_OFF
-        how = answer.finish_reason if cut else "an unknown one"
-        raise SkippedRecordError(f"the answer did not end by itself (finish reason: {how})")
-    if not answer.tool_calls and not answer.text.strip():
+def _given(answer: Answer) -> Answer:
+    """Return an answer; one that was cut, filtered or refused is kept as what it was."""
+    if answer.complete and not answer.tool_calls and not answer.text.strip():
         raise SkippedRecordError("the answer is empty")
     return answer

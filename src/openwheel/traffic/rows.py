@@ -80,6 +80,7 @@ _EXCHANGE_FIELDS = (
     "reply_id",
     "request_id",
     "fingerprint",
+    "student_guess",
 )
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
@@ -115,6 +116,7 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
         exchange.reply_id or None,  # NULLs are not in the indexes
         exchange.request_id or None,
         exchange.fingerprint,
+        exchange.student_guess,
     )
 
 
@@ -170,6 +172,7 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         reply_id,
         request_id,
         fingerprint,
+        student_guess,
     ) = row
     return Exchange(
         id=identity,
@@ -192,4 +195,5 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         reply_id=reply_id or "",
         request_id=request_id or "",
         fingerprint=fingerprint,
+        student_guess=student_guess,
     )

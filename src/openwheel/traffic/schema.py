@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Kept in SQLite's ``user_version``; raised when a table of any stage changes its columns."""
 
 MIGRATIONS = {
@@ -17,6 +17,7 @@ MIGRATIONS = {
         "ALTER TABLE exchanges ADD COLUMN request_id TEXT",
     ),
     5: ("ALTER TABLE exchanges ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",),
+    6: ("ALTER TABLE exchanges ADD COLUMN student_guess TEXT",),
 }
 """For each version, what makes its tables of those of the version before."""
 
@@ -58,6 +59,7 @@ exchanges = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("tool_calls", sa.Text, nullable=False),
     sa.Column("student_answer", sa.Text),
+    sa.Column("student_guess", sa.Text),
     sa.Column("request", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import audit
-from audit_bench import rules, streams
+from audit_bench import alarms, rules, streams
 from openwheel.gate import clopper_pearson
 
 TINY = audit.Size(runs=4, quiet=4, fresh=20, late=10, good=100, requests=1_000)
@@ -15,7 +15,7 @@ TINY = audit.Size(runs=4, quiet=4, fresh=20, late=10, good=100, requests=1_000)
 @pytest.mark.parametrize("size", [TINY, pytest.param(audit.QUICK, marks=pytest.mark.evidence)])
 def test_it_runs_and_breaks_no_promise(monkeypatch, capsys, size):
     monkeypatch.setattr(audit, "QUICK", size)
-    monkeypatch.setattr(sys, "argv", ["audit.py", "--quick", "--only", "ratio", "quiet"])
+    monkeypatch.setattr(sys, "argv", ["audit.py", "--quick", "--only", "ratio", "quiet", "doubt"])
     code, said = audit.main(), capsys.readouterr().out
     assert code == 0, said
     assert "promises broken: no" in said
@@ -74,3 +74,39 @@ def test_excess_is_what_was_served_beyond_epsilon():
     assert found.requests.mean() == pytest.approx(10 / 0.1 / 0.5, rel=0.03)
     assert found.excess.mean() == pytest.approx(100 * 0.25, rel=0.05)
     assert (found.early, found.missed) == (0, 0)
+
+
+def asked(wrong, guesses, n=4_000):
+    """Texts of which four in five are answered, with rates of what is wrong."""
+    rng = np.random.default_rng(1)
+    answered = rng.random(n) < 0.8
+    rate = np.where(answered, wrong, guesses)
+    return alarms.Asked(answered, (rng.random(n) < rate).astype(float), np.zeros(n))
+
+
+def test_signals_shorten_what_a_drift_takes_and_leave_a_quiet_student_alone():
+    drift = alarms.World("made up", asked(0.02, 0.3), asked(0.11, 0.6))
+    quiet = alarms.World("made up", asked(0.02, 0.3), asked(0.02, 0.3))
+
+    def runs(world, *, signals, most):
+        return [
+            alarms.run(
+                world,
+                np.random.default_rng([2, one]),
+                signals=signals,
+                epsilon=0.05,
+                delta=0.05,
+                before=12_000,
+                latest=2_000,
+                most=most,
+            )
+            for one in range(6)
+        ]
+
+    alone, told = (runs(drift, signals=which, most=30_000) for which in (False, True))
+    assert sum(one.requests for one in told) < 0.6 * sum(one.requests for one in alone)
+    assert sum(one.wrong for one in told) < 0.6 * sum(one.wrong for one in alone)
+    assert max(one.share for one in told) < 0.06
+    for one in runs(quiet, signals=True, most=2_000):
+        assert not one.early
+        assert one.requests == 2_000  # nobody took it off

@@ -15,6 +15,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision, RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.traffic import Exchange, LogProblems, Store, read_log
+from openwheel.traffic.exchange import REJECTED
 from openwheel.wire import Answer, Usage
 
 CUSTOMERS = ("acme", "globex", "initech")
@@ -88,6 +89,47 @@ def audited(store: Store, registry: Registry) -> Callable[..., int]:
                 )
             )
         store.append(exchanges)
+        return assign_new(store, registry, after=newest)
+
+    return put
+
+
+@pytest.fixture
+def deferred(store: Store, registry: Registry) -> Callable[..., int]:
+    """Put what the teacher answered to deferred requests into the store, one a character.
+
+    ``.`` the student would have said it too, ``x`` it would have said something else, ``?`` it
+    knows no such answer, ``r`` the teacher rejected the request.
+    """
+    rng = random.Random(11)
+    said = {
+        ".": Answer("billing"),
+        "x": Answer("account"),
+        "?": Answer("a new queue"),
+        "r": REJECTED,
+    }
+
+    def put(kinds: str, *, guess: str | None = "billing") -> int:
+        newest = store.last_seq()
+        store.append(
+            [
+                Exchange(
+                    id=f"d{newest + i}",
+                    time=1_000.0,
+                    request=json.dumps(
+                        {"messages": messages(CUSTOMERS[i % 3], ticket(rng, "billing"))}
+                    ).encode(),
+                    answer=said[kind],
+                    source="teacher",
+                    teacher="big",
+                    unbiased=False,
+                    audit_probability=0.05,
+                    student_guess=guess,
+                    confidence=0.2,
+                )
+                for i, kind in enumerate(kinds)
+            ]
+        )
         return assign_new(store, registry, after=newest)
 
     return put

@@ -107,6 +107,80 @@ def test_the_share_falls_with_good_evidence_and_rises_with_doubt(
     assert decided().audit_probability == pytest.approx(fresh)
 
 
+def test_guesses_that_became_wrong_raise_the_share_for_a_while(
+    store, registry, audited, deferred, look, decided
+):
+    fresh = decided().audit_probability
+    look(audited("." * 600))
+    sure = decided().audit_probability
+    look(deferred("..x" * 100))  # a third is usual
+    assert decided().audit_probability == sure
+    look(deferred("xx." * 100))
+    assert decided().audit_probability == pytest.approx(fresh)
+    assert decided().answer == "billing"
+    (status,) = audit_status(store)
+    assert "student would have been wrong more often" in status.plan
+    assert status.audits == 600  # a guess is no audit
+    (told,) = (one for one in status.signals if one.signal == "wrong-guesses")
+    assert (told.up, told.raised) == (True, 1)
+    assert 600 < told.until < 1_200
+    # Audits find nothing: it falls again, and what is usual now raises nothing.
+    look(audited("." * (told.until - 600)))
+    look(deferred("xx." * 100))
+    (status,) = audit_status(store)
+    assert decided().audit_probability < fresh / 2
+    assert not any(one.up for one in status.signals)
+    assert "without doubt" in status.plan
+
+
+@pytest.mark.parametrize("kind", ["?", "r"])
+def test_answers_that_the_student_does_not_know_raise_the_share(
+    store, registry, audited, deferred, look, decided, kind
+):
+    """Also where it has no guess at all."""
+    look(audited("." * 600))
+    sure = decided().audit_probability
+    look(deferred("." * 300, guess=None))
+    assert decided().audit_probability == sure
+    look(deferred(f"...{kind}" * 20, guess=None))
+    assert decided().audit_probability > 2 * sure
+    (status,) = audit_status(store)
+    assert "answers to deferred requests that the student does not know" in status.plan
+    assert [one.signal for one in status.signals if one.up] == ["unknown-deferred"]
+
+
+def test_a_watch_from_before_signals_goes_on(store, registry, audited, deferred, look):
+    look(audited(GOOD))
+    with store.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE audit_watches SET watch = json_remove(CAST(watch AS TEXT), '$.signals')"
+        )
+    deferred("." * 10)
+    look(audited("."))
+    watch = watched(store, registry)
+    assert watch.live.seen.answers == 31
+    assert watch.signals["wrong-guesses"].detector.seen.answers == 10
+
+
+def test_an_audit_whose_request_the_teacher_rejects_is_lost(store, registry, audited, look):
+    """So is one whose answer is cut off, though what there is of it is the student's."""
+    look(audited(GOOD))
+    until = audited("...")
+    ids = [one.id for _, one in store.exchanges(after=store.last_seq() - 3)]
+    with store.write() as connection:
+        for identity, text, finish in ((ids[0], "", "rejected"), (ids[1], "billing", "length")):
+            connection.exec_driver_sql(
+                "UPDATE exchanges SET text = ?, finish_reason = ? WHERE id = ?",
+                (text, finish, identity),
+            )
+    labels = len(load_answers(store, registry.tasks()[0].task.id, "label"))
+    look(until)
+    seen = watched(store, registry).live.seen
+    assert (seen.answers, seen.loss) == (33, 2)
+    assert watched(store, registry).disagreed == (ids[0], ids[1])
+    assert len(load_answers(store, registry.tasks()[0].task.id, "label")) == labels
+
+
 def test_money_brings_the_share_down(store, registry, audited, look, decided):
     dear = LoopSettings(
         prices={"big": (10_000.0, 0.0)},

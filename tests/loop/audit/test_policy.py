@@ -35,6 +35,14 @@ def test_doubt_brings_it_back():
     assert audit_probability(doubted, USUAL) > 5 * audit_probability(sure, USUAL)
 
 
+def test_a_signal_brings_it_back_and_leaves_the_canary():
+    told = Evidence(10_000, ENOUGH, signal="more wrong guesses")
+    doubted = Evidence(10_000, ENOUGH, doubt=0.7)
+    assert audit_probability(told, USUAL) == audit_probability(doubted, USUAL)
+    early = Evidence(30, ENOUGH, signal="more wrong guesses")
+    assert canary_share(0.2, early, now=0.4) == canary_share(0.2, Evidence(30, ENOUGH), now=0.4)
+
+
 def test_money_lasts_the_day():
     """Audited at the share it says, what is left is what is spent."""
     for left, each in itertools.product((0.5, 1.0, 2.0), (0.001, 0.01)):

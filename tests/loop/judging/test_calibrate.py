@@ -53,7 +53,8 @@ def data_of(texts):
         for word, name in zip(words, names, strict=True)
     ]
     return TaskData(
-        np.arange(1, n + 1), np.zeros(n), np.ones(n, np.bool_), np.ones(n), inputs, [""] * n,
+        np.arange(1, n + 1), np.arange(1, n + 1), np.zeros(n), np.ones(n, np.bool_), np.ones(n),
+        np.ones(n, np.bool_), np.ones(n, np.bool_), inputs, [""] * n,
         list(texts), list(texts), [""] * n, {}, [Origin("t", "m")] * n,
     )  # fmt: skip
 

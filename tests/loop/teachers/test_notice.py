@@ -215,7 +215,8 @@ def test_a_store_from_before_fingerprints_sees_no_change(tmp_path, store, traffi
     turn(store, SETTINGS)
     store.close()
     connection = sqlite3.connect(store.path)
-    connection.execute("ALTER TABLE exchanges DROP COLUMN fingerprint")
+    for column in ("fingerprint", "student_guess"):
+        connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
     for table in ("teacher_versions", "teacher_looks", "teacher_changes"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("PRAGMA user_version = 4")

@@ -14,6 +14,10 @@ NARROWEST = 0.005
 """Within so much of 0 or 1 there is nothing to fall or to rise from."""
 
 
+RARE = 0.01
+"""A rise alone is looked for above this at least: of what is rarer, one loss would be a rise."""
+
+
 class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
     """Alarm when a mean loss leaves the range that a first batch of losses shows it to be in.
 
@@ -34,6 +38,9 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         average_run_length: In losses, above 1.
         baseline: How many losses it learns from, at least 1.
         doubt: The chance that the interval misses, in (0, 1).
+        rises: Whether to look for a mean above the range alone, and to learn the range again, from
+            all losses so far, whenever there are twice as many: the longer it was quiet, the
+            smaller a rise is noticed. Each interval may then miss with probability ``doubt``.
 
     Examples:
         >>> monitor = JumpDetector(100_000).update([1.0, *[0.0] * 49] * 4)
@@ -49,6 +56,7 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
     average_run_length: float
     baseline: int = 200
     doubt: float = 0.01
+    rises: bool = False
     above: EDetector | None = None
     below: EDetector | None = None
     seen: Counts = Counts()
@@ -84,8 +92,8 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
 
     @property
     def limit(self) -> float:
-        """``log(2 average_run_length)``: there are two detectors."""
-        return math.log(2 * self.average_run_length)
+        """The logarithm of ``average_run_length``, with two detectors of twice that."""
+        return math.log(self._each)
 
     def update(self, losses: Any, probabilities: Any = 1.0, floors: Any = None) -> Self:
         """Return the detector after more losses: see :meth:`Monitor.update`.
@@ -96,35 +104,49 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         found = audited(losses, probabilities, floors)
         if (found.weights != 1).any():
             raise ValueError("floors must be left out: a jump detector takes no weights")
-        missing = max(self.baseline - self.seen.answers, 0)
-        return self._learn(found.losses[:missing])._watch(found.losses[missing:])
+        here, losses = self, found.losses
+        while len(losses):
+            learned_at = here._learned_at()
+            now = losses if learned_at is None else losses[: learned_at - here.seen.answers]
+            here, losses = here._watch(now), losses[len(now) :]
+            if here.seen.answers == learned_at:
+                here = here._learn()
+        return here
 
     def state(self) -> dict[str, Any]:
         """Return what is saved."""
         saved: dict[str, Any] = msgspec.to_builtins(self)
         return saved
 
-    def _learn(self, losses: FloatArray) -> Self:
-        if not len(losses):
-            return self
-        seen = _plus(self.seen, losses)
-        above = below = None
-        if seen.answers == self.baseline:
-            low, high = chernoff(seen.loss, seen.answers, self.doubt)
-            twice = 2 * self.average_run_length
-            above = EDetector(high, twice) if high < 1 - NARROWEST else None
-            below = EDetector(1 - low, twice) if low > NARROWEST else None
-        return msgspec.structs.replace(self, above=above, below=below, seen=seen)
+    @property
+    def _each(self) -> float:
+        return (1 if self.rises else 2) * self.average_run_length
+
+    def _learned_at(self) -> int | None:
+        """Return at how many losses the range is learned next, None if never again."""
+        seen = self.seen.answers
+        if seen < self.baseline:
+            return self.baseline
+        if not self.rises or self.alarm:
+            return None
+        return self.baseline << (seen // self.baseline).bit_length()
+
+    def _learn(self) -> Self:
+        low, high = chernoff(self.seen.loss, self.seen.answers, self.doubt)
+        high = max(high, RARE) if self.rises else high
+        above = EDetector(high, self._each) if high < 1 - NARROWEST else None
+        below = EDetector(1 - low, self._each) if low > NARROWEST and not self.rises else None
+        return msgspec.structs.replace(self, above=above, below=below)
 
     def _watch(self, losses: FloatArray) -> Self:
-        if not len(losses):
-            return self
         above = self.above and self.above.update(losses)
         below = self.below and self.below.update(1 - losses)
         alarms = [part.alarmed_at for part in (above, below) if part and part.alarmed_at]
         alarmed_at = self.alarmed_at
         if alarmed_at is None and alarms:
-            alarmed_at = self.baseline + min(alarms)
+            part = self.above or self.below
+            assert part is not None
+            alarmed_at = self.seen.answers - part.seen.answers + min(alarms)
         return msgspec.structs.replace(
             self, above=above, below=below, seen=_plus(self.seen, losses), alarmed_at=alarmed_at
         )

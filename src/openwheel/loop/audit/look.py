@@ -13,11 +13,13 @@ from openwheel.loop.audit.read import (
     AT_ONCE,
     JUDGED_AT_ONCE,
     losses_of,
+    news_of,
     read_audits,
+    read_free,
     read_traffic,
     to_audits,
 )
-from openwheel.loop.audit.watch import Alarm, Spending, Watch, new_watch, observe
+from openwheel.loop.audit.watch import Alarm, Spending, Watch, new_watch, observe, told
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.records import Candidate, Event
@@ -141,7 +143,7 @@ def _look(store: Store, case: _Case) -> list[Event]:
             alarms = (*alarms, _unjudged(found))
             found = msgspec.structs.replace(found, ended=True)
         cursor = found.cursor if more else case.until
-        found = _with_traffic(store, found, after=watch.cursor, until=cursor)
+        found = _with_traffic(store, case, found, after=watch.cursor, until=cursor)
         changed = _next_plan(store, case, plan, found)
         if not (rows or changed) and cursor - watch.cursor < WORTH_WRITING:
             return events
@@ -173,8 +175,11 @@ def _new_watch(store: Store, case: _Case) -> Watch:
     )
 
 
-def _with_traffic(store: Store, watch: Watch, *, after: int, until: int) -> Watch:
+def _with_traffic(store: Store, case: _Case, watch: Watch, *, after: int, until: int) -> Watch:
     traffic = read_traffic(store, watch.task, after=after, until=until)
+    free = read_free(store, watch.task, after=after, until=until)
+    known = None if case.candidate.writes else case.candidate.surfaces
+    watch = told(watch, news_of(free, case.subject, known))
     return msgspec.structs.replace(
         watch,
         cursor=until,
@@ -202,6 +207,8 @@ def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> Audi
         return None
     if evidence.doubt >= policy.DOUBT:
         reason = f"in doubt after {evidence.audits:,} audits"
+    elif evidence.signal:
+        reason = f"a signal after {evidence.audits:,} audits: {evidence.signal}"
     else:
         reason = f"{evidence.audits:,} audits without doubt"
     return AuditPlan(

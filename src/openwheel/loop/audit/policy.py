@@ -31,11 +31,13 @@ class Evidence(msgspec.Struct, frozen=True):
         audits: Audited answers since the promotion, or the last alarm in one of its slices.
         enough: As many, without a disagreement, would show a rate below epsilon (`enough_audits`).
         doubt: How near the nearest monitor is to its alarm, as a share of the logarithm, up to 1.
+        signal: What asks for more audits though there is no doubt; ``""`` if nothing does.
     """
 
     audits: int
     enough: int
     doubt: float = 0.0
+    signal: str = ""
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ def enough_audits(epsilon: float, delta: float) -> int:
 def audit_probability(evidence: Evidence, budget: Budget) -> float:
     """Return the share of answered requests to audit next.
 
-    Four times the usual share until there is enough evidence, and whenever there is doubt. Then
+    Four times the usual share until there is enough evidence, and in doubt or at a signal. Then
     it falls as one over the number of audits, to the least share: a change is what is left to
     notice, and that takes longer the less is audited, so there is a floor. Money that would not
     last the day brings it down further, to a tenth of the least share, and no further.
@@ -80,6 +82,8 @@ def audit_probability(evidence: Evidence, budget: Budget) -> float:
         [0.2, 0.2, 0.1, 0.02]
         >>> audit_probability(Evidence(10_000, 59, doubt=0.6), usual)
         0.2
+        >>> audit_probability(Evidence(10_000, 59, signal="more wrong guesses"), usual)
+        0.2
         >>> dear = Budget(0.05, 0.02, dollars_left=1.0, dollars_each=0.01, requests_left=10_000)
         >>> round(audit_probability(Evidence(0, 59), dear), 3)
         0.01
@@ -89,7 +93,7 @@ def audit_probability(evidence: Evidence, budget: Budget) -> float:
     """
     fresh = max(budget.share, min(FRESH * budget.share, MOST_FRESH))
     least = min(budget.share, budget.least)
-    if evidence.audits <= evidence.enough or evidence.doubt >= DOUBT:
+    if evidence.audits <= evidence.enough or evidence.doubt >= DOUBT or evidence.signal:
         wanted = fresh
     else:
         wanted = max(fresh * evidence.enough / evidence.audits, least)

@@ -6,7 +6,9 @@ import time
 import msgspec
 
 from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
+from openwheel.loop.audit.signals import SAID
 from openwheel.loop.audit.watch import Stream, Watch, new_watch
+from openwheel.loop.coverage import latest_requests
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.teachers.status import TeacherStatus, teacher_status
@@ -22,6 +24,34 @@ class SliceStatus(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     e_value: float
     change_e_value: float
+
+
+class SignalStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one signal stands, which asks for more audits and takes nobody off.
+
+    Attributes:
+        signal: Its name.
+        said: What it says in words when it is raised.
+        up: Whether it asks for more audits now.
+        until: It is up until there are so many audited answers.
+        raised: How often it was raised.
+        seen: Exchanges since the promotion, or since it was raised last.
+        rate: Their mean loss, None if there are none.
+        usual: Up to where that is usual; None until there are enough to tell.
+        e_value: Evidence of more than is usual.
+        e_value_limit: What of it raises the signal.
+    """
+
+    signal: str
+    said: str
+    up: bool
+    until: int
+    raised: int
+    seen: int
+    rate: float | None
+    usual: float | None
+    e_value: float
+    e_value_limit: float
 
 
 class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +92,8 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         requests, answered: Requests since the promotion, and how many students answered.
         best_effort: Requests that a student answered below its threshold, since no teacher could
             be reached.
-        coverage: Those that students answered, by all; best effort is none of it.
+        coverage: Share of its latest requests (`coverage.LATEST` at most) that the student
+            answered; best effort is none of it.
         audits: Audited answers; those the canary held back are among them.
         loss: The sum of their losses: where answers agree or not, the number of disagreements.
         rate: Live disagreement: the mean loss.
@@ -77,7 +108,9 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
             the canary holds back is no cost.
         cost_today: The same today, by UTC.
         slices: Each slice the student may answer.
+        signals: What asks for more audits, or would.
         disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.
+        against_evidence: Whether a person put it back although evidence had taken it off.
         alarms: All alarms of the task, oldest first.
         teacher: Its disagreement with itself, and its changes.
     """
@@ -109,7 +142,9 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
     cost: float = 0.0
     cost_today: float = 0.0
     slices: tuple[SliceStatus, ...] = ()
+    signals: tuple[SignalStatus, ...] = ()
     disagreed: tuple[str, ...] = ()
+    against_evidence: bool = False
     alarms: tuple[AlarmStatus, ...] = ()
     teacher: TeacherStatus = TeacherStatus()
 
@@ -156,6 +191,7 @@ def _with_student(
         cursor=promotion.after_seq,
     )
     seen, whole, spending = watch.live.seen, watch.whole, watch.spending
+    latest = latest_requests(store, promotion)
     return msgspec.structs.replace(
         status,
         student=certificate.student,
@@ -170,7 +206,7 @@ def _with_student(
         requests=watch.requests,
         answered=watch.answered,
         best_effort=watch.best_effort,
-        coverage=watch.answered / watch.requests if watch.requests else None,
+        coverage=latest.answered / latest.requests if latest.requests else None,
         audits=seen.answers,
         loss=seen.loss,
         rate=seen.rate,
@@ -183,7 +219,26 @@ def _with_student(
         cost=status.cost + spending.total,
         cost_today=status.cost_today + spending.today(time.time()),
         slices=tuple(_slice(watch, name, stream) for name, stream in watch.slices.items()),
+        signals=tuple(_signal(watch, name) for name in watch.signals),
         disagreed=watch.disagreed,
+        against_evidence=promotion.against_evidence,
+    )
+
+
+def _signal(watch: Watch, name: str) -> SignalStatus:
+    signal = watch.signals[name]
+    detector = signal.detector
+    return SignalStatus(
+        signal=name,
+        said=SAID[name],
+        up=name in watch.up,
+        until=signal.until,
+        raised=signal.raised,
+        seen=detector.seen.answers,
+        rate=detector.seen.rate,
+        usual=detector.range[1] if detector.above is not None else None,
+        e_value=math.exp(detector.evidence),
+        e_value_limit=math.exp(detector.limit),
     )
 
 

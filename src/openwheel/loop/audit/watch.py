@@ -1,13 +1,14 @@
 """What the audits of one promotion have shown so far, and what is an alarm: pure, no I/O."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from openwheel.gate import spent
 from openwheel.gate.monitors import ConfidenceSequence, EDetector, EProcess
 from openwheel.loop.audit.policy import DOUBT, Evidence, enough_audits
+from openwheel.loop.audit.signals import SAID, Signal, asked_for
 
 ALL = ""
 """The name of the whole task among its slices."""
@@ -196,6 +197,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         requests, answered: Requests of the task since, and how many of them students answered.
         best_effort: How many students answered below their threshold; these are no coverage.
         spending: What audits cost.
+        signals: What deferred requests and audits tell beside their losses, by name.
     """
 
     promotion: int
@@ -216,6 +218,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     answered: int = 0
     best_effort: int = 0
     spending: Spending = Spending()
+    signals: dict[str, Signal] = {}
 
     @property
     def evidence(self) -> Evidence:
@@ -223,7 +226,14 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         enough = enough_audits(self.epsilon, self.delta)
         streams = [self.whole, *(self.slices[name] for name in self.left)]
         doubt = min(max(stream.doubt for stream in streams), 1.0)
-        return Evidence(self.whole.since.seen.answers, enough, doubt)
+        signal = " and ".join(SAID[name] for name in self.up)
+        return Evidence(self.whole.since.seen.answers, enough, doubt, signal)
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        """The signals that ask for more audits now."""
+        audits = self.live.seen.answers
+        return tuple(name for name, signal in self.signals.items() if audits < signal.until)
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -345,6 +355,16 @@ def observe(watch: Watch, audits: Sequence[Audit]) -> tuple[Watch, tuple[Alarm, 
         second, late = observe(first, audits[half:])
         return second, early + late
     return _taken_off(moved, bad, audits[0])
+
+
+def told(watch: Watch, news: Mapping[str, Sequence[float]]) -> Watch:
+    """Return the watch after free news: for each signal losses of exchanges, in order."""
+    until = watch.live.seen.answers + asked_for(watch.epsilon, watch.run_length)
+    signals = {
+        name: watch.signals.get(name, Signal()).after(losses, until=until)
+        for name, losses in news.items()
+    }
+    return msgspec.structs.replace(watch, signals=watch.signals | signals)
 
 
 def _moved(watch: Watch, audits: Sequence[Audit]) -> Watch:

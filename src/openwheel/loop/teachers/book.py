@@ -1,6 +1,5 @@
 """What follows from a change of the teacher, in one write: either all of it is done or nothing."""
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -8,9 +7,8 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.gate import spent
 from openwheel.loop import schema
-from openwheel.loop.promotions import add_promotion, latest_row
+from openwheel.loop.anew import begin_anew
 from openwheel.loop.records import Candidate
 from openwheel.loop.teachers.versions import Kind, Version
 from openwheel.traffic import Store
@@ -105,58 +103,22 @@ def recertify(
         The student as it shadows; None, with nothing written, if it is not in front of traffic
         any more, or does not shadow.
     """
-    task_id, tasks, students = candidate.task_id, schema.tasks, schema.students
-    state = connection.execute(
-        sa.select(students.c.state).where(students.c.id == candidate.id)
-    ).scalar_one()
-    if promotion is None and state != "shadow":
+    task_id = candidate.task_id
+    began = begin_anew(
+        connection,
+        candidate,
+        after_seq=max(change.after_seq for change in found),
+        promotion=promotion,
+        by="teacher",
+        reason=found[-1].reason,
+    )
+    if began is None:
         return None
-    if promotion is not None and latest_row(connection, task_id) != promotion:
-        return None
-    connection.execute(
-        sa.update(tasks)
-        .where(tasks.c.id == task_id)
-        .values(attempts=tasks.c.attempts + 1, trained_on=0)
-    )
-    attempt = connection.execute(
-        sa.select(tasks.c.attempts).where(tasks.c.id == task_id)
-    ).scalar_one()
-    anew = again(candidate, attempt, after_seq=max(change.after_seq for change in found))
-    connection.execute(
-        sa.update(students)
-        .where(students.c.task_id == task_id, students.c.state == "shadow")
-        .values(state="replaced")
-    )
-    connection.execute(
-        sa.update(students)
-        .where(students.c.id == candidate.id)
-        .values(state="shadow", candidate=msgspec.json.encode(anew))
-    )
-    demotion = None
-    if promotion is not None:
-        reason = found[-1].reason
-        demotion = add_promotion(connection, task_id, None, by="teacher", reason=reason)
+    anew, demotion = began
     for change in found:
         _add(connection, task_id, change, demotion)
     forget_twice(connection, task_id)
     return anew
-
-
-def again(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:
-    """Return a student as a new attempt, judged on what came after an exchange.
-
-    With a smaller share of delta it needs more evidence, about as the logarithm of its inverse.
-    """
-    delta = spent(candidate.delta, attempt)
-    more = math.log(delta) / math.log(candidate.delta_spent)
-    return msgspec.structs.replace(
-        candidate,
-        attempt=attempt,
-        delta_spent=delta,
-        method="anytime",
-        judged_after=after_seq,
-        enough=math.ceil(candidate.enough * max(more, 1.0)),
-    )
 
 
 def forget_twice(connection: sa.Connection, task_id: str) -> None:

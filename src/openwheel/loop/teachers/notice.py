@@ -107,7 +107,7 @@ def _look_at(
         _settle(store, promotion, versions)
         return []
     known = max(certificate.training.last_seq, certificate.calibration_window.last_seq)
-    if promotion.by == "user":  # who saw the evidence, of whatever version
+    if promotion.by_hand:  # who saw the evidence, of whatever version
         known = max(known, promotion.after_seq)
     evidence = certificate.training.exchanges + certificate.calibration_window.exchanges
     candidate = registry.candidate(certificate.student)

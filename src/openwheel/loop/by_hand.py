@@ -1,0 +1,81 @@
+"""Promoting by hand: what evidence took off comes back by new evidence, or against the old."""
+
+from openwheel.errors import SettingError
+from openwheel.gate import Certificate
+from openwheel.loop.audit.book import read_alarms
+from openwheel.loop.audit.look import first_plan
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.teachers.book import read_changes
+
+
+def promote_by_hand(
+    registry: Registry, settings: LoopSettings, name: str, *, against_evidence: bool = False
+) -> Certificate:
+    """Put the latest certified student of a task in front of its traffic, and return what it has.
+
+    Args:
+        registry: Of the store.
+        settings: What the user decides.
+        name: The task's name or id.
+        against_evidence: Also one that evidence took off since it was certified. That is kept with
+            the promotion, and the student is a canary at first, as if a turn had promoted it.
+
+    Raises:
+        SettingError: There is no such task or certificate, or evidence speaks against it.
+        StudentFileError: Its files are not those that were certified.
+        PolicyError: It may not be promoted.
+    """
+    task = registry.find_task(name).task
+    certified = registry.certificates(task.id)
+    if not certified:
+        raise SettingError(
+            f"Task {task.name!r} has no certificate; only a certified student can be promoted"
+        )
+    latest = certified[-1]
+    against = evidence_against(registry, latest)
+    if against and not against_evidence:
+        raise SettingError(
+            f"Student {latest.student} was taken off by evidence that is newer than its "
+            f"certificate: {against}. It takes a new certificate to put it back, or "
+            "--against-evidence"
+        )
+    candidate = registry.candidate(latest.student)
+    registry.load(candidate)  # files that changed must not serve
+    plan = first_plan(settings, task.name, by_hand=not against)
+    reason = "promoted by hand"
+    registry.promote(
+        latest,
+        by="override" if against else "user",
+        reason=f"{reason} against the evidence: {against}" if against else reason,
+        audit=plan.audit,
+        canary=plan.canary,
+        policy=settings.policy,
+    )
+    if against:
+        registry.set_matcher(candidate, registry.matcher_of(task.id))  # for these prompts as well
+    return latest
+
+
+def evidence_against(registry: Registry, certificate: Certificate) -> str:
+    """Return what came up against a student, or a slice of it, since its certificate's evidence.
+
+    An alarm of its audits, or that its evidence no longer counts: another teacher, other prompts.
+    That a judge's budget was spent is no evidence. ``""`` if there is nothing.
+    """
+    first, student = certificate.calibration_window.first_seq, certificate.student
+    candidate = registry.candidate(student)
+    prompts = {"", registry.matcher_of(certificate.task)}
+    reasons = [
+        row.alarm.reason
+        for row in read_alarms(registry.store, certificate.task)
+        if row.alarm.student == student and row.alarm.by != "judge" and row.alarm.after_seq >= first
+    ]
+    reasons += [
+        row.change.reason
+        for row in read_changes(registry.store, certificate.task)
+        if row.change.student == student and row.change.after_seq >= first
+    ]
+    if candidate.matcher not in prompts or (candidate.judged_after >= first and not reasons):
+        reasons.append("its task takes other prompts than it was certified for")
+    return "; ".join(reasons)

@@ -1,0 +1,64 @@
+"""What is kept of a request by who answered it: the same for a gateway and for a replay."""
+
+import msgspec
+
+from openwheel.loop.promotions import AUDIT_SUFFIX
+from openwheel.loop.serving import Decision
+from openwheel.traffic.exchange import Exchange, Source
+from openwheel.wire import Answer
+
+
+def flipped(decision: Decision, draw: float) -> tuple[bool, bool]:
+    """Return whether the coin holds a request back, and whether it sends it to the teacher.
+
+    One coin for both: what is held back is sent to the teacher, too.
+    """
+    return draw < 1.0 - decision.canary, draw < decision.audit_probability
+
+
+def by_teacher(
+    exchange: Exchange, decision: Decision, *, audited: bool, unbiased: bool
+) -> Exchange:
+    """Return the exchange of a request that the teacher answered.
+
+    What the student answered, or would have answered if the request had not been held back, is
+    kept with it: an audit. What it would have said where it deferred is kept apart from that.
+
+    Args:
+        exchange: The request and the teacher's answer.
+        decision: Who was to answer.
+        audited: Whether the coin sent the request to the teacher.
+        unbiased: Whether the teacher was asked whatever a student would have done.
+    """
+    compared = audited and decision.answer is not None
+    return msgspec.structs.replace(
+        exchange,
+        source="teacher",
+        unbiased=unbiased,
+        audit_probability=decision.audit_probability,
+        student=decision.student if compared else "",
+        student_answer=decision.answer if compared else None,
+        student_guess=decision.guess if decision.answer is None else None,
+        confidence=decision.confidence,
+    )
+
+
+def by_student(
+    exchange: Exchange, decision: Decision, answer: str, *, source: Source = "student"
+) -> Exchange:
+    """Return the exchange of a request that a student answered; it calibrates nothing."""
+    return msgspec.structs.replace(
+        exchange,
+        source=source,
+        answer=Answer(answer),
+        model=decision.student,
+        unbiased=False,
+        audit_probability=decision.audit_probability,
+        student=decision.student,
+        confidence=decision.confidence,
+    )
+
+
+def beside(exchange: Exchange) -> Exchange:
+    """Return the audit's exchange beside a student's: the same id and `AUDIT_SUFFIX` joins them."""
+    return msgspec.structs.replace(exchange, id=f"{exchange.id}{AUDIT_SUFFIX}")
