@@ -10,8 +10,6 @@ from export import tiny
 from made_up import tickets, write_log
 from students.draft.answers import captured
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):

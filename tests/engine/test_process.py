@@ -18,7 +18,6 @@ from openwheel.wire import PromptMessage
 HELLO = [{"role": "user", "content": "the bank card"}]
 
 
-@pytest.mark.slow
 def test_a_child_process_answers_a_writer_and_the_official_client(model_folder):
     with EngineProcess(str(model_folder), name="tiny", threads=1, context=256) as process:
         assert process.models == ["tiny"]
@@ -43,7 +42,6 @@ def test_a_child_process_answers_a_writer_and_the_official_client(model_folder):
         _ = process.url
 
 
-@pytest.mark.slow
 @pytest.mark.evidence
 def test_a_model_that_cannot_be_loaded_is_told_in_a_line(tmp_path):
     with pytest.raises(
@@ -52,7 +50,6 @@ def test_a_model_that_cannot_be_loaded_is_told_in_a_line(tmp_path):
         EngineProcess(str(tmp_path)).start()
 
 
-@pytest.mark.slow
 @pytest.mark.evidence
 def test_the_engine_ends_when_its_parent_is_killed(model_folder, tmp_path):
     code = (

@@ -15,7 +15,6 @@ from export import tiny
 from openwheel.export.gguf import write_gguf
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(
         importlib.util.find_spec("xllamacpp") is None, reason="xllamacpp is not installed"
     ),

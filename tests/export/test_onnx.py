@@ -14,7 +14,6 @@ from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
 from students.samples import traffic
 
-pytestmark = pytest.mark.slow
 TEXTS = ("topic 3 answer", "kind of answer", "a")
 
 

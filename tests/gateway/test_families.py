@@ -23,7 +23,7 @@ from students.lm.made import SYSTEM, TASK
 
 torch = pytest.importorskip("torch", reason="the extra `lm` is not installed")
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.filterwarnings("ignore")]
 
 EASY = "Thing: red car\nColour:"
 

@@ -184,7 +184,6 @@ def goes_on(database: Path, *, before: int) -> None:
     shutil.rmtree(database.parent)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.evidence)])
 def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
     """Any write, or every fifth: before the first, after the third, and so on."""
@@ -201,7 +200,6 @@ def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
 
 
 @pytest.mark.parametrize("pristine", ["first"], indirect=True)
-@pytest.mark.slow
 @pytest.mark.parametrize("moments", [5, pytest.param(20, marks=pytest.mark.evidence)])
 def test_a_turn_killed_at_random_moments(killer, moments):
     rng = random.Random(3)

@@ -17,7 +17,7 @@ from students.lm.conftest import fit_trains, make_base, tiny_base, train  # noqa
 from students.lm.made import exchanges
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fit_trains")]
+pytestmark = [pytest.mark.usefixtures("fit_trains")]
 
 ASKED = "Thing: {}\nColour, as JSON:"
 

@@ -92,7 +92,6 @@ def test_one_bad_task_that_outweighs_the_others_breaks_the_promise():
     assert said.broken
 
 
-@pytest.mark.shared_data
 @pytest.mark.usefixtures("shared_data")
 def test_the_stream_is_the_same_again_and_changes_when_it_says():
     apps = [make() for make in traffic.APPS]
@@ -112,7 +111,6 @@ def test_the_stream_is_the_same_again_and_changes_when_it_says():
     assert {one.model for one in named if one.id.startswith("bank/")} == {"teacher-1", "teacher-2"}
 
 
-@pytest.mark.shared_data
 @pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("requests", "least"),
@@ -128,8 +126,6 @@ def test_once_sends_no_text_twice_except_in_real_order(requests, least):
     assert len(drawn) == len(set(drawn)) > least
 
 
-@pytest.mark.slow
-@pytest.mark.shared_data
 @pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("requests", "names"),

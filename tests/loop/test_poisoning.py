@@ -5,7 +5,6 @@ import pytest
 import poisoning
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exchanges", "fresh"),
     [(1_200, 600), pytest.param(2_400, 2_000, marks=pytest.mark.evidence)],

@@ -29,7 +29,6 @@ def test_the_sample_has_three_tasks_and_one_is_certified(store, registry, sample
     assert verify(registry.certificates()[0]).holds
 
 
-@pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("name", "answer", "least"),
     [

@@ -68,7 +68,6 @@ def say():
     return write
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.evidence)])
 def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
     up, live_teacher, tmp_path, seed, say, kills

@@ -11,8 +11,6 @@ import pytest
 
 from engine.tiny import save_tiny
 
-pytestmark = pytest.mark.slow
-
 SETTINGS = """
 [loop]
 turns = false

@@ -72,7 +72,6 @@ def test_a_folder_that_is_not_there(refused):
     assert "there is no folder nowhere" in refused(*TEACHER, "--db", "nowhere/openwheel.db")
 
 
-@pytest.mark.slow
 def test_a_store_that_another_program_keeps_locked(refused, tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "openwheel.db")) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -91,7 +90,6 @@ def test_an_address_of_another_machine(refused):
     assert "Cannot listen on 192.0.2.1" in refused(*TEACHER, "--host", "192.0.2.1")
 
 
-@pytest.mark.slow
 def test_a_public_address_needs_keys(refused, up, teacher, tmp_path):
     """Or the word of the operator that it does not."""
     public = ("--teacher", teacher().url, "--host", "0.0.0.0", "--no-turns")

@@ -42,7 +42,6 @@ def asking():
         thread.join()
 
 
-@pytest.mark.slow
 def test_workers_and_learner_end_when_the_supervisor_is_killed(up, teacher, asking, wait_for):
     """Requests under way are answered, and meanwhile the port is free for the next."""
     upstream = teacher()
@@ -79,7 +78,6 @@ def test_sigterm_finishes_what_is_under_way(up, teacher, asking, wait_for):
     assert gateway.stored() == {f"slow 1 {n}": 1 for n in range(6)}
 
 
-@pytest.mark.slow
 def test_sigterm_ends_a_gateway_whose_worker_cannot_be_started(up, teacher, tmp_path, wait_for):
     """Such as after an update moved Python away; until then the others answer."""
     python = tmp_path / "python"
@@ -105,7 +103,6 @@ def test_sigterm_ends_a_gateway_whose_worker_cannot_be_started(up, teacher, tmp_
     assert gateway.stop() == 0
 
 
-@pytest.mark.slow
 def test_settings_change_under_load_without_a_failed_request(up, teacher, load, wait_for, tmp_path):
     one, two = teacher("one"), teacher("two")
     write_settings(tmp_path, one)

@@ -55,7 +55,6 @@ def test_a_worker_that_is_killed_takes_only_its_own_requests_along(
         assert len(lost) < 200
 
 
-@pytest.mark.slow
 def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_for):
     gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
     seen, over = [], threading.Event()
@@ -91,7 +90,6 @@ def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_f
     wait_for(lambda: total(page(), "openwheel_requests_total") == before + 12)
 
 
-@pytest.mark.slow
 def test_promotions_and_demotions_reach_every_worker(up, teacher, wait_for, learned):
     def openwheel(*arguments):
         command = [sys.executable, "-m", "openwheel", *arguments]

@@ -18,7 +18,6 @@ def test_rung(rung: Rung, check: Callable[[Rung], None]) -> None:
 LONG = {check_hundreds_of_answers, check_threads}  # with an encoder in torch
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
     [pytest.param(c, marks=pytest.mark.evidence if c in LONG else ()) for c in CHECKS],

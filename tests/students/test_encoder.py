@@ -10,8 +10,6 @@ from openwheel.students.encoder import SentenceEncoder, pool
 
 from .samples import traffic
 
-pytestmark = pytest.mark.slow
-
 TEXTS = ["topic kind", "a b c d e f g", "z", ""]
 
 

@@ -20,8 +20,6 @@ from openwheel.traffic import LogProblems, Store, read_log
 from .conftest import onnx_here
 from .samples import HOSTILE, traffic
 
-pytestmark = pytest.mark.slow
-
 TEXTS = [text for (text,) in traffic(60, 5)[0]]
 
 

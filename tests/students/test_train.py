@@ -35,7 +35,6 @@ def test_nearly_as_many_answers_as_examples_are_learned_without_a_warning():
     assert fitted.student.answers
 
 
-@pytest.mark.slow
 @pytest.mark.evidence
 def test_long_texts_and_many_answers_in_bounded_memory(tmp_path):
     import subprocess
@@ -60,9 +59,7 @@ print(int(peak.split()[1]) // 1024)
     assert int(found.stdout) < 1_600  # MiB
 
 
-@pytest.mark.slow
 @pytest.mark.evidence
-@pytest.mark.shared_data
 def test_learns_banking77_and_its_confidence_ranks():
     path = DATA / "banking77.jsonl.gz"
     if not path.is_file():

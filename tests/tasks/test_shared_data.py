@@ -8,15 +8,12 @@ import tasks as benchmark
 from openwheel.tasks import find_tasks, infer_form
 from task_styles import _prompt
 
-pytestmark = pytest.mark.shared_data
-
 
 @pytest.fixture(scope="module")
 def sets(shared_data):
     return benchmark.data_sets(shared_data)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1000, 1001, 1002, 1003])
 def test_mixed_logs_are_told_apart(sets, seed):
     styles = [*benchmark.SEEN, *benchmark.HELD_OUT]
@@ -26,7 +23,6 @@ def test_mixed_logs_are_told_apart(sets, seed):
     assert recovered >= 0.99, plan
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["assetops", "snips", "slurp", "banking77", "sms_spam", "xstest"])
 def test_raw_messages_are_one_task(sets, name):
     rng = random.Random(3)

@@ -192,7 +192,6 @@ def test_text_and_codes_agree_and_figures_are_in_range(codes):
     assert by_code.excess <= 1
 
 
-@pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("name", "key", "in_order"),
     [

@@ -7,8 +7,6 @@ import pytest
 
 from openwheel.catalog.fit import cache_bytes, from_config, training_memory, work_bytes
 
-pytestmark = pytest.mark.slow
-
 COMMON = {"vocab_size": 700, "num_hidden_layers": 4, "num_attention_heads": 6}
 FAMILIES = {
     "qwen3": {"hidden_size": 288, "intermediate_size": 800, "num_key_value_heads": 3,

@@ -104,7 +104,6 @@ def records(tokenizer, *, soft: bool) -> list[Record]:
     ]
 
 
-@pytest.mark.slow
 def test_captured_probabilities_teach_what_the_teacher_might_have_written(
     train, base, tiny_base, tmp_path
 ):
@@ -125,7 +124,6 @@ def test_captured_probabilities_teach_what_the_teacher_might_have_written(
     assert any(isinstance(event, Note) and "0 of 60" in event.text for event in told)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of TRL
 def test_on_policy_goes_on_from_the_answers_and_is_kept_only_if_no_worse(
     train, tiny_base, make_base, tmp_path
@@ -152,7 +150,6 @@ def test_on_policy_goes_on_from_the_answers_and_is_kept_only_if_no_worse(
     assert report.held_out_loss == min(e.loss for e in told if isinstance(e, HeldOut))
 
 
-@pytest.mark.slow
 def test_a_teacher_of_other_tokens_is_refused(train, tiny_base, make_base, tmp_path):
     teacher = make_base(seed=7)
     file = teacher / "tokenizer.json"

@@ -13,7 +13,7 @@ from .families import KINDS, UNTRIED, each_family, tiny_config, trained_types
 
 torch = pytest.importorskip("torch", reason="the extra `lm` is not installed")
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from .made import COLOURS, TASK, exchanges
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
 pytestmark = [
-    pytest.mark.slow,
     # PEFT asks transformers for a property by its old name.
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
 ]

@@ -21,7 +21,6 @@ from openwheel.wire import PromptMessage
 from .made import TASK, exchanges
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
-pytestmark = pytest.mark.slow
 
 
 def records(n: int = 200) -> list[Record]:

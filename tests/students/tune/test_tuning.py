@@ -18,8 +18,6 @@ from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
 from openwheel.students.tune.order import Order, Recipe, Step, Tune
 from openwheel.students.tune.tuning import carrying_out
 
-pytestmark = pytest.mark.slow
-
 RECIPE = Recipe(passes=3, batch=32, rate=3e-3, prototype_rate=2e-2, fewest_steps=150)
 
 
