@@ -8,7 +8,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV_VERSION = 0.13.9
 UV_THERE = $(VENV)/.uv-$(UV_VERSION)
 UV = $(BIN)/uv --quiet
-INSTALL = $(UV) pip install --python $(BIN)/python
+# Compiled at once: where PYTHONDONTWRITEBYTECODE is set, every process would do it again.
+INSTALL = $(UV) pip install --compile-bytecode --python $(BIN)/python
 LOCKED = $(INSTALL) --no-deps --require-hashes --requirement
 COMPILE = $(UV) pip compile --upgrade --universal --generate-hashes --no-header
 CLIENTS = $(VENV)/clients
@@ -97,7 +98,7 @@ $(VENV)/.tested: $(VENV)/.libraries $(VENV)/.torch
 $(PYTHON_CLIENTS): $(CLIENTS)/.%: tests/clients/requirements/%.txt | $(UV_THERE)
 	@echo "Installing the $* client for the tests"
 	@$(UV) venv --clear --python $(BIN)/python $(CLIENTS)/$*
-	@$(UV) pip install --python $(CLIENTS)/$*/bin/python --no-deps --require-hashes --requirement $<
+	@$(UV) pip install --compile-bytecode --python $(CLIENTS)/$*/bin/python --no-deps --require-hashes --requirement $<
 	@touch $@
 
 # Without Node.js no stamp is left, so that it is looked for again; the tests say that they skip.

@@ -40,7 +40,18 @@ from openwheel.gate import (
 )
 from openwheel.gate.judge import Method
 from product_worlds import SOURCES, Source, truth
-from worlds import Drawn, Random, World, bursts, curve, everywhere, hot_inputs, partly, skewed
+from worlds import (
+    Drawn,
+    Random,
+    World,
+    bursts,
+    curve,
+    everywhere,
+    hot_inputs,
+    matters,
+    partly,
+    skewed,
+)
 
 EPSILON, DELTA = 0.05, 0.05
 ABOVE = EPSILON + 1e-6
@@ -247,6 +258,12 @@ def lines(draws: int) -> Iterator[Line]:
             trial = functools.partial(clustered, world=world, n=2_500, how=how)
             kept: Kind = kind if how == "both counts" else "contrast"
             yield Line(f"{name}; {how}", 2_500, draws, trial, FIRST, kept)
+    for n in (500, 2_500):
+        for length, correlation in ((5, 1.0), (20, 1.0), (5, 0.3), (20, 0.3), (20, 0.1)):
+            world = matters(ABOVE, length, correlation)
+            name = f"matters of {length}, correlation {correlation:g}, just above"
+            trial = functools.partial(once, world=world, n=n)
+            yield Line(name, n, draws // 4, trial, FIRST)
     looks = functools.partial(peeked, method="anytime")
     yield Line("anytime test, 50 looks", 5_000, draws // 2, looks, FIRST)
     looks = functools.partial(peeked, method="anytime", halves=True)

@@ -117,3 +117,28 @@ def hot_inputs() -> World:
         return (0.2 * 7 / 40 + tail * 0.02) / (0.2 + tail)
 
     return World(draw, rate)
+
+
+def matters(err: float, length: float, correlation: float) -> World:
+    """Matters of a mean length, in words that no comparison sees; each exchange is its own burst.
+
+    ``correlation``: of two losses of one matter; 1: a matter is all right or all wrong. Confidence
+    tells nothing, so that the rate is ``err`` at every threshold.
+    """
+
+    def draw(rng: Random, n: int) -> Drawn:
+        count = int(3 * n / length) + 50
+        sizes = rng.geometric(1 / length, count)
+        if correlation >= 1:
+            rate = (rng.random(count) < err).astype(np.float64)
+        else:
+            weight = (1 - correlation) / correlation
+            rate = rng.beta(err * weight, (1 - err) * weight, count)
+        rows = np.repeat(np.arange(count), sizes)
+        # Matters last for a while and overlap.
+        place = rows * length + rng.exponential(4 * length, len(rows))
+        rows = rows[np.argsort(place)][len(rows) // 8 :][:n]
+        wrong = rng.random(len(rows)) < rate[rows]
+        return Drawn(rng.random(len(rows)), wrong.astype(np.float64), np.arange(len(rows)))
+
+    return World(draw, lambda _: err)
