@@ -263,7 +263,7 @@ def lines(draws: int) -> Iterator[Line]:
             world = matters(ABOVE, length, correlation)
             name = f"matters of {length}, correlation {correlation:g}, just above"
             trial = functools.partial(once, world=world, n=n)
-            yield Line(name, n, draws // 4, trial, FIRST)
+            yield Line(name, n, max(draws // 4, 1), trial, FIRST)
     looks = functools.partial(peeked, method="anytime")
     yield Line("anytime test, 50 looks", 5_000, draws // 2, looks, FIRST)
     looks = functools.partial(peeked, method="anytime", halves=True)

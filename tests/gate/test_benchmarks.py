@@ -36,9 +36,10 @@ def test_validity_runs_and_breaks_no_promise(monkeypatch, run, draws):
 
 
 def test_a_broken_promise_fails_the_run(monkeypatch, run):
-    """The same line as a promise where the gate's looks are not paid for: it must be noticed."""
-    trial = functools.partial(validity.peeked, method="binomial", most=2_000)
-    line = validity.Line("x", 500, 40, trial, validity.FIRST)
+    """The same line as a promise where clusters alone are counted: it must be noticed."""
+    world = validity.hot_inputs()
+    trial = functools.partial(validity.clustered, world=world, n=2_500, how="clusters alone")
+    line = validity.Line("x", 2_500, 40, trial, validity.FIRST)
     monkeypatch.setattr(validity, "lines", lambda _: [line])
     monkeypatch.setattr(validity, "SOURCES", ())
     code, said = run(validity, 40)
