@@ -79,7 +79,7 @@ def test_no_two_learn_at_once_and_a_killed_one_leaves_the_lock(filled, run, wait
     wait_for(lambda: holder(tmp_path) == first.pid)
     for command in (["turn"], ["turn", "--watch"], ["learn", "log.jsonl"]):
         second = run(*command)
-        _, said = second.communicate(timeout=60)
+        _, said = second.communicate(timeout=240)
         assert second.returncode == 2
         said = " ".join(said.split())
         assert f"Another process (process {first.pid}) is learning from openwheel.db" in said
@@ -89,7 +89,7 @@ def test_no_two_learn_at_once_and_a_killed_one_leaves_the_lock(filled, run, wait
     first.wait()
     assert holder(tmp_path) == 0
     third = run("turn")
-    third.communicate(timeout=60)
+    third.communicate(timeout=240)
     assert third.returncode == 0
 
 
@@ -110,7 +110,7 @@ def test_a_lock_that_cannot_be_written_is_named(filled, run, tmp_path):
     filled(20)
     (tmp_path / "openwheel.db.learner").mkdir()
     process = run("turn")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 2
     assert "lock openwheel.db.learner must be writable" in " ".join(said.split())
 
@@ -169,7 +169,7 @@ def test_without_turns_audits_go_on_and_a_turn_by_hand_may_be_taken(
         (certificate,) = registry.certificates()
         gateway = up(*TEACHER, "--no-turns")
         by_hand = run("turn")
-        by_hand.communicate(timeout=60)
+        by_hand.communicate(timeout=240)
         assert by_hand.returncode == 0
         taken = len(registry.turns())
         rng = random.Random(4)
