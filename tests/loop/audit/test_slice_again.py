@@ -73,12 +73,12 @@ def test_the_task_is_trained_anew_for_it_once_there_are_enough_labels(
     assert registry.tasks()[0].trained_on == record.trained_on  # too few
     answered(150)  # 20% of what it was trained on
     after = store.last_seq()
-    done = turn(store, SETTINGS)
+    turn(store, SETTINGS)
     assert registry.tasks()[0].trained_on > record.trained_on
-    assert "shadowing" in {event.kind for event in done.events}
     while slices_off(registry, off):
-        assert store.last_seq() < after + 3_000
-        answered(300)
+        # The stale answers before the change was noticed are a burst: evidence counts for less.
+        assert store.last_seq() < after + 9_000
+        answered(900)
         turn(store, SETTINGS)
     again = decided("initech")
     assert again.guess == "desk"
