@@ -243,12 +243,15 @@ def test_a_gateway_that_cannot_start_is_a_line_and_exit_code_2(tmp_path, argumen
     assert said in run_process("up", *arguments, cwd=tmp_path, code=2).stderr
 
 
-def test_learning_the_same_log_again_adds_nothing_but_spends_an_attempt(openwheel, tmp_path):
+def test_learning_the_same_log_again_adds_nothing_and_judges_nobody_anew(openwheel, tmp_path):
     log = write_log(tmp_path / "log.jsonl", tickets(1_000))
     openwheel("learn", log)
     found = openwheel.json("learn", log)
     assert found["exchanges"] == 1_000
-    assert found["tasks"][0]["attempt"] == 2
+    (task,) = found["tasks"]
+    assert not task["certified"]
+    assert "judge no second attempt" in task["reason"]
+    assert task["more_needed"] > 0
 
 
 def test_replay_prints_one_object(openwheel, tmp_path):
