@@ -43,10 +43,11 @@ def unsure_of(folder):
     words = [queue.split() for queue in QUEUES.values()]
     with Store.open(folder / "openwheel.db") as store:
         serving = RegistryServing(Registry(store))
-        for text in (f"{a} {b} please" for a in words[0] for other in words for b in other):
+        pairs = [(a, b) for first in words for a in first for other in words for b in other]
+        for text in (f"{a} {b} {more}" for more in ("please", "the my help") for a, b in pairs):
             body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
             decision = serving.decide(APIS["chat"].read_request(body.encode()))
-            if decision.guess is not None:
+            if decision.guess is not None and decision.reason == "confidence":
                 return text, decision.guess
     raise AssertionError("It is sure of everything")
 
