@@ -85,7 +85,7 @@ def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, learned
     assert (change["kind"], change["model"], change["did"]) == ("model", "big-2", "demoted")
     assert "[turn] messages: demoted. the teacher changed: another model, big-2" in gateway.log
 
-    wait_for(lambda: "student" in sources(20), seconds=120)
+    wait_for(lambda: "student" in sources(20), seconds=300)
     first, second = json.loads(openwheel("certificates", "--json"))["certificates"]
     assert second["student"] == first["student"]
     assert second["delta_spent"] < first["delta_spent"]
