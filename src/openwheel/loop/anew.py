@@ -75,14 +75,16 @@ def begin_anew(
 def again(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:
     """Return a student as a new attempt, judged on what came after an exchange.
 
-    With a smaller share of delta it needs more evidence, about as the logarithm of its inverse.
+    All of the attempt's delta is for its tests. With less than before they need more evidence,
+    about as the logarithm of its inverse.
     """
     delta = spent(candidate.delta, attempt)
-    more = math.log(delta) / math.log(candidate.delta_spent)
+    more = math.log(delta) / math.log(candidate.delta_spent * candidate.share)
     return msgspec.structs.replace(
         candidate,
         attempt=attempt,
         delta_spent=delta,
+        share=1.0,
         method="anytime",
         judged_after=after_seq,
         enough=math.ceil(candidate.enough * max(more, 1.0)),
