@@ -131,12 +131,12 @@ async def _send(base: str, rows: list[dict[str, Any]], registry: Registry) -> li
         lately += await asyncio.gather(
             *[asyncio.to_thread(_ask, connection, path, row) for connection, row in batch]
         )
+        told = await _until_learned(registry, told)
         if len(lately) >= 500:
             sent += lately
             share = sum(s.source == "student" for s in lately) / len(lately)
             print(f"   {len(sent):>5,} sent; of the last {len(lately)}, students {share:.0%}")
             lately = []
-            told = await _until_learned(registry, told)
     for connection in connections:
         connection.close()
     return sent + lately
@@ -171,12 +171,16 @@ async def _until_learned(registry: Registry, told: int) -> int:
     deadline = time.monotonic() + WAIT_FOR_LEARNER
     while time.monotonic() < deadline:
         turns = registry.turns()
-        if next_turn(turns[-1].looked_at if turns else 0) > registry.store.last_seq():
+        shadowing = bool(registry.candidates(state="shadow"))
+        due = next_turn(turns[-1].looked_at if turns else 0, shadowing=shadowing)
+        if due > registry.store.last_seq():
             break
         await asyncio.sleep(0.2)
-    for turn in turns[told:]:
+    for before, turn in zip([None, *turns][told:], turns[told:], strict=False):
+        waiting = [(e.task, e.kind) for e in before.events] if before else []
         for event in turn.events:
-            if event.kind in {"promoted", "demoted", "shadowing"}:
+            new = event.kind == "shadowing" and (event.task, event.kind) not in waiting
+            if new or event.kind in {"promoted", "demoted"}:
                 print(f"      turn: {event.task} {event.kind}. {event.reason}")
             if event.kind == "promoted":  # every gateway picks it up within this time
                 await asyncio.sleep(2)

@@ -26,6 +26,9 @@ FEWEST_TO_TRAIN = 200
 GROWTH = 1.25
 """A task is trained anew when its labelled exchanges have grown by this factor."""
 
+FIRST_GROWTH = 1.1
+"""The same before a first attempt: labels are few, training is quick, and nobody answers yet."""
+
 AGAIN = 2.0
 """For a slice that audits took off it is trained again when the labels since have so grown."""
 
@@ -35,8 +38,9 @@ look needs fewer than looks at any time do; the rest is for those."""
 
 UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
 
-PATIENCE = 3.0
-"""A student shadows if it is predicted to pass before the traffic has grown by this factor."""
+PATIENCE = 2.0
+"""A student shadows if it is predicted to pass before the traffic has grown by this factor. Were it
+to take longer, one that is trained on twice the labels passes as soon, and covers more."""
 
 
 def turn_task(
@@ -88,7 +92,8 @@ def turn_task(
         if found[-1].kind == "promoted":
             return events
     stale = int((data.trains & (data.seq <= changed)).sum())
-    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, GROWTH * max(record.trained_on - stale, 0))
+    growth = GROWTH if record.attempts else FIRST_GROWTH
+    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, growth * max(record.trained_on - stale, 0))
     anew = any(_enough_since(change, data, record.trained_on) for change in off)
     labelled = int(data.trains.sum())
     if labelled - stale < needed and not anew:
