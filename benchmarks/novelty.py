@@ -95,11 +95,14 @@ def run(
             print(judged(fitted, world, settings), flush=True)
 
 
-def judged(fitted: Fitted, world: World, settings: LoopSettings) -> str:
-    """Return what a student answers at the threshold that passes the gate."""
-    split = world.split
+def certified(
+    fitted: Fitted, evidence: Sequence[Pair], settings: LoopSettings
+) -> tuple[float, float | None] | None:
+    """Return the laxest threshold that passes the gate, None if there is none.
+
+    And the share of unknown requests that training expects to be answered there.
+    """
     losses = (~fitted.agrees).astype(np.float64)
-    evidence = split.calibration
     clusters = bursts([(text,) for text, _ in evidence], (0,))
     plan = make_plan(
         fitted.confidence,
@@ -120,13 +123,23 @@ def judged(fitted: Fitted, world: World, settings: LoopSettings) -> str:
         delta=spent(DELTA, 1),
     )
     if found.chosen is None:
+        return None
+    expected = plan.unknown[found.chosen] if plan.unknown else None
+    return found.tests[found.chosen].threshold, expected
+
+
+def judged(fitted: Fitted, world: World, settings: LoopSettings) -> str:
+    """Return what a student answers at the threshold that passes the gate."""
+    split = world.split
+    passed = certified(fitted, split.calibration, settings)
+    if passed is None:
         return "refused"
-    threshold = found.tests[found.chosen].threshold
+    threshold, predicted = passed
     confidence, agrees = ask(fitted, split.test)
     known = confidence >= threshold
     wrong = int((known & ~agrees).sum())
     unknown = ask(fitted, world.unknown)[0] >= threshold
-    expected = f"{plan.unknown[found.chosen]:.1%}" if plan.unknown else "not estimated"
+    expected = "not estimated" if predicted is None else f"{predicted:.1%}"
     return (
         f"threshold {threshold:.3f}; known {share(int(known.sum()), len(known))}; "
         f"unknown {share(int(unknown.sum()), len(unknown))} (predicted {expected}); "

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.gate.betting import STEPS, as_counts
+from openwheel.gate.bounds import anytime_upper_bound, upper_bound
 from openwheel.gate.judge import (
     Counted,
     Method,
@@ -79,6 +80,23 @@ class ByAnswer(msgspec.Struct, frozen=True):
     agreed: int
 
 
+class Critical(msgspec.Struct, frozen=True):
+    """What became of requests with a critical answer, a burst counted once.
+
+    Attributes:
+        answers: The canonical answers that the user named.
+        teacher: Calibration exchanges to which the teacher gave one of them.
+        otherwise: To how many of those the student gave another answer, at the certified threshold.
+        at_most: The same at the laxest threshold that was tested. That one was fixed before any
+            label was looked at, so a bound may rest on it; at the certified one it is no more.
+    """
+
+    answers: tuple[str, ...]
+    teacher: int
+    otherwise: int
+    at_most: int
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """The votes among calibration exchanges, and the counts at the certified threshold."""
 
@@ -105,7 +123,15 @@ class Window(msgspec.Struct, frozen=True):
 SCHEMA = 2
 """Version of the certificate's fields. Schema 1, of before December 2026, still verifies."""
 
-COMPUTED = ("id", "delta_spent", "observed", "bound", "coverage", "repeat_disagreement")
+COMPUTED = (
+    "id",
+    "delta_spent",
+    "observed",
+    "bound",
+    "coverage",
+    "repeat_disagreement",
+    "critical_bound",
+)
 COMPUTED_OF_TESTS = ("p_value", "level")
 """What follows from the other fields: it is recomputed and compared, and not hashed."""
 
@@ -156,6 +182,10 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         unfinished: Those whose teacher's answer was cut, filtered, refused or of another kind. An
             answer of the student to one of them counts as a disagreement.
         answers: Counts of each answer, for labels.
+        critical: What became of requests with a critical answer, None if the user named none.
+        critical_bound: Upper bound of the share of them that the student answers otherwise. It
+            holds with probability 1 - delta for itself: it is no part of the promise, nor of what
+            that spends.
         matcher: The sha256 of what decides which prompts are its task's: the template, and those
             of other tasks that come first.
     """
@@ -196,12 +226,22 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     populations: tuple[Slice, ...] = ()
     unfinished: Slice | None = None
     answers: tuple[ByAnswer, ...] = ()
+    critical: Critical | None = None
+    critical_bound: float | None = None
     matcher: str = ""
 
     @property
     def never_given(self) -> tuple[str, ...]:
-        """The answers that the teacher gave in the calibration window and the student never."""
-        return tuple(part.answer for part in self.answers if part.teacher and not part.student)
+        """The answers that the teacher gave in the calibration window and the student never.
+
+        But for those that it is to leave to the teacher.
+        """
+        left = self.critical.answers if self.critical else ()
+        return tuple(
+            part.answer
+            for part in self.answers
+            if part.teacher and not part.student and part.answer not in left
+        )
 
     def sealed(self) -> "Certificate":
         """Return the same certificate with its id."""
@@ -416,7 +456,36 @@ def _parts(certificate: Certificate) -> list[str]:
         or sum(part.student for part in certificate.answers) > answered
     ):
         problems.append("its counts by answer do not add up to its counts")
-    return problems
+    return problems + _critical(certificate)
+
+
+def _critical(certificate: Certificate) -> list[str]:
+    """Return what in the counts of critical answers cannot be."""
+    critical, said = certificate.critical, certificate.critical_bound
+    if critical is None or said is None:
+        together = critical is None and said is None
+        return [] if together else ["its critical answers and their bound go together"]
+    votes = certificate.calibration.n
+    if not 0 <= critical.otherwise <= critical.at_most <= critical.teacher <= votes:
+        return ["its counts of critical answers are not ones there can be"]
+    bound = critical_bound(critical, certificate.delta, certificate.method)
+    if not math.isclose(bound, said, rel_tol=TOLERANCE):
+        return [f"its bound for critical answers is {said:.6g}, the counts give {bound:.6g}"]
+    return []
+
+
+def critical_bound(critical: Critical, delta: float, method: Method) -> float:
+    """Return an upper bound of the share of critical requests that a student answers otherwise.
+
+    Args:
+        critical: The counts.
+        delta: The probability that the bound may be wrong.
+        method: How the student was judged: looked at again and again, or once.
+    """
+    if not critical.teacher:
+        return 1.0
+    bound = anytime_upper_bound if method == "anytime" else upper_bound
+    return float(bound(float(critical.at_most), float(critical.teacher), delta))
 
 
 def _together(slices: tuple[Slice, ...]) -> dict[int, int]:

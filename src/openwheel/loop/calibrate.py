@@ -25,7 +25,7 @@ from openwheel.gate import (
     judge,
 )
 from openwheel.gate.betting import STEPS
-from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer
+from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer, Critical, critical_bound
 from openwheel.gate.judge import Method
 from openwheel.loop.accepted import decode_settings
 from openwheel.loop.bursts import bursts
@@ -181,6 +181,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
     if judgement.chosen is None:
         raise ValueError(f"student {candidate.id} did not pass the gate")
     test = judgement.tests[judgement.chosen]
+    critical = _critical(candidate, calibrated, test)
     return Certificate(
         schema=SCHEMA,
         statement=promise(candidate.epsilon, candidate.delta, candidate.compared),
@@ -215,6 +216,10 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             np.arange(judgement.exchanges),
         ),
         answers=by_answer(calibrated, test) if candidate.form == "label" else (),
+        critical=critical,
+        critical_bound=(
+            critical_bound(critical, candidate.delta, judgement.method) if critical else None
+        ),
         repeat_disagreement=judgement.repeat_disagreement,
         weighted_disagreement=judgement.weighted_disagreement,
         training=candidate.training,
@@ -281,6 +286,24 @@ def by_answer(calibrated: Calibrated, test: Test) -> tuple[ByAnswer, ...]:
         agreed[calibrated.answers[i]] += int(calibrated.losses[i] == 0)
     ordered = sorted(teacher | student, key=lambda answer: (-teacher[answer], answer))
     return tuple(ByAnswer(name, teacher[name], student[name], agreed[name]) for name in ordered)
+
+
+def _critical(candidate: Candidate, calibrated: Calibrated, test: Test) -> Critical | None:
+    """Count the votes whose answer is critical, None if the user named no such answer."""
+    if not candidate.critical:
+        return None
+    data = calibrated.data
+    rows = [
+        i for i in calibrated.first if data.finished[i] and data.answers[i] in candidate.critical
+    ]
+    wrong = calibrated.confidence[[i for i in rows if calibrated.losses[i] > 0]]
+    laxest = min(other.threshold for other in calibrated.judgement.tests)
+    return Critical(
+        answers=candidate.critical,
+        teacher=len(rows),
+        otherwise=int((wrong >= test.threshold).sum()),
+        at_most=int((wrong >= laxest).sum()),
+    )
 
 
 def _slices(candidate: Candidate, calibrated: Calibrated, test: Test) -> tuple[Slice, ...]:

@@ -30,6 +30,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.slices import evidently_bad, find_slicer
 from openwheel.loop.subject import Subject
 from openwheel.students import Fitted, Student, save_student, train
+from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs
 from openwheel.students.variables import choose_variables
 
@@ -102,6 +103,10 @@ def train_best(
         MemoryError: There was too little memory for any rung that might have.
     """
     settings = subject.settings
+    critical = subject.critical
+    if critical and (problem := _not_critical(subject, training)):
+        trouble(problem)
+        return None
     attempt = subject.record.attempts + 1
     variables = _variables(subject, training)
     slicer = find_slicer(training.inputs)
@@ -112,6 +117,14 @@ def train_best(
     for rung in subject.rungs:
         try:
             fitted = _train(rung, subject, training, variables, progress)
+            if critical:
+                fitted = screened(
+                    fitted,
+                    training.inputs,
+                    training.answers,
+                    critical=critical,
+                    variables=variables,
+                )
         except ValueError:
             continue  # nothing to learn for this rung; another may still
         except (EngineError, ModelError) as error:
@@ -194,6 +207,28 @@ def _train(
             tune=subject.settings.tune,
         )
     return train_lm(subject, training, variables, progress)
+
+
+def _not_critical(subject: Subject, training: TaskData) -> str:
+    """Say why a screen for the critical answers cannot be trained, ``""`` if it can."""
+    name = subject.record.task.name
+    if subject.record.form != "label":
+        return (
+            f"tasks.{name}.critical is for tasks whose answers are labels, those of this task are "
+            f"of the form {subject.record.form}: no student is tried"
+        )
+    inputs = {
+        values
+        for values, answer in zip(training.inputs, training.answers, strict=True)
+        if answer in subject.critical
+    }
+    if len(inputs) >= FEWEST_CRITICAL:
+        return ""
+    return (
+        f"The teacher gave the critical answers {', '.join(map(repr, subject.critical))} to "
+        f"{len(inputs)} different inputs; at least {FEWEST_CRITICAL} are needed to tell which "
+        "requests may have them. Until then no student is tried"
+    )
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -354,6 +389,7 @@ def save_candidate(
         compared=subject.compared,
         lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
         matcher=registry.matcher_of(task_id),
+        critical=subject.critical,
     )
     registry.add_candidate(candidate)
     return candidate

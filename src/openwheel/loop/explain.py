@@ -72,8 +72,21 @@ def judged_before(judged: int, fresh: int) -> str:
     )
 
 
-def never_given(certificate: Certificate) -> str:
-    """Say which answers the teacher gave in the calibration window and the student never."""
+def remarks(certificate: Certificate) -> tuple[str, ...]:
+    """Return what a certificate's reader should know beside its promise, a sentence each."""
+    found = [_never_given(certificate)] if certificate.never_given else []
+    critical, bound = certificate.critical, certificate.critical_bound
+    if critical is not None and bound is not None:
+        share = critical.otherwise / critical.teacher if critical.teacher else 0.0
+        found.append(
+            f"Of {critical.teacher:,} calibration requests with a critical answer "
+            f"({', '.join(map(repr, critical.answers))}), the student answered "
+            f"{critical.otherwise:,} otherwise ({share:.2%}, at most {bound:.2%})."
+        )
+    return tuple(found)
+
+
+def _never_given(certificate: Certificate) -> str:
     missing = [part for part in certificate.answers if part.answer in certificate.never_given]
     named = ", ".join(f"{part.answer!r} ({part.teacher:,})" for part in missing[:MOST_LABELS])
     more = f", and {len(missing) - MOST_LABELS:,} more" if len(missing) > MOST_LABELS else ""

@@ -242,12 +242,9 @@ def _learn_task(
         finding = msgspec.structs.replace(
             finding, warnings=(*finding.warnings, f"It was certified and not promoted: {error}")
         )
-    if certificate.never_given:
-        finding = msgspec.structs.replace(
-            finding, warnings=(*finding.warnings, explain.never_given(certificate))
-        )
     return msgspec.structs.replace(
         finding,
+        warnings=(*finding.warnings, *explain.remarks(certificate)),
         certified=True,
         certificate=certificate.id,
         reason=explain.passed(calibrated.judgement, candidate),

@@ -14,6 +14,7 @@ from openwheel.loop.registry import Registry
 from openwheel.students import Student
 from openwheel.students.lm.student import LmStudent
 from openwheel.students.model import ModelStudent
+from openwheel.students.screen import ScreenedStudent
 from openwheel.trust import (
     Base,
     Certified,
@@ -85,6 +86,8 @@ def make_lineage(
 
 def base_of(student: Student) -> Base | None:
     """Return the checkpoint that a student is built on, None if it is built on none."""
+    if isinstance(student, ScreenedStudent):
+        student = student.student
     if isinstance(student, LmStudent):
         settings = student.settings
         return Base(id=settings.base, kind="lm", revision=settings.base_revision)

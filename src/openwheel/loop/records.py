@@ -104,6 +104,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         share: Share of ``delta_spent`` that its tests have; the rest is for others.
         matcher: `TaskMatcher.fingerprint` of its task: which prompts it is for; ``""`` for students
             from before that was kept.
+        critical: The canonical answers that it leaves to the teacher where they may be due.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     judged_after: int = 0
     share: float = 1.0
     matcher: str = ""
+    critical: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:

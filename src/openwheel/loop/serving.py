@@ -14,6 +14,7 @@ from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
+from openwheel.students.screen import ScreenedStudent
 from openwheel.students.student import WritingStudent
 from openwheel.tasks import Form, Inputs, TaskMatcher
 from openwheel.wire import Request
@@ -52,8 +53,8 @@ class Decision(msgspec.Struct, frozen=True):
         canary: The share of requests that the student may answer; the rest is held back for the
             teacher, by a coin that is flipped before it is known who could answer.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
-            ``unlike training``, ``slice``, ``settings``, ``not plain``, ``busy``); ``""`` if it
-            answered.
+            ``unlike training``, ``critical``, ``slice``, ``settings``, ``not plain``, ``busy``);
+            ``""`` if it answered.
         pending: Where the student takes milliseconds, what has yet to be called, in a thread if
             need be, for the decision; see `settled`.
         elsewhere: Whether what is pending mostly waits for another process.
@@ -304,7 +305,9 @@ def _ask(
         # The teacher can answer; the gateway counts this and says so.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
-        return answer, confidence, "unlike training"
+        student = promoted.student
+        held = isinstance(student, ScreenedStudent) and student.holds(inputs, answer)
+        return answer, confidence, "critical" if held else "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"
     return answer, confidence, ""

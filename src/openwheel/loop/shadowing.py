@@ -153,9 +153,7 @@ def judge(
                 f"{judgement.best.disagreements:,}"
             )
         return Event(name, "shadowing", reason), judgement.n, _hopeless(judgement, candidate)
-    reason = explain.passed(judgement, candidate)
-    if certificate.never_given:
-        reason += f" {explain.never_given(certificate)}"
+    reason = " ".join([explain.passed(judgement, candidate), *explain.remarks(certificate)])
     promotion = registry.promotions().get(record.task.id)
     if promotion is not None and promotion.certificate is None and promotion.by == "user":
         registry.certify(certificate)

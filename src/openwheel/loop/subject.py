@@ -13,7 +13,7 @@ from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
-from openwheel.tasks import Inputs
+from openwheel.tasks import Inputs, canonical_answer
 from openwheel.tasks.compare import Comparison, Pair, make_comparison
 from openwheel.traffic import BY_STUDENTS
 from openwheel.wire import Answer
@@ -46,6 +46,12 @@ class Subject(msgspec.Struct, frozen=True):
     def rungs(self) -> tuple[str, ...]:
         """The rungs that may be tried on it."""
         return self.settings.rungs_for(self.record.form)
+
+    @property
+    def critical(self) -> tuple[str, ...]:
+        """The canonical answers that a student must not miss."""
+        named = self.settings.task(self.record.task.name).critical
+        return tuple(canonical_answer(Answer(text), "label") for text in named)
 
     @property
     def bounded(self) -> bool:

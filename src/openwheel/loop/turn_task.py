@@ -36,6 +36,7 @@ ONE_LOOK = 0.5
 """Share of a first attempt's delta for one look at the exchanges that were held out from it. One
 look needs fewer than looks at any time do; the rest is for those."""
 
+UNTRAINED = "no student could be trained; no share of delta was spent"
 UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
 
 PATIENCE = 2.0
@@ -68,6 +69,9 @@ def turn_task(
     # speaks for another.
     until = int(data.seq.max(initial=0))
     events += notice(store, registry, settings, until=until, task_id=task_id)
+    given_up = _critical_anew(registry, subject)
+    events += given_up
+    trained_on = 0 if given_up else record.trained_on
     promotion = registry.promotions().get(task_id)
     seen = promotion.id if promotion else 0
     if promotion is None:
@@ -93,8 +97,8 @@ def turn_task(
             return events
     stale = int((data.trains & (data.seq <= changed)).sum())
     growth = GROWTH if record.attempts else FIRST_GROWTH
-    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, growth * max(record.trained_on - stale, 0))
-    anew = any(_enough_since(change, data, record.trained_on) for change in off)
+    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, growth * max(trained_on - stale, 0))
+    anew = any(_enough_since(change, data, trained_on) for change in off)
     labelled = int(data.trains.sum())
     if labelled - stale < needed and not anew:
         if shadow is None and current is None:
@@ -112,6 +116,32 @@ def turn_task(
             registry, subject, data, training, covered=hoped, seen=seen, progress=progress
         ),
     ]
+
+
+def _critical_anew(registry: Registry, subject: Subject) -> list[Event]:
+    """Give up students that do not leave to the teacher what the user named as critical since."""
+    task_id, name = subject.record.task.id, subject.record.task.name
+    promotion = registry.promotions().get(task_id)
+    current = promotion.certificate if promotion else None
+    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
+    events = []
+    promoted = [registry.candidate(current.student)] if current is not None else []
+    for candidate in promoted + shadows:
+        missing = [repr(text) for text in subject.critical if text not in candidate.critical]
+        if not missing:
+            continue
+        reason = (
+            f"tasks.{name}.critical names {', '.join(missing)}, of which the student does not "
+            "know; one that leaves those to the teacher is trained"
+        )
+        registry.set_state(candidate.id, "replaced")
+        registry.set_trained_on(task_id, 0)
+        if current is not None and candidate.id == current.student:
+            registry.demote(task_id, by="turn", reason=reason)
+            events.append(Event(name, "demoted", reason))
+        else:
+            events.append(Event(name, "waiting", reason))
+    return events
 
 
 def _train_anew(
@@ -165,7 +195,7 @@ def _train_anew(
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    why_not = UNLIKELY if trained is None else _why_not_tried(trained, covered)
+    why_not = UNTRAINED if trained is None else _why_not_tried(trained, covered)
     if trained is None or why_not:
         registry.set_trained_on(task_id, labelled)
         return [*events, Event(name, "waiting", why_not)]

@@ -346,6 +346,13 @@ class TaskSection(Section, frozen=True):
     floor: Annotated[
         Annotated[float, Meta(ge=0)] | None, Meta(description="In place of loop.floor.")
     ] = None
+    critical: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Answers that a student must not miss: a request that may have one of them "
+            "goes to the teacher, for tasks whose answers are labels."
+        ),
+    ] = ()
     audit: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         Meta(description="In place of loop.audit."),

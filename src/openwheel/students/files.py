@@ -24,9 +24,11 @@ from openwheel.students.exact import ExactStudent
 from openwheel.students.lm.student import LmStudent
 from openwheel.students.model import ModelStudent
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, OnnxEncoder
+from openwheel.students.screen import Screen, ScreenedStudent
 from openwheel.students.student import Student
 
 SETTINGS, ARRAYS, ADAPTER = "student.json", "arrays.safetensors", "adapter"
+SCREEN, SCREEN_ARRAYS = "screen.json", "screen.safetensors"
 FORMATS = {"exact": 1, "linear": 2, "encoder": 2, "lm": 1}
 """Of a rung's files. 2: a guard learned by leaving answers out."""
 
@@ -70,6 +72,11 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
         try:
             (scratch / SETTINGS).write_bytes(msgspec.json.format(msgspec.json.encode(saved)))
             save_file(arrays, scratch / ARRAYS)
+            if isinstance(student, ScreenedStudent):
+                known, screening = student.screen.state()
+                (scratch / SCREEN).write_bytes(msgspec.json.format(msgspec.json.encode(known)))
+                save_file(screening, scratch / SCREEN_ARRAYS)
+                student = student.student
             if isinstance(student, LmStudent):
                 shutil.copytree(student.adapter, scratch / ADAPTER)
             if isinstance(student, ModelStudent):
@@ -110,9 +117,13 @@ def load_student(
         EngineError: Its adapter cannot be served.
     """
     settings, contents = (_read(folder, name, expected) for name in (SETTINGS, ARRAYS))
+    screen = None
     try:
         saved = msgspec.json.decode(settings, type=_Saved)
         arrays = load(contents)
+        if SCREEN in expected:
+            parts = (_read(folder, name, expected) for name in (SCREEN, SCREEN_ARRAYS))
+            screen = Screen.from_state(msgspec.json.decode(next(parts)), load(next(parts)))
     except (SafetensorError, msgspec.DecodeError) as error:
         raise StudentFileError(f"The student at {folder} cannot be read: {error}") from None
     if saved.rung not in FORMATS:
@@ -122,17 +133,20 @@ def load_student(
             f"The student at {folder} has format {saved.format}; this version reads "
             f"{FORMATS[saved.rung]} of the rung {saved.rung}: train it anew"
         )
+    student: Student
     try:
         if saved.rung == "exact":
-            return ExactStudent.from_state(saved.settings, arrays)
-        if saved.rung in {"linear", "encoder"}:
+            student = ExactStudent.from_state(saved.settings, arrays)
+        elif saved.rung in {"linear", "encoder"}:
             own = _own_encoder(folder, saved, expected, encoders or Encoders())
             # One in ONNX is never that of a student which has none in its folder.
             given = None if isinstance(encoder, OnnxEncoder) else encoder
-            return ModelStudent.from_state(saved.settings, arrays, own or given)
-        return _load_lm(folder, saved, arrays, expected, serve)
+            student = ModelStudent.from_state(saved.settings, arrays, own or given)
+        else:
+            student = _load_lm(folder, saved, arrays, expected, serve)
     except StudentFileError as error:
         raise StudentFileError(f"The student at {folder} cannot be used: {error}") from None
+    return student if screen is None else ScreenedStudent(student, screen)
 
 
 def _own_encoder(

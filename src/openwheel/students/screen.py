@@ -1,0 +1,135 @@
+"""The screen: requests that may have a critical answer are left to the teacher, whatever the rung.
+
+A wrong answer costs more where the right one would have been critical. The average disagreement
+that the gate bounds says little of answers that are rare.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.errors import StudentFileError
+from openwheel.students.evidence import Core, Evidence, Lexical, look, look_one
+from openwheel.students.head import Head
+from openwheel.students.model import text_of
+from openwheel.students.student import Inputs, Predictions, Student, Writings, WritingStudent
+from openwheel.students.tfidf import Tfidf
+from openwheel.tasks import canonical_answer
+from openwheel.wire import Answer
+
+CRITICAL = 0
+"""Index of the class that is screened for, of two."""
+
+
+class ScreenSettings(msgspec.Struct, frozen=True):
+    """What is saved of a screen beside its arrays."""
+
+    answers: tuple[str, ...]
+    variables: tuple[int, ...]
+    limit: float
+
+
+class Screen(NamedTuple):
+    """A linear model of whether an answer will be critical, and the score from which it may be.
+
+    Attributes:
+        answers: The canonical answers that are critical.
+        variables: Which of the inputs are read.
+        core: Of two classes, the first of them critical.
+        limit: An input whose score is at least this goes to the teacher.
+    """
+
+    answers: tuple[str, ...]
+    variables: tuple[int, ...]
+    core: Core
+    limit: float
+
+    def holds(self, inputs: Sequence[Inputs]) -> npt.NDArray[np.bool_]:
+        """Return which inputs may have a critical answer, shape (n,)."""
+        texts = [text_of(values, self.variables) for values in inputs]
+        return scores_of(look(self.core, texts, None)) >= self.limit
+
+    def holds_one(self, inputs: Inputs) -> bool:
+        """Return whether one input may have a critical answer, as fast as can be told."""
+        evidence = look_one(self.core, text_of(inputs, self.variables), None)
+        return bool(scores_of(evidence)[0] >= self.limit)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Return what to save: JSON-serialisable settings, and arrays by name."""
+        assert self.core.lexical is not None
+        settings = ScreenSettings(self.answers, self.variables, self.limit)
+        return msgspec.to_builtins(settings), {
+            "keys": self.core.lexical.tfidf.keys,
+            "idf": self.core.lexical.tfidf.idf,
+            "centroids": self.core.lexical.centroids,
+            "weights": self.core.head.weights,
+            "bias": self.core.head.bias,
+        }
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> "Screen":
+        """Rebuild a saved screen.
+
+        Raises:
+            StudentFileError: A part is missing.
+        """
+        try:
+            known = msgspec.convert(settings, ScreenSettings)
+            lexical = Lexical(Tfidf(arrays["keys"], arrays["idf"]), arrays["centroids"])
+            core = Core(Head(arrays["weights"], arrays["bias"]), lexical, None)
+        except (KeyError, msgspec.ValidationError) as error:
+            raise StudentFileError(f"The screen's files lack a part: {error}") from None
+        return cls(known.answers, known.variables, core, known.limit)
+
+
+def scores_of(evidence: Evidence) -> npt.NDArray[np.float64]:
+    """Return by how much an input looks more critical than not, shape (n,)."""
+    lead = evidence.features[:, 1]
+    return np.where(evidence.labels == CRITICAL, lead, -lead)
+
+
+class ScreenedStudent:
+    """A student whose confidence is 0 where it or the screen says that an answer may be critical.
+
+    Args:
+        student: Of any rung.
+        screen: What it is screened by.
+    """
+
+    def __init__(self, student: Student, screen: Screen) -> None:
+        self.student = student
+        self.screen = screen
+        self.rung = student.rung
+        self.answers = student.answers
+        critical = [answer in screen.answers for answer in student.answers]
+        self._critical = np.array([*critical, False], np.bool_)  # the last for no answer, -1
+
+    def predict(self, inputs: Sequence[Inputs]) -> Predictions:
+        """Answer a batch."""
+        labels, confidence = self.student.predict(inputs)
+        held = self._critical[labels] | self.screen.holds(inputs)
+        return Predictions(labels, np.where(held, 0.0, confidence))
+
+    def predict_one(self, inputs: Inputs) -> tuple[int, float]:
+        """Answer one input."""
+        label, confidence = self.student.predict_one(inputs)
+        if confidence > 0 and (self._critical[label] or self.screen.holds_one(inputs)):
+            confidence = 0.0
+        return label, confidence
+
+    def holds(self, inputs: Inputs, answer: str | None) -> bool:
+        """Return whether an input, with the student's answer, is one that is held back."""
+        said = "" if answer is None else canonical_answer(Answer(answer), "label")
+        return said in self.screen.answers or self.screen.holds_one(inputs)
+
+    def write(self, inputs: Sequence[Inputs]) -> Writings:
+        """Answer a batch with texts, for a student that writes."""
+        answers, confidence = cast(WritingStudent, self.student).write(inputs)
+        return Writings(answers, np.where(self.screen.holds(inputs), 0.0, confidence))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Return what to save of the student; the screen has files of its own."""
+        return self.student.state()
