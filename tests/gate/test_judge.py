@@ -205,18 +205,27 @@ def false_share(method, looks, *, clusters=1, draws=300, rate=0.0501):
     return false / draws, stats.binom.sf(false - 1, draws, delta)
 
 
-@pytest.mark.parametrize(
-    ("method", "looks", "clusters"),
-    [("binomial", [1_000], 1), ("binomial", [1_000], 5), ("anytime", range(100, 2_001, 100), 1)],
-)
-def test_what_is_just_above_epsilon_hardly_ever_passes(method, looks, clusters):
-    share, chance = false_share(method, looks, clusters=clusters)
+LOOKS = (100, 200, 400, 700, 1_000, 1_400, 2_000)
+OFTEN = pytest.param(range(100, 2_001, 100), 300, marks=pytest.mark.evidence)
+
+
+@pytest.mark.parametrize("clusters", [1, 5])
+def test_what_is_just_above_epsilon_hardly_ever_passes(clusters):
+    share, chance = false_share("binomial", [1_000], clusters=clusters)
     assert chance > 1e-4
     assert share > 0.01  # the simulation is one in which it could
 
 
-def test_what_the_methods_protect_from_does_happen():
-    peeked, _ = false_share("binomial", range(100, 2_001, 100))
+@pytest.mark.parametrize(("looks", "draws"), [(LOOKS, 150), OFTEN])
+def test_nor_does_it_where_it_is_looked_at_as_evidence_comes(looks, draws):
+    share, chance = false_share("anytime", looks, draws=draws)
+    assert chance > 1e-4
+    assert share > 0.01
+
+
+@pytest.mark.parametrize(("looks", "draws"), [(LOOKS, 80), OFTEN])
+def test_what_the_methods_protect_from_does_happen(looks, draws):
+    peeked, _ = false_share("binomial", looks, draws=draws)
     assert peeked > 0.3
 
 

@@ -78,7 +78,7 @@ def test_the_task_is_trained_anew_for_it_once_there_are_enough_labels(
     while slices_off(registry, off):
         # The stale answers before the change was noticed are a burst: evidence counts for less.
         assert store.last_seq() < after + 9_000
-        answered(900)
+        answered(2_250)
         turn(store, SETTINGS)
     again = decided("initech")
     assert again.guess == "desk"
