@@ -85,7 +85,7 @@ def _fitted(
     agreement = fit_agreement(features, agrees)
     confidence = out_of_fold_confidence(features, agrees, folds)
     left_out = leave_out(material, len(names))
-    guard = fit_guard(left_out, evidence, agrees, confidence)
+    guard = fit_guard(left_out, evidence, agrees, confidence, vectors=material.vectors is not None)
     if not guarded:
         guard = guard._replace(limit=1.0)
     confidence[guard.defers(evidence)] = 0.0
