@@ -114,10 +114,9 @@ def fit_guard(
     right = agrees & (confidence >= CONFIDENT)
     if not right.any():
         return guard
+    kept = KEPT_WITH_VECTORS if vectors else KEPT
     if left_out is None:
         kept = KEPT_ALONE
-    else:
-        kept = KEPT_WITH_VECTORS if vectors else KEPT
     novelty = guard.novelty(evidence)[right]
     return guard._replace(limit=float(np.quantile(novelty, kept, method="higher")))
 
