@@ -14,10 +14,8 @@ from openwheel.students.student import Fitted, Inputs
 FEWEST_CRITICAL = 10
 """Different inputs with a critical answer; fewer do not show what one looks like."""
 
-KEPT = 0.005
-"""The share of critical training inputs, predicted out of fold, that the screen may let pass. With
-fewer than 200 of them it lets none pass. By `benchmarks/critical.py --develop`, where a share of
-0.02 let pass twice as many and cost a fifth as much coverage."""
+WORTH = 5.0
+"""To hold back one more of a hundred critical inputs is worth so many of a hundred others."""
 
 HEAVIER = 10.0
 """A critical input weighs as much more than another as there are more of those, at most this."""
@@ -61,15 +59,23 @@ def screened(
     material = material._replace(weights=material.weights * heavier)
     predicted, evidence = out_of_fold(material, len(NAMES))
     scores = scores_of(evidence)
-    limit = np.quantile(scores[material.labels[predicted] == CRITICAL], KEPT, method="lower")
+    limit = _limit(scores, material.labels[predicted] == CRITICAL)
     core = fit_core(material, np.arange(len(material.texts)), len(NAMES))
-    screen = Screen(tuple(sorted(critical)), variables, core, float(limit))
+    screen = Screen(tuple(sorted(critical)), variables, core, limit)
     student = ScreenedStudent(fitted.student, screen)
     held = _held(screen, [inputs[row] for row in fitted.rows], material.texts, predicted, scores)
     # What the student would have answered out of fold is known where it is right.
     right = np.array([answers[row] in critical for row in fitted.rows], np.bool_) & fitted.agrees
     confidence = np.where(held | right, 0.0, fitted.confidence)
     return fitted._replace(student=student, confidence=confidence)
+
+
+def _limit(scores: npt.NDArray[np.float64], critical: npt.NDArray[np.bool_]) -> float:
+    """Return the score from which inputs are held back: where more is not worth its cost."""
+    order = np.argsort(-scores, kind="stable")
+    caught = np.cumsum(critical[order]) / critical.sum()
+    cost = np.cumsum(~critical[order]) / max((~critical).sum(), 1)
+    return float(scores[order][np.argmax(WORTH * caught - cost)])
 
 
 def _held(
