@@ -101,6 +101,9 @@ def test_with_losses_of_0_and_1_looking_at_any_time_is_the_test_there_was(pair, 
     counts = as_counts(pair[1], pair[0], ())
     expected = float(anytime_p_value(*pair, epsilon))
     assert float(bounded_anytime_p_value(counts, epsilon)) == pytest.approx(expected, rel=1e-6)
+    expected = float(anytime_p_value(*pair, epsilon, rate=0.03))
+    found = float(bounded_anytime_p_value(counts, epsilon, rate=0.03))
+    assert found == pytest.approx(expected, rel=1e-6)
     binary = float(one_look_binary_p_value(*pair, epsilon))
     assert float(one_look_p_value(counts, epsilon)) == pytest.approx(binary, rel=1e-9)
 

@@ -13,8 +13,19 @@ from openwheel.gate import (
 )
 from openwheel.gate.bounds import anytime_upper_bound
 
-P_VALUES = (binomial_p_value, anytime_p_value, alarm_p_value)
-BOUNDS = (upper_bound, anytime_upper_bound)
+EXPECTED = 0.02
+
+
+def expecting(k, n, epsilon):
+    return anytime_p_value(k, n, epsilon, rate=EXPECTED)
+
+
+def expecting_bound(k, n, alpha):
+    return anytime_upper_bound(k, n, alpha, rate=EXPECTED)
+
+
+P_VALUES = (binomial_p_value, anytime_p_value, expecting, alarm_p_value)
+BOUNDS = (upper_bound, anytime_upper_bound, expecting_bound)
 
 counts = st.integers(0, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 limits = st.floats(0.001, 0.6)
@@ -57,7 +68,12 @@ def test_wealth_does_not_grow_on_average_from_any_state(epsilon, rate):
     Wealth is not clipped at 1 as the p-value is, so only states with p-values below 1 can be read.
     """
     k, n = np.array([(k, n) for n in range(1, 300) for k in range(min(n, 59) + 1)]).T
-    for test, true in ((anytime_p_value, epsilon + rate), (alarm_p_value, epsilon * (1 - rate))):
+    above = epsilon + rate
+    for test, true in (
+        (anytime_p_value, above),
+        (expecting, above),
+        (alarm_p_value, epsilon * (1 - rate)),
+    ):
         now, right, wrong = (
             test(k, n, epsilon),
             test(k, n + 1, epsilon),
@@ -72,7 +88,13 @@ def test_wealth_does_not_grow_on_average_from_any_state(epsilon, rate):
 
 
 @pytest.mark.parametrize(
-    ("test", "rate"), [(anytime_p_value, 0.05), (anytime_p_value, 0.052), (alarm_p_value, 0.05)]
+    ("test", "rate"),
+    [
+        (anytime_p_value, 0.05),
+        (anytime_p_value, 0.052),
+        (expecting, 0.05),
+        (alarm_p_value, 0.05),
+    ],
 )
 def test_looking_after_every_answer_crosses_alpha_rarely_enough(test, rate):
     rng = np.random.default_rng(7)
@@ -141,6 +163,7 @@ def test_more_disagreement_is_less_evidence(pair, epsilon):
     if k < n:
         assert binomial_p_value(k, n, epsilon) <= binomial_p_value(k + 1, n, epsilon)
         assert anytime_p_value(k, n, epsilon) <= anytime_p_value(k + 1, n, epsilon)
+        assert expecting(k, n, epsilon) <= expecting(k + 1, n, epsilon)
         assert alarm_p_value(k, n, epsilon) >= alarm_p_value(k + 1, n, epsilon)
 
 
@@ -155,14 +178,14 @@ def test_another_agreement_is_more_evidence(pair, epsilon):
 @settings(deadline=None)
 @given(counts, limits, st.floats(1.001, 1.5))
 def test_a_laxer_limit_is_easier_to_keep(pair, epsilon, factor):
-    for test in (binomial_p_value, anytime_p_value):
+    for test in (binomial_p_value, anytime_p_value, expecting):
         assert test(*pair, epsilon * factor) <= test(*pair, epsilon) * (1 + 1e-9)
 
 
 @settings(deadline=None)
 @given(counts, levels, limits)
 def test_the_bound_is_at_most_epsilon_exactly_when_the_test_passes(pair, alpha, epsilon):
-    for test, bound in ((binomial_p_value, upper_bound), (anytime_p_value, anytime_upper_bound)):
+    for test, bound in zip(P_VALUES, BOUNDS, strict=False):
         found, p_value = bound(*pair, alpha), float(test(*pair, epsilon))
         if abs(p_value - alpha) > 1e-9 * alpha:  # beyond rounding
             assert (found <= epsilon) == (p_value <= alpha)
@@ -172,6 +195,21 @@ def test_the_bound_is_at_most_epsilon_exactly_when_the_test_passes(pair, alpha, 
 @given(counts, levels)
 def test_looking_at_any_time_costs_width(pair, alpha):
     assert anytime_upper_bound(*pair, alpha) >= upper_bound(*pair, alpha) - 1e-12
+
+
+def test_a_rate_that_was_expected_is_found_sooner_and_costs_little_where_it_was_wrong():
+    n = np.arange(1, 3_001)
+    level = 0.01
+
+    def first(test, rate):
+        wrong = np.cumsum(np.random.default_rng(3).random((200, 3_000)) < rate, axis=1)
+        passed = test(wrong, n, 0.05) <= level
+        return np.median(np.where(passed.any(1), passed.argmax(1), 3_000))
+
+    assert first(expecting, EXPECTED) < 0.95 * first(anytime_p_value, EXPECTED)
+    # At worst half of the wealth is lost.
+    k, n = np.arange(200)[:, None], np.arange(200, 3_001)
+    assert (expecting(k, n, 0.05) <= 2 * anytime_p_value(k, n, 0.05) * (1 + 1e-9)).all()
 
 
 def test_bounds_are_wrong_as_often_as_they_may_be():

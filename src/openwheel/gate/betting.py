@@ -125,7 +125,9 @@ def _best_stakes(answered: npt.NDArray[Any], epsilon: float) -> FloatArray:
     return np.asarray(np.minimum(best, BOLDEST / (1 - epsilon)))
 
 
-def bounded_anytime_p_value(counts: IntArray | FloatArray, epsilon: float) -> FloatArray:
+def bounded_anytime_p_value(
+    counts: IntArray | FloatArray, epsilon: float, rate: Any = 0.0
+) -> FloatArray:
     """Return a p-value of "the mean loss is at least epsilon", to be looked at after every answer.
 
     The wealth is spread evenly over all stakes from 0 to 1 / (1 - epsilon). For losses of 0 and 1
@@ -135,6 +137,7 @@ def bounded_anytime_p_value(counts: IntArray | FloatArray, epsilon: float) -> Fl
     Args:
         counts: How many answers had a loss of 0, 1, ..., 1000 thousandths, shape (..., 1001).
         epsilon: The limit, in (0, 1).
+        rate: A mean that was expected, as `openwheel.gate.anytime_p_value` has it, shape (...).
 
     Examples:
         >>> counts = np.zeros(1001, np.int64)
@@ -144,12 +147,21 @@ def bounded_anytime_p_value(counts: IntArray | FloatArray, epsilon: float) -> Fl
         >>> float(bounded_anytime_p_value(counts * 0, 0.05))
         1.0
     """
-    times = np.asarray(counts, np.float64)
+    times, rate = np.asarray(counts, np.float64), np.asarray(rate, np.float64)
     nodes, shares = _even_stakes()
     stakes = nodes / (1 - epsilon)
     steps = np.flatnonzero(times.reshape(-1, STEPS + 1).any(0))
-    log_gains = np.log1p(stakes * (epsilon - steps[:, None] / STEPS))
-    return _one_over(times[..., steps] @ log_gains, shares)
+    gains = epsilon - steps / STEPS
+    log_wealth = times[..., steps] @ np.log1p(stakes * gains[:, None])
+    if not rate.any():
+        return _one_over(log_wealth, shares)
+    # What is bet on one rate stakes the same at every answer, as for losses of 0 and 1.
+    stake = np.where((rate > 0) & (rate < epsilon), (1 - rate / epsilon) / (1 - epsilon), 0.0)
+    expected = (times[..., steps] * np.log1p(stake[..., None] * gains)).sum(-1)
+    both = np.concatenate((log_wealth, expected[..., None]), axis=-1)
+    return np.where(
+        rate > 0, _one_over(both, np.append(shares / 2, 0.5)), _one_over(log_wealth, shares)
+    )
 
 
 def bounded_alarm_p_value(counts: IntArray, epsilon: float) -> FloatArray:

@@ -39,7 +39,9 @@ def binomial_p_value(disagreements: Any, answered: Any, epsilon: float) -> Float
     return np.where(right > 0, chance, 1.0)
 
 
-def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
+def anytime_p_value(
+    disagreements: Any, answered: Any, epsilon: float, rate: Any = 0.0
+) -> FloatArray:
     """Return a p-value of "the rate is above epsilon" that may be looked at after every answer.
 
     One over the wealth of a bettor who bets on every rate below epsilon at once: the likelihood
@@ -50,6 +52,14 @@ def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatA
     inequality the chance that this ever falls to ``alpha`` is at most ``alpha``. The wealth is a
     function of the counts, so a certificate needs no more than those.
 
+    Args:
+        disagreements: Counts, any shape.
+        answered: Counts, of a shape that broadcasts with it.
+        epsilon: The limit, in (0, 1).
+        rate: A rate that was expected before the first answer: half of the wealth is bet on it
+            alone, and stays as it is where it is not below the limit. 0: nothing was expected.
+            Broadcasts with the counts.
+
     Source: Robbins, 1970, "Statistical methods related to the law of the iterated logarithm";
     Ramdas et al., 2023, "Game-theoretic statistics and safe anytime-valid inference", section 2.
 
@@ -58,8 +68,13 @@ def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatA
         0.00035
         >>> float(anytime_p_value(0, 0, 0.05))
         1.0
+        >>> float(anytime_p_value(3, 200, 0.05, rate=0.015).round(4))
+        0.0414
+        >>> float(anytime_p_value(3, 200, 0.05).round(4))
+        0.068
     """
     k, n = np.asarray(disagreements, float), np.asarray(answered, float)
+    rate = np.asarray(rate, float)
     a, b = k + 1, n - k + 1
     below = scipy.special.betainc(a, b, epsilon)
     with np.errstate(divide="ignore"):
@@ -70,6 +85,11 @@ def anytime_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatA
             - k * np.log(epsilon)
             - (n - k) * np.log1p(-epsilon)
         )
+    if rate.any():
+        q = np.where((rate > 0) & (rate < epsilon), rate, epsilon)
+        expected = k * np.log(q / epsilon) + (n - k) * np.log((1 - q) / (1 - epsilon))
+        both = np.logaddexp(log_wealth, expected) - np.log(2)
+        log_wealth = np.where(rate > 0, both, log_wealth)
     return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
 
 
@@ -113,7 +133,9 @@ def upper_bound(disagreements: float, answered: float, alpha: float) -> float:
     return float(scipy.special.betaincinv(disagreements + 1, answered - disagreements, 1 - alpha))
 
 
-def anytime_upper_bound(disagreements: float, answered: float, alpha: float) -> float:
+def anytime_upper_bound(
+    disagreements: float, answered: float, alpha: float, rate: float = 0.0
+) -> float:
     """Return the smallest limit that :func:`anytime_p_value` rejects at ``alpha``.
 
     For one fixed number of answers it is wider than :func:`upper_bound`; it may be looked at
@@ -128,7 +150,7 @@ def anytime_upper_bound(disagreements: float, answered: float, alpha: float) -> 
     """
     low, high = disagreements / answered if answered else 1.0, 1.0
     while low < (middle := (low + high) / 2) < high:
-        if anytime_p_value(disagreements, answered, middle) <= alpha:
+        if anytime_p_value(disagreements, answered, middle, rate) <= alpha:
             high = middle
         else:
             low = middle

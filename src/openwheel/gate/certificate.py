@@ -337,6 +337,9 @@ def _impossible_counts(certificate: Certificate) -> list[str]:
     tests = certificate.tests
     if (np.diff([test.threshold for test in tests]) >= 0).any():
         problems.append("its thresholds are not in order from strict to lax")
+    most = certificate.epsilon if certificate.method == "anytime" else 0.0
+    if not all(0 <= test.rate <= most for test in tests):
+        problems.append("it bets on rates that are not ones to bet on")
     weights = np.array([test.weight for test in tests])
     if not (weights >= 0).all() or weights.sum() > 1 + 1e-9:
         problems.append("its weights share out more than delta")
@@ -367,7 +370,11 @@ def _recount(certificate: Certificate) -> list[str]:
     if certificate.method == "binomial" and any(counted.losses is not None for counted in counts):
         return ["its method is for losses of 0 and 1, and it has others"]
     expected = p_values_of(
-        *counts, certificate.epsilon, certificate.method, certificate.design_effect
+        *counts,
+        certificate.epsilon,
+        certificate.method,
+        certificate.design_effect,
+        rates=np.array([test.rate for test in tests]),
     )
     recorded = [test.p_value for test in tests]
     # Versions of SciPy differ in how they round what is nearly too small for a float.

@@ -1,5 +1,6 @@
 """Judging a student on its calibration exchanges: the one place where labels meet thresholds."""
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -54,6 +55,8 @@ class Test(msgspec.Struct, frozen=True, omit_defaults=True):
         p_value: The larger of the p-values of the two ways to count. All exchanges are worth as
             many independent ones as their number divided by the design effect.
         level: What it was tested at.
+        rate: Disagreement that training expected there; half of an anytime bettor's wealth is on
+            it. 0 where nothing was bet on it.
         passed: Whether the p-value was at most the level.
         partial, partial_with_repeats: Disagreements whose loss was below 1, by their loss.
     """
@@ -71,6 +74,7 @@ class Test(msgspec.Struct, frozen=True, omit_defaults=True):
     passed: bool
     partial: Partial = ()
     partial_with_repeats: Partial = ()
+    rate: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -170,24 +174,31 @@ def bound_of(test: Test, method: Method, design_effect: float) -> float:
         test.answered_with_repeats, test.disagreements_with_repeats, test.partial_with_repeats
     )
     return max(
-        _bound(votes.astype(np.float64), test.level, method),
-        _bound(exchanges / design_effect, test.level, method),
+        _bound(votes.astype(np.float64), test.level, method, test.rate),
+        _bound(exchanges / design_effect, test.level, method, test.rate),
     )
 
 
-def _bound(counts: FloatArray, level: float, method: Method) -> float:
+def _bound(counts: FloatArray, level: float, method: Method, rate: float) -> float:
     """Return the bound of counts by loss, shape (1001,)."""
     answered = float(counts.sum())
     if method == "binomial":
         return upper_bound(answered - float(counts[0]), answered, level)
     if method == "anytime" and not counts[1:STEPS].any():
-        return anytime_upper_bound(float(counts[STEPS]), answered, level)
-    p_value = one_look_p_value if method == "betting" else bounded_anytime_p_value
-    return mean_bound(p_value, counts, level)
+        return anytime_upper_bound(float(counts[STEPS]), answered, level, rate)
+    if method == "betting":
+        return mean_bound(one_look_p_value, counts, level)
+    return mean_bound(functools.partial(bounded_anytime_p_value, rate=rate), counts, level)
 
 
 def p_values_of(
-    first: Counted, with_repeats: Counted, epsilon: float, method: Method, design_effect: float
+    first: Counted,
+    with_repeats: Counted,
+    epsilon: float,
+    method: Method,
+    design_effect: float,
+    *,
+    rates: Any = 0.0,
 ) -> FloatArray:
     """Return the p-value of each threshold: the larger of those of the two ways to count.
 
@@ -197,27 +208,33 @@ def p_values_of(
         epsilon: The most disagreement allowed.
         method: Which test.
         design_effect: What all exchanges are divided by.
+        rates: `Test.rate` of each threshold, shape (thresholds,).
 
     Raises:
         ValueError: The method is ``binomial``, and a loss is neither 0 nor 1.
     """
     return np.maximum(
-        _p_values(first, epsilon, method, 1.0),
-        _p_values(with_repeats, epsilon, method, design_effect),
+        _p_values(first, epsilon, method, 1.0, rates),
+        _p_values(with_repeats, epsilon, method, design_effect, rates),
     )
 
 
-def _p_values(counted: Counted, epsilon: float, method: Method, effect: float) -> FloatArray:
+def _p_values(
+    counted: Counted, epsilon: float, method: Method, effect: float, rates: Any
+) -> FloatArray:
     if method == "betting":
         return one_look_p_value(counted.all_losses() / effect, epsilon)
     if method == "binomial" and counted.losses is not None and counted.losses[:, 1:STEPS].any():
         raise ValueError("the method binomial takes losses of 0 and 1, one was between them")
-    test = binomial_p_value if method == "binomial" else anytime_p_value
-    found = test(counted.disagreements / effect, counted.answered / effect, epsilon)
-    if counted.losses is not None and method == "anytime":
+    wrong, answered = counted.disagreements / effect, counted.answered / effect
+    if method == "binomial":
+        return binomial_p_value(wrong, answered, epsilon)
+    found = anytime_p_value(wrong, answered, epsilon, rates)
+    if counted.losses is not None:
         # The same test; with losses of 0 and 1 alone its integral has a closed form.
         between = counted.losses[:, 1:STEPS].any(1)
-        found[between] = bounded_anytime_p_value(counted.losses[between] / effect, epsilon)
+        at = np.broadcast_to(rates, found.shape)[between]
+        found[between] = bounded_anytime_p_value(counted.losses[between] / effect, epsilon, at)
     return found
 
 
@@ -302,7 +319,8 @@ def judge(
     effect = max(
         plan.design_effect, effect_at(confidence, np.asarray(losses, np.float64), plan.starts)
     )
-    p_values = p_values_of(first, with_repeats, epsilon, method, effect)
+    rates = plan.expected(epsilon) if method == "anytime" else np.zeros(len(thresholds))
+    p_values = p_values_of(first, with_repeats, epsilon, method, effect, rates=rates)
     passed, levels = fallback(p_values, np.array(plan.weights), delta)
     eligible = passed.copy()
     weighted = _weighted(confidence, losses, thresholds, probabilities)
@@ -326,6 +344,7 @@ def judge(
             passed=bool(passed[i]),
             partial=_partial(first, i),
             partial_with_repeats=_partial(with_repeats, i),
+            rate=float(rates[i]),
         )
         for i in range(len(thresholds))
     )

@@ -31,6 +31,10 @@ stricter thresholds. What the rules compared in ``benchmarks/starts.py`` certify
 START = 2 * SPREAD / STARTS
 """A threshold with a larger share of delta than this is one where the aims start."""
 
+LEAST_BET, MOST_BET = 0.1, 0.8
+"""Multiples of epsilon between which a bet on the predicted disagreement lies: a bet on none would
+be lost with the first disagreement, one near epsilon wins next to nothing."""
+
 LARGEST_GROWTH = 1_000.0
 """Further than this no learning curve can be followed."""
 
@@ -62,6 +66,18 @@ class Plan(msgspec.Struct, frozen=True):
     design_effect: float = 1.0
     floor: float = 0.0
     unknown: tuple[float, ...] = ()
+
+    def expected(self, epsilon: float) -> FloatArray:
+        """Return the disagreement to bet on at each threshold, below epsilon, shape (thresholds,).
+
+        By Laplace's rule of succession: the best of many thresholds owes some of that to luck.
+        """
+        return np.clip(self.smoothed(), LEAST_BET * epsilon, MOST_BET * epsilon)
+
+    def smoothed(self) -> FloatArray:
+        """Return the predicted disagreement by Laplace's rule of succession."""
+        seen = np.array(self.coverage) * self.training
+        return np.asarray((np.array(self.disagreement) * seen + 1) / (seen + 2))
 
     @property
     def starts(self) -> tuple[float, ...]:
@@ -206,18 +222,16 @@ def growth_needed(
     """
     one_look = one_look_binary_p_value if bounded else binomial_p_value
     test = anytime_p_value if anytime else one_look
-    coverage, predicted = np.array(plan.coverage), np.array(plan.disagreement)
+    coverage, smoothed = np.array(plan.coverage), plan.smoothed()
     if not len(coverage):
         return None
-    # Laplace's rule of succession: the best of many thresholds owes some of that to luck.
-    seen = coverage * plan.training
-    smoothed = (predicted * seen + 1) / (seen + 2)
+    bets = {"rate": plan.expected(epsilon)} if anytime else {}
     for factor in np.geomspace(1, LARGEST_GROWTH, 81):
         answered = np.floor(coverage * max(calibration / plan.design_effect, 1) * factor)
         rate = smoothed * factor**-exponent
         # One standard deviation of bad luck, so that it passes about five times in six.
         unlucky = np.ceil(answered * rate + np.sqrt(answered * rate * (1 - rate)))
-        if (test(np.minimum(unlucky, answered), answered, epsilon) <= delta).any():
+        if (test(np.minimum(unlucky, answered), answered, epsilon, **bets) <= delta).any():
             return float(factor)
     return None
 
