@@ -4,8 +4,6 @@ import sqlite3
 import subprocess
 import sys
 
-import pytest
-
 from openwheel.gate import spent, verify
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
@@ -23,15 +21,6 @@ from .conftest import Who
 
 SETTINGS = LoopSettings()
 NEXT = Who(model="big-2", fingerprint="fp_z")
-
-
-@pytest.fixture
-def certified(store, registry, traffic):
-    """Return the certificate of a promoted student."""
-    traffic(1_000)
-    turn(store, SETTINGS)
-    (certificate,) = registry.certificates()
-    return certificate
 
 
 def take_turn(store):
