@@ -4,9 +4,9 @@ import sqlite3
 import threading
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz import fuzz
 from openwheel.access import KeyStore
 from openwheel.errors import SettingError, StoreError
 from openwheel.traffic import Store
@@ -158,8 +158,7 @@ def test_a_setting_that_cannot_be_makes_no_key(keys, setting, said):
     assert keys.list() == ()
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.text(max_size=70), st.lists(st.text(max_size=10), max_size=3))
+@fuzz(st.text(max_size=70), st.lists(st.text(max_size=10), max_size=3), short=10, long=100)
 def test_any_name_and_scope_is_kept_or_refused(tmp_path_factory, name, patterns):
     with Store.open(tmp_path_factory.mktemp("keys") / "x.db") as store:
         keys = KeyStore(store)

@@ -74,6 +74,9 @@ AS_PROCESSES = {
 REFUSED = {"export", "draft"}
 """These need a model, and are tested with one in `test_export`."""
 
+QUICK = {"replay", "tasks", "verify", "demote", "check"}
+"""What `make test` runs as processes: some that read, write, print and ask a teacher."""
+
 ELSEWHERE = {"learn", "turn", "up", "serve"}
 """Commands that other tests run as processes: here, and of the gateway and the engine."""
 
@@ -82,7 +85,13 @@ def test_all_commands_are_run_as_processes():
     assert set(get_command(app).commands) == set(AS_PROCESSES) | ELSEWHERE
 
 
-@pytest.mark.parametrize("command", AS_PROCESSES)
+@pytest.mark.parametrize(
+    "command",
+    [
+        command if command in QUICK else pytest.param(command, marks=pytest.mark.evidence)
+        for command in AS_PROCESSES
+    ],
+)
 def test_a_command_is_a_process_of_its_own(learned, command):
     write_log(learned / "few.jsonl", tickets(50))
     (certificate,) = Openwheel(learned).json("certificates")["certificates"]

@@ -18,6 +18,9 @@ import pytest
 from cli.runner import run, run_process
 from made_up import tickets, write_log
 
+EAGER = "[loop]\nturn_nice = 0\n"
+"""Settings of turns that get their share of processors that other tests keep busy."""
+
 
 @contextlib.contextmanager
 def gateway(folder, *arguments):
@@ -150,6 +153,7 @@ def test_every_exchange_is_kept_and_audits_agree_with_the_log(served):
 
 
 def test_a_turn_learns_from_what_the_gateway_kept(tmp_path):
+    (tmp_path / "openwheel.toml").write_text(EAGER)
     rows = [{**row, "model": "teacher-large"} for row in tickets(500)]
     log = write_log(tmp_path / "log.jsonl", rows)
     with gateway(tmp_path, "--teacher", f"replay:{log}", "--no-turns") as url:
@@ -161,6 +165,7 @@ def test_a_turn_learns_from_what_the_gateway_kept(tmp_path):
 
 
 def test_turns_come_by_themselves(tmp_path):
+    (tmp_path / "openwheel.toml").write_text(EAGER)
     rows = [{**row, "model": "teacher-large"} for row in tickets(900)]
     log = write_log(tmp_path / "log.jsonl", rows)
     with gateway(tmp_path, "--teacher", f"replay:{log}") as url:

@@ -1,4 +1,8 @@
 import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -110,7 +114,8 @@ def test_a_kimi_k2_checkpoint_is_read_as_the_deepseek_v3_that_it_is(tmp_path):
     [
         ("no/such-model", "", "neither a folder nor in the hub's local cache"),
         ("no/such-model", "main", "must be a commit of 40 hexadecimal digits.*'main'"),
-        ("no/such-model", "0" * 40, "cannot be downloaded"),
+        # Where the hub cannot be reached, it is tried for half a minute.
+        pytest.param("no/such-model", "0" * 40, "cannot be downloaded", marks=pytest.mark.evidence),
         ("not a name", "", "must be a folder or an id of the hub, was 'not a name'"),
     ],
 )
@@ -119,29 +124,66 @@ def test_a_hub_id_is_pinned_by_commit(name, revision, message):
         load_base(name, revision=revision, device="cpu")
 
 
-def test_a_cached_hub_model_is_used_at_the_commit_it_was_cached_at(tmp_path, model_folder):
-    import subprocess
-    import sys
+FINDS = """
+from openwheel.engine.checkpoint import find_checkpoint
+from openwheel.errors import ModelError
+"""
 
+
+def find(program, **environment):
+    """Run a program that finds a checkpoint; return what it printed."""
+    # huggingface_hub reads its environment when it is imported.
+    done = subprocess.run(
+        [sys.executable, "-c", f"{FINDS}{program}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_a_hub_does_not_give_is_said(tmp_path):
+    program = (
+        "try:\n"
+        "    find_checkpoint('no/such-model', revision=40 * '0')\n"
+        "except ModelError as error:\n"
+        "    print(error)"
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as hub:
+        thread = threading.Thread(target=hub.serve_forever, args=(0.02,))
+        thread.start()
+        url = f"http://127.0.0.1:{hub.server_address[1]}"
+        said = find(program, HF_ENDPOINT=url, HF_HUB_CACHE=str(tmp_path))
+        hub.shutdown()
+        thread.join()
+    assert "cannot be downloaded" in said
+    assert "404" in said
+
+
+class Nothing(BaseHTTPRequestHandler):
+    """A hub that has nothing."""
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def do_HEAD(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_cached_hub_model_is_used_at_the_commit_it_was_cached_at(tmp_path, model_folder):
     commit = "0123456789abcdef0123456789abcdef01234567"
     cached = tmp_path / "models--an--id"
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / "main").write_text(commit)
     (cached / "snapshots").mkdir()
     (cached / "snapshots" / commit).symlink_to(model_folder)
-    code = (
-        "from openwheel.engine.checkpoint import find_checkpoint\n"
-        "print(find_checkpoint('an/id').revision)"
-    )
-    # The cache's place is read when huggingface_hub is imported.
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip() == commit, done.stderr
+    program = "print(find_checkpoint('an/id').revision)"
+    assert find(program, HF_HUB_CACHE=str(tmp_path), HF_HUB_OFFLINE="1") == commit
 
 
 def test_a_vision_encoder_is_refused(tmp_path):

@@ -184,9 +184,9 @@ def goes_on(database: Path, *, before: int) -> None:
     shutil.rmtree(database.parent)
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.evidence)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.evidence)])
 def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
-    """Any write, or every fifth: before the first, after the third, and so on."""
+    """Any write, or every eighth: before the first, after the fifth, and so on."""
     with Store.open(pristine, create=False) as store:
         before = attempts(Registry(store))
     store.engine.dispose()
@@ -200,7 +200,7 @@ def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
 
 
 @pytest.mark.parametrize("pristine", ["first"], indirect=True)
-@pytest.mark.parametrize("moments", [5, pytest.param(20, marks=pytest.mark.evidence)])
+@pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.evidence)])
 def test_a_turn_killed_at_random_moments(killer, moments):
     rng = random.Random(3)
     killed = 0

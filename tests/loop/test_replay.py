@@ -18,12 +18,20 @@ def exchanges(tmp_path, rows):
 
 
 @pytest.fixture(scope="module")
-def replayed(tmp_path_factory):
-    """Return what a replay found, and the exchanges that it left in its store."""
+def watched(tmp_path_factory):
+    """Return a replay: its rows, what it found, left in its store, and told of while it went."""
     folder = tmp_path_factory.mktemp("replayed")
+    rows, served, told = exchanges(folder, tickets(2_000)), [], []
     with Store.open(folder / "openwheel.db") as store:
-        found = replay(store, exchanges(folder, tickets(2_000)), SETTINGS)
-        return found, [exchange for _, exchange in store.exchanges()]
+        found = replay(store, rows, SETTINGS, each=served.append, tell=told.extend)
+        return rows, found, [exchange for _, exchange in store.exchanges()], served, told
+
+
+@pytest.fixture(scope="module")
+def replayed(watched):
+    """Return what it found, and the exchanges that it left in its store."""
+    _, found, kept, _, _ = watched
+    return found, kept
 
 
 def test_a_replay_starts_from_nothing_and_comes_to_answer(replayed):
@@ -115,10 +123,8 @@ def test_evaluate_with_nothing_promoted_leaves_all_to_the_teacher(registry, tmp_
     assert found.tasks[0].task == "(no task)"
 
 
-def test_whoever_watches_a_replay_sees_each_request_and_event(store, tmp_path):
-    rows = exchanges(tmp_path, tickets(1_500))
-    served, told = [], []
-    found = replay(store, rows, SETTINGS, each=served.append, tell=told.extend)
+def test_whoever_watches_a_replay_sees_each_request_and_event(watched):
+    rows, found, _, served, told = watched
     assert [one.exchange for one in served] == rows
     assert sum(one.answered for one in served) == found.total.answered > 0
     wrong = sum(one.answered and not one.agrees for one in served)

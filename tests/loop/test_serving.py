@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import msgspec
 import pytest
@@ -9,7 +10,10 @@ from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
 from openwheel.loop.settings import LoopSettings
+from openwheel.traffic import Store
 from openwheel.wire import Prompt, PromptMessage, Request
+
+from .conftest import Filler
 
 SETTINGS = LoopSettings()
 NEW = first_plan(SETTINGS, "", by_hand=True).audit
@@ -19,17 +23,34 @@ def prompt(text: str, *, plain: bool = True) -> Request:
     return Request(prompt=Prompt(messages=(PromptMessage("user", text),), plain=plain))
 
 
-def promoted(store, fill) -> RegistryServing:
-    fill(tickets(1_500))
-    learn(store, SETTINGS, source="made up")
-    return RegistryServing(Registry(store))
+@pytest.fixture(scope="module")
+def learned_once(tmp_path_factory):
+    """Return a folder with a store that has a promoted student."""
+    folder = tmp_path_factory.mktemp("learned")
+    with Store.open(folder / "openwheel.db") as store:
+        Filler(store, folder)(tickets(1_500))
+        learn(store, SETTINGS, source="made up")
+    return folder
+
+
+@pytest.fixture
+def store(request, tmp_path):
+    """Open an empty store, or for those who ask for ``serving`` a copy of that one."""
+    if "serving" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("learned_once"), tmp_path, dirs_exist_ok=True)
+    with Store.open(tmp_path / "openwheel.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def serving(registry) -> RegistryServing:
+    return RegistryServing(registry)
 
 
 EASY = prompt("invoice payment refund tax amount 4711")
 
 
-def test_a_certified_student_answers_what_it_is_sure_of(store, fill):
-    serving = promoted(store, fill)
+def test_a_certified_student_answers_what_it_is_sure_of(serving):
     decision = serving.decide(EASY)
     assert decision.answer == "billing"
     assert decision.reason == ""
@@ -40,8 +61,7 @@ def test_a_certified_student_answers_what_it_is_sure_of(store, fill):
     assert serving.students() == {decision.task: decision.student}
 
 
-def test_why_it_defers(store, fill):
-    serving = promoted(store, fill)
+def test_why_it_defers(serving):
     unsure = prompt("the my please since again about 12")
     assert serving.decide(unsure).reason in {"confidence", "unlike training"}
     assert serving.decide(prompt("Ω≈ç√∫ 漢字 かな")).reason == "unlike training"
@@ -52,8 +72,7 @@ def test_why_it_defers(store, fill):
     assert serving.decide(two).answer is None
 
 
-def test_only_what_it_was_asked_and_deferred_has_a_guess(store, fill):
-    serving = promoted(store, fill)
+def test_only_what_it_was_asked_and_deferred_has_a_guess(serving):
     words = [queue.split() for queue in QUEUES.values()]
     texts = [f"{a} {b} please" for one in words for other in words for a in one for b in other]
     unsure = [one for one in map(serving.decide, map(prompt, texts)) if one.reason == "confidence"]
@@ -74,8 +93,7 @@ def test_nothing_promoted_means_the_teacher_answers(registry):
     assert decision.audit_probability == 1.0
 
 
-def test_promotions_and_demotions_are_picked_up(store, registry, fill):
-    serving = promoted(store, fill)
+def test_promotions_and_demotions_are_picked_up(serving, registry):
     (record,) = registry.tasks()
     assert not serving.refresh()
     registry.demote(record.task.id, by="user", reason="by hand")
@@ -88,8 +106,7 @@ def test_promotions_and_demotions_are_picked_up(store, registry, fill):
     assert serving.decide(EASY).audit_probability == 0.2
 
 
-def test_a_corrupt_student_goes_to_the_teacher_loudly(store, registry, fill, caplog):
-    serving = promoted(store, fill)
+def test_a_corrupt_student_goes_to_the_teacher_loudly(serving, registry, caplog):
     (student,) = serving.students().values()
     file = registry.folder(student) / "arrays.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
@@ -100,9 +117,8 @@ def test_a_corrupt_student_goes_to_the_teacher_loudly(store, registry, fill, cap
 
 
 @pytest.mark.parametrize(("coverage", "share"), [(2.0, SHADOW_AUDIT), (1.0, NEW)])
-def test_more_is_audited_while_a_much_better_student_waits(store, registry, fill, coverage, share):
+def test_more_is_audited_while_a_much_better_student_waits(serving, registry, coverage, share):
     """Whether it is worth it; no student covers 200%, but one in front covers nearly all here."""
-    serving = promoted(store, fill)
     (candidate, _, _) = registry.candidates()[0]
     shadow = msgspec.structs.replace(candidate, id="shadow", coverage=coverage, enough=300)
     registry.add_candidate(shadow)

@@ -23,6 +23,9 @@ import pytest
 from made_up import tickets, write_log
 from openwheel.traffic import Store
 
+REST_S = 0.01
+"""A client's between two requests: those that take all processors hold up what is waited for."""
+
 ANSWER = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
 
 
@@ -265,7 +268,7 @@ def learned(learned_once: Path, tmp_path: Path) -> Path:
 
 
 class Load:
-    """Clients that ask all the time, each on a connection that it keeps."""
+    """Clients that hardly rest, each on a connection that it keeps."""
 
     def __init__(self, gateway: Gateway, *, clients: int = 6) -> None:
         self.gateway = gateway
@@ -292,7 +295,7 @@ class Load:
     def _run(self, number: int) -> None:
         asked = 0
         with Client(self.gateway.port) as client:
-            while not self._over.is_set():
+            while not self._over.wait(REST_S):
                 text = f"{number} asks {asked}"
                 asked += 1
                 port = 0

@@ -1,6 +1,7 @@
 """A gateway that cannot start says why, once, in a line, and ends with code 2."""
 
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -17,9 +18,10 @@ COMMAND = (sys.executable, "-m", "openwheel")
 def refused(tmp_path):
     """Return the one line of ``openwheel up`` with these arguments."""
 
-    def start(*arguments):
+    def start(*arguments, **environment):
         done = subprocess.run(
             [*COMMAND, "up", "--port", "0", "--workers", "2", "--log-level", "error", *arguments],
+            env={**os.environ, **environment},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -72,11 +74,24 @@ def test_a_folder_that_is_not_there(refused):
     assert "there is no folder nowhere" in refused(*TEACHER, "--db", "nowhere/openwheel.db")
 
 
-def test_a_store_that_another_program_keeps_locked(refused, tmp_path):
+IMPATIENT = """
+from openwheel.traffic import Store
+Store.open.__func__.__kwdefaults__["busy_seconds"] = 1.0
+"""
+
+
+@pytest.mark.parametrize("short", [True, pytest.param(False, marks=pytest.mark.evidence)])
+def test_a_store_that_another_program_keeps_locked(refused, tmp_path, short):
+    """Told once writers waited for half a minute, or for a second where Python begins with that."""
+    path = tmp_path / "python"
+    path.mkdir()
+    if short:
+        (path / "sitecustomize.py").write_text(IMPATIENT)
+    places = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
     with contextlib.closing(sqlite3.connect(tmp_path / "openwheel.db")) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        assert "openwheel.db is locked" in refused(*TEACHER)
+        assert "openwheel.db is locked" in refused(*TEACHER, PYTHONPATH=places)
 
 
 def test_two_gateways_on_one_port(refused, up, teacher):

@@ -139,14 +139,22 @@ BROKEN = {
 }
 
 
-def test_broken_settings_are_told_and_change_nothing(up, teacher, load, wait_for, tmp_path):
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("not TOML", "no such recording", "a store that is none"),
+        pytest.param(tuple(BROKEN), marks=pytest.mark.evidence),
+    ],
+    ids=["some", "all"],
+)
+def test_broken_settings_are_told_and_change_nothing(up, teacher, load, wait_for, tmp_path, broken):
     """Not even the learner, which ends while it is found out whether the new ones work."""
     upstream = teacher()
     write_settings(tmp_path, upstream)
     gateway = up()
     workers, learner = gateway.children(), wait_for(lambda: gateway.children("learner"))
     with load(gateway, clients=2) as clients:
-        for number, (text, said) in enumerate(BROKEN.values(), start=1):
+        for number, (text, said) in enumerate(map(BROKEN.get, broken), start=1):
             (tmp_path / "openwheel.toml").write_text(text)
             gateway.process.send_signal(signal.SIGHUP)
             wait_for(lambda n=number: gateway.log.count("The settings stay as they were") == n)

@@ -64,6 +64,8 @@ def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, learned
             command, cwd=learned, capture_output=True, text=True, check=True
         ).stdout
 
+    # Other tests may keep the processors busy.
+    (learned / "openwheel.toml").write_text("[loop]\nturn_nice = 0\n")
     gateway = up("--teacher", sorter.url, "--workers", "2")
     rng = random.Random(4)
 

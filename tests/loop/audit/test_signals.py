@@ -104,16 +104,17 @@ def test_what_is_told_changes_no_test_of_audits():
     assert (plain.whole, plain.live) == (heard.whole, heard.live)
 
 
-def test_it_asks_for_what_brings_a_doubled_rate_into_doubt():
+@pytest.mark.parametrize("students", [15, pytest.param(60, marks=pytest.mark.evidence)])
+def test_it_asks_for_what_brings_a_doubled_rate_into_doubt(students):
     """And the doubt keeps the share up: half of such students are in doubt by then, or off."""
     rng, reached = np.random.default_rng(4), 0
-    for _ in range(60):
+    for _ in range(students):
         losses = wrong(0.02, 600, rng) + wrong(0.1, asked_for(0.05, 1e6), rng)
         found, alarms = observe(
             watch(), [Audit(seq, "", 0.0, ALL, loss, 0.2) for seq, loss in enumerate(losses, 1)]
         )
         reached += bool(alarms) or found.evidence.doubt >= 0.5
-    assert reached > 30
+    assert reached > students / 2
 
 
 @pytest.mark.parametrize("epsilon", [0.001, 0.05, 0.5, 0.9])

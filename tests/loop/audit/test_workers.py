@@ -65,6 +65,8 @@ def teacher():
 
 @pytest.fixture
 def gateway(tmp_path, teacher):
+    # Other tests may keep the processors busy.
+    (tmp_path / "openwheel.toml").write_text("[loop]\nturn_nice = 0\n")
     log = write_log(tmp_path / "log.jsonl", tickets(1_200))
     command = [sys.executable, "-m", "openwheel"]
     subprocess.run([*command, "learn", str(log)], cwd=tmp_path, check=True, capture_output=True)

@@ -4,16 +4,22 @@ import contextlib
 import functools
 import json
 import random
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from made_up import QUEUES, ticket
 from openwheel.endpoints import HttpTeacher, asking_again
+from openwheel.gate import Certificate
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
+from openwheel.loop.turn import turn
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
@@ -62,8 +68,40 @@ class Traffic:
         return made[0].id if made else ""
 
 
+@pytest.fixture(scope="session")
+def certified_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Return a folder whose store has a promoted student, and how its traffic would go on."""
+    folder = tmp_path_factory.mktemp("certified")
+    with Store.open(folder / "openwheel.db") as store:
+        traffic = Traffic(store)
+        traffic(1_000)
+        turn(store, LoopSettings())
+        return folder, traffic.rng.getstate()
+
+
 @pytest.fixture
-def traffic(store: Store) -> Callable[..., str]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Open an empty store, or for those who ask for ``certified`` a copy of that one."""
+    if "certified" in request.fixturenames:
+        folder, _ = request.getfixturevalue("certified_once")
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    with Store.open(tmp_path / "openwheel.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def certified(
+    certified_once: tuple[Path, Any], registry: Registry, traffic: Traffic
+) -> Certificate:
+    """Return the certificate of a promoted student, after a thousand exchanges."""
+    traffic.number = 1_000
+    traffic.rng.setstate(certified_once[1])
+    (certificate,) = registry.certificates()
+    return certificate
+
+
+@pytest.fixture
+def traffic(store: Store) -> Traffic:
     return Traffic(store)
 
 

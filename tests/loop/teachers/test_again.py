@@ -16,20 +16,10 @@ from openwheel.loop.teachers.again import ask_again, asking_beside
 from openwheel.loop.teachers.book import read_changes
 from openwheel.loop.teachers.twice import BASELINE, read_twice, seconds_cost
 from openwheel.loop.tools import NO_TOOLS
-from openwheel.loop.turn import turn
 
 from .conftest import Who
 
 SETTINGS = LoopSettings(ask_twice=1.0)
-
-
-@pytest.fixture
-def certified(store, registry, traffic):
-    """Return the certificate of a promoted student."""
-    traffic(1_000)
-    turn(store, SETTINGS)
-    (certificate,) = registry.certificates()
-    return certificate
 
 
 @pytest.fixture

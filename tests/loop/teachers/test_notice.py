@@ -25,15 +25,6 @@ SETTINGS = LoopSettings()
 NEXT = Who(model="big-2", fingerprint="fp_z")
 
 
-@pytest.fixture
-def certified(store, registry, traffic):
-    """Return the certificate of a promoted student."""
-    traffic(1_000)
-    turn(store, SETTINGS)
-    (certificate,) = registry.certificates()
-    return certificate
-
-
 def take_turn(store):
     turns = Registry(store).turns()
     return turn(store, SETTINGS, after=turns[-1].looked_at if turns else 0)
@@ -263,14 +254,15 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.evidence)])
 def test_a_learner_killed_at_any_moment_has_done_all_of_it_or_nothing(
-    tmp_path, store, registry, traffic, certified
+    tmp_path, store, registry, traffic, certified, kills
 ):
     look(store)
     traffic(1, NEXT)
     assign_new(store, registry, after=0)
     store.close()  # what is in the WAL is in the file now
-    copies = [shutil.copy(store.path, tmp_path / f"copy{i}.db") for i in range(20)]
+    copies = [shutil.copy(store.path, tmp_path / f"copy{i}.db") for i in range(kills)]
     subprocess.run([sys.executable, "-c", KILLED, *copies], check=True)
     done = 0
     for copy in copies:
