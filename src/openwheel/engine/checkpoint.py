@@ -14,7 +14,7 @@ import msgspec
 from openwheel.errors import ModelError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
+HUB_ID = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 # What a causal model needs of a repository; never code, never pickles.
 _WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
@@ -67,7 +67,7 @@ def find_checkpoint(name: str, *, revision: str = "") -> Checkpoint:
                 f"The model {name!r} is a folder, which has no revision; {revision!r} was given"
             )
         return _read(name, folder, _commit_of(folder))
-    if not _HUB_ID.fullmatch(name):
+    if not HUB_ID.fullmatch(name):
         raise ModelError(f"A model must be a folder or an id of the hub, was {name!r}")
     if revision and not _COMMIT.fullmatch(revision):
         raise ModelError(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 
+from openwheel.engine.checkpoint import HUB_ID
 from openwheel.errors import SettingError
 from openwheel.students.ngrams import LONGEST_TEXT
 
@@ -61,6 +62,8 @@ class SentenceEncoder:
         Raises:
             SettingError: The extra is not installed, or this is no encoder that can be loaded.
         """
+        if not Path(name).is_dir() and not HUB_ID.fullmatch(name):
+            raise SettingError(f"The encoder must be a folder or an id of the hub, was {name!r}")
         # Two spinning OpenMP threads beside a busy process ran five times slower; set both before
         # torch is imported, which reads them once.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
