@@ -4,7 +4,7 @@ import msgspec
 
 FEWEST_NEW = 200
 MOST_NEW = 2_000
-SHARE_NEW = 0.1
+SHARE_NEW = 0.05
 
 SHADOWING = 0.02
 """The share of new exchanges at which a turn is due while a student shadows: its tests may be
@@ -16,12 +16,12 @@ FEWEST_SHADOWING = 50
 def next_turn(exchanges: int, *, shadowing: bool = False) -> int:
     """Return at how many exchanges the next turn is due, after one at ``exchanges``.
 
-    A tenth more, within bounds: early on there is too little to learn from anything less, and later
+    A twentieth more, within bounds: early on there is too little to learn from anything less, and later
     a student that waits to be certified should not wait for long. Sooner while one shadows.
 
     Examples:
         >>> next_turn(0), next_turn(5_000), next_turn(100_000)
-        (200, 5500, 102000)
+        (200, 5250, 102000)
         >>> next_turn(2_000, shadowing=True), next_turn(5_000, shadowing=True)
         (2050, 5100)
     """

@@ -31,6 +31,10 @@ BETTER = 0.03
 MUCH_BETTER = 0.1
 """And this much more than one that is shadowing: its evidence would be lost, and delta spent."""
 
+NEAR = 0.5
+"""A shadow that has this share of the evidence it needs is not replaced: a better one comes sooner
+after it, with more labels."""
+
 STALLED = 1.25
 """A shadow that had this much more evidence than it was predicted to need is given up."""
 
@@ -72,7 +76,8 @@ def judge_shadow(
     if event.kind == "promoted":
         return events, 0.0
     if evidence < STALLED * shadow.enough and not hopeless:
-        return events, shadow.coverage + MUCH_BETTER - BETTER
+        near = evidence >= NEAR * shadow.enough
+        return events, 1.0 if near else shadow.coverage + MUCH_BETTER - BETTER
     registry.set_state(shadow.id, "refused")
     return events, 0.0
 

@@ -26,8 +26,8 @@ FEWEST_TO_TRAIN = 200
 GROWTH = 1.25
 """A task is trained anew when its labelled exchanges have grown by this factor."""
 
-FIRST_GROWTH = 1.1
-"""The same before a first attempt: labels are few, training is quick, and nobody answers yet."""
+FIRST_GROWTH, FEW_LABELS = 1.05, 5_000
+"""The same before a first attempt, up to so many labels: training is quick, and nobody answers."""
 
 AGAIN = 2.0
 """For a slice that audits took off it is trained again when the labels since have so grown."""
@@ -38,6 +38,11 @@ look needs fewer than looks at any time do; the rest is for those."""
 
 UNTRAINED = "no student could be trained; no share of delta was spent"
 UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
+
+WORTH_A_FIRST = 0.6
+"""A first attempt waits, up to `FEW_LABELS` labels, until its one look is likely to pass at a
+coverage that is this share of what the student gets right. With few labels students get better
+quickly: one that was tried too early spends delta, and stands in the way of those after it."""
 
 PATIENCE = 2.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor. Were it
@@ -96,10 +101,10 @@ def turn_task(
         if found[-1].kind == "promoted":
             return events
     stale = int((data.trains & (data.seq <= changed)).sum())
-    growth = GROWTH if record.attempts else FIRST_GROWTH
+    labelled = int(data.trains.sum())
+    growth = GROWTH if record.attempts or labelled > FEW_LABELS else FIRST_GROWTH
     needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, growth * max(trained_on - stale, 0))
     anew = any(_enough_since(change, data, trained_on) for change in off)
-    labelled = int(data.trains.sum())
     if labelled - stale < needed and not anew:
         if shadow is None and current is None:
             reason = (
@@ -189,13 +194,15 @@ def _train_anew(
         training,
         untrained.take(np.flatnonzero(inside)),
         calibration.inputs,
-        expected=len(data) // 2,
+        expected=0 if first else len(data) // 2,
         anytime=True,
         share=share,
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    why_not = UNTRAINED if trained is None else _why_not_tried(trained, covered)
+    why_not = (
+        UNTRAINED if trained is None else _why_not_tried(trained, covered, labelled, first=first)
+    )
     if trained is None or why_not:
         registry.set_trained_on(task_id, labelled)
         return [*events, Event(name, "waiting", why_not)]
@@ -218,14 +225,19 @@ def _train_anew(
     return [*events, *told, event]
 
 
-def _why_not_tried(trained: Trained, before: float) -> str:
+def _why_not_tried(trained: Trained, before: float, labelled: int, *, first: bool) -> str:
     """Say why a student is not tried, ``""`` if it is.
 
     Args:
         trained: The student.
         before: The share that is covered without it.
+        labelled: How many labels there are.
+        first: Whether it would be judged by one look.
     """
-    if trained.growth is None or trained.growth > PATIENCE:
+    worth = trained.coverage >= WORTH_A_FIRST * trained.agreement > 0
+    if first and labelled <= FEW_LABELS:
+        return "" if worth else UNLIKELY
+    if not (first and worth) and (trained.growth is None or trained.growth > PATIENCE):
         return UNLIKELY
     if trained.coverage < before + BETTER:
         return (
