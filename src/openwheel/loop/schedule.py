@@ -16,8 +16,8 @@ FEWEST_SHADOWING = 50
 def next_turn(exchanges: int, *, shadowing: bool = False) -> int:
     """Return at how many exchanges the next turn is due, after one at ``exchanges``.
 
-    A twentieth more, within bounds: early on there is too little to learn from anything less, and later
-    a student that waits to be certified should not wait for long. Sooner while one shadows.
+    A twentieth more, within bounds: early on there is too little to learn from anything less, and
+    later a student that waits to be certified should not wait for long. Sooner while one shadows.
 
     Examples:
         >>> next_turn(0), next_turn(5_000), next_turn(100_000)
