@@ -39,10 +39,11 @@ look needs fewer than looks at any time do; the rest is for those."""
 UNTRAINED = "no student could be trained; no share of delta was spent"
 UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
 
-WORTH_A_FIRST = 0.6
-"""A first attempt waits, up to `FEW_LABELS` labels, until its one look is likely to pass at a
+WORTH_A_FIRST, FEWEST_VOTES = 0.6, 250
+"""A first attempt comes when its one look, at so many votes or more, is likely to pass at a
 coverage that is this share of what the student gets right. With few labels students get better
-quickly: one that was tried too early spends delta, and stands in the way of those after it."""
+quickly, and with few votes the outcome hangs on one or two disagreements: a student that was tried
+too early spends delta, and stands in the way of those after it."""
 
 PATIENCE = 2.0
 """A student shadows if it is predicted to pass before the traffic has grown by this factor. Were it
@@ -200,9 +201,7 @@ def _train_anew(
         progress=progress,
         trouble=lambda text: events.append(Event(name, "trouble", text)),
     )
-    why_not = (
-        UNTRAINED if trained is None else _why_not_tried(trained, covered, labelled, first=first)
-    )
+    why_not = UNTRAINED if trained is None else _why_not_tried(trained, covered, first=first)
     if trained is None or why_not:
         registry.set_trained_on(task_id, labelled)
         return [*events, Event(name, "waiting", why_not)]
@@ -225,19 +224,17 @@ def _train_anew(
     return [*events, *told, event]
 
 
-def _why_not_tried(trained: Trained, before: float, labelled: int, *, first: bool) -> str:
+def _why_not_tried(trained: Trained, before: float, *, first: bool) -> str:
     """Say why a student is not tried, ``""`` if it is.
 
     Args:
         trained: The student.
         before: The share that is covered without it.
-        labelled: How many labels there are.
         first: Whether it would be judged by one look.
     """
     worth = trained.coverage >= WORTH_A_FIRST * trained.agreement > 0
-    if first and labelled <= FEW_LABELS:
-        return "" if worth else UNLIKELY
-    if not (first and worth) and (trained.growth is None or trained.growth > PATIENCE):
+    likely = first and worth and trained.evidence >= FEWEST_VOTES
+    if not likely and (trained.growth is None or trained.growth > PATIENCE):
         return UNLIKELY
     if trained.coverage < before + BETTER:
         return (
