@@ -21,8 +21,9 @@ from processes.live_store import (
 from processes.live_tasks import TASKS
 from teacher import TeacherProcess
 
-MEANWHILE = {3: (1, 1, 2, 2, 3, 3), 20: (3, 6, 8, 10, 13, 16)}
-"""By the number of kills: after which of them something else happens too."""
+MEANWHILE = {3: (1, 2, 2, 2, 3, 3), 20: (3, 6, 8, 10, 13, 16)}
+"""By the number of kills: after which of them something else happens too. While the teacher is dead
+nothing new comes in, so with few kills a turn to kill might not come: it is back at once then."""
 
 SETTINGS = """
 [gateway]
