@@ -28,7 +28,7 @@ FEWEST_SPANS = 4
 FEWEST_LOSSES = 3
 """Fewer answers with a loss say nothing of how losses come."""
 
-CHANCE, SURE = 0.05, 0.01
+CHANCE, SURE = 0.03, 0.01
 """Shuffled losses that show as much in more than the first share of cases say that it is chance,
 which costs nothing; at the second share and below, the estimate counts in full."""
 
