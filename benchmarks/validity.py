@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import scipy
 
+from deferred import widen
 from openwheel import __version__
 from openwheel.gate import (
     Plan,
@@ -204,6 +205,12 @@ def peeked(
     return Outcome(False, False)
 
 
+def widened(rng: Random, world: World, answered: float) -> Outcome:
+    """Looked at after every thousand requests, with those that the promoted student deferred."""
+    found = widen(rng, world, answered, 0.05, 20_000, deferred=True)
+    return Outcome(found.requests is not None, found.false)
+
+
 def lines(draws: int) -> Iterator[Line]:
     """Yield the lines of the table."""
     noted: list[tuple[str, World, World | None, tuple[int, ...]]] = [
@@ -268,6 +275,14 @@ def lines(draws: int) -> Iterator[Line]:
     yield Line("anytime test, 50 looks", 5_000, draws // 2, looks, FIRST)
     looks = functools.partial(peeked, method="anytime", halves=True)
     yield Line("anytime test with halves, 50 looks", 5_000, draws // 2, looks, FIRST)
+    for answered in (0.1, 0.5):
+        for name, world in (
+            ("", curve(ABOVE, 0)),
+            (" in matters of 20, correlation 0.3", matters(ABOVE, 20, 0.3)),
+        ):
+            looks = functools.partial(widened, world=world, answered=answered)
+            name = f"deferred requests count, {answered:.0%} answered, just above{name}"
+            yield Line(name, 20_000, max(draws // 4, 1), looks, FIRST)
     looks = functools.partial(peeked, method="betting", halves=True)
     yield Line("betting for one look, 50 looks", 5_000, draws // 2, looks, FIRST, "contrast")
     looks = functools.partial(peeked, method="binomial")

@@ -39,12 +39,37 @@ def populations(answered, losses, first):
     )
 
 
+def with_deferred(rng, plan, calibration, level):
+    """Judge on the same, and three times as many that a student deferred, at a tenth's weight."""
+    n = len(calibration[0])
+    more = exchanges(rng, 3 * n)
+    deferred = np.flatnonzero(more[0] < 0.5)
+    arrays = [
+        np.concatenate((known, part[deferred]))
+        for known, part in zip(calibration, (more[0], 1.0 - more[1], more[2] + n), strict=True)
+    ]
+    unbiased = np.arange(n + len(deferred)) < n
+    weights = np.where(unbiased & (arrays[0] >= 0.5), 1.0, 0.1)
+    found = judge(
+        *arrays,
+        plan,
+        epsilon=0.05,
+        delta=level,
+        method="anytime",
+        weights=weights,
+        unbiased=unbiased,
+    )
+    return found, Window(len(deferred), 4 * n, 9 * n, 20.0, 30.0, "d" * 64)
+
+
 def partial_of(losses):
     halves = int((losses == 0.5).sum())
     return ((500, halves),) if halves else ()
 
 
-@pytest.fixture(params=["binomial", "anytime", "betting", "anytime with halves"])
+@pytest.fixture(
+    params=["binomial", "anytime", "betting", "anytime with halves", "anytime with deferred"]
+)
 def certificate(request):
     """A certificate of a gate that passed, at a threshold between others that passed or failed."""
     return made_certificate(request.param)
@@ -68,7 +93,13 @@ def made_certificate(kind):
     losses = 1.0 - agrees
     if halves:  # what repeats an input has the loss that it had
         losses *= np.where(clusters % 3, 0.5, 1.0)
-    found = judge(confidence, losses, clusters, plan, epsilon=epsilon, delta=level, method=method)
+    window = None
+    if kind.endswith("deferred"):
+        found, window = with_deferred(rng, plan, (confidence, losses, clusters), level)
+    else:
+        found = judge(
+            confidence, losses, clusters, plan, epsilon=epsilon, delta=level, method=method
+        )
     assert found.chosen is not None
     assert 0 < found.chosen < len(found.tests) - 1
     test = found.tests[found.chosen]
@@ -114,6 +145,7 @@ def made_certificate(kind):
         calibration_window=Window(n, 3 * n + 1, 4 * n, 11.0, 20.0, "c" * 64),
         slices=(*slices, Slice("lab", 0, 0, 0)),
         deferred_slices=("lab",),
+        deferred_window=window,
         versions={"openwheel": "0"},
         created="2026-01-01T00:00:00+00:00",
     ).sealed()

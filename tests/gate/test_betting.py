@@ -27,6 +27,7 @@ from openwheel.gate.betting import (
     STEPS,
     as_counts,
     one_look_binary_p_value,
+    weighed_anytime_p_value,
 )
 from openwheel.gate.bounds import anytime_upper_bound
 
@@ -245,3 +246,38 @@ def test_the_alarm_hardly_ever_goes_off_at_the_limit_and_soon_does_beyond_it():
     false = int((lowest(0.05) <= alpha).sum())  # the mean is 0.05 / 2 + 0.05 / 2
     assert stats.binom.sf(false - 1, draws, alpha) > 1e-4
     assert (lowest(0.1) <= alpha).mean() > 0.95
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("deferred", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("wrong_deferred", [0.0, 0.05, 0.055])
+def test_weighed_wealth_does_not_grow_on_average(share, deferred, wrong_deferred):
+    """One more request, deferred or not: seen for certain at the audit's share, or with it."""
+    epsilon = 0.05
+    wrong = (epsilon - deferred * wrong_deferred) / (1 - deferred)  # together just the limit
+    weights, steps = np.array([1.0, 1.0, share, share]), np.array([0, STEPS, 0, STEPS])
+    chances = [
+        (1 - deferred) * share * (1 - wrong),
+        (1 - deferred) * share * wrong,
+        deferred * (1 - wrong_deferred),
+        deferred * wrong_deferred,
+    ]
+    for before in ((0, 0, 0, 0), (300, 2, 500, 9), (5, 3, 0, 0), (0, 0, 4_000, 10)):
+        for rate in (0.0, 0.02):
+            now = weighed_anytime_p_value(before, weights, steps, epsilon, rate)
+            later = [
+                weighed_anytime_p_value(np.add(before, one), weights, steps, epsilon, rate)
+                for one in np.eye(4)
+            ]
+            if now == 1 or max(later) == 1:  # at most 1: the wealth is not to be read off
+                continue
+            grown = np.dot(chances, 1 / np.array(later)) + (1 - sum(chances)) / now
+            assert grown <= 1 / now * (1 + 1e-9)
+
+
+def test_weights_of_one_change_nothing():
+    counts = counted(*[0.0] * 300, 0.5, *[1.0] * 4)
+    steps = np.flatnonzero(counts)
+    for rate in (0.0, 0.01):
+        weighed = weighed_anytime_p_value(counts[steps], np.ones(len(steps)), steps, 0.05, rate)
+        assert weighed == pytest.approx(bounded_anytime_p_value(counts, 0.05, rate))

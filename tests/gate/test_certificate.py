@@ -15,9 +15,9 @@ NOT_RECOMPUTED = {
     # What a certificate says beyond the numbers of its gate: only the id covers it.
     r"statement|task|task_name|student|rung|created",
     r"files\..*|versions\..*",
-    r"(training|calibration_window)\.(first|last)_(seq|time)|(training|calibration_window)\.sha256",
+    r"(training|calibration_window|deferred_window)\.((first|last)_(seq|time)|sha256)",
     # Sizes of which verify knows no more than that they are large enough, or sum to no more.
-    r"(training|calibration_window)\.exchanges|slices\.\d\.exchanges",
+    r"(training|calibration_window|deferred_window)\.exchanges|slices\.\d\.exchanges",
     r"slices\.\d\.name|deferred_slices\.0",
     # Nothing in the counts tells at which confidence they were counted, beyond their order.
     r"tests\.\d+\.threshold",
@@ -28,6 +28,7 @@ NOT_RECOMPUTED = {
     # Of the two ways to count, the p-value is that of the weaker: the other changes nothing.
     r"tests\.\d+\.(answered|disagreements)(_with_repeats)?",
     r"tests\.\d+\.partial(_with_repeats)?\.\d+\.[01]",
+    r"tests\.\d+\.weighed(_with_repeats)?\.\d+\.[012]",
     # Where the p-value is 1, no bet changes it.
     r"tests\.\d+\.rate",
 }
@@ -194,8 +195,9 @@ def test_every_change_of_a_number_is_seen_without_the_id(certificate, all_tests)
             assert found.problems
     known = re.compile("|".join(sorted(NOT_RECOMPUTED)))
     assert [name for name in sorted(unseen) if not known.fullmatch(name)] == []
-    # At the certified threshold every number is seen.
-    assert not [name for name in unseen if name.startswith(f"tests.{chosen}.")]
+    # At the certified threshold every number is seen, but for weighed counts that decide nothing.
+    certified = [name for name in unseen if name.startswith(f"tests.{chosen}.")]
+    assert not [name for name in certified if ".weighed" not in name]
     # What is listed as not recomputed is so: else the list would hide what it does not know.
     assert {"statement", "task", "files.model.json", "training.sha256", "created"} <= unseen
 
@@ -318,6 +320,22 @@ def test_by_hand_with_scipy_alone(certificate):
             '    return mean_at_least(losses, e, one_look, test.get("rate", 0))\n'
         )
         recipe = betting + written_out + recipe.replace("max(binomial(", "max(test_of(")
+    elif test.weighed:
+        written_out = (
+            "def weighed(triples, effect, e):\n"
+            "    weights, losses, counts = np.array(triples).T\n"
+            "    times = counts.astype(int)\n"
+            "    losses, weights = np.repeat(losses / 1000, times), np.repeat(weights, times)\n"
+            '    return mean_at_least(losses, e, False, test["rate"], weights, effect)\n'
+        )
+        taken = '(test["disagreements" + s] / d, test["answered" + s] / d)'
+        assert taken in recipe
+        betting = betting.replace("weights=1", "weights=1, effect=1").replace(
+            ".sum(0)", ".sum(0) / effect"
+        )
+        recipe = recipe.replace(taken, '(test["weighed" + s], d)')
+        recipe = betting + written_out + recipe.replace("max(binomial(", "max(weighed(")
+        recipe = recipe.replace("bound = max(", "bound = lambda: max(")
     elif certificate.method == "anytime":
         assert "rate" in space["certificate"]["tests"][certificate.chosen]
         taken = 'binomial(k, n, c["epsilon"])'

@@ -416,3 +416,64 @@ def test_the_weighted_disagreement_is_that_of_counting_by_hand():
     )
     assert found.chosen == 0
     assert found.weighted_disagreement == pytest.approx((2 * 1 + 4 * 0.5) / (1 + 2 + 4 + 1))
+
+
+def deferring(rng, n, share=0.05, answered=0.3, rate=0.02):
+    """Requests of which a student answers the surest, what an audit picked, and all weights."""
+    confidence, losses = rng.random(n), (rng.random(n) < rate).astype(float)
+    picked = rng.random(n) < share
+    weights = np.where(confidence < 1 - answered, share, picked.astype(float))
+    return confidence, losses, picked, weights
+
+
+def test_deferred_requests_are_evidence_by_their_weight():
+    confidence, losses, picked, weights = deferring(np.random.default_rng(5), 12_000)
+    plan = even_plan(0.8, 0.4, 0.2)
+    known = picked | (weights > 0)
+
+    def judged(rows, **more):
+        return judge(
+            confidence[rows], losses[rows], alone(int(rows.sum())), plan,
+            epsilon=0.05, delta=0.05, method="anytime", **more,
+        )  # fmt: skip
+
+    audits = judged(picked)
+    both = judged(known, weights=weights[known], unbiased=picked[known])
+    # What is told of coverage is of what was picked: the deferred are more than their share.
+    for one, other in zip(audits.tests, both.tests, strict=True):
+        assert one.answered == other.answered
+        assert one.disagreements == other.disagreements
+    assert (both.n, both.exchanges) == (audits.n, audits.exchanges)
+    assert all(
+        other.p_value < one.p_value
+        for one, other in zip(audits.tests[1:], both.tests[1:], strict=True)
+    )
+    assert audits.chosen == 1
+    assert both.chosen == 2
+    counted = {(weight, step): n for weight, step, n in both.tests[2].weighed_with_repeats}
+    wide = known & (confidence >= 0.2)
+    assert counted[0.05, 1_000] == losses[wide & (weights == 0.05)].sum()
+    assert counted[1.0, 0] == (1 - losses)[wide & (weights == 1)].sum()
+    assert bound_of(both.tests[2], "anytime", both.design_effect) <= 0.05
+
+
+def test_weights_are_for_tests_that_may_be_looked_at_again():
+    confidence, losses, picked, weights = deferring(np.random.default_rng(3), 500)
+    with pytest.raises(ValueError, match="weights are for the method anytime, not binomial"):
+        judge(
+            confidence, losses, alone(500), even_plan(0.5), epsilon=0.05, delta=0.05,
+            weights=weights, unbiased=picked,
+        )  # fmt: skip
+
+
+def test_bursts_among_deferred_requests_count_though_the_audit_sees_one_of_each():
+    rng = np.random.default_rng(0)
+    losses = np.repeat((rng.random(400) < 0.03).astype(float), 20)
+    n = len(losses)
+    picked = np.arange(n) % 20 == 0
+    weights = np.where(picked & (np.arange(n) % 40 == 0), 1.0, 0.05)
+    found = judge(
+        np.full(n, 0.5), losses, alone(n), even_plan(0.4), epsilon=0.05, delta=0.05,
+        method="anytime", weights=weights, unbiased=picked,
+    )  # fmt: skip
+    assert found.design_effect > 10

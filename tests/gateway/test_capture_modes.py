@@ -218,6 +218,21 @@ def test_audits_are_always_kept(start, held, upstream, student, chat, counts, pr
     assert counts(url)["not_sampled"] == 1
 
 
+@pytest.mark.parametrize(("sample", "student_named"), [({}, "student-1"), ({"*": 0.9}, "")])
+def test_deferred_requests_are_known_as_such_where_all_are_kept(
+    start, held, upstream, student, chat, sample, student_named
+):
+    """Of a sample, only some would be evidence: then what the audit picked is, and counts alone."""
+    upstream.answers(COMPLETION)
+    held.go.set()
+    serving = student(audit_probability=0.5)
+    url, capture = start(held, serving, sample=sample, rng=lambda: 0.7)
+    assert chat(url, "a parcel").headers["x-openwheel-source"] == "teacher"
+    assert eventually(lambda: held.exchanges)
+    assert capture.flush()
+    assert [(one.source, one.student) for one in held.exchanges] == [("teacher", student_named)]
+
+
 def sdk(url, **options):
     return openai.OpenAI(base_url=f"{url}/v1", api_key="x", **options)
 

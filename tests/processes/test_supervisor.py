@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
@@ -205,11 +205,20 @@ def test_sigterm_is_heard_while_new_workers_start(up, teacher, wait_for, tmp_pat
     assert gateway.stored() == {"still there?": 1}
 
 
+def minds_hangups(pid):
+    """Whether a process catches or ignores SIGHUP by now."""
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return any(int(status[mask], 16) >> (signal.SIGHUP - 1) & 1 for mask in ("SigCgt", "SigIgn"))
+
+
 def test_a_hangup_that_reaches_every_process_harms_none(up, teacher, load, wait_for):
     """As a terminal that closes sends it, or ``pkill -HUP``."""
     gateway = up("--teacher", teacher().url, "--workers", "2")
     processes = [*gateway.children(), *wait_for(lambda: gateway.children("learner"))]
-    time.sleep(0.5)  # the learner has to have begun
+    # Until a process has begun, a hangup ends it, and another takes its place.
+    wait_for(lambda: all(minds_hangups(pid) for pid in processes))
     with load(gateway, clients=2) as clients:
         clients.more(10)
         for pid in processes:

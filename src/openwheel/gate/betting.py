@@ -147,17 +147,54 @@ def bounded_anytime_p_value(
         >>> float(bounded_anytime_p_value(counts * 0, 0.05))
         1.0
     """
-    times, rate = np.asarray(counts, np.float64), np.asarray(rate, np.float64)
+    times = np.asarray(counts, np.float64)
+    steps = np.flatnonzero(times.reshape(-1, STEPS + 1).any(0))
+    return _anytime(times[..., steps], epsilon - steps / STEPS, epsilon, rate)
+
+
+def weighed_anytime_p_value(
+    counts: IntArray | FloatArray,
+    weights: FloatArray,
+    steps: IntArray,
+    epsilon: float,
+    rate: Any = 0.0,
+) -> FloatArray:
+    """Return a p-value of "the mean loss is at least epsilon" from answers that weigh unlike.
+
+    The stake on an answer is multiplied by its weight. Where each request is expected to weigh the
+    same, given all before it, whether it is seen for certain at a small weight or seldom at a
+    large one, the wealth is a supermartingale as that of `bounded_anytime_p_value` is, and with
+    all weights 1 it is the same.
+
+    Args:
+        counts: How many answers had each weight and loss, shape (..., k).
+        weights: From 0 to 1, shape (k,).
+        steps: Losses in thousandths, shape (k,).
+        epsilon: The limit, in (0, 1).
+        rate: As `bounded_anytime_p_value` has it, shape (...).
+
+    Examples:
+        >>> weights, steps = np.array([1.0, 0.1]), np.array([0, 0])
+        >>> float(weighed_anytime_p_value([200, 0], weights, steps, 0.05).round(5))
+        0.00035
+        >>> float(weighed_anytime_p_value([100, 1_000], weights, steps, 0.05).round(5))
+        0.00032
+    """
+    gains = np.asarray(weights) * (epsilon - np.asarray(steps) / STEPS)
+    return _anytime(np.asarray(counts, np.float64), gains, epsilon, rate)
+
+
+def _anytime(times: FloatArray, gains: FloatArray, epsilon: float, rate: Any) -> FloatArray:
+    """Return one over the wealth after gains that came so often, shapes (k,) and (..., k)."""
+    rate = np.asarray(rate, np.float64)
     nodes, shares = _even_stakes()
     stakes = nodes / (1 - epsilon)
-    steps = np.flatnonzero(times.reshape(-1, STEPS + 1).any(0))
-    gains = epsilon - steps / STEPS
-    log_wealth = times[..., steps] @ np.log1p(stakes * gains[:, None])
+    log_wealth = times @ np.log1p(stakes * gains[:, None])
     if not rate.any():
         return _one_over(log_wealth, shares)
     # What is bet on one rate stakes the same at every answer, as for losses of 0 and 1.
     stake = np.where((rate > 0) & (rate < epsilon), (1 - rate / epsilon) / (1 - epsilon), 0.0)
-    expected = (times[..., steps] * np.log1p(stake[..., None] * gains)).sum(-1)
+    expected = (times * np.log1p(stake[..., None] * gains)).sum(-1)
     both = np.concatenate((log_wealth, expected[..., None]), axis=-1)
     return np.where(
         rate > 0, _one_over(both, np.append(shares / 2, 0.5)), _one_over(log_wealth, shares)
@@ -213,9 +250,14 @@ def mean_bound(
     """
     answered = float(counts.sum())
     low = float(counts @ np.arange(STEPS + 1)) / STEPS / answered if answered else 1.0
+    return smallest_limit(lambda limit: p_value(counts, limit), low, alpha)
+
+
+def smallest_limit(p_value: Callable[[float], Any], low: float, alpha: float) -> float:
+    """Return the smallest limit from ``low`` to 1 that a p-value that falls with it rejects."""
     high = 1.0
     while low < (middle := (low + high) / 2) < high:
-        if p_value(counts, middle) <= alpha:
+        if p_value(middle) <= alpha:
             high = middle
         else:
             low = middle

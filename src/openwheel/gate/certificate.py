@@ -22,6 +22,7 @@ from openwheel.gate.judge import (
     total_loss,
 )
 from openwheel.gate.selection import fallback, spent
+from openwheel.gate.weighed import Weighed, are_entries, weighed_from
 
 IntArray = npt.NDArray[np.int64]
 
@@ -186,6 +187,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         critical_bound: Upper bound of the share of them that the student answers otherwise. It
             holds with probability 1 - delta for itself: it is no part of the promise, nor of what
             that spends.
+        deferred_window: Requests that students deferred, and that were evidence by their weight.
+            They are not among the calibration exchanges. None if there were none.
         matcher: The sha256 of what decides which prompts are its task's: the template, and those
             of other tasks that come first.
     """
@@ -228,6 +231,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     answers: tuple[ByAnswer, ...] = ()
     critical: Critical | None = None
     critical_bound: float | None = None
+    deferred_window: Window | None = None
     matcher: str = ""
 
     @property
@@ -359,7 +363,36 @@ def _impossible_counts(certificate: Certificate) -> list[str]:
     independent, exchanges = certificate.calibration.n, certificate.calibration_window.exchanges
     if answered[-1] > independent or all_answered[-1] > exchanges or independent > exchanges:
         problems.append("it has more answers than calibration exchanges")
-    return problems
+    return problems + _impossible_weights(certificate)
+
+
+def _impossible_weights(certificate: Certificate) -> list[str]:
+    """Return what in the weighed counts no judgement could have left there."""
+    tests, window = certificate.tests, certificate.deferred_window
+    rows = [entries for test in tests for entries in (test.weighed, test.weighed_with_repeats)]
+    if not any(rows):
+        return [] if window is None else ["it has deferred requests, and did not count them"]
+    if certificate.method != "anytime" or not all(map(are_entries, rows)):
+        return ["its weighed counts are not those of a gate"]
+    votes, exchanges = _weighed(tests)
+    most = certificate.calibration_window.exchanges + (window.exchanges if window else 0)
+    if (
+        any((np.diff(found.counts, axis=0, prepend=0) < 0).any() for found in (votes, exchanges))
+        or (votes.counts > exchanges.counts).any()
+        or exchanges.counts[-1].sum() > most
+    ):
+        return ["its weighed counts are not those of thresholds from strict to lax"]
+    return []
+
+
+def _weighed(tests: tuple[Test, ...]) -> tuple[Weighed, Weighed]:
+    """Return the weighed counts: first members of bursts, and with repeats, in the same columns."""
+    votes = [test.weighed for test in tests]
+    both = weighed_from([*votes, *(test.weighed_with_repeats for test in tests)])
+    return (
+        both._replace(counts=both.counts[: len(votes)]),
+        both._replace(counts=both.counts[len(votes) :]),
+    )
 
 
 def _recount(certificate: Certificate) -> list[str]:
@@ -375,6 +408,7 @@ def _recount(certificate: Certificate) -> list[str]:
         certificate.method,
         certificate.design_effect,
         rates=np.array([test.rate for test in tests]),
+        weighed=_weighed(tests) if any(test.weighed_with_repeats for test in tests) else None,
     )
     recorded = [test.p_value for test in tests]
     # Versions of SciPy differ in how they round what is nearly too small for a float.

@@ -24,6 +24,7 @@ from openwheel.gate.bounds import (
 from openwheel.gate.dependence import effect_at
 from openwheel.gate.plan import Plan
 from openwheel.gate.selection import fallback
+from openwheel.gate.weighed import Entries, Weighed, weigh, weighed_bound
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -53,12 +54,15 @@ class Test(msgspec.Struct, frozen=True, omit_defaults=True):
             with any loss.
         answered_with_repeats, disagreements_with_repeats: Counts of all exchanges.
         p_value: The larger of the p-values of the two ways to count. All exchanges are worth as
-            many independent ones as their number divided by the design effect.
+            many independent ones as their number divided by the design effect. Where there are
+            weighed counts, it is theirs.
         level: What it was tested at.
         rate: Disagreement that training expected there; half of an anytime bettor's wealth is on
             it. 0 where nothing was bet on it.
         passed: Whether the p-value was at most the level.
         partial, partial_with_repeats: Disagreements whose loss was below 1, by their loss.
+        weighed, weighed_with_repeats: Where deferred requests are evidence, too: how many answers
+            had which weight and loss, those of the counts above among them.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
@@ -75,6 +79,8 @@ class Test(msgspec.Struct, frozen=True, omit_defaults=True):
     partial: Partial = ()
     partial_with_repeats: Partial = ()
     rate: float = 0.0
+    weighed: Entries = ()
+    weighed_with_repeats: Entries = ()
 
     @property
     def loss(self) -> float:
@@ -169,6 +175,11 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def bound_of(test: Test, method: Method, design_effect: float) -> float:
     """Return the upper bound that inverts the test: at most epsilon exactly when it passes."""
+    if test.weighed_with_repeats:
+        return max(
+            weighed_bound(test.weighed, 1.0, test.level, test.rate),
+            weighed_bound(test.weighed_with_repeats, design_effect, test.level, test.rate),
+        )
     votes = as_counts(test.answered, test.disagreements, test.partial)
     exchanges = as_counts(
         test.answered_with_repeats, test.disagreements_with_repeats, test.partial_with_repeats
@@ -199,6 +210,7 @@ def p_values_of(
     design_effect: float,
     *,
     rates: Any = 0.0,
+    weighed: tuple[Weighed, Weighed] | None = None,
 ) -> FloatArray:
     """Return the p-value of each threshold: the larger of those of the two ways to count.
 
@@ -209,10 +221,16 @@ def p_values_of(
         method: Which test.
         design_effect: What all exchanges are divided by.
         rates: `Test.rate` of each threshold, shape (thresholds,).
+        weighed: The two ways to count, where answers weigh unlike.
 
     Raises:
         ValueError: The method is ``binomial``, and a loss is neither 0 nor 1.
     """
+    if weighed is not None:
+        votes, exchanges = weighed
+        return np.maximum(
+            votes.p_values(epsilon, 1.0, rates), exchanges.p_values(epsilon, design_effect, rates)
+        )
     return np.maximum(
         _p_values(first, epsilon, method, 1.0, rates),
         _p_values(with_repeats, epsilon, method, design_effect, rates),
@@ -271,6 +289,8 @@ def judge(
     method: Method = "binomial",
     probabilities: FloatArray | None = None,
     new: npt.NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    unbiased: npt.NDArray[np.bool_] | None = None,
 ) -> Judgement:
     """Test the plan's thresholds on calibration exchanges.
 
@@ -305,28 +325,51 @@ def judge(
         new: Whether training never saw the input, shape (n,); by default it saw none. A threshold
             at which disagreement on new inputs is evidently above epsilon is not chosen, however
             well the student does on those it has seen.
+        weights: What each exchange counts for in the tests, from 0 to 1, shape (n,); by default
+            all alike. Only for the method ``anytime``.
+        unbiased: With weights: which exchanges are traffic as it came, shape (n,). Coverage, the
+            vetoes and all counts but the weighed ones are of these.
 
     Raises:
         ValueError: A loss is no number from 0 to 1; or one is neither of them, and the method is
-            ``binomial``.
+            ``binomial``; or there are weights, and it is not ``anytime``.
         TypeError: The losses are booleans, which could as well say what agrees.
     """
-    thresholds = np.array(plan.thresholds)
-    evidence = first_of_each(clusters)
+    thresholds, losses = np.array(plan.thresholds), np.asarray(losses)
     steps = in_steps(losses)
+    effect, weighed = plan.design_effect, None
+    if weights is not None and unbiased is not None:
+        if method != "anytime":
+            raise ValueError(f"weights are for the method anytime, not {method}")
+        heavy = np.flatnonzero(weights > 0)
+        votes = heavy[first_of_each(clusters[heavy])]
+        weighed = (
+            weigh(confidence[votes], steps[votes], weights[votes], thresholds),
+            weigh(confidence, steps, weights, thresholds),
+        )
+        # All of these came, where of the others every twentieth may have: bursts show.
+        deferred = heavy[weights[heavy] < 1]
+        effect = max(effect, effect_at(confidence[deferred], losses[deferred], plan.starts))
+        confidence, losses, steps = confidence[unbiased], losses[unbiased], steps[unbiased]
+        clusters = clusters[unbiased]
+        probabilities = None if probabilities is None else probabilities[unbiased]
+        new = None if new is None else new[unbiased]
+    evidence = first_of_each(clusters)
     first = _count(confidence[evidence], steps[evidence], thresholds)
     with_repeats = _count(confidence, steps, thresholds)
-    effect = max(
-        plan.design_effect, effect_at(confidence, np.asarray(losses, np.float64), plan.starts)
-    )
+    effect = max(effect, effect_at(confidence, losses.astype(np.float64), plan.starts))
     rates = plan.expected(epsilon) if method == "anytime" else np.zeros(len(thresholds))
-    p_values = p_values_of(first, with_repeats, epsilon, method, effect, rates=rates)
+    p_values = p_values_of(
+        first, with_repeats, epsilon, method, effect, rates=rates, weighed=weighed
+    )
     passed, levels = fallback(p_values, np.array(plan.weights), delta)
-    eligible = passed.copy()
+    # Deferred requests alone show nothing of how much would be answered.
+    seen = passed & (with_repeats.answered > 0)
+    eligible = seen.copy()
     weighted = _weighted(confidence, losses, thresholds, probabilities)
     if weighted is not None:
         eligible &= weighted <= epsilon
-    outweighed = bool(passed.any() and not eligible.any())
+    outweighed = bool(seen.any() and not eligible.any())
     if new is not None:
         unseen = _count(confidence[new], steps[new], thresholds)
         eligible &= ~evidently_above(unseen.total(), unseen.answered, epsilon)
@@ -345,6 +388,8 @@ def judge(
             partial=_partial(first, i),
             partial_with_repeats=_partial(with_repeats, i),
             rate=float(rates[i]),
+            weighed=() if weighed is None else weighed[0].entries(i),
+            weighed_with_repeats=() if weighed is None else weighed[1].entries(i),
         )
         for i in range(len(thresholds))
     )

@@ -75,12 +75,12 @@ class Recorder:
             task: The task it was found to belong to, ``""`` if to none.
             again: Whether the client says it has sent this request before.
         """
-        if self._capture is not None and self._keeps(exchange, task):
-            self._capture.put(exchange, again=again)
+        if self._capture is not None and (kept := self._kept(exchange, task)):
+            self._capture.put(kept, again=again)
 
     async def commit(self, exchange: Exchange, task: str, *, again: bool = False) -> None:
         """Keep an exchange, and wait until it is on disk, for as long as that is allowed."""
-        if self._capture is None or not self._keeps(exchange, task):
+        if self._capture is None or not (kept := self._kept(exchange, task)):
             return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
@@ -93,7 +93,7 @@ class Recorder:
             with contextlib.suppress(RuntimeError):  # the loop ended before the writer
                 loop.call_soon_threadsafe(settle)
 
-        self._capture.put(exchange, done, again=again)
+        self._capture.put(kept, done, again=again)
         await asyncio.wait([future], timeout=self._strict_timeout)
         if not future.done():
             self._meter.strict_late += 1
@@ -119,12 +119,17 @@ class Recorder:
         self._meter.tokens(teacher, tokens[0], tokens[1], cost)
         self._guard.charge(key, sum(tokens), cost)
 
-    def _keeps(self, exchange: Exchange, task: str) -> bool:
-        # A teacher's exchange that names a student is an audit, also where all are audited.
+    def _kept(self, exchange: Exchange, task: str) -> Exchange | None:
+        """Return an exchange as it is kept, None if it is not."""
+        share = self._sample.get(task, self._others) if self._sample else 1.0
+        if share >= 1:
+            return exchange
+        # What the audit picked is kept, also where it picks all: then a student is named.
         audited = exchange.unbiased and (exchange.audit_probability < 1 or exchange.student != "")
-        if not self._sample or audited:
-            return True
-        if self._rng() < self._sample.get(task, self._others):
-            return True
-        self._meter.not_sampled += 1
-        return False
+        if not audited and self._rng() >= share:
+            self._meter.not_sampled += 1
+            return None
+        if exchange.source == "teacher" and exchange.student_answer is None:
+            # Deferred requests are evidence where all are kept. Of a sample, what is picked is.
+            return msgspec.structs.replace(exchange, student="")
+        return exchange

@@ -56,6 +56,7 @@ class Calibrated(msgspec.Struct, frozen=True):
         compared: Whether that was looked at: where no threshold would answer, a comparison that
             costs is spared and the loss is set to 1, shape (n,).
         first: Which exchanges are the first of their burst and so have a vote.
+        deferred: Requests that students deferred, which were evidence by their weight.
     """
 
     judgement: Judgement
@@ -66,6 +67,7 @@ class Calibrated(msgspec.Struct, frozen=True):
     losses: FloatArray
     compared: npt.NDArray[np.bool_]
     first: npt.NDArray[np.intp]
+    deferred: TaskData
 
     @property
     def agrees(self) -> npt.NDArray[np.bool_]:
@@ -91,8 +93,9 @@ def calibrate(
         candidate: What to judge it by.
         student: Its student.
         training: The inputs it was trained on.
-        calibration: Unbiased exchanges it has not seen, in order of arrival, whatever became of
-            the teacher's answer.
+        calibration: Exchanges it has not seen, in order of arrival, whatever became of the
+            teacher's answer: unbiased ones, and requests that students deferred. Those are
+            evidence by their weight where the method is ``anytime`` and no comparison is needed.
         comparison: How answers are compared; by default canonical answers agree if equal.
         request_of: Returns the request that has these inputs, as text, for a judge.
         method: How it is tested; by default as the candidate says.
@@ -101,6 +104,10 @@ def calibrate(
         SettingError: The comparison is not the one the candidate was registered with.
         TeacherError: A judge could not be asked; what it said so far is kept.
     """
+    method = method or candidate.method
+    weighs = method == "anytime" and comparison is None and bool((calibration.weight < 1).any())
+    if not weighs:
+        calibration = calibration.take(np.flatnonzero(calibration.unbiased))
     data = calibration
     answers, confidence = _answers(candidate, student, data.inputs)
     # What it would leave to the teacher says nothing of its answers.
@@ -135,12 +142,23 @@ def calibrate(
         candidate.plan,
         epsilon=candidate.epsilon,
         delta=candidate.delta_spent * candidate.share,
-        method=method or candidate.method,
+        method=method,
         probabilities=data.probability,
         new=new,
+        weights=data.weight if weighs else None,
+        unbiased=data.unbiased if weighs else None,
     )
+    rows = np.flatnonzero(data.unbiased)
     return Calibrated(
-        judgement, data, new, answers, confidence, losses, compared, first_of_each(clusters)
+        judgement,
+        data.take(rows),
+        new[rows],
+        [answers[i] for i in rows],
+        confidence[rows],
+        losses[rows],
+        compared[rows],
+        first_of_each(clusters[rows]),
+        data.take(np.flatnonzero(~data.unbiased)),
     )
 
 
@@ -217,6 +235,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         ),
         answers=by_answer(calibrated, test) if candidate.form == "label" else (),
         critical=critical,
+        deferred_window=calibrated.deferred.window() if len(calibrated.deferred) else None,
         critical_bound=(
             critical_bound(critical, candidate.delta, judgement.method) if critical else None
         ),

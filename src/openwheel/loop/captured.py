@@ -22,7 +22,8 @@ def by_teacher(
     """Return the exchange of a request that the teacher answered.
 
     What the student answered, or would have answered if the request had not been held back, is
-    kept with it: an audit. What it would have said where it deferred is kept apart from that.
+    kept with it: an audit. What it would have said where it deferred is kept apart from that; the
+    student without an answer tells such a request from one that was held back.
 
     Args:
         exchange: The request and the teacher's answer.
@@ -30,15 +31,16 @@ def by_teacher(
         audited: Whether the coin sent the request to the teacher.
         unbiased: Whether the teacher was asked whatever a student would have done.
     """
-    compared = audited and decision.answer is not None
+    deferred = decision.answer is None
+    compared = audited and not deferred
     return msgspec.structs.replace(
         exchange,
         source="teacher",
         unbiased=unbiased,
         audit_probability=decision.audit_probability,
-        student=decision.student if compared else "",
+        student=decision.student if compared or deferred else "",
         student_answer=decision.answer if compared else None,
-        student_guess=decision.guess if decision.answer is None else None,
+        student_guess=decision.guess if deferred else None,
         confidence=decision.confidence,
     )
 

@@ -195,6 +195,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
         time=np.concatenate([training.time, np.array([row.time for row in rows], np.float64)]),
         unbiased=np.concatenate([training.unbiased, np.zeros(len(rows), np.bool_)]),
         probability=np.concatenate([training.probability, np.ones(len(rows))]),
+        weight=np.concatenate([training.weight, np.zeros(len(rows))]),
         finished=np.concatenate([training.finished, np.ones(len(rows), np.bool_)]),
         trains=np.concatenate([training.trains, np.ones(len(rows), np.bool_)]),
         inputs=[*training.inputs, *(decode_inputs(row.inputs) for row in rows)],

@@ -41,6 +41,10 @@ class TaskData(msgspec.Struct, frozen=True):
         unbiased: Which may calibrate, shape (n,).
         probability: With which the teacher was asked whatever a student would have answered, in
             (0, 1], shape (n,); it says something of the unbiased ones only.
+        weight: What each counts for where those that a student deferred are evidence, too, from 0
+            to 1, shape (n,). The teacher answers all of those, and of the others what the audit
+            picks: so they count by the audit's share at the time, and the picked ones in full. Each
+            request is then expected to count for that share, whoever answers it.
         finished: To which the teacher gave an answer that a student could have given, shape (n,).
         trains: Which of those may be learned from, shape (n,): the policy may keep some out.
         inputs: Values of the task's variables.
@@ -58,6 +62,7 @@ class TaskData(msgspec.Struct, frozen=True):
     time: npt.NDArray[np.float64]
     unbiased: npt.NDArray[np.bool_]
     probability: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
     finished: npt.NDArray[np.bool_]
     trains: npt.NDArray[np.bool_]
     inputs: list[Inputs]
@@ -81,6 +86,7 @@ class TaskData(msgspec.Struct, frozen=True):
             self.time[rows],
             self.unbiased[rows],
             self.probability[rows],
+            self.weight[rows],
             self.finished[rows],
             self.trains[rows],
             [self.inputs[i] for i in rows],
@@ -143,6 +149,7 @@ def load_answers(
     left: Counter[Origin] = Counter()
     origins: list[Origin] = []
     seq, times, unbiased, probability, done, trains = [], [], [], [], [], []
+    weight: list[float] = []
     inputs: list[Inputs] = []
     settings: list[str] = []
     answers: list[str] = []
@@ -171,6 +178,8 @@ def load_answers(
         times.append(row.time)
         unbiased.append(row.unbiased)
         probability.append(row.audit_probability)
+        deferred = row.student != "" and row.student_answer is None
+        weight.append(row.audit_probability if deferred else float(row.unbiased))
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
@@ -190,6 +199,7 @@ def load_answers(
         np.array(times, np.float64),
         np.array(unbiased, np.bool_),
         np.array(probability, np.float64),
+        np.array(weight, np.float64),
         np.array(done, np.bool_),
         np.array(trains, np.bool_),
         inputs,

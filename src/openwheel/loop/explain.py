@@ -108,6 +108,9 @@ def _of_all(test: Test, judgement: Judgement) -> str:
     if answered != test.answered:
         share = _wrong(test.disagreements, test.loss / max(test.answered, 1), test.partial)
         said += f", with a burst counted once on {share} of {test.answered:,}"
+    deferred = sum(n for weight, _, n in test.weighed_with_repeats if weight < 1)
+    if deferred:
+        said += f", and {deferred:,} requests that were deferred count by their weight"
     if judgement.design_effect > 1:
         said += (
             f" (disagreements come in bursts: evidence divided by {judgement.design_effect:.1f})"

@@ -195,21 +195,23 @@ def _certify(
     data: TaskData,
     method: Method | None = None,
 ) -> tuple[Calibrated, Certificate | None]:
-    """Judge a candidate on the unbiased exchanges after its training; write what it earned.
+    """Judge a candidate on what came after its training; write what it earned.
 
-    Those from before a change of the teacher are no evidence.
+    Evidence are unbiased exchanges and, by their weight, requests that a student deferred. Those
+    from before a change of the teacher are none.
 
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
     registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
     before = data.seq <= candidate.trained_until
+    evidence = data.unbiased | (data.weight > 0)
     seen = data.take(np.flatnonzero(before & data.trains)).inputs
     calibrated = calibrate(
         candidate,
         registry.load(candidate, subject.tools),
         [*seen, *corrected_inputs(registry, candidate)],
-        data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after) & data.unbiased)),
+        data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after) & evidence)),
         comparison=subject.comparison,
         request_of=subject.request_of,
         method=method,

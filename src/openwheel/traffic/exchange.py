@@ -42,7 +42,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         audit_probability: The probability with which the audit coin sends a request to the
             teacher, at the time; 1.0 before promotion.
         student: For a source of `BY_STUDENTS`, and for an audit's teacher answer: the student
-            that answered the client, else ``""``.
+            that answered the client. For a teacher's answer without a ``student_answer``: the
+            student that deferred the request. Else ``""``.
         student_answer: On an audit's teacher answer: what the student told the client.
         student_guess: On the teacher's answer to a request that the student deferred: what it
             would have said. Never set beside ``student_answer``, and no audit: requests are

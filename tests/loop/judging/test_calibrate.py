@@ -54,7 +54,7 @@ def data_of(texts):
     ]
     return TaskData(
         np.arange(1, n + 1), np.arange(1, n + 1), np.zeros(n), np.ones(n, np.bool_), np.ones(n),
-        np.ones(n, np.bool_), np.ones(n, np.bool_), inputs, [""] * n,
+        np.ones(n), np.ones(n, np.bool_), np.ones(n, np.bool_), inputs, [""] * n,
         list(texts), list(texts), [""] * n, {}, [Origin("t", "m")] * n,
     )  # fmt: skip
 
@@ -183,3 +183,33 @@ def test_another_comparison_than_the_one_registered_is_refused(case):
     candidate = msgspec.structs.replace(case[0], compared=compared, compare="rouge:0.5")
     with pytest.raises(SettingError, match=r"that has changed to 'rouge:0.4' .* a new attempt"):
         judged((candidate, *case[1:]), RougeComparison(0.4))
+
+
+def test_deferred_requests_are_evidence_where_equal_answers_agree(case):
+    candidate, student, data = case
+    candidate = msgspec.structs.replace(
+        candidate, method="anytime", compare="exact", epsilon=0.2, share=1.0
+    )
+    deferred = np.arange(N) % 4 > 0
+    data = msgspec.structs.replace(
+        data,
+        texts=[student.texts[i] for i in range(N)],
+        answers=[student.texts[i] for i in range(N)],
+        unbiased=~deferred,
+        probability=np.full(N, 0.25),
+        weight=np.where(deferred, 0.25, 1.0),
+    )
+    found = judged((candidate, student, data), None)
+    assert found.judgement.exchanges == len(found.data) == len(found.answers) == (~deferred).sum()
+    assert len(found.deferred) == deferred.sum()
+    task = Task(id="t", name="hours", template=None)
+    certificate = write_certificate(task, candidate, found)
+    assert verify(certificate).holds, verify(certificate).problems
+    assert certificate.deferred_window == found.deferred.window()
+    assert certificate.coverage == pytest.approx(0.9, abs=0.01)
+    # One look, or a comparison that may cost money, is for what the audit picked.
+    for other, comparison in (("binomial", None), ("anytime", RougeComparison(0.5))):
+        changed = msgspec.structs.replace(candidate, method=other, compare="rouge:0.5")
+        found = judged((changed, student, data), comparison)
+        assert len(found.deferred) == 0
+        assert not found.judgement.tests[0].weighed
