@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import betting_cost
+import deferred
 import starts
 import validity
 
@@ -41,10 +42,17 @@ def test_a_broken_promise_fails_the_run(monkeypatch, run):
     trial = functools.partial(validity.clustered, world=world, n=2_500, how="clusters alone")
     line = validity.Line("x", 2_500, 40, trial, validity.FIRST)
     monkeypatch.setattr(validity, "lines", lambda _: [line])
+    monkeypatch.setattr(validity, "deferred_lines", lambda _: [])
     monkeypatch.setattr(validity, "SOURCES", ())
     code, said = run(validity, 40)
     assert "**BROKEN**" in said
     assert code == 1
+
+
+def test_what_deferred_requests_bring_is_printed(monkeypatch, run):
+    monkeypatch.setattr(deferred, "BATCH", 20_000)
+    _, said = run(deferred, 1)
+    assert len(re.findall(r"^\| [23]% \| ", said, re.MULTILINE)) == 6
 
 
 def test_starts_prints_a_table(run):
