@@ -40,7 +40,8 @@ BENCHMARKS = {
     "idle": ("gateway.py", "--idle"),
 }
 NEED_TORCH = ("tests/engine", "tests/export", "tests/students/draft")
-STOP_S = 30.0
+STOP_S, LOOK_S = 30.0, 0.1
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 Command = list[str]
 
@@ -123,13 +124,17 @@ def ends_well(check: Check, log: TextIO) -> bool:
     for command in check.commands:
         print("$", *command, file=log, flush=True)
         with subprocess.Popen(
-            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_unblock,  # noqa: PLW1509 - there is one thread
         ) as process:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:
-                _end(process)
-                raise
+            while (code := process.poll()) is None:
+                if signal.sigtimedwait(ENDING, LOOK_S):
+                    _end(process)
+                    raise KeyboardInterrupt
         if code:
             print(f"exit code {code}", file=log)
             return False
@@ -174,9 +179,18 @@ def run(chosen: list[Check], logs: Path) -> int:
 
 
 def heed_signals() -> None:
-    """Have whoever ends this end the check that runs too, also where a shell ignores Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Have whoever ends this end the check that runs too, also where a shell ignores Ctrl-C.
+
+    The signals are blocked, and looked for: one that came while a check was being started would
+    leave it running.
+    """
+    for number in ENDING:
         signal.signal(number, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def main() -> int:

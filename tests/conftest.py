@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from openwheel.students.nice import step_back
+
 # One thread each: several test processes on two cores slow one another down otherwise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# As nice as who trains in a process of its own, which else starves beside other tests.
+step_back()
 # What commands print is read as from a pipe, without colours, also where FORCE_COLOR or -s is set.
 os.environ["TTY_COMPATIBLE"] = "0"
 

@@ -67,7 +67,7 @@ def test_deferred_request(gateway, http, student, draw, unbiased):
     assert (exchange.source, exchange.unbiased) == ("teacher", unbiased)
     assert exchange.audit_probability == 0.1
     assert exchange.confidence == 0.25
-    assert exchange.student == ""
+    assert (exchange.student, exchange.student_answer) == ("student-1", None)
     assert response.headers["x-openwheel-source"] == "teacher"
     assert response.headers["x-openwheel-confidence"] == "0.2500"
 
@@ -129,7 +129,8 @@ def test_what_is_held_back_and_unsure_is_no_audit(gateway, http, student):
     running = gateway(None, student(audit_probability=0.73, canary=0.3), rng=lambda: 0.1)
     assert ask(http, running, "where is it?").headers["x-openwheel-source"] == "teacher"
     [exchange] = running.exchanges(1)
-    assert (exchange.unbiased, exchange.student, exchange.student_answer) == (True, "", None)
+    assert exchange.unbiased
+    assert (exchange.student, exchange.student_answer) == ("student-1", None)
 
 
 def test_what_the_student_would_have_said_is_kept_and_is_no_audit(gateway, http, student):
@@ -138,7 +139,7 @@ def test_what_the_student_would_have_said_is_kept_and_is_no_audit(gateway, http,
     [exchange] = running.exchanges(1)
     assert exchange.unbiased
     assert exchange.student_guess == "account"
-    assert (exchange.student, exchange.student_answer) == ("", None)
+    assert (exchange.student, exchange.student_answer) == ("student-1", None)
     ask(http, running, "a refund please")
     assert [one.student_guess for one in running.exchanges(3)[1:]] == [None, None]
 

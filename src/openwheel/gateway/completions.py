@@ -34,7 +34,7 @@ from openwheel.gateway.passage import Passage
 from openwheel.gateway.seldom import Seldom
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap, ExchangeTap
-from openwheel.loop.captured import flipped
+from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
 from openwheel.wire import Api, Request
 
@@ -45,7 +45,6 @@ _EVENT_STREAM = [
     (b"cache-control", b"no-cache"),
 ]
 _SOURCES = {"student": b"student", "teacher": b"teacher", "best_effort": b"best-effort"}
-_UNDECIDED = Decision(audit_probability=0.0, reason="student failed")
 _MOST_PENDING = 64
 # What was decided longer ago is decided anew before a student stands in for the teacher: it may
 # have been taken off meanwhile.
@@ -103,9 +102,9 @@ class Completions:
         asked: Asked | None,
         passage: Passage,
     ) -> None:
-        if asked is not None and asked.decision.answer is not None and not asked.held:
+        if asked is not None and asked.decision.answer is not None and not asked.way.held:
             await self._student(asked, asked.decision.answer, send, passage)
-            if asked.audited:
+            if asked.way.audited:
                 headers = passable(scope, passage.key)
                 self._parts.audits.start(asked, target(scope), headers)
             return
@@ -143,12 +142,6 @@ class Completions:
         task = _header_text(header(scope, b"x-openwheel-task")) or request.task
         decision = self._allowed(await self._decide(request, task), request)
         guard.check_task(key, decision.task)
-        # One coin, flipped before it is looked at what the student would answer.
-        draw = self._parts.rng() if decision.student else 1.0
-        held, audited = flipped(decision, draw)
-        # Where no decision could be made, what students would have done is not known to be
-        # out of the matter, so the answer may not calibrate.
-        unbiased = audited or (not decision.student and decision is not _UNDECIDED)
         return Asked(
             time=arrived,
             started=started,
@@ -159,9 +152,7 @@ class Completions:
             key=key.name if key else "",
             again=header(scope, b"x-stainless-retry-count") not in {b"", b"0"},
             decision=decision,
-            held=held,
-            audited=audited,
-            unbiased=unbiased,
+            way=route(decision, self._parts.rng()),
         )
 
     def _allowed(self, decision: Decision, request: Request) -> Decision:
@@ -190,7 +181,7 @@ class Completions:
         except OpenwheelError as error:
             self._parts.meter.student_errors += 1
             logger.error("No student could be asked, the teacher answers: %s", error)
-            return _UNDECIDED
+            return UNDECIDED
 
     async def _instead(self, asked: Asked, send: Send, passage: Passage, why: str) -> bool:
         """Have a student answer in the teacher's place, if one may; return whether one did.

@@ -6,6 +6,7 @@ import msgspec
 
 from openwheel.errors import TeacherError
 from openwheel.loop.captured import beside, by_student, by_teacher
+from openwheel.loop.route import Route
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import REJECTED, Exchange, Source
 from openwheel.wire import (
@@ -40,11 +41,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         task: The task the client named.
         key: Name of the gateway's key it was sent with, ``""`` if none was needed.
         again: Whether the client's SDK says that it has sent it before.
-        held: Whether the canary's coin held it back, so that the teacher answers the client.
-        audited: Whether the coin says to ask the teacher, whatever the student answers: since the
-            request is held back, or for an audit. It is flipped for every request of a task with
-            a promoted student, before it is known who answers.
-        unbiased: Whether the teacher is asked whatever a student would have done.
+        way: Where it goes.
     """
 
     id: str = msgspec.field(default_factory=ordered_id)
@@ -57,9 +54,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     again: bool
     decision: Decision
-    held: bool
-    audited: bool
-    unbiased: bool
+    way: Route
 
 
 def student_exchange(
@@ -111,7 +106,7 @@ def teacher_exchange(
         reply_id=ids[0],
         request_id=ids[1],
     )
-    return by_teacher(exchange, asked.decision, audited=asked.audited, unbiased=asked.unbiased)
+    return by_teacher(exchange, asked.decision, asked.way)
 
 
 def audit_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:

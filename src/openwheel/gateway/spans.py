@@ -50,6 +50,6 @@ def request_span(scope: Scope, passage: Passage, asked: Asked | None) -> Request
         task=decision.task if decision else "",
         student=decision.student if decision and by_student else "",
         confidence=decision.confidence if decision else None,
-        audited=asked.audited if asked else False,
+        audited=asked.way.audited if asked else False,
         teacher=passage.teacher,
     )

@@ -3,22 +3,13 @@
 import msgspec
 
 from openwheel.loop.promotions import AUDIT_SUFFIX
+from openwheel.loop.route import Route
 from openwheel.loop.serving import Decision
 from openwheel.traffic.exchange import Exchange, Source
 from openwheel.wire import Answer
 
 
-def flipped(decision: Decision, draw: float) -> tuple[bool, bool]:
-    """Return whether the coin holds a request back, and whether it sends it to the teacher.
-
-    One coin for both: what is held back is sent to the teacher, too.
-    """
-    return draw < 1.0 - decision.canary, draw < decision.audit_probability
-
-
-def by_teacher(
-    exchange: Exchange, decision: Decision, *, audited: bool, unbiased: bool
-) -> Exchange:
+def by_teacher(exchange: Exchange, decision: Decision, way: Route) -> Exchange:
     """Return the exchange of a request that the teacher answered.
 
     What the student answered, or would have answered if the request had not been held back, is
@@ -28,15 +19,14 @@ def by_teacher(
     Args:
         exchange: The request and the teacher's answer.
         decision: Who was to answer.
-        audited: Whether the coin sent the request to the teacher.
-        unbiased: Whether the teacher was asked whatever a student would have done.
+        way: Where the request went.
     """
     deferred = decision.answer is None
-    compared = audited and not deferred
+    compared = way.audited and not deferred
     return msgspec.structs.replace(
         exchange,
         source="teacher",
-        unbiased=unbiased,
+        unbiased=way.unbiased,
         audit_probability=decision.audit_probability,
         student=decision.student if compared or deferred else "",
         student_answer=decision.answer if compared else None,

@@ -8,13 +8,14 @@ import msgspec
 
 from openwheel.errors import RequestError
 from openwheel.loop.audit.look import audit
-from openwheel.loop.captured import beside, by_student, by_teacher, flipped
+from openwheel.loop.captured import beside, by_student, by_teacher
 from openwheel.loop.curate import assign_new
 from openwheel.loop.evaluate import Score, Tally, TaskScore
 from openwheel.loop.losses import agrees
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
+from openwheel.loop.route import Route, route
 from openwheel.loop.schedule import FEWEST_NEW, next_turn
 from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
@@ -180,9 +181,9 @@ def replay(
         except RequestError:
             continue
         decision = settled(serving.decide(request, exchange.task))
-        held, heads = flipped(decision, coin.random())
-        waiting += _captured(exchange, decision, held=held, heads=heads)
-        each(_count(counts, exchange, decision, held=held, heads=heads))
+        way = route(decision, coin.random())
+        waiting += _captured(exchange, decision, way)
+        each(_count(counts, exchange, decision, way))
         if counts.total.n >= due:
             take_turn()
         elif counts.total.n % LOOK_EVERY == 0 and serving.students() and look():
@@ -204,24 +205,21 @@ def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:
     )
 
 
-def _captured(exchange: Exchange, decision: Decision, *, held: bool, heads: bool) -> list[Exchange]:
+def _captured(exchange: Exchange, decision: Decision, way: Route) -> list[Exchange]:
     """Return what a gateway would have captured of one exchange."""
-    unbiased = heads or not decision.student
-    asked = by_teacher(exchange, decision, audited=heads, unbiased=unbiased)
-    if decision.answer is None or held:
+    asked = by_teacher(exchange, decision, way)
+    if decision.answer is None or way.held:
         return [asked]
     served = by_student(exchange, decision, decision.answer)
-    return [served, beside(asked)] if heads else [served]
+    return [served, beside(asked)] if way.audited else [served]
 
 
-def _count(
-    counts: _Counts, exchange: Exchange, decision: Decision, *, held: bool, heads: bool
-) -> Served:
-    answered = decision.answer is not None and not held
+def _count(counts: _Counts, exchange: Exchange, decision: Decision, way: Route) -> Served:
+    answered = decision.answer is not None and not way.held
     same = answered and agrees(exchange.answer, Answer(decision.answer or ""), decision.form)
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
         tally.add(answered=answered, agrees=same)
-    counts.teacher_calls += heads or not answered
-    counts.audits += heads and answered
-    return Served(exchange, decision, answered, same, heads and answered)
+    counts.teacher_calls += way.audited or not answered
+    counts.audits += way.audited and answered
+    return Served(exchange, decision, answered, same, way.audited and answered)

@@ -45,9 +45,7 @@ from openwheel.students.lm.order import (
 )
 from openwheel.students.lm.probabilities import TokenNames, with_probabilities
 from openwheel.students.lm.run import Material, Run, Tell, pass_tokens
-
-NICENESS = 10
-"""A gateway beside it comes first."""
+from openwheel.students.nice import step_back
 
 PACKING: Final = MappingProxyType({"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05})
 """How far rounding may move log-probabilities of likely tokens where examples are packed."""
@@ -68,7 +66,7 @@ def main() -> int:
     """Carry out the order named on the command line; return the exit status."""
     wire = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    os.nice(NICENESS)
+    step_back()
     encoder = msgspec.json.Encoder()
 
     def tell(event: Event) -> None:

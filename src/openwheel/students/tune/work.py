@@ -19,11 +19,9 @@ import numpy.typing as npt
 
 from openwheel.errors import ModelError, OpenwheelError
 from openwheel.students.encoder import SentenceEncoder
+from openwheel.students.nice import step_back
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
 from openwheel.students.tune.order import Done, Event, Failed, Fold, Order, Step, seen_file
-
-NICENESS = 10
-"""A gateway beside it comes first."""
 
 Tell = Callable[[Event], None]
 
@@ -32,7 +30,7 @@ def main() -> int:
     """Carry out the order named on the command line; return the exit status."""
     wire = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    os.nice(max(0, NICENESS - os.nice(0)))  # the learner that started it may have stepped back
+    step_back()
     encoder = msgspec.json.Encoder()
     order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
     threading.Thread(target=_when_alone, args=(order,), daemon=True).start()
