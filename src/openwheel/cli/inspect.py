@@ -296,7 +296,7 @@ def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
     if path.is_file():
         try:
             return msgspec.json.decode(path.read_bytes(), type=Certificate), False
-        except (msgspec.DecodeError, OSError) as error:
+        except (msgspec.DecodeError, RecursionError, OSError) as error:
             raise SettingError(f"{path} is not a certificate: {error}") from None
     found = [c for c in _certificates(db) if c.id.startswith(name)]
     if len(found) != 1:

@@ -21,7 +21,7 @@ def read_model_list(body: bytes) -> list[dict[str, Any]]:
     """
     try:
         found = _any.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = None
     if isinstance(found, Mapping) and "data" in found:
         found = found["data"] or []

@@ -114,7 +114,7 @@ def named_model(body: bytes) -> str:
     """Return the model that a JSON body names, ``""`` if it names none."""
     try:
         return _named.decode(body).model
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 

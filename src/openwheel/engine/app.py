@@ -110,7 +110,7 @@ class _Serving:
         try:
             one = msgspec.json.decode(await _body(request), type=_Adapter)
             await asyncio.to_thread(work, one)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _refusal(RequestError(f"The request body is not one of an adapter: {error}"))
         except OpenwheelError as error:
             return _refusal(error)

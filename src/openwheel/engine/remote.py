@@ -178,7 +178,7 @@ class RemoteWriter:
         answer = self._ask("POST", "/v1/chat/completions", self._body(ask))
         try:
             completion = msgspec.json.decode(answer, type=_Completion)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EngineError(f"{self._shown} answered with no chat completion: {error}") from None
         if not completion.choices:
             raise EngineError(f"{self._shown} answered with a completion that has no choices")
@@ -246,7 +246,7 @@ class RemoteWriter:
         answer = self._ask("GET", "/v1/models", None)
         try:
             return msgspec.json.decode(answer, type=_Models).data
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EngineError(f"{self._shown} answered with no list of models: {error}") from None
 
     def _scores(self, choice: _Choice) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -328,7 +328,7 @@ def _literal(text: str) -> str:
 def _says_failed(answer: bytes) -> bool:
     try:
         said = msgspec.json.decode(answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return isinstance(said, dict) and said.get("success") is False
 
@@ -345,6 +345,6 @@ def _excerpt(answer: bytes) -> str:
     """Return what a server said was wrong, in a line."""
     try:
         text = msgspec.json.decode(answer, type=_ErrorBody).error.message
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = answer.decode("utf-8", errors="replace")
     return " ".join(text.split())[:300]

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import re
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
 
@@ -41,8 +43,8 @@ logger = logging.getLogger(__name__)
 
 # Whoever comes back waits again, so it need not be long.
 _RETRY = (b"retry-after", b"1")
-# Dots that a server may resolve would lead out of /v1, with the operator's key in hand.
-_CLIMBS = re.compile(rb"/(\.|%2e){2}(/|%2f|\\|%5c|$)", re.IGNORECASE)
+# A teacher behind two proxies may have a path decoded three times.
+_DECODINGS = 4
 
 
 class Tap(Protocol):
@@ -76,7 +78,7 @@ class Forward:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request."""
-        if _CLIMBS.search(scope["raw_path"]):
+        if may_leave_v1(scope["raw_path"]):
             await not_found(scope, receive, send)
             return
         parts, passage = self._parts, Passage(api_of(scope["path"]))
@@ -227,6 +229,35 @@ def passable(scope: Scope, key: Key | None) -> Headers:
     if key is None and not (credential(scope) or "").startswith(OWN_KEY):
         return headers
     return without_credentials(headers)
+
+
+def may_leave_v1(raw_path: bytes) -> bool:
+    """Return whether some server could take a path under ``/v1`` for one outside.
+
+    The operator's key goes with it. Servers decode a path once or more often, take a backslash for
+    a slash, cut what follows a semicolon, and normalise characters, before they resolve dots.
+
+    Examples:
+        >>> [may_leave_v1(path) for path in (b"/v1%2f..%2fadmin", b"/v1/x/%252e%252e/y")]
+        [True, True]
+        >>> [may_leave_v1(path) for path in (b"/v1/models/org%2Fmodel-1.5", b"/v1/files/a..b")]
+        [False, False]
+    """
+    path = raw_path
+    for _ in range(_DECODINGS):
+        decoded = unquote_to_bytes(path)
+        if decoded == path:
+            break
+        path = decoded
+    else:
+        return True
+    try:
+        text = unicodedata.normalize("NFKC", path.decode())
+    except UnicodeDecodeError:  # as overlong encodings of a dot or a slash are
+        return True
+    segments = (part.partition(";")[0].strip() for part in re.split(r"[/\\]", text))
+    dots = any(part and not part.strip(".") for part in segments)
+    return dots or not text.isprintable()
 
 
 def target(scope: Scope) -> str:
