@@ -43,14 +43,23 @@ def encoder(make_encoder):
     return SentenceEncoder(str(make_encoder()))
 
 
+@pytest.fixture(
+    scope="module", params=[(500, QUICK), pytest.param((700, RECIPE), marks=pytest.mark.evidence)]
+)
+def lessons(request):
+    """How many texts it is trained on, and how."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def tuned(encoder):
-    tune = Tune(always=True, recipe=QUICK)
-    return train("encoder", *ordered(500), variables=(0,), encoder=encoder, tune=tune)
+def tuned(encoder, lessons):
+    texts, recipe = lessons
+    tune = Tune(always=True, recipe=recipe)
+    return train("encoder", *ordered(texts), variables=(0,), encoder=encoder, tune=tune)
 
 
-def test_a_trained_encoder_knows_more_of_its_task(encoder, tuned):
-    before = train("encoder", *ordered(500), variables=(0,), encoder=encoder)
+def test_a_trained_encoder_knows_more_of_its_task(encoder, tuned, lessons):
+    before = train("encoder", *ordered(lessons[0]), variables=(0,), encoder=encoder)
     inputs, answers = ordered(400, seed=1)
 
     def right(student):
@@ -65,7 +74,7 @@ def test_a_trained_encoder_knows_more_of_its_task(encoder, tuned):
     assert tuned.student.encoder.fingerprint != encoder.fingerprint
 
 
-def test_what_training_says_is_what_traffic_will_show(tuned):
+def test_what_training_says_is_what_traffic_will_show(tuned, lessons):
     """Confidences out of fold come from bodies that have not seen the fold either."""
     inputs, answers = ordered(400, seed=1)
     predictions = tuned.student.predict(inputs)
@@ -73,7 +82,7 @@ def test_what_training_says_is_what_traffic_will_show(tuned):
         tuned.student.answers[label] == answer
         for label, answer in zip(predictions.labels, answers, strict=True)
     ]
-    assert len(tuned.confidence) == 500
+    assert len(tuned.confidence) == lessons[0]
     assert tuned.agrees.mean() <= np.mean(agrees) + 0.05
 
 
@@ -91,11 +100,12 @@ def test_it_is_saved_and_answers_alike(tuned, tmp_path):
         assert label == loaded.predict(inputs).labels[row]
 
 
-def test_answers_by_coin_flip_are_not_worth_it(encoder, caplog):
+@pytest.mark.parametrize("steps", [10, pytest.param(30, marks=pytest.mark.evidence)])
+def test_answers_by_coin_flip_are_not_worth_it(encoder, caplog, steps):
     draw = random.Random(3)
     inputs = ordered(300)[0]
     answers = [draw.choice(["heads", "tails"]) for _ in inputs]
-    tune = Tune(recipe=Recipe(fewest_steps=10))
+    tune = Tune(recipe=Recipe(fewest_steps=steps))
     with caplog.at_level(logging.INFO, "openwheel.students"):
         fitted = train("encoder", inputs, answers, variables=(0,), encoder=encoder, tune=tune)
     assert fitted.student.encoder is encoder
