@@ -7,6 +7,7 @@ from openwheel.loop.captured import by_teacher
 from openwheel.loop.data import load_answers
 from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
+from openwheel.loop.shadowing import evidence
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
@@ -56,3 +57,28 @@ def test_each_request_is_expected_to_weigh_the_same(tmp_path, decision, draw, wa
     assert data.weight.tolist() == [weight]
     assert data.unbiased.tolist() == [found.unbiased]
     assert data.take(data.seq[:0]).weight.tolist() == []
+
+
+def test_only_the_first_deferred_requests_are_evidence(tmp_path):
+    decisions = [(ANSWERED, 0.05), (DEFERRED, 0.05), (DEFERRED, 0.5), (ANSWERED, 0.5)]
+    exchanges = [
+        by_teacher(
+            Exchange(id=f"{i}", request=b"{}", answer=Answer("mill"), source="teacher"),
+            decision,
+            route(decision, draw),
+        )
+        for i, (decision, draw) in enumerate(decisions * 3)
+    ]
+    with Store.open(tmp_path / "openwheel.db") as store:
+        store.append(exchanges)
+        store.assign((seq, "t", '["x"]', "") for seq in range(1, 13))
+        data = load_answers(store, "t", "label")
+    every = evidence(data, 3)
+    assert every.seq.tolist() == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+    assert every.weight.tolist() == [1.0, 0.1, 0.1] * 3
+    some = evidence(data, 2)
+    assert some.seq.tolist() == [1, 2, 3, 5, 6, 7, 9, 10]
+    assert some.weight.tolist() == [1.0, 0.1, 0.1, 1.0, 0.1, 0.1, 1.0, 1.0]
+    none = evidence(data, 0)
+    assert none.seq.tolist() == [1, 2, 5, 6, 9, 10]
+    assert none.weight.tolist() == [1.0] * 6

@@ -5,6 +5,7 @@ Its tests may be looked at again and again, and those of a promoted student that
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from openwheel.errors import (
@@ -40,6 +41,10 @@ STALLED = 1.25
 
 WIDER = 0.02
 """A promoted student is certified for more when that is this much more of the latest requests."""
+
+MOST_DEFERRED = 5_000
+"""Deferred requests that are evidence on a student, the first that came after its training: it
+answers them all again at each look. One that writes its answers would take hours, and has none."""
 
 EVIDENT = 0.99
 """Level of the interval by which a student is given up that an earlier teacher taught."""
@@ -205,13 +210,13 @@ def _certify(
     """
     registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
     before = data.seq <= candidate.trained_until
-    evidence = data.unbiased | (data.weight > 0)
+    since = data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after)))
     seen = data.take(np.flatnonzero(before & data.trains)).inputs
     calibrated = calibrate(
         candidate,
         registry.load(candidate, subject.tools),
         [*seen, *corrected_inputs(registry, candidate)],
-        data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after) & evidence)),
+        evidence(since, 0 if candidate.writes else MOST_DEFERRED),
         comparison=subject.comparison,
         request_of=subject.request_of,
         method=method,
@@ -219,6 +224,22 @@ def _certify(
     if calibrated.judgement.chosen is None:
         return calibrated, None
     return calibrated, write_certificate(subject.record.task, candidate, calibrated)
+
+
+def evidence(data: TaskData, most: int) -> TaskData:
+    """Return what is evidence among exchanges: unbiased ones, and the first deferred requests.
+
+    After ``most`` deferred requests they are evidence no more, and what the audit picked counts in
+    full, deferred or not. Each request is then expected to count for as much as before, so the
+    tests stay what they are.
+    """
+    deferred = np.flatnonzero(~data.unbiased & (data.weight > 0))
+    end = len(data)
+    if len(deferred) >= most:
+        end = int(deferred[most - 1]) + 1 if most else 0
+    weight = np.where(np.arange(len(data)) < end, data.weight, data.unbiased)
+    rows = np.flatnonzero(data.unbiased | (weight > 0))
+    return msgspec.structs.replace(data, weight=weight).take(rows)
 
 
 def _promote(
