@@ -1,7 +1,9 @@
 """What is captured, and the audit coin."""
 
+import contextlib
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -189,6 +191,26 @@ def test_an_outage_says_nothing_of_a_request(gateway, http, student, upstream, s
         if json.loads(http("GET", f"{running.url}/healthz").data)["requests"]["audits_failed"]:
             break
     assert [one.source for one in running.exchanges(1)] == ["student"]
+
+
+def test_an_endless_answer_to_an_audit_is_not_read_to_its_end(gateway, http, student, upstream):
+    ended = threading.Event()
+
+    async def endless(_, writer):
+        writer.write(upstream.stream_head)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(upstream.chunked(b" " * (1 << 20)))
+                await writer.drain()
+        ended.set()
+
+    upstream.answer = endless
+    running = gateway(None, student(audit_probability=1.0))
+    assert ask(http, running, "a refund please").headers["x-openwheel-source"] == "student"
+    assert ended.wait(10)
+    assert [one.source for one in running.exchanges(1)] == ["student"]
+    counts = json.loads(http("GET", f"{running.url}/healthz").data)["requests"]
+    assert counts["audits_failed"] == 1
 
 
 def test_failed_audit_is_counted(gateway, http, student, upstream):

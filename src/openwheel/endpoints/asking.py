@@ -11,8 +11,6 @@ from openwheel.wire import APIS, ApiName, Reply, read_reply, without_stream
 from openwheel.wire.messages import read_message
 
 _PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
-_MOST_BYTES = 8 << 20
-"""More than any answer to one question; what is longer is no answer."""
 
 
 @contextlib.asynccontextmanager
@@ -79,15 +77,7 @@ async def ask_again(teacher: Teacher, api: ApiName, body: bytes) -> tuple[Reply,
 async def _answer(teacher: Teacher, path: str, body: bytes, model: str) -> tuple[str, bytes]:
     headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
     response = await teacher.send("POST", path, headers, body, model=model or named_model(body))
-    try:
-        parts, size = [], 0
-        async for chunk in response.chunks:
-            parts.append(chunk)
-            size += len(chunk)
-            if size > _MOST_BYTES:
-                raise TeacherError(f"The answer to a question is longer than {_MOST_BYTES:,} bytes")
-    finally:
-        response.close()
+    read = await response.read()
     if response.status != 200:
         raise TeacherError(f"A question was answered with status {response.status}")
-    return response.teacher, b"".join(parts)
+    return response.teacher, read

@@ -141,10 +141,7 @@ class HttpTeacher:
         try:
             async with asyncio.timeout(_PROBE_S):
                 response = await self.send("GET", path, [], b"")
-                try:
-                    body = b"".join([chunk async for chunk in response.chunks])
-                finally:
-                    response.close()
+                body = await response.read()
         except TimeoutError:
             raise TeacherTimeoutError(
                 f"The teacher at {self.host} did not list its models within {_PROBE_S:g} s"

@@ -234,10 +234,7 @@ async def _models(
     try:
         async with asyncio.timeout(_LIST_S):
             response = await watch.send("GET", path, headers, b"", "")
-            try:
-                body = b"".join([chunk async for chunk in response.chunks])
-            finally:
-                response.close()
+            body = await response.read()
     except TeacherError as error:
         return error
     except TimeoutError:

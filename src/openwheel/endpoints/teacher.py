@@ -10,6 +10,9 @@ from openwheel.errors import TeacherError
 Headers = Sequence[tuple[bytes, bytes]]
 ApiFamily = Literal["openai", "anthropic"]
 
+LARGEST = 8 << 20
+"""Bytes of an answer that are read where no client takes them: an endless one would fill memory."""
+
 
 class TeacherTimeoutError(TeacherError):
     """The teacher took longer than it is allowed to."""
@@ -47,6 +50,26 @@ class TeacherResponse(msgspec.Struct, frozen=True):
     delimited: bool = True
     teacher: str = ""
     begun: bool = False
+
+    async def read(self) -> bytes:
+        """Return the whole body, and close.
+
+        Raises:
+            TeacherError: It breaks off, or is longer than `LARGEST`.
+        """
+        chunks, size = list[bytes](), 0
+        try:
+            async for chunk in self.chunks:
+                size += len(chunk)
+                if size > LARGEST:
+                    raise TeacherError(
+                        f"An answer of the teacher {self.teacher} is longer than "
+                        f"{LARGEST >> 20} MiB, and was not read to its end"
+                    )
+                chunks.append(chunk)
+        finally:
+            self.close()
+        return b"".join(chunks)
 
 
 class Teacher(Protocol):

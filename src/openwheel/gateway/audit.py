@@ -69,10 +69,7 @@ class Audits:
                 response = await self._teacher.send(
                     "POST", path, headers, body, model=asked.request.model
                 )
-                try:
-                    answer = b"".join([chunk async for chunk in response.chunks])
-                finally:
-                    response.close()
+                answer = await response.read()
                 reply = parse_reply(asked.api, response.status, response.headers, answer)
             except TeacherError as error:
                 self._failed(str(error))
