@@ -20,6 +20,24 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
+LONGEST = (
+    "tests/processes/",
+    "tests/students/tune/",
+    "tests/loop/audit/test_slice_again.py",
+    "tests/loop/test_killed.py",
+    "tests/loop/test_learn.py",
+    "tests/cli/test_up.py",
+    "tests/cli/test_commands.py",
+    "tests/gate/test_certificate.py",
+    "tests/clients/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: begun last, one process would be at them alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """Return the bundled sample log."""

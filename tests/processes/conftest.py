@@ -29,7 +29,7 @@ REST_S = 0.01
 ANSWER = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
 
 
-def poll(done: Callable[[], object], *, seconds: float = 20.0) -> object:
+def poll(done: Callable[[], object], *, seconds: float = 60.0) -> object:
     """Return what ``done`` returns once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := done()):

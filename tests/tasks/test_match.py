@@ -50,13 +50,16 @@ def test_prompts_that_are_not_plain_belong_too():
     assert matcher.match(Prompt((PromptMessage("user", "x"),), plain=False)) is not None
 
 
-def test_dozens_of_tasks_cost_microseconds():
-    tasks = [message_task(str(i), f"Question {i}: ", "\nAnswer:") for i in range(60)]
-    matcher = TaskMatcher(tasks)
-    prompts = [user(f"Question {i % 60}: why\nAnswer:") for i in range(6000)]
-    start = time.perf_counter()
-    assert all(matcher.match(prompt) for prompt in prompts)
-    assert (time.perf_counter() - start) / len(prompts) < 200e-6
+def test_the_cost_of_matching_grows_no_faster_than_the_tasks():
+    def cost(number):
+        tasks = [message_task(str(i), f"Question {i}: ", "\nAnswer:") for i in range(number)]
+        matcher = TaskMatcher(tasks)
+        prompts = [user(f"Question {i % number}: why\nAnswer:") for i in range(6_000)]
+        start = time.thread_time()
+        assert all(matcher.match(prompt) for prompt in prompts)
+        return time.thread_time() - start
+
+    assert cost(60) < 15 * cost(6)
 
 
 @pytest.mark.parametrize(
