@@ -73,6 +73,8 @@ def test_only_the_first_deferred_requests_are_evidence(tmp_path):
         store.append(exchanges)
         store.assign((seq, "t", '["x"]', "") for seq in range(1, 13))
         data = load_answers(store, "t", "label")
+        # What came after tasks were last found waits: part of it may be assigned yet.
+        assert load_answers(store, "t", "label", until=5).seq.tolist() == data.seq[:5].tolist()
     every = evidence(data, 3)
     assert every.seq.tolist() == [1, 2, 3, 5, 6, 7, 9, 10, 11]
     assert every.weight.tolist() == [1.0, 0.1, 0.1] * 3

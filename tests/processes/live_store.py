@@ -104,7 +104,8 @@ def _follows_from_the_store(store: Store, registry: Registry, certificate: Certi
         (certificate.calibration_window, (data.seq > candidate.trained_until) & data.unbiased),
     ):
         inside = some & (data.seq >= window.first_seq) & (data.seq <= window.last_seq)
-        assert data.take(np.flatnonzero(inside)).window() == window
+        found = data.take(np.flatnonzero(inside))
+        assert found.window() == window, (certificate.method, window, len(found))
 
 
 def every_attempt_was_paid_for(store: Store, seen: dict[str, int]) -> None:

@@ -129,7 +129,13 @@ class TaskData(msgspec.Struct, frozen=True):
 
 
 def load_answers(
-    store: Store, task_id: str, form: Form, *, after: int = 0, policy: Policy | None = None
+    store: Store,
+    task_id: str,
+    form: Form,
+    *,
+    after: int = 0,
+    until: int | None = None,
+    policy: Policy | None = None,
 ) -> TaskData:
     """Load a task's exchanges that went to a teacher, in order of arrival.
 
@@ -141,6 +147,8 @@ def load_answers(
         task_id: The task.
         form: Of its answers.
         after: Only what came after this ``seq``.
+        until: Nothing after this ``seq``; by default the newest. What came after tasks were last
+            found may be of a task that is not known of it yet.
         policy: Says which answers may be learned from; by default what licences alone forbid may
             not.
     """
@@ -158,7 +166,7 @@ def load_answers(
     written: dict[str, Counter[str]] = {}
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
-    for row in store.task_rows(task_id, after=after):
+    for row in store.task_rows(task_id, after=after, until=until):
         if row.source in BY_STUDENTS:
             continue
         origin = Origin(

@@ -69,7 +69,7 @@ def learn(
     """
     registry = Registry(store)
     progress("finding tasks")
-    curate(store, registry)
+    looked_at = curate(store, registry)
     ended = certify_anew(registry)
     counts = store.task_counts()
     findings = []
@@ -82,7 +82,9 @@ def learn(
                 record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
             )
         else:
-            data = load_answers(store, record.task.id, record.form, policy=settings.policy)
+            data = load_answers(
+                store, record.task.id, record.form, until=looked_at, policy=settings.policy
+            )
             try:
                 finding = _learn_task(
                     registry,

@@ -102,7 +102,7 @@ def _turn(
         starts.at_task(store, record.task.id)
         try:
             subject = subject_of(registry, record, settings, tools)
-            events += turn_task(store, registry, subject, progress)
+            events += turn_task(store, registry, subject, progress, until=looked_at)
             short = False
         except (EngineError, SettingError, TeacherError) as error:
             events.append(Event(record.task.name, "trouble", str(error)))  # others go on

@@ -55,6 +55,8 @@ def turn_task(
     registry: Registry,
     subject: Subject,
     progress: Progress,
+    *,
+    until: int,
 ) -> list[Event]:
     """Take a task's part of a turn; return what came of it.
 
@@ -63,18 +65,20 @@ def turn_task(
         registry: Of the same store.
         subject: The task, with what the user decides about it.
         progress: Told what is being done.
+        until: Nothing after this exchange: up to it tasks were looked for. Of what came since, a
+            learner that looks beside the turn may have assigned some, and would leave a gap.
 
     Raises:
         OpenwheelError: An engine, a teacher that judges or a setting cannot be used.
     """
     record, settings = subject.record, subject.settings
     task_id, name = record.task.id, record.task.name
-    data = load_answers(store, task_id, record.form, policy=settings.policy)
+    data = load_answers(store, task_id, record.form, until=until, policy=settings.policy)
     events = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
     # Who answered what may judge and train is looked at first, so that no evidence on one teacher
     # speaks for another.
-    until = int(data.seq.max(initial=0))
-    events += notice(store, registry, settings, until=until, task_id=task_id)
+    newest = int(data.seq.max(initial=0))
+    events += notice(store, registry, settings, until=newest, task_id=task_id)
     given_up = _critical_anew(registry, subject)
     events += given_up
     trained_on = 0 if given_up else record.trained_on
