@@ -16,6 +16,7 @@ ORDER = [
     "catalog",
     "trust",
     "traffic",
+    "importing",
     "access",
     "tasks",
     "engine",
@@ -33,6 +34,7 @@ ORDER = [
 STRANGERS = {
     "catalog": {"wire"},
     "traffic": {"catalog", "trust"},
+    "importing": {"catalog", "trust"},
     "engine": {"trust", "traffic", "access", "tasks"},
     "access": {"wire", "catalog", "trust"},
     "tasks": {"catalog", "trust", "access"},

@@ -53,6 +53,7 @@ SCORE = {"n", "answered", "coverage", "disagreements", "disagreement", "interval
 
 
 AS_PROCESSES = {
+    "logs": ("log.jsonl",),
     "evaluate": ("log.jsonl", "--json"),
     "replay": ("few.jsonl", "--json"),
     "tasks": (),

@@ -7,10 +7,11 @@ import msgspec
 from cli.runner import run
 from made_up import tickets, write_log
 from openwheel.access import Access, KeyStore
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.curate import curate
 from openwheel.loop.feedback import FeedbackDesk, read_feedback
 from openwheel.loop.registry import Registry
-from openwheel.traffic import LogProblems, Store, read_log
+from openwheel.traffic import Store
 
 
 def said(folder, *arguments, code=0):
@@ -21,7 +22,7 @@ def said(folder, *arguments, code=0):
 def test_feedback_is_listed_with_what_became_of_it(tmp_path):
     log = write_log(tmp_path / "log.jsonl", tickets(300))
     with Store.open(tmp_path / "openwheel.db") as store:
-        store.append(list(read_log(log, problems=LogProblems())))
+        store.append(list(read_log(log, in_order=True, problems=LogProblems())))
         curate(store, Registry(store))
         (first,) = (e for _, e in store.exchanges(until=1))
         wrong = next(q for q in ("billing", "account") if q != first.answer.text)

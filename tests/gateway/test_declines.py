@@ -8,11 +8,12 @@ import pytest
 from made_up import tickets, write_log
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import create_app, gateway_thread
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import LogProblems, Store, read_log
+from openwheel.traffic import Store
 from teacher import Teacher, respond
 
 ROUTE = "Route the ticket to a queue."
@@ -45,7 +46,7 @@ def served(tmp_path_factory):
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(folder / "openwheel.db"))
         log = write_log(folder / "log.jsonl", rows)
-        store.append(list(read_log(log, problems=LogProblems())))
+        store.append(list(read_log(log, in_order=True, problems=LogProblems())))
         learn(store, LoopSettings(), source="made up")
         serving = RegistryServing(Registry(store))
         [task] = serving.students()

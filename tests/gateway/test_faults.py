@@ -19,11 +19,12 @@ import pytest
 from made_up import tickets, write_log
 from openwheel.endpoints import HttpTeacher, Member, TeacherPool
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import LogProblems, Store, read_log
+from openwheel.traffic import Store
 from teacher import Teacher, respond
 
 COMPLETION = b'{"choices":[{"index":0,"message":{"content":"yes"},"finish_reason":"stop"}]}'
@@ -179,7 +180,7 @@ def test_a_student_whose_file_is_damaged_leaves_its_task_to_the_teacher(
 ):
     upstream.answers(COMPLETION)
     log = write_log(tmp_path / "log.jsonl", tickets(1_200))
-    store.append(list(read_log(log, problems=LogProblems())))
+    store.append(list(read_log(log, in_order=True, problems=LogProblems())))
     learn(store, LoopSettings(), source="made up")
     registry = Registry(store)
     (student,) = RegistryServing(registry).students().values()

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from made_up import write_log
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.registry import Registry
-from openwheel.traffic import LogProblems, Store, read_log
+from openwheel.traffic import Store
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ class Filler:
 
     def __call__(self, rows: list[Any]) -> None:
         self.logs += 1
-        path = write_log(self.folder / f"{self.logs}.jsonl", rows)
-        self.store.append(list(read_log(path, problems=LogProblems())))
+        path = write_log(self.folder / f"{self.logs}.jsonl", rows, timed=False)
+        self.store.append(list(read_log(path, in_order=True, problems=LogProblems())))
 
 
 @pytest.fixture

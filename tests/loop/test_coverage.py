@@ -3,6 +3,7 @@ import random
 import msgspec
 
 from made_up import QUEUES, ticket, tickets, write_log
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.audit.status import audit_status
 from openwheel.loop.coverage import FEWEST, LATEST, coverage_now
 from openwheel.loop.curate import assign_new
@@ -11,7 +12,6 @@ from openwheel.loop.records import Turn
 from openwheel.loop.replay import replay
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import LogProblems, read_log
 from openwheel.wire import Answer, Prompt, PromptMessage, Request
 
 SETTINGS = LoopSettings()
@@ -21,7 +21,9 @@ EASY = Request(
 
 
 def log(tmp_path, rows):
-    return list(read_log(write_log(tmp_path / "log.jsonl", rows), problems=LogProblems()))
+    return list(
+        read_log(write_log(tmp_path / "log.jsonl", rows), in_order=True, problems=LogProblems())
+    )
 
 
 def asked(store, registry, n: int, kind: str) -> None:

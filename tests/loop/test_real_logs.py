@@ -5,15 +5,15 @@ import random
 import pytest
 
 from openwheel.gate import verify
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.evaluate import evaluate
 from openwheel.loop.learn import learn
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import LogProblems, read_log
 
 
 def read(path, **keys):
-    return list(read_log(path, problems=LogProblems(), **keys))
+    return list(read_log(path, in_order=True, problems=LogProblems(), **keys))
 
 
 def test_the_sample_has_three_tasks_and_one_is_certified(store, registry, sample):

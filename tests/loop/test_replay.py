@@ -1,20 +1,21 @@
 import pytest
 
 from made_up import tickets, write_log
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.evaluate import evaluate
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.replay import replay
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import LogProblems, Store, read_log
+from openwheel.traffic import Store
 
 SETTINGS = LoopSettings()
 
 
 def exchanges(tmp_path, rows):
     log = write_log(tmp_path / "replayed.jsonl", rows)
-    return list(read_log(log, problems=LogProblems()))
+    return list(read_log(log, in_order=True, problems=LogProblems()))
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import pytest
 
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.gate import spent, verify
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.audit.look import audit
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange, LogProblems, Store, read_log
+from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer, Prompt, PromptMessage, Request
 
 SETTINGS = LoopSettings()
@@ -125,7 +126,7 @@ def test_a_student_taken_off_by_hand_stays_off(store, registry, fill):
 
 def test_biased_exchanges_are_trained_on_but_judge_nobody(store, registry, tmp_path):
     log = write_log(tmp_path / "log.jsonl", tickets(1_200))
-    exchanges = list(read_log(log, problems=LogProblems()))
+    exchanges = list(read_log(log, in_order=True, problems=LogProblems()))
     store.append(exchanges[:400])
     store.append([msgspec.structs.replace(e, unbiased=False) for e in exchanges[400:]])
     turn(store, SETTINGS)
@@ -157,7 +158,7 @@ def test_a_learner_killed_at_any_moment_leaves_a_store_that_goes_on(tmp_path, ki
     database = tmp_path / "openwheel.db"
     log = write_log(tmp_path / "log.jsonl", tickets(1_500, noise=0.02))
     with Store.open(database) as store:
-        store.append(list(read_log(log, problems=LogProblems())))
+        store.append(list(read_log(log, in_order=True, problems=LogProblems())))
     # Other tests may keep the processors busy.
     (tmp_path / "openwheel.toml").write_text("[loop]\nturn_nice = 0\n")
     command = [sys.executable, "-m", "openwheel", "turn", "--db", str(database)]

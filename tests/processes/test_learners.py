@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from made_up import ticket, tickets, write_log
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop import starts
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Exchange, LogProblems, Store, read_log
+from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
 TEACHER = ("--teacher", "http://127.0.0.1:9/v1")
@@ -31,7 +32,7 @@ def filled(tmp_path):
     def fill(n):
         log = write_log(tmp_path / "log.jsonl", tickets(n))
         with Store.open(tmp_path / "openwheel.db") as store:
-            store.append(list(read_log(log, problems=LogProblems())))
+            store.append(list(read_log(log, in_order=True, problems=LogProblems())))
 
     return fill
 

@@ -8,6 +8,7 @@ import pytest
 
 from made_up import tickets, write_log
 from openwheel.errors import ModelError, StudentFileError
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
@@ -15,7 +16,7 @@ from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, OnnxEncoder
 from openwheel.students.tune.tuning import onnx_encoder
-from openwheel.traffic import LogProblems, Store, read_log
+from openwheel.traffic import Store
 
 from .conftest import onnx_here
 from .samples import HOSTILE, traffic
@@ -157,7 +158,7 @@ def test_a_gateway_serves_it_without_torch(encoder, tmp_path):
     path = tmp_path / "store.db"
     with Store.open(path) as store:
         log = write_log(tmp_path / "log.jsonl", tickets(1_500))
-        store.append(list(read_log(log, problems=LogProblems())))
+        store.append(list(read_log(log, in_order=True, problems=LogProblems())))
         (found,) = learn(store, settings, source="made up", tools=Tools(encoder=encoder)).tasks
     assert found.certified, found.reason
     done = subprocess.run(

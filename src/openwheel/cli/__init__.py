@@ -17,6 +17,7 @@ from openwheel.cli import (
     inspect,
     keys,
     learning,
+    logs,
     models,
     policy,
     running,
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 learning.register(app)
+logs.register(app)
 running.register(app)
 inspect.register(app)
 audits.register(app)

@@ -2,7 +2,8 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,15 +21,11 @@ from openwheel.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from openwheel.importing import LogProblems
     from openwheel.loop.evaluate import Evaluation, Score
     from openwheel.loop.findings import Finding, Findings
     from openwheel.loop.replay import Replayed
-    from openwheel.traffic import Exchange, LogProblems
-
-Logs = Annotated[
-    list[str], typer.Argument(metavar="LOG...", help="JSON Lines or CSV, plain or .gz; - is stdin.")
-]
-Log = Annotated[str, typer.Argument(metavar="LOG", help="JSON Lines or CSV, plain or .gz.")]
+    from openwheel.traffic import Exchange, Store
 
 IMPORT_BATCH = 5_000
 
@@ -41,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def learn(
-    logs: Logs,
+    logs: options.Logs,
     epsilon: options.Epsilon = None,
     delta: options.Delta = None,
     rungs: options.Rungs = "",
@@ -51,6 +48,7 @@ def learn(
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     json: options.Json = False,
     strict: options.Strict = False,
+    in_order: options.InOrder = False,
     shuffle: options.Shuffle = None,
     input_key: options.InputKey = "",
     output_key: options.OutputKey = "",
@@ -63,10 +61,11 @@ def learn(
     settings = options.loop_settings(
         epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
     )
+    from openwheel.importing import LogProblems
     from openwheel.loop.learn import learn as run
     from openwheel.loop.lock import learner_lock
     from openwheel.loop.tools import open_tools
-    from openwheel.traffic import LogProblems, Store
+    from openwheel.traffic import Store
 
     problems = LogProblems()
     with (
@@ -74,16 +73,17 @@ def learn(
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         open_tools(settings, options.connect()) as tools,
     ):
-        batch: list[Exchange] = []
-        added = 0
-        for exchange in _read(
-            logs, problems, strict=strict, input_key=input_key, output_key=output_key
-        ):
-            batch.append(exchange)
-            if len(batch) >= IMPORT_BATCH:
-                added += store.append(batch)
-                batch.clear()
-        added += store.append(batch)
+        # Exchangeable rows are in any order that one likes.
+        in_order = in_order or shuffle is not None
+        exchanges = _read(
+            logs,
+            problems,
+            strict=strict,
+            in_order=in_order,
+            input_key=input_key,
+            output_key=output_key,
+        )
+        added = _store(store, exchanges, vouch=in_order)
         print_problems(problems)
         problems.require_usable()
         note(f"{problems.usable:,} exchanges read, {added:,} of them new in {db}")
@@ -110,7 +110,7 @@ def learn(
 
 
 def evaluate(
-    log: Log,
+    log: options.Log,
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
     strict: options.Strict = False,
@@ -118,10 +118,11 @@ def evaluate(
     output_key: options.OutputKey = "",
 ) -> None:
     """Show what the promoted students would have done on another log. Nothing is stored."""
+    from openwheel.importing import LogProblems
     from openwheel.loop.evaluate import evaluate as run
     from openwheel.loop.registry import Registry
     from openwheel.loop.serving import RegistryServing
-    from openwheel.traffic import LogProblems, Store
+    from openwheel.traffic import Store
 
     problems = LogProblems()
     with Store.open(db, create=False) as store:
@@ -146,7 +147,7 @@ def evaluate(
 
 
 def replay(
-    log: Log,
+    log: options.Log,
     epsilon: options.Epsilon = None,
     delta: options.Delta = None,
     rungs: options.Rungs = "",
@@ -169,9 +170,10 @@ def replay(
     import random
 
     from openwheel.errors import SettingError
+    from openwheel.importing import LogProblems
     from openwheel.loop.replay import replay as run
     from openwheel.loop.tools import open_tools
-    from openwheel.traffic import LogProblems, Store
+    from openwheel.traffic import Store
 
     if db is not None and db.exists():
         raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")
@@ -206,18 +208,45 @@ def replay(
 
 
 def _read(
-    logs: list[str], problems: "LogProblems", *, strict: bool, input_key: str, output_key: str
+    logs: list[str],
+    problems: "LogProblems",
+    *,
+    strict: bool,
+    in_order: bool = False,
+    input_key: str,
+    output_key: str,
 ) -> "Iterator[Exchange]":
-    from openwheel.traffic import read_log
+    from openwheel.importing import read_logs
 
-    for log in logs:
-        yield from read_log(
-            log,
-            input_key=input_key or None,
-            output_key=output_key or None,
-            strict=strict,
-            problems=problems,
-        )
+    return read_logs(
+        logs,
+        input_key=input_key or None,
+        output_key=output_key or None,
+        strict=strict,
+        in_order=in_order,
+        problems=problems,
+    )
+
+
+def _store(store: "Store", exchanges: "Iterable[Exchange]", *, vouch: bool) -> int:
+    """Add exchanges to the store in batches; return how many were new.
+
+    Args:
+        store: The store.
+        exchanges: The exchanges.
+        vouch: Note also of those that are there already that they are in the order of arrival.
+    """
+    from openwheel.loop.registry import Registry
+
+    registry = Registry(store)
+    judged = max((registry.judged_until(record.task.id) for record in registry.tasks()), default=0)
+    added = 0
+    batches = iter(exchanges)
+    while batch := list(islice(batches, IMPORT_BATCH)):
+        added += store.append(batch)
+        if vouch:
+            store.vouch([exchange.id for exchange in batch], after=judged)
+    return added
 
 
 def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:

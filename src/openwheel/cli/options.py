@@ -59,6 +59,16 @@ Config = Annotated[
     Path | None,
     typer.Option(help="The settings file. By default openwheel.toml, if there is one here."),
 ]
+Logs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LOG...",
+        help="JSON Lines, JSON, CSV or Parquet, plain or compressed; folders of them; - is stdin.",
+    ),
+]
+Log = Annotated[
+    str, typer.Argument(metavar="LOG", help="A log as learn takes it, or a folder of them.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Epsilon = Annotated[float | None, setting("loop.epsilon")]
 Delta = Annotated[float | None, setting("loop.delta")]
@@ -74,6 +84,13 @@ Audit = Annotated[float | None, setting("loop.audit")]
 InputKey = Annotated[str, typer.Option(help="Key of the input in plain input/output lines.")]
 OutputKey = Annotated[str, typer.Option(help="Key of the answer in plain input/output lines.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")]
+InOrder = Annotated[
+    bool,
+    typer.Option(
+        "--in-order",
+        help="Declare that lines without a time are in the order in which the requests came.",
+    ),
+]
 Shuffle = Annotated[
     int | None,
     typer.Option(

@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from openwheel.traffic import LogProblems
+    from openwheel.importing import LogProblems
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 # A pipe has no width: what reads it should not have to undo folded cells.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+
+MOSTLY = 0.9
+"""Share of answers that look like envelopes beyond which they are one by mistake."""
 
 
 def complain(message: str) -> None:
@@ -47,15 +51,26 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_problems(problems: "LogProblems") -> None:
-    """Say what of a log could not be used."""
+    """Say what logs were read as, and what of them could not be used."""
+    if problems.formats:
+        parts = (f"{name} ({n:,})" for name, n in problems.formats.items())
+        note(f"read as {', '.join(parts)}")
     if problems.bad:
         warn(f"{problems.bad:,} of {problems.lines:,} lines could not be read; the first:")
         for bad in problems.first_bad:
             warn(f"  {bad}")
     for reason, count in problems.skipped.items():
         note(f"{count:,} lines skipped: {reason}")
+    if problems.reordered:
+        note("the lines were not in the order of their times, and were put in it")
     if problems.times_unread:
         note(f"{problems.times_unread:,} lines have a time in no form known; their order counts")
+    if problems.usable and problems.wrapped >= MOSTLY * problems.usable:
+        warn(
+            "the answers look like something inside something else, such as "
+            f"{problems.wrapped_example}; if the answer is a field of it, name that with "
+            "--output-key"
+        )
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -38,11 +38,11 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
     newest = assign_new(store, registry, after=after)
     known = [record.task for record in registry.tasks()]
     bare = [task for task in known if task.template is not None and task.template.bare]
-    sample = list(_examples(exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)))
+    sample = list(examples_of(exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)))
     for task in bare:
         # A template without constant text matches everything: a new task may hide behind it.
         latest = store.exchanges(task_id=task.id, after=after, until=newest)
-        sample += _examples(exchange for _, exchange in islice(latest, SAMPLE))
+        sample += examples_of(exchange for _, exchange in islice(latest, SAMPLE))
     found = find_tasks(sample, known)
     if found:
         registry.add_tasks(found)
@@ -65,7 +65,7 @@ def assign_new(store: Store, registry: Registry, *, after: int) -> int:
     return newest
 
 
-def _examples(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer, str]]:
+def examples_of(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer, str]]:
     """Yield prompt, answer and named task of exchanges that can teach something."""
     for exchange in exchanges:
         if exchange.source in BY_STUDENTS or not exchange.answer.complete:

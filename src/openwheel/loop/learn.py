@@ -139,13 +139,9 @@ def _learn_task(
     finding = msgspec.structs.replace(
         _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
     )
-    if n < FEWEST_LABELLED:
-        return msgspec.structs.replace(
-            finding,
-            reason=f"Refused: {n} labelled exchanges are too few; at least {FEWEST_LABELLED} "
-            "are needed to try.",
-            more_needed=FEWEST_LABELLED - n,
-        )
+    lacking = _lacking(finding, data)
+    if lacking is not None:
+        return lacking
     judged = registry.judged_until(record.task.id)
     data, order = _in_order(data, shuffle, judged)
     if order is not None and not order.in_order:
@@ -298,6 +294,26 @@ def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
     latest = fresh[max(len(fresh) - min(size, MOST_CALIBRATION), 0) :]
     before = np.arange(int(latest[0])) if len(latest) else np.arange(len(data))
     return data.take(before), data.take(latest)
+
+
+def _lacking(finding: Finding, data: TaskData) -> Finding | None:
+    """Return the refusal of exchanges that are too few or in no known order, if they are so."""
+    if finding.n < FEWEST_LABELLED:
+        return msgspec.structs.replace(
+            finding,
+            reason=f"Refused: {finding.n} labelled exchanges are too few; at least "
+            f"{FEWEST_LABELLED} are needed to try.",
+            more_needed=FEWEST_LABELLED - finding.n,
+        )
+    untold = int((~data.unbiased & (data.time == 0)).sum())
+    if untold and int(data.unbiased.sum()) < FEWEST_LABELLED:
+        return msgspec.structs.replace(
+            finding,
+            reason=f"Refused: {untold:,} exchanges come from a log without times, so that nothing "
+            "says in which order they came. If its lines are in that order, say so with "
+            "--in-order; if they are exchangeable, with --shuffle SEED.",
+        )
+    return None
 
 
 def _in_order(

@@ -14,10 +14,10 @@ from openwheel.endpoints import (
 )
 from openwheel.errors import SettingError
 from openwheel.gateway import Price
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.judging import Connect
 from openwheel.loop.teachers.twice import ConnectAgain
 from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
-from openwheel.traffic import LogProblems, read_log
 from openwheel.trust import Policy
 
 

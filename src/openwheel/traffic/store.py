@@ -151,6 +151,28 @@ class Store:
                 f"{self.path} cannot hold a value of these exchanges: {error}"
             ) from None
 
+    def vouch(self, ids: Sequence[str], *, after: int = 0) -> int:
+        """Note that exchanges of logs are in the order of arrival, so that they may calibrate.
+
+        Args:
+            ids: Of the exchanges.
+            after: Only of those with a larger ``seq``: what a verdict was given on stays as it
+                was then.
+
+        Returns:
+            How many were not noted so before.
+        """
+        found = 0
+        with self.write() as connection:
+            for start in range(0, len(ids), _MAX_VARIABLES):
+                found += connection.execute(
+                    sa.update(table)
+                    .where(table.c.id.in_(ids[start : start + _MAX_VARIABLES]))
+                    .where(table.c.source == "log", table.c.seq > after, ~table.c.unbiased)
+                    .values(unbiased=True)
+                ).rowcount
+        return found
+
     def has_same(self, exchange: Exchange, *, within: float) -> bool:
         """Return whether the same request by the same key was answered shortly before.
 

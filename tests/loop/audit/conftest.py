@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from made_up import QUEUES, ticket, write_log
+from openwheel.importing import LogProblems, read_log
 from openwheel.loop.curate import assign_new
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Exchange, LogProblems, Store, read_log
+from openwheel.traffic import Exchange, Store
 from openwheel.traffic.exchange import REJECTED
 from openwheel.wire import Answer, Usage
 
@@ -38,7 +39,7 @@ def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append({"messages": [*messages(CUSTOMERS[i % 3], ticket(rng, queue)), said]})
     log = write_log(folder / "log.jsonl", rows)
     with Store.open(folder / "openwheel.db") as store:
-        store.append(list(read_log(log, problems=LogProblems())))
+        store.append(list(read_log(log, in_order=True, problems=LogProblems())))
         learn(store, LoopSettings(), source="made up")
     return folder
 

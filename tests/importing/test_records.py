@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 
 from fuzz import fuzz
-from openwheel.traffic import LogProblems, read_log
+from log_shapes import SHAPES
+from openwheel.importing import LogProblems, read_log
 from openwheel.wire import Answer, ToolCall, Usage
 
 USER = {"role": "user", "content": "Pump 3 leaks"}
@@ -48,7 +49,7 @@ def test_pairs(tmp_path, key, output):
     assert messages(exchange) == [USER]
     assert exchange.answer == Answer("pumps")
     assert exchange.source == "log"
-    assert exchange.unbiased
+    assert not exchange.unbiased  # it has no time, and nobody said that it is in order
     assert exchange.audit_probability == 1.0
 
 
@@ -162,18 +163,7 @@ def test_requests_and_responses(tmp_path, record):
         {"messages": [USER], "completion": "pumps"},
         {**COMPLETION, "messages": [USER]},
         {"request": "Pump 3 leaks", "response": "pumps"},
-        {"request": {"prompt": "Pump 3 leaks"}, "response": {"choices": [{"text": "pumps"}]}},
         {"request": [USER], "response": REPLY},
-        {
-            "request": {"input": "Pump 3 leaks"},
-            "response": {
-                "status": "completed",
-                "output": [
-                    {"type": "reasoning", "summary": []},
-                    {"type": "message", "content": [{"type": "output_text", "text": "pumps"}]},
-                ],
-            },
-        },
         {
             "request": {"messages": [USER], "max_tokens": 9},
             "response": {
@@ -237,11 +227,14 @@ def test_what_is_skipped(tmp_path, record, reason):
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"text": "a"}, "no output: it must have a key output or label or teacher"),
+        ({"text": "a"}, "no output: it must have a key output or teacher or response"),
         ({}, "it has none"),
         ({"response": COMPLETION}, "a response but no request"),
         ({"request": BODY, "response": {"x": 1}}, "the response is not one"),
-        ({"request": {"messages": [{"role": 3}]}, "response": COMPLETION}, "not a chat request"),
+        (
+            {"request": {"messages": [{"role": 3}]}, "response": COMPLETION},
+            "messages must be a list",
+        ),
         ({"request": {"messages": []}, "response": COMPLETION}, "no messages"),
         ({"messages": "hello"}, "messages must be a list"),
         ({"messages": [USER, 3]}, "messages must be a list"),
@@ -314,17 +307,6 @@ json_values = st.recursive(
 )
 
 
-SHAPES = [
-    {"request": BODY, "response": COMPLETION},
-    {"custom_id": "1", "request": {"body": BODY}, "response": {"status_code": 200, "body": {}}},
-    {"messages": [USER, {**REPLY, "tool_calls": [{"function": {"name": "f"}}]}], "tools": []},
-    {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
-    {"text": "a", "label": "b", "time": 1, "latency": 2, "metadata": {"task": "t"}},
-    {"instruction": "a", "input": {"messages": [USER]}, "output": {"choices": []}},
-    {"request": {"input": "a"}, "response": {"output": [{"type": "message", "content": []}]}},
-]
-
-
 def spoil(data, value, new):
     """Put `new` in the place of some part of `value`."""
     if not value or not isinstance(value, dict | list) or data.draw(st.integers(0, 3)) == 0:
@@ -336,20 +318,22 @@ def spoil(data, value, new):
     return {**value, key: spoil(data, value.get(key), new)}
 
 
-@fuzz(st.data(), short=100, long=3_000)
+@fuzz(st.data(), short=150, long=20_000)
 def test_any_object_is_an_exchange_or_has_a_reason(tmp_path_factory, data):
-    record = data.draw(st.sampled_from(SHAPES))
+    record = data.draw(st.sampled_from(SHAPES)).record
     for _ in range(data.draw(st.integers(1, 3))):
         record = spoil(data, record, data.draw(json_values))
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_text(json.dumps({"spoiled": record} if not isinstance(record, dict) else record))
     problems = LogProblems()
     found = list(read_log(path, problems=problems))
-    assert len(found) + problems.bad + sum(problems.skipped.values()) == 1
+    # A spoiled record may be taken for a list of records.
+    counted = problems.bad + sum(problems.skipped.values())
+    assert len(found) + counted == max(problems.lines, problems.bad)
     for exchange in found:
         assert exchange.prompt().messages
-        assert exchange.answer.complete
-        assert exchange.answer.text.strip() or exchange.answer.tool_calls
+        answer = exchange.answer
+        assert answer.text.strip() or answer.tool_calls or not answer.complete
 
 
 @pytest.mark.parametrize("key", ["time", "timestamp", "created", "created_at", "date"])
@@ -369,6 +353,43 @@ def test_any_object_is_an_exchange_or_has_a_reason(tmp_path_factory, data):
 def test_times(tmp_path, key, value):
     exchange = read(tmp_path, {"text": "a", "label": "x", key: value})
     assert exchange.time == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Tue, 14 Nov 2023 22:13:20 GMT",
+        "2023-11-14 22:13:20 UTC",
+        "2023-11-14T22:13:20.123456789Z",
+        "2023-11-14 22:13:20.5+00",
+        "2023/11/14 22:13:20",
+        "14.11.2023 22:13:20",
+        "11/14/2023 10:13:20 PM",
+        "14/11/2023 22:13:20",
+        "14/Nov/2023:22:13:20 +0000",
+        "Nov 14, 2023, 10:13:20 PM",
+        "20231114T221320Z",
+        {"$date": "2023-11-14T22:13:20Z"},
+        {"$date": {"$numberLong": "1700000000000"}},
+        {"seconds": 1_700_000_000, "nanos": 5},
+        "1700000000000",
+        1_700_000_000_000_000,
+    ],
+)
+@pytest.mark.parametrize("key", ["startTime", "Created At", "TimeGenerated", "@timestamp", "ts"])
+def test_times_as_tools_write_them(tmp_path, value, key):
+    exchange = read(tmp_path, {"text": "a", "label": "x", key: value})
+    assert int(exchange.time) == 1_700_000_000
+
+
+def test_a_date_and_a_time_of_day_are_read_together(tmp_path):
+    record = {"text": "a", "label": "x", "date": "2023-11-14", "time": "22:13:20"}
+    assert read(tmp_path, record).time == 1_700_000_000
+
+
+def test_the_time_of_the_request_is_before_that_of_the_answer(tmp_path):
+    record = {"end_time": 1_700_000_009, "startTime": 1_700_000_000, "text": "a", "label": "x"}
+    assert read(tmp_path, record).time == 1_700_000_000
 
 
 @pytest.mark.parametrize("value", ["4/6/16 14:00", -5, True, [], "nan", "", None, "9999999-01-01"])

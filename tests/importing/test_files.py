@@ -1,20 +1,26 @@
 """Reading log files: what kind of file it is, what is counted, what is refused."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
+import random
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import LogError
-from openwheel.traffic import LogProblems, read_log
-from openwheel.traffic.log_files import MAX_LINE, MAX_ROW
+from openwheel.importing import LogProblems, arrays, read_log
+from openwheel.importing.arrays import array_elements
+from openwheel.importing.files import MAX_LINE
+from openwheel.importing.tables import MAX_ROW
 
 PAIR = {"text": "Pump 3 leaks", "label": "pumps"}
 
@@ -141,7 +147,7 @@ def test_bad_lines_are_counted_and_the_first_ten_shown(tmp_path):
     assert reasons[0].startswith("not valid JSON")
     assert reasons[1].startswith("neither a JSON object nor a CSV header with a column input or")
     assert "utf-8" in reasons[2].lower()
-    assert reasons[3].startswith("no input: it must have a key input or text or prompt, it has a")
+    assert reasons[3].startswith("no input: it must have a key input or text or prompt or")
     with pytest.raises(LogError, match=rf"{path}:2: not valid JSON"):
         read(path, strict=True)
 
@@ -191,8 +197,8 @@ def test_a_truncated_gzip_gives_what_comes_before(tmp_path):
     path = write(tmp_path / "log.gz", data[: len(data) // 2])
     exchanges, problems = read(path)
     assert 5_000 < len(exchanges) < 30_000
-    assert "the gzip data ends early" in problems.first_bad[0].reason
-    with pytest.raises(LogError, match="the gzip data ends early"):
+    assert "the compressed data ends early" in problems.first_bad[0].reason
+    with pytest.raises(LogError, match="the compressed data ends early"):
         read(path, strict=True)
 
 
@@ -202,16 +208,16 @@ def test_a_damaged_gzip_is_said(tmp_path, at):
     data[at : at + 8] = b"\xff" * 8
     _, problems = read(write(tmp_path / "log.gz", bytes(data)))
     assert problems.bad >= 1
-    assert any("gzip data" in bad.reason for bad in problems.first_bad) or problems.bad > 10
+    assert any("compressed data" in bad.reason for bad in problems.first_bad) or problems.bad > 10
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"PAR1\x15\x04", "is a Parquet file"),
-        (b"PK\x03\x04\x14", "is a zip archive"),
+        (b"PAR1\x15\x04", "cannot be read as Parquet"),
+        (b"PK\x03\x04\x14", "cannot be read: File is not a zip file"),
         (b"\x28\xb5\x2f\xfd\x00", "is compressed with zstd"),
-        ('{"text":"a"}'.encode("utf-16"), "is in UTF-16"),
+        (b"SQLite format 3\0", "is an SQLite database; export its table as JSON Lines"),
         (b"\x7fELF\x00\x00", "is binary"),
         (b'[{"text":"a","label":"x"}', "starts with .* but is not one JSON array"),
         (b'["a"]\n["b"]\n', "starts with .* but is not one JSON array"),
@@ -227,7 +233,7 @@ def test_files_that_are_no_logs_are_refused(tmp_path, data, sentence):
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(LogError, match=f"There is no log at {tmp_path}/none"):
         read(tmp_path / "none")
-    with pytest.raises(LogError, match="is a folder"):
+    with pytest.raises(LogError, match=f"There is no log in the folder {tmp_path}"):
         read(tmp_path)
 
 
@@ -287,7 +293,7 @@ def test_the_same_row_under_another_header_is_another_exchange(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_standard_input(packed):
     script = (
-        "from openwheel.traffic import LogProblems, read_log\n"
+        "from openwheel.importing import LogProblems, read_log\n"
         "print([e.answer.text for e in read_log('-', problems=LogProblems())])"
     )
     data = lines([PAIR, PAIR]).encode()
@@ -307,3 +313,174 @@ def test_a_reading_given_up_closes_the_file(tmp_path):
     next(reading)
     reading.close()
     path.unlink()
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, gzip.compress])
+def test_compressed_files(tmp_path, pack):
+    path = write(tmp_path / "log", pack(lines([PAIR, PAIR]).encode()))
+    assert len(read(path, strict=True)[0]) == 2
+    cut = write(tmp_path / "cut", pack(lines([PAIR] * 5).encode())[:-5])
+    _, problems = read(cut)
+    assert problems.bad == 1
+    assert "what comes before was read" in problems.first_bad[0].reason
+
+
+def test_what_follows_compressed_data_is_said_and_costs_nothing(tmp_path):
+    rows = [{**PAIR, "n": i} for i in range(2_000)]
+    path = write(tmp_path / "log.gz", gzip.compress(lines(rows).encode()) + b"trailing")
+    exchanges, problems = read(path)
+    assert len(exchanges) == 2_000
+    assert problems.bad == 1
+    two = gzip.compress(lines(rows[:7]).encode()) + gzip.compress(lines(rows[7:9]).encode())
+    assert len(read(write(tmp_path / "two.gz", two), strict=True)[0]) == 9
+
+
+def test_archives(tmp_path):
+    path = tmp_path / "log.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.jsonl", lines([PAIR, PAIR]))
+        archive.writestr("__MACOSX/._log.jsonl", b"\0")
+    assert len(read(path, strict=True)[0]) == 2
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.jsonl", lines([PAIR]))
+    with pytest.raises(LogError, match="a zip archive of 2 files; unpack it into a folder"):
+        read(path)
+    with zipfile.ZipFile(tmp_path / "log.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<x/>")
+    with pytest.raises(LogError, match="is an Excel workbook; save it as CSV UTF-8"):
+        read(tmp_path / "log.xlsx")
+
+
+def test_other_encodings_and_line_ends(tmp_path):
+    text = "text;label\nGröße;x\nb;y\n"
+    for data in (
+        text.encode("utf-16"),
+        text.encode("utf-8-sig"),
+        text.replace("\n", "\r\n").encode(),
+        text.replace("\n", "\r").encode(),
+        b"sep=;\r\n" + text.encode(),
+    ):
+        assert pairs(read(write(tmp_path / "log", data), strict=True)[0]) == [
+            ("Größe", "x"),
+            ("b", "y"),
+        ]
+
+
+def test_what_python_writes_as_json(tmp_path):
+    data = (
+        '{"text": "a", "label": "x", "score": NaN, "best": -Infinity}\n'
+        '{"text": "b", "label": "y", "n": 123456789012345678901234567890}\n'
+        '{"text": "c\td", "label": "z"}\n'
+    )
+    assert pairs(read(write(tmp_path / "log", data), strict=True)[0]) == [
+        ("a", "x"),
+        ("b", "y"),
+        ("c\td", "z"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ["\\ud83d", '1e999, "b": 2', '{"a": ' * 400 + "1" + "}" * 400, "9" * 5_000]
+)
+def test_values_that_cannot_be_kept_are_bad_lines_or_none(tmp_path, value):
+    text = f'"{value}"' if value.startswith("\\") else value
+    data = f'{{"text": {text}, "label": "x"}}\n{json.dumps(PAIR)}\n'
+    exchanges, problems = read(write(tmp_path / "log", data))
+    assert pairs(exchanges)[-1] == ("Pump 3 leaks", "pumps")
+    assert len(exchanges) + problems.bad == 2
+
+
+def test_objects_over_several_lines(tmp_path):
+    rows = [{**PAIR, "n": i, "more": {"a": [1, {"b": 2}]}} for i in range(5)]
+    text = "\n".join(json.dumps(row, indent=2) for row in rows)
+    exchanges, problems = read(write(tmp_path / "log", text), strict=True)
+    assert (len(exchanges), problems.lines) == (5, 5)
+    cut = text[: len(text) - 30]
+    exchanges, problems = read(write(tmp_path / "cut", cut))
+    assert (len(exchanges), problems.bad) == (4, 1)
+
+
+def test_an_array_of_any_size_is_read_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "CHUNK", 2**17)
+    n = 15_000
+    tricky = " }, { ] [ \\" + "a" * 300
+    rows = [{"text": f"{i}{tricky}", "label": ["x", {"y": i}]} for i in range(n)]
+    texts = {
+        "plain": json.dumps(rows),
+        "printed": json.dumps(rows, indent=1),
+        "wrapped": json.dumps({"object": "list", "data": rows, "has_more": False}, indent=1),
+    }
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.json.gz"
+        path.write_bytes(gzip.compress(text.encode(), 1))
+        found = 0
+        for exchange in read_log(path, problems=LogProblems(), strict=True):
+            assert f'"y":{found}' in exchange.answer.text
+            found += 1
+        assert found == n
+    cut = write(tmp_path / "cut.json", texts["plain"][: len(texts["plain"]) // 2])
+    exchanges, problems = read(cut)
+    assert len(exchanges) == pytest.approx(n / 2, rel=0.02)
+    assert "never closed" in problems.first_bad[0].reason
+    file = io.BufferedReader(io.BytesIO(texts["plain"][1:].encode()))
+    tracemalloc.start()
+    assert sum(1 for _ in array_elements(b"", file, 2**20)) == n
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.3 * len(texts["plain"])
+
+
+def test_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pa.table(
+        {
+            "messages": [[{"role": "user", "content": "Pump 3 leaks"}]] * 2,
+            "response": ["pumps", "valves"],
+            "when": [1, 2],
+            "created_at": pa.array([1_790_000_000, 1_790_000_060], pa.timestamp("s", "UTC")),
+        }
+    )
+    parquet.write_table(table, tmp_path / "log.parquet")
+    exchanges, _ = read(tmp_path / "log.parquet", strict=True)
+    assert pairs(exchanges) == [("Pump 3 leaks", "pumps"), ("Pump 3 leaks", "valves")]
+    assert [exchange.time for exchange in exchanges] == [1_790_000_000, 1_790_000_060]
+    assert [e.id for e in read(tmp_path / "log.parquet")[0]] == [e.id for e in exchanges]
+
+
+def test_folders(tmp_path):
+    folder = tmp_path / "logs"
+    (folder / "b").mkdir(parents=True)
+    for name, time in (("b/1.jsonl", 3), ("a.csv", 1), ("c", 2), (".hidden", 4), ("_SUCCESS", 5)):
+        row = {**PAIR, "time": 1_700_000_000 + time, "label": name}
+        if name.endswith("csv"):
+            text = f"text,label,time\n{row['text']},{name},{row['time']}\n"
+        else:
+            text = lines([row])
+        write(folder / name, text)
+    exchanges, problems = read(folder, strict=True)
+    assert [exchange.answer.text for exchange in exchanges] == ["a.csv", "c", "b/1.jsonl"]
+    assert problems.reordered == 2
+
+
+def test_logs_are_put_in_the_order_of_their_times(tmp_path):
+    rows = [{"text": f"{i}", "label": "x", "time": 1_700_000_000 + i // 2} for i in range(3_000)]
+    forward = write(tmp_path / "a", lines(rows))
+    exchanges, problems = read(forward)
+    assert problems.reordered == 0
+    backward = write(tmp_path / "b", lines(rows[::-1]))
+    again, problems = read(backward)
+    # Of equal times too, the lower line of a log that is newest first is the earlier.
+    assert pairs(again) == pairs(exchanges)
+    assert problems.reordered == 3_000
+    mixed = rows[:]
+    random.Random(0).shuffle(mixed)
+    again, _ = read(write(tmp_path / "c", lines(mixed)))
+    assert [exchange.time for exchange in again] == [exchange.time for exchange in exchanges]
+    # Where one has no time, the order of the lines is all there is.
+    del mixed[-1]["time"]
+    again, problems = read(write(tmp_path / "d", lines(mixed)))
+    assert [text for text, _ in pairs(again)] == [row["text"] for row in mixed]
+    assert problems.times_missing == 1
+    assert [exchange.unbiased for exchange in again] == [True] * 2_999 + [False]

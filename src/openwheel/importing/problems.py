@@ -1,10 +1,12 @@
-"""What was wrong with the lines of a log: counted in full, the first few kept."""
+"""What was found in logs: counted in full, the first few bad lines kept."""
 
 import msgspec
 
 from openwheel.errors import LogError
 
 KEPT = 10
+MOST_REASONS = 100
+"""Different reasons and formats that are counted each by itself."""
 
 
 class BadLine(msgspec.Struct, frozen=True):
@@ -22,13 +24,19 @@ class LogProblems(msgspec.Struct):
     """A tally that `read_log` keeps while it reads; one may serve several logs.
 
     Attributes:
-        lines: Records read: lines of JSON, rows of CSV, elements of an array. Blank lines and
-            CSV headers are none.
+        lines: Records read: lines of JSON, rows of CSV, elements of an array, spans of a trace.
+            Blank lines and CSV headers are none.
         usable: How many of them became exchanges.
         bad: How many could not be read, and damage to a file itself.
         first_bad: The first ten of those.
         skipped: Records that were read but hold nothing to learn from, counted by reason.
+        formats: The exchanges, counted by the name of the format they were read as.
         times_unread: Records whose time is in no form known here; they count as without time.
+        times_missing: Exchanges without a time.
+        reordered: Exchanges of logs that were not in the order of their times, and were put
+            in it.
+        wrapped: Exchanges whose answer is JSON that looks like the envelope of an answer.
+        wrapped_example: The first of those answers, cut.
     """
 
     lines: int = 0
@@ -36,7 +44,12 @@ class LogProblems(msgspec.Struct):
     bad: int = 0
     first_bad: list[BadLine] = []
     skipped: dict[str, int] = {}
+    formats: dict[str, int] = {}
     times_unread: int = 0
+    times_missing: int = 0
+    reordered: int = 0
+    wrapped: int = 0
+    wrapped_example: str = ""
 
     def add_bad(self, file: str, line: int, reason: str, *, strict: bool) -> None:
         """Count a bad line.
@@ -53,6 +66,8 @@ class LogProblems(msgspec.Struct):
 
     def add_skipped(self, reason: str) -> None:
         """Count a record that is readable but of no use."""
+        if reason not in self.skipped and len(self.skipped) >= MOST_REASONS:
+            reason = "other reasons"
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
     def require_usable(self) -> None:

@@ -1,0 +1,10 @@
+"""Logs that other tools wrote, read as exchanges: files, formats, requests, answers and times.
+
+Knows nothing of where the exchanges go and what is made of them.
+"""
+
+from openwheel.importing.exported import line_of
+from openwheel.importing.problems import BadLine, LogProblems
+from openwheel.importing.read import read_log, read_logs
+
+__all__ = ["BadLine", "LogProblems", "line_of", "read_log", "read_logs"]

@@ -1,0 +1,46 @@
+"""Amazon Bedrock: the log of model invocations."""
+
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, require, response
+from openwheel.importing.requests import read_request
+from openwheel.importing.values import (
+    JsonObject,
+    SkippedRecordError,
+    UnreadableRecordError,
+    embedded,
+    first_object,
+    is_set,
+)
+
+
+def _read(record: JsonObject, _: Keys) -> Entry | None:
+    place = (
+        record if "input" in record else first_object(record.get("@message", record.get("message")))
+    )
+    given, answered = first_object(place.get("input")), first_object(place.get("output"))
+    if not {"inputBodyJson", "inputBodyS3Path", "inputContentType"} & given.keys():
+        return None
+    if is_set(place.get("errorCode")):
+        raise SkippedRecordError("the call failed")
+    if "inputBodyJson" not in given or "outputBodyJson" not in answered:
+        if "inputBodyS3Path" in given or "outputBodyS3Path" in answered:
+            raise UnreadableRecordError(
+                "the bodies are in S3, and not in the log: put them into inputBodyJson and "
+                "outputBodyJson"
+            )
+        raise SkippedRecordError("no answer")
+    body = embedded(given["inputBodyJson"])
+    found = embedded(answered["outputBodyJson"])
+    if isinstance(body, dict) and not {"inputText", "messages", "prompt"} & body.keys():
+        raise SkippedRecordError(f"a call of another kind ({str(place.get('operation'))[:40]})")
+    asked = require(read_request(body, response=found), "inputBodyJson")
+    asked = beside(asked, str(place.get("modelId") or ""))
+    return Entry(asked, response(found), record=place)
+
+
+BEDROCK = Format(
+    "Amazon Bedrock",
+    lambda keys: (
+        {"input", "output"} <= keys or "@message" in keys or {"input", "schemaType"} <= keys
+    ),
+    _read,
+)

@@ -1,0 +1,126 @@
+"""Reading logs as a stream of exchanges."""
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from openwheel.importing.batches import Batches
+from openwheel.importing.files import LogFile
+from openwheel.importing.formats import Keys
+from openwheel.importing.opening import log_files
+from openwheel.importing.problems import LogProblems
+from openwheel.importing.records import RecordReader
+from openwheel.importing.sorting import in_time_order
+from openwheel.importing.values import SkippedRecordError, UnreadableRecordError
+from openwheel.traffic.exchange import Exchange
+
+SHOWN = 200
+"""Characters of an answer that a warning shows."""
+
+
+def read_log(
+    path: str | Path,
+    *,
+    input_key: str | None = None,
+    output_key: str | None = None,
+    strict: bool = False,
+    in_order: bool = False,
+    problems: LogProblems,
+) -> Iterator[Exchange]:
+    """Yield the exchanges of a log, or of all logs in a folder; see `read_logs`."""
+    yield from read_logs(
+        [path],
+        input_key=input_key,
+        output_key=output_key,
+        strict=strict,
+        in_order=in_order,
+        problems=problems,
+    )
+
+
+def read_logs(
+    paths: Iterable[str | Path],
+    *,
+    input_key: str | None = None,
+    output_key: str | None = None,
+    strict: bool = False,
+    in_order: bool = False,
+    problems: LogProblems,
+) -> Iterator[Exchange]:
+    """Yield the exchanges of logs, one at a time, in the order in which they came.
+
+    The formats that are read are in ``docs/logs.md``. Logs whose first lines are in the order of
+    their times are read in the order of their lines; others, and several logs, are put in the
+    order of their times by way of a temporary file, if every exchange has a time. Reading the
+    same log again gives the same ids, whatever the file is called; a line that occurs several
+    times in a log gives as many exchanges. Memory: about 100 bytes a line, for that; a batch's
+    lines are held until the other half comes.
+
+    Args:
+        paths: Files, folders, and ``-`` for standard input.
+        input_key: The key of a plain pair's input, where it is not one of the usual.
+        output_key: The key of a plain pair's output, likewise.
+        strict: Raise at the first bad line.
+        in_order: The user's word that lines without a time are in the order of arrival. Without
+            it their exchanges may train and not calibrate.
+        problems: Where lines that could not be used are counted.
+
+    Raises:
+        LogError: When the first exchange is asked for: a file is missing or not text; later,
+            under ``strict``: a bad line, named with file, number and reason.
+    """
+    keys = Keys(input_key, output_key)
+    files = [file for path in paths for file in log_files(path)]
+    batches = Batches()
+    # The keys are part of the id: read with other keys, the same line is another exchange.
+    salt = b"" if keys == Keys() else msgspec.json.encode([input_key, output_key]) + b"\n"
+
+    def read() -> Iterator[Exchange]:
+        for path in files:
+            file = LogFile(path, keys, problems, strict=strict)
+            yield from _exchanges(file, RecordReader(keys, in_order=in_order), salt, batches)
+        for reason, count in batches.left():
+            for _ in range(count):
+                problems.add_skipped(reason)
+
+    yield from in_time_order(read(), problems, several=len(files) > 1)
+
+
+def _exchanges(
+    file: LogFile, reader: RecordReader, salt: bytes, batches: Batches
+) -> Iterator[Exchange]:
+    problems = file.problems
+    seen: dict[bytes, int] = {}
+    for line, raw, values in file.records():
+        digest = sha256(salt + raw).digest()
+        before = seen.get(digest[:8], 0)
+        seen[digest[:8]] = before + 1
+        identity = f"log-{digest[:16].hex()}"
+        if before:
+            identity = f"{identity}-{before}"
+        joined = batches.join(values)
+        if joined is None:
+            continue
+        try:
+            found = reader.read(joined, raw, identity)
+        except SkippedRecordError as reason:
+            problems.add_skipped(str(reason))
+            continue
+        except UnreadableRecordError as reason:
+            file.bad(line, str(reason))
+            continue
+        except RecursionError:
+            file.bad(line, "it is nested too deep")
+            continue
+        problems.usable += 1
+        problems.formats[found.format] = problems.formats.get(found.format, 0) + 1
+        problems.times_unread += not found.time_read
+        problems.times_missing += not found.exchange.time
+        if found.wrapped:
+            problems.wrapped += 1
+            problems.wrapped_example = (
+                problems.wrapped_example or found.exchange.answer.text[:SHOWN]
+            )
+        yield found.exchange
