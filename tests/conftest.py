@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from openwheel.students.nice import step_back
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Bytecode is kept: else each process that is started compiles all of Openwheel, half of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # As nice as who trains in a process of its own, which else starves beside other tests.
 step_back()
 # What commands print is read as from a pipe, without colours, also where FORCE_COLOR or -s is set.
