@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,7 @@ def make_certificate():
     return made_certificate
 
 
+@cache
 def made_certificate(kind):
     method = kind.split()[0]
     halves = method == "betting" or kind.endswith("halves")
