@@ -87,7 +87,7 @@ def turns_under_way(tmp_path):
 def test_no_two_learn_at_once_and_a_killed_one_leaves_the_lock(
     filled, run, wait_for, tmp_path, commands
 ):
-    filled(300)
+    filled(50)
     first = run("turn", "--watch")
     wait_for(lambda: holder(tmp_path) == first.pid)
     for command in commands:
@@ -109,7 +109,7 @@ def test_no_two_learn_at_once_and_a_killed_one_leaves_the_lock(
 def test_a_gateways_learner_waits_for_one_by_hand_and_takes_over_when_it_is_killed(
     filled, run, up, wait_for, tmp_path
 ):
-    filled(300)
+    filled(50)
     first = run("turn", "--watch")
     wait_for(lambda: holder(tmp_path) == first.pid)
     gateway = up(*TEACHER)

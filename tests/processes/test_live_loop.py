@@ -27,7 +27,7 @@ nothing new comes in, so with few kills a turn to kill might not come: it is bac
 
 SETTINGS = """
 [gateway]
-workers = 4
+workers = {workers}
 
 [capture]
 mode = "strict"
@@ -70,14 +70,16 @@ def say():
     return write
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.evidence)])
+@pytest.mark.parametrize(
+    ("kills", "workers"), [(3, 2), pytest.param(20, 4, marks=pytest.mark.evidence)]
+)
 def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
-    up, live_teacher, tmp_path, seed, say, kills
+    up, live_teacher, tmp_path, seed, say, kills, workers
 ):
     """Turns are killed, a worker and the teacher too; the settings are read anew; the clock
     is put a month ahead, then a day back, then right. At last the teacher changes its mind."""
     clock = Clock(tmp_path)
-    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url))
+    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url, workers=workers))
     gateway = up(env=clock.environment)
     with LiveLoad(gateway.port, seed) as load:
         run = Run(gateway, live_teacher, load, seed)

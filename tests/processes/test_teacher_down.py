@@ -68,7 +68,7 @@ def test_students_answer_meanwhile_with_best_effort_labelled(
 ):
     text, guess = unsure_of(tmp_path)
     settle(tmp_path, best_effort=True)
-    gateway = up("--teacher", mortal.url, "--workers", "2", "--no-turns")
+    gateway = up("--teacher", mortal.url, "--no-turns")
     open_ai, claude = clients(gateway)
     ask = open_ai.chat.completions.with_raw_response.create
     with open_ai, claude:
