@@ -86,8 +86,7 @@ def test_when_the_world_changes_the_audit_takes_the_student_off(store, tmp_path)
     rows = tickets(600)
     swapped = {"billing": "account", "account": "billing"}
     changed = [
-        {**row, "output": swapped.get(row["output"], row["output"])}
-        for row in tickets(300, seed=1)
+        {**row, "output": swapped.get(row["output"], row["output"])} for row in tickets(300, seed=1)
     ]
     found = replay(store, exchanges(tmp_path, rows + changed), LoopSettings(audit=0.1))
     kinds = [event.kind for moment in found.timeline for event in moment.events]
