@@ -75,7 +75,7 @@ REFUSED = {"export", "draft"}
 """These need a model, and are tested with one in `test_export`."""
 
 QUICK = {"tasks", "demote", "check"}
-"""What `make test` runs as processes: one that reads, one that writes, and one that asks a teacher."""
+"""What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""
 
 ELSEWHERE = {"learn", "turn", "up", "serve"}
 """Commands that other tests run as processes: here, and of the gateway and the engine."""
