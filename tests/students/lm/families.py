@@ -130,7 +130,7 @@ def trained_types() -> list[str]:
 
 
 def each_family(short: Collection[str] = KINDS) -> list[Any]:
-    """Return all types to try as parameters of a test; but a few, one of each kind, are evidence."""
+    """Return all types to try as parameters of a test; all but a few are evidence."""
     return [
         pytest.param(name, marks=() if name in short else pytest.mark.evidence)
         for name in trained_types()
