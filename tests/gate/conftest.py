@@ -70,7 +70,13 @@ def partial_of(losses):
 
 
 @pytest.fixture(
-    params=["binomial", "anytime", "betting", "anytime with halves", "anytime with deferred"]
+    params=[
+        "binomial",
+        "anytime",
+        "betting",
+        pytest.param("anytime with halves", marks=pytest.mark.evidence),
+        "anytime with deferred",
+    ]
 )
 def certificate(request):
     """A certificate of a gate that passed, at a threshold between others that passed or failed."""

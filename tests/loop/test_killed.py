@@ -86,7 +86,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["first", "demoted"])
+@pytest.fixture(params=["first", pytest.param("demoted", marks=pytest.mark.evidence)])
 def pristine(request, tmp_path, store, registry, fill) -> Path:
     """Return a store in a folder of its own: before its first turn, or with an alarm to come."""
     fill(tickets(400))
