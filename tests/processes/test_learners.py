@@ -106,6 +106,7 @@ def test_no_two_learn_at_once_and_a_killed_one_leaves_the_lock(
     assert third.returncode == 0
 
 
+@pytest.mark.evidence
 def test_a_gateways_learner_waits_for_one_by_hand_and_takes_over_when_it_is_killed(
     filled, run, up, wait_for, tmp_path
 ):

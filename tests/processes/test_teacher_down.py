@@ -160,7 +160,9 @@ def test_under_load_only_what_was_sent_is_lost_when_a_teacher_is_killed_and_star
     assert set(gateway.stored()) == set(asking.answered)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.evidence)]
+)
 def test_workers_that_are_to_end_let_nothing_wait(up, mortal, tmp_path, wait_for, how):
     settle(tmp_path, wait=300)
     gateway = up("--teacher", mortal.url, "--no-turns")
