@@ -205,5 +205,5 @@ def test_without_turns_audits_go_on_and_a_turn_by_hand_may_be_taken(
             ]
         )
         wait_for(lambda: registry.promotions()[certificate.task].by == "audit")
-        assert "demoted" in gateway.log
+        wait_for(lambda: "demoted" in gateway.log)  # told once it is done
         assert len(registry.turns()) == taken

@@ -82,7 +82,8 @@ def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, learned
     (task,) = shown("audits")
     (change,) = task["teacher"]["changes"]
     assert (change["kind"], change["model"], change["did"]) == ("model", "big-2", "demoted")
-    assert "[turn] messages: demoted. the teacher changed: another model, big-2" in gateway.log
+    said = "[turn] messages: demoted. the teacher changed: another model, big-2"
+    wait_for(lambda: said in gateway.log)  # told once it is done
 
     if not anew:
         return
