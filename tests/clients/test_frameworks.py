@@ -41,7 +41,6 @@ def litellm_student(run_client):
     return run_client("litellm_client.py", "litellm")["student"]
 
 
-@pytest.mark.evidence
 @pytest.mark.parametrize(
     ("fixture", "source", "text", "tokens"),
     [("langchain", "teacher", TEACHER, 18), ("langchain_student", "student", STUDENT, 0)],
