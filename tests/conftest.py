@@ -26,12 +26,11 @@ DATA = ROOT.parent / "shared" / "data"
 
 LONGEST = (
     "tests/processes/",
-    "tests/students/tune/",
-    "tests/loop/audit/test_slice_again.py",
-    "tests/loop/test_killed.py",
     "tests/loop/test_learn.py",
-    "tests/cli/test_up.py",
+    "tests/students/tune/",
     "tests/cli/test_commands.py",
+    "tests/loop/test_killed.py",
+    "tests/loop/audit/",
     "tests/gate/test_certificate.py",
     "tests/clients/",
 )
