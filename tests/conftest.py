@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Bytecode is kept: else each process that is started compiles all of Openwheel, half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Not before all modules are imported: else it looks through all of torch again and again.
+gc.disable()
 # As nice as who trains in a process of its own, which else starves beside other tests.
 step_back()
 # What commands print is read as from a pipe, without colours, also where FORCE_COLOR or -s is set.
@@ -39,6 +42,12 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: begun last, one process would be at them alone."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Have garbage collected from now on, but never looked for in what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
