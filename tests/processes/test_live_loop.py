@@ -1,4 +1,8 @@
-"""The whole loop as real processes, while its learner, its teacher and its clock fail it."""
+"""The whole loop as real processes, while its learner, its teacher and its clock fail it.
+
+`make test` has each failure by itself: test_workers, test_learners, test_supervisor,
+test_teacher_down and test_teacher_changes here, test_killed and test_clocks in tests/loop.
+"""
 
 import os
 import random
@@ -70,9 +74,8 @@ def say():
     return write
 
 
-@pytest.mark.parametrize(
-    ("kills", "workers"), [(3, 2), pytest.param(20, 4, marks=pytest.mark.evidence)]
-)
+@pytest.mark.evidence
+@pytest.mark.parametrize(("kills", "workers"), [(3, 2), (20, 4)])
 def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
     up, live_teacher, tmp_path, seed, say, kills, workers
 ):
