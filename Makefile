@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 
 test:
 	@+$(PARALLEL) $(VENV)/.tested clients
-	$(BIN)/python -m pytest -n 3 --dist loadfile -rs
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -rs
 
 # The long form of all that `make test` looks at: hours. ONLY names some of its checks.
 evidence:

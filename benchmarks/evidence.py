@@ -29,7 +29,7 @@ from shared import about
 
 ROOT = Path(__file__).resolve().parents[1]
 UV = Path(sys.prefix) / "bin" / "uv"
-PYTEST = ("-m", "pytest", "-n", "3", "--dist", "loadfile", "-rs")
+PYTEST = ("-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder", "-rs")
 BENCHMARKS = {
     "validity": ("validity.py",),
     "audit": ("audit.py",),

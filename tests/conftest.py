@@ -1,6 +1,8 @@
 """Fixtures that several folders of tests share."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,11 @@ from openwheel.students.nice import step_back
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Bytecode is kept: else each process that is started compiles all of Openwheel, half of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# Not before all modules are imported: else it looks through all of torch again and again.
+gc.disable()
 # As nice as who trains in a process of its own, which else starves beside other tests.
 step_back()
 # What commands print is read as from a pipe, without colours, also where FORCE_COLOR or -s is set.
@@ -22,12 +29,11 @@ DATA = ROOT.parent / "shared" / "data"
 
 LONGEST = (
     "tests/processes/",
-    "tests/students/tune/",
-    "tests/loop/audit/test_slice_again.py",
-    "tests/loop/test_killed.py",
     "tests/loop/test_learn.py",
-    "tests/cli/test_up.py",
+    "tests/students/tune/",
     "tests/cli/test_commands.py",
+    "tests/loop/test_killed.py",
+    "tests/loop/audit/",
     "tests/gate/test_certificate.py",
     "tests/clients/",
 )
@@ -36,6 +42,13 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: begun last, one process would be at them alone."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Have garbage collected from now on, but never looked for in what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

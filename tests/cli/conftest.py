@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.runner import run_process
+from cli.runner import run
 from made_up import tickets, write_log
 
 
@@ -11,7 +11,7 @@ from made_up import tickets, write_log
 def learned_once(tmp_path_factory) -> Path:
     """Return a folder where a log was learned, for tests that only look."""
     folder = tmp_path_factory.mktemp("learned")
-    run_process("learn", write_log(folder / "log.jsonl", tickets(1_500)), cwd=folder)
+    run("learn", write_log(folder / "log.jsonl", tickets(1_500)), cwd=folder)
     return folder
 
 

@@ -33,6 +33,7 @@ def desk(tmp_path_factory):
     return folder
 
 
+@pytest.mark.evidence
 def test_a_draft_is_trained_measured_and_exported(desk):
     told = run(
         *("draft", "train", "where", "--target", "target", "--layers", 1, "--to", "draft"),

@@ -152,6 +152,7 @@ def test_every_exchange_is_kept_and_audits_agree_with_the_log(served):
     assert kept() < 320
 
 
+@pytest.mark.evidence
 def test_a_turn_learns_from_what_the_gateway_kept(tmp_path):
     (tmp_path / "openwheel.toml").write_text(EAGER)
     rows = [{**row, "model": "teacher-large"} for row in tickets(500)]
@@ -166,7 +167,7 @@ def test_a_turn_learns_from_what_the_gateway_kept(tmp_path):
 
 def test_turns_come_by_themselves(tmp_path):
     (tmp_path / "openwheel.toml").write_text(EAGER)
-    rows = [{**row, "model": "teacher-large"} for row in tickets(900)]
+    rows = [{**row, "model": "teacher-large"} for row in tickets(500)]
     log = write_log(tmp_path / "log.jsonl", rows)
     with gateway(tmp_path, "--teacher", f"replay:{log}") as url:
         assert len(list(sources(url, rows))) == len(rows)

@@ -1,4 +1,7 @@
-"""LangChain, LlamaIndex and LiteLLM, unchanged: the teacher's answers and a student's."""
+"""LangChain, LlamaIndex and LiteLLM, unchanged: the teacher's answers and a student's.
+
+The last two take many seconds to be imported, and are evidence.
+"""
 
 import pytest
 
@@ -79,6 +82,7 @@ def test_langchain_errors(langchain):
     }
 
 
+@pytest.mark.evidence
 @pytest.mark.parametrize(
     ("fixture", "text"), [("llamaindex", TEACHER), ("llamaindex_student", STUDENT)]
 )
@@ -89,16 +93,19 @@ def test_llamaindex_chat(request, fixture, text):
     assert seen["asynchronous"] == [text, text]
 
 
+@pytest.mark.evidence
 def test_llamaindex_other_apis(llamaindex):
     assert llamaindex["completions"] == dict.fromkeys(("text", "streamed", "chat"), TEACHER)
     assert llamaindex["tools"] == {"name": CALL[0], "arguments": CALL[1]}
     assert llamaindex["embeddings"] == VECTORS
 
 
+@pytest.mark.evidence
 def test_llamaindex_errors(llamaindex):
     assert llamaindex["errors"] == {"error-400": "BadRequestError", "cut": "RemoteProtocolError"}
 
 
+@pytest.mark.evidence
 @pytest.mark.parametrize(
     ("fixture", "source", "text", "tokens"),
     [("litellm", "teacher", TEACHER, 18), ("litellm_student", "student", STUDENT, 0)],
@@ -116,6 +123,7 @@ def test_litellm_chat(request, fixture, source, text, tokens):
     assert seen["asynchronous"] == text
 
 
+@pytest.mark.evidence
 def test_litellm_other_apis(litellm):
     call = ["find_parcel", '{"id": 7}']
     assert litellm["tools"] == {"whole": call, "streamed": call}
@@ -126,6 +134,7 @@ def test_litellm_other_apis(litellm):
     assert litellm["embeddings"] == VECTORS
 
 
+@pytest.mark.evidence
 def test_litellm_errors(litellm):
     assert litellm["errors"] == {
         "429": {"class": "RateLimitError", "status": 429},
@@ -140,10 +149,12 @@ def test_langchain_student_on_other_apis(langchain_student):
     assert langchain_student["claude"] == {"text": STUDENT, "tokens": 0, "streamed": STUDENT}
 
 
+@pytest.mark.evidence
 def test_llamaindex_student_on_other_apis(llamaindex_student):
     assert llamaindex_student["completions"] == dict.fromkeys(("text", "streamed", "chat"), STUDENT)
 
 
+@pytest.mark.evidence
 def test_litellm_student_on_other_apis(litellm_student):
     last = "response.completed"
     assert litellm_student["responses"] == {"text": STUDENT, "last": last, "streamed": STUDENT}

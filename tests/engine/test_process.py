@@ -18,6 +18,7 @@ from openwheel.wire import PromptMessage
 HELLO = [{"role": "user", "content": "the bank card"}]
 
 
+@pytest.mark.evidence
 def test_a_child_process_answers_a_writer_and_the_official_client(model_folder):
     with EngineProcess(str(model_folder), name="tiny", threads=1, context=256) as process:
         assert process.models == ["tiny"]

@@ -1,6 +1,7 @@
 """The body of an encoder student in ONNX."""
 
 import json
+import shutil
 
 import numpy as np
 import onnxruntime
@@ -41,6 +42,41 @@ def vectors(folder):
     )
 
 
+def small_graph(words):
+    """Return a graph whose vectors are the mean of those of a text's tokens."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    table = np.random.default_rng(0).normal(size=(words, 8)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["each"]),
+            helper.make_node("ReduceMean", ["each", "axes"], ["mean"], keepdims=0),
+            helper.make_node("LpNormalization", ["mean"], ["vector"], axis=1),
+        ],
+        "small",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "length"])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, 8])],
+        [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1]), "axes")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+
+
+def test_a_graph_of_its_own_is_passed_on_as_it_is(student, tmp_path):
+    folder, base = student
+    words = len(SentenceEncoder(str(base)).tokenizer)
+    folder = shutil.copytree(folder, tmp_path / "student")
+    (folder / GRAPH).write_bytes(small_graph(words))
+    shutil.copy(base / "tokenizer.json", folder / TOKENIZER)
+    done = export(source_of(folder), tmp_path / "out", form="onnx", name="desk")
+    assert set(done.files) == {GRAPH, TOKENIZER, "LICENSE"}
+    assert done.likeness is None
+    for name in (GRAPH, TOKENIZER):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
+    np.testing.assert_allclose(np.linalg.norm(vectors(tmp_path / "out"), axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.evidence
 def test_an_encoder_gives_the_vectors_it_gave_in_torch(student, tmp_path):
     folder, base = student
     done = export(source_of(folder, TEXTS), tmp_path / "out", form="onnx", name="desk")

@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -68,7 +70,13 @@ def partial_of(losses):
 
 
 @pytest.fixture(
-    params=["binomial", "anytime", "betting", "anytime with halves", "anytime with deferred"]
+    params=[
+        "binomial",
+        "anytime",
+        "betting",
+        pytest.param("anytime with halves", marks=pytest.mark.evidence),
+        "anytime with deferred",
+    ]
 )
 def certificate(request):
     """A certificate of a gate that passed, at a threshold between others that passed or failed."""
@@ -81,6 +89,7 @@ def make_certificate():
     return made_certificate
 
 
+@cache
 def made_certificate(kind):
     method = kind.split()[0]
     halves = method == "betting" or kind.endswith("halves")

@@ -96,9 +96,10 @@ def test_wealth_does_not_grow_on_average_from_any_state(epsilon, rate):
         (alarm_p_value, 0.05),
     ],
 )
-def test_looking_after_every_answer_crosses_alpha_rarely_enough(test, rate):
+@pytest.mark.parametrize("draws", [400, pytest.param(1_200, marks=pytest.mark.evidence)])
+def test_looking_after_every_answer_crosses_alpha_rarely_enough(test, rate, draws):
     rng = np.random.default_rng(7)
-    wrong = np.cumsum(rng.random((1_200, 1_500)) < rate, axis=1)
+    wrong = np.cumsum(rng.random((draws, 1_500)) < rate, axis=1)
     lowest = test(wrong, np.arange(1, 1_501), 0.05).min(axis=1)
     for alpha in (0.3, 0.1, 0.05):
         crossed = int((lowest <= alpha).sum())

@@ -216,14 +216,14 @@ def test_what_is_just_above_epsilon_hardly_ever_passes(clusters):
     assert share > 0.01  # the simulation is one in which it could
 
 
-@pytest.mark.parametrize(("looks", "draws"), [(LOOKS, 150), OFTEN])
+@pytest.mark.parametrize(("looks", "draws"), [(LOOKS, 80), OFTEN])
 def test_nor_does_it_where_it_is_looked_at_as_evidence_comes(looks, draws):
     share, chance = false_share("anytime", looks, draws=draws)
     assert chance > 1e-4
     assert share > 0.01
 
 
-@pytest.mark.parametrize(("looks", "draws"), [(LOOKS, 80), OFTEN])
+@pytest.mark.parametrize(("looks", "draws"), [(LOOKS, 40), OFTEN])
 def test_what_the_methods_protect_from_does_happen(looks, draws):
     peeked, _ = false_share("binomial", looks, draws=draws)
     assert peeked > 0.3

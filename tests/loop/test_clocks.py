@@ -55,7 +55,7 @@ def test_a_log_in_blocks_without_times_in_order_is_not_believed(store, registry)
 
 
 def test_the_latest_is_what_came_last_though_the_clock_was_set_back(store, registry, fill):
-    fill(tickets(1_000))
+    fill(tickets(600))
     turn(store, SETTINGS)
     (first,) = registry.certificates()
     # What was made so far was made by a clock that was a year ahead.
@@ -65,9 +65,9 @@ def test_the_latest_is_what_came_last_though_the_clock_was_set_back(store, regis
     registry.demote(first.task, by="audit", reason="")
     with store.write() as connection:
         connection.execute(sa.update(schema.tasks).values(trained_on=0))
-    fill(tickets(1_000, seed=1))
+    fill(tickets(600, seed=1))
     turn(store, SETTINGS)
-    fill(tickets(2_000, seed=2))
+    fill(tickets(600, seed=2))
     turn(store, SETTINGS)
     assert [one.attempt for one in registry.certificates()] == [1, 2]
     assert [found.attempt for found, _, _ in registry.candidates()] == [1, 2]

@@ -51,7 +51,7 @@ def test_a_student_that_answers_nothing_any_more_keeps_no_better_one_out(store, 
     rng = random.Random(1)
     texts = [(ticket(rng, queue), queue) for queue in QUEUES for _ in range(6)]
     rows = [{"input": text, "output": queue} for text, queue in rng.choices(texts, k=800)]
-    new = tickets(1_900, seed=2, noise=0.01)
+    new = tickets(1_300, seed=2, noise=0.01)
     served = []
     replay(store, log(tmp_path, [*rows, *new]), SETTINGS, each=served.append)
     assert sum(one.answered for one in served[400:800]) > 200

@@ -3,13 +3,16 @@
 import msgspec
 import pytest
 
+from loop.conftest import Filler
 from made_up import tickets
 from openwheel.gate import verify
 from openwheel.loop.learn import learn
+from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.settings import TaskSection
+from openwheel.traffic import Store
 from openwheel.wire import Prompt, PromptMessage, Request
 
 DANGER = ("smoke", "fire", "burning", "sparks")
@@ -33,13 +36,17 @@ def request(text):
     return Request(prompt=Prompt(messages=(PromptMessage("user", text),)))
 
 
-@pytest.fixture
-def found(store, registry, fill):
-    """Return traffic whose task was found, and that waits for a student."""
+def filled(store, registry, fill):
+    """Have traffic whose task was found, and that waits for a student; return settings for it."""
     fill(rows(150))
     turn(store, LoopSettings())
     fill(rows(1_200, seed=1))
     return settings(store, registry, "urgent")
+
+
+@pytest.fixture
+def found(store, registry, fill):
+    return filled(store, registry, fill)
 
 
 def test_a_request_that_may_be_critical_goes_to_the_teacher(store, registry, found):
@@ -51,9 +58,19 @@ def test_a_request_that_may_be_critical_goes_to_the_teacher(store, registry, fou
     assert sum(decision.answer is not None for decision in harmless) > 25
 
 
-def test_the_certificate_counts_critical_answers_and_bounds_what_was_missed(store, registry, found):
-    done = turn(store, found)
-    (certificate,) = registry.certificates()
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    """Return a turn of that traffic, and its certificate."""
+    folder = tmp_path_factory.mktemp("certified")
+    with Store.open(folder / "openwheel.db") as store:
+        registry = Registry(store)
+        done = turn(store, filled(store, registry, Filler(store, folder)))
+        (certificate,) = registry.certificates()
+        return done, certificate
+
+
+def test_the_certificate_counts_critical_answers_and_bounds_what_was_missed(certified):
+    done, certificate = certified
     critical = certificate.critical
     assert critical.answers == ("urgent",)
     assert 0 <= critical.otherwise <= critical.at_most <= critical.teacher
@@ -74,9 +91,8 @@ def test_the_certificate_counts_critical_answers_and_bounds_what_was_missed(stor
         {"at_most": -1},
     ],
 )
-def test_counts_of_critical_answers_that_cannot_be_do_not_verify(store, registry, found, change):
-    turn(store, found)
-    (certificate,) = registry.certificates()
+def test_counts_of_critical_answers_that_cannot_be_do_not_verify(certified, change):
+    _, certificate = certified
     (name,) = change
     if name != "critical_bound":
         change = {"critical": msgspec.structs.replace(certificate.critical, **change)}

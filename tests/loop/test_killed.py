@@ -27,8 +27,8 @@ from openwheel.wire import Answer
 
 SETTINGS = LoopSettings(rungs=("linear",))
 
-# Takes the path of a store and the folder for its copies. Each line of its input is a point: a copy
-# is made for it, a process killed at it, and a line is written: whether it was reached.
+# Each line of its input is a store, where to put a copy of it, and a point: the copy is made, a
+# process killed at the point, and a line is written: whether it was reached.
 FORKING = """
 import os, random, shutil, signal, sys, time
 from pathlib import Path
@@ -42,7 +42,6 @@ from openwheel.traffic import Store
 from openwheel.traffic.connection import write_options
 
 train("linear", [(f"{i % 2} a{i}",) for i in range(80)], ["x", "y"] * 40, variables=(0,))
-pristine, folder = Path(sys.argv[1]), Path(sys.argv[2])
 WRITES = next(iter(write_options()))
 
 
@@ -72,9 +71,8 @@ def child(database, moment, number):
 
 
 for line in sys.stdin:
-    moment, number = line.split()
-    database = folder / f"{moment}-{number}" / pristine.name
-    shutil.copytree(pristine.parent, database.parent)
+    pristine, database, moment, number = line.split()
+    shutil.copytree(Path(pristine).parent, Path(database).parent)
     pid = os.fork()
     if not pid:
         child(database, moment, int(number) if moment != "random" else 0)
@@ -88,10 +86,10 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["first", "demoted"])
+@pytest.fixture(params=["first", pytest.param("demoted", marks=pytest.mark.evidence)])
 def pristine(request, tmp_path, store, registry, fill) -> Path:
     """Return a store in a folder of its own: before its first turn, or with an alarm to come."""
-    fill(tickets(800))
+    fill(tickets(400))
     if request.param == "demoted":
         turn(store, SETTINGS)
         (certificate,) = registry.certificates()
@@ -111,7 +109,7 @@ def pristine(request, tmp_path, store, registry, fill) -> Path:
                 for i in range(30)
             ]
         )
-        fill(tickets(400, seed=1))
+        fill(tickets(200, seed=1))
     store.close()
     folder = tmp_path / "pristine"
     folder.mkdir()
@@ -123,29 +121,28 @@ def pristine(request, tmp_path, store, registry, fill) -> Path:
 class Killer:
     """Forks turns and kills them."""
 
-    def __init__(self, pristine: Path, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
+    def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", FORKING, str(pristine), str(folder)],
+            [sys.executable, "-c", FORKING],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
 
-    def kill(self, moment: str, number: float) -> tuple[bool, Path]:
+    def kill(self, pristine: Path, moment: str, number: float) -> tuple[bool, Path]:
         """Return whether a turn was killed there, and the store it left; else it ended well."""
-        self.process.stdin.write(f"{moment} {number}\n")
+        database = pristine.parents[1] / f"{moment}-{number}" / pristine.name
+        self.process.stdin.write(f"{pristine} {database} {moment} {number}\n")
         self.process.stdin.flush()
         by, code = self.process.stdout.readline().split()
         assert by == str(int(signal.SIGKILL)) or code == "0"
-        return by == str(int(signal.SIGKILL)), self.folder / f"{moment}-{number}" / "openwheel.db"
+        return by == str(int(signal.SIGKILL)), database
 
 
-@pytest.fixture
-def killer(pristine, tmp_path):
-    made = Killer(pristine, tmp_path / "killed")
+@pytest.fixture(scope="module")
+def killer():
+    made = Killer()
     yield made
     made.process.stdin.close()
     made.process.stdout.close()
@@ -184,15 +181,15 @@ def goes_on(database: Path, *, before: int) -> None:
     shutil.rmtree(database.parent)
 
 
-@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.evidence)])
+@pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.evidence)])
 def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
-    """Any write, or every eighth: before the first, after the fifth, and so on."""
+    """Any write, or every sixteenth: before the first, after the ninth, and so on."""
     with Store.open(pristine, create=False) as store:
         before = attempts(Registry(store))
     store.engine.dispose()
     for moment, first in (("before", 1), ("after", 1 + every // 2)):
         for number in itertools.count(first, every):
-            killed, database = killer.kill(moment, number)
+            killed, database = killer.kill(pristine, moment, number)
             if not killed:
                 break
             goes_on(database, before=before)
@@ -200,12 +197,12 @@ def test_a_turn_killed_before_or_after_any_write(killer, pristine, every):
 
 
 @pytest.mark.parametrize("pristine", ["first"], indirect=True)
-@pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.evidence)])
-def test_a_turn_killed_at_random_moments(killer, moments):
+@pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.evidence)])
+def test_a_turn_killed_at_random_moments(killer, pristine, moments):
     rng = random.Random(3)
     killed = 0
     for _ in range(moments):
-        was, database = killer.kill("random", round(rng.uniform(0.0, 0.8), 6))
+        was, database = killer.kill(pristine, "random", round(rng.uniform(0.0, 0.8), 6))
         killed += was
         goes_on(database, before=0)
     assert killed > moments / 3

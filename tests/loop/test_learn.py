@@ -114,7 +114,7 @@ def test_times_decide_the_order_where_there_are_any(store, registry, fill):
 
 def test_every_attempt_spends_less(store, registry, fill):
     for attempt in (1, 2, 3):
-        fill(tickets(1_000, seed=attempt))
+        fill(tickets(500, seed=attempt))
         finding = only(learn(store, SETTINGS, source="made up"))
         assert finding.attempt == attempt
         assert finding.delta_spent == pytest.approx(spent(0.05, attempt))
@@ -135,7 +135,7 @@ def test_what_had_a_verdict_judges_no_second_attempt(store, registry, fill, pass
     assert len(registry.promotions()) == passes  # whoever is promoted stays so
     assert finding.more_needed >= 40
     if passes:
-        fill(tickets(2_000, seed=2))
+        fill(tickets(1_000, seed=2))
         assert only(learn(store, asked, source="made up")).certified
         certificate = registry.certificates()[-1]
         assert certificate.training.last_seq >= 1_500  # they train
@@ -166,12 +166,12 @@ def test_what_judged_a_shadow_judges_nobody_else(store, registry, fill):
     assert registry.judged_until(task.task.id) == 440
     finding = only(learn(store, SETTINGS, source="made up"))
     assert "judge no second attempt" in finding.reason
-    fill(tickets(2_000, seed=2))
+    fill(tickets(1_000, seed=2))
     turn(store, SETTINGS, after=440)  # trains anew
     certified = registry.certificates()
     for candidate, _, _ in registry.candidates()[1:]:
-        assert candidate.trained_until == 2_440  # nothing that came before judges it
-    assert certified[0].calibration_window.last_seq <= 2_440
+        assert candidate.trained_until == 1_440  # nothing that came before judges it
+    assert certified[0].calibration_window.last_seq <= 1_440
 
 
 def test_inputs_seen_in_training_count_with_what_the_teacher_says_of_them_now(
@@ -232,8 +232,11 @@ CALL = {"id": "1", "type": "function", "function": {"name": "escalate", "argumen
 @pytest.mark.parametrize(
     "odd",
     [
-        {"text": "The queue that fits this message best would be", "finish_reason": "length"},
-        {"text": "", "finish_reason": "content_filter"},
+        pytest.param(
+            {"text": "The queue that fits this message best would be", "finish_reason": "length"},
+            marks=pytest.mark.evidence,
+        ),
+        pytest.param({"text": "", "finish_reason": "content_filter"}, marks=pytest.mark.evidence),
         {"text": None, "finish_reason": "content_filter"},  # even the right word
         {"text": "", "finish_reason": "tool_calls", "tool_calls": [CALL]},
     ],

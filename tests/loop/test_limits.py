@@ -58,7 +58,7 @@ def big_and_small():
     def noise():
         return " ".join("".join(rng.choices(string.ascii_letters, k=9)) for _ in range(400))
 
-    big = [(noise(), rng.choice("abc")) for _ in range(1_500)]
+    big = [(noise(), rng.choice("abc")) for _ in range(900)]
     small = [(row["input"], row["output"]) for row in tickets(800)]
     return of_task("Read this noise.", big) + of_task("Sort the ticket.", small)
 
@@ -79,7 +79,7 @@ def two_turns(store, *, megabytes):
 
 def test_a_task_that_needs_too_much_memory_says_so_and_the_other_goes_on(store, fill):
     fill(big_and_small())
-    first, second = two_turns(store, megabytes=300)
+    first, second = two_turns(store, megabytes=180)
     (trouble,) = {
         (task, "MB of memory that a turn may take; raise loop.turn_memory" in reason)
         for task, kind, reason in first
@@ -96,6 +96,7 @@ def test_a_task_that_needs_too_much_memory_says_so_and_the_other_goes_on(store, 
     assert "It is tried again in" in waiting[2]
 
 
+@pytest.mark.evidence
 def test_a_turn_that_needs_too_much_memory_before_its_first_task_waits_as_a_whole(store, fill):
     fill(big_and_small())
     first, _ = two_turns(store, megabytes=60)

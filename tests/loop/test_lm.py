@@ -104,6 +104,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     assert list(waiting.students().values()) == [certificate.student]
 
 
+@pytest.mark.evidence
 def test_texts_are_learned_once_a_comparison_is_chosen(
     store,
     registry,

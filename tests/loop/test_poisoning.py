@@ -7,7 +7,7 @@ import poisoning
 
 @pytest.mark.parametrize(
     ("exchanges", "fresh"),
-    [(1_200, 600), pytest.param(2_400, 2_000, marks=pytest.mark.evidence)],
+    [(900, 200), pytest.param(2_400, 2_000, marks=pytest.mark.evidence)],
 )
 def test_attackers_of_low_trust_teach_nothing_and_trusted_ones_would(monkeypatch, exchanges, fresh):
     monkeypatch.setattr(poisoning, "EXCHANGES", exchanges)

@@ -16,14 +16,25 @@ def read(path, **keys):
     return list(read_log(path, in_order=True, problems=LogProblems(), **keys))
 
 
-def test_the_sample_has_three_tasks_and_one_is_certified(store, registry, sample):
-    store.append(read(sample))
+@pytest.mark.parametrize(
+    ("first", "counts", "least"),
+    [
+        (2_500, {"label": 1744, "record": 466, "text": 290}, 0.6),
+        pytest.param(
+            5_000, {"label": 3516, "record": 880, "text": 604}, 0.7, marks=pytest.mark.evidence
+        ),
+    ],
+)
+def test_the_sample_has_three_tasks_and_one_is_certified(
+    store, registry, sample, first, counts, least
+):
+    store.append(read(sample)[:first])
     findings = learn(store, LoopSettings(), source="the sample")
     assert findings.unassigned == 0
-    assert {f.form: f.n for f in findings.tasks} == {"label": 3516, "record": 880, "text": 604}
+    assert {f.form: f.n for f in findings.tasks} == counts
     route = findings.tasks[0]
     assert route.certified
-    assert route.coverage > 0.7
+    assert route.coverage > least
     # Of plant, date, shift lead, ticket number, line and ticket text only the text is read.
     assert route.variables == (6,)
     assert verify(registry.certificates()[0]).holds

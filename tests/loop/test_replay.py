@@ -22,7 +22,7 @@ def exchanges(tmp_path, rows):
 def watched(tmp_path_factory):
     """Return a replay: its rows, what it found, left in its store, and told of while it went."""
     folder = tmp_path_factory.mktemp("replayed")
-    rows, served, told = exchanges(folder, tickets(2_000)), [], []
+    rows, served, told = exchanges(folder, tickets(1_500)), [], []
     with Store.open(folder / "openwheel.db") as store:
         found = replay(store, rows, SETTINGS, each=served.append, tell=told.extend)
         return rows, found, [exchange for _, exchange in store.exchanges()], served, told
@@ -37,7 +37,7 @@ def replayed(watched):
 
 def test_a_replay_starts_from_nothing_and_comes_to_answer(replayed):
     found, _ = replayed
-    assert found.total.n == 2_000
+    assert found.total.n == 1_500
     assert found.timeline[0].score.answered == 0
     assert found.timeline[-1].latest.coverage > 0.8
     assert found.total.disagreement is not None
@@ -75,7 +75,7 @@ def test_a_canary_starts_small_and_grows(replayed):
 
 
 def test_without_a_canary_a_student_answers_all_at_once(store, tmp_path):
-    rows = exchanges(tmp_path, tickets(1_000))
+    rows = exchanges(tmp_path, tickets(600))
     replay(store, rows, LoopSettings(canary=1.0))
     kept = [exchange for _, exchange in store.exchanges()]
     held = [e for e in kept if e.student_answer is not None and not e.id.endswith("-audit")]
@@ -84,11 +84,10 @@ def test_without_a_canary_a_student_answers_all_at_once(store, tmp_path):
 
 
 def test_when_the_world_changes_the_audit_takes_the_student_off(store, tmp_path):
-    rows = tickets(1_200)
+    rows = tickets(600)
     swapped = {"billing": "account", "account": "billing"}
     changed = [
-        {**row, "output": swapped.get(row["output"], row["output"])}
-        for row in tickets(1_200, seed=1)
+        {**row, "output": swapped.get(row["output"], row["output"])} for row in tickets(300, seed=1)
     ]
     found = replay(store, exchanges(tmp_path, rows + changed), LoopSettings(audit=0.1))
     kinds = [event.kind for moment in found.timeline for event in moment.events]

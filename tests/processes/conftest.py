@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.runner import run
 from made_up import tickets, write_log
 from openwheel.traffic import Store
 
@@ -256,8 +257,7 @@ def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder where ``openwheel learn`` made a student of a log of 1,200 lines."""
     folder = tmp_path_factory.mktemp("learned")
     log = write_log(folder / "log.jsonl", tickets(1_200))
-    command = [sys.executable, "-m", "openwheel", "learn", str(log)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    run("learn", log, cwd=folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A gateway of four workers under load, and what may be done to it."""
+"""A gateway of several workers under load, and what may be done to it."""
 
 import contextlib
 import http.client
@@ -37,6 +37,7 @@ class Run:
     def __init__(
         self, gateway: Gateway, teacher: TeacherProcess, load: LiveLoad, seed: int
     ) -> None:
+        self._workers = len(gateway.children())
         self.peek = Peek(gateway.folder / "openwheel.db")
         self.attempts: dict[str, int] = {}
         self.forgotten: set[str] = set()
@@ -101,7 +102,7 @@ class Run:
         os.kill(victim, signal.SIGSTOP)
         began, ports = time.monotonic(), self._gateway.ports_of(victim)
         os.kill(victim, signal.SIGKILL)
-        self.until(lambda: len(set(self._gateway.children()) - {victim}) == 4)
+        self.until(lambda: len(set(self._gateway.children()) - {victim}) == self._workers)
         self._killed = (began, time.monotonic(), ports)
 
     def kill_teacher(self) -> None:
@@ -168,7 +169,7 @@ class Run:
             for pid in workers:
                 if pid not in found and port in self._gateway.ports_of(pid):
                     found[pid] = view
-            return len(found) == len(workers) == 4
+            return len(found) == len(workers) == self._workers
 
         self.until(find)
         return found

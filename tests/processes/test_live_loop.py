@@ -1,4 +1,8 @@
-"""The whole loop as real processes, while its learner, its teacher and its clock fail it."""
+"""The whole loop as real processes, while its learner, its teacher and its clock fail it.
+
+`make test` has each failure by itself: test_workers, test_learners, test_supervisor,
+test_teacher_down and test_teacher_changes here, test_killed and test_clocks in tests/loop.
+"""
 
 import os
 import random
@@ -27,7 +31,7 @@ nothing new comes in, so with few kills a turn to kill might not come: it is bac
 
 SETTINGS = """
 [gateway]
-workers = 4
+workers = {workers}
 
 [capture]
 mode = "strict"
@@ -70,14 +74,15 @@ def say():
     return write
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.evidence)])
+@pytest.mark.evidence
+@pytest.mark.parametrize(("kills", "workers"), [(3, 2), (20, 4)])
 def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
-    up, live_teacher, tmp_path, seed, say, kills
+    up, live_teacher, tmp_path, seed, say, kills, workers
 ):
     """Turns are killed, a worker and the teacher too; the settings are read anew; the clock
     is put a month ahead, then a day back, then right. At last the teacher changes its mind."""
     clock = Clock(tmp_path)
-    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url))
+    (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url, workers=workers))
     gateway = up(env=clock.environment)
     with LiveLoad(gateway.port, seed) as load:
         run = Run(gateway, live_teacher, load, seed)

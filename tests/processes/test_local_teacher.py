@@ -30,9 +30,9 @@ def folder(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
-@pytest.mark.parametrize("changes", [False, pytest.param(True, marks=pytest.mark.evidence)])
-def test_a_local_model_answers_dies_is_started_again_changes_and_ends_with_the_gateway(
-    up, folder, tmp_path, wait_for, changes
+@pytest.mark.parametrize("fails", [False, pytest.param(True, marks=pytest.mark.evidence)])
+def test_a_local_model_answers_and_fails_and_ends_with_the_gateway(
+    up, folder, tmp_path, wait_for, fails
 ):
     (tmp_path / "openwheel.toml").write_text(SETTINGS.format(folder=folder))
     gateway = up()
@@ -41,7 +41,15 @@ def test_a_local_model_answers_dies_is_started_again_changes_and_ends_with_the_g
     reply = json.loads(first.data)
     assert reply["model"] == "m"
     assert reply["usage"]["completion_tokens"] > 0
-    (engine,) = gateway.children("engine")
+    (last,) = gateway.children("engine")
+    if fails:
+        last = killed_and_changed(gateway, last, folder, tmp_path, wait_for)
+    assert gateway.stop() == 0
+    assert not gateway.is_alive(last)
+
+
+def killed_and_changed(gateway, engine, folder, tmp_path, wait_for):
+    """Kill the model, have its settings read anew; return the process that runs it at last."""
     os.kill(engine, signal.SIGKILL)
     wait_for(lambda: not gateway.is_alive(engine))
 
@@ -55,18 +63,16 @@ def test_a_local_model_answers_dies_is_started_again_changes_and_ends_with_the_g
     (other,) = gateway.children("engine")
     assert other != engine
 
-    if changes:
-        changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
-        (tmp_path / "openwheel.toml").write_text(changed)
-        gateway.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "read anew" in gateway.log, seconds=120)
-        wait_for(lambda: not gateway.is_alive(other))
-        refused = gateway.ask("the bank card " * 60)
-        assert refused.status == 400
-        assert json.loads(refused.data)["error"]["code"] == "context_length_exceeded"
+    changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
+    (tmp_path / "openwheel.toml").write_text(changed)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "read anew" in gateway.log, seconds=120)
+    wait_for(lambda: not gateway.is_alive(other))
+    refused = gateway.ask("the bank card " * 60)
+    assert refused.status == 400
+    assert json.loads(refused.data)["error"]["code"] == "context_length_exceeded"
     (last,) = gateway.children("engine")
-    assert gateway.stop() == 0
-    assert not gateway.is_alive(last)
+    return last
 
 
 def test_a_model_that_cannot_be_run_is_told_and_nothing_is_left_running(tmp_path):

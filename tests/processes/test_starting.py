@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from cli.runner import run
 from openwheel.sockets import listen
 
 TEACHER = ("--teacher", "http://127.0.0.1:9/v1")
-COMMAND = (sys.executable, "-m", "openwheel")
+COMMAND = (sys.executable, "-m", "openwheel", "up", "--port", "0")
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def refused(tmp_path):
 
     def start(*arguments, **environment):
         done = subprocess.run(
-            [*COMMAND, "up", "--port", "0", "--workers", "2", "--log-level", "error", *arguments],
+            [*COMMAND, "--workers", "1", "--log-level", "error", *arguments],
             env={**os.environ, **environment},
             cwd=tmp_path,
             capture_output=True,
@@ -46,8 +47,16 @@ def refused(tmp_path):
         ("[gateway]\nworker = 2\n", "worker"),
         ("[gateway", "openwheel.toml"),
         ('[[teachers]]\nurl = "ftp://x"\n', "must be a URL"),
-        ('[[teachers]]\nurl = "replay:nowhere.jsonl"\n', "nowhere.jsonl"),
-        ('[[teachers]]\nurl = "http://127.0.0.1:9/v1"\nkey_env = "NO_SUCH_KEY"\n', "NO_SUCH_KEY"),
+        pytest.param(
+            '[[teachers]]\nurl = "replay:nowhere.jsonl"\n',
+            "nowhere.jsonl",
+            marks=pytest.mark.evidence,
+        ),
+        pytest.param(
+            '[[teachers]]\nurl = "http://127.0.0.1:9/v1"\nkey_env = "NO_SUCH_KEY"\n',
+            "NO_SUCH_KEY",
+            marks=pytest.mark.evidence,
+        ),
     ],
 )
 def test_wrong_settings(refused, tmp_path, settings, said):
@@ -61,7 +70,7 @@ def test_no_teacher(refused):
 
 def test_a_store_that_is_no_database(refused, tmp_path):
     (tmp_path / "openwheel.db").write_text("what is this? " * 100)
-    assert "openwheel.db is not a SQLite database" in refused(*TEACHER)
+    assert "openwheel.db is not a SQLite database" in refused(*TEACHER, "--workers", "3")
 
 
 def test_a_store_of_another_program(refused, tmp_path):
@@ -94,45 +103,33 @@ def test_a_store_that_another_program_keeps_locked(refused, tmp_path, short):
         assert "openwheel.db is locked" in refused(*TEACHER, PYTHONPATH=places)
 
 
-def test_two_gateways_on_one_port(refused, up, teacher):
+def test_a_port_is_one_gateways_and_free_again_at_once(refused, up, teacher):
     first = up("--teacher", teacher().url, "--no-turns")
     said = refused(*TEACHER, "--port", str(first.port))
     assert f"Port {first.port} on 127.0.0.1 is already in use" in said
     assert first.ask("still there?").status == 200
+    assert first.stop() == 0
+    with contextlib.closing(listen("127.0.0.1", first.port)) as sock:
+        assert sock.getsockname()[1] == first.port
 
 
 def test_an_address_of_another_machine(refused):
     assert "Cannot listen on 192.0.2.1" in refused(*TEACHER, "--host", "192.0.2.1")
 
 
+PUBLIC = ("--host", "0.0.0.0", "--no-turns")
+
+
 def test_a_public_address_needs_keys(refused, up, teacher, tmp_path):
-    """Or the word of the operator that it does not."""
-    public = ("--teacher", teacher().url, "--host", "0.0.0.0", "--no-turns")
+    public = ("--teacher", teacher().url, *PUBLIC)
     assert "openwheel keys create" in refused(*public)
-
-    (tmp_path / "openwheel.toml").write_text("[access]\nrequire_keys = false\n")
-    open_to_all = up(*public)
-    assert open_to_all.ask("may I?").status == 200
-    assert open_to_all.stop() == 0
-    (tmp_path / "openwheel.toml").unlink()
-
-    made = subprocess.run(
-        [*COMMAND, "keys", "create", "desk"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    secret = made.stdout.strip()
+    secret = run("keys", "create", "desk", cwd=tmp_path).stdout.strip()
     with_keys = up(*public)
     assert with_keys.ask("may I?").status == 401
     assert with_keys.ask("may I?", {"authorization": f"Bearer {secret}"}).status == 200
 
 
-def test_a_port_is_free_again_at_once(up, teacher):
-    url = teacher().url
-    first = up("--teacher", url, "--no-turns")
-    assert first.ask("who is first?").status == 200
-    assert first.stop() == 0
-    with contextlib.closing(listen("127.0.0.1", first.port)) as sock:
-        assert sock.getsockname()[1] == first.port
+@pytest.mark.evidence
+def test_or_the_word_of_the_operator_that_it_does_not(up, teacher, tmp_path):
+    (tmp_path / "openwheel.toml").write_text("[access]\nrequire_keys = false\n")
+    assert up("--teacher", teacher().url, *PUBLIC).ask("may I?").status == 200

@@ -68,7 +68,7 @@ def test_students_answer_meanwhile_with_best_effort_labelled(
 ):
     text, guess = unsure_of(tmp_path)
     settle(tmp_path, best_effort=True)
-    gateway = up("--teacher", mortal.url, "--workers", "2", "--no-turns")
+    gateway = up("--teacher", mortal.url, "--no-turns")
     open_ai, claude = clients(gateway)
     ask = open_ai.chat.completions.with_raw_response.create
     with open_ai, claude:
@@ -160,7 +160,9 @@ def test_under_load_only_what_was_sent_is_lost_when_a_teacher_is_killed_and_star
     assert set(gateway.stored()) == set(asking.answered)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.evidence)]
+)
 def test_workers_that_are_to_end_let_nothing_wait(up, mortal, tmp_path, wait_for, how):
     settle(tmp_path, wait=300)
     gateway = up("--teacher", mortal.url, "--no-turns")

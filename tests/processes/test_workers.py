@@ -1,15 +1,15 @@
-"""Four workers as one gateway: when one is killed, in what they count, in what they serve."""
+"""Several workers as one gateway: when one is killed, in what they count, in what they serve."""
 
 import contextlib
 import http.client
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
+
+from cli.runner import run
 
 EASY = "invoice payment refund tax amount 4711"
 
@@ -18,27 +18,30 @@ def total(page, name):
     return sum(float(v) for v in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE))
 
 
+MANY = pytest.param(4, 200, marks=pytest.mark.evidence)
+
+
+@pytest.mark.parametrize(("workers", "requests"), [(2, 50), MANY])
 @pytest.mark.parametrize("mode", ["strict", "fast"])
 def test_a_worker_that_is_killed_takes_only_its_own_requests_along(
-    up, teacher, load, wait_for, mode
+    up, teacher, load, wait_for, mode, workers, requests
 ):
     gateway = up(
-        "--teacher", teacher().url, "--workers", "4", "--capture", mode, "--no-turns",
+        "--teacher", teacher().url, "--workers", str(workers), "--capture", mode, "--no-turns",
         "--log-level", "error",
     )  # fmt: skip
     with load(gateway, clients=8) as clients:
-        clients.more(200)
-        workers = gateway.children()
-        victim = max(workers, key=lambda pid: len(gateway.ports_of(pid)))
+        clients.more(requests)
+        victim = max(gateway.children(), key=lambda pid: len(gateway.ports_of(pid)))
         # The worker stands still while its connections are listed, so that none is new.
         os.kill(victim, signal.SIGSTOP)
         ports = gateway.ports_of(victim)
         assert ports
         os.kill(victim, signal.SIGKILL)
-        clients.more(200)
-        wait_for(lambda: len(gateway.children()) == 4)
+        clients.more(requests)
+        wait_for(lambda: len(gateway.children()) == workers)
         assert victim not in gateway.children()
-        clients.more(200)
+        clients.more(requests)
     assert gateway.stop() == 0
 
     assert {port for port, _ in clients.failed.values()} <= ports
@@ -55,8 +58,11 @@ def test_a_worker_that_is_killed_takes_only_its_own_requests_along(
         assert len(lost) < 200
 
 
-def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_for):
-    gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
+@pytest.mark.parametrize(("workers", "requests"), [(2, 50), MANY])
+def test_metrics_are_of_all_workers_and_do_not_go_back(
+    up, teacher, load, wait_for, workers, requests
+):
+    gateway = up("--teacher", teacher().url, "--workers", str(workers), "--no-turns")
     seen, over = [], threading.Event()
 
     def look():
@@ -67,13 +73,13 @@ def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_f
     looking = threading.Thread(target=look)
     with load(gateway) as clients:
         looking.start()
-        clients.more(100)
+        clients.more(requests)
         wait_for(lambda: seen and seen[-1] > 0)  # workers share their counts every second
         before = seen[-1]
         victim = max(gateway.children(), key=lambda pid: len(gateway.ports_of(pid)))
         os.kill(victim, signal.SIGKILL)
-        clients.more(100)
-        wait_for(lambda: len(gateway.children()) == 4)
+        clients.more(requests)
+        wait_for(lambda: len(gateway.children()) == workers)
         wait_for(lambda: seen[-1] > before)
     over.set()
     looking.join()
@@ -82,29 +88,26 @@ def test_metrics_are_of_all_workers_and_do_not_go_back(up, teacher, load, wait_f
     def page():
         return gateway.get("/metrics")
 
-    wait_for(lambda: total(page(), "openwheel_workers") == 4)
+    wait_for(lambda: total(page(), "openwheel_workers") == workers)
     before = total(page(), "openwheel_requests_total")
-    assert before > 100
+    assert before > requests
     for n in range(12):  # whoever answers them
         gateway.ask(f"one more {n}")
     wait_for(lambda: total(page(), "openwheel_requests_total") == before + 12)
 
 
-def test_promotions_and_demotions_reach_every_worker(up, teacher, wait_for, learned):
-    def openwheel(*arguments):
-        command = [sys.executable, "-m", "openwheel", *arguments]
-        subprocess.run(command, cwd=learned, check=True, capture_output=True)
-
-    gateway = up("--teacher", teacher().url, "--workers", "4", "--no-turns")
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.evidence)])
+def test_promotions_and_demotions_reach_every_worker(up, teacher, wait_for, learned, workers):
+    gateway = up("--teacher", teacher().url, "--workers", str(workers), "--no-turns")
     with contextlib.ExitStack() as stack:
-        four = gateway.one_client_each(stack)
-        assert len(four) == 4
+        clients = gateway.one_client_each(stack)
+        assert len(clients) == workers
 
         def sources():
-            return {client.ask(EASY).headers["x-openwheel-source"] for client in four}
+            return {client.ask(EASY).headers["x-openwheel-source"] for client in clients}
 
         assert sources() == {"student"}
-        openwheel("demote", "messages")
+        run("demote", "messages", cwd=learned)
         wait_for(lambda: sources() == {"teacher"})
-        openwheel("promote", "messages")
+        run("promote", "messages", cwd=learned)
         wait_for(lambda: sources() == {"student"})

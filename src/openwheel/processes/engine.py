@@ -20,7 +20,11 @@ def run_engine(order: Order) -> None:
     """
     if order.local is None:
         raise SettingError("An engine needs a model to run")
+    local = order.local
     try:
+        from openwheel.engine.checkpoint import find_checkpoint  # noqa: PLC0415
+
+        find_checkpoint(local.source, revision=local.revision)  # one that is not there is told now
         from openwheel.engine.engine import EngineLimits  # noqa: PLC0415 - seconds of imports
         from openwheel.engine.open import open_engine  # noqa: PLC0415
         from openwheel.engine.server import EngineServer  # noqa: PLC0415
@@ -29,7 +33,6 @@ def run_engine(order: Order) -> None:
             f"A local model needs the extra `lm` (pip install 'openwheel[lm]'): {error}"
         ) from None
     section = order.settings.engine
-    local = order.local
     limits = EngineLimits(
         max_batch=section.max_batch, max_queue=section.max_queue, context=section.context
     )

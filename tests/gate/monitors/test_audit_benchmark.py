@@ -96,11 +96,11 @@ def test_signals_shorten_what_a_drift_takes_and_leave_a_quiet_student_alone():
                 signals=signals,
                 epsilon=0.05,
                 delta=0.05,
-                before=12_000,
+                before=6_000,
                 latest=2_000,
                 most=most,
             )
-            for one in range(6)
+            for one in range(3)
         ]
 
     alone, told = (runs(drift, signals=which, most=30_000) for which in (False, True))

@@ -45,7 +45,9 @@ def test_what_becomes_better_raises_nothing():
     assert Signal().after(wrong(0.5, 400) + wrong(0.05, 1_000), until=7).raised == 0
 
 
-@pytest.mark.parametrize("rate", [0.005, 0.1, 0.4])
+@pytest.mark.parametrize(
+    "rate", [0.1, *(pytest.param(rate, marks=pytest.mark.evidence) for rate in (0.005, 0.4))]
+)
 def test_false_raises_are_as_rare_as_is_said(rate):
     """Where nothing changes: at most one in so many exchanges, with a baseline before each."""
     rng, raised, exchanges = np.random.default_rng(8), 0, 0

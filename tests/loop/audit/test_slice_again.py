@@ -3,6 +3,7 @@
 import json
 import random
 
+import msgspec
 import pytest
 
 from made_up import QUEUES, ticket
@@ -63,23 +64,28 @@ def answered(store):
     return answer
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "each"), [(0.25, 500), pytest.param(0.05, 2_250, marks=pytest.mark.evidence)]
+)
 def test_the_task_is_trained_anew_for_it_once_there_are_enough_labels(
-    store, registry, off, answered, decided
+    store, registry, off, answered, decided, epsilon, each
 ):
+    """The laxer the limit, the fewer answers it takes."""
+    settings = msgspec.structs.replace(SETTINGS, epsilon=epsilon)
     (record,) = registry.tasks()
     assert decided("initech").reason == "slice"
     answered(150)
-    turn(store, SETTINGS)
+    turn(store, settings)
     assert registry.tasks()[0].trained_on == record.trained_on  # too few
     answered(150)  # 20% of what it was trained on
     after = store.last_seq()
-    turn(store, SETTINGS)
+    turn(store, settings)
     assert registry.tasks()[0].trained_on > record.trained_on
     while slices_off(registry, off):
         # The stale answers before the change was noticed are a burst: evidence counts for less.
-        assert store.last_seq() < after + 9_000
-        answered(2_250)
-        turn(store, SETTINGS)
+        assert store.last_seq() < after + 4 * each
+        answered(each)
+        turn(store, settings)
     again = decided("initech")
     assert again.guess == "desk"
     assert again.reason != "slice"

@@ -16,12 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cli.runner import run
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.loop.audit.book import read_alarms
 from openwheel.traffic import Store
 
 REPLY = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
-CLIENTS = 6
+CLIENTS = 4
 LATEST_S = 2.0
 """What the design promises; workers look twice a second."""
 
@@ -68,9 +69,19 @@ def gateway(tmp_path, teacher):
     # Other tests may keep the processors busy.
     (tmp_path / "openwheel.toml").write_text("[loop]\nturn_nice = 0\n")
     log = write_log(tmp_path / "log.jsonl", tickets(1_200))
-    command = [sys.executable, "-m", "openwheel"]
-    subprocess.run([*command, "learn", str(log)], cwd=tmp_path, check=True, capture_output=True)
-    up = [*command, "up", "--teacher", teacher, "--port", "0", "--workers", "2"]
+    run("learn", log, "--audit", 0.3, cwd=tmp_path)
+    up = [
+        sys.executable,
+        "-m",
+        "openwheel",
+        "up",
+        "--teacher",
+        teacher,
+        "--port",
+        "0",
+        "--workers",
+        "2",
+    ]
     with (
         (tmp_path / "gateway.log").open("w") as said,
         subprocess.Popen(

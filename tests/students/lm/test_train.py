@@ -18,6 +18,7 @@ from openwheel.students.lm.prompt import Asking
 from openwheel.students.lm.train import place_order, train_adapter
 from openwheel.wire import PromptMessage
 
+from .conftest import train_here
 from .made import TASK, exchanges
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
@@ -76,15 +77,17 @@ def stop_at(step: int) -> Callable[[Event], None]:
 
 
 @pytest.mark.parametrize(
-    "steps", [(17,), pytest.param((4, 17), marks=pytest.mark.evidence)], ids=["once", "twice"]
+    ("steps", "stopped"),
+    [((17,), train_here), pytest.param((4, 17), train_adapter, marks=pytest.mark.evidence)],
+    ids=["once", "twice, killed"],
 )
-def test_a_killed_run_goes_on_and_ends_with_the_very_same_weights(
-    finished, train, tiny_base, tmp_path, steps
+def test_a_stopped_run_goes_on_and_ends_with_the_very_same_weights(
+    finished, train, tiny_base, tmp_path, steps, stopped
 ):
     order = place_order(tmp_path / "work", records(), settings(tiny_base), checkpoint_s=0.0)
     for step in steps:
-        with pytest.raises(StopError):  # whoever follows it may stop it: it is killed
-            train_adapter(order, stop_at(step))
+        with pytest.raises(StopError):  # whoever follows it may stop it: a process is killed
+            stopped(order, stop_at(step))
     told: list[Event] = []
     adapter, report = train(order, told.append)
     assert report.continued >= 16

@@ -13,10 +13,12 @@ import pytest
 
 from openwheel.errors import ModelError
 from openwheel.students import load_student, save_student, train
+from openwheel.students import tuned as tuned_encoder
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
 from openwheel.students.tune.order import Order, Recipe, Step, Tune
-from openwheel.students.tune.tuning import carrying_out
+from openwheel.students.tune.tuning import Seen, carrying_out
+from openwheel.students.tuned import FOLDS
 
 RECIPE = Recipe(passes=3, batch=32, rate=3e-3, prototype_rate=2e-2, fewest_steps=150)
 QUICK = Recipe(passes=3, batch=32, rate=6e-3, prototype_rate=2e-2, fewest_steps=80)
@@ -100,7 +102,37 @@ def test_it_is_saved_and_answers_alike(tuned, tmp_path):
         assert label == loaded.predict(inputs).labels[row]
 
 
-@pytest.mark.parametrize("steps", [10, pytest.param(30, marks=pytest.mark.evidence)])
+class Unchanged:
+    """A training that left the encoder as it was, which pays for no task."""
+
+    def __init__(self, order):
+        self.order = order
+
+    def fold(self, fold):
+        vectors = SentenceEncoder(self.order.encoder).embed(self.order.texts)
+        places = np.arange(len(vectors)) % FOLDS != fold
+        means = [
+            vectors[places & (np.array(self.order.labels) == answer)].mean(0)
+            for answer in range(self.order.answers)
+        ]
+        return Seen(vectors, np.stack([mean / np.linalg.norm(mean) for mean in means]))
+
+    def whole(self):
+        raise AssertionError("Nobody waits for what is not worth it")
+
+
+def test_what_tells_no_more_than_before_is_not_worth_it(encoder, caplog, monkeypatch):
+    monkeypatch.setattr(
+        tuned_encoder, "carrying_out", lambda order: contextlib.nullcontext(Unchanged(order))
+    )
+    with caplog.at_level(logging.INFO, "openwheel.students"):
+        fitted = train("encoder", *ordered(300), variables=(0,), encoder=encoder, tune=Tune())
+    assert fitted.student.encoder is encoder
+    assert "does not pay" in caplog.text
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize("steps", [10, 30])
 def test_answers_by_coin_flip_are_not_worth_it(encoder, caplog, steps):
     draw = random.Random(3)
     inputs = ordered(300)[0]
@@ -179,7 +211,8 @@ import sys
 from pathlib import Path
 import msgspec
 from openwheel.students.tune.order import Order
-from openwheel.students.tune.tuning import carrying_out
+from openwheel.students.tune.tuning import Seen, carrying_out
+from openwheel.students.tuned import FOLDS
 order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
 late = sys.argv[2:] == ["late"]
 with carrying_out(order, lambda event: print("told", flush=True)) as tuning:
