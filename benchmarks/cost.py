@@ -69,7 +69,10 @@ def learning(sizes: list[int], folder: Path) -> None:
         log, database = folder / f"{size}.jsonl", folder / f"{size}.db"
         write_log(log, size)
         cpu, wall, memory, out = measured(
-            [sys.executable, "-m", "openwheel", "learn", str(log), "--db", str(database), "--json"]
+            [
+                *(sys.executable, "-m", "openwheel", "learn", str(log), "--in-order"),
+                *("--db", str(database), "--json"),
+            ]
         )
         task = json.loads(out)["tasks"][0]
         line = (

@@ -29,6 +29,9 @@ _USAGE: Final = (
     ("", "prompt_tokens", "completion_tokens"),
     ("", "prompt_eval_count", "eval_count"),
 )
+_USAGE_KEYS: Final = frozenset(key or prompt for key, prompt, _ in _USAGE) | {
+    completion for key, _, completion in _USAGE if not key
+}
 
 
 def given(answer: Answer) -> Answer:
@@ -142,6 +145,8 @@ def finish_of(place: JsonObject) -> Any:
 
 def read_usage(holder: JsonObject) -> Usage | None:
     """Return the tokens counted, if they are there, under any API's names."""
+    if _USAGE_KEYS.isdisjoint(holder):
+        return None
     for key, prompt, completion in _USAGE:
         place = holder.get(key) if key else holder
         if isinstance(place, dict) and place:

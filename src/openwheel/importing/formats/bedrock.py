@@ -40,7 +40,8 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
 BEDROCK = Format(
     "Amazon Bedrock",
     lambda keys: (
-        {"input", "output"} <= keys or "@message" in keys or {"input", "schemaType"} <= keys
+        "@message" in keys
+        or ("input" in keys and not keys.isdisjoint({"schemaType", "modelId", "operation"}))
     ),
     _read,
 )

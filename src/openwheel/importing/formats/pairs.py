@@ -56,7 +56,9 @@ def _exchange(record: JsonObject, _: Keys) -> Entry | None:
     answered = embedded(record.get(answer_key)) if answer_key else None
     asked = None
     for key in REQUEST_KEYS:
-        value = embedded(record.get(key))
+        if key not in record:
+            continue
+        value = embedded(record[key])
         if key == "request" and isinstance(value, str) and value.strip():
             asked = Asked({"messages": [{"role": "user", "content": value}]})
             break
