@@ -83,6 +83,10 @@ def _fewest(
     if best is None:
         return None
     most = best.share
+    for name in best.added:  # mostly one will do
+        alone = _proposal(counts, read_folds([*folds, name]), folds, form)
+        if alone is not None and alone.share >= most - SPARED:
+            return alone
     for name in reversed((*FOLDS, *(name for name in whole if name.startswith(OWN)))):
         if name in best.added:
             fewer = tuple(other for other in best.folds if other != name)

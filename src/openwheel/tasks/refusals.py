@@ -23,37 +23,82 @@ _CANNOT = (
     r"(?:must|have to|need to) (?:decline|refuse))"
 )
 _HOW = r"(?: (?:really|directly|currently|reliably|safely|be able|in good conscience|to|you)){0,2}"
-_REFUSAL = re.compile(
-    # I can't help with that; I'm sorry, but I am not able to do anything of the kind.
-    rf"\b(?:i|we) ?{_CANNOT}{_HOW} {_HELP}"
-    r"|\b(?:i|we) (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b"
-    rf"|\b(?:sorry|afraid|apologi[sz]e)\b.{{0,40}}\b{_CANNOT}\b.{{0,40}}\b(?:that|this|such)\b"
-    r"|\b(?:sorry|afraid)\b,? but (?:that|this|it) (?:is|goes|violates)\b"
-    r"|\b(?:against|violates?) (?:my|our|the) .{0,30}(?:guidelines|polic(?:y|ies)|programming)"
-    r"|\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b"
-    r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b"
-    r"|\bich kann (?:(?:dir|ihnen|dabei|damit|das|hier|leider|diese[rsnm]?|auf)\b.{0,40})?\bnicht\b"
-    r".{0,40}\b(?:helfen|beantworten|weiterhelfen|unterst\u00fctzen|bearbeiten|nachkommen|"
-    r"erf\u00fcllen|einordnen)"
-    r"|\bje (?:suis d\u00e9sol\u00e9e?,? (?:mais )?je )?ne (?:peux|puis) (?:malheureusement )?pas "
-    r".{0,40}(?:aider|r\u00e9pondre|traiter|assister|fournir|classer)"
-    r"|\bno puedo .{0,40}(?:ayudar|responder|cumplir|procesar|clasificar|proporcionar|asistir)"
-    r"|\bnon posso .{0,40}(?:aiutar|rispondere|soddisfare|classificare|fornire|assister)"
-    r"|\bn\u00e3o posso .{0,40}(?:ajudar|responder|atender|classificar|fornecer|auxiliar)"
-    r"|\bik kan .{0,40}\bniet\b.{0,40}(?:helpen|beantwoorden|voldoen|verwerken)"
-    r"|(?:\u62b1\u6b49|\u5bf9\u4e0d\u8d77|\u5c0d\u4e0d\u8d77|\u5f88\u907a\u61be|\u5f88\u9057\u61be)"
-    r".{0,20}(?:\u65e0\u6cd5|\u7121\u6cd5|\u4e0d\u80fd)"
-    r"|\u6211(?:\u65e0\u6cd5|\u7121\u6cd5|\u4e0d\u80fd)"
-    r"(?:\u5e2e\u52a9|\u5e6b\u52a9|\u56de\u7b54|\u63d0\u4f9b|\u534f\u52a9|\u5354\u52a9)"
-    r"|(?:\u7533\u3057\u8a33|\u3054\u3081\u3093|\u3059\u307f\u307e\u305b\u3093|\u6b8b\u5ff5).{0,40}"
-    r"(?:\u3067\u304d\u307e\u305b\u3093|\u3067\u304d\u304b\u306d|\u304a\u7b54\u3048\u3067\u304d)"
-    r"|\uc8c4\uc1a1.{0,40}(?:\uc218 \uc5c6|\uc5b4\ub835|\ubd88\uac00)"
-    r"|\b\u044f (?:\u043a \u0441\u043e\u0436\u0430\u043b\u0435\u043d\u0438\u044e,? )?"
-    r"\u043d\u0435 \u043c\u043e\u0433\u0443 .{0,40}"
-    r"(?:\u043f\u043e\u043c\u043e\u0447\u044c|\u043e\u0442\u0432\u0435\u0442\u0438\u0442\u044c|"
-    r"\u0432\u044b\u043f\u043e\u043b\u043d\u0438\u0442\u044c)",
-    re.IGNORECASE | re.DOTALL,
-)
+# Each with words of which it needs one: to look for those is quick.
+_WAYS = (
+    # I can't help with that.
+    (
+        ("can", "could", "n't", "will not", "unable", "not able", "not allowed", "not permitted",
+         "not comfortable", "not going", "decline", "refuse"),
+        rf"\b(?:i|we) ?{_CANNOT}{_HOW} {_HELP}"
+        r"|\b(?:i|we) (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b",
+    ),
+    # I'm sorry, but I am not able to do anything of the kind.
+    (
+        ("sorry", "afraid", "apologi"),
+        rf"\b(?:sorry|afraid|apologi[sz]e)\b.{{0,40}}\b{_CANNOT}\b.{{0,40}}\b(?:that|this|such)\b"
+        r"|\b(?:sorry|afraid)\b,? but (?:that|this|it) (?:is|goes|violates)\b",
+    ),
+    (
+        ("against", "violate"),
+        r"\b(?:against|violates?) (?:my|our|the) .{0,30}(?:guidelines|polic(?:y|ies)|programming)",
+    ),
+    (
+        ("an ai", "artificial", "language model"),
+        r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b"
+        r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b",
+    ),
+    (
+        ("ich kann",),
+        r"\bich kann (?:(?:dir|ihnen|dabei|damit|das|hier|leider|diese[rsnm]?|auf)\b.{0,40})?"
+        r"\bnicht\b.{0,40}\b(?:helfen|beantworten|weiterhelfen|unterst\u00fctzen|bearbeiten|nachkommen|"
+        r"erf\u00fcllen|einordnen)",
+    ),
+    (
+        ("ne peux", "ne puis"),
+        r"\bje (?:suis d\u00e9sol\u00e9e?,? (?:mais )?je )?ne (?:peux|puis) (?:malheureusement )?"
+        r"pas .{0,40}(?:aider|r\u00e9pondre|traiter|assister|fournir|classer)",
+    ),
+    (
+        ("no puedo",),
+        r"\bno puedo .{0,40}(?:ayudar|responder|cumplir|procesar|clasificar|proporcionar|asistir)",
+    ),
+    (
+        ("non posso",),
+        r"\bnon posso .{0,40}(?:aiutar|rispondere|soddisfare|classificare|fornire|assister)",
+    ),
+    (
+        ("n\u00e3o posso",),
+        r"\bn\u00e3o posso .{0,40}(?:ajudar|responder|atender|classificar|fornecer|auxiliar)",
+    ),
+    (
+        ("ik kan",),
+        r"\bik kan .{0,40}\bniet\b.{0,40}(?:helpen|beantwoorden|voldoen|verwerken)",
+    ),
+    (
+        ("\u65e0\u6cd5", "\u7121\u6cd5", "\u4e0d\u80fd"),
+        r"(?:\u62b1\u6b49|\u5bf9\u4e0d\u8d77|\u5c0d\u4e0d\u8d77|\u907a\u61be|\u9057\u61be)"
+        r".{0,20}(?:\u65e0\u6cd5|\u7121\u6cd5|\u4e0d\u80fd)",
+    ),
+    (
+        ("\u6211\u65e0\u6cd5", "\u6211\u7121\u6cd5", "\u6211\u4e0d\u80fd"),
+        r"\u6211(?:\u65e0\u6cd5|\u7121\u6cd5|\u4e0d\u80fd)"
+        r"(?:\u5e2e\u52a9|\u5e6b\u52a9|\u56de\u7b54|\u63d0\u4f9b|\u534f\u52a9|\u5354\u52a9)",
+    ),
+    (
+        ("\u3067\u304d",),
+        r"(?:\u7533\u3057\u8a33|\u3054\u3081\u3093|\u3059\u307f\u307e\u305b\u3093|\u6b8b\u5ff5).{0,40}"
+        r"(?:\u3067\u304d\u307e\u305b\u3093|\u3067\u304d\u304b\u306d|\u304a\u7b54\u3048\u3067\u304d)",
+    ),
+    (("\uc8c4\uc1a1",), r"\uc8c4\uc1a1.{0,40}(?:\uc218 \uc5c6|\uc5b4\ub835|\ubd88\uac00)"),
+    (
+        ("\u043d\u0435 \u043c\u043e\u0433\u0443",),
+        r"\b\u044f (?:\u043a \u0441\u043e\u0436\u0430\u043b\u0435\u043d\u0438\u044e,? )?"
+        r"\u043d\u0435 \u043c\u043e\u0433\u0443 .{0,40}"
+        r"(?:\u043f\u043e\u043c\u043e\u0447\u044c|\u043e\u0442\u0432\u0435\u0442\u0438\u0442\u044c|"
+        r"\u0432\u044b\u043f\u043e\u043b\u043d\u0438\u0442\u044c)",
+    ),
+)  # fmt: skip
+_REFUSALS = [(needed, re.compile(pattern, re.DOTALL)) for needed, pattern in _WAYS]
 _SHORTEST = 6
 """Characters; shorter ones are labels."""
 
@@ -71,5 +116,9 @@ def is_refusal(text: str) -> bool:
 
 @lru_cache(maxsize=4_096)
 def _refuses(text: str) -> bool:
-    text = unicodedata.normalize("NFC", text).replace("\u2019", "'")
-    return _REFUSAL.search(text) is not None
+    text = unicodedata.normalize("NFC", text).replace("\u2019", "'").lower()
+    return any(
+        pattern.search(text)
+        for needed, pattern in _REFUSALS
+        if any(word in text for word in needed)
+    )

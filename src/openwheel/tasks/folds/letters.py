@@ -10,7 +10,7 @@ _SHAPELESS = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _JOINER = "\u200d"
-_SPACES = re.compile("[^\\S\r\n]+")
+_SPACES = re.compile("[^\\S\r\n]{2,}|[^\\S\r\n ]")
 
 
 def fold_case(text: str) -> str:

@@ -36,10 +36,9 @@ _BEFORE = (
 )
 _OF = r"(?:\s+(?:for|of|to)\s+(?:this|the|your)\s+\w{1,20})?"
 _SIGN = r"(?:[:=\uff1a\uff1d]|->|=>|\u2192)"
-_IS = (
-    r"(?:\s+(?:is|are|would be|should be|ist|lautet|est|serait|es|\u00e8|\u00e9)"
-    r"(?:\s*:|(?=\s))|\u662f|\u4e3a|\u70ba|\u306f|\uc740|\ub294)"
-)
+_BE = r"(?:is|are|would be|should be|ist|lautet|est|serait|es|\u00e8|\u00e9)(?:\s*:|(?=\s))"
+_BE_WITHOUT_SPACE = r"[\u662f\u4e3a\u70ba\u306f\uc740\ub294]"
+_IS = rf"(?:\s+{_BE}|{_BE_WITHOUT_SPACE})"
 _MARKS = r"(?:\*{1,3}|_{1,2}|`)"
 _NAMED = rf"{_BEFORE}(?:{_NOUNS}){_OF}"
 # Marks of emphasis close on either side of the sign: **Answer:** x, **Answer**: x.
@@ -51,7 +50,12 @@ _SAID = (
     r"(?:\s+\w{1,20})?\s+(?:as|under|in)(?=\s)"
 )
 _PREFIX = re.compile(rf"(?:{_MARKED}|{_OPENING}{_LED}|{_SAID})\s*", re.IGNORECASE)
-_MARK = re.compile(rf"(?<![A-Za-z\u00c0-\u024f0-9]){_MARKS}?{_LED}|####", re.IGNORECASE)
+# What leads to an answer in the middle of a text is looked for from its sign backwards.
+_SIGNS = re.compile(rf"####|{_SIGN}|(?<=\s){_BE}|{_BE_WITHOUT_SPACE}", re.IGNORECASE)
+_LEADS_UP = re.compile(
+    rf"(?<![A-Za-z\u00c0-\u024f0-9]){_MARKS}?{_NAMED}\s*{_MARKS}?\s*\Z", re.IGNORECASE
+)
+_MOST_SIGNS, _LONGEST_LEAD = 50, 80
 _NEAR = 2_000
 """Characters, at the end of an answer, in which words that lead to it are looked for, and at its
 beginning, in which an explanation is."""
@@ -63,12 +67,17 @@ _THOUGHT = r"think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad|r
 _OPENED = re.compile(rf"\s*(?:<(?:{_THOUGHT})>|\[(?:{_THOUGHT})\])", re.IGNORECASE)
 _CLOSED = re.compile(rf"(?:</(?:{_THOUGHT})>|\[/(?:{_THOUGHT})\])", re.IGNORECASE)
 
+_BECAUSE = "because", "weil", "parce que", "porque", "perch\u00e9"
+_HAN_BECAUSE = "\u56e0\u4e3a", "\u56e0\u70ba"
 # A word that may stand in a label, too, needs a colon to begin an explanation.
+_WITH_COLON = (
+    *("reason", "reasoning", "rationale", "explanation", "justification", "note", "confidence"),
+    *("begr\u00fcndung", "raison", "raz\u00f3n", "motivo", "\u7406\u7531"),
+)
 _REASON = re.compile(
     r"(?:\s+[-\u2013\u2014]\s*|\s*[,;:\u2014]\s*|\s+\(?|[(\uff08\uff0c])(?:"
-    r"(?:because|weil|parce que|porque|perch\u00e9)\b|\u56e0\u4e3a|\u56e0\u70ba|"
-    r"(?:reason(?:ing)?|rationale|explanation|justification|note|confidence|begr\u00fcndung|"
-    r"raison|raz\u00f3n|motivo|\u7406\u7531)\s*[:\uff1a])",
+    rf"(?:{'|'.join(_BECAUSE)})\b|{'|'.join(_HAN_BECAUSE)}|"
+    rf"(?:{'|'.join(_WITH_COLON)})\s*[:\uff1a])",
     re.IGNORECASE,
 )
 # After a sign that may join the words of a label, too, an explanation has three words or more.
@@ -91,14 +100,28 @@ def cut_reasoning(text: str) -> str:
     block = _last_block(text)
     if block:
         return block
-    last = _last(_MARK, text, max(0, len(text) - _NEAR))
-    if last and text[last.end() :].strip():
-        return text[last.start() :].removeprefix("####").strip()
+    at = _last_lead(text)
+    if at is not None:
+        return text[at:].removeprefix("####").strip()
     return text.rpartition("\n")[2].strip()
 
 
-def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:
-    return next(iter(deque(pattern.finditer(text, start), maxlen=1)), None)
+def _last_lead(text: str) -> int | None:
+    """Return where the last words begin that lead to an answer, None if none do."""
+    signs = deque(_SIGNS.finditer(text, max(0, len(text) - _NEAR)), maxlen=_MOST_SIGNS)
+    for sign in reversed(signs):
+        if not text[sign.end() :].strip():
+            continue
+        if sign[0] == "####":
+            return sign.start()
+        near = max(0, sign.start() - _LONGEST_LEAD)
+        if found := _LEADS_UP.search(text, near, sign.start()):
+            return found.start()
+    return None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
 def _last_block(text: str) -> str:
@@ -127,7 +150,10 @@ def cut_explanation(text: str) -> str:
     if block := _first_block(text):
         return block
     line = text.partition("\n")[0].strip()
-    ends = [found.start() for p in (_REASON, _ASIDE) if (found := p.search(line, 1, _NEAR))]
+    near = line[:_NEAR].lower()
+    given = any(word in near for word in (*_BECAUSE, *_HAN_BECAUSE, *_WITH_COLON))
+    patterns = [_REASON, _ASIDE] if given else [_ASIDE]
+    ends = [found.start() for p in patterns if (found := p.search(line, 1, _NEAR))]
     if found := _SENTENCE.search(line, 1, _NEAR):
         ends.append(found.end())
     return line[: min(ends)].rstrip(" ,;:") or line if ends else line
