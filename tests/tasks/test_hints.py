@@ -41,6 +41,12 @@ KINDS = {
     "italics": (lambda name, _: f"_{name}_", ["emphasis"]),
     "code": (lambda name, _: f"`{name}`", ["emphasis"]),
     "boxed": (lambda name, _: f"$\\boxed{{{name}}}$", ["emphasis"]),
+    "brackets": (lambda name, _: f"[{name}]", ["brackets"]),
+    "tags": (lambda name, _: f"<answer>{name}</answer>", ["brackets"]),
+    "heading": (lambda name, _: f"# {name}", ["emphasis"]),
+    "point": (lambda name, _: f"- {name}", ["emphasis"]),
+    "own words, dash": (lambda name, _: f"Queue - {name}", ["prefix:Queue"]),
+    "shouted": (lambda name, _: f"{name}!", ["stop"]),
     "stop": (lambda name, _: f"{name}.", ["stop"]),
     "wide": (lambda name, _: "".join(chr(ord(c) + 0xFEE0) for c in name), ["width"]),
     "label:": (lambda name, _: f"Label: {name}", ["prefix"]),
@@ -74,7 +80,8 @@ def test_the_fewest_folds_that_help_are_proposed(kind):
 
 @pytest.mark.parametrize(
     "separator",
-    ["; ".join, "\n".join, ", ".join, " | ".join, lambda two: str(two).replace("'", '"'),
+    [" and ".join, "; ".join, "\n".join, ", ".join, " | ".join,
+     lambda two: str(two).replace("'", '"'),
      lambda two: f"- {two[0]}\n- {two[1]}", lambda two: f"1. {two[0]}\n2. {two[1]}"],
 )  # fmt: skip
 def test_an_order_that_differs_is_named(separator):
@@ -112,8 +119,11 @@ def test_nothing_is_proposed_where_nothing_is_in_the_way():
     topics = answers(str, share=0, names=["error: disk", "warning: disk", "disk", "C", "C++", "-a"])
     canned = answers(str, share=0, names=["Billing - refund of a paid order", "Other (no reason)",
                                           "Billing - late payment of an order"])  # fmt: skip
-    for texts in (names, topics, canned, [matter(rng) for _ in range(300)]):
+    for texts in (names, canned):
         assert in_the_way(texts, "desk") == ""
+    assert in_the_way([matter(rng) for _ in range(300)], "desk", (), "text") == ""
+    for texts in (names, topics, canned):
+        assert propose(texts) is None
     assert in_the_way(replies, "desk", (), "text") == ""
     assert in_the_way([], "desk") == ""
 
@@ -125,6 +135,16 @@ def test_refusals_in_text_are_counted_and_what_becomes_of_them_said():
     assert "are refusals in text, such as" in said
     assert "no student learns them, and where one answers such a request it disagrees" in said
     assert propose(texts) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda name, _: f"1. {name}", lambda name, _: f"\u2705 {name}", lambda name, _: f"{name} #"],
+)
+def test_the_same_words_in_another_guise_are_named_where_no_fold_helps(change):
+    said = in_the_way(answers(change), "desk")
+    assert "of the answers have the same words as a more frequent one, such as '" in said
+    assert "No setting counts these as one" in said
 
 
 def test_examples_are_cut_and_show_what_cannot_be_seen():

@@ -319,8 +319,8 @@ class LoopSection(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="How answers may differ and still be one, for tasks compared by exact or "
-            "fields: of invisible, width, case, stop, quotes, emphasis, fence, prefix, set, "
-            "explanation, reasoning and prefix:WORDS. Empty: not at all."
+            "fields: of invisible, width, case, stop, quotes, emphasis, brackets, fence, prefix, "
+            "set, explanation, reasoning and prefix:WORDS. Empty: not at all."
         ),
     ] = ()
     ask_twice: Annotated[

@@ -25,7 +25,12 @@ SPARED: Final = 0.005
 """A fold that makes less than this share one is not proposed."""
 
 _CUTS: Final = ("reasoning", "explanation")
-_LEAD = re.compile(r"\W{0,3}([^\W\d_][^:\uff1a=\n]{0,30}?)\W{0,3}[:\uff1a=]")
+_LEAD = re.compile(
+    r"\W{0,3}([^\W\d_][^:\uff1a=\n]{0,30}?)(?:\W{0,3}[:\uff1a=]|\s+[-\u2013\u2014]\s)"
+)
+
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -199,7 +204,28 @@ def in_the_way(
             f"{section(task)} (openwheel learn --answer {','.join(found.folds)}) counts them as "
             f"one{left}."
         )
+    elif form == "label" and (same := _same_words(texts, folds)):
+        said.append(same)
     return " ".join(said)
+
+
+def _same_words(texts: Sequence[str], folds: tuple[str, ...]) -> str:
+    """Say that answers have the same words as others and no fold makes them one, if many do."""
+    kinds: dict[frozenset[str], Counter[str]] = defaultdict(Counter)
+    for text in texts[-MOST:]:
+        words = frozenset(_WORD.findall(text.casefold()))
+        if words:
+            kinds[words][fold(text, folds)] += 1
+    spelled = [kind for kind in kinds.values() if len(kind) > 1]
+    share = sum(kind.total() - max(kind.values()) for kind in spelled) / max(len(texts[-MOST:]), 1)
+    if share < WORTH:
+        return ""
+    (first, _), (second, _) = max(spelled, key=Counter.total).most_common(2)
+    return (
+        f"{share:.1%} of the answers have the same words as a more frequent one, such as "
+        f"{shown(first)} and {shown(second)}. No setting counts these as one: if they mean the "
+        "same, have the teacher write one of them."
+    )
 
 
 def _example(found: Proposal) -> str:

@@ -30,7 +30,15 @@ _WAYS = (
         ("can", "could", "n't", "will not", "unable", "not able", "not allowed", "not permitted",
          "not comfortable", "not going", "decline", "refuse"),
         rf"\b(?:i|we) ?{_CANNOT}{_HOW} {_HELP}"
-        r"|\b(?:i|we) (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b",
+        r"|\b(?:i|we) (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b"
+        r"|\b(?:i|we) (?:respectfully |politely )?(?:decline|refuse) to\b"
+        rf"|\bnot something (?:that )?i(?:'m able to| can) {_HELP}",
+    ),
+    # I don't feel comfortable answering; I'd rather not; I do not know enough.
+    (
+        ("comfortable", "rather not", "enough"),
+        r"\bi (?:don't|do not|wouldn't) feel comfortable\b|\bi(?:'d| would) rather not\b"
+        r"|\bi (?:don't|do not) have enough (?:information|context)\b",
     ),
     # I'm sorry, but I am not able to do anything of the kind.
     (
@@ -48,8 +56,10 @@ _WAYS = (
         r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|(?:large )?language model)\b",
     ),
     (
-        ("ich kann",),
-        r"\bich kann (?:(?:dir|ihnen|dabei|damit|das|hier|leider|diese[rsnm]?|auf)\b.{0,40})?"
+        ("ich kann", "kann ich"),
+        r"\bkann ich (?:dir |ihnen |hier |leider |dabei ){0,2}nicht (?:weiter)?"
+        r"(?:helfen|beantworten)"
+        r"|\bich kann (?:(?:dir|ihnen|dabei|damit|das|hier|leider|diese[rsnm]?|auf)\b.{0,40})?"
         r"\bnicht\b.{0,40}\b(?:helfen|beantworten|weiterhelfen|unterst\u00fctzen|bearbeiten|nachkommen|"
         r"erf\u00fcllen|einordnen)",
     ),

@@ -20,7 +20,12 @@ ONLY_AFTER = {
     ],
     "width": [("\uff52efund", "refund"), ("\uff16", "6"), ("\uff8a\uff9e\uff7d", "\u30d0\u30b9")],
     "case": [("Refund", "refund"), ("\u00c9TAT", "\u00e9tat"), ('{"q": "A"}', '{"q":"a"}')],
-    "stop": [("refund.", "refund"), ("\u9000\u6b3e\u3002", "\u9000\u6b3e"), ("C++.", "C++")],
+    "stop": [
+        ("refund.", "refund"),
+        ("\u9000\u6b3e\u3002", "\u9000\u6b3e"),
+        ("C++.", "C++"),
+        ("no!", "no"),
+    ],
     "quotes": [
         ('"refund"', "refund"),
         ("'refund'", "refund"),
@@ -39,6 +44,14 @@ ONLY_AFTER = {
         ("==refund==", "refund"),
         ("<b>refund</b>", "refund"),
         ("\\boxed{refund}", "refund"),
+        ("## refund", "refund"),
+        ("- refund", "refund"),
+    ],
+    "brackets": [
+        ("[refund]", "refund"),
+        ("(refund)", "refund"),
+        ("\u3010refund\u3011", "refund"),
+        ("<answer>refund</answer>", "refund"),
     ],
     "fence": [("```\nrefund\n```", "refund"), ("~~~text\nrefund\n~~~", "refund")],
     "prefix": [
@@ -60,6 +73,8 @@ ONLY_AFTER = {
         ("- a\n- b", "* b\n* a"),
         ("1. a\n2. b", "1. b\n2. a"),
         ("a, b, and c", "c, a, b"),
+        ("a, b and c", "c, a, b"),
+        ("a and b", "b and a"),
         ('["a", "b"]', '["b","a"]'),
         ('["a", "b"]', "b; a"),
         ('{"q": ["a", "b"]}', '{"q": ["b", "a"]}'),
@@ -110,6 +125,10 @@ NEVER = [
     ("wait...", "wait"),
     ('"a" or "b"', 'a" or "b'),
     ("*.py", ".py"),
+    ("- 1", "1"),
+    ("a/b", "b/a"),
+    ("(a) or (b)", "a) or (b"),
+    ("f(x)", "f"),
     ("", "."),
     ("x", ""),
     ('{"a": 1}', '{"a": 2}'),
@@ -123,6 +142,7 @@ TOGETHER = [read_folds([n for n in FOLDS if n != cut]) for cut in ("reasoning", 
 BITS = st.sampled_from(
     [*'.,;:|-*_`"\'#{}[]()<>=\n \u200b\u200d\u00a0\uff0e\uff02\u3002\u201c\u201d\u00ab\u00bb',
      "a", "B", "1", "\u00df", "\u0130", "\u03a3", "\uff21", "\uff9e", "\u30cf", "\u0301", "e",
+     "(", "# ", " and ", "<a>", "</a>",
      "**", "```", "~~~", "</think>", "<think>", "Answer: ", "the answer is ", "####", "because ",
      "Reason: ", "- ", "1. ", "and ", '{"a": ', '["', '", "', '"]', "}", "\\boxed{", "<b>", "</b>"]
 )  # fmt: skip

@@ -1,12 +1,13 @@
-"""Folds of what stands around an answer: a full stop, quotes, marks of emphasis, a code fence.
+"""Folds of what stands around an answer: a full stop, quotes, emphasis, brackets, a code fence.
 
 Each takes one layer off; a text that has none, or of which nothing would be left, stays.
 """
 
 import re
 
-STOPS = ".\u3002\uff0e\uff61\u0964\u06d4\u0589"
-"""The full stops of Latin, Chinese and Japanese, full and half width, Hindi, Urdu, Armenian."""
+STOPS = ".!\uff01\u3002\uff0e\uff61\u0964\u06d4\u0589"
+"""The full stops of Latin, Chinese and Japanese, Hindi, Urdu and Armenian, in full and half width,
+and exclamation marks."""
 
 _QUOTES = {
     '"': '"',
@@ -35,11 +36,15 @@ _TAG = re.compile(
     r"<(b|strong|em|i|u|mark|code)>([^<>]+)</\1>|\$?\\(?:boxed|text|textbf|mathbf)\{([^{}]+)\}\$?",
     re.IGNORECASE,
 )
+# A heading, or the point of a list; before a number it may be a minus.
+_POINT = re.compile(r"(?:#{1,6}|[*+\u2022\u2023\u25e6\u00b7]|[-\u2013\u2014](?=\s+\D))\s+")
+_BRACKETS = {"[": "]", "(": ")", "{": "}", "<": ">", "\u3010": "\u3011", "\uff08": "\uff09"}
+_NAMED_TAG = re.compile(r"<(?!(?:b|strong|em|i|u|mark|code)>)([A-Za-z][\w-]{0,30})>([^<>]+)</\1>")
 _FENCE = re.compile(r"(`{3,}|~{3,})")
 
 
 def fold_stop(text: str) -> str:
-    """Return a text without the full stop at its end; of an ellipsis none is taken."""
+    """Return a text without the stop at its end; where there are several, none is taken."""
     if text[-1:] not in STOPS or not text:
         return text
     rest = text[:-1].rstrip()
@@ -55,7 +60,9 @@ def fold_quotes(text: str) -> str:
 
 
 def fold_emphasis(text: str) -> str:
-    """Return a text without marks of emphasis around it, as Markdown, HTML and LaTeX have them."""
+    """Return a text without marks of emphasis, as Markdown, HTML and LaTeX have them."""
+    if point := _POINT.match(text):
+        return text if "\n" in text else text[point.end() :]
     mark = text[:1]
     if mark in _RUNS:
         return _without_run(text, mark, _RUNS[mark])
@@ -75,6 +82,15 @@ def _without_run(text: str, mark: str, most: int) -> str:
         return text
     same = text == mark * size + inside + mark * size
     return inside if same and size <= most and (mark != "=" or size == most) else text
+
+
+def fold_brackets(text: str) -> str:
+    """Return a text without the brackets, or the tags of one name, around it."""
+    if len(text) < 3 or text[-1] != _BRACKETS.get(text[0]):
+        return text
+    tagged = _NAMED_TAG.fullmatch(text)
+    inside = (tagged[2] if tagged else text[1:-1]).strip()
+    return text if not inside or text[0] in inside or text[-1] in inside else inside
 
 
 def fold_fence(text: str) -> str:

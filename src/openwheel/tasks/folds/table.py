@@ -10,7 +10,13 @@ import msgspec
 from openwheel.errors import SettingError
 from openwheel.tasks.folds.letters import fold_case, fold_invisible, fold_width
 from openwheel.tasks.folds.lists import parts_of
-from openwheel.tasks.folds.marks import fold_emphasis, fold_fence, fold_quotes, fold_stop
+from openwheel.tasks.folds.marks import (
+    fold_brackets,
+    fold_emphasis,
+    fold_fence,
+    fold_quotes,
+    fold_stop,
+)
 from openwheel.tasks.folds.objects import loaded, object_in
 from openwheel.tasks.folds.words import cut_explanation, cut_reasoning, fold_prefix, prefix_fold
 
@@ -67,7 +73,8 @@ FOLDS: Final = {
         Fold("case", "upper case is as lower case", "upper and lower case", None, inside=True),
         Fold(
             "stop",
-            "a full stop at the end is ignored, but for an ellipsis",
+            "a full stop or an exclamation mark at the end is ignored, but not where there are "
+            "several",
             "a full stop at the end",
             fold_stop,
             inside=True,
@@ -76,9 +83,16 @@ FOLDS: Final = {
         Fold(
             "emphasis",
             "marks of emphasis around all of it are ignored: `**x**`, `_x_`, `` `x` ``, "
-            "`<b>x</b>`, `\\boxed{x}`",
+            "`<b>x</b>`, `\\boxed{x}`; so are those of a heading or a list before it: `# x`, `- x`",
             "marks of emphasis",
             fold_emphasis,
+            inside=True,
+        ),
+        Fold(
+            "brackets",
+            "brackets or tags around all of it are ignored: `[x]`, `(x)`, `<answer>x</answer>`",
+            "brackets",
+            fold_brackets,
             inside=True,
         ),
         Fold("fence", "a code fence around all of it is ignored", "a code fence", fold_fence),
@@ -91,8 +105,8 @@ FOLDS: Final = {
         ),
         Fold(
             "set",
-            "a list (lines, or parts with semicolons, bars or commas between, or a JSON list) is "
-            "the set of its parts, in any order",
+            "a list (lines, or parts with semicolons, bars, commas or `and` between, or a JSON "
+            "list) is the set of its parts, in any order",
             "the order of their parts",
             None,
         ),
@@ -157,7 +171,7 @@ class Folding:
         self._cut = next((FOLDS[name].step for name in _CUTS if name in names), None)
         own = [prefix_fold(name[len(OWN) :]) for name in names if name.startswith(OWN)]
         led = [*_steps(names, ("prefix",)), *own]
-        around = _steps(names, ("fence", "emphasis", "quotes", "stop"))
+        around = _steps(names, ("fence", "emphasis", "quotes", "brackets", "stop"))
         first = _steps(names, ("invisible", "width"))
         # An explanation begins after the answer, so what leads to that is taken off before.
         self._before = [*first, *led] if "explanation" in names else first

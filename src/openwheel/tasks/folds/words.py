@@ -182,10 +182,10 @@ def fold_prefix(text: str) -> str:
 @cache
 def prefix_fold(words: str) -> Callable[[str], str]:
     """Return the fold that takes certain words off, with the colon after them if there is one."""
-    own = r"\s+".join(re.escape(word) for word in words.rstrip(" :\uff1a=").split())
+    own = r"\s+".join(re.escape(word) for word in words.rstrip(" :\uff1a=-").split())
     pattern = re.compile(
         rf"(?:(?P<mark>{_MARKS}){own}(?:\s*{_SIGN}\s*(?P=mark)|(?P=mark)\s*{_SIGN})"
-        rf"|{own}(?:\s*{_SIGN}|(?=\s)))\s*",
+        rf"|{own}(?:\s*{_SIGN}|\s+[-\u2013\u2014](?=\s)|(?=\s)))\s*",
         re.IGNORECASE,
     )
     return lambda text: _without(pattern, text)
