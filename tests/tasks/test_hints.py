@@ -124,8 +124,12 @@ def test_nothing_is_proposed_where_nothing_is_in_the_way():
     assert in_the_way([matter(rng) for _ in range(300)], "desk", (), "text") == ""
     for texts in (names, topics, canned):
         assert propose(texts) is None
-    assert in_the_way(replies, "desk", (), "text") == ""
+    signed = [f"Hello,\n{matter(rng)}.\n{rng.choice(NAMES)}" for _ in range(300)]
+    greeted = [f"{rng.choice(['Hi', 'Hey'])}.\n{matter(rng)}." for _ in range(300)]
+    for letters in (replies, signed, greeted):
+        assert in_the_way(letters, "desk", (), "text") == ""
     assert in_the_way([], "desk") == ""
+    assert in_the_way(["no", "No"] * 5, "desk") == ""
 
 
 def test_refusals_in_text_are_counted_and_what_becomes_of_them_said():

@@ -12,7 +12,7 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.tasks.folds import FOLDS, OWN, fold, folding, leads, read_folds
-from openwheel.tasks.forms import Form, form_of, shown
+from openwheel.tasks.forms import MIN_ANSWERS, Form, form_of, shown
 from openwheel.tasks.refusals import is_refusal
 
 MOST: Final = 1_000
@@ -30,6 +30,11 @@ _LEAD = re.compile(
 )
 
 
+_LETTER = re.compile(
+    r"^(?:dear|hello|hi|hey|good (?:morning|day|afternoon|evening)|(?:best|kind|warm|many)"
+    r" (?:regards|wishes|thanks)|regards|sincerely|cheers|thank you|thanks|yours)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -121,8 +126,8 @@ def _proposal(
     share = 1 - sum(max(kind.values()) for kind in kinds.values()) / total
     if share < WORTH or sum(size >= WORTH * total for size in sizes) < 2:
         return None
-    if cut and max(sizes) > 0.95 * total:
-        return None  # a greeting, or a signature
+    if cut and (max(sizes) > 0.95 * total or _are_letters(counts)):
+        return None  # what is left would be a greeting, or a signature
     if form != "label" and not _closed(kinds):
         return None
     merged = max(kinds.values(), key=lambda kind: kind.total() - max(kind.values()))
@@ -134,6 +139,10 @@ def _proposal(
         (_as_written(counts, first, folds), _as_written(counts, second, folds)),
         sum(size > 1 for size in sizes),
     )
+
+
+def _are_letters(counts: Counter[str]) -> bool:
+    return sum(n for text, n in counts.items() if _LETTER.search(text)) > 0.5 * counts.total()
 
 
 def _closed(kinds: Mapping[str, Counter[str]]) -> bool:
@@ -186,6 +195,8 @@ def in_the_way(
         folds: Those that are set for it.
         form: That of its answers.
     """
+    if len(texts) < MIN_ANSWERS:
+        return ""
     said = []
     refused = [text for text in texts if is_refusal(text)]
     if len(refused) >= WORTH * len(texts) and refused and form != "text":
