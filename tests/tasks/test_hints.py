@@ -45,6 +45,7 @@ KINDS = {
     "tags": (lambda name, _: f"<answer>{name}</answer>", ["brackets"]),
     "heading": (lambda name, _: f"# {name}", ["emphasis"]),
     "point": (lambda name, _: f"- {name}", ["emphasis"]),
+    "own words, two": (lambda name, _: f"My queue: {name}", ["prefix:My queue"]),
     "own words, dash": (lambda name, _: f"Queue - {name}", ["prefix:Queue"]),
     "shouted": (lambda name, _: f"{name}!", ["stop"]),
     "stop": (lambda name, _: f"{name}.", ["stop"]),

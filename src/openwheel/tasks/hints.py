@@ -4,6 +4,7 @@ It only proposes. Whether two spellings are one is for the user to say.
 """
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -26,10 +27,8 @@ SPARED: Final = 0.005
 
 _CUTS: Final = ("reasoning", "explanation")
 _LEAD = re.compile(
-    r"\W{0,3}([^\W\d_][^:\uff1a=\n]{0,30}?)(?:\W{0,3}[:\uff1a=]|\s+[-\u2013\u2014]\s)"
+    r"\W{0,3}([^\W\d_][^:\uff1a=,\n]{0,30}?)(?:\W{0,3}[:\uff1a=]|\s+[-\u2013\u2014]\s)"
 )
-
-
 _LETTER = re.compile(
     r"^(?:dear|hello|hi|hey|good (?:morning|day|afternoon|evening)|(?:best|kind|warm|many)"
     r" (?:regards|wishes|thanks)|regards|sincerely|cheers|thank you|thanks|yours)\b",
@@ -207,13 +206,13 @@ def in_the_way(
         )
     found = propose(texts, folds, form)
     if found is not None:
+        option = f"openwheel learn --answer {shlex.quote(','.join(found.folds))}"
         left = f", and {found.answers:,} answers are left" if form != "label" else ""
         said.append(
             f"{found.share:.1%} of the answers differ from another one only by "
             f"{_listed(_differ(name) for name in found.added)}, {_example(found)}. If your "
             f"application does not mind, answer = {_toml(found.folds)} under "
-            f"{section(task)} (openwheel learn --answer {','.join(found.folds)}) counts them as "
-            f"one{left}."
+            f"{section(task)} ({option}) counts them as one{left}."
         )
     elif form == "label" and (same := _same_words(texts, folds)):
         said.append(same)

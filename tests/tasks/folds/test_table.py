@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import SettingError
+from openwheel.settings import setting_rows
 from openwheel.tasks.folds import FOLDS, LONGEST, fold, folding, read_folds, table
 
 # One pair for each fold that is equal after it, and after no other.
@@ -262,6 +263,8 @@ def test_what_is_no_fold_is_named(written, said):
 def test_each_fold_is_documented_as_it_is(kind):
     page = Path(__file__).parents[3] / "docs" / "comparisons.md"
     assert f"| `{kind.name}` | {kind.does} |" in page.read_text()
+    (row,) = [row for row in setting_rows() if row.name == "loop.answer"]
+    assert f" {kind.name}," in row.help or f" {kind.name} and prefix:WORDS" in row.help
 
 
 def test_folds_are_in_one_order_each_once():
