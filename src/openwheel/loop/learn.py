@@ -150,7 +150,7 @@ def _learn_task(
         return msgspec.structs.replace(
             finding,
             reason=f"Refused: {n} labelled exchanges are too few; at least {FEWEST_LABELLED} "
-            f"are needed to try.{explain.in_the_way(subject, data)}",
+            "are needed to try.",
             more_needed=FEWEST_LABELLED - n,
         )
     judged = registry.judged_until(record.task.id)
