@@ -127,6 +127,22 @@ def test_learn_evaluate_verify(openwheel, tmp_path):
     assert verified["bound"] == pytest.approx(task["bound"])
 
 
+def test_answers_are_folded_from_the_command_line(openwheel, tmp_path):
+    rows = tickets(1_000)
+    for i, row in enumerate(rows):
+        row["output"] = row["output"].title() if i % 5 == 0 else row["output"]
+    log = write_log(tmp_path / "log.jsonl", rows)
+    refused = openwheel("learn", log)
+    assert "differ from another one only by upper and lower case" in refused.replace("\n", " ")
+    assert "--answer case" in refused
+    learned = openwheel("learn", log, "--answer", "case")
+    assert "Certified" in learned
+    assert "--answer case" in learned
+    assert "answer must be of" in openwheel("learn", log, "--answer", "Case", code=2) + (
+        openwheel.said
+    )
+
+
 def test_lists(learned_once):
     openwheel = Openwheel(learned_once)
     (task,) = openwheel.json("tasks")["tasks"]

@@ -291,11 +291,11 @@ def test_records_that_never_repeat_are_beyond_the_cheap_rungs(store, fill):
 def test_records_that_repeat_are_answered_by_the_exact_rung(store, registry, fill):
     rng = random.Random(0)
     written = [
-        f'{{"machine": "M-{i}",  "minutes": {i}}}' for i in range(40)
+        f'{{"machine": "M-{i}",  "minutes": {i}}}' for i in range(600)
     ]  # two spaces: the teacher's own style
     rows = [
         {"input": f"extract machine {i} stopped", "output": written[i]}
-        for i in rng.choices(range(40), k=1_500)
+        for i in [*rng.choices(range(600), k=1_490), *[7] * 10]
     ]
     fill(rows)
     finding = only(learn(store, SETTINGS, source="made up"))

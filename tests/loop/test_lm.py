@@ -59,9 +59,11 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     def written(colour: str) -> str:
         return f'{{"colour":  "{colour}"}}'  # two spaces: the teacher's own style
 
-    fill(rows(450, written))
+    fill([{**row, "task": "colours"} for row in rows(450, written)])
     adapters = Adapters(lambda: engine)
-    findings = learn(store, settings(tiny_base), source="made up", tools=Tools(adapters=adapters))
+    # Without it they would be labels: there are few colours.
+    by_fields = settings(tiny_base, tasks={"colours": TaskSection(compare="fields")})
+    findings = learn(store, by_fields, source="made up", tools=Tools(adapters=adapters))
     (finding,) = findings.tasks
     assert (finding.form, finding.rung) == ("record", "lm"), finding.reason
     assert finding.certified, finding.reason
@@ -71,7 +73,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
 
     serving = RegistryServing(registry, Tools(adapters=Adapters(lambda: engine)))
     asked = rows(40, written, seed=1)
-    decisions = [serving.decide(request(row["input"])) for row in asked]
+    decisions = [serving.decide(request(row["input"]), "colours") for row in asked]
     assert all(decision.elsewhere for decision in decisions)
     answers = [settled(decision).answer for decision in decisions]
     right = [
@@ -86,7 +88,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     for name in engine.models():
         if name.startswith("openwheel-"):
             engine.unload_adapter(name)
-    again = [settled(serving.decide(request(row["input"]))).answer for row in asked[:10]]
+    again = [settled(serving.decide(request(row["input"]), "colours")).answer for row in asked[:10]]
     assert again == answers[:10]
 
     # Where no engine answers, the task goes to the teacher, until one does.
@@ -98,7 +100,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     there: list[bool] = []
     waiting = RegistryServing(registry, Tools(adapters=Adapters(nobody)))
     assert waiting.students() == {}
-    assert waiting.decide(request(asked[0]["input"])).reason == "no student"
+    assert waiting.decide(request(asked[0]["input"]), "colours").reason == "no student"
     there.append(True)
     assert waiting.refresh()
     assert list(waiting.students().values()) == [certificate.student]

@@ -91,3 +91,65 @@ def test_records_compare_by_content_and_invalid_ones_as_text():
     assert canonical_answer(one, "record") == canonical_answer(two, "record")
     assert canonical_answer(Answer(" {a} "), "record") == "{a}"
     assert canonical_answer(Answer(" some text "), "text") == "some text"
+
+
+def test_json_objects_of_a_closed_set_are_labels_whatever_their_style():
+    rng = random.Random(5)
+    styles = ['{{"queue": "{0}", "urgent": {1}}}', '{{"urgent":{1},"queue":"{0}"}}',
+              '```json\n{{\n  "queue": "{0}",\n  "urgent": {1}\n}}\n```']  # fmt: skip
+    answers = [
+        Answer(rng.choice(styles).format(rng.choice("abcd"), rng.choice(["true", "false"])))
+        for _ in range(300)
+    ]
+    evidence = infer_form(answers)
+    assert (evidence.form, evidence.distinct) == ("label", 8)
+    assert len({canonical_answer(answer, "label") for answer in answers}) == 8
+    assert canonical_answer(answers[0], "label") == canonical_answer(answers[0], "record")
+    assert infer_form(answers, closed=False).form == "record"
+
+
+def test_json_objects_with_a_value_that_is_open_are_records_and_two_are_shown():
+    answers = [Answer(f'{{"queue": "{i % 3}", "total": {i}}}') for i in range(200)]
+    evidence = infer_form(answers)
+    assert evidence.form == "record"
+    assert "200 of 200 answers are JSON objects, 200 distinct ones, such as '{" in evidence.reason
+    assert evidence.reason.endswith("No closed set are the values of 'total' (200 values).")
+
+
+def test_a_json_object_is_no_label_beside_others_but_for_its_style():
+    assert canonical_answer(Answer('{"a": 1}'), "label") == canonical_answer(
+        Answer('```json\n{"a":1}\n```'), "label"
+    )
+    assert canonical_answer(Answer('{"a": 1}'), "label") != canonical_answer(
+        Answer('{"a": "1"}'), "label"
+    )
+    assert canonical_answer(Answer('["a", "b"]'), "label") == '["a", "b"]'
+
+
+def test_folds_decide_on_the_form():
+    rng = random.Random(6)
+    thoughts = [f"{rng.random()} is why.\nAnswer: {rng.choice('ab')}" for _ in range(100)]
+    answers = [Answer(text) for text in thoughts]
+    assert infer_form(answers).form == "text"
+    assert infer_form(answers, ("reasoning",)).form == "label"
+    fields = [Answer(f'{{"q": "{rng.choice(["Low", "low", "LOW"])}"}}') for _ in range(100)]
+    assert infer_form(fields).distinct == 3
+    assert infer_form(fields, ("case",)).distinct == 1
+
+
+def test_refusals_in_text_have_no_say_in_the_form_unless_most_answers_are():
+    told = labels(["yes", "no"], 100)
+    refused = [Answer(f"I'm sorry, I can't help with that one.\n{i}\nReally.") for i in range(20)]
+    evidence = infer_form(told + refused)
+    assert (evidence.form, evidence.distinct) == ("label", 2)
+    assert infer_form(told[:10] + refused).form != "label"
+
+
+def test_a_reason_shows_two_answers_that_are_in_the_way():
+    long = [Answer(f"line {i}\n\u200b{'x' * 80}") for i in range(50)]
+    reason = infer_form(long + labels(["yes", "no"], 40)).reason
+    assert "Only 40 of 90 answers are short enough to be labels" in reason
+    assert f"'line 0\\n\\u200b{'x' * 52}...' and 'line 1\\n" in reason
+    words = [Answer(f"word{i}") for i in range(100)]
+    reason = infer_form(words).reason
+    assert "are not a closed set, such as 'word0' and 'word1'" in reason

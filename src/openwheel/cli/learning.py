@@ -1,6 +1,7 @@
 """Commands that work on logs: learn, evaluate, replay."""
 
 import contextlib
+import shlex
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -44,6 +45,7 @@ def learn(
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
     audit: options.Audit = None,
+    answer: options.Answer = "",
     db: options.Database = options.DEFAULT_DATABASE,
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     json: options.Json = False,
@@ -59,7 +61,7 @@ def learn(
     label task in it is trained on all but its latest quarter, which then judges the student.
     """
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
     )
     from openwheel.importing import LogProblems
     from openwheel.loop.learn import learn as run
@@ -106,7 +108,7 @@ def learn(
     if json:
         print_json(_learned(findings, problems))
     else:
-        _print_findings(findings, db)
+        _print_findings(findings, db, answer)
 
 
 def evaluate(
@@ -153,6 +155,7 @@ def replay(
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
     audit: options.Audit = None,
+    answer: options.Answer = "",
     seed: Annotated[int, typer.Option(help="Of the audit coin.")] = 0,
     db: Annotated[
         Path | None, typer.Option(help="Keep the store here; it must not exist yet.")
@@ -165,7 +168,7 @@ def replay(
 ) -> None:
     """Send a log through the loop as live traffic from nothing, with turns and audits."""
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
     )
     import random
 
@@ -293,7 +296,7 @@ def _finding(finding: "Finding") -> dict[str, Any]:
     }
 
 
-def _print_findings(findings: "Findings", db: Path) -> None:
+def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
     rows = [
         [
             f.name,
@@ -317,7 +320,8 @@ def _print_findings(findings: "Findings", db: Path) -> None:
         assert first.certificate is not None
         out.print(
             f"\nCheck a certificate: openwheel verify {first.certificate[:12]} --db {db}\n"
-            f"Put the students in front of your traffic: openwheel up --teacher URL --db {db}",
+            f"Put the students in front of your traffic: openwheel up --teacher URL --db {db}"
+            + (f" --answer {shlex.quote(answer)}" if answer else ""),
             markup=False,
         )
 

@@ -81,6 +81,13 @@ Rungs = Annotated[
 ]
 Encoder = Annotated[str, setting("loop.encoder")]
 Audit = Annotated[float | None, setting("loop.audit")]
+Answer = Annotated[
+    str,
+    typer.Option(
+        help="How answers may differ and still be one, with commas between, as answer of [loop] "
+        "has it: case,stop say."
+    ),
+]
 InputKey = Annotated[str, typer.Option(help="Key of the input in plain input/output lines.")]
 OutputKey = Annotated[str, typer.Option(help="Key of the answer in plain input/output lines.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")]
@@ -106,16 +113,22 @@ def loop_changes(
     rungs: str,
     encoder: str,
     audit: float | None,
+    answer: str,
 ) -> dict[str, Any]:
     """Return what the options of the loop change in the settings, by name."""
-    chosen = tuple(rung.strip() for rung in rungs.split(",") if rung.strip())
+    chosen, folds = _listed(rungs), _listed(answer)
     return {
         "loop.epsilon": epsilon,
         "loop.delta": delta,
         "loop.rungs": chosen or None,
         "loop.encoder": encoder or None,
         "loop.audit": audit,
+        "loop.answer": folds or None,
     }
+
+
+def _listed(written: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in written.split(",") if part.strip())
 
 
 def loop_settings(
@@ -125,6 +138,7 @@ def loop_settings(
     rungs: str,
     encoder: str,
     audit: float | None,
+    answer: str,
 ) -> "LoopSettings":
     """Return the settings of the loop, checked.
 
@@ -134,7 +148,9 @@ def loop_settings(
     """
     from openwheel.loop.settings import LoopSettings
 
-    changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
+    changes = loop_changes(
+        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
+    )
     settings = override(settings_from(None), changes)
     return LoopSettings.of(settings)
 

@@ -47,6 +47,7 @@ def up(
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
     audit: options.Audit = None,
+    answer: options.Answer = "",
     db: Annotated[str, options.setting("store.path", "--db")] = "",
     log_level: Annotated[
         str, options.setting("log.level", metavar="debug|info|warning|error")
@@ -69,7 +70,7 @@ def up(
         "log.level": log_level or None,
         "log.format": log_format or None,
         **options.loop_changes(
-            epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+            epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
         ),
     }
 
@@ -145,12 +146,13 @@ def turn(
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
     audit: options.Audit = None,
+    answer: options.Answer = "",
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
 ) -> None:
     """Take one turn of the loop on the stored traffic: curate, train, judge, promote."""
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
     )
     from openwheel.loop.limits import Limits, apply_limits
 

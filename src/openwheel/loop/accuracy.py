@@ -78,8 +78,9 @@ def accuracy(store: Store, task_id: str = "") -> list[TaskAccuracy]:
 
 
 def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
-    form = record.form
-    corrections = task_corrections(store, record, load_answers(store, record.task.id, form))
+    form, folds = record.form, record.folds
+    data = load_answers(store, record.task.id, form, folds)
+    corrections = task_corrections(store, record, data)
     believed = corrections.believed.values()
     served = [one.row.id for one in believed if one.row.source == "student"]
     audits = FeedbackStore(store).audits_of(served, AUDIT_SUFFIX)
@@ -93,7 +94,7 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
         if row.source == "student":
             by_teacher = audits[row.id][1] if row.id in audits else None
         right = [
-            None if text is None else canonical_answer(Answer(text), form) == one.answer
+            None if text is None else canonical_answer(Answer(text), form, folds) == one.answer
             for text in (by_teacher, by_student)
         ]
         pairs.append((right[0], right[1]))

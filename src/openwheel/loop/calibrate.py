@@ -132,7 +132,7 @@ def calibrate(
         data, answers, pairs = data.take(np.arange(reached)), answers[:reached], pairs[:number]
         confidence, compared = confidence[:reached], compared[:reached]
     losses = np.ones(len(data))
-    losses[compared] = losses_of(pairs, candidate.form, comparison)
+    losses[compared] = losses_of(pairs, candidate.form, comparison, candidate.folds)
     clusters = bursts(data.inputs, candidate.variables)
     new = is_new(training, data.inputs, candidate.variables)
     judgement = judge(
@@ -278,6 +278,9 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
     )
     if compared is None:
         return said
+    if compared.setting.startswith("exact"):
+        equal = compared.setting.removeprefix("exact ")
+        return f"{said} Two answers agree if they are equal {equal}, as of {compared.sha256[:12]}."
     by = f"{compared.setting} of {compared.model}" if compared.model else compared.setting
     return (
         f"{said} An answer disagrees by its loss, from 0 to 1, in the comparison {by}, as of "

@@ -78,6 +78,7 @@ def sort_corrections(
     *,
     labels: int,
     known: frozenset[str] | None = None,
+    folds: tuple[str, ...] = (),
 ) -> Sorted:
     """Tell which corrections are believed.
 
@@ -90,6 +91,7 @@ def sort_corrections(
         form: Of the task's answers.
         labels: How many exchanges there are to train on, of which a key may change a share.
         known: The answers that a label task has; None where any will do.
+        folds: How answers may differ and still be one.
     """
     trusts = {NO_KEY: "normal", **trusts}
     live = sum(trust != "none" for key, trust in trusts.items() if key != NO_KEY)
@@ -97,8 +99,8 @@ def sort_corrections(
     count: Counter[str] = Counter()
     said: dict[str, list[Believed]] = defaultdict(list)
     for row in rows:
-        answer = canonical_answer(Answer(row.correction), form)
-        if why_unusable(row.correction, form) or (known is not None and answer not in known):
+        answer = canonical_answer(Answer(row.correction), form, folds)
+        if why_unusable(row.correction, form, folds) or (known is not None and answer not in known):
             count["unusable"] += 1
         else:
             said[row.inputs].append(Believed(row, answer))
@@ -153,7 +155,9 @@ def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted
     kept = FeedbackStore(store)
     rows = kept.corrections(record.task.id)
     known = frozenset(data.answers) if record.form == "label" else None
-    return sort_corrections(rows, kept.trusts(), record.form, labels=len(data), known=known)
+    return sort_corrections(
+        rows, kept.trusts(), record.form, labels=len(data), known=known, folds=record.folds
+    )
 
 
 def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:

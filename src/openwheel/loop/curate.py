@@ -9,9 +9,13 @@ from openwheel.loop.accepted import encode_settings
 from openwheel.loop.data import encode_inputs
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
+from openwheel.tasks.hints import in_the_way
 from openwheel.traffic import BY_STUDENTS, Exchange, Store
 from openwheel.wire import Answer, Prompt
+
+DEFAULTS = LoopSettings()
 
 SAMPLE = 20_000
 """Unassigned exchanges that tasks are found in."""
@@ -21,7 +25,9 @@ FORM_WINDOW = 100_000
 """A task's latest answers that its form is inferred from, and how far back they are looked for."""
 
 
-def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
+def curate(
+    store: Store, registry: Registry, settings: LoopSettings = DEFAULTS, *, after: int = 0
+) -> int:
     """Bring tasks and assignments up to date with the traffic.
 
     Known tasks take what belongs to them first; new tasks are found in a sample of the rest.
@@ -29,6 +35,7 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
     Args:
         store: The traffic.
         registry: Gets the new tasks and forms.
+        settings: What the user decides: how answers are compared, and may differ.
         after: Exchanges up to this ``seq`` that no known task matched were looked at before and
             are not matched again unless a new task was found.
 
@@ -52,7 +59,7 @@ def curate(store: Store, registry: Registry, *, after: int = 0) -> int:
                 store.unassign(task.id)
         _assign(store, matcher, after=0, until=newest)
     for record in registry.tasks():
-        _update_form(store, registry, record, newest)
+        _update_form(store, registry, record, settings, newest)
     return newest
 
 
@@ -97,13 +104,18 @@ def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> No
     store.assign(matches())
 
 
-def _update_form(store: Store, registry: Registry, record: TaskRecord, newest: int) -> None:
+def _update_form(
+    store: Store, registry: Registry, record: TaskRecord, settings: LoopSettings, newest: int
+) -> None:
     """Infer a task's form from its latest answers.
 
-    Once a student was judged on it, a form stays: the gate and the audit, not the form, notice
-    when answers change.
+    Once a student was judged on it, a form stays until the user wants answers compared otherwise:
+    the gate and the audit, not the form, notice when answers change.
     """
-    if record.attempts:
+    name = record.task.name
+    folds, chosen = settings.folds(name), settings.comparison(name)
+    by_fields = chosen is not None and chosen.kind == "fields"
+    if record.attempts and folds == record.folds and not (by_fields and record.form == "label"):
         return
     answers = deque(
         (
@@ -113,6 +125,11 @@ def _update_form(store: Store, registry: Registry, record: TaskRecord, newest: i
         ),
         maxlen=FORM_SAMPLE,
     )
-    evidence = infer_form(answers)
-    if answers:
-        registry.set_form(record.task.id, evidence.form, evidence.reason)
+    if not answers:
+        return
+    evidence = infer_form(answers, folds, closed=not by_fields)
+    reason = evidence.reason
+    if evidence.form in {"text", "unknown"}:
+        texts = [answer.final for answer in answers if not answer.tool_calls]
+        reason = f"{reason} {in_the_way(texts, name, folds, evidence.form)}".strip()
+    registry.set_form(record.task.id, evidence.form, reason, folds)

@@ -13,7 +13,8 @@ from openwheel.gate import Window
 from openwheel.loop.losses import finished
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
-from openwheel.tasks import Form, canonical_answer
+from openwheel.tasks import Form, canonical_answer, written_answer
+from openwheel.tasks.refusals import is_refusal
 from openwheel.traffic import BY_STUDENTS, Store
 from openwheel.trust import Decision, LeftOut, Policy
 from openwheel.wire import split_reasoning
@@ -46,13 +47,14 @@ class TaskData(msgspec.Struct, frozen=True):
             picks: so they count by the audit's share at the time, and the picked ones in full. Each
             request is then expected to count for that share, whoever answers it.
         finished: To which the teacher gave an answer that a student could have given, shape (n,).
-        trains: Which of those may be learned from, shape (n,): the policy may keep some out.
+        trains: Which of those may be learned from, shape (n,): the policy may keep some out, and
+            refusals in text are no labels and no records.
         inputs: Values of the task's variables.
         settings: As the store keeps them, ``""`` where they are not known.
         answers: The teacher's canonical answers; of no meaning where it did not finish.
         texts: The same as the teacher wrote them, without what it thought before.
         thoughts: What it thought before, where it wrote that into its answer; else ``""``.
-        surfaces: For each canonical answer, how the teacher mostly wrote it.
+        surfaces: For each canonical answer, how the teacher mostly wrote it, as a student does.
         origins: Who answered.
         left_out: Whose answers the policy kept out of training.
     """
@@ -132,6 +134,7 @@ def load_answers(
     store: Store,
     task_id: str,
     form: Form,
+    folds: tuple[str, ...] = (),
     *,
     after: int = 0,
     until: int | None = None,
@@ -146,6 +149,7 @@ def load_answers(
         store: The traffic.
         task_id: The task.
         form: Of its answers.
+        folds: How these may differ and still be one.
         after: Only what came after this ``seq``.
         until: Nothing after this ``seq``; by default the newest. What came after tasks were last
             found may be of a task that is not known of it yet.
@@ -175,12 +179,13 @@ def load_answers(
         if origin not in decided:
             decided[origin] = policy.may_learn_from(*origin)
         complete = finished(row.answer)
-        learned = complete and decided[origin].allowed
-        left[origin] += complete and not learned
+        allowed = decided[origin].allowed
+        left[origin] += complete and not allowed
+        learned = complete and allowed and not (form != "text" and is_refusal(row.answer.final))
         done.append(complete)
         trains.append(learned)
         origins.append(origin)
-        answer = canonical_answer(row.answer, form)
+        answer = canonical_answer(row.answer, form, folds)
         answer = shared.setdefault(answer, answer)  # one string for equal answers, not a million
         seq.append(row.seq)
         times.append(row.time)
@@ -197,10 +202,11 @@ def load_answers(
         texts.append(text)
         if not learned:
             continue
+        spelled = written_answer(row.answer, folds)
         if form == "label":
-            written.setdefault(answer, Counter())[text] += 1
+            written.setdefault(answer, Counter())[spelled] += 1
         else:
-            surfaces[answer] = text
+            surfaces[answer] = spelled
     return TaskData(
         np.array(seq, np.int64),
         np.array(seq, np.int64),

@@ -97,7 +97,9 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
         decision = settled(serving.decide(request, exchange.task))
         milliseconds = (time.perf_counter() - started) * 1e3
         answered = decision.answer is not None
-        same = answered and agrees(exchange.answer, Answer(decision.answer or ""), decision.form)
+        same = answered and agrees(
+            exchange.answer, Answer(decision.answer or ""), decision.form, decision.folds
+        )
         for tally in (total, tasks.setdefault(decision.task or NO_TASK, Tally())):
             tally.add(answered=answered, agrees=same, milliseconds=milliseconds)
     ordered = sorted(tasks.items(), key=lambda item: (-item[1].n, item[0]))

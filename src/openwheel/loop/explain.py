@@ -8,9 +8,12 @@ import numpy.typing as npt
 from openwheel.gate import Certificate, Judgement, Partial, Test
 from openwheel.gate.plan import Plan
 from openwheel.loop.calibrate import Calibrated
+from openwheel.loop.data import TaskData
 from openwheel.loop.findings import Bin, Confusion, Example, Frontier, Point
 from openwheel.loop.records import Candidate
+from openwheel.loop.subject import Subject
 from openwheel.students.model import text_of
+from openwheel.tasks import hints
 from openwheel.trust import LeftOut
 
 MOST_LABELS = 12
@@ -70,6 +73,30 @@ def judged_before(judged: int, fresh: int) -> str:
         f"{fresh:,} that may are too few. No share of delta was spent, and whoever is promoted "
         "stays so."
     )
+
+
+def in_the_way(subject: Subject, data: TaskData) -> str:
+    """Say what in a task's answers keeps students from learning it, and what setting removes that.
+
+    With a space before it; ``""`` if nothing is known.
+
+    Args:
+        subject: The task.
+        data: Exchanges that judge nobody: a setting may be chosen by what is said.
+    """
+    record = subject.record
+    texts = [text for text, done in zip(data.texts, data.finished, strict=True) if done]
+    said = [hints.in_the_way(texts, record.task.name, record.folds, record.form)]
+    if subject.rungs == ("exact",):
+        others = "a small language model can learn such answers: base under [lm]"
+        if record.form == "label":
+            others = "rungs under [loop] may name others"
+        said.insert(
+            0,
+            f"{record.form_reason} Of the rungs that may be tried only exact answers the form "
+            f"{record.form}, and only to requests that came before; {others}.",
+        )
+    return "".join(f" {text}" for text in said if text)
 
 
 def remarks(certificate: Certificate) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ Knows nothing of HTTP; what corrections are used for is in `openwheel.loop.corre
 """
 
 import time
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from openwheel.errors import RequestError
+from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.tasks import Form, canonical_answer, record_of
 from openwheel.traffic import Store
@@ -21,7 +22,7 @@ LATEST_ANSWERS: Final = 5_000
 """A correction of a label task must be an answer that was given among so many exchanges."""
 
 _SHOWN = 10
-_FORMS_LAST_S = 30.0
+_TASKS_LAST_S = 30.0
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -126,8 +127,8 @@ class FeedbackDesk:
     def __init__(self, store: Store) -> None:
         self._kept = FeedbackStore(store)
         self._registry = Registry(store)
-        # Replaced whole: forms of tasks, and until when they may be believed.
-        self._forms: tuple[float, dict[str, Form]] = (0.0, {})
+        # Replaced whole: tasks by their ids, and until when they may be believed.
+        self._tasks: tuple[float, dict[str, TaskRecord]] = (0.0, {})
 
     def take(self, said: Said, key: Speaker | None) -> str:
         """Keep what a client says, and return the form of the task it was checked by.
@@ -155,10 +156,10 @@ class FeedbackDesk:
                 code="ambiguous_id",
             )
         [exchange] = found
-        form = self._form(exchange.task_id) if exchange.task_id is not None else ""
+        record = self._task(exchange.task_id) if exchange.task_id is not None else None
         correction = said.correction
-        if correction is not None and form and exchange.task_id is not None:
-            self._check(correction, form, exchange.task_id)
+        if correction is not None and record is not None:
+            self._check(correction, record)
         kept = self._kept.put(
             exchange.seq,
             key.id if key is not None else 0,
@@ -169,23 +170,23 @@ class FeedbackDesk:
         )
         if not kept:  # retention was faster
             raise UnknownExchangeError
-        return form
+        return record.form if record is not None else ""
 
-    def _form(self, task_id: str) -> Form | Literal[""]:
-        until, forms = self._forms
-        if task_id not in forms or time.monotonic() > until:
-            forms = {record.task.id: record.form for record in self._registry.tasks()}
-            self._forms = (time.monotonic() + _FORMS_LAST_S, forms)
-        return forms.get(task_id, "")
+    def _task(self, task_id: str) -> TaskRecord | None:
+        until, tasks = self._tasks
+        if task_id not in tasks or time.monotonic() > until:
+            tasks = {record.task.id: record for record in self._registry.tasks()}
+            self._tasks = (time.monotonic() + _TASKS_LAST_S, tasks)
+        return tasks.get(task_id)
 
-    def _check(self, correction: str, form: Form, task_id: str) -> None:
-        if reason := why_unusable(correction, form):
+    def _check(self, correction: str, record: TaskRecord) -> None:
+        if reason := why_unusable(correction, record.form, record.folds):
             raise FeedbackError(reason, code="invalid_correction")
-        if form != "label":
+        if record.form != "label":
             return
-        given = self._kept.answers_of(task_id, LATEST_ANSWERS)
-        known = {canonical_answer(Answer(text), form) for text in given}
-        if canonical_answer(Answer(correction), form) not in known:
+        given = self._kept.answers_of(record.task.id, LATEST_ANSWERS)
+        known = {canonical_answer(Answer(text), record.form, record.folds) for text in given}
+        if canonical_answer(Answer(correction), record.form, record.folds) not in known:
             some = ", ".join(repr(text[:40]) for text in sorted(known)[:_SHOWN])
             raise FeedbackError(
                 f"The correction must be one of the {len(known)} answers of its task, such as "
@@ -202,11 +203,11 @@ def may_speak(key: Speaker | None, exchange: Found) -> bool:
     return exchange.key == key.name and exchange.time >= key.created
 
 
-def why_unusable(correction: str, form: Form) -> str:
+def why_unusable(correction: str, form: Form, folds: tuple[str, ...] = ()) -> str:
     """Return why a correction is no answer of this form, ``""`` if it is one."""
     if not correction.strip():
         return "The correction must not be empty"
-    if form == "record" and record_of(Answer(correction)) is None:
+    if form == "record" and record_of(Answer(correction), folds) is None:
         return (
             f"The correction must be a JSON object, as answers of its task; was {_cut(correction)}"
         )

@@ -17,6 +17,7 @@ from openwheel.loop.corrections import corrected
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
+from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
@@ -69,7 +70,7 @@ def learn(
     """
     registry = Registry(store)
     progress("finding tasks")
-    looked_at = curate(store, registry)
+    looked_at = curate(store, registry, settings)
     ended = certify_anew(registry)
     counts = store.task_counts()
     findings = []
@@ -77,13 +78,19 @@ def learn(
         if not counts.get(record.task.id):
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
+        ended += compared_otherwise(registry, record)
         if reason := why_left(record, settings):
             finding = _finding(
                 record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
             )
         else:
             data = load_answers(
-                store, record.task.id, record.form, until=looked_at, policy=settings.policy
+                store,
+                record.task.id,
+                record.form,
+                record.folds,
+                until=looked_at,
+                policy=settings.policy,
             )
             try:
                 finding = _learn_task(
@@ -153,6 +160,7 @@ def _learn_task(
             finding, reason=reason, warnings=(*finding.warnings, order.reason)
         )
     before, calibration = split(data, judged)
+    in_the_way = explain.in_the_way(subject, before)
     training, untrained = before.to_train(), before.to_count()
     training = corrected(registry.store, record, training)
     attempt = record.attempts + 1
@@ -173,7 +181,7 @@ def _learn_task(
         return msgspec.structs.replace(
             finding,
             reason="Refused: no answer was given to two different inputs, so there is nothing "
-            "to learn from.",
+            f"to learn from.{in_the_way}",
         )
     variables = tuple(i + 1 for i in trained.variables)
     finding = msgspec.structs.replace(
@@ -193,7 +201,7 @@ def _learn_task(
                 "Refused: training predicts that no threshold would pass. Out of fold the student "
                 f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} votes among "
                 "calibration exchanges are not enough evidence at that rate. No share of delta was "
-                "spent."
+                f"spent.{in_the_way}"
             )
             more = _more_needed(subject, training, trained, n, attempt)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
@@ -223,9 +231,8 @@ def _learn_task(
         more = _to_judge(subject, trained, len(calibration), candidate.attempt + 1)
         if more is not None:
             more = max(more, int(SURPRISED * n))
-        return msgspec.structs.replace(
-            finding, reason=explain.refused(calibrated.judgement, candidate), more_needed=more
-        )
+        reason = explain.refused(calibrated.judgement, candidate) + in_the_way
+        return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     certificate = write_certificate(record.task, candidate, calibrated)
     registry.certify(certificate)
     try:

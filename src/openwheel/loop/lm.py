@@ -66,6 +66,7 @@ def train_lm(
         surfaces=training.surfaces,
         work=subject.work,
         serve=subject.tools.adapters.serve,
+        folds=subject.record.folds,
         losses_of=None if comparison is None else losses_of,
         extras=Extras(reasoning={i: said for i, said in enumerate(training.thoughts) if said}),
         tell=tell,

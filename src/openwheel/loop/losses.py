@@ -20,24 +20,32 @@ def finished(teacher: Answer) -> bool:
     return teacher.complete and not teacher.tool_calls and bool(teacher.text.strip())
 
 
-def agrees(teacher: Answer, student: Answer, form: Form) -> bool:
-    """Whether a student's answer equals the teacher's, as the task's form compares them."""
-    return finished(teacher) and canonical_answer(teacher, form) == canonical_answer(student, form)
+def agrees(teacher: Answer, student: Answer, form: Form, folds: tuple[str, ...] = ()) -> bool:
+    """Whether a student's answer equals the teacher's, as form and folds compare them."""
+    return finished(teacher) and (
+        canonical_answer(teacher, form, folds) == canonical_answer(student, form, folds)
+    )
 
 
-def losses_of(pairs: Sequence[Pair], form: Form, comparison: Comparison | None) -> list[float]:
+def losses_of(
+    pairs: Sequence[Pair],
+    form: Form,
+    comparison: Comparison | None,
+    folds: tuple[str, ...] = (),
+) -> list[float]:
     """Return how far each student's answer is from the teacher's, from 0 (agrees) to 1.
 
     Args:
         pairs: The answers.
         form: Of the task's answers.
         comparison: How answers are compared; None: canonical answers agree if equal.
+        folds: How these may differ and still be one.
 
     Raises:
         TeacherError: A judge could not be asked.
     """
     if comparison is None:
-        return [float(not agrees(pair.teacher, pair.student, form)) for pair in pairs]
+        return [float(not agrees(pair.teacher, pair.student, form, folds)) for pair in pairs]
     losses = [1.0] * len(pairs)
     rows = [i for i, pair in enumerate(pairs) if finished(pair.teacher)]
     for i, loss in zip(rows, comparison.losses([pairs[i] for i in rows]), strict=True):

@@ -31,6 +31,7 @@ class TaskRecord(msgspec.Struct, frozen=True):
     Attributes:
         task: The task.
         form: The form of its answers.
+        folds: How these may differ and still be one, as `read_folds` returns it.
         form_reason: Why that form, in a sentence.
         attempts: How many students were judged ever.
         trained_on: Labelled exchanges at the last training, 0 if there was none.
@@ -41,6 +42,7 @@ class TaskRecord(msgspec.Struct, frozen=True):
     form_reason: str
     attempts: int = 0
     trained_on: int = 0
+    folds: tuple[str, ...] = ()
 
 
 class Slicer(msgspec.Struct, frozen=True):
@@ -98,6 +100,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
             1), ``anytime`` if it shadows.
         accepted: The settings it may be asked with.
         form: The task's answer form when it was trained.
+        folds: How answers could differ and still be one then.
         compare: By what two answers are compared, as ``compare`` of the task's settings has it.
         compared: The same as a certificate has it, with hashes; None for plain equality.
         lineage: What it was made of; None for students from before there were lineages.
@@ -126,6 +129,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     method: Method
     accepted: Accepted = Accepted(unknown=True)
     form: Form = "label"
+    folds: tuple[str, ...] = ()
     compare: str = "exact"
     compared: Compared | None = None
     lineage: Lineage | None = None
@@ -138,6 +142,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     def writes(self) -> bool:
         """Whether the student writes its answers, rather than choosing among labels."""
         return self.rung == "lm" and self.form != "label"
+
+    def compares(self, record: TaskRecord) -> bool:
+        """Whether its answers are compared as those of its task are now."""
+        return (self.form, self.folds) == (record.form, record.folds)
+
+    def as_certified(self, record: TaskRecord) -> TaskRecord:
+        """Return its task as it was when it was trained: so its promise is to be kept."""
+        return msgspec.structs.replace(record, form=self.form, folds=self.folds)
 
     def made_of(self) -> Lineage:
         """Return what it was made of, as far as that was kept."""

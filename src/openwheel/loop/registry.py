@@ -68,6 +68,8 @@ class Registry:
         table = schema.tasks
         with self.store.read() as connection:
             rows = connection.execute(sa.select(table).order_by(_AS_THEY_CAME)).all()
+            kept = connection.execute(sa.select(schema.task_folds)).all()
+        folds = {row.task_id: row.folds for row in kept}
         return [
             TaskRecord(
                 msgspec.json.decode(row.task, type=Task),
@@ -75,6 +77,7 @@ class Registry:
                 row.form_reason,
                 row.attempts,
                 row.trained_on,
+                msgspec.json.decode(folds.get(row.id, b"[]"), type=tuple[str, ...]),
             )
             for row in rows
         ]
@@ -110,9 +113,18 @@ class Registry:
                     )
                 )
 
-    def set_form(self, task_id: str, form: Form, reason: str) -> None:
-        """Set the form of a task's answers."""
-        self._update(task_id, form=form, form_reason=reason)
+    def set_form(self, task_id: str, form: Form, reason: str, folds: tuple[str, ...] = ()) -> None:
+        """Set the form of a task's answers, and how they may differ and still be one."""
+        table, kept = schema.tasks, schema.task_folds
+        body = msgspec.json.encode(folds)
+        with self.store.write() as connection:
+            connection.execute(
+                sa.update(table).where(table.c.id == task_id).values(form=form, form_reason=reason)
+            )
+            added = sqlite.insert(kept).values(task_id=task_id, folds=body)
+            connection.execute(
+                added.on_conflict_do_update(index_elements=["task_id"], set_={"folds": body})
+            )
 
     def set_trained_on(self, task_id: str, labelled: int) -> None:
         """Note on how many labelled exchanges a task was last trained."""

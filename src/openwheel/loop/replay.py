@@ -216,7 +216,9 @@ def _captured(exchange: Exchange, decision: Decision, way: Route) -> list[Exchan
 
 def _count(counts: _Counts, exchange: Exchange, decision: Decision, way: Route) -> Served:
     answered = decision.answer is not None and not way.held
-    same = answered and agrees(exchange.answer, Answer(decision.answer or ""), decision.form)
+    same = answered and agrees(
+        exchange.answer, Answer(decision.answer or ""), decision.form, decision.folds
+    )
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
         tally.add(answered=answered, agrees=same)

@@ -18,6 +18,14 @@ tasks = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
+# How a task's answers may differ and still be one; a task without a row has no such ways.
+task_folds = sa.Table(
+    "task_folds",
+    metadata,
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("folds", sa.LargeBinary, nullable=False),
+)
+
 # Up to which exchange of a task verdicts were given, passed or failed: these judge no new attempt.
 judged = sa.Table(
     "judged",

@@ -16,8 +16,8 @@ from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.students import Student
 from openwheel.students.screen import ScreenedStudent
 from openwheel.students.student import WritingStudent
-from openwheel.tasks import Form, Inputs, TaskMatcher
-from openwheel.wire import Request
+from openwheel.tasks import Form, Inputs, TaskMatcher, canonical_answer
+from openwheel.wire import Answer, Request
 
 _log = logging.getLogger("openwheel.serving")
 
@@ -59,6 +59,7 @@ class Decision(msgspec.Struct, frozen=True):
             need be, for the decision; see `settled`.
         elsewhere: Whether what is pending mostly waits for another process.
         form: The answer form of the task.
+        folds: How its answers may differ and still be one.
     """
 
     answer: str | None = None
@@ -71,6 +72,7 @@ class Decision(msgspec.Struct, frozen=True):
     pending: "Callable[[], Decision] | None" = None
     elsewhere: bool = False
     form: Form = "label"
+    folds: tuple[str, ...] = ()
     guess: str | None = None
 
 
@@ -101,6 +103,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     asked: float
     canary: float
     form: Form
+    folds: tuple[str, ...]
     writes: bool
 
 
@@ -205,6 +208,7 @@ class RegistryServing:
                 ),
                 plan.canary,
                 candidate.form,
+                candidate.folds,
                 candidate.writes,
             )
         self._problems = problems
@@ -270,6 +274,7 @@ class RegistryServing:
                 canary=promoted.canary,
                 reason=reason,
                 form=promoted.form,
+                folds=promoted.folds,
                 guess=answer if reason else None,
             )
 
@@ -282,6 +287,7 @@ class RegistryServing:
                 pending=decided,
                 elsewhere=promoted.student.rung == "lm",
                 form=promoted.form,
+                folds=promoted.folds,
             )
         return decided()
 
@@ -306,7 +312,8 @@ def _ask(
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
         student = promoted.student
-        held = isinstance(student, ScreenedStudent) and student.holds(inputs, answer)
+        said = canonical_answer(Answer(answer or ""), promoted.form, promoted.folds)
+        held = isinstance(student, ScreenedStudent) and student.holds(inputs, said)
         return answer, confidence, "critical" if held else "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"

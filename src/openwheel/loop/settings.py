@@ -10,7 +10,8 @@ from openwheel.settings import LmSection, Settings, TaskSection, teacher_names
 from openwheel.students import RUNGS
 from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form
-from openwheel.tasks.compare import Chosen, read_comparison
+from openwheel.tasks.compare import FOR_TEXT, Chosen, read_comparison
+from openwheel.tasks.folds import read_folds
 from openwheel.trust import Policy
 
 
@@ -35,6 +36,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         canary: The share of its task's requests that a student may answer at first, in (0, 1].
         recertify_on: Changes of the teacher after which a student has to be certified anew; others
             are told.
+        answer: How answers may differ and still be one, as `read_folds` returns it.
         ask_twice: Share of a promoted task's answers of the teacher for which it is asked again.
         turn_every: Seconds after the last turn at which the learner takes one if anything new
             came; 0: it waits for evidence.
@@ -57,6 +59,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     audit_run_length: float = 1_000_000.0
     canary: float = 0.2
     recertify_on: tuple[Kind, ...] = ("model", "fingerprint", "disagreement")
+    answer: tuple[str, ...] = ()
     ask_twice: float = 0.01
     turn_every: float = 0.0
     prices: dict[str, tuple[float, float]] = {}
@@ -89,6 +92,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
             audit_run_length=loop.audit_run_length,
             canary=loop.canary,
             recertify_on=loop.recertify_on,
+            answer=read_folds(loop.answer),
             ask_twice=loop.ask_twice,
             turn_every=loop.turn_every,
             prices={
@@ -145,6 +149,26 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         except SettingError as error:
             raise SettingError(f"tasks.{name}: {error}") from None
 
+    def folds(self, name: str) -> tuple[str, ...]:
+        """Return how a task's answers may differ and still be one.
+
+        Raises:
+            SettingError: There is no such fold, or the task's comparison takes none.
+        """
+        own, chosen = self.task(name).answer, self.comparison(name)
+        try:
+            folds = read_folds(self.answer if own is None else own)
+        except SettingError as error:
+            raise SettingError(str(error) if own is None else f"tasks.{name}: {error}") from None
+        if chosen is None or chosen.kind not in FOR_TEXT:
+            return folds
+        if own:
+            raise SettingError(
+                f"tasks.{name}: answer is for answers that are compared by exact or fields, "
+                f"compare was {chosen.setting!r}"
+            )
+        return ()
+
     def checked(self) -> "LoopSettings":
         """Return these settings if they can be used.
 
@@ -162,7 +186,8 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
                 least = "at least" if may_be_0 else "above"
                 raise SettingError(f"{name} must be {least} 0 and at most 1, was {value}")
         for name in self.tasks:
-            self.comparison(name)
+            self.folds(name)
+        read_folds(self.answer)
         for rung in self.rungs:
             if rung not in RUNGS:
                 raise SettingError(f"rungs must be of {', '.join(RUNGS)}; one was {rung!r}")

@@ -9,12 +9,13 @@ from openwheel.errors import SettingError
 from openwheel.gate import Compared
 from openwheel.loop.data import TaskData
 from openwheel.loop.judging import JudgeCache, TeacherJudge, asked_twice, believed
-from openwheel.loop.records import TaskRecord
+from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.tasks import Inputs, canonical_answer
-from openwheel.tasks.compare import Comparison, Pair, make_comparison
+from openwheel.tasks.compare import Comparison, ExactComparison, Pair, make_comparison
+from openwheel.tasks.hints import section
 from openwheel.traffic import BY_STUDENTS
 from openwheel.wire import Answer
 
@@ -31,8 +32,8 @@ class Subject(msgspec.Struct, frozen=True):
         tools: What rungs need from outside.
         comparison: How two answers are compared; None where equal canonical answers agree.
         work: Folder for a training under way.
-        compared: How answers are compared, as a certificate has it; None for equality, and for a
-            judge until it is `believed`.
+        compared: How answers are compared, as a certificate has it; None for plain equality, and
+            for a judge until it is `believed`.
     """
 
     record: TaskRecord
@@ -51,12 +52,16 @@ class Subject(msgspec.Struct, frozen=True):
     def critical(self) -> tuple[str, ...]:
         """The canonical answers that a student must not miss."""
         named = self.settings.task(self.record.task.name).critical
-        return tuple(canonical_answer(Answer(text), "label") for text in named)
+        return tuple(canonical_answer(Answer(text), "label", self.record.folds) for text in named)
 
     @property
     def bounded(self) -> bool:
         """Whether a loss may lie strictly between 0 and 1."""
         return self.comparison is not None and self.comparison.bounded
+
+    def as_certified(self, candidate: Candidate) -> "Subject":
+        """Return the task as a candidate was trained for it."""
+        return msgspec.structs.replace(self, record=candidate.as_certified(self.record))
 
     def request_of(self, inputs: Inputs) -> str:
         """Return the request that has these inputs, as text, for a judge."""
@@ -89,11 +94,16 @@ def subject_of(
                 budget=settings.task(name).judge_budget,
             )
         try:
-            comparison = make_comparison(chosen, record.form, encoder=tools.encoder, judge=judge)
+            comparison = make_comparison(
+                chosen, record.form, record.folds, encoder=tools.encoder, judge=judge
+            )
         except SettingError as error:
             raise SettingError(f"tasks.{name}: {error}") from None
         if judge is None:
             compared = Compared(comparison.setting, comparison.fingerprint)
+    elif record.folds:
+        exact = ExactComparison(record.form, record.folds)
+        compared = Compared(exact.setting, exact.fingerprint)
     work = registry.students_folder / TRAINING / record.task.id
     return Subject(record, settings, tools, comparison, work, compared)
 
@@ -149,7 +159,7 @@ def why_left(record: TaskRecord, settings: LoopSettings) -> str:
     if record.form == "text" and settings.comparison(record.task.name) is None:
         return (
             f"{record.form_reason} Texts are left to the teacher until you choose how two of them "
-            f"are compared: compare under [tasks.{record.task.name}]."
+            f"are compared: compare under {section(record.task.name)}."
         )
     if not settings.rungs_for(record.form):
         return f"{record.form_reason} No rung that may be tried answers the form {record.form}."

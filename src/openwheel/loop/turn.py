@@ -17,6 +17,7 @@ from openwheel.loop import starts
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import curate
 from openwheel.loop.limits import some_more_memory, too_much
+from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Event, Turn
 from openwheel.loop.registry import Registry
@@ -82,7 +83,7 @@ def _turn(
     progress: Progress,
 ) -> Turn:
     progress("finding tasks")
-    looked_at = curate(store, registry, after=after)
+    looked_at = curate(store, registry, settings, after=after)
     events = certify_anew(registry)
     events += audit(store, registry, settings, tools, until=looked_at)
     events += veto(registry, settings.policy)
@@ -91,6 +92,7 @@ def _turn(
     for record in registry.tasks():
         if not counts.get(record.task.id):
             continue
+        events += compared_otherwise(registry, record)
         if reason := why_left(record, settings):
             events.append(Event(record.task.name, "left", reason))
             continue

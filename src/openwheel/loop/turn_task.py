@@ -9,6 +9,7 @@ from openwheel.loop.corrections import corrected
 from openwheel.loop.coverage import coverage_now
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
+from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.progress import Progress
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.records import Event
@@ -36,8 +37,8 @@ ONE_LOOK = 0.5
 """Share of a first attempt's delta for one look at the exchanges that were held out from it. One
 look needs fewer than looks at any time do; the rest is for those."""
 
-UNTRAINED = "no student could be trained; no share of delta was spent"
-UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent"
+UNTRAINED = "no student could be trained; no share of delta was spent."
+UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent."
 
 WORTH_A_FIRST, FEWEST_VOTES = 0.6, 250
 """A first attempt comes when its one look, at so many votes or more, is likely to pass at a
@@ -73,12 +74,16 @@ def turn_task(
     """
     record, settings = subject.record, subject.settings
     task_id, name = record.task.id, record.task.name
-    data = load_answers(store, task_id, record.form, until=until, policy=settings.policy)
+    data = load_answers(
+        store, task_id, record.form, record.folds, until=until, policy=settings.policy
+    )
     events = [Event(name, "vetoed", text) for text in explain.left_out(data.left_out)]
     # Who answered what may judge and train is looked at first, so that no evidence on one teacher
     # speaks for another.
     newest = int(data.seq.max(initial=0))
     events += notice(store, registry, settings, until=newest, task_id=task_id)
+    # Among those whom that had shadow anew may be one whose answers were compared otherwise.
+    events += compared_otherwise(registry, record)
     given_up = _critical_anew(registry, subject)
     events += given_up
     trained_on = 0 if given_up else record.trained_on
@@ -137,7 +142,8 @@ def _critical_anew(registry: Registry, subject: Subject) -> list[Event]:
     events = []
     promoted = [registry.candidate(current.student)] if current is not None else []
     for candidate in promoted + shadows:
-        missing = [repr(text) for text in subject.critical if text not in candidate.critical]
+        named = subject.as_certified(candidate).critical
+        missing = [repr(text) for text in named if text not in candidate.critical]
         if not missing:
             continue
         reason = (
@@ -183,13 +189,13 @@ def _train_anew(
     task_id, name = record.task.id, record.task.name
     first, labelled = record.attempts == 0, int(data.trains.sum())
     share = ONE_LOOK if first else 1.0
-    calibration = data.take(np.arange(0))
+    before, calibration = data, data.take(np.arange(0))
     if first:
         before, calibration = split(data)
         kept = kept.take(np.flatnonzero(kept.seq <= before.seq.max(initial=0)))
     if not len(kept):
         registry.set_trained_on(task_id, labelled)
-        return [Event(name, "waiting", UNLIKELY)]
+        return [Event(name, "waiting", UNLIKELY + explain.in_the_way(subject, data))]
     trained_until = int(kept.seq.max())
     untrained = data.to_count()
     inside = (untrained.seq >= kept.seq.min()) & (untrained.seq <= trained_until)
@@ -208,7 +214,8 @@ def _train_anew(
     why_not = UNTRAINED if trained is None else _why_not_tried(trained, covered, first=first)
     if trained is None or why_not:
         registry.set_trained_on(task_id, labelled)
-        return [*events, Event(name, "waiting", why_not)]
+        in_the_way = explain.in_the_way(subject, before)
+        return [*events, Event(name, "waiting", why_not + in_the_way)]
     try:
         subject = believed_by(subject, training)
         candidate = save_candidate(
@@ -243,7 +250,7 @@ def _why_not_tried(trained: Trained, before: float, *, first: bool) -> str:
     if trained.coverage < before + BETTER:
         return (
             f"a new student is predicted to cover {trained.coverage:.1%}, too little more than "
-            "the one before; no share of delta was spent"
+            "the one before; no share of delta was spent."
         )
     return ""
 

@@ -315,6 +315,14 @@ class LoopSection(Section, frozen=True):
             "disagreement with itself. The others are only told."
         ),
     ] = ("model", "fingerprint", "disagreement")
+    answer: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="How answers may differ and still be one, for tasks compared by exact or "
+            "fields: of invisible, width, case, stop, quotes, emphasis, brackets, fence, prefix, "
+            "set, explanation, reasoning and prefix:WORDS. Empty: not at all."
+        ),
+    ] = ()
     ask_twice: Annotated[
         float,
         Meta(
@@ -337,6 +345,10 @@ class TaskSection(Section, frozen=True):
             "exact, and text stays with the teacher."
         ),
     ] = ""
+    answer: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="In place of loop.answer."),
+    ] = None
     judge_model: Annotated[
         str, Meta(description="The model that judges; by default the one that answered.")
     ] = ""

@@ -17,8 +17,6 @@ from openwheel.students.head import Head
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs, Predictions, Student, Writings, WritingStudent
 from openwheel.students.tfidf import Tfidf
-from openwheel.tasks import canonical_answer
-from openwheel.wire import Answer
 
 CRITICAL = 0
 """Index of the class that is screened for, of two."""
@@ -120,10 +118,9 @@ class ScreenedStudent:
             confidence = 0.0
         return label, confidence
 
-    def holds(self, inputs: Inputs, answer: str | None) -> bool:
-        """Return whether an input, with the student's answer, is one that is held back."""
-        said = "" if answer is None else canonical_answer(Answer(answer), "label")
-        return said in self.screen.answers or self.screen.holds_one(inputs)
+    def holds(self, inputs: Inputs, answer: str) -> bool:
+        """Return whether an input, with the student's canonical answer, is one that is held."""
+        return answer in self.screen.answers or self.screen.holds_one(inputs)
 
     def write(self, inputs: Sequence[Inputs]) -> Writings:
         """Answer a batch with texts, for a student that writes."""

@@ -4,7 +4,14 @@ Knows nothing of how students work.
 """
 
 from openwheel.tasks.find import MIN_SUPPORT, find_tasks, find_templates
-from openwheel.tasks.forms import Form, FormEvidence, canonical_answer, infer_form, record_of
+from openwheel.tasks.forms import (
+    Form,
+    FormEvidence,
+    canonical_answer,
+    infer_form,
+    record_of,
+    written_answer,
+)
 from openwheel.tasks.match import Task, TaskMatcher
 from openwheel.tasks.template import Inputs, Part, Template, prompt_parts
 
@@ -23,4 +30,5 @@ __all__ = [
     "infer_form",
     "prompt_parts",
     "record_of",
+    "written_answer",
 ]

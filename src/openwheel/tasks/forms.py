@@ -1,18 +1,19 @@
 """The answer form of a task, inferred from the teacher's answers, and their comparison."""
 
-import re
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
-from typing import Literal
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from openwheel.tasks.folds import folding
+from openwheel.tasks.folds.objects import loaded, object_in
+from openwheel.tasks.refusals import is_refusal
 from openwheel.wire import Answer
 
 Form = Literal["label", "record", "tool_call", "text", "unknown"]
 
-_FENCED = re.compile(r"\A```(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\Z", re.DOTALL)
 _encoder = msgspec.json.Encoder(order="sorted")
 
 MIN_ANSWERS = 20
@@ -22,14 +23,20 @@ MAJORITY = 0.95
 MAX_LABEL_CHARACTERS = 120
 MAX_LABEL_WORDS = 12
 MAX_LABELS = 1000
+MAX_RECORD_CHARACTERS = 1000
+"""Of a JSON object, in canonical form, that is one of a closed set."""
+
+SHOWN = 60
+"""Characters of an answer that a sentence shows."""
 
 
 class FormEvidence(msgspec.Struct, frozen=True):
     """What a task's answers are, and why one may think so.
 
     Attributes:
-        form: ``label`` (one of a closed set), ``record`` (a JSON object), ``tool_call``,
-            ``text`` (anything else), or ``unknown`` while there is too little evidence.
+        form: ``label`` (one of a closed set, of texts or of JSON objects), ``record`` (another
+            JSON object), ``tool_call``, ``text`` (anything else), or ``unknown`` while there is
+            too little evidence.
         n: Answers looked at.
         distinct: Distinct answers among them, compared as the form compares.
         reason: One sentence for people.
@@ -41,121 +48,196 @@ class FormEvidence(msgspec.Struct, frozen=True):
     reason: str
 
 
-def infer_form(answers: Sequence[Answer]) -> FormEvidence:
+def infer_form(
+    answers: Sequence[Answer], folds: tuple[str, ...] = (), *, closed: bool = True
+) -> FormEvidence:
     """Infer the form of a task from a sample of its answers.
 
     A form is given to the whole task when at least 95% of the answers have it; what is left is
-    for the teacher. Labels are a closed set: short answers on one line whose set has been seen
-    nearly whole, judged by Good and Turing's estimate of the probability that the next answer is
-    new (answers seen once, divided by all answers).
+    for the teacher. Labels are a closed set: short answers on one line, or JSON objects, whose set
+    has been seen nearly whole, judged by Good and Turing's estimate of the probability that the
+    next answer is new (answers seen once, divided by all answers). Refusals in text say nothing of
+    a form, unless most answers are.
 
     Source: Good (1953), "The population frequencies of species", Biometrika 40.
+
+    Args:
+        answers: The sample.
+        folds: How the user lets answers differ and still be one, as `read_folds` returns them.
+        closed: Whether JSON objects that are a closed set are labels.
     """
+    told = [answer for answer in answers if answer.tool_calls or not is_refusal(answer.final)]
+    if 2 * len(told) >= len(answers):
+        answers = told
     n = len(answers)
     if n < MIN_ANSWERS:
-        distinct = len({_normal(answer) for answer in answers})
+        distinct = len({canonical_answer(answer, "label", folds) for answer in answers})
         reason = f"{n} answers are too few to tell a form by; at least {MIN_ANSWERS} are needed."
         return FormEvidence("unknown", n, distinct, reason)
     calls = sum(1 for answer in answers if answer.tool_calls)
     if calls >= MAJORITY * n:
         distinct = len({canonical_answer(answer, "tool_call") for answer in answers})
         return FormEvidence("tool_call", n, distinct, f"{calls} of {n} answers call a tool.")
-    records = sum(1 for answer in answers if _record(answer) is not None)
+    counts = Counter(canonical_answer(answer, "label", folds) for answer in answers)
+    return form_of(counts, calls, closed=closed)
+
+
+def form_of(counts: Counter[str], calls: int = 0, *, closed: bool = True) -> FormEvidence:
+    """Infer a form from canonical answers, as `infer_form` does.
+
+    Args:
+        counts: How often each was given.
+        calls: How many call a tool; fewer than all by more than 5%.
+        closed: Whether JSON objects that are a closed set are labels.
+    """
+    n = counts.total()
+    records = sum(count for text, count in counts.items() if object_in(text) is not None)
     if records >= MAJORITY * n:
-        distinct = len({canonical_answer(answer, "record") for answer in answers})
-        return FormEvidence("record", n, distinct, f"{records} of {n} answers are JSON objects.")
+        return _record_or_label(counts, records, closed=closed)
     if calls + records >= MAJORITY * n or calls > (1 - MAJORITY) * n:
         reason = f"{calls} of {n} answers call a tool, {records} are JSON objects: no one form."
-        return FormEvidence("text", n, len({_normal(answer) for answer in answers}), reason)
-    return _label_or_text(answers)
+        return FormEvidence("text", n, len(counts), reason)
+    return _label_or_text(counts)
 
 
-def _label_or_text(answers: Sequence[Answer]) -> FormEvidence:
-    n = len(answers)
-    counts = Counter(_normal(answer) for answer in answers)
+class _Set(NamedTuple):
+    """How far some distinct answers are a closed set.
+
+    Attributes:
+        size: Answers seen twice or more.
+        covered: How often these were seen.
+        unseen: The probability that the next one is new, as estimated.
+        closed: Whether they are one.
+    """
+
+    size: int
+    covered: int
+    unseen: float
+    closed: bool
+
+
+def _closed_set(counts: Iterable[int]) -> _Set:
+    counts = list(counts)
+    repeated = [count for count in counts if count >= 2]
+    size, covered, total = len(repeated), sum(repeated), sum(counts)
+    unseen = (total - covered) / total if total else 1.0
+    closed = 0 < size <= MAX_LABELS and unseen <= 0.05 and covered >= 3 * size
+    return _Set(size, covered, unseen, closed)
+
+
+def _record_or_label(counts: Counter[str], records: int, *, closed: bool) -> FormEvidence:
+    n = counts.total()
+    small = {
+        text: count
+        for text, count in counts.items()
+        if len(text) <= MAX_RECORD_CHARACTERS and object_in(text) is not None
+    }
+    found = _closed_set(small.values())
+    if closed and found.closed and sum(small.values()) >= MAJORITY * n:
+        reason = f"{found.size} JSON objects make up {found.covered} of {n} answers."
+        return FormEvidence("label", n, len(counts), reason)
+    reason = (
+        f"{records} of {n} answers are JSON objects, {len(counts)} distinct ones{_such(counts)}."
+        f"{_open_fields(counts)}"
+    )
+    return FormEvidence("record", n, len(counts), reason)
+
+
+def _open_fields(counts: Counter[str]) -> str:
+    """Say which fields of JSON objects keep them from being a closed set, ``""`` if none does."""
+    values: dict[str, Counter[bytes]] = defaultdict(Counter)
+    for text, count in counts.items():
+        for name, value in (object_in(text) or {}).items():
+            values[name][_encoder.encode(value)] += count
+    found = [
+        (len(seen), name) for name, seen in values.items() if not _closed_set(seen.values()).closed
+    ]
+    named = [f"{shown(name)} ({size} values)" for size, name in sorted(found, reverse=True)[:3]]
+    return f" No closed set are the values of {', '.join(named)}." if named else ""
+
+
+def _label_or_text(counts: Counter[str]) -> FormEvidence:
+    n = counts.total()
     short = {text: count for text, count in counts.items() if _short(text)}
     shortly = sum(short.values())
     if shortly < MAJORITY * n:
-        reason = f"Only {shortly} of {n} answers are short enough to be labels."
-        return FormEvidence("text", n, len(counts), reason)
-    repeated = {text for text, count in short.items() if count >= 2}
-    covered = sum(short[text] for text in repeated)
-    unseen = (shortly - covered) / shortly
-    if not repeated or len(repeated) > MAX_LABELS:
-        reason = f"{len(counts)} distinct answers among {n} are not a closed set."
-        return FormEvidence("text", n, len(counts), reason)
-    closed = unseen <= 0.05 and covered >= 3 * len(repeated)
-    if closed:
+        longer = [text for text, _ in counts.most_common() if text not in short]
         reason = (
-            f"{len(repeated)} answers make up {covered} of {n}, and the next is a new one with"
-            f" a probability of about {unseen:.1%}."
+            f"Only {shortly} of {n} answers are short enough to be labels (one line of up to "
+            f"{MAX_LABEL_CHARACTERS} characters and {MAX_LABEL_WORDS} words). Longer are others"
+            f"{_such(longer)}."
         )
+        return FormEvidence("text", n, len(counts), reason)
+    found = _closed_set(short.values())
+    rare = [text for text, count in short.items() if count == 1] or [*short]
+    if not found.size or found.size > MAX_LABELS:
+        reason = f"{len(counts)} distinct answers among {n} are not a closed set{_such(rare)}."
+        return FormEvidence("text", n, len(counts), reason)
+    likely = f"the next is a new one with a probability of about {found.unseen:.1%}"
+    if found.closed:
+        reason = f"{found.size} answers make up {found.covered} of {n}, and {likely}."
         return FormEvidence("label", n, len(counts), reason)
-    if covered >= 0.5 * shortly and n < 20 * len(repeated):
+    if found.covered >= 0.5 * shortly and n < 20 * found.size:
         reason = (
-            f"{n} answers with {len(counts)} distinct ones may be labels, but the next is a new"
-            f" one with a probability of about {unseen:.1%}; more are needed to tell."
+            f"{n} answers with {len(counts)} distinct ones may be labels, but {likely}; more are "
+            "needed to tell."
         )
         return FormEvidence("unknown", n, len(counts), reason)
-    reason = f"The next answer is a new one with a probability of about {unseen:.1%}."
+    reason = (
+        f"{len(counts)} distinct answers among {n} are not a closed set: {likely}; so far "
+        f"{len(rare)} came once{_such(rare)}."
+    )
     return FormEvidence("text", n, len(counts), reason)
 
 
-def canonical_answer(answer: Answer, form: Form) -> str:
+def _such(texts: Iterable[str]) -> str:
+    """Return two of some answers as examples in a sentence."""
+    some = [shown(text) for text, _ in zip(texts, range(2), strict=False)]
+    return f", such as {' and '.join(some)}" if some else ""
+
+
+def shown(text: str) -> str:
+    """Return an answer as a sentence shows it: in quotes, cut, what cannot be seen escaped."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+
+
+def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> str:
     """Return the text by which two answers of a task are compared: equal texts agree.
 
-    * ``label``: Unicode NFC without surrounding whitespace; case counts.
+    * ``label``: Unicode NFC without surrounding whitespace; case counts. A JSON object is as in
+      ``record``.
     * ``record``: JSON with sorted keys and no spaces, a code fence around it removed; an answer
       that is no JSON object compares as text.
     * ``tool_call``: the names and canonical arguments in order; an answer without a call
       compares as text.
     * ``text`` and ``unknown``: without surrounding whitespace.
 
-    An answer that calls tools never equals one that does not.
+    With folds it is the same for all forms: see `openwheel.tasks.folds`. An answer that calls tools
+    never equals one that does not.
     """
     if answer.tool_calls:
-        calls = [[call.name, _loaded(call.arguments)] for call in answer.tool_calls]
+        calls = [[call.name, loaded(call.arguments)] for call in answer.tool_calls]
         return "\x00tool_calls" + _encoder.encode(calls).decode()
-    if form == "label":
-        return _normal(answer)
-    if form == "record":
-        record = _record(answer)
+    if folds:
+        return folding(folds)(answer.final)
+    text = answer.final.strip()
+    if form in ("label", "record") and text[:1] in ("{", "`"):
+        record = object_in(text)
         if record is not None:
             return _encoder.encode(record).decode()
-    return answer.final.strip()
+    return unicodedata.normalize("NFC", text).strip() if form == "label" else text
 
 
-def record_of(answer: Answer) -> dict[str, object] | None:
+def written_answer(answer: Answer, folds: tuple[str, ...] = ()) -> str:
+    """Return an answer as a student would write it: as it is spelled, but for what a fold cuts."""
+    return folding(folds).written(answer.final) if folds else answer.final
+
+
+def record_of(answer: Answer, folds: tuple[str, ...] = ()) -> dict[str, object] | None:
     """Return the JSON object an answer consists of, fenced or not, else None."""
-    return _record(answer)
-
-
-def _record(answer: Answer) -> dict[str, object] | None:
     if answer.tool_calls:
         return None
-    text = answer.final.strip()
-    if text.startswith("```"):
-        fenced = _FENCED.match(text)
-        text = fenced.group(1).strip() if fenced else ""
-    if not (text.startswith("{") and text.endswith("}")):
-        return None
-    value = _loaded(text)
-    return value if isinstance(value, dict) else None
-
-
-def _loaded(text: str) -> object:
-    """Return the value of a JSON text, or the text itself if it is not JSON."""
-    try:
-        value: object = msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return text.strip()
-    return value
-
-
-def _normal(answer: Answer) -> str:
-    if answer.tool_calls:
-        return canonical_answer(answer, "tool_call")
-    return unicodedata.normalize("NFC", answer.final).strip()
+    return object_in(folding(folds)(answer.final) if folds else answer.final.strip())
 
 
 def _short(text: str) -> bool:

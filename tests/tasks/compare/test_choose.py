@@ -11,6 +11,7 @@ from openwheel.tasks.compare import (
     RougeComparison,
     choose,
     fields,
+    fingerprint_of,
     make_comparison,
     read_comparison,
 )
@@ -89,3 +90,27 @@ def test_exact_is_equality_in_the_sense_of_the_form():
     assert ExactComparison("text").losses([pair]) == [1.0]
     assert ExactComparison("tool_call").losses([call, pair]) == [0.0, 1.0]
     assert ExactComparison("text").fingerprint != ExactComparison("record").fingerprint
+
+
+def test_other_folds_are_another_comparison():
+    fields, exact = read_comparison("fields:total"), read_comparison("exact")
+    for chosen, form in ((fields, "record"), (exact, "label")):
+        found = [make_comparison(chosen, form, folds) for folds in ((), ("case",), ("stop",))]
+        assert len({one.fingerprint for one in found}) == 3
+        assert found[1].setting == f"{chosen.setting} after case"
+    # What was certified before there were folds keeps its hash.
+    assert found[0].fingerprint == fingerprint_of("exact", "label")
+
+
+def test_answers_go_through_folds_before_they_are_compared():
+    pairs = [
+        Pair("", Answer('{"total": 1, "buyer": "Ann"}'), Answer('{"total": 1.0, "buyer": "ANN."}')),
+        Pair("", Answer('**{"total": 1, "buyer": "A"}**'), Answer('{"total": 1, "buyer": "a"}')),
+        Pair("", Answer('{"total": 1, "buyer": "Ann"}'), Answer('{"total": 1, "buyer": "Bob"}')),
+    ]  # fmt: skip
+    chosen = read_comparison("fields:total,buyer")
+    folds = ("case", "stop", "emphasis")
+    assert make_comparison(chosen, "record").losses(pairs) == [1.0, 1.0, 1.0]
+    assert make_comparison(chosen, "record", folds).losses(pairs) == [0.0, 0.0, 1.0]
+    words = [Pair("", Answer("**Yes.**"), Answer("yes")), Pair("", Answer("yes"), Answer("no"))]
+    assert ExactComparison("label", folds).losses(words) == [0.0, 1.0]

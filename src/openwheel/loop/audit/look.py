@@ -80,7 +80,8 @@ def audit(
     for task_id, promotion in registry.promotions().items():
         if promotion.certificate is None:
             continue
-        record = records[task_id]
+        candidate = registry.candidate(promotion.certificate.student)
+        record = candidate.as_certified(records[task_id])
         try:
             subject = subject_of(registry, record, settings, tools)
         except SettingError as error:  # the audits of other tasks go on
@@ -92,7 +93,7 @@ def audit(
             _Case(
                 promotion,
                 promotion.certificate,
-                registry.candidate(promotion.certificate.student),
+                candidate,
                 subject,
                 plans.get(promotion.since, AuditPlan(audit=promotion.audit)),
                 until,

@@ -192,7 +192,7 @@ def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     """
     pairs = [Pair(subject.request_of(row.inputs or ()), row.teacher, row.student) for row in rows]
     pairs = pairs[: losses.affordable(pairs, subject.comparison)]
-    return losses.losses_of(pairs, subject.record.form, subject.comparison)
+    return losses.losses_of(pairs, subject.record.form, subject.comparison, subject.record.folds)
 
 
 def news_of(free: Free, subject: Subject, known: Collection[str] | None) -> dict[str, list[float]]:
@@ -205,10 +205,13 @@ def news_of(free: Free, subject: Subject, known: Collection[str] | None) -> dict
     """
     news = {}
     if known is not None:
-        form = subject.record.form
+        form, folds = subject.record.form, subject.record.folds
         for name, answers in ((UNKNOWN_DEFERRED, free.deferred), (UNKNOWN_AUDITED, free.audited)):
             news[name] = [
-                float(not losses.finished(answer) or canonical_answer(answer, form) not in known)
+                float(
+                    not losses.finished(answer)
+                    or canonical_answer(answer, form, folds) not in known
+                )
                 for answer in answers
             ]
     if not isinstance(subject.comparison, TeacherJudge):

@@ -177,7 +177,9 @@ class _Asking(msgspec.Struct, frozen=True):
             if due is None or due.owed < 1 or time.monotonic() < rest.until:
                 continue
             try:
-                subject = subject_of(self.registry, records[task_id], self.settings, self.tools)
+                candidate = self.registry.candidate(promotion.certificate.student)
+                record = candidate.as_certified(records[task_id])
+                subject = subject_of(self.registry, record, self.settings, self.tools)
             except SettingError:
                 continue  # turns and audits say so
             events += self._ask(subject, promotion, due, rest)
@@ -393,7 +395,9 @@ def _loss(subject: Subject, first: _First, second: Answer) -> float:
     """
     if not second.complete or second.tool_calls:
         return 1.0
-    comparison, form = subject.comparison, subject.record.form
+    comparison, form, folds = subject.comparison, subject.record.form, subject.record.folds
     if comparison is None:
-        return float(canonical_answer(first.answer, form) != canonical_answer(second, form))
+        return float(
+            canonical_answer(first.answer, form, folds) != canonical_answer(second, form, folds)
+        )
     return comparison.losses([Pair(subject.request_of(first.inputs), first.answer, second)])[0]

@@ -89,6 +89,7 @@ def fit_lm(
     surfaces: Mapping[str, str],
     work: Path,
     serve: Serve,
+    folds: tuple[str, ...] = (),
     losses_of: Losses | None = None,
     extras: Extras | None = None,
     tell: Callable[[Event], None] | None = None,
@@ -109,8 +110,9 @@ def fit_lm(
         surfaces: How the teacher mostly wrote each answer, as the student shall write it.
         work: A work folder; that of an earlier run of the same exchanges and settings goes on.
         serve: Serves the trained adapter.
+        folds: How answers may differ and still be one.
         losses_of: How far answers are from the teacher's. By default they must be equal, as
-            the form compares them.
+            form and folds compare them.
         extras: What else is known of the answers.
         tell: Is told of progress.
 
@@ -127,6 +129,7 @@ def fit_lm(
         prompt=settings.prompt,
         variables=variables,
         form=form,
+        folds=folds,
         constraint=constraint_for(form, template, [answers[r] for r in parts.learned], surfaces),
         longest=0,
     )
@@ -144,12 +147,14 @@ def fit_lm(
     writer, model = serve(adapter)
     asked, written = ask_all(writer, model, asking, [inputs[row] for row in parts.judged])
     losses = np.ones(len(parts.judged))  # what is never asked about is never answered
-    losses[asked] = _losses(written, [parts.judged[i] for i in asked], answers, form, losses_of)
+    losses[asked] = _losses(written, [parts.judged[i] for i in asked], answers, asking, losses_of)
     features = evidence(written)
-    folds = np.random.default_rng(0).permutation(len(asked)) % FOLDS
+    part = np.random.default_rng(0).permutation(len(asked)) % FOLDS
     confidence = np.zeros(len(parts.judged))
-    confidence[asked] = cross_fitted(features, 1 - losses[asked], folds)
-    confidence[[i for i, one in zip(asked, written, strict=True) if not usable(one, form)]] = 0.0
+    confidence[asked] = cross_fitted(features, 1 - losses[asked], part)
+    for row, one in zip(asked, written, strict=True):
+        if not usable(one, form, folds):
+            confidence[row] = 0.0
     agreement = fit_confidence(features, 1 - losses[asked])
     student = LmStudent(
         LmSettings(
@@ -254,16 +259,17 @@ def _losses(
     written: Sequence[Written],
     rows: Sequence[int],
     answers: Sequence[str],
-    form: AnswerForm,
+    asking: Asking,
     losses_of: Losses | None,
 ) -> npt.NDArray[np.float64]:
     losses = np.ones(len(written))
-    usable_ones = [i for i, one in enumerate(written) if usable(one, form)]
+    form, folds = asking.form, asking.folds
+    usable_ones = [i for i, one in enumerate(written) if usable(one, form, folds)]
     if losses_of is not None:
         texts = [written[i].text for i in usable_ones]
         found = losses_of([rows[i] for i in usable_ones], texts)
         losses[usable_ones] = np.clip(np.array(found, float), 0.0, 1.0)
         return losses
     for i in usable_ones:
-        losses[i] = float(canonical(written[i].text, form) != answers[rows[i]])
+        losses[i] = float(canonical(written[i].text, form, folds) != answers[rows[i]])
     return losses

@@ -31,6 +31,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
             alone, which is shorter and enough for a model trained on them.
         variables: Which variables are given under ``inputs``.
         form: The task's answer form.
+        folds: How its answers may differ and still be one.
         constraint: What an answer may be.
         max_tokens: The most tokens of an answer, what the model thought before it included.
         longest: Characters of the longest prompt in training.
@@ -41,6 +42,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Literal["task", "inputs"] = "task"
     variables: tuple[int, ...] = ()
     form: AnswerForm = "label"
+    folds: tuple[str, ...] = ()
     constraint: Constraint = Constraint()
     max_tokens: int = 256
     longest: int = 0

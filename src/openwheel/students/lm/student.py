@@ -82,9 +82,9 @@ class LmStudent:
             EngineError: The engine cannot be asked.
         """
         writings = self.write(inputs)
-        labels = np.array(
-            [self._labels.get(canonical(text, "label"), -1) for text in writings.answers], np.int64
-        )
+        folds = self.settings.asking.folds
+        said = [canonical(text, "label", folds) for text in writings.answers]
+        labels = np.array([self._labels.get(answer, -1) for answer in said], np.int64)
         return Predictions(labels, np.where(labels >= 0, writings.confidence, 0.0))
 
     def predict_one(self, inputs: Inputs) -> tuple[int, float]:
@@ -108,7 +108,7 @@ class LmStudent:
             confidence[rows] = self._agreement.confidence(evidence(written))
         for row, answer in zip(rows, written, strict=True):
             answers[row] = answer.text
-            if not usable(answer, self.settings.asking.form):
+            if not usable(answer, self.settings.asking.form, self.settings.asking.folds):
                 confidence[row] = 0.0
         return Writings(answers, confidence)
 
@@ -178,13 +178,13 @@ def _write(writer: Writer, asks: Sequence[Ask]) -> Sequence[Written | None]:
     return [one for ask in asks for one in _write(writer, [ask])]
 
 
-def usable(written: Written, form: AnswerForm) -> bool:
+def usable(written: Written, form: AnswerForm, folds: tuple[str, ...] = ()) -> bool:
     """Whether what was written is an answer: not cut off, not empty, of its form."""
     if written.finish != "stop" or not written.text.strip():
         return False
-    return form != "record" or record_of(Answer(written.text)) is not None
+    return form != "record" or record_of(Answer(written.text), folds) is not None
 
 
-def canonical(text: str, form: AnswerForm) -> str:
-    """Return a text as the task's form compares it."""
-    return canonical_answer(Answer(text), form)
+def canonical(text: str, form: AnswerForm, folds: tuple[str, ...] = ()) -> str:
+    """Return a text as the task's form and folds compare it."""
+    return canonical_answer(Answer(text), form, folds)

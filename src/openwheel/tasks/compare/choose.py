@@ -63,6 +63,7 @@ def read_comparison(setting: str) -> Chosen:
 def make_comparison(
     chosen: Chosen,
     form: Form,
+    folds: tuple[str, ...] = (),
     *,
     encoder: Encoder | None = None,
     judge: Comparison | None = None,
@@ -72,6 +73,7 @@ def make_comparison(
     Args:
         chosen: What the user chose.
         form: The form of the task's answers.
+        folds: How these may differ and still be one; for ``exact`` and ``fields``.
         encoder: For ``embedding``.
         judge: For ``judge``.
 
@@ -101,5 +103,5 @@ def make_comparison(
                 f"compare = {chosen.setting!r} is for answers that are records; these are of the "
                 f"form {form}"
             )
-        return FieldsComparison(chosen.setting, chosen.rules)
-    return ExactComparison(form)
+        return FieldsComparison(chosen.setting, chosen.rules, folds)
+    return ExactComparison(form, folds)

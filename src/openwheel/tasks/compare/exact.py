@@ -3,28 +3,42 @@
 from collections.abc import Sequence
 
 from openwheel.tasks.compare.comparison import Pair, fingerprint_of
+from openwheel.tasks.folds import VERSION
 from openwheel.tasks.forms import Form, canonical_answer
 
 
 class ExactComparison:
     """Two answers agree if they are equal; see `canonical_answer`."""
 
-    setting = "exact"
     bounded = False
 
-    def __init__(self, form: Form) -> None:
-        """Compare answers of one form."""
+    def __init__(self, form: Form, folds: tuple[str, ...] = ()) -> None:
+        """Compare answers of one form, which may differ by folds and still be one."""
         self.form = form
-        self.fingerprint = fingerprint_of("exact", form)
+        self.folds = folds
+        self.setting = with_folds("exact", folds)
+        self.fingerprint = fingerprint_of("exact", form, *versioned(folds))
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
         """Return 0.0 for equal answers, 1.0 for others."""
-        return [float(not equal(pair, self.form)) for pair in pairs]
+        return [float(not equal(pair, self.form, self.folds)) for pair in pairs]
 
 
-def equal(pair: Pair, form: Form) -> bool:
-    """Whether two answers are equal in the sense of their form."""
-    return canonical_answer(pair.teacher, form) == canonical_answer(pair.student, form)
+def equal(pair: Pair, form: Form, folds: tuple[str, ...] = ()) -> bool:
+    """Whether two answers are equal in the sense of their form and folds."""
+    return canonical_answer(pair.teacher, form, folds) == (
+        canonical_answer(pair.student, form, folds)
+    )
+
+
+def with_folds(setting: str, folds: tuple[str, ...]) -> str:
+    """Return a comparison's setting with the folds that answers go through before it."""
+    return f"{setting} after {', '.join(folds)}" if folds else setting
+
+
+def versioned(folds: tuple[str, ...]) -> tuple[object, ...]:
+    """Return what folds have to do with a loss, for a fingerprint; nothing if there are none."""
+    return (VERSION, folds) if folds else ()
 
 
 def settled(pair: Pair) -> float | None:

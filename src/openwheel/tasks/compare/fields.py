@@ -8,7 +8,7 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.tasks.compare.comparison import Pair, fingerprint_of
-from openwheel.tasks.compare.exact import equal
+from openwheel.tasks.compare.exact import equal, versioned, with_folds
 from openwheel.tasks.forms import record_of
 
 
@@ -40,20 +40,23 @@ class FieldsComparison:
 
     bounded = False
 
-    def __init__(self, setting: str, rules: FieldRules) -> None:
-        """Compare by rules; ``setting`` is how the user wrote them."""
-        self.setting = setting
+    def __init__(self, setting: str, rules: FieldRules, folds: tuple[str, ...] = ()) -> None:
+        """Compare by rules, which ``setting`` is how the user wrote, after folds."""
+        self.setting = with_folds(setting, folds)
         self.rules = rules
-        self.fingerprint = fingerprint_of("fields", rules)
+        self.folds = folds
+        self.fingerprint = fingerprint_of("fields", rules, *versioned(folds))
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
         """Return 0.0 for records that agree, 1.0 for others."""
         return [float(not self._agrees(pair)) for pair in pairs]
 
     def _agrees(self, pair: Pair) -> bool:
-        teacher, student = record_of(pair.teacher), record_of(pair.student)
+        teacher, student = (
+            record_of(answer, self.folds) for answer in (pair.teacher, pair.student)
+        )
         if teacher is None or student is None:
-            return equal(pair, "record")
+            return equal(pair, "record", self.folds)
         if not self.rules.only:
             return self._same(teacher, student, "")
         return all(

@@ -1,0 +1,271 @@
+"""What is in the way of a task's answers: refusals in text, and spellings that a fold makes one.
+
+It only proposes. Whether two spellings are one is for the user to say.
+"""
+
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from openwheel.errors import SettingError
+from openwheel.tasks.folds import FOLDS, OWN, fold, folding, leads, read_folds
+from openwheel.tasks.forms import MIN_ANSWERS, Form, form_of, shown
+from openwheel.tasks.refusals import is_refusal
+
+MOST: Final = 1_000
+"""The latest answers that are looked at."""
+
+WORTH: Final = 0.01
+"""The least share of answers that folds must make one with others."""
+
+SPARED: Final = 0.005
+"""A fold that makes less than this share one is not proposed."""
+
+_CUTS: Final = ("reasoning", "explanation")
+_LEAD = re.compile(
+    r"\W{0,3}([^\W\d_][^:\uff1a=,\n]{0,30}?)(?:\W{0,3}[:\uff1a=]|\s+[-\u2013\u2014]\s)"
+)
+_LETTER = re.compile(
+    r"^(?:dear|hello|hi|hey|good (?:morning|day|afternoon|evening)|(?:best|kind|warm|many)"
+    r" (?:regards|wishes|thanks)|regards|sincerely|cheers|thank you|thanks|yours)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """Folds that would make a task's answers fewer.
+
+    Attributes:
+        folds: All that the setting would name.
+        added: Those among them that it does not name yet.
+        share: Share of the answers that differ from a more frequent one by these alone.
+        pair: Two answers that would be one.
+        answers: How many distinct ones would be left, those that came once aside.
+    """
+
+    folds: tuple[str, ...]
+    added: tuple[str, ...]
+    share: float
+    pair: tuple[str, str]
+    answers: int
+
+
+def propose(
+    texts: Sequence[str], folds: tuple[str, ...] = (), form: Form = "label"
+) -> Proposal | None:
+    """Return the fewest folds that would make answers one; None if none would.
+
+    Of several ways the one with fewer folds is taken, and the fold that ignores less. What cuts
+    text off is proposed only if it makes more than twice as many answers one.
+
+    Args:
+        texts: Answers, of which the latest are looked at.
+        folds: Those that are set.
+        form: That of the answers so far. Where they are no labels, folds are proposed only if the
+            answers would be some.
+    """
+    counts = Counter(text for text in texts[-MOST:] if not is_refusal(text))
+    own = _own(counts)
+    found = []
+    for cut in (None, *_CUTS):
+        spared = [name for name in FOLDS if name not in _CUTS or name == cut]
+        try:
+            whole = read_folds([*spared, *own, *folds])
+        except SettingError:  # the other cut is set
+            continue
+        best = _fewest(counts, whole, folds, form)
+        if best is not None:
+            found.append((best.share / (2 if cut in best.added else 1), -len(best.added), best))
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def _fewest(
+    counts: Counter[str], whole: tuple[str, ...], folds: tuple[str, ...], form: Form
+) -> Proposal | None:
+    """Return the fewest of some folds that do about as much as all; None if that is too little."""
+    best = _proposal(counts, whole, folds, form)
+    if best is None:
+        return None
+    most = best.share
+    for name in best.added:  # mostly one will do
+        alone = _proposal(counts, read_folds([*folds, name]), folds, form)
+        if alone is not None and alone.share >= most - SPARED:
+            return alone
+    for name in reversed((*FOLDS, *(name for name in whole if name.startswith(OWN)))):
+        if name in best.added:
+            fewer = tuple(other for other in best.folds if other != name)
+            less = _proposal(counts, fewer, folds, form)
+            if less is not None and less.share >= most - SPARED:
+                best = less
+    return best
+
+
+def _proposal(
+    counts: Counter[str], names: tuple[str, ...], folds: tuple[str, ...], form: Form
+) -> Proposal | None:
+    """Return what some folds would do; None if that is not worth it."""
+    total = counts.total()
+    if names == folds or not total:
+        return None
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, count in counts.items():
+        kinds[fold(text, names)][fold(text, folds)] += count
+    cut = [name for name in _CUTS if name in names and name not in folds]
+    if cut and form == "label":
+        # Of a closed set only that is cut to which the bare answer is there too.
+        bare = {fold(text, tuple(name for name in names if name not in cut)) for text in counts}
+        if not set(kinds) <= bare:
+            return None
+    sizes = [kind.total() for kind in kinds.values()]
+    share = 1 - sum(max(kind.values()) for kind in kinds.values()) / total
+    if share < WORTH or sum(size >= WORTH * total for size in sizes) < 2:
+        return None
+    if cut and (max(sizes) > 0.95 * total or _are_letters(counts)):
+        return None  # what is left would be a greeting, or a signature
+    if form != "label" and not _closed(kinds):
+        return None
+    merged = max(kinds.values(), key=lambda kind: kind.total() - max(kind.values()))
+    (first, _), (second, _) = merged.most_common(2)
+    return Proposal(
+        names,
+        tuple(name for name in names if name not in folds),
+        share,
+        (_as_written(counts, first, folds), _as_written(counts, second, folds)),
+        sum(size > 1 for size in sizes),
+    )
+
+
+def _are_letters(counts: Counter[str]) -> bool:
+    return sum(n for text, n in counts.items() if _LETTER.search(text)) > 0.5 * counts.total()
+
+
+def _closed(kinds: Mapping[str, Counter[str]]) -> bool:
+    return form_of(Counter({name: kind.total() for name, kind in kinds.items()})).form == "label"
+
+
+def _as_written(counts: Counter[str], canonical: str, folds: tuple[str, ...]) -> str:
+    if not folds:
+        return canonical
+    return next(text for text, _ in counts.most_common() if fold(text, folds) == canonical)
+
+
+def _own(counts: Counter[str]) -> list[str]:
+    """Return words with a colon that stand before some answers which come without them, too.
+
+    Two kinds of such words before one answer may tell two answers apart, and are none.
+    """
+    rest = tuple(name for name in FOLDS if name not in (*_CUTS, "set"))
+    bare = {fold(text, rest) for text in counts}
+    led: Counter[str] = Counter()
+    before: dict[str, set[str]] = defaultdict(set)
+    for text, count in counts.items():
+        found = _LEAD.match(text)
+        if found is None or leads(text):
+            continue
+        words = found[1].casefold()
+        label = fold(text, (*rest, f"{OWN}{words}"))
+        if label in bare:
+            led[words] += count
+            before[label].add(words)
+    told_apart = {words for several in before.values() if len(several) > 1 for words in several}
+    least = WORTH * counts.total()
+    usual = [words for words, n in led.most_common(2) if n >= least and words not in told_apart]
+    return [f"{OWN}{_spelled(counts, words)}" for words in usual]
+
+
+def _spelled(counts: Counter[str], words: str) -> str:
+    found = (match[1] for text in counts if (match := _LEAD.match(text)))
+    return next(one for one in found if one.casefold() == words)
+
+
+def in_the_way(
+    texts: Sequence[str], task: str, folds: tuple[str, ...] = (), form: Form = "label"
+) -> str:
+    """Say what is in the way of a task's answers, and what setting removes it; ``""`` if nothing.
+
+    Args:
+        texts: The teacher's answers.
+        task: The task's name.
+        folds: Those that are set for it.
+        form: That of its answers.
+    """
+    if len(texts) < MIN_ANSWERS:
+        return ""
+    said = []
+    refused = [text for text in texts if is_refusal(text)]
+    if len(refused) >= WORTH * len(texts) and refused and form != "text":
+        said.append(
+            f"{len(refused):,} of {len(texts):,} answers ({len(refused) / len(texts):.1%}) are "
+            f"refusals in text, such as {shown(refused[-1])}: no student learns them, and where "
+            "one answers such a request it disagrees."
+        )
+    found = propose(texts, folds, form)
+    if found is not None:
+        option = f"openwheel learn --answer {shlex.quote(','.join(found.folds))}"
+        left = f", and {found.answers:,} answers are left" if form != "label" else ""
+        said.append(
+            f"{found.share:.1%} of the answers differ from another one only by "
+            f"{_listed(_differ(name) for name in found.added)}, {_example(found)}. If your "
+            f"application does not mind, answer = {_toml(found.folds)} under "
+            f"{section(task)} ({option}) counts them as one{left}."
+        )
+    elif form == "label" and (same := _same_words(texts, folds)):
+        said.append(same)
+    return " ".join(said)
+
+
+def _same_words(texts: Sequence[str], folds: tuple[str, ...]) -> str:
+    """Say that answers have the same words as others and no fold makes them one, if many do."""
+    kinds: dict[frozenset[str], Counter[str]] = defaultdict(Counter)
+    for text in texts[-MOST:]:
+        words = frozenset(_WORD.findall(text.casefold()))
+        if words:
+            kinds[words][fold(text, folds)] += 1
+    spelled = [kind for kind in kinds.values() if len(kind) > 1]
+    share = sum(kind.total() - max(kind.values()) for kind in spelled) / max(len(texts[-MOST:]), 1)
+    if share < WORTH:
+        return ""
+    (first, _), (second, _) = max(spelled, key=Counter.total).most_common(2)
+    return (
+        f"{share:.1%} of the answers have the same words as a more frequent one, such as "
+        f"{shown(first)} and {shown(second)}. No setting counts these as one: if they mean the "
+        "same, have the teacher write one of them."
+    )
+
+
+def _example(found: Proposal) -> str:
+    """Return an example of what folds would do, for a sentence."""
+    one, other = found.pair
+    longer = max(one, other, key=len)
+    kept = folding(found.folds).written(longer)
+    if kept != longer:
+        return f"such as {shown(longer)}, of which {shown(kept)} is kept"
+    return f"such as {shown(one)} and {shown(other)}"
+
+
+def section(task: str) -> str:
+    """Return the name of a task's table in the settings file."""
+    return f"[tasks.{_quoted(task)}]"
+
+
+def _toml(names: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, names))}]"
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _differ(name: str) -> str:
+    own = name.startswith(OWN)
+    return f"{name.removeprefix(OWN)!r} before the answer" if own else FOLDS[name].differ
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
