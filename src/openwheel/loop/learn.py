@@ -203,7 +203,8 @@ def _learn_task(
                 "calibration exchanges are not enough evidence at that rate. No share of delta was "
                 f"spent.{in_the_way}"
             )
-            more = _more_needed(subject, training, trained, n, attempt)
+            # What is in the way is to be removed first; a number would say that data removes it.
+            more = None if in_the_way else _more_needed(subject, training, trained, n, attempt)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     # All of them are spent as evidence, shuffled or not: a later attempt is judged on what comes.
     subject = believed_by(subject, training)
