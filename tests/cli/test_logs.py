@@ -56,7 +56,7 @@ def test_tasks_in_sight_and_answers_in_something(tmp_path):
     rows = [{**row, "output": {"answer": row["output"], "model": "m"}} for row in tickets(60)]
     log = write_log(tmp_path / "log.jsonl", rows)
     found = shown(tmp_path, log)
-    assert [(task["form"], task["n"]) for task in found["tasks"]] == [("record", 60)]
+    assert [(task["form"], task["n"]) for task in found["tasks"]] == [("label", 60)]
     assert found["wrapped"] == 60
     said = run("logs", log, cwd=tmp_path).stderr
     assert "look like something inside something else" in said

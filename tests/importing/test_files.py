@@ -484,3 +484,25 @@ def test_logs_are_put_in_the_order_of_their_times(tmp_path):
     assert [text for text, _ in pairs(again)] == [row["text"] for row in mixed]
     assert problems.times_missing == 1
     assert [exchange.unbiased for exchange in again] == [True] * 2_999 + [False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(PAIR) * 3,
+        json.dumps(PAIR) + "  " + json.dumps(PAIR) + "\n" + json.dumps(PAIR),
+        f"\x1e{json.dumps(PAIR)}\n" * 3,
+        f"2026-09-21T14:13:20.5Z INFO app.llm: {json.dumps(PAIR)}\n" * 3,
+        f"INFO:root:{json.dumps(PAIR)}\n" * 3,
+        lines([{"log": json.dumps(PAIR) + "\n", "stream": "stdout", "time": "2026-09-21"}] * 3),
+        lines([{"timestamp": 1_790_000_000_000, "message": json.dumps(PAIR)}] * 3),
+        lines([{"insertId": "a", "jsonPayload": PAIR, "timestamp": "2026-09-21"}] * 3),
+        lines([{"_index": "llm", "_id": "1", "_source": PAIR}] * 3),
+    ],
+)
+def test_lines_as_loggers_and_collectors_write_them(tmp_path, text):
+    exchanges, problems = read(write(tmp_path / "log", text), strict=True)
+    assert pairs(exchanges) == [("Pump 3 leaks", "pumps")] * 3
+    assert problems.lines == 3
+    timed = "2026" in text or "1790" in text
+    assert all((exchange.time > 1.7e9) == timed for exchange in exchanges)

@@ -394,6 +394,7 @@ def test_the_spans_of_a_trace_are_records(tmp_path):
     "record",
     [
         {"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}},
+        {"0": {"text": "a", "label": "x"}, "1": {"text": "b", "label": "y"}},
         {"text": ["a", "b"], "label": ["x", "y"]},
         {"columns": ["text", "label"], "index": [0, 1], "data": [["a", "x"], ["b", "y"]]},
         {"data": [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}], "has_more": False},
@@ -454,3 +455,31 @@ def test_an_unknown_record_names_the_options_that_help(tmp_path):
     reason = problems.first_bad[0].reason
     assert "it has ticket, queue, n" in reason
     assert "--input-key 'ticket' --output-key 'queue'" in reason
+
+
+def test_a_system_text_beside_the_messages_is_theirs(tmp_path):
+    record = {"system": SYSTEM, "messages": MESSAGES[1:], "response": COMPLETION}
+    (exchange,), _ = read(tmp_path, record)
+    assert exchange.api == "chat"
+    assert exchange.prompt().messages[0].text == SYSTEM
+    (exchange,), _ = read(tmp_path, {**record, "response": MESSAGE})
+    assert exchange.api == "messages"
+    assert exchange.prompt().messages[0].text == SYSTEM
+
+
+@pytest.mark.parametrize("kind", ["chain", "TOOL", "Retriever", "agent"])
+def test_spans_of_tools_that_are_not_known(tmp_path, kind):
+    span = {"traceId": "t", "kind": kind, "input": USER, "output": ANSWER}
+    found, problems = read(tmp_path, span, {"kind": kind, "input": USER, "output": ANSWER})
+    assert len(found) == 1
+    assert problems.skipped == {f"a span of the application ({kind.lower()})": 1}
+
+
+def test_a_time_of_another_name_is_named_and_can_be_given(tmp_path):
+    rows = [{"text": f"{i}", "label": "x", "due_date": 1_700_000_000 + i} for i in (2, 1)]
+    found, problems = read(tmp_path, *rows)
+    assert problems.time_keys == ["due_date"]
+    assert [exchange.time for exchange in found] == [0.0, 0.0]
+    again, problems = read(tmp_path, *rows, time_key="due_date")
+    assert [exchange.time for exchange in again] == [1_700_000_001, 1_700_000_002]
+    assert {e.id for e in again} == {e.id for e in found}

@@ -54,6 +54,7 @@ def learn(
     shuffle: options.Shuffle = None,
     input_key: options.InputKey = "",
     output_key: options.OutputKey = "",
+    time_key: options.TimeKey = "",
 ) -> None:
     """Find the tasks in logs, train students, and certify those that agree with the teacher.
 
@@ -84,6 +85,7 @@ def learn(
             in_order=in_order,
             input_key=input_key,
             output_key=output_key,
+            time_key=time_key,
         )
         added = _store(store, exchanges, vouch=in_order)
         print_problems(problems)
@@ -118,6 +120,7 @@ def evaluate(
     strict: options.Strict = False,
     input_key: options.InputKey = "",
     output_key: options.OutputKey = "",
+    time_key: options.TimeKey = "",
 ) -> None:
     """Show what the promoted students would have done on another log. Nothing is stored."""
     from openwheel.importing import LogProblems
@@ -132,7 +135,12 @@ def evaluate(
         if not serving.students():
             warn(f"no student is promoted in {db}: everything is left to the teacher")
         exchanges = _read(
-            [log], problems, strict=strict, input_key=input_key, output_key=output_key
+            [log],
+            problems,
+            strict=strict,
+            input_key=input_key,
+            output_key=output_key,
+            time_key=time_key,
         )
         found = run(serving, exchanges)
     print_problems(problems)
@@ -165,6 +173,7 @@ def replay(
     shuffle: options.Shuffle = None,
     input_key: options.InputKey = "",
     output_key: options.OutputKey = "",
+    time_key: options.TimeKey = "",
 ) -> None:
     """Send a log through the loop as live traffic from nothing, with turns and audits."""
     settings = options.loop_settings(
@@ -182,7 +191,12 @@ def replay(
         raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")
     problems = LogProblems()
     exchanges: Iterator[Exchange] = _read(
-        [log], problems, strict=strict, input_key=input_key, output_key=output_key
+        [log],
+        problems,
+        strict=strict,
+        input_key=input_key,
+        output_key=output_key,
+        time_key=time_key,
     )
     if shuffle is not None:
         rows = list(exchanges)
@@ -218,6 +232,7 @@ def _read(
     in_order: bool = False,
     input_key: str,
     output_key: str,
+    time_key: str,
 ) -> "Iterator[Exchange]":
     from openwheel.importing import read_logs
 
@@ -225,6 +240,7 @@ def _read(
         logs,
         input_key=input_key or None,
         output_key=output_key or None,
+        time_key=time_key or None,
         strict=strict,
         in_order=in_order,
         problems=problems,

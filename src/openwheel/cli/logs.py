@@ -58,6 +58,7 @@ def show(
     strict: options.Strict = False,
     input_key: options.InputKey = "",
     output_key: options.OutputKey = "",
+    time_key: options.TimeKey = "",
 ) -> None:
     """Show what would be read of logs: formats, the first exchange, tasks, what is left out.
 
@@ -73,6 +74,7 @@ def show(
         logs,
         input_key=input_key or None,
         output_key=output_key or None,
+        time_key=time_key or None,
         strict=strict,
         problems=problems,
     )
@@ -176,6 +178,11 @@ def _tasks_in_sight(sample: "list[Exchange]") -> list[dict[str, Any]]:
 
 def _advice(problems: "LogProblems") -> list[str]:
     found = []
+    if problems.time_keys:
+        found.append(
+            f"{' and '.join(problems.time_keys)} look like times: if one is when the request "
+            "came, name it with --time-key"
+        )
     if problems.usable and problems.times_missing == problems.usable:
         found.append(
             "no exchange has a time: learn certifies nothing on it unless you say that the lines "

@@ -90,6 +90,7 @@ Answer = Annotated[
 ]
 InputKey = Annotated[str, typer.Option(help="Key of the input in plain input/output lines.")]
 OutputKey = Annotated[str, typer.Option(help="Key of the answer in plain input/output lines.")]
+TimeKey = Annotated[str, typer.Option(help="Key of the time, where it is none of the usual.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")]
 InOrder = Annotated[
     bool,

@@ -44,6 +44,35 @@ _HEAD: Final = re.compile(
 )
 
 
+_SHIPPED: Final = ("log", "message", "@message", "jsonPayload", "_source", "fields", "line", "msg")
+"""Keys under which those who collect logs put a line of an application."""
+
+_OF_RECORDS: Final = frozenset(
+    {
+        *("messages", "request", "response", "input", "output", "inputs", "outputs", "prompt"),
+        *("completion", "text", "label", "choices", "attributes", "body", "answer", "question"),
+        *("conversations", "role", "spans", "custom_id"),
+    }
+)
+_TIMES: Final = ("time", "timestamp", "@timestamp", "ts", "receiveTimestamp")
+
+
+def unshipped(record: JsonObject) -> JsonObject:
+    """Return an application's record out of the line of who collected its log.
+
+    Docker, CloudWatch, Google Cloud Logging, Elasticsearch and others wrap each line. The time of
+    the line stays, where the record has none under the same name.
+    """
+    for key in _SHIPPED:
+        if key not in record:
+            continue
+        inner = embedded(record[key])
+        if isinstance(inner, dict) and len(inner) > 1 and _OF_RECORDS.isdisjoint(record):
+            times: JsonObject = {name: record[name] for name in _TIMES if name in record}
+            return {**times, **unshipped(inner)}
+    return record
+
+
 def list_start(head: bytes) -> int | None:
     """Return where the list of records begins in a file that is an object around it."""
     found = _HEAD.match(head)
@@ -137,6 +166,8 @@ def _columns(record: JsonObject) -> list[JsonObject] | None:
         keys = list(values[0])
         if all(key.isdecimal() for key in keys) and all(list(v) == keys for v in values):
             return [{name: column[key] for name, column in record.items()} for key in keys]
+    if all(isinstance(value, dict) for value in values) and all(map(str.isdecimal, record)):
+        return values  # a row for each number
     lists = all(isinstance(value, list) and len(value) > 1 for value in values)
     if lists and len({len(value) for value in values}) == 1:
         texts = sum(all(isinstance(item, str) for item in value) for value in values)

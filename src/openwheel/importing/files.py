@@ -10,9 +10,15 @@ from typing import Final, NamedTuple
 
 from openwheel.errors import LogError
 from openwheel.importing.arrays import BrokenArrayError, array_elements
-from openwheel.importing.bundles import list_start, unbundled
+from openwheel.importing.bundles import list_start, unbundled, unshipped
 from openwheel.importing.formats import Keys
-from openwheel.importing.json_values import NOT_JSON, decode_object, is_cut
+from openwheel.importing.json_values import (
+    NOT_JSON,
+    decode_object,
+    is_cut,
+    joined_objects,
+    object_behind,
+)
 from openwheel.importing.opening import BUFFER, DAMAGE, PARQUET, as_utf8, damage, open_log
 from openwheel.importing.parquet import parquet_rows
 from openwheel.importing.problems import LogProblems
@@ -24,6 +30,8 @@ MAX_LINE: Final = 32 * 2**20
 
 _BOM: Final = b"\xef\xbb\xbf"
 _HEAD: Final = 2**16
+_AROUND: Final = b" \t\r\n\x1e"
+"""What may stand around a line; the last is the mark of JSON text sequences (RFC 7464)."""
 
 
 class Record(NamedTuple):
@@ -56,7 +64,8 @@ class LogFile:
         Raises:
             LogError: The file cannot be opened, is not text, or, if strict, has a bad line.
         """
-        for line, raw, values in self._objects():
+        for line, raw, collected in self._objects():
+            values = unshipped(collected)
             many = unbundled(values)
             if many is None:
                 self.problems.lines += 1
@@ -154,15 +163,17 @@ class LogFile:
             number, raw = found
             if number == 1:
                 raw = raw.removeprefix(_BOM)
-            text = raw.strip(b" \t\r\n") if raw[:1] == b"{" or not table.header else raw
+            text = raw.strip(_AROUND) if raw[:1] in b"{\x1e" or not table.header else raw
             if text[:1] == b"{":
                 try:
                     values = decode_object(text)
                 except NOT_JSON as error:
                     if not table.header:
                         whole = self._printed(text, file) if is_cut(error) else None
-                        if whole is not None:
-                            yield Record(number, *whole)
+                        several = [whole] if whole is not None else joined_objects(text)
+                        if several:
+                            for part in several:
+                                yield Record(number, *part)
                             continue
                         self.problems.lines += 1
                         self.bad(number, f"not valid JSON: {error}")
@@ -170,6 +181,9 @@ class LogFile:
                 else:
                     yield Record(number, text, values)
                     continue
+            elif not table.header and (behind := object_behind(text)) is not None:
+                yield Record(number, *behind)
+                continue
             if text.strip():
                 yield from self._row(number, raw if table.header else text, file)
 

@@ -1,7 +1,8 @@
 """Decoding one JSON object of a log, also as Python's json module writes it."""
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 
@@ -10,6 +11,9 @@ from openwheel.importing.values import JsonObject
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a line raises that is no JSON."""
 
+_BEHIND: Final = re.compile(rb"([^{,;|]{1,200}?[\s:\]])(\{.*\})\Z", re.DOTALL)
+_STAMP: Final = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
+_scanner = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -31,6 +35,50 @@ def decode_object(raw: bytes) -> JsonObject:
         if not isinstance(value, dict):
             raise error from None
         return value
+
+
+def joined_objects(raw: bytes) -> list[tuple[bytes, JsonObject]]:
+    """Return the objects of a line that has several without anything but spaces between them.
+
+    Streams that deliver to files write so. Empty if the line is anything else.
+    """
+    found: list[tuple[bytes, JsonObject]] = []
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return found
+    place = 0
+    while place < len(text):
+        try:
+            value, end = _scanner.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(value, dict):
+            return []
+        found.append((text[place:end].encode(), value))
+        place = end
+        while place < len(text) and text[place] in " \t,":
+            place += 1
+    return found
+
+
+def object_behind(raw: bytes) -> tuple[bytes, JsonObject] | None:
+    """Return the object at the end of a line that begins with words of who wrote it.
+
+    Such a line is that of a logger or of a container: a time, a level, a name. A time there is
+    the object's, if it has none.
+    """
+    found = _BEHIND.match(raw)
+    if found is None:
+        return None
+    try:
+        values = decode_object(found.group(2))
+    except NOT_JSON:
+        return None
+    stamp = _STAMP.search(found.group(1))
+    if stamp is not None and len(values) > 1:
+        values.setdefault("timestamp", stamp.group().decode())
+    return raw, values
 
 
 def is_cut(error: BaseException) -> bool:

@@ -33,6 +33,7 @@ class LogProblems(msgspec.Struct):
         formats: The exchanges, counted by the name of the format they were read as.
         times_unread: Records whose time is in no form known here; they count as without time.
         times_missing: Exchanges without a time.
+        time_keys: Keys of the first of those whose values look like times.
         reordered: Exchanges of logs that were not in the order of their times, and were put
             in it.
         wrapped: Exchanges whose answer is JSON that looks like the envelope of an answer.
@@ -47,6 +48,7 @@ class LogProblems(msgspec.Struct):
     formats: dict[str, int] = {}
     times_unread: int = 0
     times_missing: int = 0
+    time_keys: list[str] = []
     reordered: int = 0
     wrapped: int = 0
     wrapped_example: str = ""

@@ -13,6 +13,7 @@ from openwheel.importing.opening import log_files
 from openwheel.importing.problems import LogProblems
 from openwheel.importing.records import RecordReader
 from openwheel.importing.sorting import in_time_order
+from openwheel.importing.times import looks_like_time
 from openwheel.importing.values import SkippedRecordError, UnreadableRecordError
 from openwheel.traffic.exchange import Exchange
 
@@ -25,6 +26,7 @@ def read_log(
     *,
     input_key: str | None = None,
     output_key: str | None = None,
+    time_key: str | None = None,
     strict: bool = False,
     in_order: bool = False,
     problems: LogProblems,
@@ -34,6 +36,7 @@ def read_log(
         [path],
         input_key=input_key,
         output_key=output_key,
+        time_key=time_key,
         strict=strict,
         in_order=in_order,
         problems=problems,
@@ -45,6 +48,7 @@ def read_logs(
     *,
     input_key: str | None = None,
     output_key: str | None = None,
+    time_key: str | None = None,
     strict: bool = False,
     in_order: bool = False,
     problems: LogProblems,
@@ -62,6 +66,7 @@ def read_logs(
         paths: Files, folders, and ``-`` for standard input.
         input_key: The key of a plain pair's input, where it is not one of the usual.
         output_key: The key of a plain pair's output, likewise.
+        time_key: The key of a record's time, likewise.
         strict: Raise at the first bad line.
         in_order: The user's word that lines without a time are in the order of arrival. Without
             it their exchanges may train and not calibrate.
@@ -71,11 +76,13 @@ def read_logs(
         LogError: When the first exchange is asked for: a file is missing or not text; later,
             under ``strict``: a bad line, named with file, number and reason.
     """
-    keys = Keys(input_key, output_key)
+    keys = Keys(input_key, output_key, time_key)
     files = [file for path in paths for file in log_files(path)]
     batches = Batches()
     # The keys are part of the id: read with other keys, the same line is another exchange.
-    salt = b"" if keys == Keys() else msgspec.json.encode([input_key, output_key]) + b"\n"
+    salt = b""
+    if input_key or output_key:
+        salt = msgspec.json.encode([input_key, output_key]) + b"\n"
 
     def read() -> Iterator[Exchange]:
         for path in files:
@@ -117,7 +124,10 @@ def _exchanges(
         problems.usable += 1
         problems.formats[found.format] = problems.formats.get(found.format, 0) + 1
         problems.times_unread += not found.time_read
-        problems.times_missing += not found.exchange.time
+        if not found.exchange.time:
+            problems.times_missing += 1
+            if problems.times_missing == 1:
+                problems.time_keys = [k for k, v in joined.items() if looks_like_time(k, v)]
         if found.wrapped:
             problems.wrapped += 1
             problems.wrapped_example = (

@@ -1,6 +1,6 @@
 """Recognising one record of a log, a JSON object or a row of a table, as an exchange."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -49,13 +49,14 @@ class Understood(msgspec.Struct, frozen=True):
 
 class _Plan(msgspec.Struct, frozen=True):
     """What a set of keys says: the formats that it may be, where its time and its latency are, and
-    whether it may name a task.
+    whether it may name a task; for a span, where its kind is.
     """
 
     formats: tuple[Format, ...]
     times: tuple[str, ...]
     latencies: tuple[str, ...]
     named: bool
+    kind: str
 
 
 class RecordReader:
@@ -86,6 +87,8 @@ class RecordReader:
         if is_set(record.get("error")):
             raise SkippedRecordError("the answer is an error")
         plan = self._plan(record)
+        if plan.kind and (kind := _span_kind(record[plan.kind])):
+            raise SkippedRecordError(f"a span of the application ({kind})")
         entry, name = self._entry(record, plan)
         body, api, holder = entry.asked.body, entry.asked.api, entry.opened.holder
         encoded = _encoded(body)
@@ -138,12 +141,58 @@ class RecordReader:
             have = frozenset(names)
             plan = _Plan(
                 tuple(candidate for candidate in FORMATS if candidate.has(have)),
-                time_keys(names),
+                (self._keys.time,) if self._keys.time else time_keys(names),
                 tuple(key for key in LATENCY_KEYS if key in have),
                 not have.isdisjoint({"task", "openwheel_task", "metadata"}),
+                _kind_key(names),
             )
             self._plans[names] = plan
         return plan
+
+
+def _kind_key(names: tuple[str, ...]) -> str:
+    """Return the key of a span's kind, ``""`` if the keys are those of no span."""
+    alike = {squeezed(name): name for name in names}
+    if alike.keys().isdisjoint(_OF_SPANS):
+        return ""
+    return next((alike[key] for key in _KIND_KEYS if key in alike), "")
+
+
+def _span_kind(value: Any) -> str:
+    kind = value.lower() if isinstance(value, str) else ""
+    return kind if kind in _NO_CALLS else ""
+
+
+_KIND_KEYS: Final = (
+    "type",
+    "kind",
+    "spantype",
+    "spankind",
+    "observationtype",
+    "runtype",
+    "nodetype",
+)
+_OF_SPANS: Final = frozenset(
+    {
+        *("traceid", "spanid", "runid", "parentid", "parentrunid", "parentspanid"),
+        *("parentobservationid", "rootspanid", "parentrunids"),
+    }
+)
+_NO_CALLS: Final = frozenset(
+    {
+        *("chain", "agent", "tool", "retriever", "retrieval", "embedding", "span", "event", "task"),
+        *(
+            "workflow",
+            "function",
+            "evaluator",
+            "guardrail",
+            "reranker",
+            "parser",
+            "prompt",
+            "score",
+        ),
+    }
+)
 
 
 def is_header(names: list[str], keys: Keys) -> bool:

@@ -34,6 +34,20 @@ TIME_KEYS = (
     "observed_time_unix_nano",
     "inserted_at",
     "create_time",
+    "timestamp_ms",
+    "ts_ms",
+    "epoch",
+    "unix_time",
+    "start_timestamp",
+    "request_start_time",
+    "submitted_at",
+    "occurred_at",
+    "recorded_at",
+    "date_created",
+    "created_on",
+    "created_date",
+    "log_time",
+    "executed_at",
     "end_time",
     "ended_at",
     "completed_at",
@@ -48,6 +62,7 @@ TIME_KEYS = (
 When a request came is before when its answer did.
 """
 
+_EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # the years 2000 to 2099
 _RANK = {squeezed(name): rank for rank, name in enumerate(TIME_KEYS)}
 _WRITTEN = (
     "%Y/%m/%d %H:%M:%S.%f",
@@ -80,6 +95,15 @@ def time_keys(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of a record's keys that may hold its time, the best first."""
     found = [(rank, name) for name in names if (rank := _RANK.get(squeezed(name))) is not None]
     return tuple(name for _, name in sorted(found))
+
+
+def looks_like_time(name: str, value: Any) -> bool:
+    """Return whether a field that is none of `TIME_KEYS` may be a record's time."""
+    plain = squeezed(name)
+    if plain in _RANK or not plain.endswith(("time", "timestamp", "at", "date", "on", "ts")):
+        return False
+    found = seconds(value)
+    return found is not None and _EARLIEST < found < _LATEST
 
 
 def time_of(record: JsonObject, keys: tuple[str, ...]) -> tuple[float, bool]:

@@ -22,7 +22,18 @@ from openwheel.importing.values import (
     embedded,
 )
 
-RESPONSE_KEYS: Final = ("response", "output", "completion", "outputs", "choices", "answer")
+RESPONSE_KEYS: Final = (
+    "response",
+    "output",
+    "completion",
+    "outputs",
+    "choices",
+    "answer",
+    "output_message",
+    "response_message",
+    "reply",
+    "generated_text",
+)
 _CHATS: Final = ("conversations", "conversation", "turns", "dialogue", "dialog", "contents")
 _MARKED: Final = (
     re.compile(r"<\|im_start\|>(\w+)\s*\n(.*?)<\|im_end\|>", re.DOTALL),
@@ -53,6 +64,8 @@ def _chat(record: JsonObject, _: Keys) -> Entry | None:
         if isinstance(value, str) and not value.strip():
             raise SkippedRecordError("the input is empty")
         api = api_named(*(record.get(key) for key in ("api", "endpoint", "url", "path")))
+        if api is None and not {"stop_reason", "type"} & opened.holder.keys():
+            api = "chat"  # a system text beside the messages alone is no request of Anthropic's
         asked = read_request(body, response=embedded(answered), api=api)
         if asked is None:
             raise UnreadableRecordError("messages must be a list of objects with a role")

@@ -35,10 +35,17 @@ _FAILED = frozenset(
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """The keys of plain pairs that the user named; a dot goes down into an object."""
+    """The keys that the user named.
+
+    Attributes:
+        input: Of a plain pair's input; a dot goes down into an object.
+        output: Of its output, likewise.
+        time: Of a record's time.
+    """
 
     input: str | None = None
     output: str | None = None
+    time: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):
