@@ -186,6 +186,8 @@ class CostTap:
         recorder: Is told the cost.
         generates: Whether the request is one for which a teacher writes tokens; what it does not
             tell of their number is then estimated. A stream always is.
+        billed: Whether a whole answer would say what it cost, if it cost anything: of one that is
+            not whole the request is counted.
     """
 
     def __init__(
@@ -195,8 +197,11 @@ class CostTap:
         recorder: Recorder,
         *,
         generates: bool = False,
+        billed: bool = False,
     ) -> None:
         self._passage = passage
+        self._billed = billed
+        self._whole = False
         self._recorder = recorder
         self._answered = response.status == 200
         self._stream = is_stream(response.headers)
@@ -212,7 +217,8 @@ class CostTap:
         return False
 
     async def before_end(self) -> None:
-        """Judge nothing."""
+        """Take note that the answer is whole."""
+        self._whole = True
 
     def after_end(self) -> None:
         """Take no note."""
@@ -235,6 +241,8 @@ class CostTap:
         if usage is not None or self._generates:
             written = _written(self._chunks, self._size, stream=self._stream)
             self._recorder.spent(passage.teacher, usage, len(passage.body), written, passage.key)
+        elif self._billed and not self._whole:
+            self._recorder.spent(passage.teacher, None, len(passage.body), 0, passage.key)
 
 
 def _announced(headers: list[tuple[bytes, bytes]]) -> int | None:

@@ -93,6 +93,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             refresh_every=REFRESH_EVERY,
             audit_status=partial(_audit_status, registry),
             feedback=None if captured.mode == "off" else FeedbackDesk(store),
+            paths=gateway.paths,
             max_body=gateway.max_body,
             answer_kept=gateway.answer_kept,
             teacher_wait=gateway.teacher_wait,
