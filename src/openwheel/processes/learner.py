@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from openwheel.errors import OpenwheelError, PolicyError, SettingError
-from openwheel.logs import set_up_logs
+from openwheel.logs import escaped, set_up_logs
 from openwheel.loop.limits import Limits, apply_limits
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
@@ -47,7 +47,8 @@ def run(settings: Settings, learning: threading.Event) -> None:
     from openwheel.traffic import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
-        sys.stderr.write(f"[turn] {event.task}: {event.kind}. {event.reason}\n")
+        said = escaped(f"[turn] {event.task}: {event.kind}. {event.reason}")
+        sys.stderr.write(f"{said}\n")
         sys.stderr.flush()
 
     turns = settings.loop.turns
@@ -177,7 +178,7 @@ def main() -> None:
     try:
         run(order.settings, learning)
     except OpenwheelError as error:
-        sys.stderr.write(f"openwheel: {error}\n")
+        sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         sys.stderr.flush()
         # What is wrong with the settings stays so; a store that is locked, full or learned from
         # by another process does not, and the supervisor starts this one again.

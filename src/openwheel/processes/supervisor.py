@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.logs import escaped
 from openwheel.loop.limits import Limits
 from openwheel.processes.child import Child
 from openwheel.processes.local import (
@@ -199,7 +200,7 @@ def supervise(
     try:
         asyncio.run(_supervise(settings, Supervisor(sock, runtime), ready, reload))
     except SettingError as error:
-        sys.stderr.write(f"openwheel: {error}\n")
+        sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         return 2
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
