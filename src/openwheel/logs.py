@@ -161,13 +161,13 @@ def _shortened(text: str, length: int) -> str:
 
 
 def escaped(text: str, *, keep: str = "") -> str:
-    """Return ``text`` with what a terminal would obey, or that misleads whoever reads it, escaped.
+    r"""Return ``text`` with what a terminal would obey, or that misleads who reads it, escaped.
 
     That is control characters, line ends, and characters that turn the direction of writing, but
     for those to ``keep``.
 
-    >>> escaped("a \\x1b[2Jb\\n")
-    'a \\\\x1b[2Jb\\\\n'
+    >>> print(escaped("a \x1b[2Jb\n"))
+    a \x1b[2Jb\n
     """
 
     def instead(found: re.Match[str]) -> str:
@@ -177,10 +177,10 @@ def escaped(text: str, *, keep: str = "") -> str:
 
 
 def escaped_json(text: str) -> str:
-    """Return JSON of the same value, with what a terminal would obey written as JSON's escapes.
+    r"""Return JSON of the same value, with what a terminal would obey written as JSON's escapes.
 
-    >>> escaped_json('{"a": "\\x9b2J"}')
-    '{"a": "\\\\u009b2J"}'
+    >>> print(escaped_json('{"a": "\x9b2J"}'))
+    {"a": "\u009b2J"}
     """
     return _UNSAFE.sub(
         lambda found: found[0] if found[0] < " " else f"\\u{ord(found[0]):04x}", text

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from openwheel.traffic import LogProblems
 
 
-
 class PlainConsole(Console):
     """A console that shows text as it is: what came with traffic commands no terminal.
 

@@ -70,9 +70,9 @@ def lineage(
     json: options.Json = False,
 ) -> None:
     """Show what a student was made of: its base, its teachers, their licences, the data window."""
+    from openwheel.logs import escaped
     from openwheel.loop.lineage import lineage_of
     from openwheel.loop.registry import Registry
-    from openwheel.logs import escaped
     from openwheel.traffic import Store
     from openwheel.trust import licence_summary, model_card
 

@@ -122,13 +122,13 @@ class HttpTeacher:
                 f"The teacher at {self.host} sent a header with a control character, "
                 "which cannot be passed on"
             )
-        passed, delimited = passed_to_client(response.headers)
+        passed, delimited = passed_to_client(response.headers, response.status)
         return TeacherResponse(
             status=response.status,
             headers=passed,
             chunks=response,
             close=response.close,
-            delimited=delimited or response.status in {204, 304} or method == "HEAD",
+            delimited=delimited or method == "HEAD",
             teacher=self.name,
         )
 

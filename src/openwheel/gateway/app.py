@@ -55,6 +55,7 @@ def create_app(
     sample: Mapping[str, float] | None = None,
     prices: Mapping[str, Price] | None = None,
     students: Callable[[], Mapping[str, str]] = dict,
+    broken: Callable[[], Mapping[str, str]] = dict,
     teachers: Callable[[], list[MemberHealth]] = list,
     audit_status: AuditStatus = tuple,
     feedback: Desk | None = None,
@@ -80,6 +81,7 @@ def create_app(
         access: Says who may do what; None lets everybody in.
         mode, strict_timeout, sample, prices: See `Recorder`.
         students: The promoted students, task name to student id, for ``/healthz``.
+        broken: Why a promoted student cannot be used, by its task's name, likewise.
         teachers: How the teachers have been doing, likewise.
         audit_status: How the audit of each task stands, for ``/metrics``; called in a thread.
         feedback: Takes what clients say of answers; None takes nothing.
@@ -176,6 +178,7 @@ def create_app(
         guard=guard,
         teachers=teachers,
         students=students,
+        broken=broken,
         problem=poll.problem,
         reach=reach,
         best_effort=best_effort,

@@ -51,6 +51,15 @@ class Guard:
         if key is not None and self._access is not None:
             self._access.check_model(key, model)
 
+    def require_unlimited(self, key: Key | None) -> None:
+        """Check that a key may see what concerns all: it is limited to no models and no tasks.
+
+        Raises:
+            RefusedError: It is limited.
+        """
+        self.check_model(key, "")
+        self.check_task(key, "")
+
     def count(self, key: Key | None) -> None:
         """Count a request that costs nothing.
 

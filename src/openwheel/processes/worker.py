@@ -89,6 +89,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             sample=captured.sample,
             prices=prices(settings.teachers),
             students=serving.students,
+            broken=serving.broken,
             teachers=pool.health,
             refresh_every=REFRESH_EVERY,
             audit_status=partial(_audit_status, registry),
