@@ -1,14 +1,20 @@
 """Paths: whatever is forwarded carries the teacher's key, so only what is known is."""
 
 import json
+import posixpath
+import unicodedata
+from urllib.parse import unquote
 
 import openai
 import pytest
+from hypothesis import strategies as st
 
+from fuzz import fuzz
 from gateway.apis import PATHS, request_of
 from gateway.keyed import CHAT
 from gateway.raw import Client, post
 from openwheel.endpoints import find_place
+from openwheel.endpoints.paths import TABLE
 from teacher import says
 
 SAID = {"messages": [{"role": "user", "content": "where is it?"}]}
@@ -199,3 +205,24 @@ def test_what_names_no_model_counts_against_rate_limit_and_budget(guarded, by_pa
 @pytest.mark.parametrize("path", ["/v1", "/", "//", "/openai", "/v1/v1"])
 def test_a_base_url_alone_is_no_place(path):
     assert find_place(path.encode()) is None
+
+
+PIECES = [
+    *("/", "//", "v1", "openai", "deployments", "models", "files", "chat", "completions", "admin"),
+    *("..", ".", "%2e", "%2E%2e", "%252e", "%2f", "%5c", "\\", ";", "%3b", "%00", "%20", " "),
+    *("%ef%bc%8e", "\uff0e", "%c0%ae", "%09", "a", "%", "%25", "*", "?"),
+]
+
+
+@fuzz(st.lists(st.sampled_from(PIECES), max_size=12), short=300, long=200_000)
+def test_no_path_that_is_forwarded_leads_elsewhere_once_it_is_normalised(pieces):
+    place = find_place("".join(["/", *pieces]).encode())
+    if place is None or not place.kind:
+        return
+    roots = {row.partition("/")[0] for row in TABLE}
+    path = place.path
+    for _ in range(4):
+        walked = posixpath.normpath(path.replace("\\", "/").partition(";")[0]).split("/")
+        assert walked[:2] == ["", "v1"]
+        assert walked[2] in roots
+        path = unicodedata.normalize("NFKC", unquote(path))
