@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway.raw import Client
+from gateway.raw import Client, post
+from openwheel.endpoints import HttpTeacher
 from openwheel.errors import StudentFileError
+from openwheel.gateway import ConnectionLimits, create_app, gateway_thread
 from openwheel.gateway.feedback import _MOST_AT_ONCE, FeedbackEndpoint
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
@@ -144,3 +146,28 @@ def test_folders_of_supervisors_that_were_killed_go_with_the_next_start(tmp_path
             assert sorted(tmp_path.iterdir()) == sorted([alive, fresh, foreign, second])
         assert alive.is_dir()
     assert sorted(tmp_path.iterdir()) == [fresh, foreign]
+
+
+def test_what_a_client_left_unread_for_too_long_is_not_kept_for_it(upstream, student):
+    """The connection is reset: else the system would go on offering the rest, for minutes."""
+    gone = threading.Event()
+
+    async def endless(_, writer):
+        writer.write(upstream.stream_head)
+        try:
+            while True:
+                writer.write(upstream.chunked(b"data: %s\n\n" % (b"x" * 60_000)))
+                await writer.drain()
+        finally:
+            gone.set()
+
+    upstream.answer = endless
+    app = create_app(HttpTeacher(upstream.url), student(student=""))
+    limits = ConnectionLimits(send_timeout=0.3, look_every=0.05)
+    with gateway_thread(app, limits=limits) as url:
+        port = int(url.rpartition(":")[2])
+        with Client(port, receive_buffer=4_096) as client:
+            client.send(post())
+            assert gone.wait(10)
+            with pytest.raises(ConnectionResetError):
+                list(iter(lambda: client.sock.recv(1 << 16), b""))
