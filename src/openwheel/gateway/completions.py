@@ -31,8 +31,8 @@ from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
-from openwheel.gateway.places import with_deployment
-from openwheel.gateway.reading import is_small, read_request
+from openwheel.gateway.places import PLACE, with_deployment
+from openwheel.gateway.reading import is_small, read_large
 from openwheel.gateway.seldom import Seldom
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap, ExchangeTap
@@ -73,7 +73,7 @@ class Completions:
             passage.key = self._parts.guard.identify(scope)
             self._parts.guard.admit(passage.key)
             body = await read_body(scope, receive, self._parts.max_body)
-            passage.body = with_deployment(scope, body)
+            passage.body = with_deployment(scope, body) if PLACE in scope else body
             asked = await self._ask(scope, passage.body, passage.key)
         except BodyTooLargeError as error:
             passage.status = 413
@@ -137,7 +137,10 @@ class Completions:
         arrived, started = time.time(), time.perf_counter()
         guard = self._parts.guard
         try:
-            request = await read_request(self._api, body, self._parts.reading)
+            if is_small(body):
+                request = self._api.read_request(body)
+            else:
+                request = await read_large(self._api, body, self._parts.reading)
         except RequestError:
             guard.check_model(key, named_model(body))
             guard.check_task(key, "")
@@ -169,12 +172,12 @@ class Completions:
         return msgspec.structs.replace(decision, answer=None, guess=None, reason=reason)
 
     async def _decide(self, request: Request, task: str, body: bytes) -> Decision:
-        serving, loop = self._parts.serving, asyncio.get_running_loop()
+        serving = self._parts.serving
         try:
             if is_small(body):
                 decision = serving.decide(request, task)
             else:
-                reading = self._parts.reading
+                loop, reading = asyncio.get_running_loop(), self._parts.reading
                 decision = await loop.run_in_executor(reading, serving.decide, request, task)
             if decision.pending is None:
                 return decision
@@ -182,6 +185,7 @@ class Completions:
                 return msgspec.structs.replace(decision, pending=None, reason="busy")
             self._pending += 1
             try:
+                loop = asyncio.get_running_loop()
                 threads = self._parts.elsewhere if decision.elsewhere else self._parts.slow
                 return await loop.run_in_executor(threads, decision.pending)
             finally:

@@ -28,14 +28,12 @@ def is_small(body: bytes) -> bool:
     return len(body) <= _AT_ONCE
 
 
-async def read_request(api: Api, body: bytes, threads: Executor) -> Request:
-    """Read a request, in a thread if that takes longer than a moment.
+async def read_large(api: Api, body: bytes, threads: Executor) -> Request:
+    """Read a request that is not small, in a thread.
 
     Raises:
         RequestError: The body is no request of the API, or more than is read.
     """
-    if is_small(body):
-        return api.read_request(body)
     _require_readable(body)
     return await asyncio.get_running_loop().run_in_executor(threads, api.read_request, body)
 
