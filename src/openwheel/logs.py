@@ -34,7 +34,8 @@ _CREDENTIALS: Final = (
 
 # Control characters, line ends beyond ASCII, and those that turn the direction of writing.
 _UNSAFE: Final = re.compile(
-    "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+    "[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069"
+    "\\ud800-\\udfff]"
 )
 
 _OWN_FIELDS: Final = frozenset({"time", "level", "logger", "message", "exception"})
@@ -79,13 +80,13 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one entry."""
-        parts = [_time(record), record.levelname, record.name, _escaped(_message(record))]
+        parts = [_time(record), record.levelname, record.name, escaped(_message(record))]
         for name, value in _extra(record).items():
             shown = value if isinstance(value, str) else json.dumps(value, default=str)
-            parts.append(f"{_escaped(name)}={_escaped(shown)}")
+            parts.append(f"{escaped(name)}={escaped(shown)}")
         lines = [" ".join(parts)]
         if trace := _traceback(self, record):
-            lines += (f"    {_escaped(line)}" for line in trace.split("\n"))
+            lines += (f"    {escaped(line)}" for line in trace.split("\n"))
         return "\n".join(lines)
 
 
@@ -159,8 +160,31 @@ def _shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)"
 
 
-def _escaped(text: str) -> str:
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def escaped(text: str, *, keep: str = "") -> str:
+    r"""Return ``text`` with what a terminal would obey, or that misleads who reads it, escaped.
+
+    That is control characters, line ends, and characters that turn the direction of writing, but
+    for those to ``keep``.
+
+    >>> print(escaped("a \x1b[2Jb\n"))
+    a \x1b[2Jb\n
+    """
+
+    def instead(found: re.Match[str]) -> str:
+        return found[0] if found[0] in keep else found[0].encode("unicode_escape").decode()
+
+    return _UNSAFE.sub(instead, text)
+
+
+def escaped_json(text: str) -> str:
+    r"""Return JSON of the same value, with what a terminal would obey written as JSON's escapes.
+
+    >>> print(escaped_json('{"a": "\x9b2J"}'))
+    {"a": "\u009b2J"}
+    """
+    return _UNSAFE.sub(
+        lambda found: found[0] if found[0] < " " else f"\\u{ord(found[0]):04x}", text
+    )
 
 
 def _time(record: logging.LogRecord) -> str:

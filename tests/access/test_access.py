@@ -22,7 +22,7 @@ with Store.open(sys.argv[1]) as store:
         access.refresh()
         try:
             key = access.identify(line.strip())
-            access.check(key, model="m")
+            access.admit(key)
             access.charge(key, 10, 600_000)
             access.refresh()
             print("ok", flush=True)
@@ -70,7 +70,7 @@ def test_from_the_first_key_on_one_is_needed(access, keys):
     assert access.in_force
     assert key.name == "desk"
     assert access.identify(secret) == key
-    access.check(key, model="any")
+    access.admit(key)
     access.check_task(key, "")
 
 
@@ -141,14 +141,14 @@ def test_a_credential_of_the_right_length_that_is_no_text(access, keys):
 
 def test_models_out_of_scope(access, keys):
     _, key = make(access, keys, models=["qwen*", "gpt-4o"])
-    access.check(key, model="qwen3-8b")
+    access.check_model(key, "qwen3-8b")
     for model in ("gpt-4o-mini", "", "x" * 10_000, "\ud800"):
-        error = refusal(access.check, key, model=model)
+        error = refusal(access.check_model, key, model)
         assert (error.status, error.code) == (403, "model_not_allowed")
         assert error.type == "permission_error"
         assert error.retry_after is None
         assert len(error.message) < 300
-    assert "'gpt-4o-mini'" in refusal(access.check, key, model="gpt-4o-mini").message
+    assert "'gpt-4o-mini'" in refusal(access.check_model, key, "gpt-4o-mini").message
 
 
 def test_tasks_out_of_scope(access, keys):
@@ -166,56 +166,58 @@ def test_tasks_out_of_scope(access, keys):
 
 def test_the_request_limit_and_what_headers_need(access, keys, ticks):
     _, key = make(access, keys, requests_per_minute=3)
-    left = [access.check(key, model="m").requests.remaining for _ in range(3)]
+    left = [access.admit(key).requests.remaining for _ in range(3)]
     assert left == [2, 1, 0]
-    error = refusal(access.check, key, model="m")
+    error = refusal(access.admit, key)
     assert (error.status, error.code, error.type) == (429, "rate_limit_exceeded", "requests")
     assert error.retry_after == pytest.approx(20)
     requests = error.allowances.requests
     assert (requests.limit, requests.remaining, requests.reset) == (3, 0, 60.0)
     assert error.allowances.tokens is None
     ticks.now += round(error.retry_after * 1e9)
-    access.check(key, model="m")
+    access.admit(key)
 
 
 def test_the_token_limit(access, keys, ticks):
     _, key = make(access, keys, tokens_per_minute=1_000, requests_per_minute=50)
-    access.check(key, model="m")
+    access.admit(key)
     access.charge(key, 1_500, 0)
-    error = refusal(access.check, key, model="m")
+    error = refusal(access.admit, key)
     assert (error.status, error.code, error.type) == (429, "rate_limit_exceeded", "tokens")
     assert error.retry_after == pytest.approx(30)
     assert error.allowances.tokens.remaining == 0
     assert error.allowances.requests.remaining == 49
     ticks.now += round(error.retry_after * 1e9) + 1
-    assert access.check(key, model="m").requests.remaining == 49
+    assert access.admit(key).requests.remaining == 49
 
 
 def test_of_two_limits_the_longer_wait_is_told(access, keys):
     _, key = make(access, keys, tokens_per_minute=60, requests_per_minute=60)
     for _ in range(60):
-        access.check(key, model="m")
-    assert refusal(access.check, key, model="m").retry_after == pytest.approx(1)
+        access.admit(key)
+    assert refusal(access.admit, key).retry_after == pytest.approx(1)
     access.charge(key, 90, 0)
-    error = refusal(access.check, key, model="m")
+    error = refusal(access.admit, key)
     assert (error.type, error.retry_after) == ("tokens", pytest.approx(30))
     assert error.allowances.requests.retry_after == pytest.approx(1)
 
 
-def test_a_request_that_is_out_of_scope_or_budget_uses_no_allowance(access, keys):
-    _, key = make(access, keys, models=["a"], requests_per_minute=5, budget=1)
+def test_a_request_that_is_out_of_budget_uses_no_allowance(access, keys, wall):
+    _, key = make(access, keys, requests_per_minute=5, budget=1, budget_period="day")
+    access.charge(key, 1, 1_000_000)
     for _ in range(10):
-        refusal(access.check, key, model="b")
-    assert access.check(key, model="a").requests.remaining == 4
+        assert refusal(access.admit, key).code == "insufficient_quota"
+    wall.now += 86_400
+    assert access.admit(key).requests.remaining == 4
 
 
 def test_the_budget(access, keys, wall):
     secret, key = make(access, keys, budget=0.5, budget_period="day")
-    access.check(key, model="m")
+    access.admit(key)
     access.charge(key, 100, 499_999)
-    access.check(key, model="m")
+    access.admit(key)
     access.charge(key, 100, 1)
-    error = refusal(access.check, key, model="m")
+    error = refusal(access.admit, key)
     assert (error.status, error.code, error.type) == (
         429,
         "insufficient_quota",
@@ -225,7 +227,7 @@ def test_the_budget(access, keys, wall):
     assert "$0.50 a day" in error.message
     assert "2027-01-16 (UTC)" in error.message
     wall.now += 12 * 3_600
-    access.check(access.identify(secret), model="m")
+    access.admit(access.identify(secret))
 
 
 def test_spending_outlives_a_worker(store, keys, tmp_path, wall):
@@ -234,7 +236,7 @@ def test_spending_outlives_a_worker(store, keys, tmp_path, wall):
     first.charge(first.identify(secret), 10, 2_000_000)
     first.close()
     second = Access(store, tmp_path / "limits", clock=wall)
-    assert refusal(second.check, second.identify(secret), model="m").code == "insufficient_quota"
+    assert refusal(second.admit, second.identify(secret)).code == "insufficient_quota"
     second.close()
 
 
@@ -292,9 +294,9 @@ def test_when_the_store_cannot_be_read_the_last_known_keys_hold(tmp_path, wall):
             access.refresh()
         blocker.close()
         access.charge(key, 1, 200_000)
-        assert refusal(access.check, key, model="m").code == "insufficient_quota"
+        assert refusal(access.admit, key).code == "insufficient_quota"
         access.refresh()
-        assert refusal(access.check, key, model="m").code == "insufficient_quota"
+        assert refusal(access.admit, key).code == "insufficient_quota"
         access.close()
 
 

@@ -380,6 +380,7 @@ def small_memory(upstream, student):
             taps=TapMemory(most=2_000),
             slow=slow,
             elsewhere=slow,
+            reading=slow,
             rng=random.random,
             max_body=1 << 20,
             answer_kept=False,

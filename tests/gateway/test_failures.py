@@ -245,7 +245,7 @@ def http_connection(running):
         ("DELETE", "/v1/chat/completions", 405),
         ("POST", "/healthz", 405),
         ("GET", "/", 404),
-        ("POST", "/chat/completions", 404),
+        ("POST", "/chat/unknown", 404),
         ("GET", "/v1", 404),
     ],
 )

@@ -114,6 +114,13 @@ def test_a_corrupt_student_goes_to_the_teacher_loudly(serving, registry, caplog)
         fresh = RegistryServing(registry)
     assert fresh.decide(EASY).reason == "no student"
     assert "arrays.safetensors was changed" in caplog.text
+    ((task, said),) = fresh.broken().items()
+    assert task == fresh.decide(EASY).task
+    assert "arrays.safetensors was changed" in said
+    (certificate,) = registry.certificates()
+    registry.demote(certificate.task, by="user", reason="by hand")
+    assert fresh.refresh()
+    assert fresh.broken() == {}
 
 
 @pytest.mark.parametrize(("coverage", "share"), [(2.0, SHADOW_AUDIT), (1.0, NEW)])

@@ -1,5 +1,6 @@
 """Whether a request may pass: is its key valid, is it in scope, is anything left to spend."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,11 @@ import msgspec
 from openwheel.access.budget import Ledger, dollars
 from openwheel.access.keys import SECRET_LENGTH, Key, KeyStore, digest
 from openwheel.access.limits import Allowances, Limits
+from openwheel.access.once import OnceKeyed
 from openwheel.access.refused import RefusedError
 from openwheel.traffic import Store
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 100
 
@@ -25,9 +29,10 @@ class _Known(msgspec.Struct, frozen=True):
 class Access:
     """Admits requests and counts what they use. One for each worker process.
 
-    A request goes through `identify`, `check` and, once its task is known, `check_task`; what it
-    used is told to `charge` afterwards. These never wait for the store: `refresh`, called about
-    every second on another thread, reads and writes it.
+    A request goes through `identify` and `admit` before it is read, then through `check_model` and,
+    once its task is known, `check_task`; what it used is told to `charge` afterwards. These never
+    wait for the store: `refresh`, called about every second on another thread, reads and writes it.
+
     """
 
     def __init__(
@@ -44,7 +49,8 @@ class Access:
         Args:
             store: Where keys and spending are.
             limits_path: A file that the workers share, for rate limits. On a local disk.
-            required: Whether requests need a key. By default they do once a first key was made.
+            required: Whether requests need a key. By default they do once a first key was made,
+                also where the store that held the keys is gone.
             clock: Seconds since 1970.
             ticks: Monotonic nanoseconds.
 
@@ -56,7 +62,15 @@ class Access:
         self._keys = KeyStore(store, clock=clock)
         self._ledger = Ledger(store, clock=clock)
         self._known = _Known((), {})
+        self._once = OnceKeyed(store.path, Path(limits_path))
         self._load()
+        if required is None and self._once.keyed and not self._known.by_hash:
+            logger.error(
+                "There were keys, and the store %s has none: every request is refused until one is "
+                "made. %s",
+                store.path,
+                self._once.way_out,
+            )
         self._ledger.flush()
         self._limits = Limits(limits_path, clock=ticks)
 
@@ -65,11 +79,12 @@ class Access:
         """Whether requests need a key.
 
         Where nobody decided, they do from the first key on, and for good: if they did only while
-        a key is live, revoking the last one would open the gateway to everybody.
+        a key is live, revoking the last one, or losing the store, would open the gateway to
+        everybody.
         """
         if self._required is not None:
             return self._required
-        return bool(self._known.by_hash)
+        return self._once.keyed
 
     def refresh(self) -> None:
         """Load keys that were made or revoked, write what was spent, and read what others spent.
@@ -125,30 +140,43 @@ class Access:
             raise _unauthorized(f"The API key {done}.")
         return key
 
-    def check(self, key: Key, *, model: str) -> Allowances:
-        """Count a request against its key's limits, and return what is left of them.
+    def admit(self, key: Key) -> Allowances:
+        """Count a request against its key's limits, before anything of it is read.
 
         Args:
             key: From `identify`.
-            model: That the request names; ``""`` if none.
+
+        Returns:
+            What is left of the limits.
 
         Raises:
-            RefusedError: The key may not use the model (403), has spent its budget or has used
-                up a rate limit (429).
+            RefusedError: The key has spent its budget or has used up a rate limit (429).
         """
-        if not key.allows_model(model):
-            raise RefusedError(
-                status=403,
-                code="model_not_allowed",
-                type="permission_error",
-                message=f"The API key may not use the model {_short(model)}.",
-            )
         if key.budget is not None:
             self._check_budget(key, key.budget)
         return self.count(key)
 
+    def check_model(self, key: Key, model: str) -> None:
+        """Check the model of a request, once it is known.
+
+        Args:
+            key: From `identify`.
+            model: That the request names; ``""`` if none, or if what it is about is not known.
+
+        Raises:
+            RefusedError: The key may not use the model (403).
+        """
+        if not key.allows_model(model):
+            what = f"the model {_short(model)}" if model else "what names no model"
+            raise RefusedError(
+                status=403,
+                code="model_not_allowed",
+                type="permission_error",
+                message=f"The API key may not use {what}.",
+            )
+
     def count(self, key: Key) -> Allowances:
-        """Count a request that no model answers against its key's rate limits, as in `check`.
+        """Count a request that costs nothing against its key's rate limits.
 
         Raises:
             RefusedError: A rate limit is used up (429).
@@ -211,6 +239,8 @@ class Access:
         version = self._keys.version()
         if version != self._known.version:
             self._known = _Known(version, self._keys.by_hash())
+        if self._known.by_hash:
+            self._once.note()
 
     def _check_budget(self, key: Key, budget: float) -> None:
         if self._ledger.spent(key).micro_dollars < round(budget * 1_000_000):

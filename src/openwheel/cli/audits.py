@@ -67,7 +67,7 @@ def _row(one: "TaskAudit") -> list[str]:
 
 def _details(one: "TaskAudit") -> None:
     if one.plan:
-        out.print(f"Shares: {one.plan}.", markup=False)
+        out.print(f"Shares: {one.plan}.")
     if one.best_effort:
         out.print(
             f"Best effort: {one.best_effort:,} answers below the threshold, since no teacher could "
@@ -98,9 +98,9 @@ def _details(one: "TaskAudit") -> None:
         ]
         print_table(columns, [_signal(signal) for signal in one.signals])
     for alarm in one.alarms:
-        out.print(f"{when(alarm)} {alarm.student}: {alarm.reason}", markup=False)
+        out.print(f"{when(alarm)} {alarm.student}: {alarm.reason}")
         if alarm.disagreed:
-            out.print(f"  the latest: {', '.join(alarm.disagreed[-3:])}", markup=False)
+            out.print(f"  the latest: {', '.join(alarm.disagreed[-3:])}")
     _teacher(one.teacher)
 
 
@@ -128,9 +128,9 @@ def _teacher(teacher: "TeacherStatus") -> None:
             markup=False,
         )
     if teacher.failed:
-        out.print(f"It could not be asked again {teacher.failed:,} times.", markup=False)
+        out.print(f"It could not be asked again {teacher.failed:,} times.")
     for change in teacher.changes:
-        out.print(f"{when(change)} {change.student or 'told'}: {change.reason}", markup=False)
+        out.print(f"{when(change)} {change.student or 'told'}: {change.reason}")
 
 
 def when(event: "AlarmStatus | ChangeStatus") -> str:

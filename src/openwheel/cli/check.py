@@ -54,7 +54,7 @@ def check(
         print_json({"findings": findings})
     else:
         for finding in findings:
-            out.print(f"{finding.state:8} {finding.what}: {finding.said}", markup=False)
+            out.print(f"{finding.state:8} {finding.what}: {finding.said}")
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
 

@@ -46,7 +46,7 @@ def feedback(
     for one in found:
         counts = _task(one)["corrections"]
         words = ", ".join(f"{number} {name}" for name, number in counts.items())
-        out.print(f"{one.task}: corrections: {words}", markup=False)
+        out.print(f"{one.task}: corrections: {words}")
         rows = [
             [name, *[_shown(rate) for rate in rates]]
             for name, rates in (

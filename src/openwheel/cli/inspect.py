@@ -81,7 +81,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
     print_table([*columns, "live coverage", "live disagreement"], rows)
     for t in found:
         if t["latest"] and (t["student"] is None or t["against_evidence"]):
-            out.print(f"{t['task']}: {t['latest']}", markup=False)
+            out.print(f"{t['task']}: {t['latest']}")
     out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
 
 
@@ -134,9 +134,9 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
     print_table(["student", "task", "state", "attempt", "trained on"], rows)
     for s in found:
         for reason in s["alarms"]:
-            out.print(f"{s['student']}: {reason}", markup=False)
+            out.print(f"{s['student']}: {reason}")
         if s["against_evidence"]:
-            out.print(f"{s['student']}: promoted by hand against this evidence", markup=False)
+            out.print(f"{s['student']}: promoted by hand against this evidence")
 
 
 def certificates(
@@ -164,7 +164,7 @@ def certificates(
     columns = ["certificate", "task", "rung", "coverage", "disagreed", "bound", "limit", "created"]
     print_table(columns, rows)
     for alarm in alarms:
-        out.print(f"{alarm['certificate'][:12]}: {alarm['reason']}", markup=False)
+        out.print(f"{alarm['certificate'][:12]}: {alarm['reason']}")
 
 
 def verify(
@@ -211,7 +211,7 @@ def verify(
             complain(problem)
         out.print("It holds." if holds else "It does not hold.")
         if holds:
-            out.print(found.statement, markup=False)
+            out.print(found.statement)
     if not holds:
         raise typer.Exit(1)
 
@@ -240,7 +240,7 @@ def promote(
     with Store.open(db, create=False) as store:
         registry = Registry(store)
         promoted = promote_by_hand(registry, settings, task, against_evidence=against_evidence)
-    out.print(f"{promoted.task_name}: {promoted.student} answers from now on.", markup=False)
+    out.print(f"{promoted.task_name}: {promoted.student} answers from now on.")
 
 
 def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:
@@ -252,7 +252,7 @@ def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> N
         registry = Registry(store)
         record = registry.find_task(task)
         registry.demote(record.task.id, by="user", reason="demoted by hand")
-    out.print(f"{record.task.name}: the teacher answers from now on.", markup=False)
+    out.print(f"{record.task.name}: the teacher answers from now on.")
 
 
 def _certificates(db: Path) -> "list[Certificate]":

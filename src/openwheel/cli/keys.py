@@ -86,7 +86,7 @@ def create(
         print_json({"secret": secret, **_shown(key, Spending())})
         return
     note(f"The key of {key.name}. It cannot be shown again:")
-    out.print(secret, markup=False)
+    out.print(secret)
 
 
 def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
@@ -138,7 +138,7 @@ def revoke(
     if json:
         print_json(_shown(key, spent))
     else:
-        out.print(f"{key.name} (id {key.id}) is revoked.", markup=False)
+        out.print(f"{key.name} (id {key.id}) is revoked.")
 
 
 def set_trust(
@@ -163,7 +163,7 @@ def set_trust(
     if json:
         print_json(_shown(key, spent))
     else:
-        out.print(f"{key.name} (id {key.id}): feedback has {key.trust} trust.", markup=False)
+        out.print(f"{key.name} (id {key.id}): feedback has {key.trust} trust.")
 
 
 def _trust(text: str, what: str) -> "Trust":

@@ -329,7 +329,7 @@ def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
         out.print(f"{findings.unassigned:,} exchanges belong to no task and stay with the teacher.")
     for finding in findings.tasks:
         more = f" About {finding.more_needed:,} more exchanges." if finding.more_needed else ""
-        out.print(f"\n{finding.name}: {finding.reason}{more}", markup=False)
+        out.print(f"\n{finding.name}: {finding.reason}{more}")
         _print_frontier(finding)
     if any(finding.certified for finding in findings.tasks):
         first = next(f for f in findings.tasks if f.certified)

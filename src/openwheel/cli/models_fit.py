@@ -146,7 +146,7 @@ def _one(
     note(f"{what}: {billions:.3g} billion parameters")
     for verdict in verdicts:
         if said := _why(verdict):
-            out.print(f"{verdict.device}: {said}", markup=False)
+            out.print(f"{verdict.device}: {said}")
 
 
 def _print_devices(devices: "Sequence[Device]") -> None:

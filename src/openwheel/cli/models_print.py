@@ -53,14 +53,14 @@ def print_list(catalog: "Catalog", figures: "Figures", checkpoints: Sequence["Ch
 
 def print_checkpoint(catalog: "Catalog", figures: "Figures", row: "Checkpoint") -> None:
     """Print all that is known of one."""
-    out.print(row.id, style="bold", markup=False)
+    out.print(row.id, style="bold")
     _print_facts(facts(catalog, figures, row))
     for licence in catalog.licences_of(row):
-        out.print(f"\nLicence: {licence.name}", style="bold", markup=False)
+        out.print(f"\nLicence: {licence.name}", style="bold")
         _print_facts(_licence_facts(licence))
     family = catalog.family(row.model_type)
     if family is not None:
-        out.print(f"\nFamily: {family.title} ({row.model_type})", style="bold", markup=False)
+        out.print(f"\nFamily: {family.title} ({row.model_type})", style="bold")
         _print_facts(_family_facts(family))
 
 
@@ -97,7 +97,7 @@ def print_refreshed(path: Path, figures: "Figures") -> None:
     lines.extend(f"not found: {name}" for name in figures.missing)
     lines.append(f"kept in {path}")
     for line in lines:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def facts(catalog: "Catalog", figures: "Figures", row: "Checkpoint") -> Iterator[tuple[str, str]]:
@@ -223,11 +223,10 @@ def _native(family: "Family") -> str:
 
 def _print_facts(told: Iterable[tuple[str, str]]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, said in told:
-        table.add_row(Text(name), Text(said))
+        table.add_row(name, said)
     out.print(table)

@@ -2,18 +2,36 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from openwheel.logs import escaped, escaped_json
 
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class PlainConsole(Console):
+    """A console that shows text as it is: what came with traffic commands no terminal.
+
+    Nothing is taken for markup, and every string goes through `render_str`, cells of tables too.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text to be printed."""
+        return super().render_str(escaped(text, keep="\n\t"), **options)
+
+
+errors = PlainConsole(stderr=True)
 # A pipe has no width: what reads it should not have to undo folded cells.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+out = PlainConsole(width=None if sys.stdout.isatty() else 200)
 
 
 MOSTLY = 0.9
@@ -22,22 +40,23 @@ MOSTLY = 0.9
 
 def complain(message: str) -> None:
     """Print one line about what is wrong."""
-    errors.print(f"openwheel: {message}", style="red", markup=False)
+    errors.print(f"openwheel: {message}", style="red")
 
 
 def note(message: str) -> None:
     """Print one line about what is being done."""
-    errors.print(message, style="dim", markup=False)
+    errors.print(message, style="dim")
 
 
 def warn(message: str) -> None:
     """Print one line that the user should read."""
-    errors.print(f"warning: {message}", style="yellow", markup=False)
+    errors.print(f"warning: {message}", style="yellow")
 
 
 def print_json(value: object) -> None:
     """Print one JSON object, indented."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    sys.stdout.write(escaped_json(text) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -46,7 +65,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*[cell.replace("[", r"\[") for cell in row])
+        # A line end would begin what looks like another row.
+        table.add_row(*[escaped(cell) for cell in row])
     out.print(table)
 
 

@@ -52,11 +52,11 @@ def policy(
     if not decisions:
         out.print("There are no teachers in the settings; name a model to ask about it.")
     for decision in decisions:
-        out.print(str(decision), markup=False)
+        out.print(str(decision))
         for warning in decision.warnings:
-            out.print(f"  note: {warning}", markup=False)
+            out.print(f"  note: {warning}")
         for condition in decision.conditions:
-            out.print(f"  {condition.about}: {condition.text} ({condition.licence})", markup=False)
+            out.print(f"  {condition.about}: {condition.text} ({condition.licence})")
 
 
 def lineage(
@@ -70,6 +70,7 @@ def lineage(
     json: options.Json = False,
 ) -> None:
     """Show what a student was made of: its base, its teachers, their licences, the data window."""
+    from openwheel.logs import escaped
     from openwheel.loop.lineage import lineage_of
     from openwheel.loop.registry import Registry
     from openwheel.traffic import Store
@@ -80,16 +81,16 @@ def lineage(
     if json:
         print_json(found)
     elif card:
-        print(model_card(found), end="")
+        print(escaped(model_card(found), keep="\n"), end="")
     else:
-        out.print(f"{found.student}, task {found.task_name}, rung {found.rung}", markup=False)
+        out.print(f"{found.student}, task {found.task_name}, rung {found.rung}")
         if not found.complete:
             out.print("What it was made of was not kept: it is from before there were lineages.")
         for line in licence_summary(found):
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {line}")
         for left in found.left_out:
-            out.print(f"  left out: {left.exchanges:,} answers. {left.reason}", markup=False)
+            out.print(f"  left out: {left.exchanges:,} answers. {left.reason}")
         for condition in found.conditions:
-            out.print(f"  {condition.about}: {condition.text} ({condition.licence})", markup=False)
+            out.print(f"  {condition.about}: {condition.text} ({condition.licence})")
         for certificate in found.certificates:
-            out.print(f"  certificate {certificate.id[:12]}, {certificate.created}", markup=False)
+            out.print(f"  certificate {certificate.id[:12]}, {certificate.created}")

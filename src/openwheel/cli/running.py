@@ -88,7 +88,7 @@ def up(
         url = url_of(sock)
 
         def ready() -> None:
-            out.print(f"Openwheel listens on {url}/v1", markup=False)
+            out.print(f"Openwheel listens on {url}/v1")
 
         code = supervise(settings, sock, ready=ready, reload=read)
     if code:
@@ -186,7 +186,7 @@ def turn(
         print_json({"looked_at": done.looked_at, "events": done.events})
     else:
         for event in done.events:
-            out.print(f"{event.task}: {event.kind}. {event.reason}", markup=False)
+            out.print(f"{event.task}: {event.kind}. {event.reason}")
 
 
 @contextlib.contextmanager

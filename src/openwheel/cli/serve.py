@@ -130,7 +130,7 @@ def serve(
                     sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
                     sys.stdout.flush()
                 else:
-                    out.print(f"{engine.name} answers on {url}/v1", markup=False)
+                    out.print(f"{engine.name} answers on {url}/v1")
 
             server = EngineServer(engine, sock, adapters=allow_adapters, ready=ready)
             if with_parent:

@@ -6,12 +6,14 @@ Knows nothing of the gate, of students, or of who asks.
 from openwheel.endpoints.asking import ask_text, asking, asking_again
 from openwheel.endpoints.headers import without_credentials
 from openwheel.endpoints.http_teacher import HttpTeacher
+from openwheel.endpoints.paths import Place, find_place, listed
 from openwheel.endpoints.pool import TeacherPool
 from openwheel.endpoints.recorded import RecordedTeacher
-from openwheel.endpoints.routes import named_model
+from openwheel.endpoints.routes import most_tokens, named_model
 from openwheel.endpoints.teacher import (
     ApiFamily,
     Headers,
+    Sending,
     Teacher,
     TeacherConnectTimeoutError,
     TeacherNotReachedError,
@@ -27,7 +29,9 @@ __all__ = [
     "HttpTeacher",
     "Member",
     "MemberHealth",
+    "Place",
     "RecordedTeacher",
+    "Sending",
     "Teacher",
     "TeacherConnectTimeoutError",
     "TeacherNotReachedError",
@@ -38,6 +42,9 @@ __all__ = [
     "asking",
     "asking_again",
     "error_body",
+    "find_place",
+    "listed",
+    "most_tokens",
     "named_model",
     "retry_after",
     "without_credentials",

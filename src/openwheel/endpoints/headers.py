@@ -29,6 +29,8 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_IN_PATH = re.compile(rb"[^\x21-\x7e]")
 # Between a client and its own gateway, also where one gateway is the teacher of another.
 _OWN_HEADERS = b"x-openwheel-"
+_BODILESS = frozenset({204, 304})
+_FRAMES = frozenset({b"transfer-encoding", b"content-length"})
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie"})
 
 
@@ -47,15 +49,16 @@ def without_credentials(headers: Headers) -> list[tuple[bytes, bytes]]:
     return [pair for pair in headers if pair[0] not in _CREDENTIALS]
 
 
-def passed_to_client(headers: Headers) -> tuple[list[tuple[bytes, bytes]], bool]:
+def passed_to_client(headers: Headers, status: int) -> tuple[list[tuple[bytes, bytes]], bool]:
     """Return the teacher's headers to pass on, and whether they tell where the body ends."""
     lowered = [(name.lower(), value) for name, value in headers]
     names = {name for name, _ in lowered}
     dropped = _HOP_BY_HOP | _named_by_connection(lowered)
-    if b"transfer-encoding" in names:
-        # RFC 9112, section 6.3: it overrides content-length.
+    # RFC 9112, section 6.3, and RFC 9110, section 8.6: transfer-encoding overrides it, a 204 has
+    # none, and with a 304 it is the length of what is not sent.
+    if b"transfer-encoding" in names or status in _BODILESS:
         dropped |= {b"content-length"}
-    delimited = b"transfer-encoding" in names or b"content-length" in names
+    delimited = status in _BODILESS or not names.isdisjoint(_FRAMES)
     passed = [
         pair for pair in lowered if pair[0] not in dropped and not pair[0].startswith(_OWN_HEADERS)
     ]

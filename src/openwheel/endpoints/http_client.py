@@ -10,8 +10,9 @@ Knows nothing of teachers but how to say that one failed. Source: RFC 9112.
 import asyncio
 import collections
 import os
+import select
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self, cast
 
 import httptools
@@ -29,6 +30,7 @@ _KEEP_IDLE_S = 4.0
 _MOST_BUFFERED = 256 << 10
 _LARGEST_HEAD = 256 << 10
 _JOINED = 64 << 10
+_CAN_POLL = hasattr(select, "poll")  # Windows has none
 
 
 class Answer:
@@ -138,13 +140,21 @@ class HttpClient:
         self._open: set[_Connection] = set()
         self._purging: asyncio.TimerHandle | None = None
 
-    async def request(self, head: bytes, body: bytes, *, bodiless: bool = False) -> Answer:
+    async def request(
+        self,
+        head: bytes,
+        body: bytes,
+        *,
+        bodiless: bool = False,
+        sent: Callable[[], None] | None = None,
+    ) -> Answer:
         """Send a request and return as soon as the head of its answer is there.
 
         Args:
             head: Request line and headers, with the empty line that ends them.
             body: As the head announces it.
             bodiless: Whether the answer has no body whatever its head says, as that to HEAD.
+            sent: Called when the request was sent, before there is any answer.
 
         Raises:
             TeacherConnectTimeoutError: There was no connection in time; nothing was sent.
@@ -153,7 +163,7 @@ class HttpClient:
             TeacherError: The host broke off.
         """
         connection = self._take() or await self._connect()
-        return await connection.ask(head, body, bodiless=bodiless)
+        return await connection.ask(head, body, bodiless=bodiless, sent=sent)
 
     def close(self) -> None:
         """Close every connection."""
@@ -238,8 +248,11 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._heard = loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._descriptor = -1
 
-    async def ask(self, head: bytes, body: bytes, *, bodiless: bool) -> Answer:
+    async def ask(
+        self, head: bytes, body: bytes, *, bodiless: bool, sent: Callable[[], None] | None
+    ) -> Answer:
         """Send a request, and return its answer when the head of that is there."""
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -257,6 +270,8 @@ class _Connection(asyncio.Protocol):
                 transport.write(rest[start : start + _JOINED])
         else:
             transport.write(head + body)
+        if sent is not None:
+            sent()
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(self._client.read_timeout, self._look)
         try:
@@ -272,7 +287,10 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
-        return self.loop.time() - self._heard < seconds
+        if self.loop.time() - self._heard >= seconds:
+            return False
+        # The host may have closed it a moment ago, or said what nobody asked for.
+        return not _is_readable(self._descriptor)
 
     def abort(self) -> None:
         """Close at once."""
@@ -299,6 +317,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        self._descriptor = -1 if sock is None else sock.fileno()
         self._client.made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -442,6 +462,18 @@ def write_head(
         lines.append(b"content-length: %d" % length)
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
+
+
+def _is_readable(descriptor: int) -> bool:
+    """Return whether a connection has something to read, its end included.
+
+    The event loop learns of it with its next look, by when a request may have been sent in vain.
+    """
+    if descriptor < 0 or not _CAN_POLL:
+        return False
+    look = select.poll()
+    look.register(descriptor, select.POLLIN)
+    return bool(look.poll(0))
 
 
 def _reason(error: OSError) -> str:

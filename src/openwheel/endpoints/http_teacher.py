@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from openwheel.endpoints.address import read_base_url, read_key
 from openwheel.endpoints.headers import as_path, has_control, passed_to_client, passed_to_teacher
-from openwheel.endpoints.http_client import HttpClient, write_head
+from openwheel.endpoints.http_client import Answer, HttpClient, write_head
 from openwheel.endpoints.model_list import read_model_list
 from openwheel.endpoints.teacher import (
     ApiFamily,
     Headers,
+    Sending,
     TeacherResponse,
     TeacherTimeoutError,
 )
@@ -102,6 +103,7 @@ class HttpTeacher:
         body: bytes,
         *,
         model: str = "",  # noqa: ARG002 - the protocol's
+        sending: Sending | None = None,
     ) -> TeacherResponse:
         """Send one request; see `Teacher.send`."""
         head = write_head(
@@ -110,7 +112,7 @@ class HttpTeacher:
             self._request_headers(headers),
             len(body) if body or method in _WITH_BODY else None,
         )
-        response = await self._client.request(head, body, bodiless=method == "HEAD")
+        response = await self._ask(head, body, bodiless=method == "HEAD", sending=sending)
         if not 200 <= response.status <= 599:
             response.close()
             raise TeacherError(f"The teacher at {self.host} answered with status {response.status}")
@@ -120,15 +122,34 @@ class HttpTeacher:
                 f"The teacher at {self.host} sent a header with a control character, "
                 "which cannot be passed on"
             )
-        passed, delimited = passed_to_client(response.headers)
+        passed, delimited = passed_to_client(response.headers, response.status)
         return TeacherResponse(
             status=response.status,
             headers=passed,
             chunks=response,
             close=response.close,
-            delimited=delimited or response.status in {204, 304} or method == "HEAD",
+            delimited=delimited or method == "HEAD",
             teacher=self.name,
         )
+
+    async def _ask(
+        self, head: bytes, body: bytes, *, bodiless: bool, sending: Sending | None
+    ) -> Answer:
+        if sending is None:
+            return await self._client.request(head, body, bodiless=bodiless)
+
+        def sent() -> None:
+            sending.teacher = self.name
+
+        try:
+            answer = await self._client.request(head, body, bodiless=bodiless, sent=sent)
+        except TeacherTimeoutError:
+            raise  # it may be at work on it still
+        except TeacherError:
+            sending.teacher = ""
+            raise
+        sending.teacher = ""
+        return answer
 
     async def models(self) -> list[str]:
         """Ask which models the teacher has: whether it can be used, and with this key.

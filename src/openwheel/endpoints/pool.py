@@ -25,6 +25,7 @@ from openwheel.endpoints.routes import (
 )
 from openwheel.endpoints.teacher import (
     Headers,
+    Sending,
     TeacherNotReachedError,
     TeacherResponse,
     TeacherTimeoutError,
@@ -100,7 +101,14 @@ class TeacherPool:
         return [watch.health() for watch in self._watches.values()]
 
     async def send(
-        self, method: str, path: str, headers: Headers, body: bytes, *, model: str = ""
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        model: str = "",
+        sending: Sending | None = None,
     ) -> TeacherResponse:
         """Send one request to whichever member answers it; see `Teacher.send`."""
         several = len(self._members) > 1
@@ -119,7 +127,10 @@ class TeacherPool:
                 if not watches:
                     return no_such_model(self._members, model, messages=target.messages)
                 return await self._ask(
-                    watches, lambda watch: watch.send(method, path, headers, body, model)
+                    watches,
+                    lambda watch: watch.send(
+                        method, path, headers, body, model=model, sending=sending
+                    ),
                 )
         member = first(self._members, target)
         # A body may name a model on these paths too; what has none is not about a model.
@@ -127,7 +138,7 @@ class TeacherPool:
         if named and (reason := why_not(member, named)):
             return refused(reason, messages=target.messages)
         watch = self._watches[member.name]
-        return await watch.send(method, path, headers, body, model)
+        return await watch.send(method, path, headers, body, model=model, sending=sending)
 
     async def _ask(
         self,
@@ -233,7 +244,7 @@ async def _models(
     path = "/v1/models?limit=1000" if paged else "/v1/models"
     try:
         async with asyncio.timeout(_LIST_S):
-            response = await watch.send("GET", path, headers, b"", "")
+            response = await watch.send("GET", path, headers, b"", model="")
             body = await response.read()
     except TeacherError as error:
         return error

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from openwheel.endpoints.teacher import Headers, TeacherResponse, whole_response
+from openwheel.endpoints.teacher import Headers, Sending, TeacherResponse, whole_response
 from openwheel.errors import RequestError
 from openwheel.traffic.exchange import BY_STUDENTS, Exchange
 from openwheel.wire import APIS, Answer, ApiName, Request, Usage, error_body
@@ -90,6 +90,7 @@ class RecordedTeacher:
         body: bytes,
         *,
         model: str = "",  # noqa: ARG002 - the protocol's
+        sending: Sending | None = None,  # noqa: ARG002 - likewise: it costs nothing
     ) -> TeacherResponse:
         """Answer from the recording; see `Teacher.send`."""
         path = path.partition("?")[0]

@@ -7,32 +7,11 @@ from urllib.parse import unquote
 
 import msgspec
 
+from openwheel.endpoints.paths import row_of
 from openwheel.endpoints.teacher import TeacherResponse, whole_response
 from openwheel.endpoints.watch import Member
 from openwheel.wire import error_body
 
-# Answered from the request alone, so that any teacher may: also without a model, which some local
-# servers do not ask for.
-_ANSWERS = frozenset(
-    {"chat/completions", "completions", "responses", "messages", "messages/count_tokens"}
-)
-# What a POST to these makes, or is about, lies with one teacher, though it may name a model.
-_KEPT = frozenset(
-    {
-        "assistants",
-        "batches",
-        "containers",
-        "conversations",
-        "evals",
-        "files",
-        "fine_tuning",
-        "realtime",
-        "threads",
-        "uploads",
-        "vector_stores",
-        "videos",
-    }
-)
 _LONGEST_SHOWN = 200
 _MOST_SHOWN = 20
 
@@ -41,7 +20,15 @@ class _Named(msgspec.Struct):
     model: str = ""
 
 
+class _Bounded(msgspec.Struct):
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
 _named = msgspec.json.Decoder(_Named)
+_bounded = msgspec.json.Decoder(_Bounded)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -63,17 +50,18 @@ class Target(msgspec.Struct, frozen=True):
 def read_target(method: str, path: str) -> Target:
     """Return what a request's path asks for, as far as method and path tell."""
     resource = path.partition("?")[0].removeprefix("/v1").strip("/")
+    kind, _ = row_of(resource)
     root, _, rest = resource.partition("/")
-    if resource == "models" and method == "GET":
+    if kind == "list" and method == "GET":
         return Target("all")
-    if root == "models":
+    if kind in {"list", "model"}:
         return Target("first", model=unquote(rest))
     messages = root == "messages"
-    if method == "POST" and resource in _ANSWERS:
-        return Target("any", messages)
-    if method != "POST" or messages or root == "responses" or root in _KEPT:
+    if method != "POST":
         return Target("first", messages)
-    return Target("named")
+    if kind in {"text", "any"}:
+        return Target("any", messages)
+    return Target("first" if kind == "kept" else "named", messages)
 
 
 def candidates(members: Sequence[Member], model: str, *, messages: bool) -> list[Member]:
@@ -114,8 +102,18 @@ def named_model(body: bytes) -> str:
     """Return the model that a JSON body names, ``""`` if it names none."""
     try:
         return _named.decode(body).model
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return ""
+
+
+def most_tokens(body: bytes) -> int | None:
+    """Return the most tokens that a JSON body asks for in an answer, None if it does not say."""
+    try:
+        bounded = _bounded.decode(body)
+    except _UNREADABLE:
+        return None
+    named = (bounded.max_tokens, bounded.max_completion_tokens, bounded.max_output_tokens)
+    return min((max(one, 0) for one in named if one is not None), default=None)
 
 
 def takes(member: Member, model: str) -> bool:

@@ -26,6 +26,16 @@ class TeacherConnectTimeoutError(TeacherTimeoutError, TeacherNotReachedError):
     """There was no connection in time."""
 
 
+class Sending(msgspec.Struct):
+    """What became of a request while there is no answer to it yet.
+
+    Attributes:
+        teacher: Name of the teacher that was sent it and has not answered; ``""`` if none was.
+    """
+
+    teacher: str = ""
+
+
 class TeacherResponse(msgspec.Struct, frozen=True):
     """The head of a teacher's response, and its body as it arrives.
 
@@ -76,7 +86,14 @@ class Teacher(Protocol):
     """An endpoint that answers requests of the OpenAI API, of Anthropic's, or of both."""
 
     async def send(
-        self, method: str, path: str, headers: Headers, body: bytes, *, model: str = ""
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        model: str = "",
+        sending: Sending | None = None,
     ) -> TeacherResponse:
         """Send one request and return as soon as the head of the response is there.
 
@@ -87,6 +104,7 @@ class Teacher(Protocol):
                 concern one connection only.
             body: Sent as it is.
             model: The model that the body names, ``""`` if it names none or was not looked at.
+            sending: Told which teacher was sent the request and may be at work on it.
 
         Raises:
             TeacherNotReachedError: There was no connection; nothing was sent to any teacher.

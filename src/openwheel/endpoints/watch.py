@@ -11,7 +11,7 @@ from typing import Self
 
 import msgspec
 
-from openwheel.endpoints.teacher import ApiFamily, Headers, Teacher, TeacherResponse
+from openwheel.endpoints.teacher import ApiFamily, Headers, Sending, Teacher, TeacherResponse
 from openwheel.errors import TeacherError
 
 _FAILURES_IN_A_ROW = 3
@@ -115,7 +115,14 @@ class Watch:
         )
 
     async def send(
-        self, method: str, path: str, headers: Headers, body: bytes, model: str
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        model: str,
+        sending: Sending | None = None,
     ) -> TeacherResponse:
         """Send one request to the member; see `Teacher.send`."""
         sent_at = self._clock()
@@ -123,7 +130,9 @@ class Watch:
         probes = self._unproven and not self._probing
         self._probing |= probes
         try:
-            response = await self.member.teacher.send(method, path, headers, body, model=model)
+            response = await self.member.teacher.send(
+                method, path, headers, body, model=model, sending=sending
+            )
         except TeacherError as error:
             self._failed(sent_at, str(error))
             raise

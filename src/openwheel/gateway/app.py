@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openwheel.access import Access
 from openwheel.endpoints import MemberHealth, Teacher
-from openwheel.gateway.asgi import STOPPING, not_found
+from openwheel.gateway.asgi import STOPPING
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.audit_metrics import AuditStatus
 from openwheel.gateway.capture import Capture
@@ -26,6 +26,7 @@ from openwheel.gateway.health import Health
 from openwheel.gateway.meter import Meter, Snapshot, process_usage
 from openwheel.gateway.metrics import Metrics
 from openwheel.gateway.parts import Parts, TapMemory
+from openwheel.gateway.places import Places
 from openwheel.gateway.poll import Poll
 from openwheel.gateway.reach import Reach
 from openwheel.gateway.recorder import Mode, Price, Recorder
@@ -40,6 +41,7 @@ _DRAIN_S = 10.0
 _SLOW_STUDENTS_AT_ONCE = 2
 _ASKED_ELSEWHERE_AT_ONCE = 64
 _FEEDBACK_AT_ONCE = 2
+_READING_AT_ONCE = 2
 
 
 def create_app(
@@ -53,6 +55,7 @@ def create_app(
     sample: Mapping[str, float] | None = None,
     prices: Mapping[str, Price] | None = None,
     students: Callable[[], Mapping[str, str]] = dict,
+    broken: Callable[[], Mapping[str, str]] = dict,
     teachers: Callable[[], list[MemberHealth]] = list,
     audit_status: AuditStatus = tuple,
     feedback: Desk | None = None,
@@ -63,6 +66,7 @@ def create_app(
     teacher_wait: float = 0.0,
     best_effort: Mapping[str, bool] | None = None,
     routes: Sequence[BaseRoute] = (),
+    paths: Sequence[str] = (),
     snapshots: Snapshots | None = None,
     slot: int = 0,
     tracer: Tracer | None = None,
@@ -77,6 +81,7 @@ def create_app(
         access: Says who may do what; None lets everybody in.
         mode, strict_timeout, sample, prices: See `Recorder`.
         students: The promoted students, task name to student id, for ``/healthz``.
+        broken: Why a promoted student cannot be used, by its task's name, likewise.
         teachers: How the teachers have been doing, likewise.
         audit_status: How the audit of each task stands, for ``/metrics``; called in a thread.
         feedback: Takes what clients say of answers; None takes nothing.
@@ -88,6 +93,7 @@ def create_app(
         best_effort: Whether a student may answer below its threshold while no teacher can be
             reached, by task name; ``*`` stands for all others. By default none may.
         routes: More routes, e.g. a dashboard's; they come before the gateway's own.
+        paths: Patterns of paths that are forwarded besides those of the APIs.
         snapshots: Where workers of one gateway keep what they count; None for one alone.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
@@ -108,6 +114,7 @@ def create_app(
     )
     slow = ThreadPoolExecutor(_SLOW_STUDENTS_AT_ONCE, "openwheel-student")
     elsewhere = ThreadPoolExecutor(_ASKED_ELSEWHERE_AT_ONCE, "openwheel-engine")
+    reading = ThreadPoolExecutor(_READING_AT_ONCE, "openwheel-reading")
     writing_feedback = ThreadPoolExecutor(_FEEDBACK_AT_ONCE, "openwheel-feedback")
     look: list[Callable[[], object]] = [serving.refresh]
     if access is not None:
@@ -123,6 +130,7 @@ def create_app(
         taps=TapMemory(),
         slow=slow,
         elsewhere=elsewhere,
+        reading=reading,
         rng=rng,
         max_body=max_body,
         answer_kept=answer_kept,
@@ -155,6 +163,7 @@ def create_app(
             await reach.close()
             slow.shutdown(wait=False)
             elsewhere.shutdown(wait=False)
+            reading.shutdown(wait=False)
             writing_feedback.shutdown(wait=False)
             if capture is not None and not await asyncio.to_thread(capture.flush, _DRAIN_S):
                 logger.error("Capture: not everything could be written before the gateway stopped")
@@ -169,27 +178,24 @@ def create_app(
         guard=guard,
         teachers=teachers,
         students=students,
+        broken=broken,
         problem=poll.problem,
         reach=reach,
         best_effort=best_effort,
     )
+    served: dict[str, ASGIApp] = {api.path: Completions(api, parts) for api in APIS.values()}
+    served[FEEDBACK] = FeedbackEndpoint(feedback, guard, meter, writing_feedback)
     router = Router(
-        [
-            *routes,
-            Route("/healthz", health),
-            Route("/metrics", metrics),
-            Route("/v1/{path:path}", Forward(parts)),
-        ],
+        [*routes, Route("/healthz", health), Route("/metrics", metrics)],
         redirect_slashes=False,
-        default=not_found,
+        default=Places(served, Forward(parts), tuple(paths), guard),
         lifespan=lifespan,
     )
-    completions: dict[str, ASGIApp] = {api.path: Completions(api, parts) for api in APIS.values()}
-    completions[FEEDBACK] = FeedbackEndpoint(feedback, guard, meter, writing_feedback)
+    at_once = {path.encode(): handler for path, handler in served.items()}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Looked up, not matched one after the other: nearly all requests go here.
-        handler = completions.get(scope["path"]) if scope["type"] == "http" else None
+        handler = at_once.get(scope["raw_path"]) if scope["type"] == "http" else None
         await (handler or router)(scope, receive, send)
 
     return app

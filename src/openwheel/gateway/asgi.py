@@ -99,16 +99,6 @@ async def send_error(
     await send_body(send, status, error_body(message, type=type, code=code), [JSON, *headers])
 
 
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's
-    """Answer a path that the gateway does not have."""
-    if scope["type"] != "http":  # a websocket: refused before it is accepted
-        await send({"type": "websocket.close", "code": 1000})
-        return
-    await send_error(
-        send, 404, f"There is no {scope['method']} {scope['path']} here", code="unknown_url"
-    )
-
-
 async def method_not_allowed(
     scope: Scope, send: Send, allowed: str, api: Api | None = None
 ) -> None:

@@ -31,6 +31,8 @@ from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
+from openwheel.gateway.places import PLACE, with_deployment
+from openwheel.gateway.reading import is_small, read_large
 from openwheel.gateway.seldom import Seldom
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap, ExchangeTap
@@ -69,7 +71,9 @@ class Completions:
         passage, asked = Passage(self._api), None
         try:
             passage.key = self._parts.guard.identify(scope)
-            passage.body = await read_body(scope, receive, self._parts.max_body)
+            self._parts.guard.admit(passage.key)
+            body = await read_body(scope, receive, self._parts.max_body)
+            passage.body = with_deployment(scope, body) if PLACE in scope else body
             asked = await self._ask(scope, passage.body, passage.key)
         except BodyTooLargeError as error:
             passage.status = 413
@@ -133,14 +137,17 @@ class Completions:
         arrived, started = time.time(), time.perf_counter()
         guard = self._parts.guard
         try:
-            request = self._api.read_request(body)
+            if is_small(body):
+                request = self._api.read_request(body)
+            else:
+                request = await read_large(self._api, body, self._parts.reading)
         except RequestError:
-            guard.check(key, named_model(body))
+            guard.check_model(key, named_model(body))
             guard.check_task(key, "")
             return None
-        guard.check(key, request.model)
+        guard.check_model(key, request.model)
         task = _header_text(header(scope, b"x-openwheel-task")) or request.task
-        decision = self._allowed(await self._decide(request, task), request)
+        decision = self._allowed(await self._decide(request, task, body), request)
         guard.check_task(key, decision.task)
         return Asked(
             time=arrived,
@@ -164,9 +171,14 @@ class Completions:
         reason = "kept" if request.prompt.plain else "not plain"
         return msgspec.structs.replace(decision, answer=None, guess=None, reason=reason)
 
-    async def _decide(self, request: Request, task: str) -> Decision:
+    async def _decide(self, request: Request, task: str, body: bytes) -> Decision:
+        serving = self._parts.serving
         try:
-            decision = self._parts.serving.decide(request, task)
+            if is_small(body):
+                decision = serving.decide(request, task)
+            else:
+                loop, reading = asyncio.get_running_loop(), self._parts.reading
+                decision = await loop.run_in_executor(reading, serving.decide, request, task)
             if decision.pending is None:
                 return decision
             if self._pending >= _MOST_PENDING:
@@ -210,7 +222,8 @@ class Completions:
     async def _renewed(self, asked: Asked, passage: Passage) -> Asked:
         if time.perf_counter() - asked.started < _FRESH_S:
             return asked
-        decision = self._allowed(await self._decide(asked.request, asked.task), asked.request)
+        decision = await self._decide(asked.request, asked.task, asked.body)
+        decision = self._allowed(decision, asked.request)
         self._parts.guard.check_task(passage.key, decision.task)
         return msgspec.structs.replace(asked, decision=decision)
 

@@ -60,4 +60,6 @@ class CorkedTransport:
     def _flush(self) -> None:
         if self._pieces:
             pieces, self._pieces = self._pieces, []
+            if self._transport.is_closing():  # the client has left meanwhile
+                return
             self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))

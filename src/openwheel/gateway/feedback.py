@@ -1,6 +1,7 @@
 """``POST /v1/feedback``: what a client says of an answer it got."""
 
 import asyncio
+import collections
 import logging
 from concurrent.futures import Executor
 from typing import Final, Protocol
@@ -60,7 +61,7 @@ class FeedbackEndpoint:
         self._guard = guard
         self._meter = meter
         self._threads = threads
-        self._pending = 0
+        self._pending: collections.Counter[int] = collections.Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one client's word."""
@@ -107,9 +108,12 @@ class FeedbackEndpoint:
                 status=404,
                 code="feedback_off",
             )
-        if self._pending >= _MOST_AT_ONCE:
+        who = 0 if key is None else key.id
+        # However many send it, whoever has none waiting finds room, and one alone has half of it.
+        free = _MOST_AT_ONCE - self._pending.total()
+        if self._pending[who] >= free and (key is not None or free <= 0):
             raise FeedbackError("Too much feedback at once; try again", status=503, code="busy")
-        self._pending += 1
+        self._pending[who] += 1
         try:
             loop = asyncio.get_running_loop()
             for wait in _WAITS_S:
@@ -121,7 +125,9 @@ class FeedbackEndpoint:
                     return
             await loop.run_in_executor(self._threads, self._desk.take, said, key)
         finally:
-            self._pending -= 1
+            self._pending[who] -= 1
+            if not self._pending[who]:
+                del self._pending[who]
 
 
 def _speaker(key: Key | None) -> Speaker | None:

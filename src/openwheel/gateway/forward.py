@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 import time
-import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
@@ -14,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 from openwheel.access import Key, RefusedError
 from openwheel.endpoints import (
     Headers,
+    Place,
+    Sending,
     TeacherNotReachedError,
     TeacherResponse,
     TeacherTimeoutError,
@@ -26,7 +27,7 @@ from openwheel.gateway.asgi import (
     BodyTooLargeError,
     ClientGoneError,
     Pairs,
-    not_found,
+    method_not_allowed,
     read_body,
     send_body,
     send_too_large,
@@ -35,6 +36,7 @@ from openwheel.gateway.asgi import (
 from openwheel.gateway.guard import OWN_KEY, api_of, credential, send_refusal
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
+from openwheel.gateway.places import PLACE, with_deployment
 from openwheel.gateway.reach import DOWN
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.tap import CostTap
@@ -43,8 +45,8 @@ logger = logging.getLogger(__name__)
 
 # Whoever comes back waits again, so it need not be long.
 _RETRY = (b"retry-after", b"1")
-# A teacher behind two proxies may have a path decoded three times.
-_DECODINGS = 4
+_MAY_BE_OWN = OWN_KEY.encode()
+_OWN = re.compile(rb"(?<![A-Za-z0-9])ow-[\w-]{43}")
 
 
 class Tap(Protocol):
@@ -71,24 +73,26 @@ class Tap(Protocol):
 
 
 class Forward:
-    """Passes every request under ``/v1`` that has no handler of its own to the teacher."""
+    """Passes every request that has no handler of its own, of a path that is known, on."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward one request."""
-        if may_leave_v1(scope["raw_path"]):
-            await not_found(scope, receive, send)
-            return
+        """Forward one request, which `Places` has found the place of."""
+        place: Place = scope[PLACE]
         parts, passage = self._parts, Passage(api_of(scope["path"]))
         try:
             passage.key = parts.guard.identify(scope)
-            passage.body = await read_body(scope, receive, parts.max_body)
+            if place.methods and scope["method"] not in place.methods:
+                allowed = ", ".join(sorted(place.methods))
+                await method_not_allowed(scope, send, allowed, passage.api)
+                return
+            parts.guard.admit(passage.key)
+            body = await read_body(scope, receive, parts.max_body)
+            passage.body = with_deployment(scope, body)
             model = named_model(passage.body)
-            if model or scope["method"] not in {"GET", "HEAD"}:
-                parts.guard.check(passage.key, model)
-                parts.guard.check_task(passage.key, "")
+            self._check(passage.key, place, scope["method"], model)
         except BodyTooLargeError as error:
             passage.status = 413
             await send_too_large(send, error, passage.api)
@@ -100,13 +104,15 @@ class Forward:
             return
         else:
             passage.source = "forwarded"
+            billed = place.kind not in {"list", "model", "kept"} and scope["method"] == "POST"
             work = forward(
                 parts,
                 scope,
                 send,
                 passage,
                 model=model,
-                tap=lambda response: CostTap(response, passage, parts.recorder),
+                tap=lambda response: CostTap(response, passage, parts.recorder, billed=billed),
+                generates=billed,
             )
             if not await while_connected(receive, work):
                 parts.meter.cancelled += 1
@@ -116,6 +122,24 @@ class Forward:
         )
         if parts.tracer is not None:
             parts.tracer.record(request_span(scope, passage, None))
+
+    def _check(self, key: Key | None, place: Place, method: str, model: str) -> None:
+        """Check that a key may send a request, as far as can be told what it is about.
+
+        Raises:
+            RefusedError: It may not.
+        """
+        if place.kind == "list":
+            return
+        guard = self._parts.guard
+        if place.kind == "model" and method != "DELETE":
+            about = place.model
+        else:
+            # What one teacher keeps is anybody's, and of a path that is not in the table nobody
+            # knows what in it names the model.
+            about = model if place.kind in {"any", "named"} else ""
+        guard.check_model(key, about)
+        guard.check_task(key, "")
 
 
 async def forward(
@@ -129,6 +153,7 @@ async def forward(
     tap: Callable[[TeacherResponse], Tap | None] | None = None,
     instead: Callable[[str], Awaitable[bool]] | None = None,
     patient: bool = True,
+    generates: bool = True,
 ) -> None:
     """Send a request to the teacher and its response to the client.
 
@@ -140,6 +165,8 @@ async def forward(
         instead: Called with a short reason where no teacher answers, or it says that it cannot
             now, before the client was sent anything. Returns whether it answered the client.
         patient: Whether to wait for a teacher that cannot be reached, where that is wanted.
+        generates: Whether a teacher that was sent it is at work, which costs something, also where
+            nobody waits for the answer.
 
     Raises:
         TeacherError: The teacher broke off after its response had begun. The error leaves through
@@ -148,11 +175,21 @@ async def forward(
     """
     added = headers or []
     ask = parts.teacher.send_patiently if patient else parts.teacher.send
+    sending = Sending()
     try:
         response = await ask(
-            scope["method"], target(scope), passable(scope, passage.key), passage.body, model=model
+            scope["method"],
+            target(scope),
+            passable(scope, passage.key),
+            passage.body,
+            model=model,
+            sending=sending,
         )
+    except asyncio.CancelledError:
+        _charge_unanswered(parts, passage, sending, generates)
+        raise
     except TeacherError as error:
+        _charge_unanswered(parts, passage, sending, generates)
         parts.meter.teacher_errors += 1
         logger.warning("%s", error)
         if instead is not None and await instead(_why(error)):
@@ -208,6 +245,13 @@ async def _relay(
         tap.after_end()
 
 
+def _charge_unanswered(parts: Parts, passage: Passage, sending: Sending, generates: bool) -> None:
+    """Charge what a teacher may have done for a request that it did not begin to answer."""
+    if sending.teacher and generates:
+        seconds = time.perf_counter() - passage.started
+        parts.recorder.unanswered(sending.teacher, passage.body, seconds, passage.key)
+
+
 async def _send_failure(send: Send, error: TeacherError, passage: Passage, added: Pairs) -> None:
     passage.status = 504 if isinstance(error, TeacherTimeoutError) else 502
     passage.error = _why(error)
@@ -223,45 +267,30 @@ def _why(error: TeacherError) -> str:
 def passable(scope: Scope, key: Key | None) -> Headers:
     """Return the headers that a teacher may see: a key of the gateway is none of its business.
 
-    Nor is it where no key is needed, or not yet.
+    Nor is it where no key is needed, or not yet; nor in a header that nobody reads it from.
     """
     headers: Headers = scope["headers"]
-    if key is None and not (credential(scope) or "").startswith(OWN_KEY):
-        return headers
-    return without_credentials(headers)
-
-
-def may_leave_v1(raw_path: bytes) -> bool:
-    """Return whether some server could take a path under ``/v1`` for one outside.
-
-    The operator's key goes with it. Servers decode a path once or more often, take a backslash for
-    a slash, cut what follows a semicolon, and normalise characters, before they resolve dots.
-
-    Examples:
-        >>> [may_leave_v1(path) for path in (b"/v1%2f..%2fadmin", b"/v1/x/%252e%252e/y")]
-        [True, True]
-        >>> [may_leave_v1(path) for path in (b"/v1/models/org%2Fmodel-1.5", b"/v1/files/a..b")]
-        [False, False]
-    """
-    path = raw_path
-    for _ in range(_DECODINGS):
-        decoded = unquote_to_bytes(path)
-        if decoded == path:
-            break
-        path = decoded
-    else:
-        return True
-    try:
-        text = unicodedata.normalize("NFKC", path.decode())
-    except UnicodeDecodeError:  # as overlong encodings of a dot or a slash are
-        return True
-    segments = (part.partition(";")[0].strip() for part in re.split(r"[/\\]", text))
-    dots = any(part and not part.strip(".") for part in segments)
-    return dots or not text.isprintable()
+    # One look for all: nearly no request of a gateway without keys has anything like it.
+    own = _MAY_BE_OWN in b"\n".join([value for _, value in headers])
+    if key is not None or (own and (credential(scope) or "").startswith(OWN_KEY)):
+        headers = without_credentials(headers)
+    return [pair for pair in headers if not _OWN.search(pair[1])] if own else headers
 
 
 def target(scope: Scope) -> str:
-    """Return the path and query of a request, encoded as the client sent them."""
+    """Return the path and query of a request, encoded as the client sent them.
+
+    What is meant for another server, or holds a key of the gateway, is left out of the query.
+    """
     path: str = scope["raw_path"].decode("latin-1")
     query: bytes = scope["query_string"]
-    return f"{path}?{query.decode('latin-1')}" if query else path
+    if not query:
+        return path
+    foreign = PLACE in scope and scope[PLACE].foreign
+    kept = [
+        part
+        for part in query.split(b"&")
+        if not _OWN.search(unquote_to_bytes(part))
+        and not (foreign and part.startswith(b"api-version="))
+    ]
+    return f"{path}?{b'&'.join(kept).decode('latin-1')}" if kept else path

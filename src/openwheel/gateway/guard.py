@@ -33,17 +33,35 @@ class Guard:
             return None
         return self._access.identify(credential(scope)) if self._access.in_force else None
 
-    def check(self, key: Key | None, model: str) -> None:
-        """Count a request, and check that its key may send it.
+    def admit(self, key: Key | None) -> None:
+        """Count a request against the limits and the budget of its key, before it is read.
+
+        Raises:
+            RefusedError: One of them is used up.
+        """
+        if key is not None and self._access is not None:
+            self._access.admit(key)
+
+    def check_model(self, key: Key | None, model: str) -> None:
+        """Check that a key may ask for a model, ``""`` for none.
 
         Raises:
             RefusedError: It may not.
         """
         if key is not None and self._access is not None:
-            self._access.check(key, model=model)
+            self._access.check_model(key, model)
+
+    def require_unlimited(self, key: Key | None) -> None:
+        """Check that a key may see what concerns all: it is limited to no models and no tasks.
+
+        Raises:
+            RefusedError: It is limited.
+        """
+        self.check_model(key, "")
+        self.check_task(key, "")
 
     def count(self, key: Key | None) -> None:
-        """Count a request that no model answers.
+        """Count a request that costs nothing.
 
         Raises:
             RefusedError: A rate limit of its key is used up.

@@ -24,11 +24,13 @@ class Health:
 
     ``status`` is "ok", or "degraded" when something is being lost or has stopped: the capture
     writer failing or dead, or having dropped something in the last five minutes, promotions or
-    keys no longer picked up, every teacher at rest, or none to be reached for a model.
+    keys no longer picked up, a promoted student that cannot be used, every teacher at rest, or none
+    to be reached for a model.
 
     Args:
         teachers: How each has been doing.
         students: The promoted student of each task, by name.
+        broken: Why a promoted student cannot be used, by the task's name.
         problem: What keeps promotions or keys from being picked up, ``""`` if nothing does.
         reach: Knows whether the teacher is down.
         best_effort: Whether students may answer below their threshold then, by task name.
@@ -42,6 +44,7 @@ class Health:
         guard: Guard,
         teachers: Callable[[], list[MemberHealth]],
         students: Callable[[], Mapping[str, str]],
+        broken: Callable[[], Mapping[str, str]],
         problem: Callable[[], str],
         reach: Reach,
         best_effort: Mapping[str, bool],
@@ -51,6 +54,7 @@ class Health:
         self._guard = guard
         self._teachers = teachers
         self._students = students
+        self._broken = broken
         self._problem = problem
         self._reach = reach
         self._best_effort = best_effort
@@ -59,13 +63,13 @@ class Health:
         self._dropped_at = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Answer one request; with keys in force, in full only to whoever has one."""
+        """Answer one request; with keys in force, in full to who has one without limits."""
         if scope["method"] not in {"GET", "HEAD"}:
             await method_not_allowed(scope, send, "GET")
             return
         report = self.report()
         try:
-            self._guard.identify(scope)
+            self._guard.require_unlimited(self._guard.identify(scope))
         except RefusedError:
             report = {"status": report["status"]}
         await send_json(send, 200, report)
@@ -77,8 +81,10 @@ class Health:
         teachers = self._teachers()
         resting = bool(teachers) and all(one.resting_s > 0 for one in teachers)
         outage = self._reach.outage()
+        broken = self._broken()
         well = (
             not problem
+            and not broken
             and not resting
             and outage is None
             and (capture is None or self._keeps(capture))
@@ -95,6 +101,7 @@ class Health:
             "best_effort": dict(self._best_effort),
             "teachers": [msgspec.structs.asdict(one) for one in teachers],
             "students": dict(self._students()),
+            "students_broken": dict(broken),
         }
 
     def _keeps(self, capture: CaptureStats) -> bool:

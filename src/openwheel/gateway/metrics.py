@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """``GET /metrics``; with keys in force, for whoever has one.
+    """``GET /metrics``; with keys in force, for whoever has one that is not limited.
 
     Args:
         take: Makes this worker's snapshot, on the event loop.
@@ -48,7 +48,7 @@ class Metrics:
             await method_not_allowed(scope, send, "GET")
             return
         try:
-            self._guard.identify(scope)
+            self._guard.require_unlimited(self._guard.identify(scope))
         except RefusedError as error:
             await send_refusal(send, error, api_of(scope["path"]))
             return

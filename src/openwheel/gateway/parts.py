@@ -34,6 +34,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         taps: What answers under way hold.
         slow: Runs students that take milliseconds, so that the event loop does not wait.
         elsewhere: Waits for students that another process runs.
+        reading: Reads large requests, and asks students about them.
         rng: Draws from [0, 1) for the audit coin.
         max_body: The most bytes a request's body may have.
         answer_kept: Whether students may answer what the server is asked to keep.
@@ -51,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     taps: TapMemory
     slow: Executor
     elsewhere: Executor
+    reading: Executor
     rng: Callable[[], float]
     max_body: int
     answer_kept: bool

@@ -202,7 +202,7 @@ class LimitedProtocol(HttpToolsProtocol):
         unread_since = self._stuck_since or self._closing_since
         if unread_since is not None and now - unread_since > self._limits.send_timeout:
             logger.warning("A client left its answer unread for too long; it was cut off")
-            self.transport.abort()
+            _reset(self.transport)  # or the system would keep offering it what is unread
         elif (
             self._asked_since is not None
             and now - self._asked_since > self._limits.request_timeout
@@ -311,7 +311,7 @@ class _WithoutChunks:
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Break a connection so that its client cannot take what it has for a whole answer."""
+    """Break a connection at once: what came is not to pass for whole, nor the rest to be kept."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

@@ -10,6 +10,7 @@ import msgspec
 
 from openwheel.endpoints import (
     Headers,
+    Sending,
     Teacher,
     TeacherNotReachedError,
     TeacherResponse,
@@ -120,11 +121,20 @@ class Reach:
         return Outage(tuple(sorted(self._failing)), now - since, latest.error)
 
     async def send(
-        self, method: str, path: str, headers: Headers, body: bytes, *, model: str = ""
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        model: str = "",
+        sending: Sending | None = None,
     ) -> TeacherResponse:
         """Send one request, once; see `Teacher.send`."""
         try:
-            response = await self._teacher.send(method, path, headers, body, model=model)
+            response = await self._teacher.send(
+                method, path, headers, body, model=model, sending=sending
+            )
         except TeacherError as error:
             self._failed(model, str(error))
             raise
@@ -137,7 +147,14 @@ class Reach:
         return response
 
     async def send_patiently(
-        self, method: str, path: str, headers: Headers, body: bytes, *, model: str = ""
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        model: str = "",
+        sending: Sending | None = None,
     ) -> TeacherResponse:
         """Send one request, again and again while no teacher can be reached; see the class."""
         until: float | None = None
@@ -146,7 +163,9 @@ class Reach:
             while True:
                 response, failure, asked_to = None, None, 0.0
                 try:
-                    response = await self.send(method, path, headers, body, model=model)
+                    response = await self.send(
+                        method, path, headers, body, model=model, sending=sending
+                    )
                     if response.status != _NOT_TAKEN or response.begun:
                         return response
                     asked_to = retry_after(response.headers)

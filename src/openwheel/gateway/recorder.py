@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from openwheel.access import Key
+from openwheel.endpoints import most_tokens
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
@@ -22,6 +23,10 @@ Mode = Literal["fast", "strict", "off"]
 
 BYTES_A_TOKEN: Final = 4
 """About; what tokens are estimated by where a teacher does not count them."""
+
+
+_TOKENS_A_SECOND: Final = 50
+_MOST_TOKENS: Final = 4_096
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -118,6 +123,18 @@ class Recorder:
         cost = round(tokens[0] * price.input + tokens[1] * price.output) if price else 0
         self._meter.tokens(teacher, tokens[0], tokens[1], cost)
         self._guard.charge(key, sum(tokens), cost)
+
+    def unanswered(self, teacher: str, body: bytes, seconds: float, key: Key | None) -> None:
+        """Count what a teacher may have done for a request whose answer did not begin.
+
+        Args:
+            teacher: Its name.
+            body: Of the request.
+            seconds: Since it came.
+            key: Whose it was.
+        """
+        written = min(int(seconds * _TOKENS_A_SECOND), most_tokens(body) or _MOST_TOKENS)
+        self.spent(teacher, None, len(body), written * BYTES_A_TOKEN, key)
 
     def _kept(self, exchange: Exchange, task: str) -> Exchange | None:
         """Return an exchange as it is kept, None if it is not."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway.asgi import STOPPING
 from openwheel.gateway.protocol import ConnectionLimits, LimitedProtocol, sweep
+from openwheel.gateway.seldom import Seldom
 from openwheel.signals import stopping_on_signals
 from openwheel.sockets import is_loopback, listen, url_of
 
@@ -25,6 +26,7 @@ if sys.platform != "win32":
     import resource
 
 _STOP_S = 30.0
+_MALFORMED = "Invalid HTTP request received."
 
 
 class _Server(uvicorn.Server):
@@ -178,13 +180,17 @@ def gateway_thread(
 
 @contextlib.contextmanager
 def _own_errors_in_a_line() -> Iterator[None]:
-    """Have uvicorn log Openwheel's own errors as a line.
+    """Have uvicorn log Openwheel's own errors as a line, and what is no HTTP now and then.
 
     A response that must break is broken by raising, which uvicorn takes for a bug and logs with
-    its traceback; a teacher that broke off is none.
+    its traceback; a teacher that broke off is none. Anybody can send what is no HTTP, by the
+    thousand.
     """
 
     def shorten(record: logging.LogRecord) -> bool:
+        if record.msg == _MALFORMED:
+            seldom.warning(_MALFORMED)
+            return False
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, OpenwheelError):
             record.msg, record.args = f"A response was cut short: {error}", ()
@@ -192,6 +198,7 @@ def _own_errors_in_a_line() -> Iterator[None]:
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
+    seldom = Seldom(logging.getLogger(__name__))
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(shorten)
     try:

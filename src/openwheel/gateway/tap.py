@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Iterable
 
+import msgspec
+
 from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import (
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 _LARGEST_CAPTURED = 8 << 20
 _TAIL = 1024
 _LARGEST_READ = 1 << 20
+_CUT = "The teacher broke off: the connection closed in the middle of its answer"
 
 
 class ExchangeTap:
@@ -79,9 +82,12 @@ class ExchangeTap:
         Raises:
             TeacherError: The body is not whole; the client's connection is to break.
         """
-        undelimited = self._stream and not self._response.delimited and self._whole
-        if undelimited and not self._asked.api.ends(self._tail()):
-            self._parsed(b"".join(self._chunks))
+        if not self._response.delimited and self._whole:
+            body = b"".join(self._chunks)
+            if not self._stream:
+                _require_whole(self._response.headers, body)
+            elif not self._asked.api.ends(self._tail()):
+                self._parsed(body)
         if self._recorder.strict:
             self._read()
             if self._exchange is not None:
@@ -186,6 +192,8 @@ class CostTap:
         recorder: Is told the cost.
         generates: Whether the request is one for which a teacher writes tokens; what it does not
             tell of their number is then estimated. A stream always is.
+        billed: Whether a whole answer would say what it cost, if it cost anything: of one that is
+            not whole the request is counted.
     """
 
     def __init__(
@@ -195,10 +203,15 @@ class CostTap:
         recorder: Recorder,
         *,
         generates: bool = False,
+        billed: bool = False,
     ) -> None:
         self._passage = passage
+        self._billed = billed
+        self._whole = False
         self._recorder = recorder
         self._answered = response.status == 200
+        self._headers = response.headers
+        self._delimited = response.delimited
         self._stream = is_stream(response.headers)
         self._generates = generates or self._stream
         self._chunks: list[bytes] = []
@@ -212,7 +225,18 @@ class CostTap:
         return False
 
     async def before_end(self) -> None:
-        """Judge nothing."""
+        """Take note that the answer is whole.
+
+        Raises:
+            TeacherError: It is not, as far as can be told of what ends with its connection.
+        """
+        if not self._delimited and self._answered and self._size <= _LARGEST_READ:
+            body = b"".join(self._chunks)
+            if not self._stream:
+                _require_whole(self._headers, body)
+            elif self._generates and not self._passage.api.ends(body[-_TAIL:]):
+                raise TeacherError(_CUT)
+        self._whole = True
 
     def after_end(self) -> None:
         """Take no note."""
@@ -235,6 +259,25 @@ class CostTap:
         if usage is not None or self._generates:
             written = _written(self._chunks, self._size, stream=self._stream)
             self._recorder.spent(passage.teacher, usage, len(passage.body), written, passage.key)
+        elif self._billed and not self._whole:
+            self._recorder.spent(passage.teacher, None, len(passage.body), 0, passage.key)
+
+
+def _require_whole(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Refuse JSON that stops in the middle: where only the connection's end says so, it may be cut.
+
+    Raises:
+        TeacherError: It does.
+    """
+    if not any(name == b"content-type" and b"json" in value for name, value in headers):
+        return
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (RecursionError, UnicodeDecodeError):
+        return
+    except msgspec.DecodeError as error:
+        if "truncated" in str(error):  # whatever else is wrong with it, it was sent so
+            raise TeacherError(_CUT) from None
 
 
 def _announced(headers: list[tuple[bytes, bytes]]) -> int | None:

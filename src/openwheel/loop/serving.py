@@ -134,6 +134,7 @@ class RegistryServing:
         self._tools = tools
         self._wait = at_once
         self._problems: dict[str, str] = {}
+        self._broken: dict[str, str] = {}
         self._table = _Table(_UNKNOWN, TaskMatcher(()), {}, {})
         self.refresh()
         self._wait = True
@@ -159,6 +160,7 @@ class RegistryServing:
         names = {record.task.id: record.task.name for record in records}
         promoted: dict[str, _Promoted] = {}
         problems: dict[str, str] = {}
+        broken: dict[str, str] = {}
         waiting = {
             found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
         }
@@ -192,6 +194,8 @@ class RegistryServing:
                     student = self._registry.load(candidate, self._tools)
             except OpenwheelError as error:
                 self._trouble(problems, task_id, names, str(error))
+                if isinstance(error, StudentFileError):
+                    broken[names[task_id]] = str(error)
                 if isinstance(error, EngineError):
                     version = _UNKNOWN  # tried again until the engine answers
                 continue
@@ -211,7 +215,7 @@ class RegistryServing:
                 candidate.folds,
                 candidate.writes,
             )
-        self._problems = problems
+        self._problems, self._broken = problems, broken
         return _Table(version, matcher, promoted, names)
 
     def _trouble(
@@ -251,6 +255,10 @@ class RegistryServing:
         """Return the promoted student of each task that has one, by the task's name."""
         table = self._table
         return {table.names[task]: promoted.id for task, promoted in table.promoted.items()}
+
+    def broken(self) -> dict[str, str]:
+        """Return why promoted students cannot be used, by the name of their task."""
+        return self._broken
 
     def decide(self, request: Request, task: str = "") -> Decision:
         """Decide who answers ``request``, whose client may have named a ``task``."""

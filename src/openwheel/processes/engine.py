@@ -8,7 +8,7 @@ import socket
 import sys
 
 from openwheel.errors import OpenwheelError, SettingError
-from openwheel.logs import set_up_logs
+from openwheel.logs import escaped, set_up_logs
 from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     try:
         run_engine(order)
     except OpenwheelError as error:
-        sys.stderr.write(f"openwheel: {error}\n")
+        sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         sys.stderr.flush()
         end_as_wrong(error)
 

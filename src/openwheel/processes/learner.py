@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from openwheel.errors import OpenwheelError, PolicyError, SettingError
-from openwheel.logs import set_up_logs
+from openwheel.logs import escaped, set_up_logs
 from openwheel.loop.limits import Limits, apply_limits
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
@@ -47,14 +47,16 @@ def run(settings: Settings, learning: threading.Event) -> None:
     from openwheel.traffic import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
-        sys.stderr.write(f"[turn] {event.task}: {event.kind}. {event.reason}\n")
+        said = escaped(f"[turn] {event.task}: {event.kind}. {event.reason}")
+        sys.stderr.write(f"{said}\n")
         sys.stderr.flush()
 
     turns = settings.loop.turns
     loop = LoopSettings.of(settings if turns else _without_turns(settings))
     path = Path(settings.store.path)
     captured = settings.capture
-    with Store.open(path) as store, contextlib.ExitStack() as stack:
+    # The workers have made it: to make it anew would hide that it was lost.
+    with Store.open(path, create=False) as store, contextlib.ExitStack() as stack:
         housekeeping = retention(store, days=captured.keep_days, most_bytes=captured.max_store)
         if turns:
             stack.enter_context(_lock_once_free(path))
@@ -176,7 +178,7 @@ def main() -> None:
     try:
         run(order.settings, learning)
     except OpenwheelError as error:
-        sys.stderr.write(f"openwheel: {error}\n")
+        sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         sys.stderr.flush()
         # What is wrong with the settings stays so; a store that is locked, full or learned from
         # by another process does not, and the supervisor starts this one again.

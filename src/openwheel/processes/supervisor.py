@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.logs import escaped
 from openwheel.loop.limits import Limits
 from openwheel.processes.child import Child
 from openwheel.processes.local import (
@@ -23,6 +22,7 @@ from openwheel.processes.local import (
     with_local,
 )
 from openwheel.processes.order import Order
+from openwheel.processes.runtime import runtime_folder
 from openwheel.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -195,14 +195,12 @@ def supervise(
     Returns:
         The exit code: 0, or 2 when it could not start.
     """
-    runtime = Path(tempfile.mkdtemp(prefix="openwheel-"))
     try:
-        asyncio.run(_supervise(settings, Supervisor(sock, runtime), ready, reload))
+        with runtime_folder() as runtime:
+            asyncio.run(_supervise(settings, Supervisor(sock, runtime), ready, reload))
     except SettingError as error:
-        sys.stderr.write(f"openwheel: {error}\n")
+        sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         return 2
-    finally:
-        shutil.rmtree(runtime, ignore_errors=True)
     return 0
 
 

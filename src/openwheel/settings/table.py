@@ -47,6 +47,13 @@ class GatewaySection(Section, frozen=True):
             "threshold too. Nothing is certified about such answers; they are labelled."
         ),
     ] = False
+    paths: Annotated[
+        tuple[Annotated[str, Meta(pattern="^/v1/.")], ...],
+        Meta(
+            description="Paths that are forwarded besides those of the APIs, as patterns such as "
+            "`/v1/ocr/*`. The teacher's key goes with what is forwarded."
+        ),
+    ] = ()
     max_body: Annotated[
         int, Meta(ge=1024, description="The most bytes of a request's body; more is 413.")
     ] = 32 << 20

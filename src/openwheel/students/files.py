@@ -185,8 +185,11 @@ def _load_lm(
 
 def _read(folder: Path, name: str, expected: dict[str, str]) -> bytes:
     """Return a file's bytes if they are the expected ones: what was checked is what is used."""
+    path = folder / name
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise StudentFileError(f"The student at {folder} cannot be used: {name} is not a file")
     try:
-        content = (folder / name).read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise StudentFileError(
             f"The student at {folder} cannot be used: {name} is missing"

@@ -1,5 +1,6 @@
 """The traffic store: exchanges in one SQLite file, in the order in which they arrived."""
 
+import os
 import random
 import threading
 import time
@@ -60,6 +61,7 @@ class Store:
         self.engine = engine
         self._busy_seconds = busy_seconds
         self._writing = threading.Lock()
+        self._file = _identity(path)
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = True, busy_seconds: float = 30.0) -> Self:
@@ -81,6 +83,7 @@ class Store:
                 raise StoreError(f"There is no traffic store at {path}")
             if not path.absolute().parent.is_dir():
                 raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
+            _make_private(path)
         engine = make_engine(path, busy_seconds=busy_seconds)
         try:
             prepare(engine, path, busy_seconds=busy_seconds)
@@ -110,6 +113,7 @@ class Store:
 
         Keep it short: it is the one write at a time that SQLite allows.
         """
+        self._require_in_place()
         with (
             store_errors(self.path),
             self._writing,
@@ -121,8 +125,25 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Give a transaction that sees the store as it is now; it never waits for writers."""
+        self._require_in_place()
         with store_errors(self.path), self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def _require_in_place(self) -> None:
+        """Refuse to go on with a file that was deleted or replaced: nobody would find it again.
+
+        Raises:
+            StoreError: The file at the path is not the one that was opened.
+        """
+        found = _identity(self.path)
+        if found is None:
+            raise StoreError(
+                f"{self.path} is gone, though it is in use; put it back, or restart Openwheel"
+            )
+        if found != self._file:
+            raise StoreError(
+                f"{self.path} was replaced by another file while it was in use; restart Openwheel"
+            )
 
     def create_tables(self) -> None:
         """Make the tables that were defined on the metadata after the store was opened."""
@@ -342,3 +363,24 @@ class Store:
         query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
         with self.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others on this machine, None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be looked at: {error}") from None
+    return found.st_dev, found.st_ino
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file that nobody else may read; SQLite gives its WAL the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        pass  # another process was first
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error}") from None
