@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from openwheel.cli import options
 from openwheel.cli.output import note, out, print_json, print_problems, print_table, warn
 from openwheel.errors import SettingError
+from openwheel.logs import escaped
 
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
@@ -240,7 +241,7 @@ def _first(exchange: "Exchange") -> dict[str, Any]:
 
 
 def _shortened(value: object) -> str:
-    text = str(value).encode("unicode_escape").decode() if isinstance(value, str) else repr(value)
+    text = escaped(value) if isinstance(value, str) else repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"
 
 
