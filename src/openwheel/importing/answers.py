@@ -34,6 +34,7 @@ from openwheel.importing.values import (
     embedded,
     is_set,
     json_text,
+    one_of,
     squeezed,
 )
 from openwheel.wire import Answer, Reply, ended
@@ -278,7 +279,7 @@ def _choice_list(items: list[Any], depth: int) -> Opened | None:
 
 def _item_list(items: list[Any], depth: int) -> Opened | None:
     """Open the output items of the Responses API."""
-    kinds = {item.get("type") if isinstance(item, dict) else "" for item in items}
+    kinds = {str(item.get("type")) if isinstance(item, dict) else "" for item in items}
     if kinds <= {"message", "function_call", "reasoning"} and kinds != {"reasoning"}:
         return open_answer({"output": items}, depth + 1)
     return None
@@ -366,7 +367,7 @@ def _generations(value: JsonObject, depth: int) -> Opened | None:
 
 
 def _langchain(value: JsonObject, _: int) -> Opened | None:
-    if "lc" not in value and value.get("type") not in {"ai", "AIMessage", "AIMessageChunk"}:
+    if "lc" not in value and not one_of(value.get("type"), ("ai", "AIMessage", "AIMessageChunk")):
         return None
     fields = value.get("kwargs") or value.get("data") or value
     info = fields.get("response_metadata") if isinstance(fields, dict) else None
@@ -425,7 +426,7 @@ def _describes(value: JsonObject, key: str) -> bool:
 def _only_text(value: JsonObject, _: int) -> Opened | None:
     texts = [key for key in _TEXT_KEYS if isinstance(value.get(key), str)]
     kind = value.get("type")
-    if len({value[key] for key in texts}) == 1 and (kind is None or kind in _KINDS):
+    if len({value[key] for key in texts}) == 1 and (kind is None or one_of(kind, _KINDS)):
         others = {squeezed(name) for name in value if name not in texts}
         if others <= _BESIDE or not others.isdisjoint(_MARKS):
             return Opened(Answer(value[texts[0]], finish_reason=ended(finish_of(value))), value)

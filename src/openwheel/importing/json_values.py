@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from openwheel.importing.values import JsonObject
+from openwheel.importing.values import JsonObject, whole
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a line raises that is no JSON."""
@@ -29,7 +29,7 @@ def decode_object(raw: bytes) -> JsonObject:
         try:
             # What this reads and msgspec does not: NaN, numbers beyond 64 bits, control
             # characters in texts.
-            value = json.loads(raw, strict=False, parse_constant=lambda _: None)
+            value = whole(json.loads(raw, strict=False, parse_constant=lambda _: None))
         except (ValueError, RecursionError):
             raise error from None
         if not isinstance(value, dict):
@@ -51,6 +51,7 @@ def joined_objects(raw: bytes) -> list[tuple[bytes, JsonObject]]:
     while place < len(text):
         try:
             value, end = _scanner.raw_decode(text, place)
+            whole(value)
         except (ValueError, RecursionError):
             return []
         if not isinstance(value, dict):

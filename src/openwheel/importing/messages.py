@@ -5,7 +5,13 @@ from typing import Any, Final
 
 import msgspec
 
-from openwheel.importing.values import JsonObject, UnreadableRecordError, embedded, json_text
+from openwheel.importing.values import (
+    JsonObject,
+    UnreadableRecordError,
+    embedded,
+    json_text,
+    one_of,
+)
 
 ROLES: Final = {
     "human": "user",
@@ -82,7 +88,7 @@ def as_messages(value: Any) -> list[JsonObject]:
     for item in map(embedded, value):
         if (
             isinstance(item, dict)
-            and item.get("role") in NATIVE
+            and one_of(item.get("role"), NATIVE)
             and (type(item.get("content")) is str)
         ):
             messages.append(item)  # what nearly all are
@@ -99,7 +105,7 @@ def as_message(value: JsonObject) -> JsonObject:
     Raises:
         UnreadableRecordError: It has no known speaker.
     """
-    if value.get("role") in NATIVE and _is_native(value):
+    if one_of(value.get("role"), NATIVE) and _is_native(value):
         return value
     if _is_langchain(value):
         return _from_langchain(value)
@@ -162,7 +168,7 @@ def text_of_part(part: Any) -> str | None:
     if "message_content" in part:  # OpenInference
         return text_of_part(part["message_content"])
     kind = part.get("type", "text")
-    if kind not in _TEXT_TYPES:
+    if not one_of(kind, _TEXT_TYPES):
         return None
     for key in ("text", "content", "value"):
         if isinstance(part.get(key), str):
@@ -175,7 +181,9 @@ def text_of_part(part: Any) -> str | None:
 def is_thought(part: Any) -> bool:
     """Return whether a part is what a model thought before its answer."""
     return isinstance(part, dict) and (
-        part.get("type") in _THOUGHTS or bool(part.get("thought")) or "reasoningContent" in part
+        one_of(part.get("type"), _THOUGHTS)
+        or bool(part.get("thought"))
+        or "reasoningContent" in part
     )
 
 
@@ -184,7 +192,7 @@ def call_of_part(part: JsonObject) -> JsonObject | None:
     for key in ("functionCall", "function_call", "toolUse", "tool_use", "tool_call"):
         if isinstance(part.get(key), dict):
             return tool_call(part[key])
-    if part.get("type") in {"tool_use", "tool_call", "tool-call", "function_call"}:
+    if one_of(part.get("type"), ("tool_use", "tool_call", "tool-call", "function_call")):
         return tool_call(part)
     return None
 

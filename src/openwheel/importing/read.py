@@ -17,6 +17,9 @@ from openwheel.importing.times import looks_like_time
 from openwheel.importing.values import SkippedRecordError, UnreadableRecordError
 from openwheel.traffic.exchange import Exchange
 
+ODD = "it is of a shape that nobody thought of"
+"""How the reason begins of a line that no reader has a reason for."""
+
 SHOWN = 200
 """Characters of an answer that a warning shows."""
 
@@ -120,6 +123,10 @@ def _exchanges(
             continue
         except RecursionError:
             file.bad(line, "it is nested too deep")
+            continue
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # One odd line among a million must not end an import; that it came here is a fault.
+            file.bad(line, f"{ODD}: {error}")
             continue
         problems.usable += 1
         problems.formats[found.format] = problems.formats.get(found.format, 0) + 1

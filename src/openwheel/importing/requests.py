@@ -11,6 +11,7 @@ from openwheel.importing.values import (
     SkippedRecordError,
     embedded,
     first_object,
+    one_of,
     squeezed,
 )
 from openwheel.wire import ApiName
@@ -232,7 +233,7 @@ def _is_anthropic(body: JsonObject, messages: Any, response: JsonObject) -> bool
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list):
             for part in content:
-                if isinstance(part, dict) and part.get("type") in _ANTHROPIC_PARTS:
+                if isinstance(part, dict) and one_of(part.get("type"), _ANTHROPIC_PARTS):
                     return True
     return False
 

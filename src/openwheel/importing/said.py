@@ -9,7 +9,7 @@ from openwheel.importing.messages import (
     text_of_part,
     tool_call,
 )
-from openwheel.importing.values import JsonObject, SkippedRecordError, UnreadableRecordError
+from openwheel.importing.values import JsonObject, SkippedRecordError, UnreadableRecordError, one_of
 from openwheel.wire import Answer, ToolCall, Usage, ended
 
 _FINISH_KEYS: Final = (
@@ -98,14 +98,14 @@ def response_answer(items: list[JsonObject], holder: JsonObject) -> Answer:
         content = item.get("content") if kind == "message" else item.get("text")
         if isinstance(content, list):
             refused |= add_parts(content, texts, calls)
-        elif kind in {"message", "output_text", "text"} and isinstance(content, str):
+        elif one_of(kind, ("message", "output_text", "text")) and isinstance(content, str):
             texts.append(content)
         elif kind == "function_call":
             calls.append(_call(item))
         elif kind != "reasoning":
             raise UnreadableRecordError("the response has an output item of an unknown type")
     status = holder.get("status")
-    if status in {"failed", "cancelled"}:
+    if one_of(status, ("failed", "cancelled")):
         raise SkippedRecordError("the answer is an error")
     finish = finish_of(holder)
     if status == "incomplete":

@@ -6,7 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.importing.values import JsonObject, UnreadableRecordError, embedded
+from openwheel.importing.values import (
+    JsonObject,
+    UnreadableRecordError,
+    embedded,
+    first_object,
+)
 from openwheel.wire import APIS, Answer, Reply, ended, sse_data
 
 _SSE: Final = ("data:", "event:", ": ", "id:", "retry:")
@@ -91,10 +96,10 @@ def merged_candidates(items: list[Any]) -> JsonObject | None:
             finish = first.get("finishReason") or first.get("finish_reason") or finish
     if finish is None:
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")
-    texts = "".join(p["text"] for p in parts if isinstance(p, dict) and "text" in p)
+    texts = "".join(str(p["text"]) for p in parts if isinstance(p, dict) and "text" in p)
     others = [part for part in parts if not (isinstance(part, dict) and "text" in part)]
     content = {"parts": [{"text": texts}, *others]}
-    return {**items[-1], "candidates": [{"content": content, "finishReason": finish}]}
+    return {**first_object(items[-1]), "candidates": [{"content": content, "finishReason": finish}]}
 
 
 def _kind(items: list[Any]) -> Any:
@@ -136,13 +141,13 @@ _TELLS: Final[Mapping[str, Callable[[JsonObject, int], bool]]] = {
 
 def _join_ollama(items: list[JsonObject]) -> Reply:
     texts = []
-    for item in items:
+    for item in map(first_object, items):
         message = item.get("message")
         text = message.get("content") if isinstance(message, dict) else item.get("response")
         texts.append(text if isinstance(text, str) else "")
         if isinstance(message, dict) and message.get("tool_calls"):
             raise UnreadableRecordError("a recorded stream of tool calls is not read")
-    last = items[-1]
+    last = first_object(items[-1])
     if not last.get("done"):
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")
     answer = Answer("".join(texts), finish_reason=ended(last.get("done_reason")))
@@ -153,13 +158,13 @@ def _join_bedrock(items: Iterable[JsonObject]) -> Reply:
     texts: list[str] = []
     stop = None
     for item in items:
-        delta = (item.get("contentBlockDelta") or {}).get("delta")
+        delta = first_object(first_object(item).get("contentBlockDelta")).get("delta")
         if isinstance(delta, dict):
             if "toolUse" in delta:
                 raise UnreadableRecordError("a recorded stream of tool calls is not read")
             texts.append(str(delta.get("text") or ""))
-        if isinstance(item.get("messageStop"), dict):
-            stop = item["messageStop"].get("stopReason") or "end_turn"
+        if isinstance(end := first_object(item).get("messageStop"), dict):
+            stop = end.get("stopReason") or "end_turn"
     if stop is None:
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")
     return Reply(Answer("".join(texts), finish_reason=ended(stop)))
@@ -168,7 +173,7 @@ def _join_bedrock(items: Iterable[JsonObject]) -> Reply:
 def _join_bedrock_text(items: Iterable[JsonObject]) -> Reply:
     texts: list[str] = []
     stop = None
-    for item in items:
+    for item in map(first_object, items):
         texts.append(str(item.get("outputText") or item.get("generation") or ""))
         stop = item.get("completionReason") or item.get("stop_reason") or stop
     if stop is None:

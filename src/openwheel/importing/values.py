@@ -3,8 +3,9 @@
 import ast
 import json
 import math
+from collections.abc import Collection
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -44,13 +45,13 @@ def parsed(text: str) -> Any:
     """Return the JSON or printed Python value that a text is, ``None`` if it is neither."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         pass
     try:
         if "NaN" in text or "Infinity" in text:
-            return json.loads(text, parse_constant=lambda _: None)
+            return whole(json.loads(text, parse_constant=lambda _: None))
         if "'" in text and len(text) <= LONGEST_LITERAL:
-            return plain_value(ast.literal_eval(text.strip()))
+            return whole(plain_value(ast.literal_eval(text.strip())))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         pass
     return None
@@ -69,6 +70,16 @@ def plain_value(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise ValueError(f"a {type(value).__name__} is no JSON value")
+
+
+def whole(value: Any) -> Any:
+    """Return a value whose texts can be written.
+
+    Raises:
+        ValueError: One holds half of a surrogate pair, which is no character.
+    """
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def json_text(value: Any) -> str:
@@ -116,6 +127,11 @@ def first_object(value: Any) -> JsonObject:
     """Return a value that is an object, or a text that holds one; else an empty one."""
     value = embedded(value)
     return value if isinstance(value, dict) else {}
+
+
+def one_of(value: Any, names: Collection[str]) -> TypeGuard[str]:
+    """Return whether a value of any type is one of these texts."""
+    return isinstance(value, str) and value in names
 
 
 @lru_cache(10_000)

@@ -10,7 +10,7 @@ from openwheel.importing.formats.format import (
 )
 from openwheel.importing.messages import is_messages
 from openwheel.importing.requests import read_request
-from openwheel.importing.values import JsonObject, SkippedRecordError, embedded, first_text
+from openwheel.importing.values import JsonObject, SkippedRecordError, embedded, first_text, one_of
 
 _KINDS = frozenset(
     {
@@ -30,7 +30,7 @@ _KINDS = frozenset(
 
 def _read(record: JsonObject, _: Keys) -> Entry | None:
     kind = record.get("type")
-    if kind not in _KINDS:
+    if not one_of(kind, _KINDS):
         return None
     if kind != "GENERATION":
         raise SkippedRecordError(f"a span of the application ({kind.lower()})")

@@ -26,6 +26,7 @@ from openwheel.importing.values import (
     embedded,
     first_object,
     first_text,
+    one_of,
 )
 
 _HOLDERS: Final = ("attributes", "SpanAttributes", "span_attributes", "tags", "spanAttributes")
@@ -360,7 +361,7 @@ def _usage(flat: JsonObject) -> JsonObject:
 def _is_error(status: Any) -> bool:
     if isinstance(status, dict):
         status = status.get("status_code", status.get("code"))
-    return status in {"ERROR", "STATUS_CODE_ERROR", 2} and not isinstance(status, bool)
+    return one_of(status, ("ERROR", "STATUS_CODE_ERROR")) or (type(status) is int and status == 2)
 
 
 def _has(keys: frozenset[str]) -> bool:
