@@ -137,7 +137,7 @@ def test_reading_an_answer_between_blocks_of_other_kinds():
         ("end_turn", "stop", True),
         ("max_tokens", "length", False),
         ("model_context_window_exceeded", "length", False),
-        ("stop_sequence", "stop_sequence", False),
+        ("stop_sequence", "stop", True),
         ("pause_turn", "pause_turn", False),
         ("refusal", "refusal", False),
         ("something new", "something new", False),

@@ -3,7 +3,7 @@
 Knows nothing of storage or models.
 """
 
-from openwheel.wire.answer import Answer, ToolCall, Usage, split_reasoning
+from openwheel.wire.answer import Answer, ToolCall, Usage, ended, split_reasoning
 from openwheel.wire.api import Api, ApiName
 from openwheel.wire.apis import APIS
 from openwheel.wire.chat import (
@@ -39,6 +39,7 @@ __all__ = [
     "bare_id",
     "completion_body",
     "completion_stream",
+    "ended",
     "error_body",
     "ordered_id",
     "random_id",

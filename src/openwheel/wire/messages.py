@@ -4,26 +4,17 @@ Source: the Anthropic API reference, "Create a Message", and its guide "Streamin
 """
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, ToolCall
+from openwheel.wire.answer import Answer, ToolCall, ended
 from openwheel.wire.chat import Reply
 from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
 from openwheel.wire.usage import read_counts
 
 _PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-_FINISH: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "end_turn": "stop",
-        "max_tokens": "length",
-        "model_context_window_exceeded": "length",
-        "tool_use": "tool_calls",
-    }
-)
 
 
 class _Block(msgspec.Struct):
@@ -240,7 +231,7 @@ def _reply(
             calls.append(ToolCall(block.name or "", _decode(arguments)))
     if stop is None:
         raise TeacherError("The message is not finished: it has no stop_reason")
-    answer = Answer("".join(texts), tuple(calls), _FINISH.get(stop, stop))
+    answer = Answer("".join(texts), tuple(calls), ended(stop))
     counts = read_counts(usage, _PROMPT_COUNTS, "output_tokens") if usage else None
     return Reply(answer, model or "", counts)
 
