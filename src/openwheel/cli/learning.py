@@ -18,6 +18,8 @@ from openwheel.cli.output import (
     print_table,
     warn,
 )
+from openwheel.cli.progress import shown, stopping
+from openwheel.progress import Progress, each
 
 if TYPE_CHECKING:
     from openwheel.loop.evaluate import Evaluation, Score
@@ -46,6 +48,7 @@ def learn(
     delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
+    tune_encoder: options.TuneEncoder = "",
     audit: options.Audit = None,
     db: options.Database = options.DEFAULT_DATABASE,
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
@@ -61,7 +64,12 @@ def learn(
     label task in it is trained on all but its latest quarter, which then judges the student.
     """
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        tune_encoder=tune_encoder,
+        audit=audit,
     )
     from openwheel.loop.learn import learn as run
     from openwheel.loop.lock import learner_lock
@@ -69,15 +77,29 @@ def learn(
     from openwheel.traffic import LogProblems, Store
 
     problems = LogProblems()
+    added = 0
+
+    def kept() -> str:
+        return (
+            f"{added:,} new exchanges were added to {db}, and what was certified is kept. The "
+            "same command goes on: what is there is not added again."
+        )
+
     with (
+        stopping(kept),
+        shown() as progress,
         Store.open(db) as store,
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         open_tools(settings, options.connect()) as tools,
     ):
         batch: list[Exchange] = []
-        added = 0
         for exchange in _read(
-            logs, problems, strict=strict, input_key=input_key, output_key=output_key
+            logs,
+            problems,
+            strict=strict,
+            input_key=input_key,
+            output_key=output_key,
+            progress=progress,
         ):
             batch.append(exchange)
             if len(batch) >= IMPORT_BATCH:
@@ -94,7 +116,7 @@ def learn(
             shuffle=shuffle,
             details=report is not None,
             tools=tools,
-            progress=note,
+            progress=progress,
         )
     for warning in findings.warnings:
         warn(warning)
@@ -124,12 +146,21 @@ def evaluate(
     from openwheel.traffic import LogProblems, Store
 
     problems = LogProblems()
-    with Store.open(db, create=False) as store:
+    with (
+        stopping(lambda: "an evaluation stores nothing."),
+        shown() as progress,
+        Store.open(db, create=False) as store,
+    ):
         serving = RegistryServing(Registry(store))
         if not serving.students():
             warn(f"no student is promoted in {db}: everything is left to the teacher")
         exchanges = _read(
-            [log], problems, strict=strict, input_key=input_key, output_key=output_key
+            [log],
+            problems,
+            strict=strict,
+            input_key=input_key,
+            output_key=output_key,
+            progress=progress,
         )
         found = run(serving, exchanges)
     print_problems(problems)
@@ -151,6 +182,7 @@ def replay(
     delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
+    tune_encoder: options.TuneEncoder = "",
     audit: options.Audit = None,
     seed: Annotated[int, typer.Option(help="Of the audit coin.")] = 0,
     db: Annotated[
@@ -164,7 +196,12 @@ def replay(
 ) -> None:
     """Send a log through the loop as live traffic from nothing, with turns and audits."""
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        tune_encoder=tune_encoder,
+        audit=audit,
     )
     import random
 
@@ -176,14 +213,22 @@ def replay(
     if db is not None and db.exists():
         raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")
     problems = LogProblems()
-    exchanges: Iterator[Exchange] = _read(
-        [log], problems, strict=strict, input_key=input_key, output_key=output_key
-    )
-    if shuffle is not None:
-        rows = list(exchanges)
-        random.Random(shuffle).shuffle(rows)
-        exchanges = iter(rows)
+    where = "" if db is None else f", and {db} holds a part of one"
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stopping(lambda: f"a replay starts from nothing{where}."))
+        progress = stack.enter_context(shown())
+        exchanges: Iterator[Exchange] = _read(
+            [log],
+            problems,
+            strict=strict,
+            input_key=input_key,
+            output_key=output_key,
+            progress=progress,
+        )
+        if shuffle is not None:
+            rows = list(exchanges)
+            random.Random(shuffle).shuffle(rows)
+            exchanges = each(progress, "replaying", rows, "exchanges", total=len(rows))
         if db is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-"))
             db = Path(folder) / "replay.db"
@@ -195,7 +240,7 @@ def replay(
             settings,
             seed=seed,
             tools=tools,
-            progress=note,
+            progress=progress,
         )
     print_problems(problems)
     problems.require_usable()
@@ -206,18 +251,25 @@ def replay(
 
 
 def _read(
-    logs: list[str], problems: "LogProblems", *, strict: bool, input_key: str, output_key: str
+    logs: list[str],
+    problems: "LogProblems",
+    *,
+    strict: bool,
+    input_key: str,
+    output_key: str,
+    progress: Progress,
 ) -> "Iterator[Exchange]":
     from openwheel.traffic import read_log
 
     for log in logs:
-        yield from read_log(
+        exchanges = read_log(
             log,
             input_key=input_key or None,
             output_key=output_key or None,
             strict=strict,
             problems=problems,
         )
+        yield from each(progress, f"reading {log}", exchanges, "exchanges")
 
 
 def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:

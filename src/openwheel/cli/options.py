@@ -70,6 +70,7 @@ Rungs = Annotated[
     ),
 ]
 Encoder = Annotated[str, setting("loop.encoder")]
+TuneEncoder = Annotated[str, setting("loop.tune_encoder", metavar="auto|always|never")]
 Audit = Annotated[float | None, setting("loop.audit")]
 InputKey = Annotated[str, typer.Option(help="Key of the input in plain input/output lines.")]
 OutputKey = Annotated[str, typer.Option(help="Key of the answer in plain input/output lines.")]
@@ -89,6 +90,7 @@ def loop_changes(
     rungs: str,
     encoder: str,
     audit: float | None,
+    tune_encoder: str = "",
 ) -> dict[str, Any]:
     """Return what the options of the loop change in the settings, by name."""
     chosen = tuple(rung.strip() for rung in rungs.split(",") if rung.strip())
@@ -97,6 +99,7 @@ def loop_changes(
         "loop.delta": delta,
         "loop.rungs": chosen or None,
         "loop.encoder": encoder or None,
+        "loop.tune_encoder": tune_encoder or None,
         "loop.audit": audit,
     }
 
@@ -108,6 +111,7 @@ def loop_settings(
     rungs: str,
     encoder: str,
     audit: float | None,
+    tune_encoder: str = "",
 ) -> "LoopSettings":
     """Return the settings of the loop, checked.
 
@@ -117,7 +121,14 @@ def loop_settings(
     """
     from openwheel.loop.settings import LoopSettings
 
-    changes = loop_changes(epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit)
+    changes = loop_changes(
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        audit=audit,
+        tune_encoder=tune_encoder,
+    )
     settings = override(settings_from(None), changes)
     return LoopSettings.of(settings)
 

@@ -17,13 +17,14 @@ from openwheel.loop.corrections import corrected
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
-from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
+from openwheel.progress import Progress, each, silent
+from openwheel.signals import finishing
 from openwheel.students import train
 from openwheel.traffic import OrderEvidence, Store, order_evidence
 
@@ -69,13 +70,19 @@ def learn(
     """
     registry = Registry(store)
     progress("finding tasks")
-    looked_at = curate(store, registry)
+    looked_at = curate(store, registry, progress=progress)
     ended = certify_anew(registry)
     counts = store.task_counts()
     findings = []
-    for record in registry.tasks():
-        if not counts.get(record.task.id):
-            continue
+    records = [record for record in registry.tasks() if counts.get(record.task.id)]
+    for record in each(
+        progress,
+        "learning",
+        records,
+        "exchanges",
+        total=sum(counts[record.task.id] for record in records),
+        size=lambda record: counts[record.task.id],
+    ):
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
         if reason := why_left(record, settings):
             finding = _finding(
@@ -211,46 +218,52 @@ def _learn_task(
         trained_until=int(data.seq.max()),
         method="betting" if subject.bounded else "binomial",
     )
-    progress(f"task {record.task.name}: judging on {len(calibration):,}")
-    calibrated = calibrate(
-        candidate,
-        trained.student,
-        training.inputs,
-        calibration,
-        comparison=subject.comparison,
-        request_of=subject.request_of,
-    )
-    finding = describe(finding, candidate, calibrated)
-    registry.set_trained_on(record.task.id, n)
-    if calibrated.judgement.chosen is None:
-        registry.set_state(candidate.id, "refused")
-        more = _to_judge(subject, trained, len(calibration), candidate.attempt + 1)
-        if more is not None:
-            more = max(more, int(SURPRISED * n))
-        return msgspec.structs.replace(
-            finding, reason=explain.refused(calibrated.judgement, candidate), more_needed=more
-        )
-    certificate = write_certificate(record.task, candidate, calibrated)
-    registry.certify(certificate)
     try:
-        registry.promote(
-            certificate,
-            by="turn",
-            reason="certified by learn",
-            audit=first_plan(settings, record.task.name, by_hand=True).audit,
-            policy=settings.policy,
+        progress(f"task {record.task.name}: judging on {len(calibration):,}")
+        calibrated = calibrate(
+            candidate,
+            trained.student,
+            training.inputs,
+            calibration,
+            comparison=subject.comparison,
+            request_of=subject.request_of,
+            progress=progress,
         )
-    except PolicyError as error:
-        finding = msgspec.structs.replace(
-            finding, warnings=(*finding.warnings, f"It was certified and not promoted: {error}")
+    except KeyboardInterrupt:
+        registry.withdraw(candidate.id)
+        raise
+    with finishing():  # half of a verdict would be no student, and evidence that is spent
+        finding = describe(finding, candidate, calibrated)
+        registry.set_trained_on(record.task.id, n)
+        if calibrated.judgement.chosen is None:
+            registry.set_state(candidate.id, "refused")
+            more = _to_judge(subject, trained, len(calibration), candidate.attempt + 1)
+            if more is not None:
+                more = max(more, int(SURPRISED * n))
+            return msgspec.structs.replace(
+                finding, reason=explain.refused(calibrated.judgement, candidate), more_needed=more
+            )
+        certificate = write_certificate(record.task, candidate, calibrated)
+        registry.certify(certificate)
+        try:
+            registry.promote(
+                certificate,
+                by="turn",
+                reason="certified by learn",
+                audit=first_plan(settings, record.task.name, by_hand=True).audit,
+                policy=settings.policy,
+            )
+        except PolicyError as error:
+            finding = msgspec.structs.replace(
+                finding, warnings=(*finding.warnings, f"It was certified and not promoted: {error}")
+            )
+        return msgspec.structs.replace(
+            finding,
+            warnings=(*finding.warnings, *explain.remarks(certificate)),
+            certified=True,
+            certificate=certificate.id,
+            reason=explain.passed(calibrated.judgement, candidate),
         )
-    return msgspec.structs.replace(
-        finding,
-        warnings=(*finding.warnings, *explain.remarks(certificate)),
-        certified=True,
-        certificate=certificate.id,
-        reason=explain.passed(calibrated.judgement, candidate),
-    )
 
 
 def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> Finding:
