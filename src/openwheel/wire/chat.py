@@ -182,24 +182,25 @@ class _Call:
 
 def _add_calls(delta: _Message, calls: dict[int, _Call]) -> None:
     """Add the pieces of tool calls that a delta has, each to its call."""
-    sent = [
-        (place if piece.index is None else piece.index, piece.function)
-        for place, piece in enumerate(delta.tool_calls or ())
-    ]
+    if delta.tool_calls:
+        for place, piece in enumerate(delta.tool_calls):
+            if piece.function is not None:
+                _add_call(place if piece.index is None else piece.index, piece.function, calls)
     # The older form streams one call, without an index; no answer has both.
-    sent.append((0, delta.function_call))
-    for index, function in sent:
-        if function is None:
-            continue
-        call = calls.get(index)
-        if call is None:
-            call = calls[index] = _Call()
-        if function.name:
-            call.names.append(function.name)
-        if isinstance(function.arguments, str):
-            call.pieces.append(function.arguments)
-        elif function.arguments is not None:
-            call.whole = function.arguments
+    if delta.function_call is not None:
+        _add_call(0, delta.function_call, calls)
+
+
+def _add_call(index: int, function: _Function, calls: dict[int, _Call]) -> None:
+    call = calls.get(index)
+    if call is None:
+        call = calls[index] = _Call()
+    if function.name:
+        call.names.append(function.name)
+    if isinstance(function.arguments, str):
+        call.pieces.append(function.arguments)
+    elif function.arguments is not None:
+        call.whole = function.arguments
 
 
 def read_completion(body: bytes) -> tuple[Answer, Usage]:
