@@ -18,6 +18,7 @@ import pytest
 
 from openwheel.cli.learning import IMPORT_BATCH
 from openwheel.cli.progress import LINE_EVERY_S, Lines, shown
+from openwheel.errors import StoreError
 from openwheel.loop.registry import Registry
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
@@ -110,11 +111,10 @@ def rows(start, stop):
 
 
 def stored(database):
-    """Return how many exchanges a store has, 0 if there is no store yet."""
-    if not database.exists():
-        return 0
-    with Store.open(database, create=False) as store:
+    """Return how many exchanges a store has, 0 if it is not there yet, or not whole."""
+    with contextlib.suppress(StoreError), Store.open(database, create=False) as store:
         return store.last_seq()
+    return 0
 
 
 def feed(stdin, database, fewest):
