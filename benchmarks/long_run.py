@@ -265,6 +265,11 @@ def run(
     apps = [make() for make in traffic.APPS]
     watcher, started = Watcher(requests), time.process_time()
     came = traffic.stream(apps, requests, seed, once=once, named=named)
+
+    def say(said: str, done: float | None = None, *_: object) -> None:
+        if done is None:
+            print(f"{time.process_time() - started:.0f} s: {said}", file=sys.stderr, flush=True)
+
     with (
         tempfile.TemporaryDirectory() as folder,
         Store.open(Path(folder) / "long.db") as store,
@@ -274,9 +279,7 @@ def run(
             came,
             settings,
             seed=seed,
-            progress=lambda text: print(
-                f"{time.process_time() - started:.0f} s: {text}", file=sys.stderr, flush=True
-            ),
+            progress=say,
             each=watcher.each,
             tell=watcher.tell,
         )

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "openwheel"
 ORDER = [
     "errors",
     "logs",
+    "progress",
     "settings",
     "signals",
     "sockets",
@@ -40,7 +41,7 @@ STRANGERS = {
     "tasks": {"catalog", "trust", "access"},
     "students": {"access"},
     "gate": {
-        *("errors", "logs", "wire", "catalog", "trust", "traffic", "access", "tasks"),
+        *("errors", "logs", "progress", "wire", "catalog", "trust", "traffic", "access", "tasks"),
         *("engine", "students", "export"),
     },
     "export": {"access"},
@@ -73,7 +74,7 @@ def test_imports_point_one_way():
 
 def test_every_folder_is_a_stage_in_the_order():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(ORDER) - {"errors", "logs", "signals", "sockets"}
+    assert folders == set(ORDER) - {"errors", "logs", "progress", "signals", "sockets"}
 
 
 def loaded(statement: str) -> set[str]:

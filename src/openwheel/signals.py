@@ -1,4 +1,4 @@
-"""Stopping on SIGINT and SIGTERM, and going on after the server that was stopped."""
+"""Stopping on SIGINT and SIGTERM, when a server or a block that must be whole has ended."""
 
 import contextlib
 import signal
@@ -23,3 +23,13 @@ def stopping_on_signals(stop: Callable[[int, FrameType | None], None]) -> Genera
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def finishing() -> Generator[None]:
+    """Let a short block end before SIGINT or SIGTERM does what it does."""
+    came: list[int] = []
+    with stopping_on_signals(lambda number, _: came.append(number)):
+        yield
+    if came:
+        signal.raise_signal(came[0])

@@ -39,6 +39,21 @@ def test_a_learnable_task_is_certified_promoted_and_its_certificate_holds(store,
     assert student.answers == tuple(sorted(QUEUES))
 
 
+def test_learning_that_is_stopped_while_it_judges_goes_on(store, registry, fill):
+    fill(tickets(1_500))
+
+    def stop(said, *_):
+        if "judging on" in said:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(store, SETTINGS, source="made up", progress=stop)
+    assert registry.certificates() == registry.candidates() == []
+    finding = only(learn(store, SETTINGS, source="made up"))
+    assert finding.certified
+    assert finding.attempt == 2  # the first looked at the evidence, though nobody saw a verdict
+
+
 def test_what_is_served_is_what_was_judged(store, registry, fill):
     """The saved student, loaded again, gives the counts that its certificate records."""
     fill(tickets(1_500, noise=0.02))

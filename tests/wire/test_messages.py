@@ -135,6 +135,7 @@ def test_reading_an_answer_between_blocks_of_other_kinds():
     ("stop_reason", "finish", "complete"),
     [
         ("end_turn", "stop", True),
+        (None, "stop", True),
         ("max_tokens", "length", False),
         ("model_context_window_exceeded", "length", False),
         ("stop_sequence", "stop", True),
@@ -149,7 +150,7 @@ def test_why_an_answer_stopped(stop_reason, finish, complete):
     assert found.answer.complete is complete
 
 
-@pytest.mark.parametrize("fields", [{"stop_reason": None}, {"role": None}, {"content": "x"}])
+@pytest.mark.parametrize("fields", [{"role": None}, {"content": "x"}, {"content": None}])
 def test_what_is_no_whole_message_is_refused(fields):
     with pytest.raises(TeacherError, match="message"):
         reply(text("a"), **fields)

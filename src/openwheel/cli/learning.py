@@ -20,6 +20,8 @@ from openwheel.cli.output import (
     print_table,
     warn,
 )
+from openwheel.cli.progress import shown, stopping
+from openwheel.progress import Progress, each
 
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
@@ -44,6 +46,7 @@ def learn(
     delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
+    tune_encoder: options.TuneEncoder = "",
     audit: options.Audit = None,
     answer: options.Answer = "",
     db: options.Database = options.DEFAULT_DATABASE,
@@ -62,7 +65,13 @@ def learn(
     label task in it is trained on all but its latest quarter, which then judges the student.
     """
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        tune_encoder=tune_encoder,
+        audit=audit,
+        answer=answer,
     )
     from openwheel.importing import LogProblems
     from openwheel.loop.learn import learn as run
@@ -71,7 +80,17 @@ def learn(
     from openwheel.traffic import Store
 
     problems = LogProblems()
+    added = 0
+
+    def kept() -> str:
+        return (
+            f"{added:,} new exchanges were added to {db}, and what was certified is kept. The "
+            "same command goes on: what is there is not added again."
+        )
+
     with (
+        stopping(kept),
+        shown() as progress,
         Store.open(db) as store,
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         open_tools(settings, options.connect()) as tools,
@@ -86,8 +105,10 @@ def learn(
             input_key=input_key,
             output_key=output_key,
             time_key=time_key,
+            progress=progress,
         )
-        added = _store(store, exchanges, vouch=in_order)
+        for new in _store(store, exchanges, vouch=in_order):
+            added += new
         print_problems(problems)
         problems.require_usable()
         note(f"{problems.usable:,} exchanges read, {added:,} of them new in {db}")
@@ -98,7 +119,7 @@ def learn(
             shuffle=shuffle,
             details=report is not None,
             tools=tools,
-            progress=note,
+            progress=progress,
         )
     for warning in findings.warnings:
         warn(warning)
@@ -130,7 +151,11 @@ def evaluate(
     from openwheel.traffic import Store
 
     problems = LogProblems()
-    with Store.open(db, create=False) as store:
+    with (
+        stopping(lambda: "an evaluation stores nothing."),
+        shown() as progress,
+        Store.open(db, create=False) as store,
+    ):
         serving = RegistryServing(Registry(store))
         if not serving.students():
             warn(f"no student is promoted in {db}: everything is left to the teacher")
@@ -141,6 +166,7 @@ def evaluate(
             input_key=input_key,
             output_key=output_key,
             time_key=time_key,
+            progress=progress,
         )
         found = run(serving, exchanges)
     print_problems(problems)
@@ -162,6 +188,7 @@ def replay(
     delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
+    tune_encoder: options.TuneEncoder = "",
     audit: options.Audit = None,
     answer: options.Answer = "",
     seed: Annotated[int, typer.Option(help="Of the audit coin.")] = 0,
@@ -177,7 +204,13 @@ def replay(
 ) -> None:
     """Send a log through the loop as live traffic from nothing, with turns and audits."""
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        tune_encoder=tune_encoder,
+        audit=audit,
+        answer=answer,
     )
     import random
 
@@ -190,19 +223,23 @@ def replay(
     if db is not None and db.exists():
         raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")
     problems = LogProblems()
-    exchanges: Iterator[Exchange] = _read(
-        [log],
-        problems,
-        strict=strict,
-        input_key=input_key,
-        output_key=output_key,
-        time_key=time_key,
-    )
-    if shuffle is not None:
-        rows = list(exchanges)
-        random.Random(shuffle).shuffle(rows)
-        exchanges = iter(rows)
+    where = "" if db is None else f", and {db} holds a part of one"
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stopping(lambda: f"a replay starts from nothing{where}."))
+        progress = stack.enter_context(shown())
+        exchanges: Iterator[Exchange] = _read(
+            [log],
+            problems,
+            strict=strict,
+            input_key=input_key,
+            output_key=output_key,
+            time_key=time_key,
+            progress=progress,
+        )
+        if shuffle is not None:
+            rows = list(exchanges)
+            random.Random(shuffle).shuffle(rows)
+            exchanges = each(progress, "replaying", rows, "exchanges", total=len(rows))
         if db is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-"))
             db = Path(folder) / "replay.db"
@@ -214,7 +251,7 @@ def replay(
             settings,
             seed=seed,
             tools=tools,
-            progress=note,
+            progress=progress,
         )
     print_problems(problems)
     problems.require_usable()
@@ -233,10 +270,11 @@ def _read(
     input_key: str,
     output_key: str,
     time_key: str,
+    progress: Progress,
 ) -> "Iterator[Exchange]":
     from openwheel.importing import read_logs
 
-    return read_logs(
+    exchanges = read_logs(
         logs,
         input_key=input_key or None,
         output_key=output_key or None,
@@ -245,10 +283,11 @@ def _read(
         in_order=in_order,
         problems=problems,
     )
+    return each(progress, f"reading {', '.join(logs)}", exchanges, "exchanges")
 
 
-def _store(store: "Store", exchanges: "Iterable[Exchange]", *, vouch: bool) -> int:
-    """Add exchanges to the store in batches; return how many were new.
+def _store(store: "Store", exchanges: "Iterable[Exchange]", *, vouch: bool) -> "Iterator[int]":
+    """Add exchanges to the store in batches; yield how many of each were new.
 
     Args:
         store: The store.
@@ -259,13 +298,11 @@ def _store(store: "Store", exchanges: "Iterable[Exchange]", *, vouch: bool) -> i
 
     registry = Registry(store)
     judged = max((registry.judged_until(record.task.id) for record in registry.tasks()), default=0)
-    added = 0
     batches = iter(exchanges)
     while batch := list(islice(batches, IMPORT_BATCH)):
-        added += store.append(batch)
+        yield store.append(batch)
         if vouch:
             store.vouch([exchange.id for exchange in batch], after=judged)
-    return added
 
 
 def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:

@@ -80,6 +80,7 @@ Rungs = Annotated[
     ),
 ]
 Encoder = Annotated[str, setting("loop.encoder")]
+TuneEncoder = Annotated[str, setting("loop.tune_encoder", metavar="auto|always|never")]
 Audit = Annotated[float | None, setting("loop.audit")]
 Answer = Annotated[
     str,
@@ -115,6 +116,7 @@ def loop_changes(
     encoder: str,
     audit: float | None,
     answer: str,
+    tune_encoder: str = "",
 ) -> dict[str, Any]:
     """Return what the options of the loop change in the settings, by name."""
     chosen, folds = _listed(rungs), _listed(answer)
@@ -123,6 +125,7 @@ def loop_changes(
         "loop.delta": delta,
         "loop.rungs": chosen or None,
         "loop.encoder": encoder or None,
+        "loop.tune_encoder": tune_encoder or None,
         "loop.audit": audit,
         "loop.answer": folds or None,
     }
@@ -140,6 +143,7 @@ def loop_settings(
     encoder: str,
     audit: float | None,
     answer: str,
+    tune_encoder: str = "",
 ) -> "LoopSettings":
     """Return the settings of the loop, checked.
 
@@ -150,7 +154,13 @@ def loop_settings(
     from openwheel.loop.settings import LoopSettings
 
     changes = loop_changes(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        tune_encoder=tune_encoder,
+        audit=audit,
+        answer=answer,
     )
     settings = override(settings_from(None), changes)
     return LoopSettings.of(settings)

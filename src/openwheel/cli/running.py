@@ -12,6 +12,7 @@ import typer
 
 from openwheel.cli import options
 from openwheel.cli.output import note, out, print_json, warn
+from openwheel.cli.progress import shown, stopping
 from openwheel.errors import SettingError
 from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
 
@@ -145,6 +146,7 @@ def turn(
     delta: options.Delta = None,
     rungs: options.Rungs = "",
     encoder: options.Encoder = "",
+    tune_encoder: options.TuneEncoder = "",
     audit: options.Audit = None,
     answer: options.Answer = "",
     db: options.Database = options.DEFAULT_DATABASE,
@@ -152,7 +154,13 @@ def turn(
 ) -> None:
     """Take one turn of the loop on the stored traffic: curate, train, judge, promote."""
     settings = options.loop_settings(
-        epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
+        epsilon=epsilon,
+        delta=delta,
+        rungs=rungs,
+        encoder=encoder,
+        tune_encoder=tune_encoder,
+        audit=audit,
+        answer=answer,
     )
     from openwheel.loop.limits import Limits, apply_limits
 
@@ -165,6 +173,8 @@ def turn(
     from openwheel.traffic import Store
 
     with (
+        stopping(lambda: f"{db} keeps its traffic, and what was certified. The next turn goes on."),
+        shown() as progress,
         Store.open(db, create=False) as store,
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         _stopped_as_by_hand(),
@@ -181,7 +191,7 @@ def turn(
                 stop=lambda: os.getppid() != parent,
             )
             return
-        done = run(store, settings, tools=tools, progress=note)
+        done = run(store, settings, tools=tools, progress=progress)
     if json:
         print_json({"looked_at": done.looked_at, "events": done.events})
     else:

@@ -33,6 +33,7 @@ from openwheel.loop.candidate import is_new
 from openwheel.loop.data import TaskData
 from openwheel.loop.losses import affordable, losses_of
 from openwheel.loop.records import Candidate
+from openwheel.progress import Progress, Step, silent
 from openwheel.students import Student
 from openwheel.students.student import WritingStudent
 from openwheel.tasks import Inputs, Task
@@ -41,6 +42,10 @@ from openwheel.trust import licence_summary
 from openwheel.wire import Answer
 
 FloatArray = npt.NDArray[np.float64]
+
+WRITTEN_AT_ONCE = 256
+"""Exchanges that a student of the rung ``lm`` answers between two times that it is told how far it
+is."""
 
 
 class Calibrated(msgspec.Struct, frozen=True):
@@ -84,6 +89,7 @@ def calibrate(
     comparison: Comparison | None = None,
     request_of: Callable[[Inputs], str] = "\n".join,
     method: Method | None = None,
+    progress: Progress = silent,
 ) -> Calibrated:
     """Judge a candidate.
 
@@ -99,6 +105,7 @@ def calibrate(
         comparison: How answers are compared; by default canonical answers agree if equal.
         request_of: Returns the request that has these inputs, as text, for a judge.
         method: How it is tested; by default as the candidate says.
+        progress: Told how many exchanges a student that writes its answers has answered.
 
     Raises:
         SettingError: The comparison is not the one the candidate was registered with.
@@ -109,7 +116,7 @@ def calibrate(
     if not weighs:
         calibration = calibration.take(np.flatnonzero(calibration.unbiased))
     data = calibration
-    answers, confidence = _answers(candidate, student, data.inputs)
+    answers, confidence = _answers(candidate, student, data.inputs, progress)
     # What it would leave to the teacher says nothing of its answers.
     left = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
     left |= ~_accepted(candidate, data)
@@ -163,14 +170,26 @@ def calibrate(
 
 
 def _answers(
-    candidate: Candidate, student: Student, inputs: Sequence[Inputs]
+    candidate: Candidate, student: Student, inputs: Sequence[Inputs], progress: Progress
 ) -> tuple[list[str], FloatArray]:
     """Return what a student answers, ``""`` where it has no answer, and its confidences."""
-    if candidate.writes:
-        writings = cast(WritingStudent, student).write(inputs)
-        return writings.answers, writings.confidence
-    labels, confidence = student.predict(inputs)
-    return [student.answers[label] if label >= 0 else "" for label in labels], confidence
+    # Others are asked about all at once, and quickly.
+    size = WRITTEN_AT_ONCE if candidate.rung == "lm" else max(1, len(inputs))
+    answers: list[str] = []
+    confidences: list[FloatArray] = [np.zeros(0)]
+    with Step(progress, "judging", len(inputs), "exchanges") as step:
+        for start in range(0, len(inputs), size):
+            part = inputs[start : start + size]
+            if candidate.writes:
+                writings = cast(WritingStudent, student).write(part)
+                answers += writings.answers
+                confidences.append(writings.confidence)
+            else:
+                labels, confidence = student.predict(part)
+                answers += [student.answers[label] if label >= 0 else "" for label in labels]
+                confidences.append(confidence)
+            step(len(answers))
+    return answers, np.concatenate(confidences)
 
 
 def _require_same(comparison: Comparison | None, candidate: Candidate) -> None:

@@ -1,7 +1,7 @@
 """Training a task's students and choosing among their rungs, on training data alone."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -23,12 +23,12 @@ from openwheel.loop.data import TaskData, seen_keys
 from openwheel.loop.limits import too_much
 from openwheel.loop.lineage import make_lineage
 from openwheel.loop.lm import train_lm
-from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.slices import evidently_bad, find_slicer
 from openwheel.loop.subject import Subject
+from openwheel.progress import Progress, silent
 from openwheel.students import Fitted, Student, save_student, train
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs
@@ -79,7 +79,7 @@ def train_best(
     anytime: bool = False,
     share: float = 1.0,
     progress: Progress = silent,
-    trouble: Progress = silent,
+    trouble: Callable[[str], None] = silent,
 ) -> Trained | None:
     """Train each rung and return the one that training predicts to cover most.
 
@@ -205,6 +205,7 @@ def _train(
             variables=variables,
             encoder=subject.tools.encoder,
             tune=subject.settings.tune,
+            progress=progress,
         )
     return train_lm(subject, training, variables, progress)
 

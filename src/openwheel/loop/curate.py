@@ -10,6 +10,7 @@ from openwheel.loop.data import encode_inputs
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.progress import Progress, Step, silent
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
 from openwheel.tasks.hints import in_the_way
 from openwheel.traffic import BY_STUDENTS, Exchange, Store
@@ -26,7 +27,12 @@ FORM_WINDOW = 100_000
 
 
 def curate(
-    store: Store, registry: Registry, settings: LoopSettings = DEFAULTS, *, after: int = 0
+    store: Store,
+    registry: Registry,
+    settings: LoopSettings = DEFAULTS,
+    *,
+    after: int = 0,
+    progress: Progress = silent,
 ) -> int:
     """Bring tasks and assignments up to date with the traffic.
 
@@ -38,11 +44,12 @@ def curate(
         settings: What the user decides: how answers are compared, and may differ.
         after: Exchanges up to this ``seq`` that no known task matched were looked at before and
             are not matched again unless a new task was found.
+        progress: Told how many exchanges were matched with the tasks.
 
     Returns:
         The newest ``seq`` that was looked at.
     """
-    newest = assign_new(store, registry, after=after)
+    newest = assign_new(store, registry, after=after, progress=progress)
     known = [record.task for record in registry.tasks()]
     bare = [task for task in known if task.template is not None and task.template.bare]
     sample = list(examples_of(exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)))
@@ -57,18 +64,18 @@ def curate(
         for task in known:
             if before.fingerprint(task) != matcher.fingerprint(task):
                 store.unassign(task.id)
-        _assign(store, matcher, after=0, until=newest)
+        _assign(store, matcher, after=0, until=newest, progress=progress)
     for record in registry.tasks():
         _update_form(store, registry, record, settings, newest)
     return newest
 
 
-def assign_new(store: Store, registry: Registry, *, after: int) -> int:
+def assign_new(store: Store, registry: Registry, *, after: int, progress: Progress = silent) -> int:
     """Assign what came after ``after`` to the tasks that are known; return the newest ``seq``."""
     newest = store.last_seq()
     known = [record.task for record in registry.tasks()]
     if known and newest > after:
-        _assign(store, TaskMatcher(known), after=after, until=newest)
+        _assign(store, TaskMatcher(known), after=after, until=newest, progress=progress)
     return newest
 
 
@@ -85,11 +92,14 @@ def examples_of(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer,
             yield prompt, exchange.answer, exchange.task
 
 
-def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> None:
+def _assign(
+    store: Store, matcher: TaskMatcher, *, after: int, until: int, progress: Progress
+) -> None:
     """Assign every unassigned exchange that a task matches."""
 
-    def matches() -> Iterator[tuple[int, str, str, str]]:
+    def matches(step: Step) -> Iterator[tuple[int, str, str, str]]:
         for seq, exchange in store.exchanges(after=after, until=until, unassigned=True):
+            step(seq - after)
             try:
                 request = exchange.read()
             except RequestError:
@@ -101,7 +111,8 @@ def _assign(store: Store, matcher: TaskMatcher, *, after: int, until: int) -> No
                 task, inputs = match
                 yield seq, task.id, encode_inputs(inputs), encode_settings(request.settings)
 
-    store.assign(matches())
+    with Step(progress, "matching with the tasks", until - after, "exchanges") as step:
+        store.assign(matches(step))
 
 
 def _update_form(

@@ -18,13 +18,14 @@ from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
 from openwheel.loop.other_folds import compared_otherwise
-from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
+from openwheel.progress import Progress, each, silent
+from openwheel.signals import finishing
 from openwheel.students import train
 from openwheel.traffic import OrderEvidence, Store, order_evidence
 
@@ -70,13 +71,19 @@ def learn(
     """
     registry = Registry(store)
     progress("finding tasks")
-    looked_at = curate(store, registry, settings)
+    looked_at = curate(store, registry, settings, progress=progress)
     ended = certify_anew(registry)
     counts = store.task_counts()
     findings = []
-    for record in registry.tasks():
-        if not counts.get(record.task.id):
-            continue
+    records = [record for record in registry.tasks() if counts.get(record.task.id)]
+    for record in each(
+        progress,
+        "learning",
+        records,
+        "exchanges",
+        total=sum(counts[record.task.id] for record in records),
+        size=lambda record: counts[record.task.id],
+    ):
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
         ended += compared_otherwise(registry, record)
         if reason := why_left(record, settings):
@@ -216,22 +223,53 @@ def _learn_task(
         trained_until=int(data.seq.max()),
         method="betting" if subject.bounded else "binomial",
     )
-    progress(f"task {record.task.name}: judging on {len(calibration):,}")
-    calibrated = calibrate(
-        candidate,
-        trained.student,
-        training.inputs,
-        calibration,
-        comparison=subject.comparison,
-        request_of=subject.request_of,
-    )
+    try:
+        progress(f"task {record.task.name}: judging on {len(calibration):,}")
+        calibrated = calibrate(
+            candidate,
+            trained.student,
+            training.inputs,
+            calibration,
+            comparison=subject.comparison,
+            request_of=subject.request_of,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        registry.withdraw(candidate.id)
+        raise
+    with finishing():  # half of a verdict would be no student, and evidence that is spent
+        return _verdict(
+            registry,
+            subject,
+            finding,
+            candidate=candidate,
+            calibrated=calibrated,
+            trained=trained,
+            n_calibration=len(calibration),
+            in_the_way=in_the_way,
+        )
+
+
+def _verdict(
+    registry: Registry,
+    subject: Subject,
+    finding: Finding,
+    *,
+    candidate: Candidate,
+    calibrated: Calibrated,
+    trained: Trained,
+    n_calibration: int,
+    in_the_way: str,
+) -> Finding:
+    """Keep what the gate saw of a student, and promote one that passed."""
+    record, settings = subject.record, subject.settings
     finding = describe(finding, candidate, calibrated)
-    registry.set_trained_on(record.task.id, n)
+    registry.set_trained_on(record.task.id, finding.n)
     if calibrated.judgement.chosen is None:
         registry.set_state(candidate.id, "refused")
-        more = _to_judge(subject, trained, len(calibration), candidate.attempt + 1)
+        more = _to_judge(subject, trained, n_calibration, candidate.attempt + 1)
         if more is not None:
-            more = max(more, int(SURPRISED * n))
+            more = max(more, int(SURPRISED * finding.n))
         reason = explain.refused(calibrated.judgement, candidate) + in_the_way
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     certificate = write_certificate(record.task, candidate, calibrated)

@@ -7,10 +7,10 @@ from typing import cast
 from openwheel.errors import EngineError
 from openwheel.loop.adapters import adapter_name
 from openwheel.loop.data import TaskData
-from openwheel.loop.progress import Progress
 from openwheel.loop.registry import Registry
 from openwheel.loop.subject import Subject
 from openwheel.loop.tools import Tools
+from openwheel.progress import Progress
 from openwheel.students import Fitted
 from openwheel.students.files import ADAPTER
 from openwheel.students.lm.fit import Extras, fit_lm
@@ -70,6 +70,7 @@ def train_lm(
         losses_of=None if comparison is None else losses_of,
         extras=Extras(reasoning={i: said for i, said in enumerate(training.thoughts) if said}),
         tell=tell,
+        progress=progress,
     )
 
 

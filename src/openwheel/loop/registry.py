@@ -220,6 +220,15 @@ class Registry:
         with self.store.write() as connection:
             connection.execute(sa.update(table).where(table.c.id == student_id).values(state=state))
 
+    def withdraw(self, student_id: str) -> None:
+        """Forget a student whose judging was stopped: nobody saw a verdict.
+
+        The exchanges that were to judge it may then judge another. Its attempt stays counted.
+        """
+        table = schema.students
+        with self.store.write() as connection:
+            connection.execute(sa.delete(table).where(table.c.id == student_id))
+
     def candidates(
         self, *, task_id: str | None = None, state: State | None = None
     ) -> list[tuple[Candidate, str, float]]:

@@ -12,7 +12,6 @@ from openwheel.loop.captured import beside, by_student, by_teacher
 from openwheel.loop.curate import assign_new
 from openwheel.loop.evaluate import Score, Tally, TaskScore
 from openwheel.loop.losses import agrees
-from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.route import Route, route
@@ -21,6 +20,7 @@ from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
+from openwheel.progress import Progress, silent
 from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
@@ -122,7 +122,7 @@ def replay(
         settings: What the user decides.
         seed: Of the audit coin.
         tools: What rungs need from outside.
-        progress: Told about each turn.
+        progress: Told about each turn, and of the steps in it that take long.
         each: Told what became of each request, in order.
         tell: Told what turns and audits did to a task, as it happens.
     """
@@ -156,7 +156,7 @@ def replay(
         nonlocal assigned, looked_at, due
         started = time.process_time()
         keep()
-        done = turn(store, settings, after=looked_at, tools=tools)
+        done = turn(store, settings, after=looked_at, tools=tools, progress=_steps_alone(progress))
         serving.refresh()
         tell(done.events)
         timeline.append(
@@ -191,6 +191,18 @@ def replay(
     if counts.latest.n:
         take_turn()
     return _replayed(counts, timeline)
+
+
+def _steps_alone(progress: Progress) -> Progress:
+    """Return what tells how far steps are, and leaves out phrases: there are many turns."""
+
+    def tell(
+        said: str, done: float | None = None, total: float | None = None, unit: str = "", /
+    ) -> None:
+        if done is not None:
+            progress(said, done, total, unit)
+
+    return tell
 
 
 def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:

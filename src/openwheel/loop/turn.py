@@ -18,7 +18,6 @@ from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import curate
 from openwheel.loop.limits import some_more_memory, too_much
 from openwheel.loop.other_folds import compared_otherwise
-from openwheel.loop.progress import Progress, silent
 from openwheel.loop.records import Event, Turn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
@@ -26,6 +25,7 @@ from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn_task import turn_task
+from openwheel.progress import Progress, each, silent
 from openwheel.traffic import Store
 from openwheel.trust import Policy
 
@@ -83,15 +83,21 @@ def _turn(
     progress: Progress,
 ) -> Turn:
     progress("finding tasks")
-    looked_at = curate(store, registry, settings, after=after)
+    looked_at = curate(store, registry, settings, after=after, progress=progress)
     events = certify_anew(registry)
     events += audit(store, registry, settings, tools, until=looked_at)
     events += veto(registry, settings.policy)
     counts = store.task_counts()
     waits = starts.waits(starts.failures(store), time.time())
-    for record in registry.tasks():
-        if not counts.get(record.task.id):
-            continue
+    records = [record for record in registry.tasks() if counts.get(record.task.id)]
+    for record in each(
+        progress,
+        "learning",
+        records,
+        "exchanges",
+        total=sum(counts[record.task.id] for record in records),
+        size=lambda record: counts[record.task.id],
+    ):
         events += compared_otherwise(registry, record)
         if reason := why_left(record, settings):
             events.append(Event(record.task.name, "left", reason))

@@ -10,7 +10,6 @@ from openwheel.loop.coverage import coverage_now
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.other_folds import compared_otherwise
-from openwheel.loop.progress import Progress
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
@@ -19,6 +18,7 @@ from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject, believed_by
 from openwheel.loop.teachers.book import changed_since
 from openwheel.loop.teachers.notice import judged_anew, notice
+from openwheel.progress import Progress
 from openwheel.traffic import OrderEvidence, Store, order_evidence
 
 FEWEST_TO_TRAIN = 200
@@ -200,6 +200,7 @@ def _train_anew(
     untrained = data.to_count()
     inside = (untrained.seq >= kept.seq.min()) & (untrained.seq <= trained_until)
     training = corrected(registry.store, record, kept)
+    progress(f"task {name}: training on {len(training):,}")
     trained = train_best(
         subject,
         training,

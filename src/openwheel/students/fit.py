@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.progress import Progress, silent
 from openwheel.students.agreement import fit_agreement, fit_precision, out_of_fold_confidence
 from openwheel.students.cores import alone_is_better, fit_core, out_of_fold
 from openwheel.students.encoder import TextEncoder
@@ -27,6 +28,7 @@ def fit_model(
     encoder: TextEncoder | None = None,
     tune: Tune | None = None,
     guarded: bool = True,
+    progress: Progress = silent,
 ) -> Fitted:
     """Train a student of the rung ``linear``, or with an encoder of the rung ``encoder``.
 
@@ -40,18 +42,21 @@ def fit_model(
         encoder: A sentence encoder, for the rung ``encoder``.
         tune: How to train the encoder on these inputs too; by default it stays as it is.
         guarded: Whether the student leaves to the teacher what looks novel; benchmarks compare.
+        progress: Told of what takes long: all that an encoder does.
 
     Raises:
         ValueError: No answer has two distinct inputs, so there is nothing to learn.
     """
-    names, joined = prepare(inputs, answers, variables, encoder)
+    names, joined = prepare(inputs, answers, variables, encoder, progress)
     material = joined
     if encoder is not None and alone_is_better(material, len(names)):
         material = material._replace(counts=None)
     predicted, evidence = out_of_fold(material, len(names))
     if encoder is not None and tune is not None:
         agreement = float((evidence.labels == material.labels[predicted]).mean())
-        found = tuned(material, joined, len(names), encoder, tune, agreement=agreement)
+        found = tuned(
+            material, joined, len(names), encoder, tune, agreement=agreement, progress=progress
+        )
         if found is not None:
             material, encoder = found
             predicted, evidence = out_of_fold(material, len(names))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.progress import Progress, Step, silent
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.model import text_of
 from openwheel.students.ngrams import LONGEST_TEXT
@@ -22,6 +23,9 @@ FOLDS, FEWER_FOLDS, MANY_ROWS = 5, 3, 20_000
 time."""
 FEWEST_EXAMPLES = 2
 """An answer with fewer distinct inputs than this is left to the teacher."""
+
+EMBEDDED_AT_ONCE = 256
+"""Texts between two times that it is told how many have vectors."""
 
 MOST_ROWS = 50_000
 MOST_CHARACTERS = 8_000_000
@@ -63,6 +67,7 @@ def prepare(
     answers: Sequence[str],
     variables: tuple[int, ...],
     encoder: TextEncoder | None,
+    progress: Progress = silent,
 ) -> tuple[tuple[str, ...], Material]:
     """Collapse repeats, keep the latest within the limits, and index answers.
 
@@ -71,6 +76,7 @@ def prepare(
         answers: The teacher's canonical answers, shape (n,).
         variables: Which of the inputs are read.
         encoder: Whose vectors are wanted too, if any.
+        progress: Told how far those are.
 
     Returns:
         The answers that can be learned, and the material.
@@ -109,5 +115,16 @@ def prepare(
         places=places,
         folds=places % (FOLDS if len(texts) <= MANY_ROWS else FEWER_FOLDS),
         counts=count(texts),
-        vectors=None if encoder is None else encoder.embed(texts),
+        vectors=None if encoder is None else _embed(encoder, texts, progress),
     )
+
+
+def _embed(
+    encoder: TextEncoder, texts: Sequence[str], progress: Progress
+) -> npt.NDArray[np.float32]:
+    parts = []
+    with Step(progress, f"embedding with {encoder.name}", len(texts), "texts") as at:
+        for start in range(0, len(texts), EMBEDDED_AT_ONCE):
+            parts.append(encoder.embed(texts[start : start + EMBEDDED_AT_ONCE]))
+            at(start + len(parts[-1]))
+    return np.concatenate(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from openwheel.progress import Progress, silent
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.exact import fit_exact
 from openwheel.students.student import Fitted, Inputs
@@ -19,6 +20,7 @@ def train(
     variables: tuple[int, ...],
     encoder: TextEncoder | None = None,
     tune: Tune | None = None,
+    progress: Progress = silent,
 ) -> Fitted:
     """Train a student.
 
@@ -29,6 +31,7 @@ def train(
         variables: Which of the variables are read.
         encoder: For the rung ``encoder``.
         tune: How to train the encoder on the task; by default it stays as it is.
+        progress: Told of what takes long.
 
     Raises:
         ValueError: There is nothing to learn, or the rung is unknown or lacks its encoder.
@@ -41,5 +44,7 @@ def train(
     if rung == "linear":
         return fit_model(inputs, answers, variables=variables)
     if rung == "encoder" and encoder is not None:
-        return fit_model(inputs, answers, variables=variables, encoder=encoder, tune=tune)
+        return fit_model(
+            inputs, answers, variables=variables, encoder=encoder, tune=tune, progress=progress
+        )
     raise ValueError(f"rung must be one of {', '.join(RUNGS)} (encoder with one), was {rung!r}")

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import OperatorError
+from openwheel.progress import Progress, Step, lasting, silent
 from openwheel.students.agreement import fit_precision, out_of_fold_confidence
 from openwheel.students.cores import alone_is_better, predict, unseen
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.material import Material
 from openwheel.students.ngrams import LONGEST_TEXT
-from openwheel.students.tune.order import Order, Tune
-from openwheel.students.tune.tuning import Tuning, carrying_out
+from openwheel.students.tune.order import At, Event, Order, Tune
+from openwheel.students.tune.tuning import Tell, Tuning, carrying_out
 
 _log = logging.getLogger("openwheel.students")
 
@@ -35,6 +36,12 @@ WORTH = 0.1
 FEWEST_TEXTS = 200
 """Texts to train on; with fewer the gate has no use for a better student either."""
 
+MEASURED_S = 5.0
+"""Seconds of training, or a tenth of its steps, after which it is said how long it takes."""
+
+WITHOUT = 'tune_encoder = "never" goes without'
+"""How not to wait for it."""
+
 MOST_TEXTS, MOST_CHARACTERS = 10_000, 600_000
 """The latest texts up to these limits train the encoder: ten minutes of two processors."""
 
@@ -47,6 +54,7 @@ def tuned(
     tune: Tune,
     *,
     agreement: float,
+    progress: Progress = silent,
 ) -> tuple[Material, TextEncoder] | None:
     """Train an encoder on a task, if it pays.
 
@@ -57,6 +65,7 @@ def tuned(
         encoder: The encoder as it is.
         tune: How to train, and whether in any case.
         agreement: What the encoder as it is reaches out of fold.
+        progress: Told of it before it begins, how long it takes, and how far it is.
 
     Returns:
         The material with vectors by the trained encoder, and that encoder; None where it does not
@@ -67,8 +76,12 @@ def tuned(
     if learned < FEWEST_TEXTS or (1 - agreement < ROOM and not tune.always):
         return None
     folds = material.places % FOLDS
+    progress(f"training the encoder on {learned:,} texts; {WITHOUT}")
     try:
-        with tempfile.TemporaryDirectory(prefix="openwheel-tune-") as folder:
+        with (
+            Step(progress, f"training the encoder ({WITHOUT})", unit="steps") as step,
+            tempfile.TemporaryDirectory(prefix="openwheel-tune-") as folder,
+        ):
             order = Order(
                 folder=folder,
                 encoder=encoder.name,
@@ -80,12 +93,34 @@ def tuned(
                 deadline_s=tune.deadline_s,
                 recipe=tune.recipe,
             )
-            with carrying_out(order) as tuning:
+            with carrying_out(order, _following(step, progress, tune.deadline_s)) as tuning:
                 material, joined = (each._replace(folds=folds) for each in (material, joined))
                 return _judged(material, joined, answers, tuning, tune)
     except (OperatorError, OSError) as error:
         _log.warning("the encoder stays as it is: %s", error)
         return None
+
+
+def _following(step: Step, progress: Progress, deadline_s: float) -> Tell:
+    """Return what follows the process that trains, and says once how long it will take."""
+    said = False
+
+    def tell(event: Event) -> None:
+        nonlocal said
+        if not isinstance(event, At):
+            return
+        step(event.done, event.total)
+        if not said and (event.seconds >= MEASURED_S or event.done >= event.total / 10):
+            said = True
+            whole = event.seconds * event.total / event.done
+            late = f", more than the {lasting(deadline_s)} that tune_time allows"
+            progress(
+                f"training the encoder takes about {lasting(whole)}"
+                + (late if 0 < deadline_s < whole else ", less if it turns out not to pay")
+                + f"; {WITHOUT}"
+            )
+
+    return tell
 
 
 def _judged(

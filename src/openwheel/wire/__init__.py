@@ -9,13 +9,12 @@ from openwheel.wire.apis import APIS
 from openwheel.wire.chat import (
     Reply,
     assemble_stream,
-    completion_body,
-    completion_stream,
     read_completion,
     read_fingerprint,
     read_reply,
     read_reply_stream,
 )
+from openwheel.wire.chat_writing import completion_body, completion_stream
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import bare_id, ordered_id, random_id, read_reply_id, usable_id
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request

@@ -5,13 +5,8 @@ from typing import Final
 
 from openwheel.wire.answer import Answer, Usage
 from openwheel.wire.api import ApiName
-from openwheel.wire.chat import (
-    Reply,
-    completion_body,
-    completion_stream,
-    read_reply,
-    read_reply_stream,
-)
+from openwheel.wire.chat import Reply, read_reply, read_reply_stream
+from openwheel.wire.chat_writing import completion_body, completion_stream
 from openwheel.wire.error import error_body
 from openwheel.wire.prompt import read_request
 from openwheel.wire.request import Request, settings_of

@@ -11,9 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, Usage, as_answer
+from openwheel.wire.answer import Answer, Usage, as_answer, ended
 from openwheel.wire.api import ApiName
 from openwheel.wire.chat import Reply, read_fingerprint
+from openwheel.wire.content import check_error
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import random_id
 from openwheel.wire.prompt import Prompt, PromptMessage, StreamOptions, task_of
@@ -40,7 +41,6 @@ _FINISH: Final[Mapping[str, str]] = MappingProxyType(
     {
         "tool_calls": "stop",
         "function_call": "stop",
-        "end_turn": "stop",
         "refusal": "content_filter",
     }
 )
@@ -62,13 +62,14 @@ class _Request(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     text: str | None = None
-    finish_reason: str | None = None
+    finish_reason: Any = None
 
 
 class _Completion(msgspec.Struct):
-    choices: list[_Choice]
+    choices: list[_Choice] | None = None
+    error: Any = None
     usage: Any = None
     model: str | None = None
     system_fingerprint: Any = None
@@ -111,10 +112,11 @@ class CompletionsApi:
     def read_reply(self, body: bytes) -> Reply:
         """Read a whole answer; see `Api.read_reply`."""
         completion = _read(body)
+        check_error(completion.error, "The answer is")
         if not completion.choices or completion.choices[0].text is None:
             raise TeacherError("The answer is not a completion: it has no text")
         choice = completion.choices[0]
-        answer = Answer(choice.text or "", finish_reason=choice.finish_reason or "stop")
+        answer = Answer(choice.text or "", finish_reason=ended(choice.finish_reason))
         return Reply(
             answer,
             completion.model or "",
@@ -125,22 +127,26 @@ class CompletionsApi:
     def read_stream(self, events: Iterable[bytes]) -> Reply:
         """Read a stream; see `Api.read_stream`."""
         texts: list[str] = []
-        finish, model, fingerprint = "", "", ""
+        finish: Any = None
+        model, fingerprint = "", ""
         usage: Usage | None = None
         for event in events:
             if event.strip() == b"[DONE]":
                 break
             chunk = _read(event)
+            if chunk.error is not None:
+                check_error(chunk.error, "The stream ended with")
             usage = _usage(chunk) or usage
             model = chunk.model or model
             fingerprint = read_fingerprint(chunk.system_fingerprint) or fingerprint
-            for choice in chunk.choices:
-                if choice.index == 0:
+            for choice in chunk.choices or ():
+                if not choice.index:
                     texts.append(choice.text or "")
                     finish = choice.finish_reason or finish
         if not finish:
             raise TeacherError("The stream ended before the answer was finished")
-        return Reply(Answer("".join(texts), finish_reason=finish), model, usage, fingerprint)
+        answer = Answer("".join(texts), finish_reason=ended(finish))
+        return Reply(answer, model, usage, fingerprint)
 
     def ends(self, tail: bytes) -> bool:
         """Return whether the stream has ended; see `Api.ends`."""
@@ -220,9 +226,10 @@ def _head(model: str, identity: str) -> dict[str, Any]:
 
 
 def _choice(answer: Answer) -> dict[str, Any]:
+    finish = ended(answer.finish_reason)
     return {
         "text": answer.text,
         "index": 0,
         "logprobs": None,
-        "finish_reason": _FINISH.get(answer.finish_reason, answer.finish_reason),
+        "finish_reason": _FINISH.get(finish, finish),
     }

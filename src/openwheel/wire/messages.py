@@ -78,20 +78,25 @@ class _Answer(msgspec.Struct):
     content: list[_AnswerBlock]
     role: str
     model: str | None = None
-    stop_reason: str | None = None
+    stop_reason: Any = None
     usage: Any = None
 
 
 # A block, and the pieces of its text and of its input, in order.
-_Pieces = tuple[_AnswerBlock, list[str], list[bytes]]
+_Pieces = tuple[_AnswerBlock, list[str], list[str]]
 
 
 class _Kind(msgspec.Struct):
     type: str = ""
 
 
+class _Opening(msgspec.Struct):
+    model: str | None = None
+    usage: Any = None
+
+
 class _Start(msgspec.Struct):
-    message: _Answer
+    message: _Opening
 
 
 class _BlockStart(msgspec.Struct):
@@ -110,11 +115,11 @@ class _BlockDelta(msgspec.Struct):
 
 
 class _Stop(msgspec.Struct):
-    stop_reason: str | None = None
+    stop_reason: Any = None
 
 
 class _MessageDelta(msgspec.Struct):
-    delta: _Stop
+    delta: _Stop | None = None
     usage: Any = None
 
 
@@ -133,6 +138,7 @@ _start_decoder = msgspec.json.Decoder(_Start)
 _block_start_decoder = msgspec.json.Decoder(_BlockStart)
 _block_delta_decoder = msgspec.json.Decoder(_BlockDelta)
 _message_delta_decoder = msgspec.json.Decoder(_MessageDelta)
+_text_decoder = msgspec.json.Decoder(str)
 _failure_decoder = msgspec.json.Decoder(_Failure)
 
 
@@ -155,7 +161,7 @@ def read_message(body: bytes) -> Reply:
     """Read a message: its text, tool calls, model and usage.
 
     Raises:
-        TeacherError: The body is not a message, or one that is not finished.
+        TeacherError: The body is not a message.
     """
     try:
         message = _answer_decoder.decode(body)
@@ -174,7 +180,7 @@ def read_message_stream(events: Iterable[bytes]) -> Reply:
     """
     blocks: dict[int, _Pieces] = {}
     usage: dict[str, Any] = {}
-    stop: str | None = None
+    stop: Any = None
     model: str | None = None
     try:
         for event in events:
@@ -185,7 +191,7 @@ def read_message_stream(events: Iterable[bytes]) -> Reply:
                     raise TeacherError("The stream goes on with a block that it did not start")
                 _, texts, inputs = blocks[change.index]
                 texts.append(change.delta.text or "")
-                inputs.append((change.delta.partial_json or "").encode())
+                inputs.append(change.delta.partial_json or "")
             elif kind == "content_block_start":
                 start = _block_start_decoder.decode(event)
                 blocks[start.index] = (start.content_block, [start.content_block.text or ""], [])
@@ -195,9 +201,11 @@ def read_message_stream(events: Iterable[bytes]) -> Reply:
                 _count(usage, message.usage)
             elif kind == "message_delta":
                 end = _message_delta_decoder.decode(event)
-                stop = end.delta.stop_reason or stop
+                stop = (end.delta and end.delta.stop_reason) or stop
                 _count(usage, end.usage)
             elif kind == "message_stop":
+                if not stop:
+                    raise TeacherError("The message is not finished: it has no stop_reason")
                 return _reply([block for _, block in sorted(blocks.items())], stop, model, usage)
             elif kind == "error":
                 failure = _failure_decoder.decode(event).error
@@ -216,7 +224,7 @@ def _count(usage: dict[str, Any], more: Any) -> None:
 
 def _reply(
     blocks: Iterable[_Pieces],
-    stop: str | None,
+    stop: Any,
     model: str | None,
     usage: Any,
 ) -> Reply:
@@ -227,19 +235,19 @@ def _reply(
             texts += pieces
         elif block.type == "tool_use":
             # Some servers send the whole input at the start.
-            arguments = b"".join(inputs) or bytes(block.input)
-            calls.append(ToolCall(block.name or "", _decode(arguments)))
-    if stop is None:
-        raise TeacherError("The message is not finished: it has no stop_reason")
+            arguments = "".join(inputs) or _text_of(block.input)
+            calls.append(ToolCall(block.name or "", arguments))
     answer = Answer("".join(texts), tuple(calls), ended(stop))
     counts = read_counts(usage, _PROMPT_COUNTS, "output_tokens") if usage else None
     return Reply(answer, model or "", counts)
 
 
-def _decode(text: bytes) -> str:
+def _text_of(value: msgspec.Raw) -> str:
+    """Return the JSON text of an object that was sent as such, or as its JSON text."""
     try:
-        return text.decode()
-    except UnicodeDecodeError as error:
+        text = bytes(value).decode()
+        return _text_decoder.decode(value) if text.startswith('"') else text
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TeacherError(f"The arguments of a tool call cannot be read: {error}") from None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from openwheel.wire.answer import Answer, ToolCall, Usage
+from openwheel.wire.answer import Answer, ToolCall, Usage, ended
 from openwheel.wire.ids import random_id
 from openwheel.wire.request import Request
 
@@ -128,8 +128,8 @@ def _message(request: Request, usage: Usage | None, identity: str) -> dict[str, 
 
 
 def _stop(answer: Answer) -> dict[str, Any]:
-    reason = _STOP_REASONS.get(answer.finish_reason, answer.finish_reason)
-    return {"stop_reason": reason, "stop_sequence": None}
+    reason = ended(answer.finish_reason)
+    return {"stop_reason": _STOP_REASONS.get(reason, reason), "stop_sequence": None}
 
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, ToolCall
+from openwheel.wire.answer import Answer, ToolCall, ended
 from openwheel.wire.chat import Reply
+from openwheel.wire.content import arguments_text
 from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
 from openwheel.wire.usage import read_counts
 
@@ -112,7 +113,7 @@ class _Error(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
-    output: list[_Item]
+    output: list[_Item] | None = None
     status: str | None = None
     incomplete_details: _Incomplete | None = None
     error: _Error | None = None
@@ -130,7 +131,11 @@ class _End(msgspec.Struct):
 
 class _ItemDone(msgspec.Struct):
     item: _Item
-    output_index: int
+    output_index: int | None = None
+
+
+class _TextDelta(msgspec.Struct):
+    delta: str | None = None
 
 
 class _Failure(msgspec.Struct):
@@ -143,6 +148,7 @@ _response_decoder = msgspec.json.Decoder(_Response)
 _kind_decoder = msgspec.json.Decoder(_Kind)
 _end_decoder = msgspec.json.Decoder(_End)
 _item_decoder = msgspec.json.Decoder(_ItemDone)
+_text_delta_decoder = msgspec.json.Decoder(_TextDelta)
 _failure_decoder = msgspec.json.Decoder(_Failure)
 
 
@@ -171,29 +177,37 @@ def read_response(body: bytes) -> Reply:
         response = _response_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TeacherError(f"The answer is not a response: {error}") from None
-    return _reply(response)
+    if response.output is None:
+        raise TeacherError("The answer is not a response: it has no output")
+    return _reply(response, response.output)
 
 
 def read_response_stream(events: Iterable[bytes]) -> Reply:
-    """Read the response that a stream ends with; what it leaves out is taken from its items.
+    """Read the response that a stream ends with.
+
+    What it leaves out is taken from the items that came before it, and else from their texts.
 
     Raises:
         TeacherError: A payload is not an event, the stream holds an error, or it ended before its
             response was finished.
     """
     items: dict[int, _Item] = {}
+    pieces: list[bytes] = []
     try:
         for event in events:
             if event.strip() == b"[DONE]":
                 break
             kind = _kind_decoder.decode(event).type
-            if kind == "response.output_item.done":
+            if kind == "response.output_text.delta":
+                pieces.append(event)
+            elif kind == "response.output_item.done":
                 done = _item_decoder.decode(event)
-                items[done.output_index] = done.item
+                place = len(items) if done.output_index is None else done.output_index
+                items[place] = done.item
             elif kind in _ANSWERED:
                 response = _end_decoder.decode(event).response
-                response.output = response.output or [item for _, item in sorted(items.items())]
-                return _reply(response)
+                output = response.output or [item for _, item in sorted(items.items())]
+                return _reply(response, output or [_joined(pieces)])
             elif kind == "error":
                 failure = _failure_decoder.decode(event)
                 message = failure.message or (failure.error and failure.error.message)
@@ -203,14 +217,20 @@ def read_response_stream(events: Iterable[bytes]) -> Reply:
     raise TeacherError("The stream ended before the response was finished")
 
 
-def _reply(response: _Response) -> Reply:
-    if response.status not in {None, "completed", "incomplete"}:
+def _joined(pieces: Iterable[bytes]) -> _Item:
+    texts = (_text_delta_decoder.decode(piece).delta or "" for piece in pieces)
+    return _Item(content="".join(texts))
+
+
+def _reply(response: _Response, output: Iterable[_Item]) -> Reply:
+    status = (response.status or "completed").lower()
+    if status != "incomplete" and ended(status) != "stop":
         why = response.error.message if response.error else None
         raise TeacherError(f"The response is {response.status}" + (f": {why}" if why else ""))
     texts: list[str] = []
     calls: list[ToolCall] = []
     refused = False
-    for item in response.output:
+    for item in output:
         if item.type == "message":
             if isinstance(item.content, str):
                 item.content = [_Part("text", item.content)]
@@ -221,11 +241,11 @@ def _reply(response: _Response) -> Reply:
                 elif part.type in _TEXT_PARTS and isinstance(part.text, str):
                     texts.append(part.text)
         elif item.type == "function_call":
-            if not isinstance(item.name, str) or not isinstance(item.arguments, str):
+            if not isinstance(item.name, str) or item.arguments is None:
                 raise TeacherError("The response has a function call without name or arguments")
-            calls.append(ToolCall(item.name, item.arguments))
+            calls.append(ToolCall(item.name, arguments_text(item.arguments)))
     finish = "tool_calls" if calls else "stop"
-    if response.status == "incomplete":
+    if status == "incomplete":
         reason = response.incomplete_details and response.incomplete_details.reason
         finish = "length" if reason == "max_output_tokens" else reason or "incomplete"
     elif refused:

@@ -15,7 +15,6 @@ from openwheel.wire.ids import random_id
 from openwheel.wire.request import Request
 
 _encoder = msgspec.json.Encoder()
-_COMPLETED = frozenset({"stop", "end_turn", "tool_calls", "function_call", "refusal"})
 _REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {"length": "max_output_tokens", "content_filter": "content_filter"}
 )
@@ -108,7 +107,7 @@ def _call_events(item: dict[str, Any], place: dict[str, Any]) -> Iterator[dict[s
 
 def _output(answer: Answer, response_id: str) -> list[dict[str, Any]]:
     unique = response_id.removeprefix("resp_")
-    status = "completed" if answer.finish_reason in _COMPLETED else "incomplete"
+    status = "completed" if _completed(answer) else "incomplete"
     items: list[dict[str, Any]] = []
     if answer.text or not answer.tool_calls:
         part: dict[str, Any] = {
@@ -178,13 +177,17 @@ def _ended(
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         },
     }
-    if answer.finish_reason in _COMPLETED:
+    if _completed(answer):
         ended["completed_at"] = int(time.time())
     else:
         ended["status"] = "incomplete"
         if reason := _REASONS.get(answer.finish_reason):
             ended["incomplete_details"] = {"reason": reason}
     return ended
+
+
+def _completed(answer: Answer) -> bool:
+    return answer.complete or answer.finish_reason == "refusal"
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:

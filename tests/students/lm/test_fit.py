@@ -40,7 +40,13 @@ def serve(engine):
 
 
 @pytest.fixture(scope="module")
-def fitted(fit_trains, tiny_base, serve, tmp_path_factory):
+def told():
+    """What was told while it was trained."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def fitted(told, fit_trains, tiny_base, serve, tmp_path_factory):
     inputs, answers = exchanges(400)
     return fit_lm(
         inputs,
@@ -52,7 +58,15 @@ def fitted(fit_trains, tiny_base, serve, tmp_path_factory):
         surfaces={colour: f"{colour}\n" for colour in COLOURS},
         work=tmp_path_factory.mktemp("work"),
         serve=serve,
+        progress=lambda *about: told.append(about),
     )
+
+
+def test_it_says_how_far_it_is(fitted, told):
+    training = [about[1:] for about in told if about[0] == "training the model"]
+    assert training[0] == (0, None, "steps")
+    assert training[-1][0] == training[-1][1] > 0
+    assert told[-1] == ("asking the model", len(fitted.rows), len(fitted.rows), "requests")
 
 
 def test_it_answers_new_inputs_as_the_teacher_would(fitted):

@@ -2,6 +2,7 @@ import contextlib
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -138,10 +139,34 @@ def test_answers_by_coin_flip_are_not_worth_it(encoder, caplog, steps):
     inputs = ordered(300)[0]
     answers = [draw.choice(["heads", "tails"]) for _ in inputs]
     tune = Tune(recipe=Recipe(fewest_steps=steps))
+    told = []
     with caplog.at_level(logging.INFO, "openwheel.students"):
-        fitted = train("encoder", inputs, answers, variables=(0,), encoder=encoder, tune=tune)
+        fitted = train(
+            "encoder",
+            inputs,
+            answers,
+            variables=(0,),
+            encoder=encoder,
+            tune=tune,
+            progress=lambda *about: told.append(about),
+        )
     assert fitted.student.encoder is encoder
     assert "does not pay" in caplog.text
+    _check_it_was_said_what_it_takes(told)
+
+
+def _check_it_was_said_what_it_takes(told):
+    without = 'tune_encoder = "never" goes without'
+    before, measured = [said for said, *of in told if not of]
+    assert before == f"training the encoder on 300 texts; {without}"
+    assert re.fullmatch(
+        r"training the encoder takes about \d+ (s|min), less if it turns out not to pay; "
+        + without,
+        measured,
+    )
+    steps = [tuple(of) for said, *of in told if of and said == f"training the encoder ({without})"]
+    assert steps[0] == (0, None, "steps")  # how many there are is told by the process
+    assert steps[-1][0] == steps[-1][1] > 0
 
 
 @pytest.mark.evidence
@@ -163,6 +188,18 @@ def test_what_is_not_ready_in_time_is_left(encoder, caplog):
     fitted = train("encoder", *ordered(300), variables=(0,), encoder=encoder, tune=tune)
     assert fitted.student.encoder is encoder
     assert "at most 0.3 s" in caplog.text
+
+
+@pytest.mark.evidence
+def test_it_leaves_nothing_when_it_is_stopped(encoder):
+    def stop(said, *_):
+        if "takes about" in said:
+            raise KeyboardInterrupt
+
+    tune = Tune(always=True, recipe=Recipe(passes=1_000))
+    with pytest.raises(KeyboardInterrupt):
+        train("encoder", *ordered(300), variables=(0,), encoder=encoder, tune=tune, progress=stop)
+    assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 def order_of(encoder, folder, **changes):

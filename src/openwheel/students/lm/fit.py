@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.engine.writer import Writer, Written
+from openwheel.progress import Progress, Step, silent
 from openwheel.settings import LmSection
 from openwheel.students.lm.confidence import FOLDS, cross_fitted, evidence, fit_confidence
 from openwheel.students.lm.examples import Record, TopLogprobs
 from openwheel.students.lm.order import Event
+from openwheel.students.lm.order import Progress as AtStep
 from openwheel.students.lm.prompt import (
     AnswerForm,
     Asking,
@@ -93,6 +95,7 @@ def fit_lm(
     losses_of: Losses | None = None,
     extras: Extras | None = None,
     tell: Callable[[Event], None] | None = None,
+    progress: Progress = silent,
 ) -> Fitted:
     """Train a student of the rung ``lm``.
 
@@ -114,7 +117,8 @@ def fit_lm(
         losses_of: How far answers are from the teacher's. By default they must be equal, as
             form and folds compare them.
         extras: What else is known of the answers.
-        tell: Is told of progress.
+        tell: Is told what the process that trains tells.
+        progress: Is told how far it is.
 
     Raises:
         ValueError: There is nothing to learn.
@@ -141,11 +145,19 @@ def fit_lm(
     records = _records(
         inputs, answers, parts, asking=asking, surfaces=surfaces, extras=extras or Extras()
     )
-    adapter, report = train_adapter(place_order(work, records, settings), tell)
+    with Step(progress, "training the model", unit="steps") as step:
+
+        def follow(event: Event) -> None:
+            if isinstance(event, AtStep):
+                step(event.step, event.steps)
+            if tell is not None:
+                tell(event)
+
+        adapter, report = train_adapter(place_order(work, records, settings), follow)
     most = math.ceil(LONGER_ANSWERS * report.longest_answer) + 8
     asking = msgspec.structs.replace(asking, max_tokens=most)
     writer, model = serve(adapter)
-    asked, written = ask_all(writer, model, asking, [inputs[row] for row in parts.judged])
+    asked, written = ask_all(writer, model, asking, [inputs[row] for row in parts.judged], progress)
     losses = np.ones(len(parts.judged))  # what is never asked about is never answered
     losses[asked] = _losses(written, [parts.judged[i] for i in asked], answers, asking, losses_of)
     features = evidence(written)

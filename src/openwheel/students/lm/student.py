@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from openwheel.engine.writer import Ask, Writer, Written
 from openwheel.errors import RequestError, StudentFileError
+from openwheel.progress import Progress, Step, silent
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.confidence import evidence
 from openwheel.students.lm.prompt import AnswerForm, Asking
@@ -149,9 +150,13 @@ class LmStudent:
 
 
 def ask_all(
-    writer: Writer, model: str, asking: Asking, inputs: Sequence[Inputs]
+    writer: Writer,
+    model: str,
+    asking: Asking,
+    inputs: Sequence[Inputs],
+    progress: Progress = silent,
 ) -> tuple[list[int], list[Written]]:
-    """Ask a writer about all inputs that may be asked about.
+    """Ask a writer about all inputs that may be asked about, telling how far it is.
 
     Returns:
         Index of those inputs, and what was written to each.
@@ -159,12 +164,14 @@ def ask_all(
     asks = [(row, ask) for row, values in enumerate(inputs) if (ask := asking.ask(values, model))]
     rows: list[int] = []
     written: list[Written] = []
-    for at in range(0, len(asks), AT_ONCE):
-        part = asks[at : at + AT_ONCE]
-        for (row, _), found in zip(part, _write(writer, [ask for _, ask in part]), strict=True):
-            if found is not None:
-                rows.append(row)
-                written.append(found)
+    with Step(progress, "asking the model", len(asks), "requests") as step:
+        for at in range(0, len(asks), AT_ONCE):
+            part = asks[at : at + AT_ONCE]
+            for (row, _), found in zip(part, _write(writer, [ask for _, ask in part]), strict=True):
+                if found is not None:
+                    rows.append(row)
+                    written.append(found)
+            step(at + len(part))
     return rows, written
 
 

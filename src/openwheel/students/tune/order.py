@@ -3,6 +3,8 @@
 import msgspec
 
 ORDER = "order.json"
+AT_EVERY_S = 0.5
+"""Seconds between two events that say how many steps are done."""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     scale: float = 20.0
     fewest_steps: int = 300
     seed: int = 0
+
+    def steps(self, texts: int) -> int:
+        """Return how many steps training on so many texts takes."""
+        each_pass = -(-texts // self.batch)
+        return each_pass * max(self.passes, -(-self.fewest_steps // max(1, each_pass)))
 
 
 class Tune(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +90,14 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     cpu_seconds: float
 
 
+class At(msgspec.Struct, frozen=True, tag="at"):
+    """How many steps of all bodies together are done, and how many seconds those took."""
+
+    done: int
+    total: int
+    seconds: float
+
+
 class Fold(msgspec.Struct, frozen=True, tag="fold"):
     """Vectors and prototypes by a body that has not seen this fold are there."""
 
@@ -110,7 +125,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-Event = Step | Fold | Done | Failed
+Event = Step | At | Fold | Done | Failed
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 

@@ -113,6 +113,7 @@ def tune(
     recipe: Recipe,
     place: Place,
     tell: Callable[[int, float], None],
+    stepped: Callable[[], None],
 ) -> tuple[Any, npt.NDArray[np.float32]]:
     """Train a body.
 
@@ -124,6 +125,7 @@ def tune(
         recipe: How to train.
         place: Where it is computed.
         tell: Told after each pass: which one, and its mean loss.
+        stepped: Called after each step.
 
     Returns:
         The trained model, on the CPU, in 32 bits, and the prototypes, unit length, shape
@@ -147,9 +149,8 @@ def tune(
         ],
         weight_decay=0.0,
     )
-    each_pass = -(-len(rows) // recipe.batch)
-    passes = max(recipe.passes, -(-recipe.fewest_steps // each_pass))
-    steps = passes * each_pass
+    steps = recipe.steps(len(rows))
+    passes = steps // -(-len(rows) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _share(step, steps, recipe.warmup)
     )
@@ -174,6 +175,7 @@ def tune(
             optimizer.step()
             schedule.step()
             total += float(loss.detach()) * len(batch)
+            stepped()
         tell(number + 1, total / len(rows))
     directions = torch.nn.functional.normalize(prototypes.detach(), dim=1)
     return model.cpu().eval(), directions.cpu().numpy()

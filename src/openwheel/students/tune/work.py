@@ -21,7 +21,17 @@ from openwheel.errors import ModelError, OpenwheelError
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.nice import step_back
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
-from openwheel.students.tune.order import Done, Event, Failed, Fold, Order, Step, seen_file
+from openwheel.students.tune.order import (
+    AT_EVERY_S,
+    At,
+    Done,
+    Event,
+    Failed,
+    Fold,
+    Order,
+    Step,
+    seen_file,
+)
 
 Tell = Callable[[Event], None]
 
@@ -86,6 +96,10 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
     start = vectors_of(encoder.model.to(place.device), texts, place)
     encoder.model.cpu()
     folds = np.array(order.folds, np.int64)
+    learned = np.array(order.labels, np.int64) >= 0
+    names = [*sorted(set(order.folds)), None]
+    sizes = [int(learned[folds != (-1 if fold is None else fold)].sum()) for fold in names]
+    steps = Steps(sum(order.recipe.steps(size) for size in sizes), tell)
 
     def body(fold: int | None, name: str) -> tuple[Any, npt.NDArray[np.float32]]:
         def told(number: int, loss: float) -> None:
@@ -94,7 +108,19 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
             tell(Step(name, number, loss, time.process_time()))
 
         rows = np.flatnonzero(folds != (-1 if fold is None else fold))
-        return tune(encoder, texts, rows, start, recipe=order.recipe, place=place, tell=told)
+        steps.go_on()
+        trained = tune(
+            encoder,
+            texts,
+            rows,
+            start,
+            recipe=order.recipe,
+            place=place,
+            tell=told,
+            stepped=steps.one_more,
+        )
+        steps.tell()
+        return trained
 
     for fold in sorted(set(order.folds)):
         model, prototypes = body(fold, f"the body without fold {fold}")
@@ -106,6 +132,40 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
     model, prototypes = body(None, "the body")
     _write(order, seen_file(None), save({"prototypes": prototypes}))
     return model
+
+
+class Steps:
+    """Counts the steps of all bodies and their time, and tells of them now and then.
+
+    Args:
+        total: How many there will be.
+        tell: Told.
+    """
+
+    def __init__(self, total: int, tell: Tell) -> None:
+        self._total = total
+        self._tell = tell
+        self._done = 0
+        self._seconds = 0.0
+        self._since = self._told = time.monotonic()
+
+    def go_on(self) -> None:
+        """Take note that steps follow: what was done since the last one is none."""
+        self._since = time.monotonic()
+
+    def one_more(self) -> None:
+        """Count a step."""
+        now = time.monotonic()
+        self._done += 1
+        self._seconds += now - self._since
+        self._since = now
+        if now - self._told >= AT_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell how many steps are done."""
+        self._told = time.monotonic()
+        self._tell(At(self._done, self._total, self._seconds))
 
 
 def _write(order: Order, name: str, content: bytes) -> None:
