@@ -214,6 +214,7 @@ def test_control_c_keeps_what_was_read_and_the_same_command_goes_on(tmp_path):
     assert json.loads((tmp_path / "out.txt").read_text())["exchanges"] == written + 10
 
 
+@pytest.mark.evidence
 def test_a_turn_that_is_stopped_leaves_a_whole_store(tmp_path):
     database = tmp_path / "openwheel.db"
     many = 10_000
@@ -247,6 +248,7 @@ def test_a_turn_that_is_stopped_leaves_a_whole_store(tmp_path):
         assert [record.attempts for record in registry.tasks()] == [0]
 
 
+@pytest.mark.evidence
 def test_a_replay_that_is_stopped_says_that_nothing_goes_on(tmp_path):
     command = ("replay", "-", "--db", "kept.db", "--rungs", "exact")
     with running(command, tmp_path, stdin=subprocess.PIPE) as process:

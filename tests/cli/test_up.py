@@ -174,6 +174,7 @@ def test_turns_come_by_themselves(tmp_path):
         until_a_student_answers(tmp_path, url, rows[0], seconds=60)
 
 
+@pytest.mark.evidence
 def test_a_dead_teacher_is_said_and_students_go_on(learned):
     with (
         gateway(learned, "--teacher", "http://127.0.0.1:9/v1", "--no-turns") as url,

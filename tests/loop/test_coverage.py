@@ -46,6 +46,7 @@ def asked(store, registry, n: int, kind: str) -> None:
     assign_new(store, registry, after=newest)
 
 
+@pytest.mark.evidence
 def test_a_student_that_answers_nothing_any_more_keeps_no_better_one_out(store, tmp_path):
     """The same 24 texts again and again, then new ones only."""
     rng = random.Random(1)

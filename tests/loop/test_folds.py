@@ -208,6 +208,7 @@ def test_who_shadows_is_replaced_when_folds_change(store, registry, fill):
     assert all(found.folds == ("case",) for found, _, _ in registry.candidates(state="shadow"))
 
 
+@pytest.mark.evidence
 def test_replay_compares_with_the_folds_it_was_given(tmp_path, fill, store):
     fill(spelled(1_500, bold))
     log = [exchange for _, exchange in store.exchanges()]

@@ -50,7 +50,11 @@ def first_of(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["LiteLLM", "Anthropic messages", "Responses", "completions", "Langfuse", "OpenLLMetry"]
+    "name",
+    [
+        *("LiteLLM", "Anthropic messages", "Responses", "completions"),
+        *(pytest.param(name, marks=pytest.mark.evidence) for name in ("Langfuse", "OpenLLMetry")),
+    ],
 )
 def test_a_student_of_a_log_answers_the_wire(tmp_path, name):
     shape = first_of(name)

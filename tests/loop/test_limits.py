@@ -77,6 +77,7 @@ def two_turns(store, *, megabytes):
     return [[json.loads(line) for line in lines.splitlines()] for lines in (first, second)]
 
 
+@pytest.mark.evidence
 def test_a_task_that_needs_too_much_memory_says_so_and_the_other_goes_on(store, fill):
     fill(big_and_small())
     first, second = two_turns(store, megabytes=180)

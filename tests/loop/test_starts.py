@@ -77,6 +77,7 @@ def test_a_wait_doubles_and_no_clock_makes_it_longer(store, die):
     assert starts.waits(failed, noticed - 1e9)["t1"].seconds == 0
 
 
+@pytest.mark.evidence
 def test_a_task_at_which_turns_died_waits_and_the_others_go_on(store, registry, fill, die):
     fill(two_tasks(2_000))
     turn(store, SETTINGS)

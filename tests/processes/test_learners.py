@@ -174,6 +174,7 @@ def test_one_that_is_killed_in_a_turn_did(filled, up, wait_for, tmp_path):
     wait_for(lambda: "a turn failed here: its process was killed or crashed" in gateway.log)
 
 
+@pytest.mark.evidence
 def test_without_turns_audits_go_on_and_a_turn_by_hand_may_be_taken(
     filled, run, up, wait_for, tmp_path
 ):

@@ -56,7 +56,8 @@ def sorter() -> Iterator[Sorter]:
     server.server_close()
 
 
-@pytest.mark.parametrize("anew", [False, pytest.param(True, marks=pytest.mark.evidence)])
+@pytest.mark.evidence
+@pytest.mark.parametrize("anew", [False, True])
 def test_a_student_is_taken_off_and_certified_anew(up, wait_for, sorter, learned, anew):
     def shown(command):
         return json.loads(run(command, "--json", cwd=learned).stdout)[command]

@@ -309,6 +309,7 @@ def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:
     return {
         "exchanges": findings.exchanges,
         "unassigned": findings.unassigned,
+        "formats": [{"name": name, "n": n} for name, n in problems.formats.items()],
         "bad_lines": problems.bad,
         "skipped": problems.skipped,
         "warnings": findings.warnings,

@@ -109,6 +109,7 @@ def ask(connection, text):
     return response.headers["x-openwheel-source"]
 
 
+@pytest.mark.evidence
 def test_a_student_is_off_in_every_worker_soon_after_the_alarm(gateway, tmp_path):
     """Each client keeps its connection, and so its worker."""
     answered: dict[int, list[tuple[float, str]]] = defaultdict(list)
