@@ -1,6 +1,7 @@
 import random
 
 import msgspec
+import pytest
 
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.importing import LogProblems, read_log

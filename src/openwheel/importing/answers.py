@@ -167,7 +167,8 @@ def open_response(value: Any) -> Opened:
                 "the response is not one: it has no choices, no output and is no assistant message"
             )
         opened = Opened(Answer(json_text(value)))
-    return Opened(given(opened.answer), opened.holder)
+    given(opened.answer)
+    return opened
 
 
 def open_output(value: Any) -> Opened:
@@ -178,7 +179,8 @@ def open_output(value: Any) -> Opened:
         UnreadableRecordError: It is an envelope that is not known.
     """
     opened = open_answer(value) or Opened(Answer(json_text(value)))
-    return Opened(given(opened.answer), opened.holder)
+    given(opened.answer)
+    return opened
 
 
 def open_answer(value: Any, depth: int = 0) -> Opened | None:

@@ -102,14 +102,7 @@ class RecordReader:
             api=api,
             answer=answer,
             source="log",
-            model=first_text(
-                holder.get("model"),
-                holder.get("modelVersion"),
-                holder.get("model_name"),
-                body.get("model"),
-                entry.model,
-                record.get("model"),
-            ),
+            model=_model(record, entry),
             fingerprint=read_fingerprint(
                 holder.get("system_fingerprint") or record.get("system_fingerprint")
             ),
@@ -292,6 +285,8 @@ def _time(
     record: JsonObject, more: JsonObject, holder: JsonObject, plan: _Plan
 ) -> tuple[float, bool]:
     time, readable = time_of(record, plan.times)
+    if time:
+        return time, True
     for place in (more, holder):
         if not time and place is not record:
             time, also = time_of(place, time_keys(tuple(place)))
@@ -305,6 +300,21 @@ def _latency(record: JsonObject, keys: tuple[str, ...]) -> float | None:
         if latency is not None:
             return latency
     return None
+
+
+def _model(record: JsonObject, entry: Entry) -> str:
+    """Return the model that answered, else that was asked for, else what the record says."""
+    holder = entry.opened.holder
+    model = holder.get("model")
+    if isinstance(model, str) and model:  # nearly always
+        return model
+    return first_text(
+        holder.get("modelVersion"),
+        holder.get("model_name"),
+        entry.asked.body.get("model"),
+        entry.model,
+        record.get("model"),
+    )
 
 
 def _task(record: JsonObject) -> str:
