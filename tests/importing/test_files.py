@@ -506,3 +506,18 @@ def test_lines_as_loggers_and_collectors_write_them(tmp_path, text):
     assert problems.lines == 3
     timed = "2026" in text or "1790" in text
     assert all((exchange.time > 1.7e9) == timed for exchange in exchanges)
+
+
+def test_elements_with_thousands_of_objects_in_them(tmp_path):
+    """Where an element ends is counted once guessing fails, so that it takes no minutes."""
+    parts = [{"type": "text", "text": f'}}, {{ \\" {i}'} for i in range(3_000)]
+    rows = [{"messages": [{"role": "user", "content": parts}], "output": f"{i}"} for i in range(60)]
+    text = json.dumps(rows)
+    assert len(text) > 1.5 * arrays.CHUNK
+    exchanges, problems = read(write(tmp_path / "log.json", text), strict=True)
+    assert [exchange.answer.text for exchange in exchanges] == [f"{i}" for i in range(60)]
+    assert problems.bad == 0
+    endless = '[{"text": "' + '\\" }, ' * 2**20
+    path = write(tmp_path / "endless.json", endless)
+    with pytest.raises(LogError, match="never closed"):
+        read(path)

@@ -1,6 +1,7 @@
 """The elements of a JSON array, one buffer at a time."""
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,6 +12,11 @@ from openwheel.importing.json_values import NOT_JSON
 CHUNK: Final = 2**22
 """Bytes that are read at once."""
 
+GUESSES: Final = 24
+"""Braces that are tried for the end of an element before brackets are counted."""
+
+# A text, also one that is not closed, or a bracket.
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[{}\[\]]', re.DOTALL)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -60,23 +66,45 @@ def _cut(buffer: bytes, hint: bytes) -> tuple[int, list[bytes] | None]:
     """Return the longest run of whole elements that a comma follows, and where it ends.
 
     What decodes as an array with a bracket before and after it ends between two elements: JSON
-    has one reading only.
+    has one reading only. Guesses come first, since most are right: what stood between the last
+    two elements, then the last braces. Where they fail, as with long elements, brackets are
+    counted.
     """
     if hint:
         end = buffer.rfind(hint)
         if end > 0 and (elements := _elements(buffer[:end])):
             return end, elements
-    end, tries = len(buffer), 0
-    while (end := buffer.rfind(b"}", 0, end)) >= 0:
-        after = buffer[end + 1 : end + 200].lstrip()
-        if not after.startswith(b","):
-            continue
-        tries += 1
-        if elements := _elements(buffer[: end + 1]):
-            return end + 1, elements
-        if tries > 2_000:
-            break
+    for end in (*_last_braces(buffer), *_outer_braces(buffer)):
+        if elements := _elements(buffer[:end]):
+            return end, elements
     return 0, None
+
+
+def _last_braces(buffer: bytes) -> Iterator[int]:
+    """Yield where the last closing braces before a comma end, the very last first."""
+    end = len(buffer)
+    for _ in range(GUESSES):
+        end = buffer.rfind(b"}", 0, end)
+        if end < 0:
+            return
+        if buffer[end + 1 : end + 200].lstrip().startswith(b","):
+            yield end + 1
+
+
+def _outer_braces(buffer: bytes) -> list[int]:
+    """Return where the last objects end that are in no other, the very last first."""
+    depth, ends = 0, list[int]()
+    for token in _TOKEN.finditer(buffer):
+        mark = buffer[token.start()]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+            if depth < 0:
+                break
+            if depth == 0 and buffer[token.end() : token.end() + 200].lstrip().startswith(b","):
+                ends.append(token.end())
+    return ends[:-3:-1]
 
 
 def _elements(data: bytes) -> list[bytes] | None:
