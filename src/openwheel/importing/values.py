@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import warnings
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeGuard
@@ -51,7 +52,9 @@ def parsed(text: str) -> Any:
         if "NaN" in text or "Infinity" in text:
             return whole(json.loads(text, parse_constant=lambda _: None))
         if "'" in text and len(text) <= LONGEST_LITERAL:
-            return whole(plain_value(ast.literal_eval(text.strip())))
+            with warnings.catch_warnings():  # of what only looks like Python
+                warnings.simplefilter("ignore", SyntaxWarning)
+                return whole(plain_value(ast.literal_eval(text.strip())))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         pass
     return None
