@@ -30,8 +30,8 @@ from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.replay import Replayed, Served, replay
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Store
-from openwheel.traffic.schema import exchanges
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
 from shared import about
 
 PARTS = 20

@@ -32,7 +32,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 KEYS: Final = 40

@@ -18,7 +18,7 @@ from openwheel.loop.losses import agrees
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer, ToolCall
 
 Random = np.random.Generator

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from openwheel.traffic import Exchange, Store
-from openwheel.traffic.feedback import FeedbackStore
+from openwheel.store import Exchange, Store
+from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import Answer, ordered_id
 
 BATCH = 200

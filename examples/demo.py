@@ -28,7 +28,7 @@ import numpy as np
 from openwheel.gate import clopper_pearson
 from openwheel.loop.registry import Registry
 from openwheel.loop.schedule import next_turn
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 SAMPLE = Path(__file__).with_name("factory-desk.jsonl.gz")
 AT_ONCE = 8

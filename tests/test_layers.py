@@ -16,7 +16,7 @@ ORDER = [
     "wire",
     "catalog",
     "trust",
-    "traffic",
+    "store",
     "importing",
     "access",
     "tasks",
@@ -34,14 +34,14 @@ ORDER = [
 # Neighbours in the list that have no business with each other.
 STRANGERS = {
     "catalog": {"wire"},
-    "traffic": {"catalog", "trust"},
+    "store": {"catalog", "trust"},
     "importing": {"catalog", "trust"},
-    "engine": {"trust", "traffic", "access", "tasks"},
+    "engine": {"trust", "store", "access", "tasks"},
     "access": {"wire", "catalog", "trust"},
     "tasks": {"catalog", "trust", "access"},
     "students": {"access"},
     "gate": {
-        *("errors", "logs", "progress", "wire", "catalog", "trust", "traffic", "access", "tasks"),
+        *("errors", "logs", "progress", "wire", "catalog", "trust", "store", "access", "tasks"),
         *("engine", "students", "export"),
     },
     "export": {"access"},

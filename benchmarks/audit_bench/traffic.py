@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audit_bench.drifts import FEW
-from openwheel.traffic import Exchange
+from openwheel.store import Exchange
 from openwheel.wire import Answer
 from shared import rows
 

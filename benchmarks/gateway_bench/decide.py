@@ -10,7 +10,7 @@ import time
 
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import APIS
 
 

@@ -15,7 +15,7 @@ from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision, RegistryServing, Serving
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import Request
 
 _DECISION = Decision(

@@ -1,6 +1,6 @@
 """Openwheel: learn an LLM's tasks from its traffic and answer them with certified students.
 
-One folder a stage; imports point one way only, in this order: ``settings``, ``wire``, ``traffic``,
+One folder a stage; imports point one way only, in this order: ``settings``, ``wire``, ``store``,
 ``access``, ``tasks``, ``students``, ``gate``, ``loop``, ``endpoints``, ``gateway``, ``processes``,
 ``web``, ``cli``. Importing the package itself loads nothing heavy.
 """

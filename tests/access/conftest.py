@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from forks import Fork, forks
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 NOON = 1_800_014_400.0
 """2027-01-15 12:00 UTC."""

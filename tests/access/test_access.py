@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from fuzz import fuzz
 from openwheel.access import Access, KeyStore, RefusedError
 from openwheel.errors import RequestError, StoreError
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 WORKER = """
 import sys
 from openwheel.access import Access, RefusedError
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 with Store.open(sys.argv[1]) as store:
     access = Access(store, sys.argv[2])

@@ -7,12 +7,12 @@ import pytest
 
 from openwheel.access import KeyStore, Ledger, Spending
 from openwheel.errors import StoreError
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 SPEND = """
 import sys
 from openwheel.access import KeyStore, Ledger
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 with Store.open(sys.argv[1]) as store:
     (key,) = KeyStore(store).list()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fuzz import fuzz
 from openwheel.access import KeyStore
 from openwheel.errors import SettingError, StoreError
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 @pytest.fixture

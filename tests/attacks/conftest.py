@@ -11,7 +11,7 @@ from openwheel.access import Access, KeyStore
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.gateway.recorder import Price
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 PRICES = {"big": Price(input=1_000.0, output=1_000.0)}
 

@@ -4,7 +4,7 @@ import json
 
 from gateway.keyed import CHAT, eventually
 from openwheel.access import Access
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 def remove(store: Store) -> None:

@@ -6,8 +6,8 @@ import msgspec
 
 from cli.runner import run
 from openwheel.loop.feedback import FeedbackDesk, read_feedback
-from openwheel.traffic import Store
-from openwheel.traffic.exchange import Exchange
+from openwheel.store import Store
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Answer
 
 HURTS = [

@@ -11,7 +11,7 @@ from openwheel.loop.curate import assign_new
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.twice import Twice, write_twice
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 

@@ -9,8 +9,8 @@ from openwheel.gateway import create_app, gateway_thread
 from openwheel.loop import starts
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision
+from openwheel.store import Exchange, Store
 from openwheel.tasks import Task
-from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer
 
 

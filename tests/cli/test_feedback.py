@@ -11,7 +11,7 @@ from openwheel.importing import LogProblems, read_log
 from openwheel.loop.curate import curate
 from openwheel.loop.feedback import FeedbackDesk, read_feedback
 from openwheel.loop.registry import Registry
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 def said(folder, *arguments, code=0):

@@ -7,7 +7,7 @@ import pytest
 
 from cli.runner import run as openwheel
 from openwheel.access import Access, KeyStore, Ledger, RefusedError
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from openwheel.cli.learning import IMPORT_BATCH
 from openwheel.cli.progress import LINE_EVERY_S, Lines, shown
 from openwheel.errors import StoreError
 from openwheel.loop.registry import Registry
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 WAIT_S = 60.0

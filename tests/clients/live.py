@@ -13,7 +13,7 @@ from clients.answers.openai import WORDS
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
-from openwheel.traffic.store import Store
+from openwheel.store.store import Store
 from openwheel.wire import Request
 from teacher import Teacher
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from openwheel.endpoints import RecordedTeacher
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import APIS, Answer, Usage, read_reply, read_reply_stream, sse_data
 
 

@@ -14,7 +14,7 @@ from openwheel.endpoints import HttpTeacher
 from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Prompt, Request
 from teacher import Teacher
 

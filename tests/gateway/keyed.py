@@ -10,7 +10,7 @@ import openai
 
 from openwheel.access import Access, Key, KeyStore, Ledger, Spending
 from openwheel.gateway import CaptureWriter
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 TEACHER_KEY = "sk-teachers-own-secret-4711"
 COMPLETION = {

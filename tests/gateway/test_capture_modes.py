@@ -32,7 +32,7 @@ from openwheel.gateway.meter import Meter
 from openwheel.gateway.parts import Parts, TapMemory
 from openwheel.gateway.reach import Reach
 from openwheel.gateway.recorder import Recorder
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import APIS, Answer
 
 

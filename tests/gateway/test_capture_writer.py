@@ -5,7 +5,7 @@ import pytest
 
 from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Answer
 
 

@@ -11,7 +11,7 @@ import pytest
 from openwheel.errors import StudentFileError
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import Answer, Usage
 
 COMPLETION = (

@@ -13,7 +13,7 @@ from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Store
+from openwheel.store import Store
 from teacher import Teacher, respond
 
 ROUTE = "Route the ticket to a queue."

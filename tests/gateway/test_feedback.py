@@ -11,8 +11,8 @@ from openwheel.access import Access, KeyStore
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback import FeedbackDesk
-from openwheel.traffic import Exchange, Store
-from openwheel.traffic.feedback import FeedbackStore
+from openwheel.store import Exchange, Store
+from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import Answer
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a refund please"}]}

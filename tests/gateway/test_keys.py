@@ -27,7 +27,7 @@ from openwheel.access import Access, KeyStore, Spending
 from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.gateway.recorder import Price
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 @pytest.fixture(autouse=True)

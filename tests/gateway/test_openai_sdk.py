@@ -7,7 +7,7 @@ import pytest
 from openai import OpenAI
 
 from openwheel.endpoints import RecordedTeacher
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Answer, ToolCall, Usage
 
 ROUTE = [{"role": "system", "content": "Route."}, {"role": "user", "content": "where is it?"}]

@@ -17,7 +17,7 @@ import sys, time
 from openwheel.endpoints import RecordedTeacher
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
 from openwheel.loop.serving import Decision
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Answer
 
 REQUEST = b'{"messages":[{"role":"user","content":"x"}]}'

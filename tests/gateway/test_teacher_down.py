@@ -13,8 +13,8 @@ from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback import FeedbackDesk
 from openwheel.loop.serving import Decision
-from openwheel.traffic import Store
-from openwheel.traffic.exchange import REJECTED
+from openwheel.store import Store
+from openwheel.store.exchange import REJECTED
 from openwheel.wire import APIS, sse_data
 from teacher import Teacher, says, silent
 

@@ -7,7 +7,7 @@ import pytest
 from made_up import write_log
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.registry import Registry
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from openwheel.loop.corrections import corrected_inputs
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange
-from openwheel.traffic.feedback import FeedbackStore
+from openwheel.store import Exchange
+from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings()

@@ -11,7 +11,7 @@ from openwheel.loop.curate import curate
 from openwheel.loop.data import load_answers
 from openwheel.loop.feedback import FeedbackDesk, FeedbackError, read_feedback
 from openwheel.loop.registry import Registry
-from openwheel.traffic.feedback import Corrected, FeedbackStore
+from openwheel.store.feedback import Corrected, FeedbackStore
 from openwheel.wire import Answer
 
 OTHER = dict(zip(QUEUES, [*list(QUEUES)[1:], "billing"], strict=True))

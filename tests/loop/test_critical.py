@@ -12,7 +12,7 @@ from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.settings import TaskSection
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import Prompt, PromptMessage, Request
 
 DANGER = ("smoke", "fire", "burning", "sparks")

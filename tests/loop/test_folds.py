@@ -19,10 +19,10 @@ from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.settings import TaskSection
+from openwheel.store import Exchange, Store
 from openwheel.students.lm.prompt import Asking
 from openwheel.students.lm.student import canonical, usable
 from openwheel.tasks import Part, Template
-from openwheel.traffic import Exchange, Store
 from openwheel.wire import Answer, Prompt, PromptMessage, Request
 
 STRICT = LoopSettings()

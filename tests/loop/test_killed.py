@@ -22,7 +22,7 @@ from openwheel.loop import starts
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings(rungs=("linear",))
@@ -38,8 +38,8 @@ from sqlalchemy import event
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.students import train
-from openwheel.traffic import Store
-from openwheel.traffic.connection import write_options
+from openwheel.store import Store
+from openwheel.store.sqlite import write_options
 
 train("linear", [(f"{i % 2} a{i}",) for i in range(80)], ["x", "y"] * 40, variables=(0,))
 WRITES = next(iter(write_options()))

@@ -7,7 +7,7 @@ from openwheel.loop import learner
 from openwheel.loop.learner import run_learner
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange
+from openwheel.store import Exchange
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings()

@@ -23,7 +23,7 @@ from openwheel.loop.limits import Limits, apply_limits
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.students import train
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 train("linear", [(f"{i % 2} a{i}",) for i in range(80)], ["x", "y"] * 40, variables=(0,))
 rows = Path("/proc/self/status").read_text().splitlines()

@@ -11,7 +11,7 @@ from openwheel.loop.lineage import lineage_of
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
 from openwheel.settings import PolicySection, Settings, TeacherSection
-from openwheel.traffic import Exchange
+from openwheel.store import Exchange
 from openwheel.trust import Policy
 from openwheel.wire import Answer
 

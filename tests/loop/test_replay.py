@@ -8,7 +8,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.replay import replay
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 SETTINGS = LoopSettings()
 

@@ -8,7 +8,7 @@ from openwheel.loop.data import load_answers
 from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
 from openwheel.loop.shadowing import evidence
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 ANSWERED = Decision(

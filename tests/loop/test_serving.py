@@ -10,7 +10,7 @@ from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import Prompt, PromptMessage, Request
 
 from .conftest import Filler

@@ -22,7 +22,7 @@ import pytest
 
 from cli.runner import run
 from made_up import tickets, write_log
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 REST_S = 0.01
 """A client's between two requests: those that take all processors hold up what is waited for."""

@@ -12,7 +12,7 @@ from openwheel.gate import Certificate, spent, verify
 from openwheel.loop.data import load_answers
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.registry import Registry
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from processes.live_load import Asked
 
 

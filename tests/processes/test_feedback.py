@@ -4,8 +4,8 @@ import contextlib
 import http.client
 import json
 
-from openwheel.traffic import Store
-from openwheel.traffic.feedback import FeedbackStore
+from openwheel.store import Store
+from openwheel.store.feedback import FeedbackStore
 
 
 def test_any_worker_takes_feedback_on_the_answers_of_all(up, teacher, wait_for):

@@ -16,7 +16,7 @@ from openwheel.loop import starts
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 TEACHER = ("--teacher", "http://127.0.0.1:9/v1")

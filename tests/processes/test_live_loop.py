@@ -12,7 +12,7 @@ import time
 import pytest
 
 from openwheel.loop.audit.book import read_alarms
-from openwheel.traffic import Store
+from openwheel.store import Store
 from processes.clock import Clock
 from processes.live_load import LiveLoad
 from processes.live_run import Run

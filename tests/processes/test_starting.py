@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there(refused):
 
 
 IMPATIENT = """
-from openwheel.traffic import Store
+from openwheel.store import Store
 Store.open.__func__.__kwdefaults__["busy_seconds"] = 1.0
 """
 

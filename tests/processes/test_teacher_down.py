@@ -14,8 +14,8 @@ from made_up import QUEUES
 from openwheel.loop.promotions import AuditPlan, add_plan
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
-from openwheel.traffic import Store
-from openwheel.traffic.feedback import FeedbackStore
+from openwheel.store import Store
+from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import APIS
 from processes.mortal import Mortal
 

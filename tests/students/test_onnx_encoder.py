@@ -12,11 +12,11 @@ from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
+from openwheel.store import Store
 from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, OnnxEncoder
 from openwheel.students.tune.tuning import onnx_encoder
-from openwheel.traffic import Store
 
 from .conftest import onnx_here
 from .samples import HOSTILE, traffic
@@ -141,7 +141,7 @@ from pathlib import Path
 import openwheel.endpoints, openwheel.gateway
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import Prompt, PromptMessage, Request
 with Store.open(Path(sys.argv[1])) as store:
     serving = RegistryServing(Registry(store))

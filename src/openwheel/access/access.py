@@ -12,7 +12,7 @@ from openwheel.access.keys import SECRET_LENGTH, Key, KeyStore, digest
 from openwheel.access.limits import Allowances, Limits
 from openwheel.access.once import OnceKeyed
 from openwheel.access.refused import RefusedError
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 logger = logging.getLogger(__name__)
 

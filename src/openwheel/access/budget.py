@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from openwheel.access.keys import Key, Period
 from openwheel.access.schema import key_spending as table
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 _DAY = 86_400
 # Of one request. Usage comes from a teacher and may be any number; sums must fit 64 bits.

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from openwheel.access.schema import api_keys as table
 from openwheel.errors import SettingError, StoreError
-from openwheel.traffic import Store
-from openwheel.traffic.feedback import put_trust
+from openwheel.store import Store
+from openwheel.store.feedback import put_trust
 
 Period = Literal["day", "month"]
 State = Literal["live", "expired", "revoked"]

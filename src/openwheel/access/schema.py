@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from openwheel.traffic import metadata
+from openwheel.store import metadata
 
 api_keys = sa.Table(
     "api_keys",

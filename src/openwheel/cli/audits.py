@@ -32,7 +32,7 @@ def audits(
     """
     from openwheel.loop.audit.status import audit_status
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         wanted = Registry(store).find_task(task).task.id if task else ""

@@ -91,7 +91,7 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
 def _store(settings: Settings) -> Iterator[Finding]:
     from openwheel.access import KeyStore
     from openwheel.sockets import is_loopback
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     path = Path(settings.store.path)
     folder = path.absolute().parent
@@ -145,7 +145,7 @@ def _turns(path: Path) -> Iterator[Finding]:
 
     from openwheel.loop import starts
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(path, create=False, busy_seconds=2.0) as store:
         names = {record.task.id: record.task.name for record in Registry(store).tasks()}

@@ -212,8 +212,8 @@ def _prepare() -> None:
 
 def _captured(db: Path, task: str, model: str) -> "tuple[str, str, Origin, list[Captured]]":
     from openwheel.loop.registry import Registry
+    from openwheel.store import Store
     from openwheel.students.draft import captured_answers, choose, origins
-    from openwheel.traffic import Store
 
     with Store.open(db, create=False) as store:
         found = Registry(store).find_task(task).task

@@ -105,7 +105,7 @@ def _find(student: str, db: Path) -> tuple[Path, "Lineage | None", tuple[str, ..
     from openwheel.errors import RequestError
     from openwheel.loop.lineage import lineage_of
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)

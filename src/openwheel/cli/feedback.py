@@ -10,7 +10,7 @@ from openwheel.cli.output import note, out, percent, print_json, print_table
 
 if TYPE_CHECKING:
     from openwheel.loop.accuracy import Rate, TaskAccuracy
-    from openwheel.traffic.feedback import Spoken
+    from openwheel.store.feedback import Spoken
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +29,8 @@ def feedback(
     """Show the latest feedback, and the accuracy of teacher and student against corrections."""
     from openwheel.loop.accuracy import CONDITION, accuracy
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
-    from openwheel.traffic.feedback import FeedbackStore
+    from openwheel.store import Store
+    from openwheel.store.feedback import FeedbackStore
 
     with Store.open(db, create=False) as store:
         wanted = Registry(store).find_task(task).task.id if task else None

@@ -30,7 +30,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
     """List the tasks found in the traffic, and who answers them."""
     from openwheel.loop.audit.status import audit_status
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
@@ -90,7 +90,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
     from openwheel.loop.audit.book import read_alarms
     from openwheel.loop.registry import Registry
     from openwheel.loop.teachers.book import read_changes
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
@@ -234,7 +234,7 @@ def promote(
     from openwheel.loop.by_hand import promote_by_hand
     from openwheel.loop.registry import Registry
     from openwheel.loop.settings import LoopSettings
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     settings = LoopSettings.of(options.settings_from(None))
     with Store.open(db, create=False) as store:
@@ -246,7 +246,7 @@ def promote(
 def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> None:
     """Take a task's student off: the teacher answers until it is promoted by hand."""
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
@@ -257,7 +257,7 @@ def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> N
 
 def _certificates(db: Path) -> "list[Certificate]":
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         return Registry(store).certificates()
@@ -268,7 +268,7 @@ def _alarms(db: Path) -> list[dict[str, Any]]:
     from openwheel.loop.audit.book import read_alarms
     from openwheel.loop.registry import Registry
     from openwheel.loop.teachers.book import read_changes
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         by_student = {c.student: c.id for c in Registry(store).certificates()}
@@ -307,7 +307,7 @@ def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
 
 def _file_problems(certificate: "Certificate", db: Path) -> list[str]:
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)

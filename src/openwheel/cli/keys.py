@@ -64,7 +64,7 @@ def create(
     From the first key on the gateway refuses requests without one.
     """
     from openwheel.access import KeyStore, Spending
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     level = _trust(trust, "--trust")
     if budget_period not in {"day", "month"}:
@@ -92,7 +92,7 @@ def create(
 def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """List every key that was ever made, with what it spent in the current period."""
     from openwheel.access import KeyStore, Ledger
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         ledger = Ledger(store)
@@ -128,7 +128,7 @@ def revoke(
 ) -> None:
     """Revoke a key for good; running gateways refuse it within about a second."""
     from openwheel.access import KeyStore, Ledger
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         key = KeyStore(store).revoke(name)
@@ -152,7 +152,7 @@ def set_trust(
     Corrections of a key of low trust train nothing until others confirm them.
     """
     from openwheel.access import KeyStore, Ledger
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     level = _trust(trust, "the trust")
     with Store.open(db, create=False) as store:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openwheel.loop.evaluate import Evaluation, Score
     from openwheel.loop.findings import Finding, Findings
     from openwheel.loop.replay import Replayed
-    from openwheel.traffic import Exchange, Store
+    from openwheel.store import Exchange, Store
 
 IMPORT_BATCH = 5_000
 
@@ -77,7 +77,7 @@ def learn(
     from openwheel.loop.learn import learn as run
     from openwheel.loop.lock import learner_lock
     from openwheel.loop.tools import open_tools
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     problems = LogProblems()
     added = 0
@@ -148,7 +148,7 @@ def evaluate(
     from openwheel.loop.evaluate import evaluate as run
     from openwheel.loop.registry import Registry
     from openwheel.loop.serving import RegistryServing
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     problems = LogProblems()
     with (
@@ -218,7 +218,7 @@ def replay(
     from openwheel.importing import LogProblems
     from openwheel.loop.replay import replay as run
     from openwheel.loop.tools import open_tools
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     if db is not None and db.exists():
         raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")

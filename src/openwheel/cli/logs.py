@@ -19,7 +19,7 @@ from openwheel.logs import escaped
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
     from openwheel.loop.datasets import Example
-    from openwheel.traffic import Exchange
+    from openwheel.store import Exchange
 
 SAMPLE = 5_000
 """Exchanges that tasks in sight are looked for in, drawn at random."""
@@ -135,7 +135,7 @@ def export(
     """
     from openwheel.loop.datasets import examples
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
     from openwheel.trust import Policy
 
     if form not in FORMS:

@@ -73,7 +73,7 @@ def lineage(
     from openwheel.logs import escaped
     from openwheel.loop.lineage import lineage_of
     from openwheel.loop.registry import Registry
-    from openwheel.traffic import Store
+    from openwheel.store import Store
     from openwheel.trust import licence_summary, model_card
 
     with Store.open(db, create=False) as store:

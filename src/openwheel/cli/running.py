@@ -170,7 +170,7 @@ def turn(
     from openwheel.loop.lock import learner_lock
     from openwheel.loop.tools import open_tools
     from openwheel.loop.turn import turn as run
-    from openwheel.traffic import Store
+    from openwheel.store import Store
 
     with (
         stopping(lambda: f"{db} keeps its traffic, and what was certified. The next turn goes on."),

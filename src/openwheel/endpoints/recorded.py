@@ -9,7 +9,7 @@ import msgspec
 
 from openwheel.endpoints.teacher import Headers, Sending, TeacherResponse, whole_response
 from openwheel.errors import RequestError
-from openwheel.traffic.exchange import BY_STUDENTS, Exchange
+from openwheel.store.exchange import BY_STUDENTS, Exchange
 from openwheel.wire import APIS, Answer, ApiName, Request, Usage, error_body
 from openwheel.wire.prompt import canonical_json
 

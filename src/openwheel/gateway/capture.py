@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from openwheel.errors import StoreError, UnstorableError
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 

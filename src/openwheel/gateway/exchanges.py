@@ -8,7 +8,7 @@ from openwheel.errors import TeacherError
 from openwheel.loop.captured import beside, by_student, by_teacher
 from openwheel.loop.route import Route
 from openwheel.loop.serving import Decision
-from openwheel.traffic.exchange import REJECTED, Exchange, Source
+from openwheel.store.exchange import REJECTED, Exchange, Source
 from openwheel.wire import (
     Answer,
     Api,

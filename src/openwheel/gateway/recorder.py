@@ -14,7 +14,7 @@ from openwheel.endpoints import most_tokens
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Usage
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from openwheel.gateway.asgi import header
 from openwheel.gateway.exchanges import Asked
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.tracing import RequestSpan
-from openwheel.traffic.exchange import BY_STUDENTS
+from openwheel.store.exchange import BY_STUDENTS
 
 _OTHER: Final = "/v1/{path}"
 

@@ -19,7 +19,7 @@ from openwheel.gateway.exchanges import (
 from openwheel.gateway.parts import Parts
 from openwheel.gateway.passage import Passage
 from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import Reply, read_any_usage, sse_data
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from openwheel.importing.values import UnreadableRecordError
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 
 MARK: Final = "openwheel"
 """The key by which a line is known; its value is the version of the format."""

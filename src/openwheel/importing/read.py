@@ -15,7 +15,7 @@ from openwheel.importing.records import RecordReader
 from openwheel.importing.sorting import in_time_order
 from openwheel.importing.times import looks_like_time
 from openwheel.importing.values import SkippedRecordError, UnreadableRecordError
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 
 ODD = "it is of a shape that nobody thought of"
 """How the reason begins of a line that no reader has a reason for."""

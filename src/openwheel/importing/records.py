@@ -21,7 +21,7 @@ from openwheel.importing.values import (
     milliseconds,
     squeezed,
 )
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 from openwheel.wire import APIS, ApiName, ChatRequest, Request, read_fingerprint
 
 MOST_KEY_SETS: Final = 1_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from openwheel.importing.problems import LogProblems
-from openwheel.traffic.exchange import Exchange
+from openwheel.store.exchange import Exchange
 
 HEAD = 1_000
 """Exchanges by which it is told whether a log is in the order of its times."""

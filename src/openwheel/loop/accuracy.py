@@ -15,9 +15,9 @@ from openwheel.loop.data import load_answers
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
+from openwheel.store import Store
+from openwheel.store.feedback import FeedbackStore
 from openwheel.tasks import canonical_answer
-from openwheel.traffic import Store
-from openwheel.traffic.feedback import FeedbackStore
 from openwheel.wire import Answer
 
 CONDITION: Final = (

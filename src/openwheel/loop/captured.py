@@ -5,7 +5,7 @@ import msgspec
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.route import Route
 from openwheel.loop.serving import Decision
-from openwheel.traffic.exchange import Exchange, Source
+from openwheel.store.exchange import Exchange, Source
 from openwheel.wire import Answer
 
 

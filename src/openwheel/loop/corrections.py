@@ -20,9 +20,9 @@ from openwheel.loop.feedback import why_unusable
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
+from openwheel.store import BY_STUDENTS, Store
+from openwheel.store.feedback import NO_KEY, Corrected, FeedbackStore, Trust
 from openwheel.tasks import Form, Inputs, canonical_answer
-from openwheel.traffic import BY_STUDENTS, Store
-from openwheel.traffic.feedback import NO_KEY, Corrected, FeedbackStore, Trust
 from openwheel.wire import Answer
 
 MOST_SHARE: Final[Mapping[Trust, float]] = MappingProxyType(

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from openwheel.loop.audit.book import read_alarms
 from openwheel.loop.promotions import AUDIT_SUFFIX, Promotion
 from openwheel.loop.registry import Registry
-from openwheel.traffic import Store
-from openwheel.traffic.schema import exchanges
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
 
 LATEST = 1_000
 """Requests that a task's coverage is counted on, the latest it had."""

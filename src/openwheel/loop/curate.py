@@ -11,9 +11,9 @@ from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.progress import Progress, Step, silent
+from openwheel.store import BY_STUDENTS, Exchange, Store
 from openwheel.tasks import TaskMatcher, find_tasks, infer_form
 from openwheel.tasks.hints import in_the_way
-from openwheel.traffic import BY_STUDENTS, Exchange, Store
 from openwheel.wire import Answer, Prompt
 
 DEFAULTS = LoopSettings()

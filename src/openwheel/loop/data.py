@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from openwheel.gate import Window
 from openwheel.loop.losses import finished
+from openwheel.store import BY_STUDENTS, Store
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.tasks import Form, canonical_answer, written_answer
 from openwheel.tasks.refusals import is_refusal
-from openwheel.traffic import BY_STUDENTS, Store
 from openwheel.trust import Decision, LeftOut, Policy
 from openwheel.wire import split_reasoning
 

@@ -14,7 +14,7 @@ from openwheel.errors import RequestError
 from openwheel.loop.corrections import task_corrections
 from openwheel.loop.data import load_answers
 from openwheel.loop.records import TaskRecord
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.trust import Policy
 from openwheel.wire import Answer
 

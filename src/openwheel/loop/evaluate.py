@@ -10,7 +10,7 @@ from openwheel.errors import RequestError
 from openwheel.gate import clopper_pearson
 from openwheel.loop.losses import agrees
 from openwheel.loop.serving import Serving, settled
-from openwheel.traffic import Exchange
+from openwheel.store import Exchange
 from openwheel.wire import Answer
 
 NO_TASK = "(no task)"

@@ -11,9 +11,9 @@ import msgspec
 from openwheel.errors import RequestError
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
+from openwheel.store import Store
+from openwheel.store.feedback import FeedbackStore, Found, Label
 from openwheel.tasks import Form, canonical_answer, record_of
-from openwheel.traffic import Store
-from openwheel.traffic.feedback import FeedbackStore, Found, Label
 from openwheel.wire import Answer, usable_id
 
 MOST_CORRECTION: Final = 64 << 10

@@ -17,6 +17,7 @@ from openwheel.loop.corrections import corrected
 from openwheel.loop.curate import curate
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.findings import Finding, Findings, Point
+from openwheel.loop.order import OrderEvidence, order_evidence
 from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
@@ -26,8 +27,8 @@ from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
+from openwheel.store import Store
 from openwheel.students import train
-from openwheel.traffic import OrderEvidence, Store, order_evidence
 
 CALIBRATION_SHARE = 0.25
 SMALL_CALIBRATION = 300

@@ -22,7 +22,7 @@ from openwheel.loop.teachers.again import asking_beside
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.loop.turn_task import FEWEST_TO_TRAIN
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from openwheel.gate import Certificate
 from openwheel.loop import schema
-from openwheel.traffic.schema import exchanges
+from openwheel.store.schema import exchanges
 
 By = Literal["turn", "audit", "user", "override", "policy", "teacher", "traffic"]
 """``override``: a person, against evidence that is newer than the certificate."""

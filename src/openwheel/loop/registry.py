@@ -26,10 +26,10 @@ from openwheel.loop.promotions import (
 from openwheel.loop.records import Candidate, Event, State, TaskRecord, Turn
 from openwheel.loop.starts import ended
 from openwheel.loop.tools import NO_TOOLS, Tools
+from openwheel.store import Store
+from openwheel.store.feedback import table as feedback
 from openwheel.students import Student, load_student
 from openwheel.tasks import Form, Task, TaskMatcher
-from openwheel.traffic import Store
-from openwheel.traffic.feedback import table as feedback
 from openwheel.trust import Policy
 
 # Rows as they came. Their times would do, had no clock ever been set back.

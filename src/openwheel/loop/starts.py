@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.loop import schema
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 FIRST_WAIT_S = 1.0
 """Before the next try after one that died; it doubles with each that fails in a row."""

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from openwheel.loop.anew import begin_anew
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
+from openwheel.store.schema import exchanges
 from openwheel.tasks import TaskMatcher
-from openwheel.traffic.schema import exchanges
 
 
 def certify_anew(registry: Registry) -> list[Event]:

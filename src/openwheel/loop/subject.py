@@ -13,10 +13,10 @@ from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
+from openwheel.store import BY_STUDENTS
 from openwheel.tasks import Inputs, canonical_answer
 from openwheel.tasks.compare import Comparison, ExactComparison, Pair, make_comparison
 from openwheel.tasks.hints import section
-from openwheel.traffic import BY_STUDENTS
 from openwheel.wire import Answer
 
 TRAINING = ".training"

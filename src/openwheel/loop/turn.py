@@ -26,7 +26,7 @@ from openwheel.loop.subject import subject_of, why_left
 from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn_task import turn_task
 from openwheel.progress import Progress, each, silent
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.trust import Policy
 
 ALL_TASKS = "all tasks"

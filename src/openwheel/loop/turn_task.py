@@ -9,6 +9,7 @@ from openwheel.loop.corrections import corrected
 from openwheel.loop.coverage import coverage_now
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.learn import FEWEST_LABELLED, split
+from openwheel.loop.order import OrderEvidence, order_evidence
 from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.recent import worth_training_on
 from openwheel.loop.records import Event
@@ -19,7 +20,7 @@ from openwheel.loop.subject import Subject, believed_by
 from openwheel.loop.teachers.book import changed_since
 from openwheel.loop.teachers.notice import judged_anew, notice
 from openwheel.progress import Progress
-from openwheel.traffic import OrderEvidence, Store, order_evidence
+from openwheel.store import Store
 
 FEWEST_TO_TRAIN = 200
 """Labelled exchanges before a first training: with fewer, half would be held out of very little."""

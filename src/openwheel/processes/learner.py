@@ -44,7 +44,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
     from openwheel.loop.tools import open_tools  # noqa: PLC0415
     from openwheel.processes.teachers import connect_again, connect_teachers  # noqa: PLC0415
-    from openwheel.traffic import Store, retention  # noqa: PLC0415
+    from openwheel.store import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
         said = escaped(f"[turn] {event.task}: {event.kind}. {event.reason}")
@@ -169,7 +169,7 @@ def main() -> None:
     def forget() -> None:
         if learning.is_set():  # else it is another's turn
             from openwheel.loop import starts  # noqa: PLC0415 - a second of imports
-            from openwheel.traffic import Store  # noqa: PLC0415
+            from openwheel.store import Store  # noqa: PLC0415
 
             with Store.open(path, create=False, busy_seconds=_FORGETTING_S) as store:
                 starts.forget(store)

@@ -27,8 +27,8 @@ from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready
 from openwheel.processes.teachers import make_pool, prices
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback
+from openwheel.store import Store
 from openwheel.students.onnx_encoder import Encoders
-from openwheel.traffic import Store
 from openwheel.trust import Policy
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Exchange, Store
-from openwheel.traffic.exchange import REJECTED
+from openwheel.store import Exchange, Store
+from openwheel.store.exchange import REJECTED
 from openwheel.wire import Answer, Usage
 
 CUSTOMERS = ("acme", "globex", "initech")

@@ -18,7 +18,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.settings import TaskSection
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings()
@@ -243,7 +243,7 @@ import sys
 from openwheel.loop.audit.look import audit
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.traffic import Store
+from openwheel.store import Store
 with Store.open(sys.argv[1]) as store:
     registry = Registry(store)
     print("ready", flush=True)

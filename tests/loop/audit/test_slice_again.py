@@ -16,7 +16,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of
 from openwheel.loop.tools import NO_TOOLS
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange
+from openwheel.store import Exchange
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings(canary=1.0)

@@ -11,8 +11,8 @@ import pytest
 
 from openwheel.endpoints import HttpTeacher, asking
 from openwheel.loop.judging import JudgeCache, TeacherJudge
+from openwheel.store import Store
 from openwheel.tasks.compare import Pair
-from openwheel.traffic import Store
 from openwheel.wire import Answer
 
 ANSWERS = re.compile(

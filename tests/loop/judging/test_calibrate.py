@@ -19,10 +19,10 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.settings import TaskSection
+from openwheel.store import Exchange
 from openwheel.students.student import Writings
 from openwheel.tasks import Task
 from openwheel.tasks.compare import RougeComparison
-from openwheel.traffic import Exchange
 from openwheel.wire import Answer
 
 N = 400

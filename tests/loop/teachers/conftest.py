@@ -20,7 +20,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import Tools
 from openwheel.loop.turn import turn
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 SWAPPED = dict(zip(QUEUES, [*list(QUEUES)[1:], next(iter(QUEUES))], strict=True))

@@ -218,7 +218,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.again import ask_again
 from openwheel.loop.tools import Tools
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 tools = Tools(again=functools.partial(asking_again, lambda: HttpTeacher(sys.argv[2], name="gpu")))
 ask_again(Registry(Store.open(sys.argv[1])), LoopSettings(ask_twice=1.0), tools)

@@ -17,7 +17,7 @@ from openwheel.loop.teachers.book import read_changes
 from openwheel.loop.teachers.notice import notice
 from openwheel.loop.teachers.sightings import see
 from openwheel.loop.turn import turn
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 from .conftest import Who
 
@@ -239,7 +239,7 @@ import os, random, signal, sys, time
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.notice import notice
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 rng = random.Random(0)
 for path in sys.argv[1:]:

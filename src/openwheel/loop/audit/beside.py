@@ -10,7 +10,7 @@ from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.tools import NO_TOOLS, Tools
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 @contextlib.contextmanager

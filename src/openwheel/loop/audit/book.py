@@ -11,8 +11,8 @@ from openwheel.loop.audit.watch import Alarm, Watch
 from openwheel.loop.promotions import AuditPlan, Promotion, add_plan, add_promotion, latest_row
 from openwheel.loop.registry import Registry
 from openwheel.loop.slices import SliceChange
-from openwheel.traffic import BY_STUDENTS, Store
-from openwheel.traffic.schema import exchanges
+from openwheel.store import BY_STUDENTS, Store
+from openwheel.store.schema import exchanges
 
 
 class AlarmRow(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from openwheel.loop.subject import Subject, subject_of
 from openwheel.loop.teachers.notice import notice
 from openwheel.loop.teachers.twice import day_of, seconds_cost
 from openwheel.loop.tools import NO_TOOLS, Tools
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 WORTH_WRITING = 1_000
 """As many new exchanges without an audit among them are counted later, and save a write."""

@@ -14,10 +14,10 @@ from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Slicer
 from openwheel.loop.subject import Subject
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
 from openwheel.tasks import Inputs, canonical_answer
 from openwheel.tasks.compare import Pair
-from openwheel.traffic import Store
-from openwheel.traffic.schema import exchanges
 from openwheel.wire import Answer, ToolCall
 
 BYTES_A_TOKEN = 4

@@ -12,7 +12,7 @@ from openwheel.loop.coverage import latest_requests
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.teachers.status import TeacherStatus, teacher_status
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 class SliceStatus(msgspec.Struct, frozen=True, kw_only=True):

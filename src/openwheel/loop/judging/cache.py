@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from openwheel.traffic import Store, metadata
+from openwheel.store import Store, metadata
 
 AT_ONCE = 500
 """Keys looked up in one statement: databases limit how many parameters one may have."""

@@ -41,10 +41,10 @@ from openwheel.loop.teachers.twice import (
 )
 from openwheel.loop.teachers.versions import Version
 from openwheel.loop.tools import Tools
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
 from openwheel.tasks import canonical_answer
 from openwheel.tasks.compare import Pair
-from openwheel.traffic import Store
-from openwheel.traffic.schema import exchanges
 from openwheel.wire import Answer, ApiName, Reply, Usage
 
 EVERY = 2.0

@@ -11,7 +11,7 @@ from openwheel.loop import schema
 from openwheel.loop.anew import begin_anew
 from openwheel.loop.records import Candidate
 from openwheel.loop.teachers.versions import Kind, Version
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 Did = Literal["demoted", "shadowing", "told"]
 

@@ -14,7 +14,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.book import Change, add_told, read_changes, recertify
 from openwheel.loop.teachers.sightings import see, sightings_of
 from openwheel.loop.teachers.versions import Kind, Sighting, changes
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 def notice(

@@ -8,8 +8,8 @@ from sqlalchemy.dialects.sqlite import insert
 from openwheel.loop import schema
 from openwheel.loop.accepted import decode_settings
 from openwheel.loop.teachers.versions import Sighting, Version
-from openwheel.traffic import Store
-from openwheel.traffic.schema import exchanges
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
 
 AT_ONCE = 10_000
 """Exchanges read in one go."""

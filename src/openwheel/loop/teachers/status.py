@@ -9,7 +9,7 @@ from openwheel.loop.teachers.book import ChangeRow, Did, read_changes
 from openwheel.loop.teachers.sightings import all_sightings
 from openwheel.loop.teachers.twice import Twice, all_twice, day_of, seconds_costs
 from openwheel.loop.teachers.versions import Kind, Sighting, Version
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 
 class ChangeStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from openwheel.gate.monitors import ConfidenceSequence, JumpDetector
 from openwheel.loop import schema
 from openwheel.loop.teachers.versions import Version
-from openwheel.traffic import Store
+from openwheel.store import Store
 from openwheel.wire import ApiName, Reply
 
 AskAgain = Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from openwheel.errors import ModelError, RequestError
+from openwheel.store import BY_STUDENTS, Store
 from openwheel.students.draft.examples import Captured
-from openwheel.traffic import BY_STUDENTS, Store
 
 
 class Origin(NamedTuple):

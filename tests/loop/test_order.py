@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwheel.traffic import order_evidence
-from openwheel.traffic.order import _repeats_by_chance
+from openwheel.loop.order import _repeats_by_chance, order_evidence
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError
-from openwheel.traffic.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, metadata
+from openwheel.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, metadata
 
 _POLL_SECONDS = 0.002
 _WRITE = "openwheel_write"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError
-from openwheel.traffic.schema import exchanges as table
-from openwheel.traffic.store import Store
+from openwheel.store.schema import exchanges as table
+from openwheel.store.store import Store
 
 logger = logging.getLogger(__name__)
 

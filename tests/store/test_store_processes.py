@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from forks import forks
-from openwheel.traffic import Store
+from openwheel.store import Store
 
 MAKE = """
 import sys
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 def batch(name, number, size):
@@ -155,7 +155,7 @@ def test_a_store_that_may_not_be_written_says_so(start):
     script = """
 import os, sys
 from openwheel.errors import StoreError
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 if os.geteuid() == 0:
     os.setuid(65534)

@@ -4,8 +4,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-from openwheel.traffic import Exchange, Store
-from openwheel.traffic.schema import exchanges
+from openwheel.store import Exchange, Store
+from openwheel.store.schema import exchanges
 from openwheel.wire import Answer
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -14,9 +14,8 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError, UnstorableError
-from openwheel.traffic.connection import make_engine, prepare, store_errors, write_options
-from openwheel.traffic.exchange import Exchange
-from openwheel.traffic.rows import (
+from openwheel.store.exchange import Exchange
+from openwheel.store.rows import (
     EXCHANGE_COLUMNS,
     TASK_ROW_COLUMNS,
     TaskRow,
@@ -24,7 +23,8 @@ from openwheel.traffic.rows import (
     insert_rows,
     values_of,
 )
-from openwheel.traffic.schema import exchanges as table
+from openwheel.store.schema import exchanges as table
+from openwheel.store.sqlite import make_engine, prepare, store_errors, write_options
 
 _ASSIGN_BATCH = 5_000
 _PAUSE_SECONDS = 0.005

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import StoreError
-from openwheel.traffic import Exchange, Store, metadata
-from openwheel.traffic.feedback import FeedbackStore
+from openwheel.store import Exchange, Store, metadata
+from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import Answer, ToolCall, Usage
 
 BODY = b'{"messages":[{"role":"user","content":"Pump 3 leaks"}]}'

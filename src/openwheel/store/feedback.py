@@ -8,8 +8,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from openwheel.traffic.schema import REPLY_INDEXES, exchanges, metadata
-from openwheel.traffic.store import Store
+from openwheel.store.schema import REPLY_INDEXES, exchanges, metadata
+from openwheel.store.store import Store
 from openwheel.wire import bare_id
 
 Label = Literal["good", "bad"]

@@ -13,8 +13,8 @@ import pytest
 
 from forks import forks
 from made_up import tickets, write_log
-from openwheel.traffic import Exchange, Store, retention
-from openwheel.traffic.retention import delete_old, delete_oldest, used_bytes
+from openwheel.store import Exchange, Store, retention
+from openwheel.store.retention import delete_old, delete_oldest, used_bytes
 from openwheel.wire import Answer
 
 DAY = 86_400.0
@@ -196,7 +196,7 @@ def test_a_store_that_cannot_be_written_is_said_and_stops_nothing(tmp_path, capl
 
 WRITE = """
 import sys
-from openwheel.traffic import Exchange, Store
+from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 with Store.open(sys.argv[1]) as store:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.traffic.exchange import Exchange
-from openwheel.traffic.schema import exchanges as table
+from openwheel.store.exchange import Exchange
+from openwheel.store.schema import exchanges as table
 from openwheel.wire import Answer, ToolCall, Usage
 
 _encoder = msgspec.json.Encoder()
