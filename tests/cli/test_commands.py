@@ -70,10 +70,9 @@ AS_PROCESSES = {
     "lineage": ("{student}",),
     "export": ("none", "--to", "out"),
     "feedback": (),
-    "draft": ("train", "none", "--target", "none", "--to", "out"),
 }
-REFUSED = {"export", "draft"}
-"""These need a model, and are tested with one in `test_export`."""
+REFUSED = {"export"}
+"""It needs a model, and is tested with one in `test_export`."""
 
 QUICK = {"tasks", "demote", "check"}
 """What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""

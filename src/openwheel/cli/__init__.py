@@ -11,7 +11,6 @@ from openwheel import __version__
 from openwheel.cli import (
     audits,
     check,
-    drafts,
     export,
     feedback,
     inspect,
@@ -46,7 +45,6 @@ policy.register(app)
 serve.register(app)
 export.register(app)
 feedback.register(app)
-drafts.register(app)
 
 
 def _version(show: bool) -> None:
