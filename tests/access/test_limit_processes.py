@@ -36,9 +36,9 @@ for _ in range(2_000):
 HOLD = """
 import sys, time
 from pathlib import Path
-from openwheel.access.slots import SlotFile
+from openwheel.access.shared_counters import SharedCounters
 
-slots = SlotFile(Path(sys.argv[1]))
+slots = SharedCounters(Path(sys.argv[1]))
 slots.take(7)
 print("held", flush=True)
 time.sleep(600)

@@ -6,7 +6,7 @@ import pytest
 from cli.runner import run as openwheel
 from openwheel.endpoints import RecordedTeacher
 from openwheel.gateway import create_app, gateway_thread
-from openwheel.loop import starts
+from openwheel.loop import failures
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision
 from openwheel.store import Exchange, Store
@@ -113,9 +113,9 @@ def test_turns_that_failed_are_warned_of(check, teacher_url, tmp_path):
     with Store.open(tmp_path / "openwheel.db") as store:
         Registry(store).add_tasks([Task(id="t1", name="route", template=None)])
         for task in (None, "t1", "t1"):
-            starts.begin(store)
-            starts.at_task(store, task)
-        starts.notice(store)
+            failures.begin(store)
+            failures.at_task(store, task)
+        failures.notice(store)
     found = check(f'[[teachers]]\nurl = "{teacher_url}"\n', 0)
     assert found["turns"][0] == "warning"
     state, said = found["turns of route"]

@@ -57,7 +57,7 @@ class WordServing:
     audit_probability: float = 0.0
     canary: float = 1.0
     confidence: float = 0.987654
-    guess: str | None = None
+    below_threshold_answer: str | None = None
     task: str = "route"
     asked: list[tuple[Prompt, str]] = field(default_factory=list)
     refreshed: int = 0
@@ -80,7 +80,7 @@ class WordServing:
             audit_probability=self.audit_probability,
             canary=self.canary,
             reason="" if sure else "confidence",
-            guess=None if sure else self.guess,
+            below_threshold_answer=None if sure else self.below_threshold_answer,
         )
 
 

@@ -29,9 +29,9 @@ from openwheel.gateway.audit import Audits
 from openwheel.gateway.completions import Completions
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
-from openwheel.gateway.parts import Parts, TapMemory
-from openwheel.gateway.reach import Reach
+from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder
+from openwheel.gateway.state import GatewayState, TapMemory
 from openwheel.store import Exchange, Store
 from openwheel.wire import APIS, Answer
 
@@ -367,10 +367,10 @@ def small_memory(upstream, student):
         capture = CaptureWriter(store)
         stack.callback(capture.close)
         meter, guard = Meter(), Guard(None)
-        teacher = Reach(HttpTeacher(upstream.url), meter)
+        teacher = PatientTeacher(HttpTeacher(upstream.url), meter)
         recorder = Recorder(capture, meter, guard)
         slow = stack.enter_context(ThreadPoolExecutor(1))
-        parts = Parts(
+        state = GatewayState(
             teacher=teacher,
             serving=student(student=""),
             guard=guard,
@@ -379,7 +379,7 @@ def small_memory(upstream, student):
             meter=meter,
             taps=TapMemory(most=2_000),
             slow=slow,
-            elsewhere=slow,
+            remote=slow,
             reading=slow,
             rng=random.random,
             max_body=1 << 20,
@@ -392,13 +392,13 @@ def small_memory(upstream, student):
             await teacher.close()
 
         api = APIS["chat"]
-        app = Router([Route(api.path, Completions(api, parts))], lifespan=lifespan)
+        app = Router([Route(api.path, Completions(api, state))], lifespan=lifespan)
         url = stack.enter_context(gateway_thread(app))
-        yield url, parts, capture, store
+        yield url, state, capture, store
 
 
 def test_answers_under_way_hold_only_so_much_memory(small_memory, upstream):
-    url, parts, capture, store = small_memory
+    url, state, capture, store = small_memory
     api = APIS["chat"]
     go_on = threading.Event()
     texts = ["a" * 1_300, "b" * 1_300]
@@ -419,15 +419,15 @@ def test_answers_under_way_hold_only_so_much_memory(small_memory, upstream):
         asked = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
         clients.append(Reading(url, api.path, asked.encode()))
         assert eventually(lambda: clients[-1].got.count(b"{") and len(clients[-1].got) > 1_200)
-    assert 1_200 <= parts.taps.held < 2_000
+    assert 1_200 <= state.taps.held < 2_000
     go_on.set()
     for client, text in zip(clients, texts, strict=True):
         assert text.encode() in client.whole()
     assert eventually(lambda: store.exchanges)
     assert capture.flush()
     assert [one.answer.text for one in store.exchanges] == texts[:1]
-    assert eventually(lambda: parts.meter.uncaptured == 1)
-    assert eventually(lambda: parts.taps.held == 0)
+    assert eventually(lambda: state.meter.uncaptured == 1)
+    assert eventually(lambda: state.taps.held == 0)
 
 
 @pytest.mark.parametrize("mode", ["fast", "strict"])

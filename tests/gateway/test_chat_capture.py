@@ -136,7 +136,9 @@ def test_what_is_held_back_and_unsure_is_no_audit(gateway, http, student):
 
 
 def test_what_the_student_would_have_said_is_kept_and_is_no_audit(gateway, http, student):
-    running = gateway(None, student(guess="account", audit_probability=0.1), rng=lambda: 0.0)
+    running = gateway(
+        None, student(below_threshold_answer="account", audit_probability=0.1), rng=lambda: 0.0
+    )
     ask(http, running, "where is it?")
     [exchange] = running.exchanges(1)
     assert exchange.unbiased
@@ -169,7 +171,7 @@ def test_a_request_that_the_teacher_rejects_is_kept_and_costs_nothing(
     body = b'{"error": {"message": "content policy"}}'
     upstream.answers(body, status="400 Bad Request")
     mode = "strict" if strict else "fast"
-    running = gateway(None, student(guess="account"), mode=mode)
+    running = gateway(None, student(below_threshold_answer="account"), mode=mode)
     response = ask(http, running, "where is it?")
     assert (response.status, response.data) == (400, body)
     [exchange] = running.exchanges(1)

@@ -47,7 +47,7 @@ class OneStudent:
             answer = self.student.answers[label] if confidence > 0 else None
             return Decision(answer=answer, task="colours", student="lm", confidence=confidence)
 
-        return Decision(task="colours", student="lm", pending=decided, elsewhere=True)
+        return Decision(task="colours", student="lm", pending=decided, remote=True)
 
 
 @pytest.fixture(scope="module")

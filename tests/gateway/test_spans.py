@@ -1,6 +1,6 @@
 import time
 
-from openwheel.gateway.passage import Passage
+from openwheel.gateway.call import Passage
 from openwheel.gateway.spans import request_span
 from openwheel.wire import APIS
 

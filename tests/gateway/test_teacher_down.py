@@ -178,7 +178,7 @@ def test_the_rest_gets_the_error_at_once_as_the_sdks_know_it(down, http):
 @EVERY_API
 @STREAMED
 def test_best_effort_is_labelled_and_kept_apart(down, student, http, api, stream):
-    running = down(student(guess="account"), best_effort={"*": True})
+    running = down(student(below_threshold_answer="account"), best_effort={"*": True})
     response = http("POST", running.url + PATHS[api], request_of(api, UNSURE, stream=stream))
     assert answered(api, response, stream=stream) == "account"
     assert response.headers["x-openwheel-source"] == "best-effort"
@@ -193,7 +193,7 @@ def test_best_effort_is_labelled_and_kept_apart(down, student, http, api, stream
 
 
 @pytest.mark.parametrize(
-    ("best_effort", "guess", "status"),
+    ("best_effort", "below_threshold", "status"),
     [
         (None, "account", 502),
         ({"*": False}, "account", 502),
@@ -205,9 +205,9 @@ def test_best_effort_is_labelled_and_kept_apart(down, student, http, api, stream
     ],
 )
 def test_best_effort_is_off_unless_it_is_set_and_the_student_has_a_guess(
-    down, student, http, best_effort, guess, status
+    down, student, http, best_effort, below_threshold, status
 ):
-    running = down(student(guess=guess), best_effort=best_effort)
+    running = down(student(below_threshold_answer=below_threshold), best_effort=best_effort)
     response = http("POST", running.url + CHAT, request_of("chat", UNSURE))
     assert response.status == status
     assert running.exchanges(1 if status == 200 else 0) is not None
@@ -216,7 +216,8 @@ def test_best_effort_is_off_unless_it_is_set_and_the_student_has_a_guess(
 @pytest.mark.parametrize("text", [SURE, UNSURE])
 def test_what_no_student_may_answer_it_does_not_answer_now(down, student, http, text):
     running = down(
-        student(guess="account", canary=0.2, audit_probability=0.84), best_effort={"*": True}
+        student(below_threshold_answer="account", canary=0.2, audit_probability=0.84),
+        best_effort={"*": True},
     )
     for body in (
         request_of("chat", text, n=2),
@@ -231,7 +232,7 @@ def test_what_no_student_may_answer_it_does_not_answer_now(down, student, http, 
 
 
 def test_best_effort_never_replaces_an_answer_of_the_teacher(gateway, student, upstream, http):
-    serving = student(guess="account")
+    serving = student(below_threshold_answer="account")
     running = gateway(serving=serving, best_effort={"*": True})
     for status in (400, 401, 404, 429, 500):
         upstream.answers(b'{"error": {"message": "no"}}', status=f"{status} No")
@@ -246,7 +247,11 @@ def test_what_is_unlike_training_is_no_best_effort(gateway, teacher, http):
 
         def decide(self, request, task=""):
             return Decision(
-                task="route", student="s", confidence=0.0, reason="unlike training", guess="account"
+                task="route",
+                student="s",
+                confidence=0.0,
+                reason="unlike training",
+                below_threshold_answer="account",
             )
 
     running = gateway(HttpTeacher(teacher.url), Unlike(), best_effort={"*": True})
@@ -254,19 +259,21 @@ def test_what_is_unlike_training_is_no_best_effort(gateway, teacher, http):
     running.exchanges(0)
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_student_that_takes_milliseconds_gives_its_best_too(gateway, teacher, http, elsewhere):
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_student_that_takes_milliseconds_gives_its_best_too(gateway, teacher, http, remote):
     class Slow:
         def refresh(self):
             return False
 
         def decide(self, request, task=""):
             found = Decision(
-                task="route", student="slow", confidence=0.3, reason="confidence", guess="account"
+                task="route",
+                student="slow",
+                confidence=0.3,
+                reason="confidence",
+                below_threshold_answer="account",
             )
-            return Decision(
-                task="route", student="slow", pending=lambda: found, elsewhere=elsewhere
-            )
+            return Decision(task="route", student="slow", pending=lambda: found, remote=remote)
 
     running = gateway(HttpTeacher(teacher.url), Slow(), best_effort={"*": True})
     response = http("POST", running.url + CHAT, request_of("chat", UNSURE))
@@ -275,7 +282,7 @@ def test_a_student_that_takes_milliseconds_gives_its_best_too(gateway, teacher, 
 
 
 def test_many_answers_in_the_teachers_place_are_one_line_of_log(down, student, http, caplog):
-    running = down(student(guess="account"), best_effort={"*": True})
+    running = down(student(below_threshold_answer="account"), best_effort={"*": True})
     for n in range(5):
         http("POST", running.url + CHAT, request_of("chat", f"{UNSURE} {n}"))
     lines = [record for record in caplog.records if "Best effort" in record.message]
@@ -283,7 +290,7 @@ def test_many_answers_in_the_teachers_place_are_one_line_of_log(down, student, h
 
 
 def test_metrics_tell_of_it(down, student, http):
-    running = down(student(guess="account"), best_effort={"*": True})
+    running = down(student(below_threshold_answer="account"), best_effort={"*": True})
     http("POST", running.url + CHAT, request_of("chat", UNSURE))
     page = http("GET", f"{running.url}/metrics").data.decode()
     assert 'openwheel_teacher_down{worker="0"} 1.0' in page
@@ -304,7 +311,7 @@ def test_keys_and_feedback_hold_for_best_effort_too(teacher, student, http, tmp_
         stack.callback(capture.close)
         app = create_app(
             HttpTeacher(teacher.url, keep_credentials=False),
-            student(guess="account"),
+            student(below_threshold_answer="account"),
             capture,
             access=access,
             feedback=FeedbackDesk(store),

@@ -16,7 +16,7 @@ from gateway.apis import PATHS, request_of
 from openwheel.endpoints import HttpTeacher, Member, TeacherNotReachedError, TeacherPool
 from openwheel.gateway import create_app, gateway_thread
 from openwheel.gateway.meter import Meter
-from openwheel.gateway.reach import Reach
+from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.loop.serving import Decision
 from teacher import Teacher, says
 
@@ -239,7 +239,7 @@ def test_a_gateway_that_stops_lets_nothing_wait(teacher, stream, student, until)
 def test_best_effort_comes_after_the_wait_and_a_certified_answer_before(
     gateway, teacher, student, http, report
 ):
-    serving = student(canary=0.2, audit_probability=0.84, guess="account")
+    serving = student(canary=0.2, audit_probability=0.84, below_threshold_answer="account")
     running = gateway(
         HttpTeacher(teacher.url),
         serving,
@@ -258,7 +258,7 @@ def test_best_effort_comes_after_the_wait_and_a_certified_answer_before(
 def test_a_student_that_was_demoted_during_the_wait_does_not_answer(
     gateway, teacher, student, http, until
 ):
-    serving = student(guess="account")
+    serving = student(below_threshold_answer="account")
     running = gateway(HttpTeacher(teacher.url), serving, teacher_wait=1.5, best_effort={"*": True})
     body = request_of("chat", "where is it?")
     with meanwhile(lambda: http("POST", running.url + CHAT, body)) as asked:
@@ -297,20 +297,20 @@ def test_only_so_many_wait_and_hold_so_many_bytes(teacher):
     async def main():
         meter = Meter()
         real = HttpTeacher(teacher.url)
-        reach = Reach(real, meter, wait=LONG, most=2, most_bytes=100)
+        patient = PatientTeacher(real, meter, wait=LONG, most=2, most_bytes=100)
 
         def ask(size):
             return asyncio.create_task(
-                reach.send_patiently("POST", CHAT, [], b"x" * size, model="m")
+                patient.send_patiently("POST", CHAT, [], b"x" * size, model="m")
             )
 
         first = ask(60)
-        while reach.waiting < 1:
+        while patient.waiting < 1:
             await asyncio.sleep(0.01)
         with pytest.raises(TeacherNotReachedError):
             await ask(41)
         second = ask(40)
-        while reach.waiting < 2:
+        while patient.waiting < 2:
             await asyncio.sleep(0.01)
         with pytest.raises(TeacherNotReachedError):
             await ask(0)
@@ -318,14 +318,14 @@ def test_only_so_many_wait_and_hold_so_many_bytes(teacher):
         first.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await first
-        assert reach.waiting == 1
-        reach.stop()
+        assert patient.waiting == 1
+        patient.stop()
         with pytest.raises(TeacherNotReachedError):
             await second
         with pytest.raises(TeacherNotReachedError):
             await ask(0)
-        assert (reach.waiting, meter.waited) == (0, 2)
-        await reach.close()
+        assert (patient.waiting, meter.waited) == (0, 2)
+        await patient.close()
 
     asyncio.run(main())
 
@@ -333,22 +333,22 @@ def test_only_so_many_wait_and_hold_so_many_bytes(teacher):
 def test_an_outage_is_remembered_by_model_for_a_minute(teacher):
     async def main():
         now = [0.0]
-        reach = Reach(HttpTeacher(teacher.url), Meter(), clock=lambda: now[0])
-        assert reach.outage() is None
+        patient = PatientTeacher(HttpTeacher(teacher.url), Meter(), clock=lambda: now[0])
+        assert patient.outage() is None
         for model, at in (("a", 0.0), ("b", 30.0)):
             now[0] = at
             with pytest.raises(TeacherNotReachedError):
-                await reach.send("POST", CHAT, [], b"{}", model=model)
-        found = reach.outage()
+                await patient.send("POST", CHAT, [], b"{}", model=model)
+        found = patient.outage()
         assert (found.models, found.seconds) == (("a", "b"), 30.0)
         assert "could not be reached" in found.error
         now[0] = 61.0
-        assert reach.outage().models == ("b",)
+        assert patient.outage().models == ("b",)
         teacher.up()
         body = request_of("chat", "x")
-        response = await reach.send("POST", CHAT, [(b"host", b"x")], body, model="b")
+        response = await patient.send("POST", CHAT, [(b"host", b"x")], body, model="b")
         response.close()
-        assert reach.outage() is None
-        await reach.close()
+        assert patient.outage() is None
+        await patient.close()
 
     asyncio.run(main())

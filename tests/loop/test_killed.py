@@ -18,7 +18,7 @@ import pytest
 
 from made_up import tickets
 from openwheel.gate import verify
-from openwheel.loop import starts
+from openwheel.loop import failures
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import turn
@@ -174,7 +174,7 @@ def goes_on(database: Path, *, before: int) -> None:
         done = turn(store, SETTINGS)
         is_well(registry)
         assert attempts(registry) >= left
-        assert starts.notice(store) == []
+        assert failures.notice(store) == []
         assert registry.turns()
         # An attempt that was counted stays so; the next student then waits for evidence.
         assert registry.certificates() or registry.candidates(state="shadow"), done

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from made_up import tickets
-from openwheel.loop import limits, starts
+from openwheel.loop import failures, limits
 from openwheel.settings import LoopSection, Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
@@ -89,8 +89,8 @@ def test_a_task_that_needs_too_much_memory_says_so_and_the_other_goes_on(store, 
     assert trouble[1]
     (promoted,) = [task for task, kind, _ in first if kind == "promoted"]
     assert promoted != trouble[0]
-    (failure,) = starts.failures(store)
-    assert starts.waits([failure], failure.noticed)[failure.task].seconds >= 60
+    (failure,) = failures.read(store)
+    assert failures.waits([failure], failure.noticed)[failure.task].seconds >= 60
     # It is not tried again at once.
     (waiting,) = [event for event in second if event[1] == "trouble"]
     assert waiting[0] == trouble[0]
@@ -104,7 +104,7 @@ def test_a_turn_that_needs_too_much_memory_before_its_first_task_waits_as_a_whol
     ((task, kind, reason),) = first
     assert (task, kind) == ("all tasks", "trouble")
     assert "raise loop.turn_memory. It is tried again in 60 s" in reason
-    assert [failure.task for failure in starts.failures(store)] == [None, None]
+    assert [failure.task for failure in failures.read(store)] == [None, None]
 
 
 def test_a_share_of_this_machine():

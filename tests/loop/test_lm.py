@@ -8,9 +8,9 @@ from openwheel.errors import EngineError
 from openwheel.gate import verify
 from openwheel.loop.adapters import Adapters
 from openwheel.loop.learn import learn
+from openwheel.loop.resources import Resources
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import Tools
 from openwheel.settings import LmSection, TaskSection
 from openwheel.wire import APIS
 from students.lm.conftest import fit_trains, make_base, tiny_base, train  # noqa: F401 - fixtures
@@ -63,7 +63,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     adapters = Adapters(lambda: engine)
     # Without it they would be labels: there are few colours.
     by_fields = settings(tiny_base, tasks={"colours": TaskSection(compare="fields")})
-    findings = learn(store, by_fields, source="made up", tools=Tools(adapters=adapters))
+    findings = learn(store, by_fields, source="made up", resources=Resources(adapters=adapters))
     (finding,) = findings.tasks
     assert (finding.form, finding.rung) == ("record", "lm"), finding.reason
     assert finding.certified, finding.reason
@@ -71,7 +71,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     assert verify(certificate).holds
     assert certificate.coverage > 0.5
 
-    serving = RegistryServing(registry, Tools(adapters=Adapters(lambda: engine)))
+    serving = RegistryServing(registry, Resources(adapters=Adapters(lambda: engine)))
     asked = rows(40, written, seed=1)
     decisions = [serving.decide(request(row["input"]), "colours") for row in asked]
     assert all(decision.elsewhere for decision in decisions)
@@ -98,7 +98,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
         return engine
 
     there: list[bool] = []
-    waiting = RegistryServing(registry, Tools(adapters=Adapters(nobody)))
+    waiting = RegistryServing(registry, Resources(adapters=Adapters(nobody)))
     assert waiting.students() == {}
     assert waiting.decide(request(asked[0]["input"]), "colours").reason == "no student"
     there.append(True)
@@ -118,12 +118,14 @@ def test_texts_are_learned_once_a_comparison_is_chosen(
         return f"The thing is {colour}.\nSo the colour is {colour}."
 
     fill(rows(450, written))
-    tools = Tools(adapters=Adapters(lambda: engine))
-    left = learn(store, settings(tiny_base), source="made up", tools=tools).tasks[0]
+    resources = Resources(adapters=Adapters(lambda: engine))
+    left = learn(store, settings(tiny_base), source="made up", resources=resources).tasks[0]
     assert left.form == "text"
     assert not left.certified
     chosen = {left.name: TaskSection(compare="rouge:0.9")}
-    findings = learn(store, settings(tiny_base, tasks=chosen), source="made up", tools=tools)
+    findings = learn(
+        store, settings(tiny_base, tasks=chosen), source="made up", resources=resources
+    )
     (finding,) = findings.tasks
     assert finding.certified, finding.reason
     (certificate,) = registry.certificates()

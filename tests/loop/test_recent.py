@@ -5,9 +5,9 @@ from made_up import tickets
 from openwheel.loop.curate import curate
 from openwheel.loop.data import load_answers
 from openwheel.loop.recent import worth_training_on
+from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of
-from openwheel.loop.tools import NO_TOOLS
 
 SWAPPED = {"billing": "account", "account": "billing"}
 
@@ -21,7 +21,7 @@ def after_change(store, registry, fill):
         fill([{**row, "output": answer(row["output"])} for row in tickets(400, seed=1)])
         curate(store, registry)
         (record,) = registry.tasks()
-        subject = subject_of(registry, record, LoopSettings(), NO_TOOLS)
+        subject = subject_of(registry, record, LoopSettings(), NO_RESOURCES)
         return subject, load_answers(store, record.task.id, record.form)
 
     return make

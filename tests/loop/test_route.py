@@ -17,7 +17,7 @@ ANSWERED = Decision(
 DEFERRED = Decision(
     task="route",
     student="linear-1",
-    guess="mill",
+    below_threshold_answer="mill",
     reason="confidence",
     confidence=0.2,
     audit_probability=0.1,
@@ -49,7 +49,7 @@ def test_each_request_is_expected_to_weigh_the_same(tmp_path, decision, draw, wa
     assert found == way
     asked = Exchange(id="1", request=b"{}", answer=Answer("mill"), source="teacher")
     kept = by_teacher(asked, decision, found)
-    assert (kept.student, kept.student_guess) == (student, decision.guess)
+    assert (kept.student, kept.student_guess) == (student, decision.below_threshold_answer)
     with Store.open(tmp_path / "openwheel.db") as store:
         store.append([kept])
         store.assign([(1, "t", '["x"]', "")])

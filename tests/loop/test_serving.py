@@ -78,12 +78,12 @@ def test_only_what_it_was_asked_and_deferred_has_a_guess(serving):
     unsure = [one for one in map(serving.decide, map(prompt, texts)) if one.reason == "confidence"]
     assert unsure
     assert {one.answer for one in unsure} == {None}
-    assert {one.guess for one in unsure} <= set(QUEUES)
+    assert {one.below_threshold_answer for one in unsure} <= set(QUEUES)
     unlike = serving.decide(prompt("Ω≈ç√∫ 漢字 かな"))
     assert (unlike.answer, unlike.reason) == (None, "unlike training")
-    assert unlike.guess in QUEUES
+    assert unlike.below_threshold_answer in QUEUES
     for request in (EASY, prompt(texts[0], plain=False)):
-        assert serving.decide(request).guess is None
+        assert serving.decide(request).below_threshold_answer is None
 
 
 def test_nothing_promoted_means_the_teacher_answers(registry):

@@ -12,7 +12,7 @@ import pytest
 
 from made_up import ticket, tickets, write_log
 from openwheel.importing import LogProblems, read_log
-from openwheel.loop import starts
+from openwheel.loop import failures
 from openwheel.loop.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
@@ -162,7 +162,7 @@ def test_a_learner_that_is_stopped_in_a_turn_did_not_die(filled, up, wait_for, t
     wait_for(lambda: turns_under_way(tmp_path))
     assert gateway.stop() == 0
     with Store.open(tmp_path / "openwheel.db") as store:
-        assert starts.notice(store) == []
+        assert failures.notice(store) == []
 
 
 def test_one_that_is_killed_in_a_turn_did(filled, up, wait_for, tmp_path):

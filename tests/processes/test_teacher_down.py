@@ -47,8 +47,8 @@ def unsure_of(folder):
         for text in (f"{a} {b} {more}" for more in ("please", "the my help") for a, b in pairs):
             body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
             decision = serving.decide(APIS["chat"].read_request(body.encode()))
-            if decision.guess is not None and decision.reason == "confidence":
-                return text, decision.guess
+            if decision.below_threshold_answer is not None and decision.reason == "confidence":
+                return text, decision.below_threshold_answer
     raise AssertionError("It is sure of everything")
 
 

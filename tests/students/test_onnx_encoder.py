@@ -10,8 +10,8 @@ from made_up import tickets, write_log
 from openwheel.errors import ModelError, StudentFileError
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
+from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import Tools
 from openwheel.store import Store
 from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder
@@ -159,7 +159,9 @@ def test_a_gateway_serves_it_without_torch(encoder, tmp_path):
     with Store.open(path) as store:
         log = write_log(tmp_path / "log.jsonl", tickets(1_500))
         store.append(list(read_log(log, in_order=True, problems=LogProblems())))
-        (found,) = learn(store, settings, source="made up", tools=Tools(encoder=encoder)).tasks
+        (found,) = learn(
+            store, settings, source="made up", resources=Resources(encoder=encoder)
+        ).tasks
     assert found.certified, found.reason
     done = subprocess.run(
         [sys.executable, "-c", SERVE, str(path)], capture_output=True, text=True, check=True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from openwheel.access.slots import SlotFile
+from openwheel.access.shared_counters import SharedCounters
 
 _SECOND = 1_000_000_000
 _MINUTE = 60 * _SECOND
@@ -61,7 +61,7 @@ class Limits:
         Raises:
             StoreError: The file can be neither read nor made.
         """
-        self._slots = SlotFile(Path(path))
+        self._counters = SharedCounters(Path(path))
         self._clock = clock
 
     def admit(self, key_id: int, *, requests: int | None, tokens: int | None) -> Allowances:
@@ -81,7 +81,7 @@ class Limits:
             return Allowances()
         values = None
         of_requests = of_tokens = None
-        stored = self._slots.take(key_id)
+        stored = self._counters.take(key_id)
         try:
             now = self._clock()
             counted, charged = _ahead(stored[0], now, _MINUTE), _ahead(stored[1], now, _LONGEST)
@@ -92,7 +92,7 @@ class Limits:
                 counted, of_requests = _of_requests(counted, requests, take=not refused)
             values = (now + counted, now + charged)
         finally:
-            self._slots.give(key_id, values)
+            self._counters.give(key_id, values)
         return Allowances(of_requests, of_tokens)
 
     def charge(self, key_id: int, used: int, *, tokens: int) -> None:
@@ -104,13 +104,13 @@ class Limits:
             tokens: The limit, a minute.
         """
         values = None
-        stored = self._slots.take(key_id)
+        stored = self._counters.take(key_id)
         try:
             now = self._clock()
             charged = _ahead(stored[1], now, _LONGEST) + max(used, 0) * _MINUTE // tokens
             values = (stored[0], now + min(charged, _LONGEST))
         finally:
-            self._slots.give(key_id, values)
+            self._counters.give(key_id, values)
 
     def check(self) -> None:
         """Make the shared file anew if it was damaged or removed; call it now and then.
@@ -118,11 +118,11 @@ class Limits:
         Raises:
             StoreError: The file could not be used since the last call.
         """
-        self._slots.check()
+        self._counters.check()
 
     def close(self) -> None:
         """Close the shared file."""
-        self._slots.close()
+        self._counters.close()
 
 
 def _ahead(stored: int, now: int, longest: int) -> int:

@@ -143,13 +143,13 @@ def _turns(path: Path) -> Iterator[Finding]:
     """Yield what turns failed at and wait for."""
     import time
 
-    from openwheel.loop import starts
+    from openwheel.loop import failures
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
 
     with Store.open(path, create=False, busy_seconds=2.0) as store:
         names = {record.task.id: record.task.name for record in Registry(store).tasks()}
-        for task, wait in starts.waits(starts.failures(store), time.time()).items():
+        for task, wait in failures.waits(failures.read(store), time.time()).items():
             what = "turns" if task is None else f"turns of {names.get(task, task)}"
             yield Finding(what, "warning", wait.said)
 

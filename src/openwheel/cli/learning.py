@@ -76,7 +76,7 @@ def learn(
     from openwheel.importing import LogProblems
     from openwheel.loop.learn import learn as run
     from openwheel.loop.lock import learner_lock
-    from openwheel.loop.tools import open_tools
+    from openwheel.loop.resources import open_resources
     from openwheel.store import Store
 
     problems = LogProblems()
@@ -93,7 +93,7 @@ def learn(
         shown() as progress,
         Store.open(db) as store,
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
-        open_tools(settings, options.connect()) as tools,
+        open_resources(settings, options.connect()) as resources,
     ):
         # Exchangeable rows are in any order that one likes.
         in_order = in_order or shuffle is not None
@@ -118,7 +118,7 @@ def learn(
             source=", ".join(logs),
             shuffle=shuffle,
             details=report is not None,
-            tools=tools,
+            resources=resources,
             progress=progress,
         )
     for warning in findings.warnings:
@@ -217,7 +217,7 @@ def replay(
     from openwheel.errors import SettingError
     from openwheel.importing import LogProblems
     from openwheel.loop.replay import replay as run
-    from openwheel.loop.tools import open_tools
+    from openwheel.loop.resources import open_resources
     from openwheel.store import Store
 
     if db is not None and db.exists():
@@ -244,13 +244,13 @@ def replay(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-"))
             db = Path(folder) / "replay.db"
         store = stack.enter_context(Store.open(db))
-        tools = stack.enter_context(open_tools(settings, options.connect()))
+        resources = stack.enter_context(open_resources(settings, options.connect()))
         found = run(
             store,
             exchanges,
             settings,
             seed=seed,
-            tools=tools,
+            resources=resources,
             progress=progress,
         )
     print_problems(problems)

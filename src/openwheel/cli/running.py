@@ -168,7 +168,7 @@ def turn(
         warn(problem)
     from openwheel.loop.learner import run_learner
     from openwheel.loop.lock import learner_lock
-    from openwheel.loop.tools import open_tools
+    from openwheel.loop.resources import open_resources
     from openwheel.loop.turn import turn as run
     from openwheel.store import Store
 
@@ -178,7 +178,7 @@ def turn(
         Store.open(db, create=False) as store,
         learner_lock(db, patience=options.LEARNER_PATIENCE_S),
         _stopped_as_by_hand(),
-        open_tools(settings, options.connect(), options.again()) as tools,
+        open_resources(settings, options.connect(), options.again()) as resources,
     ):
         if watch:
             parent = os.getppid()
@@ -187,11 +187,11 @@ def turn(
                 store,
                 settings,
                 tell=_tell,
-                tools=tools,
+                resources=resources,
                 stop=lambda: os.getppid() != parent,
             )
             return
-        done = run(store, settings, tools=tools, progress=progress)
+        done = run(store, settings, resources=resources, progress=progress)
     if json:
         print_json({"looked_at": done.looked_at, "events": done.events})
     else:

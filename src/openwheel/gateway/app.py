@@ -25,12 +25,12 @@ from openwheel.gateway.guard import Guard
 from openwheel.gateway.health import Health
 from openwheel.gateway.meter import Meter, Snapshot, process_usage
 from openwheel.gateway.metrics import Metrics
-from openwheel.gateway.parts import Parts, TapMemory
+from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.places import Places
-from openwheel.gateway.poll import Poll
-from openwheel.gateway.reach import Reach
 from openwheel.gateway.recorder import Mode, Price, Recorder
+from openwheel.gateway.refresher import Refresher
 from openwheel.gateway.snapshots import Snapshots
+from openwheel.gateway.state import GatewayState, TapMemory
 from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
 from openwheel.wire import APIS
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _DRAIN_S = 10.0
 _SLOW_STUDENTS_AT_ONCE = 2
-_ASKED_ELSEWHERE_AT_ONCE = 64
+_REMOTE_STUDENTS_AT_ONCE = 64
 _FEEDBACK_AT_ONCE = 2
 _READING_AT_ONCE = 2
 
@@ -99,7 +99,7 @@ def create_app(
         tracer: Sends spans; closed when the app stops.
     """
     meter = Meter()
-    reach = Reach(teacher, meter, wait=teacher_wait)
+    patient = PatientTeacher(teacher, meter, wait=teacher_wait)
     best_effort = best_effort or {}
     guard = Guard(access)
     recorder = Recorder(
@@ -113,23 +113,23 @@ def create_app(
         rng=rng,
     )
     slow = ThreadPoolExecutor(_SLOW_STUDENTS_AT_ONCE, "openwheel-student")
-    elsewhere = ThreadPoolExecutor(_ASKED_ELSEWHERE_AT_ONCE, "openwheel-engine")
+    remote = ThreadPoolExecutor(_REMOTE_STUDENTS_AT_ONCE, "openwheel-engine")
     reading = ThreadPoolExecutor(_READING_AT_ONCE, "openwheel-reading")
     writing_feedback = ThreadPoolExecutor(_FEEDBACK_AT_ONCE, "openwheel-feedback")
     look: list[Callable[[], object]] = [serving.refresh]
     if access is not None:
         look.append(access.refresh)
-    poll = Poll(meter, look, refresh_every)
-    parts = Parts(
-        teacher=reach,
+    refresher = Refresher(meter, look, refresh_every)
+    state = GatewayState(
+        teacher=patient,
         serving=serving,
         guard=guard,
         recorder=recorder,
-        audits=Audits(reach, meter, recorder),
+        audits=Audits(patient, meter, recorder),
         meter=meter,
         taps=TapMemory(),
         slow=slow,
-        elsewhere=elsewhere,
+        remote=remote,
         reading=reading,
         rng=rng,
         max_body=max_body,
@@ -144,25 +144,25 @@ def create_app(
             capture=stats,
             teachers=teachers(),
             usage=process_usage(),
-            waiting=reach.waiting,
-            down=reach.outage() is not None,
+            waiting=patient.waiting,
+            down=patient.outage() is not None,
         )
 
     metrics = Metrics(take_snapshot, guard, snapshots, slot, audit_status)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
-        poll.start()
+        refresher.start()
         writing = asyncio.get_running_loop().create_task(metrics.keep_writing())
         try:
-            yield {STOPPING: reach.stop}
+            yield {STOPPING: patient.stop}
         finally:
-            reach.stop()
-            await poll.stop()
-            await parts.audits.drain(_DRAIN_S)
-            await reach.close()
+            patient.stop()
+            await refresher.stop()
+            await state.audits.drain(_DRAIN_S)
+            await patient.close()
             slow.shutdown(wait=False)
-            elsewhere.shutdown(wait=False)
+            remote.shutdown(wait=False)
             reading.shutdown(wait=False)
             writing_feedback.shutdown(wait=False)
             if capture is not None and not await asyncio.to_thread(capture.flush, _DRAIN_S):
@@ -179,16 +179,16 @@ def create_app(
         teachers=teachers,
         students=students,
         broken=broken,
-        problem=poll.problem,
-        reach=reach,
+        problem=refresher.problem,
+        teacher=patient,
         best_effort=best_effort,
     )
-    served: dict[str, ASGIApp] = {api.path: Completions(api, parts) for api in APIS.values()}
+    served: dict[str, ASGIApp] = {api.path: Completions(api, state) for api in APIS.values()}
     served[FEEDBACK] = FeedbackEndpoint(feedback, guard, meter, writing_feedback)
     router = Router(
         [*routes, Route("/healthz", health), Route("/metrics", metrics)],
         redirect_slashes=False,
-        default=Places(served, Forward(parts), tuple(paths), guard),
+        default=Places(served, Forward(state), tuple(paths), guard),
         lifespan=lifespan,
     )
     at_once = {path.encode(): handler for path, handler in served.items()}

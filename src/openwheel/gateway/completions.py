@@ -26,16 +26,16 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
+from openwheel.gateway.call import Passage
 from openwheel.gateway.exchanges import REJECTS, Asked, student_exchange
 from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
-from openwheel.gateway.parts import Parts
-from openwheel.gateway.passage import Passage
 from openwheel.gateway.places import PLACE, with_deployment
 from openwheel.gateway.reading import is_small, read_large
-from openwheel.gateway.seldom import Seldom
 from openwheel.gateway.spans import request_span
+from openwheel.gateway.state import GatewayState
 from openwheel.gateway.tap import CostTap, ExchangeTap
+from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
 from openwheel.wire import Api, Request
@@ -56,12 +56,12 @@ _FRESH_S = 1.0
 class Completions:
     """One API's endpoint."""
 
-    def __init__(self, api: Api, parts: Parts) -> None:
+    def __init__(self, api: Api, state: GatewayState) -> None:
         self._api = api
-        self._parts = parts
+        self._state = state
         self._pending = 0
-        self._certified = Seldom(logger)
-        self._unsure = Seldom(logger)
+        self._certified = ThrottledLog(logger)
+        self._unsure = ThrottledLog(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -70,9 +70,9 @@ class Completions:
             return
         passage, asked = Passage(self._api), None
         try:
-            passage.key = self._parts.guard.identify(scope)
-            self._parts.guard.admit(passage.key)
-            body = await read_body(scope, receive, self._parts.max_body)
+            passage.key = self._state.guard.identify(scope)
+            self._state.guard.admit(passage.key)
+            body = await read_body(scope, receive, self._state.max_body)
             passage.body = with_deployment(scope, body) if PLACE in scope else body
             asked = await self._ask(scope, passage.body, passage.key)
         except BodyTooLargeError as error:
@@ -82,12 +82,12 @@ class Completions:
             passage.status = error.status
             await send_refusal(send, error, self._api)
         except ClientGoneError:
-            self._parts.meter.cancelled += 1
+            self._state.meter.cancelled += 1
             return
         else:
             await self._answer(scope, receive, send, asked, passage)
         task = asked.decision.task if passage.source != "refused" and asked else ""
-        self._parts.meter.request(
+        self._state.meter.request(
             self._api.name,
             passage.source,
             passage.status,
@@ -95,8 +95,8 @@ class Completions:
             passage.first_byte,
             task,
         )
-        if self._parts.tracer is not None:
-            self._parts.tracer.record(request_span(scope, passage, asked))
+        if self._state.tracer is not None:
+            self._state.tracer.record(request_span(scope, passage, asked))
 
     async def _answer(
         self,
@@ -106,15 +106,15 @@ class Completions:
         asked: Asked | None,
         passage: Passage,
     ) -> None:
-        if asked is not None and asked.decision.answer is not None and not asked.way.held:
+        if asked is not None and asked.decision.answer is not None and not asked.way.held_back:
             await self._student(asked, asked.decision.answer, send, passage)
             if asked.way.audited:
                 headers = passable(scope, passage.key)
-                self._parts.audits.start(asked, target(scope), headers)
+                self._state.audits.start(asked, target(scope), headers)
             return
         passage.source = "teacher"
         work = forward(
-            self._parts,
+            self._state,
             scope,
             send,
             passage,
@@ -126,7 +126,7 @@ class Completions:
             patient=asked is None or asked.decision.answer is None,
         )
         if not await while_connected(receive, work):
-            self._parts.meter.cancelled += 1
+            self._state.meter.cancelled += 1
 
     async def _ask(self, scope: Scope, body: bytes, key: Key | None) -> Asked | None:
         """Decide who answers; None if the body cannot be read, so that only the teacher may.
@@ -135,12 +135,12 @@ class Completions:
             RefusedError: The key does not allow this request.
         """
         arrived, started = time.time(), time.perf_counter()
-        guard = self._parts.guard
+        guard = self._state.guard
         try:
             if is_small(body):
                 request = self._api.read_request(body)
             else:
-                request = await read_large(self._api, body, self._parts.reading)
+                request = await read_large(self._api, body, self._state.reading)
         except RequestError:
             guard.check_model(key, named_model(body))
             guard.check_task(key, "")
@@ -159,25 +159,27 @@ class Completions:
             key=key.name if key else "",
             again=header(scope, b"x-stainless-retry-count") not in {b"", b"0"},
             decision=decision,
-            way=route(decision, self._parts.rng()),
+            way=route(decision, self._state.rng()),
         )
 
     def _allowed(self, decision: Decision, request: Request) -> Decision:
         """Return a decision without the student's answer where none may be given."""
-        if decision.answer is None and decision.guess is None:
+        if decision.answer is None and decision.below_threshold_answer is None:
             return decision
-        if request.prompt.plain and (not request.kept or self._parts.answer_kept):
+        if request.prompt.plain and (not request.kept or self._state.answer_kept):
             return decision
         reason = "kept" if request.prompt.plain else "not plain"
-        return msgspec.structs.replace(decision, answer=None, guess=None, reason=reason)
+        return msgspec.structs.replace(
+            decision, answer=None, below_threshold_answer=None, reason=reason
+        )
 
     async def _decide(self, request: Request, task: str, body: bytes) -> Decision:
-        serving = self._parts.serving
+        serving = self._state.serving
         try:
             if is_small(body):
                 decision = serving.decide(request, task)
             else:
-                loop, reading = asyncio.get_running_loop(), self._parts.reading
+                loop, reading = asyncio.get_running_loop(), self._state.reading
                 decision = await loop.run_in_executor(reading, serving.decide, request, task)
             if decision.pending is None:
                 return decision
@@ -186,12 +188,12 @@ class Completions:
             self._pending += 1
             try:
                 loop = asyncio.get_running_loop()
-                threads = self._parts.elsewhere if decision.elsewhere else self._parts.slow
+                threads = self._state.remote if decision.remote else self._state.slow
                 return await loop.run_in_executor(threads, decision.pending)
             finally:
                 self._pending -= 1
         except OpenwheelError as error:
-            self._parts.meter.student_errors += 1
+            self._state.meter.student_errors += 1
             logger.error("No student could be asked, the teacher answers: %s", error)
             return UNDECIDED
 
@@ -205,14 +207,14 @@ class Completions:
             asked = await self._renewed(asked, passage)
         except RefusedError:  # its task has another name by now
             return False
-        decision, meter = asked.decision, self._parts.meter
+        decision, meter = asked.decision, self._state.meter
         if decision.answer is not None:
             meter.stood_in += 1
             self._certified.warning(f"A student answered, as it is certified to: {why}")
             await self._student(asked, decision.answer, send, passage, why=why)
             return True
-        wanted = self._parts.best_effort
-        guess = decision.guess if decision.reason == "confidence" else None
+        wanted = self._state.best_effort
+        guess = decision.below_threshold_answer if decision.reason == "confidence" else None
         if guess is None or not wanted.get(decision.task, wanted.get("*", False)):
             return False
         self._unsure.warning(f"Best effort: a student answered below its threshold: {why}")
@@ -224,7 +226,7 @@ class Completions:
             return asked
         decision = await self._decide(asked.request, asked.task, asked.body)
         decision = self._allowed(decision, asked.request)
-        self._parts.guard.check_task(passage.key, decision.task)
+        self._state.guard.check_task(passage.key, decision.task)
         return msgspec.structs.replace(asked, decision=decision)
 
     async def _student(
@@ -239,7 +241,7 @@ class Completions:
     ) -> None:
         """Answer as the teacher would have: the model asked for, a stream if one was."""
         passage.source = source
-        recorder, task = self._parts.recorder, asked.decision.task
+        recorder, task = self._state.recorder, asked.decision.task
         exchange = student_exchange(asked, answer, _ms_since(asked.started), source=source)
         if recorder.strict:
             await recorder.commit(exchange, task, again=asked.again)
@@ -266,8 +268,8 @@ class Completions:
             if response.status != 200 and not rejected:
                 return None
             if asked is None:  # a teacher may read what this gateway cannot, and wants its money
-                return CostTap(response, passage, self._parts.recorder, generates=True)
-            return ExchangeTap(asked, passage, response, self._parts)
+                return CostTap(response, passage, self._state.recorder, generates=True)
+            return ExchangeTap(asked, passage, response, self._state)
 
         return tap
 

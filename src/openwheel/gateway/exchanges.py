@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.loop.captured import beside, by_student, by_teacher
+from openwheel.loop.captured import as_audit, by_student, by_teacher
 from openwheel.loop.route import Route
 from openwheel.loop.serving import Decision
 from openwheel.store.exchange import REJECTED, Exchange, Source
@@ -111,7 +111,7 @@ def teacher_exchange(
 
 def audit_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
     """Return the exchange of the teacher's answer to a request that a student answered."""
-    return beside(teacher_exchange(asked, reply, latency_ms, teacher=teacher))
+    return as_audit(teacher_exchange(asked, reply, latency_ms, teacher=teacher))
 
 
 def is_stream(headers: list[tuple[bytes, bytes]]) -> bool:

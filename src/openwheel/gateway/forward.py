@@ -33,12 +33,12 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
+from openwheel.gateway.call import Passage
 from openwheel.gateway.guard import OWN_KEY, api_of, credential, send_refusal
-from openwheel.gateway.parts import Parts
-from openwheel.gateway.passage import Passage
+from openwheel.gateway.patient_teacher import DOWN
 from openwheel.gateway.places import PLACE, with_deployment
-from openwheel.gateway.reach import DOWN
 from openwheel.gateway.spans import request_span
+from openwheel.gateway.state import GatewayState
 from openwheel.gateway.tap import CostTap
 
 logger = logging.getLogger(__name__)
@@ -75,21 +75,21 @@ class Tap(Protocol):
 class Forward:
     """Passes every request that has no handler of its own, of a path that is known, on."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, state: GatewayState) -> None:
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, which `Places` has found the place of."""
         place: Place = scope[PLACE]
-        parts, passage = self._parts, Passage(api_of(scope["path"]))
+        state, passage = self._state, Passage(api_of(scope["path"]))
         try:
-            passage.key = parts.guard.identify(scope)
+            passage.key = state.guard.identify(scope)
             if place.methods and scope["method"] not in place.methods:
                 allowed = ", ".join(sorted(place.methods))
                 await method_not_allowed(scope, send, allowed, passage.api)
                 return
-            parts.guard.admit(passage.key)
-            body = await read_body(scope, receive, parts.max_body)
+            state.guard.admit(passage.key)
+            body = await read_body(scope, receive, state.max_body)
             passage.body = with_deployment(scope, body)
             model = named_model(passage.body)
             self._check(passage.key, place, scope["method"], model)
@@ -100,28 +100,28 @@ class Forward:
             passage.status = error.status
             await send_refusal(send, error, passage.api)
         except ClientGoneError:
-            parts.meter.cancelled += 1
+            state.meter.cancelled += 1
             return
         else:
             passage.source = "forwarded"
             billed = place.kind not in {"list", "model", "kept"} and scope["method"] == "POST"
             work = forward(
-                parts,
+                state,
                 scope,
                 send,
                 passage,
                 model=model,
-                tap=lambda response: CostTap(response, passage, parts.recorder, billed=billed),
+                tap=lambda response: CostTap(response, passage, state.recorder, billed=billed),
                 generates=billed,
             )
             if not await while_connected(receive, work):
-                parts.meter.cancelled += 1
+                state.meter.cancelled += 1
         seconds = time.perf_counter() - passage.started
-        parts.meter.request(
+        state.meter.request(
             "other", passage.source, passage.status, seconds, passage.first_byte, ""
         )
-        if parts.tracer is not None:
-            parts.tracer.record(request_span(scope, passage, None))
+        if state.tracer is not None:
+            state.tracer.record(request_span(scope, passage, None))
 
     def _check(self, key: Key | None, place: Place, method: str, model: str) -> None:
         """Check that a key may send a request, as far as can be told what it is about.
@@ -131,7 +131,7 @@ class Forward:
         """
         if place.kind == "list":
             return
-        guard = self._parts.guard
+        guard = self._state.guard
         if place.kind == "model" and method != "DELETE":
             about = place.model
         else:
@@ -143,7 +143,7 @@ class Forward:
 
 
 async def forward(
-    parts: Parts,
+    state: GatewayState,
     scope: Scope,
     send: Send,
     passage: Passage,
@@ -174,7 +174,7 @@ async def forward(
             a whole answer.
     """
     added = headers or []
-    ask = parts.teacher.send_patiently if patient else parts.teacher.send
+    ask = state.teacher.send_patiently if patient else state.teacher.send
     sending = Sending()
     try:
         response = await ask(
@@ -186,15 +186,15 @@ async def forward(
             sending=sending,
         )
     except asyncio.CancelledError:
-        _charge_unanswered(parts, passage, sending, generates)
+        _charge_unanswered(state, passage, sending, generates)
         raise
     except TeacherError as error:
-        _charge_unanswered(parts, passage, sending, generates)
-        parts.meter.teacher_errors += 1
+        _charge_unanswered(state, passage, sending, generates)
+        state.meter.teacher_errors += 1
         logger.warning("%s", error)
         if instead is not None and await instead(_why(error)):
             return
-        if parts.teacher.wait and isinstance(error, TeacherNotReachedError):
+        if state.teacher.wait and isinstance(error, TeacherNotReachedError):
             added = [*added, _RETRY]
         await _send_failure(send, error, passage, added)
         return
@@ -212,7 +212,7 @@ async def forward(
     try:
         await _relay(response, send, added, passage, seen)
     except TeacherError:
-        parts.meter.teacher_errors += 1
+        state.meter.teacher_errors += 1
         passage.error = "teacher_broke_off"
         raise
     except asyncio.CancelledError:
@@ -245,11 +245,13 @@ async def _relay(
         tap.after_end()
 
 
-def _charge_unanswered(parts: Parts, passage: Passage, sending: Sending, generates: bool) -> None:
+def _charge_unanswered(
+    state: GatewayState, passage: Passage, sending: Sending, generates: bool
+) -> None:
     """Charge what a teacher may have done for a request that it did not begin to answer."""
     if sending.teacher and generates:
         seconds = time.perf_counter() - passage.started
-        parts.recorder.unanswered(sending.teacher, passage.body, seconds, passage.key)
+        state.recorder.unanswered(sending.teacher, passage.body, seconds, passage.key)
 
 
 async def _send_failure(send: Send, error: TeacherError, passage: Passage, added: Pairs) -> None:

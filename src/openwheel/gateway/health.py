@@ -14,7 +14,7 @@ from openwheel.gateway.asgi import method_not_allowed, send_json
 from openwheel.gateway.capture import Capture, CaptureStats
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
-from openwheel.gateway.reach import Reach
+from openwheel.gateway.patient_teacher import PatientTeacher
 
 _STILL_S = 300.0
 
@@ -32,7 +32,7 @@ class Health:
         students: The promoted student of each task, by name.
         broken: Why a promoted student cannot be used, by the task's name.
         problem: What keeps promotions or keys from being picked up, ``""`` if nothing does.
-        reach: Knows whether the teacher is down.
+        teacher: Knows whether the teacher is down.
         best_effort: Whether students may answer below their threshold then, by task name.
     """
 
@@ -46,7 +46,7 @@ class Health:
         students: Callable[[], Mapping[str, str]],
         broken: Callable[[], Mapping[str, str]],
         problem: Callable[[], str],
-        reach: Reach,
+        teacher: PatientTeacher,
         best_effort: Mapping[str, bool],
     ) -> None:
         self._meter = meter
@@ -56,7 +56,7 @@ class Health:
         self._students = students
         self._broken = broken
         self._problem = problem
-        self._reach = reach
+        self._teacher = teacher
         self._best_effort = best_effort
         self._started = time.monotonic()
         self._dropped = 0
@@ -80,7 +80,7 @@ class Health:
         problem = self._problem()
         teachers = self._teachers()
         resting = bool(teachers) and all(one.resting_s > 0 for one in teachers)
-        outage = self._reach.outage()
+        outage = self._teacher.outage()
         broken = self._broken()
         well = (
             not problem
@@ -97,7 +97,7 @@ class Health:
             "requests": self._meter.counts(),
             "capture": None if capture is None else msgspec.structs.asdict(capture),
             "teacher_down": None if outage is None else msgspec.structs.asdict(outage),
-            "waiting": self._reach.waiting,
+            "waiting": self._teacher.waiting,
             "best_effort": dict(self._best_effort),
             "teachers": [msgspec.structs.asdict(one) for one in teachers],
             "students": dict(self._students()),

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway.asgi import STOPPING
 from openwheel.gateway.protocol import ConnectionLimits, LimitedProtocol, sweep
-from openwheel.gateway.seldom import Seldom
+from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.signals import stopping_on_signals
 from openwheel.sockets import is_loopback, listen, url_of
 
@@ -189,7 +189,7 @@ def _own_errors_in_a_line() -> Iterator[None]:
 
     def shorten(record: logging.LogRecord) -> bool:
         if record.msg == _MALFORMED:
-            seldom.warning(_MALFORMED)
+            throttled.warning(_MALFORMED)
             return False
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, OpenwheelError):
@@ -198,7 +198,7 @@ def _own_errors_in_a_line() -> Iterator[None]:
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
-    seldom = Seldom(logging.getLogger(__name__))
+    throttled = ThrottledLog(logging.getLogger(__name__))
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(shorten)
     try:

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.types import Scope
 
 from openwheel.gateway.asgi import header
+from openwheel.gateway.call import Passage
 from openwheel.gateway.exchanges import Asked
-from openwheel.gateway.passage import Passage
 from openwheel.gateway.tracing import RequestSpan
 from openwheel.store.exchange import BY_STUDENTS
 

@@ -8,6 +8,7 @@ import msgspec
 
 from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
+from openwheel.gateway.call import Passage
 from openwheel.gateway.exchanges import (
     REJECTS,
     Asked,
@@ -16,9 +17,8 @@ from openwheel.gateway.exchanges import (
     parse_reply,
     teacher_exchange,
 )
-from openwheel.gateway.parts import Parts
-from openwheel.gateway.passage import Passage
 from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
+from openwheel.gateway.state import GatewayState
 from openwheel.store.exchange import Exchange
 from openwheel.wire import Reply, read_any_usage, sse_data
 
@@ -34,16 +34,16 @@ class ExchangeTap:
     """Keeps one answer as it passes."""
 
     def __init__(
-        self, asked: Asked, passage: Passage, response: TeacherResponse, parts: Parts
+        self, asked: Asked, passage: Passage, response: TeacherResponse, state: GatewayState
     ) -> None:
         self._asked = asked
         self._passage = passage
         self._response = response
         self._stream = is_stream(response.headers)
         self._announced = _announced(response.headers)
-        self._recorder = parts.recorder
-        self._meter = parts.meter
-        self._memory = parts.taps
+        self._recorder = state.recorder
+        self._meter = state.meter
+        self._memory = state.taps
         self._chunks: list[bytes] = []
         self._size = 0
         self._held = 0

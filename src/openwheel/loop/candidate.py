@@ -203,7 +203,7 @@ def _train(
             training.inputs,
             training.answers,
             variables=variables,
-            encoder=subject.tools.encoder,
+            encoder=subject.resources.encoder,
             tune=subject.settings.tune,
             progress=progress,
         )

@@ -30,7 +30,7 @@ def by_teacher(exchange: Exchange, decision: Decision, way: Route) -> Exchange:
         audit_probability=decision.audit_probability,
         student=decision.student if compared or deferred else "",
         student_answer=decision.answer if compared else None,
-        student_guess=decision.guess if deferred else None,
+        student_guess=decision.below_threshold_answer if deferred else None,
         confidence=decision.confidence,
     )
 
@@ -51,6 +51,6 @@ def by_student(
     )
 
 
-def beside(exchange: Exchange) -> Exchange:
+def as_audit(exchange: Exchange) -> Exchange:
     """Return the audit's exchange beside a student's: the same id and `AUDIT_SUFFIX` joins them."""
     return msgspec.structs.replace(exchange, id=f"{exchange.id}{AUDIT_SUFFIX}")

@@ -21,10 +21,10 @@ from openwheel.loop.order import OrderEvidence, order_evidence
 from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
-from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
 from openwheel.store import Store
@@ -55,7 +55,7 @@ def learn(
     source: str,
     shuffle: int | None = None,
     details: bool = False,
-    tools: Tools = NO_TOOLS,
+    resources: Resources = NO_RESOURCES,
     progress: Progress = silent,
 ) -> Findings:
     """Find tasks in everything stored, and try to certify a student for each label task.
@@ -67,7 +67,7 @@ def learn(
         shuffle: Declares the exchanges exchangeable, and puts them in the random order of this
             seed.
         details: Also trace learning curves, which takes half as long again.
-        tools: What rungs need from outside.
+        resources: What rungs need from outside.
         progress: Told what is being done.
     """
     registry = Registry(store)
@@ -103,7 +103,7 @@ def learn(
             try:
                 finding = _learn_task(
                     registry,
-                    subject_of(registry, record, settings, tools),
+                    subject_of(registry, record, settings, resources),
                     data,
                     shuffle=shuffle,
                     details=details,

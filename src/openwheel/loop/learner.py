@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from openwheel.loop import starts
-from openwheel.loop.audit.beside import auditing_beside
+from openwheel.loop import failures
+from openwheel.loop.audit.background import auditing_in_background
 from openwheel.loop.audit.book import labels_since, untrained_changes
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.lm import sweep_adapters
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.teachers.again import asking_beside
-from openwheel.loop.tools import NO_TOOLS, Tools
+from openwheel.loop.teachers.again import asking_in_background
 from openwheel.loop.turn import turn
 from openwheel.loop.turn_task import FEWEST_TO_TRAIN
 from openwheel.store import Store
@@ -36,7 +36,7 @@ def run_learner(
     settings: LoopSettings,
     *,
     tell: Callable[[Event], None],
-    tools: Tools = NO_TOOLS,
+    resources: Resources = NO_RESOURCES,
     turns: bool = True,
     stop: Callable[[], bool] = lambda: False,
     housekeeping: Callable[[], object] = lambda: None,
@@ -51,7 +51,7 @@ def run_learner(
         store: The traffic.
         settings: What the user decides.
         tell: Told what happened to a task, when it is not what happened the time before.
-        tools: What rungs need from outside.
+        resources: What rungs need from outside.
         turns: Whether to take turns, for which the caller holds the lock; else it audits alone.
         stop: Asked between looks whether to end.
         housekeeping: Called between looks.
@@ -72,7 +72,7 @@ def run_learner(
                 told[slot] = event
                 tell(event)
 
-    with asking_beside(store, settings, tell=report, tools=tools):
+    with asking_in_background(store, settings, tell=report, resources=resources):
         while not stop():
             housekeeping()
             newest = store.last_seq()
@@ -81,21 +81,28 @@ def run_learner(
                 soon = min(table.due, newest + FEWEST_NEW)
                 table = msgspec.structs.replace(table, due=soon)
             if table.is_due(newest, time.monotonic(), ready=_ready(store, changed, table, newest)):
-                with auditing_beside(
-                    store, settings, tell=report, tools=tools, after=newest, every=LOOK_EVERY
+                with auditing_in_background(
+                    store,
+                    settings,
+                    tell=report,
+                    resources=resources,
+                    after=newest,
+                    every=LOOK_EVERY,
                 ):
-                    done = turn(store, settings, after=looked_at, tools=tools, by_hand=False)
+                    done = turn(
+                        store, settings, after=looked_at, resources=resources, by_hand=False
+                    )
                 looked_at = assigned = done.looked_at
                 shadowing = bool(registry.candidates(state="shadow"))
                 table = table.after_turn(newest, time.monotonic(), shadowing=shadowing)
                 table = _with_waits(store, table)
                 changed = untrained_changes(registry) if changed else changed
                 report(list(done.events))
-                sweep_adapters(registry, tools)
+                sweep_adapters(registry, resources)
             elif newest > assigned:
                 # An audit counts once its exchange is assigned to its task.
                 assigned = assign_new(store, registry, after=assigned)
-                report(audit(store, registry, settings, tools, until=assigned))
+                report(audit(store, registry, settings, resources, until=assigned))
             time.sleep(LOOK_EVERY)
 
 
@@ -108,12 +115,12 @@ def _ready(store: Store, changed: Mapping[str, int], table: Timetable, newest: i
 
 def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:
     """Return when the first turn of this learner is due, and say so if the last ones failed."""
-    starts.notice(store)
+    failures.notice(store)
     last = registry.last_turn()
     now, clock = time.monotonic(), time.time()
     table = timetable(settings.turn_every, last=last, clock=clock, now=now)
     names = {record.task.id: record.task.name for record in registry.tasks()}
-    for task, wait in starts.waits(starts.failures(store), clock).items():
+    for task, wait in failures.waits(failures.read(store), clock).items():
         where = f"Task {names.get(task, task)}" if task is not None else "All tasks"
         logger.error("%s: %s", where, wait.said)
     return _with_waits(store, table)
@@ -122,7 +129,7 @@ def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetabl
 def _with_waits(store: Store, table: Timetable) -> Timetable:
     """Return a timetable that keeps to the waits of turns that failed."""
     now = time.monotonic()
-    waits = starts.waits(starts.failures(store), time.time())
+    waits = failures.waits(failures.read(store), time.time())
     held = waits.pop(None, None)
     return msgspec.structs.replace(
         table,

@@ -8,8 +8,8 @@ from openwheel.errors import EngineError
 from openwheel.loop.adapters import adapter_name
 from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources
 from openwheel.loop.subject import Subject
-from openwheel.loop.tools import Tools
 from openwheel.progress import Progress
 from openwheel.students import Fitted
 from openwheel.students.files import ADAPTER
@@ -39,7 +39,7 @@ def train_lm(
         EngineError: What was trained cannot be asked.
     """
     template, comparison = subject.record.task.template, subject.comparison
-    if template is None or subject.tools.adapters is None:
+    if template is None or subject.resources.adapters is None:
         raise ValueError("there is no prompt template to ask with, or no engine to ask")
 
     def losses_of(rows: Sequence[int], texts: Sequence[str]) -> Sequence[float]:
@@ -65,7 +65,7 @@ def train_lm(
         variables=variables,
         surfaces=training.surfaces,
         work=subject.work,
-        serve=subject.tools.adapters.serve,
+        serve=subject.resources.adapters.serve,
         folds=subject.record.folds,
         losses_of=None if comparison is None else losses_of,
         extras=Extras(reasoning={i: said for i, said in enumerate(training.thoughts) if said}),
@@ -74,14 +74,14 @@ def train_lm(
     )
 
 
-def sweep_adapters(registry: Registry, tools: Tools) -> None:
+def sweep_adapters(registry: Registry, resources: Resources) -> None:
     """Have the engine let go of adapters whose students are neither promoted nor shadowing."""
-    if tools.adapters is None:
+    if resources.adapters is None:
         return
     wanted = {found.id for found, _, _ in registry.candidates(state="shadow")}
     wanted |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
     folders = [registry.folder(student) / ADAPTER for student in wanted]
     try:
-        tools.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
+        resources.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
     except (EngineError, OSError) as error:
         _log.warning("adapters that nobody needs stay loaded: %s", error)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate, verify
 from openwheel.loop import schema
+from openwheel.loop.failures import ended
 from openwheel.loop.promotions import (
     AuditPlan,
     By,
@@ -24,8 +25,7 @@ from openwheel.loop.promotions import (
     read_promotions,
 )
 from openwheel.loop.records import Candidate, Event, State, TaskRecord, Turn
-from openwheel.loop.starts import ended
-from openwheel.loop.tools import NO_TOOLS, Tools
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.store import Store
 from openwheel.store.feedback import table as feedback
 from openwheel.students import Student, load_student
@@ -254,16 +254,16 @@ class Registry:
             body = connection.execute(query).scalar_one()
         return msgspec.json.decode(body, type=Candidate)
 
-    def load(self, candidate: Candidate, tools: Tools = NO_TOOLS) -> Student:
+    def load(self, candidate: Candidate, resources: Resources = NO_RESOURCES) -> Student:
         """Load a student's files.
 
         Raises:
             StudentFileError: They are missing, corrupt, or not those that were saved.
             EngineError: No engine serves them now.
         """
-        serve = tools.adapters.serve if tools.adapters is not None else None
+        serve = resources.adapters.serve if resources.adapters is not None else None
         folder = self.folder(candidate.id)
-        return load_student(folder, candidate.files, tools.encoder, serve, tools.encoders)
+        return load_student(folder, candidate.files, resources.encoder, serve, resources.encoders)
 
     def folder(self, student_id: str) -> Path:
         """Return the folder of a student's files."""

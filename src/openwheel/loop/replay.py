@@ -8,17 +8,17 @@ import msgspec
 
 from openwheel.errors import RequestError
 from openwheel.loop.audit.look import audit
-from openwheel.loop.captured import beside, by_student, by_teacher
+from openwheel.loop.captured import as_audit, by_student, by_teacher
 from openwheel.loop.curate import assign_new
 from openwheel.loop.evaluate import Score, Tally, TaskScore
 from openwheel.loop.losses import agrees
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.route import Route, route
 from openwheel.loop.schedule import FEWEST_NEW, next_turn
 from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn import turn
 from openwheel.progress import Progress, silent
 from openwheel.store import Exchange, Store
@@ -105,7 +105,7 @@ def replay(
     settings: LoopSettings,
     *,
     seed: int = 0,
-    tools: Tools = NO_TOOLS,
+    resources: Resources = NO_RESOURCES,
     progress: Progress = silent,
     each: Callable[[Served], None] = _nothing,
     tell: Callable[[Sequence[Event]], None] = _nothing,
@@ -121,14 +121,14 @@ def replay(
         exchanges: The log, in order of arrival.
         settings: What the user decides.
         seed: Of the audit coin.
-        tools: What rungs need from outside.
+        resources: What rungs need from outside.
         progress: Told about each turn, and of the steps in it that take long.
         each: Told what became of each request, in order.
         tell: Told what turns and audits did to a task, as it happens.
     """
     coin = random.Random(seed)
     registry = Registry(store)
-    serving = RegistryServing(registry, tools)
+    serving = RegistryServing(registry, resources)
     counts = _Counts(Tally(), Tally(), {})
     timeline: list[Moment] = []
     waiting: list[Exchange] = []
@@ -145,7 +145,7 @@ def replay(
         started = time.process_time()
         keep()
         assigned = assign_new(store, registry, after=assigned)
-        found = audit(store, registry, settings, tools, until=assigned)
+        found = audit(store, registry, settings, resources, until=assigned)
         serving.refresh()
         between.extend(found)
         tell(found)
@@ -156,7 +156,9 @@ def replay(
         nonlocal assigned, looked_at, due
         started = time.process_time()
         keep()
-        done = turn(store, settings, after=looked_at, tools=tools, progress=_steps_alone(progress))
+        done = turn(
+            store, settings, after=looked_at, resources=resources, progress=_steps_alone(progress)
+        )
         serving.refresh()
         tell(done.events)
         timeline.append(
@@ -220,14 +222,14 @@ def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:
 def _captured(exchange: Exchange, decision: Decision, way: Route) -> list[Exchange]:
     """Return what a gateway would have captured of one exchange."""
     asked = by_teacher(exchange, decision, way)
-    if decision.answer is None or way.held:
+    if decision.answer is None or way.held_back:
         return [asked]
     served = by_student(exchange, decision, decision.answer)
-    return [served, beside(asked)] if way.audited else [served]
+    return [served, as_audit(asked)] if way.audited else [served]
 
 
 def _count(counts: _Counts, exchange: Exchange, decision: Decision, way: Route) -> Served:
-    answered = decision.answer is not None and not way.held
+    answered = decision.answer is not None and not way.held_back
     same = answered and agrees(
         exchange.answer, Answer(decision.answer or ""), decision.form, decision.folds
     )

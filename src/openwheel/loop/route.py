@@ -9,14 +9,14 @@ class Route(NamedTuple):
     """Where a request goes.
 
     Attributes:
-        held: Whether the canary holds it back, so that the teacher answers the client.
+        held_back: Whether the canary holds it back, so that the teacher answers the client.
         audited: Whether the teacher is asked, whatever the student answers: since the request is
             held back, or for an audit.
         unbiased: Whether the teacher is asked whatever any student would have done, so that its
             answer is traffic as it came.
     """
 
-    held: bool
+    held_back: bool
     audited: bool
     unbiased: bool
 
@@ -34,7 +34,7 @@ def route(decision: Decision, draw: float) -> Route:
         draw: Uniform in [0, 1).
     """
     if not decision.student:
-        return Route(held=False, audited=False, unbiased=decision.audit_probability == 1)
+        return Route(held_back=False, audited=False, unbiased=decision.audit_probability == 1)
     audited = draw < decision.audit_probability
     return Route(draw < 1.0 - decision.canary, audited, audited)
 

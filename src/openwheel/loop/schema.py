@@ -82,7 +82,7 @@ turns = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# Turns that were begun and have not ended, and those that failed: see openwheel.loop.starts.
+# Turns that were begun and have not ended, and those that failed: see openwheel.loop.failures.
 turn_starts = sa.Table(
     "turn_starts",
     metadata,

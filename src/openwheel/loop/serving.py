@@ -12,7 +12,7 @@ from openwheel.loop.coverage import coverage_now
 from openwheel.loop.promotions import AuditPlan, Promotion, asked
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
-from openwheel.loop.tools import NO_TOOLS, Tools
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.students import Student
 from openwheel.students.screen import ScreenedStudent
 from openwheel.students.student import WritingStudent
@@ -42,8 +42,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it; None to defer.
-        guess: What it would have answered where it defers for a low confidence, or since the
-            request is unlike its training.
+        below_threshold_answer: What it would have answered where it defers for a low confidence,
+            or since the request is unlike its training.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
@@ -57,7 +57,7 @@ class Decision(msgspec.Struct, frozen=True):
             ``""`` if it answered.
         pending: Where the student takes milliseconds, what has yet to be called, in a thread if
             need be, for the decision; see `settled`.
-        elsewhere: Whether what is pending mostly waits for another process.
+        remote: Whether what is pending mostly waits for another process.
         form: The answer form of the task.
         folds: How its answers may differ and still be one.
     """
@@ -70,10 +70,10 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
     canary: float = 1.0
     pending: "Callable[[], Decision] | None" = None
-    elsewhere: bool = False
+    remote: bool = False
     form: Form = "label"
     folds: tuple[str, ...] = ()
-    guess: str | None = None
+    below_threshold_answer: str | None = None
 
 
 def settled(decision: Decision) -> Decision:
@@ -120,18 +120,18 @@ class RegistryServing:
     """Serves what the registry says is promoted."""
 
     def __init__(
-        self, registry: Registry, tools: Tools = NO_TOOLS, *, at_once: bool = True
+        self, registry: Registry, resources: Resources = NO_RESOURCES, *, at_once: bool = True
     ) -> None:
         """Load what is promoted now.
 
         Args:
             registry: Where promotions are looked up.
-            tools: What students need from outside.
+            resources: What students need from outside.
             at_once: Whether to wait for students that another process runs; else the next
                 refresh does, and their tasks go to the teacher until then.
         """
         self._registry = registry
-        self._tools = tools
+        self._resources = resources
         self._wait = at_once
         self._problems: dict[str, str] = {}
         self._broken: dict[str, str] = {}
@@ -191,7 +191,7 @@ class RegistryServing:
                     version = _UNKNOWN
                     continue
                 else:
-                    student = self._registry.load(candidate, self._tools)
+                    student = self._registry.load(candidate, self._resources)
             except OpenwheelError as error:
                 self._trouble(problems, task_id, names, str(error))
                 if isinstance(error, StudentFileError):
@@ -283,7 +283,7 @@ class RegistryServing:
                 reason=reason,
                 form=promoted.form,
                 folds=promoted.folds,
-                guess=answer if reason else None,
+                below_threshold_answer=answer if reason else None,
             )
 
         if promoted.student.rung in _SLOW:
@@ -293,7 +293,7 @@ class RegistryServing:
                 audit_probability=promoted.asked,
                 canary=promoted.canary,
                 pending=decided,
-                elsewhere=promoted.student.rung == "lm",
+                remote=promoted.student.rung == "lm",
                 form=promoted.form,
                 folds=promoted.folds,
             )

@@ -214,7 +214,7 @@ def _certify(
     seen = data.take(np.flatnonzero(before & data.trains)).inputs
     calibrated = calibrate(
         candidate,
-        registry.load(candidate, subject.tools),
+        registry.load(candidate, subject.resources),
         [*seen, *corrected_inputs(registry, candidate)],
         evidence(since, 0 if candidate.writes else MOST_DEFERRED),
         comparison=subject.comparison,

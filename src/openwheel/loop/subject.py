@@ -11,8 +11,8 @@ from openwheel.loop.data import TaskData
 from openwheel.loop.judging import JudgeCache, TeacherJudge, asked_twice, believed
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import Tools
 from openwheel.store import BY_STUDENTS
 from openwheel.tasks import Inputs, canonical_answer
 from openwheel.tasks.compare import Comparison, ExactComparison, Pair, make_comparison
@@ -29,7 +29,7 @@ class Subject(msgspec.Struct, frozen=True):
     Attributes:
         record: The task.
         settings: What the user decides.
-        tools: What rungs need from outside.
+        resources: What rungs need from outside.
         comparison: How two answers are compared; None where equal canonical answers agree.
         work: Folder for a training under way.
         compared: How answers are compared, as a certificate has it; None for plain equality, and
@@ -38,7 +38,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     record: TaskRecord
     settings: LoopSettings
-    tools: Tools
+    resources: Resources
     comparison: Comparison | None
     work: Path
     compared: Compared | None = None
@@ -72,7 +72,7 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 def subject_of(
-    registry: Registry, record: TaskRecord, settings: LoopSettings, tools: Tools
+    registry: Registry, record: TaskRecord, settings: LoopSettings, resources: Resources
 ) -> Subject:
     """Return what a turn works on.
 
@@ -86,16 +86,16 @@ def subject_of(
     compared = None
     if chosen is not None and chosen.kind != "exact":
         judge = None
-        if chosen.kind == "judge" and tools.connect is not None:
+        if chosen.kind == "judge" and resources.connect is not None:
             judge = TeacherJudge(
-                tools.connect,
+                resources.connect,
                 JudgeCache(registry.store, record.task.id),
                 model=_judge_model(registry, record, settings),
                 budget=settings.task(name).judge_budget,
             )
         try:
             comparison = make_comparison(
-                chosen, record.form, record.folds, encoder=tools.encoder, judge=judge
+                chosen, record.form, record.folds, encoder=resources.encoder, judge=judge
             )
         except SettingError as error:
             raise SettingError(f"tasks.{name}: {error}") from None
@@ -105,7 +105,7 @@ def subject_of(
         exact = ExactComparison(record.form, record.folds)
         compared = Compared(exact.setting, exact.fingerprint)
     work = registry.students_folder / TRAINING / record.task.id
-    return Subject(record, settings, tools, comparison, work, compared)
+    return Subject(record, settings, resources, comparison, work, compared)
 
 
 def _judge_model(registry: Registry, record: TaskRecord, settings: LoopSettings) -> str:

@@ -13,17 +13,17 @@ from openwheel.errors import (
     SettingError,
     TeacherError,
 )
-from openwheel.loop import starts
+from openwheel.loop import failures
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import curate
 from openwheel.loop.limits import some_more_memory, too_much
 from openwheel.loop.other_folds import compared_otherwise
 from openwheel.loop.records import Event, Turn
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.streams import certify_anew
 from openwheel.loop.subject import subject_of, why_left
-from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.loop.turn_task import turn_task
 from openwheel.progress import Progress, each, silent
 from openwheel.store import Store
@@ -38,7 +38,7 @@ def turn(
     settings: LoopSettings,
     *,
     after: int = 0,
-    tools: Tools = NO_TOOLS,
+    resources: Resources = NO_RESOURCES,
     by_hand: bool = True,
     progress: Progress = silent,
 ) -> Turn:
@@ -48,20 +48,26 @@ def turn(
         store: The traffic, which may grow meanwhile.
         settings: What the user decides.
         after: What :attr:`Turn.looked_at` was the last time, 0 at first.
-        tools: What rungs need from outside.
+        resources: What rungs need from outside.
         by_hand: Whether a person wants it now; else tasks wait at which turns failed.
         progress: Told what is being done.
     """
     started = time.monotonic()
     registry = Registry(store)
-    starts.begin(store)
+    failures.begin(store)
     done: Turn | None = None
     try:
         done = _turn(
-            store, registry, settings, after=after, tools=tools, by_hand=by_hand, progress=progress
+            store,
+            registry,
+            settings,
+            after=after,
+            resources=resources,
+            by_hand=by_hand,
+            progress=progress,
         )
     except (KeyboardInterrupt, SystemExit):
-        starts.forget(store)  # stopped, which is no failure
+        failures.forget(store)  # stopped, which is no failure
         raise
     except MemoryError:
         gc.collect()
@@ -78,17 +84,17 @@ def _turn(
     settings: LoopSettings,
     *,
     after: int,
-    tools: Tools,
+    resources: Resources,
     by_hand: bool,
     progress: Progress,
 ) -> Turn:
     progress("finding tasks")
     looked_at = curate(store, registry, settings, after=after, progress=progress)
     events = certify_anew(registry)
-    events += audit(store, registry, settings, tools, until=looked_at)
+    events += audit(store, registry, settings, resources, until=looked_at)
     events += veto(registry, settings.policy)
     counts = store.task_counts()
-    waits = starts.waits(starts.failures(store), time.time())
+    waits = failures.waits(failures.read(store), time.time())
     records = [record for record in registry.tasks() if counts.get(record.task.id)]
     for record in each(
         progress,
@@ -107,9 +113,9 @@ def _turn(
             events.append(Event(record.task.name, "trouble", wait.said))
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
-        starts.at_task(store, record.task.id)
+        failures.at_task(store, record.task.id)
         try:
-            subject = subject_of(registry, record, settings, tools)
+            subject = subject_of(registry, record, settings, resources)
             events += turn_task(store, registry, subject, progress, until=looked_at)
             short = False
         except (EngineError, SettingError, TeacherError) as error:
@@ -120,7 +126,7 @@ def _turn(
         if short:
             events.append(_short_of_memory(store, record.task.id, record.task.name))
         elif wait is not None:  # it failed before, and went well now
-            starts.passed(store, record.task.id)
+            failures.passed(store, record.task.id)
     return Turn(looked_at, tuple(events))
 
 
@@ -128,9 +134,9 @@ def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
     reason = too_much()
     with some_more_memory():  # to say so
         if task_id is None:
-            starts.forget(store)
-        starts.failed(store, task_id, reason)
-        wait = starts.waits(starts.failures(store), time.time())[task_id]
+            failures.forget(store)
+        failures.failed(store, task_id, reason)
+        wait = failures.waits(failures.read(store), time.time())[task_id]
         return Event(name, "trouble", wait.said)
 
 

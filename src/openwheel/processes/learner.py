@@ -41,8 +41,8 @@ def run(settings: Settings, learning: threading.Event) -> None:
     """
     from openwheel.loop.learner import run_learner  # noqa: PLC0415 - a second of imports
     from openwheel.loop.records import Event  # noqa: PLC0415
+    from openwheel.loop.resources import open_resources  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
-    from openwheel.loop.tools import open_tools  # noqa: PLC0415
     from openwheel.processes.teachers import connect_again, connect_teachers  # noqa: PLC0415
     from openwheel.store import Store, retention  # noqa: PLC0415
 
@@ -67,8 +67,8 @@ def run(settings: Settings, learning: threading.Event) -> None:
             store,
             loop,
             tell=tell,
-            tools=stack.enter_context(
-                open_tools(loop, connect_teachers(settings), connect_again(settings))
+            resources=stack.enter_context(
+                open_resources(loop, connect_teachers(settings), connect_again(settings))
             ),
             turns=turns,
             housekeeping=housekeeping,
@@ -168,11 +168,11 @@ def main() -> None:
 
     def forget() -> None:
         if learning.is_set():  # else it is another's turn
-            from openwheel.loop import starts  # noqa: PLC0415 - a second of imports
+            from openwheel.loop import failures  # noqa: PLC0415 - half a second each
             from openwheel.store import Store  # noqa: PLC0415
 
             with Store.open(path, create=False, busy_seconds=_FORGETTING_S) as store:
-                starts.forget(store)
+                failures.forget(store)
 
     when_alone(_end_when_stopped(forget))
     try:

@@ -21,8 +21,8 @@ from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
 from openwheel.loop.feedback import FeedbackDesk
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing
-from openwheel.loop.tools import Tools, adapters_of
 from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
 from openwheel.processes.teachers import make_pool, prices
 from openwheel.settings import Settings
@@ -68,9 +68,9 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             if lm.server
             else None
         )
-        tools = Tools(adapters=engine, encoders=Encoders())
+        resources = Resources(adapters=engine, encoders=Encoders())
         registry = Registry(store)
-        serving = RegistryServing(registry, tools, at_once=False)
+        serving = RegistryServing(registry, resources, at_once=False)
         strict = captured.mode == "strict"
         capture = CaptureWriter(
             store,

@@ -12,9 +12,9 @@ from openwheel.loop.audit.look import audit
 from openwheel.loop.data import load_answers
 from openwheel.loop.learner import run_learner
 from openwheel.loop.recent import worth_training_on
+from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of
-from openwheel.loop.tools import NO_TOOLS
 from openwheel.loop.turn import turn
 from openwheel.store import Exchange
 from openwheel.wire import Answer
@@ -87,7 +87,7 @@ def test_the_task_is_trained_anew_for_it_once_there_are_enough_labels(
         answered(each)
         turn(store, settings)
     again = decided("initech")
-    assert again.guess == "desk"
+    assert again.below_threshold_answer == "desk"
     assert again.reason != "slice"
     assert decided("acme").answer == "billing"
 
@@ -105,7 +105,7 @@ def test_only_what_the_slice_was_before_is_left_out(store, registry, off, answer
     (record,) = registry.tasks()
     data = load_answers(store, off, record.form)
     changes = slice_changes(registry, off, after=0)
-    subject = subject_of(registry, record, SETTINGS, NO_TOOLS)
+    subject = subject_of(registry, record, SETTINGS, NO_RESOURCES)
     kept = worth_training_on(subject, data, 0, changes)
     (change,) = changes
     gone = set(data.seq) - set(kept.seq)

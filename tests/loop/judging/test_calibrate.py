@@ -16,8 +16,8 @@ from openwheel.loop.calibrate import calibrate, write_certificate
 from openwheel.loop.data import Origin, TaskData
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import Tools
 from openwheel.settings import TaskSection
 from openwheel.store import Exchange
 from openwheel.students.student import Writings
@@ -141,12 +141,12 @@ def test_a_student_whose_audits_no_budget_judges_any_more_is_taken_off(
     registry.set_form("t", "text", "made up")
     registry.add_candidate(candidate)
     registry.promote(certificate, by="turn", reason="certified", audit=0.2)
-    tools = Tools(connect=functools.partial(asking, lambda: HttpTeacher(model.url)))
+    resources = Resources(connect=functools.partial(asking, lambda: HttpTeacher(model.url)))
     asked = len(model.bodies)
 
     def look(budget):
         own = TaskSection(compare="judge", judge_model="big", judge_budget=budget)
-        return audit(store, registry, LoopSettings(tasks={"hours": own}), tools)
+        return audit(store, registry, LoopSettings(tasks={"hours": own}), resources)
 
     store.append(audits(10))
     store.assign((seq, "t", f'["{seq}"]', "") for seq, _ in store.exchanges())

@@ -17,8 +17,8 @@ from made_up import QUEUES, ticket
 from openwheel.endpoints import HttpTeacher, asking_again
 from openwheel.gate import Certificate
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import Tools
 from openwheel.loop.turn import turn
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
@@ -159,5 +159,7 @@ def model() -> Iterator[Model]:
 
 
 @pytest.fixture
-def tools(model: Model) -> Tools:
-    return Tools(again=functools.partial(asking_again, lambda: HttpTeacher(model.url, name="gpu")))
+def resources(model: Model) -> Resources:
+    return Resources(
+        again=functools.partial(asking_again, lambda: HttpTeacher(model.url, name="gpu"))
+    )

@@ -11,11 +11,11 @@ import pytest
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
 from openwheel.loop.learn import learn
+from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.teachers.again import ask_again, asking_beside
+from openwheel.loop.teachers.again import ask_again, asking_in_background
 from openwheel.loop.teachers.book import read_changes
 from openwheel.loop.teachers.twice import BASELINE, read_twice, seconds_cost
-from openwheel.loop.tools import NO_TOOLS
 
 from .conftest import Who
 
@@ -23,14 +23,14 @@ SETTINGS = LoopSettings(ask_twice=1.0)
 
 
 @pytest.fixture
-def ask(store, registry, traffic, tools):
+def ask(store, registry, traffic, resources):
     """Have the teacher give some answers, and ask it again as often as is due."""
 
     def answered(n=20, settings=SETTINGS, **more):
-        ask_again(registry, settings, tools, **more)  # counts from here on
+        ask_again(registry, settings, resources, **more)  # counts from here on
         traffic(n)
         assign_new(store, registry, after=0)
-        return ask_again(registry, settings, tools, seed=1, **more)
+        return ask_again(registry, settings, resources, seed=1, **more)
 
     return answered
 
@@ -79,14 +79,14 @@ def test_it_is_asked_a_share_of_its_answers_and_more_until_the_usual_is_known(
 
 
 def test_answers_that_are_not_assigned_yet_are_counted_once_they_are(
-    store, registry, traffic, model, tools, certified
+    store, registry, traffic, model, resources, certified
 ):
-    ask_again(registry, SETTINGS, tools)
+    ask_again(registry, SETTINGS, resources)
     traffic(10)
-    assert ask_again(registry, SETTINGS, tools) == []
+    assert ask_again(registry, SETTINGS, resources) == []
     assert model.bodies == []
     assign_new(store, registry, after=0)
-    ask_again(registry, SETTINGS, tools)
+    ask_again(registry, SETTINGS, resources)
     assert len(model.bodies) == 10
 
 
@@ -161,11 +161,11 @@ def test_a_teacher_that_cannot_be_asked_is_counted_and_left_in_peace(
 
 
 def test_a_teacher_that_never_answers_holds_up_nothing(
-    store, registry, traffic, model, tools, certified
+    store, registry, traffic, model, resources, certified
 ):
     model.go_on.clear()
     told = []
-    with asking_beside(store, SETTINGS, tell=told.extend, tools=tools, every=0.01):
+    with asking_in_background(store, SETTINGS, tell=told.extend, resources=resources, every=0.01):
         while read_twice(store, certified.task) is None:
             threading.Event().wait(0.01)
         traffic(20)
@@ -176,8 +176,10 @@ def test_a_teacher_that_never_answers_holds_up_nothing(
     assert told == []
 
 
-def test_it_is_off_without_a_share_or_a_teacher(store, registry, traffic, model, tools, certified):
-    for settings, having in ((LoopSettings(ask_twice=0.0), tools), (SETTINGS, NO_TOOLS)):
+def test_it_is_off_without_a_share_or_a_teacher(
+    store, registry, traffic, model, resources, certified
+):
+    for settings, having in ((LoopSettings(ask_twice=0.0), resources), (SETTINGS, NO_RESOURCES)):
         for _ in range(2):
             traffic(20)
             assert ask_again(registry, settings, having) == []
@@ -217,18 +219,19 @@ from openwheel.endpoints import HttpTeacher, asking_again
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.teachers.again import ask_again
-from openwheel.loop.tools import Tools
+from openwheel.loop.resources import Resources
 from openwheel.store import Store
 
-tools = Tools(again=functools.partial(asking_again, lambda: HttpTeacher(sys.argv[2], name="gpu")))
-ask_again(Registry(Store.open(sys.argv[1])), LoopSettings(ask_twice=1.0), tools)
+teacher = functools.partial(HttpTeacher, sys.argv[2], name="gpu")
+resources = Resources(again=functools.partial(asking_again, teacher))
+ask_again(Registry(Store.open(sys.argv[1])), LoopSettings(ask_twice=1.0), resources)
 """
 
 
 def test_who_is_killed_between_asking_and_writing_loses_that_answer_alone(
-    store, registry, traffic, model, tools, certified
+    store, registry, traffic, model, resources, certified
 ):
-    ask_again(registry, SETTINGS, tools)
+    ask_again(registry, SETTINGS, resources)
     traffic(3)
     assign_new(store, registry, after=0)
     model.go_on.clear()
@@ -241,7 +244,7 @@ def test_who_is_killed_between_asking_and_writing_loses_that_answer_alone(
     model.go_on.set()
     assert rows(store) == []
     asked = len(model.bodies)
-    assert ask_again(registry, SETTINGS, tools) == []
+    assert ask_again(registry, SETTINGS, resources) == []
     assert len(rows(store)) == len(model.bodies) - asked == 3
-    assert ask_again(registry, SETTINGS, tools) == []
+    assert ask_again(registry, SETTINGS, resources) == []
     assert len(rows(store)) == 3

@@ -24,11 +24,11 @@ from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.records import Candidate, Event
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.loop.teachers.notice import notice
 from openwheel.loop.teachers.twice import day_of, seconds_cost
-from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.store import Store
 
 WORTH_WRITING = 1_000
@@ -50,7 +50,7 @@ def audit(
     store: Store,
     registry: Registry,
     settings: LoopSettings,
-    tools: Tools = NO_TOOLS,
+    resources: Resources = NO_RESOURCES,
     *,
     until: int | None = None,
 ) -> list[Event]:
@@ -68,7 +68,7 @@ def audit(
         store: The traffic.
         registry: Of the same store.
         settings: What the user decides.
-        tools: What comparisons need from outside.
+        resources: What comparisons need from outside.
         until: Nothing after this exchange: the newest that was assigned to its task; by default
             the newest there is.
     """
@@ -83,7 +83,7 @@ def audit(
         candidate = registry.candidate(promotion.certificate.student)
         record = candidate.as_certified(records[task_id])
         try:
-            subject = subject_of(registry, record, settings, tools)
+            subject = subject_of(registry, record, settings, resources)
         except SettingError as error:  # the audits of other tasks go on
             said = f"its audits are not looked at: {error}"
             events.append(Event(record.task.name, "trouble", said))

@@ -19,12 +19,13 @@ from openwheel.gate import Window
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.book import latest_watch
 from openwheel.loop.audit.read import BYTES_A_TOKEN
-from openwheel.loop.beside import beside
+from openwheel.loop.background import in_background
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import Promotion
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.loop.teachers.book import Change, add_told, forget_twice, recertify
@@ -40,7 +41,6 @@ from openwheel.loop.teachers.twice import (
     write_twice,
 )
 from openwheel.loop.teachers.versions import Version
-from openwheel.loop.tools import Tools
 from openwheel.store import Store
 from openwheel.store.schema import exchanges
 from openwheel.tasks import canonical_answer
@@ -97,12 +97,12 @@ class _First(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def asking_beside(
+def asking_in_background(
     store: Store,
     settings: LoopSettings,
     *,
     tell: Callable[[list[Event]], None],
-    tools: Tools,
+    resources: Resources,
     every: float = EVERY,
 ) -> Iterator[None]:
     """Ask again in a thread until the block ends, where that is wanted and there is a teacher.
@@ -111,10 +111,10 @@ def asking_beside(
         store: The traffic.
         settings: What the user decides.
         tell: Given what followed, from the thread.
-        tools: How the teacher is reached, and what comparisons need from outside.
+        resources: How the teacher is reached, and what comparisons need from outside.
         every: Seconds between looks.
     """
-    connect = tools.again
+    connect = resources.again
     if connect is None or not settings.ask_twice:
         yield
         return
@@ -122,17 +122,17 @@ def asking_beside(
     rests: dict[str, Rests] = {}
 
     def look(over: Callable[[], bool]) -> None:
-        tell(_Asking(registry, settings, tools, connect, rests, rng, over).look())
+        tell(_Asking(registry, settings, resources, connect, rests, rng, over).look())
 
     failed = "The teacher could not be asked again"
-    with beside(look, name="openwheel-again", every=every, failed=failed):
+    with in_background(look, name="openwheel-again", every=every, failed=failed):
         yield
 
 
 def ask_again(
     registry: Registry,
     settings: LoopSettings,
-    tools: Tools,
+    resources: Resources,
     *,
     rests: dict[str, Rests] | None = None,
     seed: int | None = None,
@@ -143,15 +143,15 @@ def ask_again(
     Args:
         registry: Of the store.
         settings: What the user decides.
-        tools: How the teacher is reached, and what comparisons need from outside.
+        resources: How the teacher is reached, and what comparisons need from outside.
         rests: For each task, by its id, how long it is not asked about: told how asking ended.
         seed: Of what is drawn.
         over: Asked whether to end at once.
     """
-    if tools.again is None or not settings.ask_twice:
+    if resources.again is None or not settings.ask_twice:
         return []
     rng, rests = random.Random(seed), {} if rests is None else rests
-    return _Asking(registry, settings, tools, tools.again, rests, rng, over).look()
+    return _Asking(registry, settings, resources, resources.again, rests, rng, over).look()
 
 
 class _Asking(msgspec.Struct, frozen=True):
@@ -159,7 +159,7 @@ class _Asking(msgspec.Struct, frozen=True):
 
     registry: Registry
     settings: LoopSettings
-    tools: Tools
+    resources: Resources
     connect: ConnectAgain
     rests: dict[str, Rests]
     rng: random.Random
@@ -179,7 +179,7 @@ class _Asking(msgspec.Struct, frozen=True):
             try:
                 candidate = self.registry.candidate(promotion.certificate.student)
                 record = candidate.as_certified(records[task_id])
-                subject = subject_of(self.registry, record, self.settings, self.tools)
+                subject = subject_of(self.registry, record, self.settings, self.resources)
             except SettingError:
                 continue  # turns and audits say so
             events += self._ask(subject, promotion, due, rest)

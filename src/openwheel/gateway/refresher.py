@@ -10,7 +10,7 @@ from openwheel.gateway.meter import Meter
 logger = logging.getLogger(__name__)
 
 
-class Poll:
+class Refresher:
     """Calls functions in a thread, again and again, so that no request waits for them.
 
     Args:

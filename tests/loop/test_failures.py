@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from made_up import tickets
-from openwheel.loop import starts
+from openwheel.loop import failures
 from openwheel.loop.learner import run_learner
 from openwheel.loop.schedule import Timetable, timetable
 from openwheel.loop.settings import LoopSettings
@@ -18,9 +18,9 @@ def die(store):
     """Leave a turn behind as one that is killed at a task leaves it."""
 
     def at(task=None):
-        starts.begin(store)
-        starts.at_task(store, task)
-        starts.notice(store)
+        failures.begin(store)
+        failures.at_task(store, task)
+        failures.notice(store)
 
     return at
 
@@ -48,33 +48,33 @@ def two_tasks(n, seed=0):
 def test_a_turn_that_ends_leaves_nothing_noted(store, fill):
     fill(tickets(300))
     turn(store, SETTINGS)
-    assert starts.notice(store) == []
+    assert failures.notice(store) == []
 
 
 def test_a_turn_that_died_is_noticed_by_the_next_learner_with_its_task(store, die):
     die()
     die("t1")
-    assert [failure.task for failure in starts.failures(store)] == [None, "t1"]
-    waits = starts.waits(starts.failures(store), 0.0)
+    assert [failure.task for failure in failures.read(store)] == [None, "t1"]
+    waits = failures.waits(failures.read(store), 0.0)
     assert waits["t1"].failures == 1
     assert "killed or crashed" in waits["t1"].said
 
 
 def test_one_that_was_stopped_did_not_die(store, registry):
-    starts.begin(store)
-    starts.forget(store)
-    assert starts.notice(store) == []
+    failures.begin(store)
+    failures.forget(store)
+    assert failures.notice(store) == []
 
 
 def test_a_wait_doubles_and_no_clock_makes_it_longer(store, die):
     for _ in range(5):
         die("t1")
-    failed = starts.failures(store)
+    failed = failures.read(store)
     noticed = failed[-1].noticed
-    assert starts.waits(failed, noticed)["t1"].seconds == 16
-    assert starts.waits(failed, noticed + 10)["t1"].seconds == 6
-    assert starts.waits(failed, noticed + 1e9)["t1"].seconds == 0
-    assert starts.waits(failed, noticed - 1e9)["t1"].seconds == 0
+    assert failures.waits(failed, noticed)["t1"].seconds == 16
+    assert failures.waits(failed, noticed + 10)["t1"].seconds == 6
+    assert failures.waits(failed, noticed + 1e9)["t1"].seconds == 0
+    assert failures.waits(failed, noticed - 1e9)["t1"].seconds == 0
 
 
 @pytest.mark.evidence
@@ -97,7 +97,7 @@ def test_a_task_at_which_turns_died_waits_and_the_others_go_on(store, registry, 
     put_back(store, 60)
     done = turn(store, SETTINGS, after=4_000, by_hand=False)
     assert not [event for event in done.events if event.kind == "trouble"]
-    assert starts.failures(store) == []
+    assert failures.read(store) == []
 
 
 def test_a_learner_waits_after_turns_that_died_at_no_task(store, registry, fill, die, caplog):

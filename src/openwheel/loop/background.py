@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def beside(
+def in_background(
     look: Callable[[Callable[[], bool]], None], *, name: str, every: float, failed: str
 ) -> Iterator[None]:
     """Take looks in a thread until the block ends. One that fails is told of and the next comes.

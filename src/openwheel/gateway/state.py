@@ -8,7 +8,7 @@ import msgspec
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
-from openwheel.gateway.reach import Reach
+from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
@@ -26,14 +26,14 @@ class TapMemory(msgspec.Struct):
     held: int = 0
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     """What all endpoints work with.
 
     Attributes:
         teacher: Waits for it where that is wanted.
         taps: What answers under way hold.
         slow: Runs students that take milliseconds, so that the event loop does not wait.
-        elsewhere: Waits for students that another process runs.
+        remote: Waits for students that another process runs.
         reading: Reads large requests, and asks students about them.
         rng: Draws from [0, 1) for the audit coin.
         max_body: The most bytes a request's body may have.
@@ -43,7 +43,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         tracer: Sends spans, if any are wanted.
     """
 
-    teacher: Reach
+    teacher: PatientTeacher
     serving: Serving
     guard: Guard
     recorder: Recorder
@@ -51,7 +51,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
     taps: TapMemory
     slow: Executor
-    elsewhere: Executor
+    remote: Executor
     reading: Executor
     rng: Callable[[], float]
     max_body: int

@@ -1,6 +1,6 @@
 import threading
 
-from openwheel.loop.audit.beside import auditing_beside
+from openwheel.loop.audit.background import auditing_in_background
 from openwheel.loop.settings import LoopSettings
 
 
@@ -12,7 +12,9 @@ def test_an_alarm_is_heard_while_a_turn_goes_on(store, registry, audited):
         if events:
             heard.set()
 
-    with auditing_beside(store, LoopSettings(), tell=tell, after=store.last_seq(), every=0.02):
+    with auditing_in_background(
+        store, LoopSettings(), tell=tell, after=store.last_seq(), every=0.02
+    ):
         audited("x" * 12)
         assert heard.wait(30)
     assert "demoted" in [event.kind for event in said]

@@ -123,10 +123,10 @@ def notice(store: Store) -> list[Failure]:
     if left:
         with store.write() as connection:
             _notice(connection)
-    return failures(store)
+    return read(store)
 
 
-def failures(store: Store) -> list[Failure]:
+def read(store: Store) -> list[Failure]:
     """Return what is known to have failed and not gone well since, oldest first."""
     table = schema.turn_starts
     query = sa.select(table).where(table.c.noticed.is_not(None)).order_by(table.c.id)

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from openwheel.errors import StoreError
-from openwheel.loop.beside import beside
+from openwheel.loop.background import in_background
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,10 @@ def test_a_look_that_fails_is_told_of_once_and_looks_go_on(error, said, caplog):
             raise error
         enough.set()
 
-    with caplog.at_level(logging.ERROR), beside(look, name="x", every=0.001, failed="No look"):
+    with (
+        caplog.at_level(logging.ERROR),
+        in_background(look, name="x", every=0.001, failed="No look"),
+    ):
         assert enough.wait(10)
     assert not any(looks)
     assert [record.message.startswith("No look: ") for record in caplog.records] == [True]

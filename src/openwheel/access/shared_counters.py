@@ -16,7 +16,7 @@ _HEADER = 64
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class SlotFile:
+class SharedCounters:
     """A small file of numbered slots, each a pair of 64-bit numbers, at first zeros.
 
     A slot is locked while one process changes it, by a lock on its bytes alone, which the system

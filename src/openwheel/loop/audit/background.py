@@ -4,22 +4,22 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from openwheel.loop.audit.look import audit
-from openwheel.loop.beside import beside
+from openwheel.loop.background import in_background
 from openwheel.loop.curate import assign_new
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.tools import NO_TOOLS, Tools
 from openwheel.store import Store
 
 
 @contextlib.contextmanager
-def auditing_beside(
+def auditing_in_background(
     store: Store,
     settings: LoopSettings,
     *,
     tell: Callable[[list[Event]], None],
-    tools: Tools = NO_TOOLS,
+    resources: Resources = NO_RESOURCES,
     after: int = 0,
     every: float = 0.5,
 ) -> Iterator[None]:
@@ -31,7 +31,7 @@ def auditing_beside(
         store: The traffic.
         settings: What the user decides.
         tell: Given what looks did, from the thread.
-        tools: What comparisons need from outside.
+        resources: What comparisons need from outside.
         after: Exchanges up to this one are assigned to their tasks.
         every: Seconds between looks.
     """
@@ -41,8 +41,8 @@ def auditing_beside(
         nonlocal assigned
         if store.last_seq() > assigned:
             assigned = assign_new(store, registry, after=assigned)
-            tell(audit(store, registry, settings, tools, until=assigned))
+            tell(audit(store, registry, settings, resources, until=assigned))
 
     failed = "Audits could not be looked at during a turn"
-    with beside(look, name="openwheel-audit", every=every, failed=failed):
+    with in_background(look, name="openwheel-audit", every=every, failed=failed):
         yield

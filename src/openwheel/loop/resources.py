@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openwheel.loop.settings import LoopSettings
 
 
-class Tools(msgspec.Struct, frozen=True):
+class Resources(msgspec.Struct, frozen=True):
     """What rungs need from outside.
 
     Attributes:
@@ -39,13 +39,13 @@ class Tools(msgspec.Struct, frozen=True):
     again: ConnectAgain | None = None
 
 
-NO_TOOLS = Tools()
+NO_RESOURCES = Resources()
 
 
 @contextlib.contextmanager
-def open_tools(
+def open_resources(
     settings: "LoopSettings", connect: Connect | None = None, again: ConnectAgain | None = None
-) -> Iterator[Tools]:
+) -> Iterator[Resources]:
     """Have at hand what the settings ask for, until the block ends.
 
     Where no server has the base of students, an engine is started when the first adapter is to
@@ -62,7 +62,7 @@ def open_tools(
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if "encoder" in settings.rungs else None
         adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
-        yield Tools(encoder, adapters, Encoders(), connect, again)
+        yield Resources(encoder, adapters, Encoders(), connect, again)
 
 
 def adapters_of(

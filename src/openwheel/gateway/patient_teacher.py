@@ -53,7 +53,7 @@ class _Failing(msgspec.Struct):
     error: str
 
 
-class Reach:
+class PatientTeacher:
     """Sends to the teacher, and waits for it where that is wanted.
 
     It is a `Teacher` that does not wait, too, for audits.

@@ -8,7 +8,7 @@ from typing import Final
 _EVERY_S: Final = 10.0
 
 
-class Seldom:
+class ThrottledLog:
     """Logs a warning at most once in some seconds, and then says how many there were.
 
     Args:
