@@ -25,7 +25,7 @@ ORDER = [
     "export",
     "gate",
     "loop",
-    "endpoints",
+    "teachers",
     "gateway",
     "processes",
     "web",
@@ -46,7 +46,7 @@ STRANGERS = {
     },
     "export": {"access"},
     "loop": {"access", "export"},
-    "endpoints": {"access", "gate"},
+    "teachers": {"access", "gate"},
 }
 
 
@@ -89,7 +89,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_a_gateway_loads_no_training_and_no_torch():
-    statement = "import openwheel.gateway, openwheel.loop.serving, openwheel.endpoints"
+    statement = "import openwheel.gateway, openwheel.loop.serving, openwheel.teachers"
     assert not loaded(statement) & {"sklearn", "torch", "transformers", "jinja2"}
 
 

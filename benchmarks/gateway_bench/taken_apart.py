@@ -11,11 +11,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision, RegistryServing, Serving
 from openwheel.store import Store
+from openwheel.teachers import HttpTeacher
 from openwheel.wire import Request
 
 _DECISION = Decision(

@@ -8,10 +8,10 @@ import pytest
 from gateway.conftest import gateway, http, student, upstream  # noqa: F401 - fixtures
 from gateway.keyed import COMPLETION, EMBEDDINGS, MESSAGE, Guarded, whole
 from openwheel.access import Access, KeyStore
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.gateway.recorder import Price
 from openwheel.store import Store
+from openwheel.teachers import HttpTeacher
 
 PRICES = {"big": Price(input=1_000.0, output=1_000.0)}
 

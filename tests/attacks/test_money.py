@@ -6,8 +6,8 @@ import json
 
 from gateway.keyed import CHAT, EMBEDDINGS, eventually
 from gateway.raw import Client, post
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway.recorder import BYTES_A_TOKEN
+from openwheel.teachers import HttpTeacher
 from teacher import hangs_up, respond, silent
 
 

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gateway.raw import Client, post
-from openwheel.endpoints import HttpTeacher
 from openwheel.errors import StudentFileError
 from openwheel.gateway import ConnectionLimits, create_app, gateway_thread
 from openwheel.gateway.feedback import _MOST_AT_ONCE, FeedbackEndpoint
@@ -22,6 +21,7 @@ from openwheel.loop.feedback import FeedbackError, Said, Speaker
 from openwheel.processes.runtime import runtime_folder
 from openwheel.students import load_student, save_student, train
 from openwheel.students.files import SETTINGS
+from openwheel.teachers import HttpTeacher
 
 
 class SlowDesk:

@@ -13,8 +13,8 @@ from fuzz import fuzz
 from gateway.apis import PATHS, request_of
 from gateway.keyed import CHAT
 from gateway.raw import Client, post
-from openwheel.endpoints import find_place
-from openwheel.endpoints.paths import TABLE
+from openwheel.teachers import find_place
+from openwheel.teachers.paths import TABLE
 from teacher import says
 
 SAID = {"messages": [{"role": "user", "content": "where is it?"}]}

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.apis import request_of
 from gateway.raw import COMPLETION, Client, post
-from openwheel.endpoints.http_client import HttpClient, write_head
+from openwheel.teachers.http_client import HttpClient, write_head
 
 BROKEN = (http.client.IncompleteRead, ConnectionError)
 JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"

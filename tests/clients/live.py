@@ -10,10 +10,10 @@ from pathlib import Path
 
 from clients.answers import answer
 from clients.answers.openai import WORDS
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
 from openwheel.store.store import Store
+from openwheel.teachers import HttpTeacher
 from openwheel.wire import Request
 from teacher import Teacher
 

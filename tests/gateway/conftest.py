@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from openwheel import endpoints
-from openwheel.endpoints import HttpTeacher
+from openwheel import teachers
 from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
 from openwheel.store.exchange import Exchange
+from openwheel.teachers import HttpTeacher
 from openwheel.wire import Prompt, Request
 from teacher import Teacher
 
@@ -111,7 +111,7 @@ def gateway(upstream: Teacher) -> Iterator[Gateway]:
     with contextlib.ExitStack() as stack:
 
         def start(
-            teacher: endpoints.Teacher | None = None, serving: WordServing | None = None, **settings
+            teacher: teachers.Teacher | None = None, serving: WordServing | None = None, **settings
         ) -> Running:
             store = ListStore()
             capture = CaptureWriter(store)

@@ -22,7 +22,6 @@ from gateway.holding import (
     eventually,
     written,
 )
-from openwheel.endpoints import HttpTeacher
 from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.gateway.audit import Audits
@@ -33,6 +32,7 @@ from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.state import GatewayState, TapMemory
 from openwheel.store import Exchange, Store
+from openwheel.teachers import HttpTeacher
 from openwheel.wire import APIS, Answer
 
 

@@ -233,7 +233,7 @@ def test_failed_audit_is_counted(gateway, http, student, upstream):
 def test_audits_under_way_are_finished_before_the_gateway_stops(upstream, http, student):
     import asyncio
 
-    from openwheel.endpoints import HttpTeacher
+    from openwheel.teachers import HttpTeacher
 
     async def slow(_, writer):
         await asyncio.sleep(0.5)
@@ -353,7 +353,7 @@ def test_a_refresh_that_fails_is_counted_and_tried_again(gateway, http, student)
 
 
 def test_exchanges_reach_a_real_store(tmp_path, http, student, upstream):
-    from openwheel.endpoints import HttpTeacher
+    from openwheel.teachers import HttpTeacher
 
     with Store.open(tmp_path / "openwheel.db") as store:
         capture = CaptureWriter(store)

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 import pytest
 
 from made_up import tickets, write_log
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import create_app, gateway_thread
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
@@ -14,6 +13,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store
+from openwheel.teachers import HttpTeacher
 from teacher import Teacher, respond
 
 ROUTE = "Route the ticket to a queue."

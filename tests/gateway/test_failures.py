@@ -13,7 +13,7 @@ import pytest
 from openai import OpenAI
 
 from gateway.holding import eventually
-from openwheel.endpoints import HttpTeacher
+from openwheel.teachers import HttpTeacher
 from teacher import silent
 
 MESSAGES = [{"role": "user", "content": "hello"}]

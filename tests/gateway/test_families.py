@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openwheel.endpoints import HttpTeacher
 from openwheel.engine import Constraint
 from openwheel.engine.remote import RemoteWriter
 from openwheel.gateway import create_app, gateway_thread
@@ -17,6 +16,7 @@ from openwheel.settings import LmSection
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.prompt import Asking
 from openwheel.students.lm.student import LmSettings, LmStudent
+from openwheel.teachers import HttpTeacher
 from students.lm.conftest import train_tokenizer
 from students.lm.families import each_family, tiny_config
 from students.lm.made import SYSTEM, TASK

@@ -17,7 +17,6 @@ from http.client import IncompleteRead
 import pytest
 
 from made_up import tickets, write_log
-from openwheel.endpoints import HttpTeacher, Member, TeacherPool
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.learn import learn
@@ -25,6 +24,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store
+from openwheel.teachers import HttpTeacher, Member, TeacherPool
 from teacher import Teacher, respond
 
 COMPLETION = b'{"choices":[{"index":0,"message":{"content":"yes"},"finish_reason":"stop"}]}'

@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from openwheel.access import Access, KeyStore
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback import FeedbackDesk
 from openwheel.store import Exchange, Store
 from openwheel.store.feedback import FeedbackStore
+from openwheel.teachers import HttpTeacher
 from openwheel.wire import Answer
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a refund please"}]}

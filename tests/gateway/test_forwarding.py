@@ -198,7 +198,7 @@ def test_stream_chunks_pass_as_they_arrive(gateway, upstream):
 
 
 def test_operator_key_replaces_the_clients(gateway, upstream, http, monkeypatch):
-    from openwheel.endpoints import HttpTeacher
+    from openwheel.teachers import HttpTeacher
 
     monkeypatch.setenv("BIG_KEY", "sk-operator")
     running = gateway(HttpTeacher(upstream.url, key_env="BIG_KEY"))

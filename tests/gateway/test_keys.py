@@ -24,10 +24,10 @@ from gateway.keyed import (
     whole,
 )
 from openwheel.access import Access, KeyStore, Spending
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.gateway.recorder import Price
 from openwheel.store import Store
+from openwheel.teachers import HttpTeacher
 
 
 @pytest.fixture(autouse=True)

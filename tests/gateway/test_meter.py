@@ -3,10 +3,10 @@ import math
 
 import pytest
 
-from openwheel.endpoints import MemberHealth
 from openwheel.gateway import CaptureStats
 from openwheel.gateway.meter import BOUNDS, MOST_TASKS, Meter, ProcessUsage, process_usage
 from openwheel.gateway.snapshots import merge
+from openwheel.teachers import MemberHealth
 
 
 def counter(snapshot, name, **labels):

@@ -13,14 +13,14 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 import openwheel
-from openwheel.endpoints import MemberHealth
 from openwheel.gateway import CaptureStats
 from openwheel.gateway.audit_metrics import audit_samples
 from openwheel.gateway.meter import Meter, ProcessUsage, Sample
 from openwheel.gateway.metrics_page import METRICS, metrics_page
 from openwheel.gateway.snapshots import Merged, merge
 from openwheel.loop.audit.status import TaskAudit
-from openwheel.loop.teachers.status import ChangeStatus, TeacherStatus
+from openwheel.loop.drift.status import ChangeStatus, TeacherStatus
+from openwheel.teachers import MemberHealth
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"

@@ -6,8 +6,8 @@ import openai
 import pytest
 from openai import OpenAI
 
-from openwheel.endpoints import RecordedTeacher
 from openwheel.store.exchange import Exchange
+from openwheel.teachers import RecordedTeacher
 from openwheel.wire import Answer, ToolCall, Usage
 
 ROUTE = [{"role": "system", "content": "Route."}, {"role": "user", "content": "where is it?"}]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.raw import BODY, COMPLETION, GET, Client, health, post, wait_for
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import ConnectionLimits, Server, create_app, gateway_thread
 from openwheel.sockets import listen
+from openwheel.teachers import HttpTeacher
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import urllib.request
 
 import pytest
 
-from openwheel.endpoints import RecordedTeacher
 from openwheel.errors import SettingError
 from openwheel.gateway import create_app, gateway_thread, run_gateway
+from openwheel.teachers import RecordedTeacher
 
 PROGRAM = """
 import sys, time
-from openwheel.endpoints import RecordedTeacher
+from openwheel.teachers import RecordedTeacher
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
 from openwheel.loop.serving import Decision
 from openwheel.store.exchange import Exchange
@@ -75,7 +75,7 @@ def test_sigterm_finishes_requests_and_flushes_capture(tmp_path):
 
 def test_gateway_imports_nothing_that_trains():
     program = (
-        "import sys, openwheel.gateway, openwheel.endpoints;"
+        "import sys, openwheel.gateway, openwheel.teachers;"
         "heavy = {'torch', 'sklearn', 'transformers', 'httpx', 'fastapi'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

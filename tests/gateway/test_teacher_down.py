@@ -9,12 +9,12 @@ import pytest
 
 from gateway.apis import PATHS, request_of
 from openwheel.access import Access, KeyStore
-from openwheel.endpoints import HttpTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback import FeedbackDesk
 from openwheel.loop.serving import Decision
 from openwheel.store import Store
 from openwheel.store.exchange import REJECTED
+from openwheel.teachers import HttpTeacher
 from openwheel.wire import APIS, sse_data
 from teacher import Teacher, says, silent
 

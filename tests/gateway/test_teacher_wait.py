@@ -13,11 +13,11 @@ import openai
 import pytest
 
 from gateway.apis import PATHS, request_of
-from openwheel.endpoints import HttpTeacher, Member, TeacherNotReachedError, TeacherPool
 from openwheel.gateway import create_app, gateway_thread
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.loop.serving import Decision
+from openwheel.teachers import HttpTeacher, Member, TeacherNotReachedError, TeacherPool
 from teacher import Teacher, says
 
 LONG = 300.0

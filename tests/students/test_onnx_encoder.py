@@ -138,7 +138,7 @@ def test_it_answers_without_torch(saved, student):
 SERVE = """
 import json, sys
 from pathlib import Path
-import openwheel.endpoints, openwheel.gateway
+import openwheel.teachers, openwheel.gateway
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.store import Store

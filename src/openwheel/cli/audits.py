@@ -10,7 +10,7 @@ from openwheel.cli.output import out, percent, print_json, print_table
 
 if TYPE_CHECKING:
     from openwheel.loop.audit.status import AlarmStatus, SignalStatus, TaskAudit
-    from openwheel.loop.teachers.status import ChangeStatus, TeacherStatus
+    from openwheel.loop.drift.status import ChangeStatus, TeacherStatus
 
 
 def register(app: typer.Typer) -> None:

@@ -225,8 +225,8 @@ async def _teachers(settings: Settings, refused: Collection[str]) -> list[Findin
 
 
 async def _teacher(section: TeacherSection, name: str) -> Finding:
-    from openwheel.endpoints import HttpTeacher, RecordedTeacher
     from openwheel.processes.teachers import make_teacher
+    from openwheel.teachers import HttpTeacher, RecordedTeacher
 
     what = f"teacher {name}"
     if section.url.startswith(LOCAL):

@@ -88,8 +88,8 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
 def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """List every student that was ever judged, and what became of it."""
     from openwheel.loop.audit.book import read_alarms
+    from openwheel.loop.drift.records import read_changes
     from openwheel.loop.registry import Registry
-    from openwheel.loop.teachers.book import read_changes
     from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
@@ -266,8 +266,8 @@ def _certificates(db: Path) -> "list[Certificate]":
 def _alarms(db: Path) -> list[dict[str, Any]]:
     """Return what audits and changes of the teacher raised against the students of certificates."""
     from openwheel.loop.audit.book import read_alarms
+    from openwheel.loop.drift.records import read_changes
     from openwheel.loop.registry import Registry
-    from openwheel.loop.teachers.book import read_changes
     from openwheel.store import Store
 
     with Store.open(db, create=False) as store:

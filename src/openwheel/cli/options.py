@@ -10,9 +10,9 @@ import typer
 from openwheel.settings import Settings, override, read_settings, setting_rows
 
 if TYPE_CHECKING:
+    from openwheel.loop.drift.self_disagreement import ConnectAgain
     from openwheel.loop.judging import Connect
     from openwheel.loop.settings import LoopSettings
-    from openwheel.loop.teachers.twice import ConnectAgain
 
 CONFIG = Path("openwheel.toml")
 DEFAULT_DATABASE = Path("openwheel.db")

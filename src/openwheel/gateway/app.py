@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openwheel.access import Access
-from openwheel.endpoints import MemberHealth, Teacher
 from openwheel.gateway.asgi import STOPPING
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.audit_metrics import AuditStatus
@@ -33,6 +32,7 @@ from openwheel.gateway.snapshots import Snapshots
 from openwheel.gateway.state import GatewayState, TapMemory
 from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
+from openwheel.teachers import MemberHealth, Teacher
 from openwheel.wire import APIS
 
 logger = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import time
 
-from openwheel.endpoints import Headers, Teacher
 from openwheel.errors import TeacherError
 from openwheel.gateway.exchanges import Asked, audit_exchange, parse_reply
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
+from openwheel.teachers import Headers, Teacher
 from openwheel.wire import without_stream
 
 logger = logging.getLogger(__name__)

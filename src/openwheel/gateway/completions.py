@@ -11,7 +11,6 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from openwheel.access import Key, RefusedError
-from openwheel.endpoints import TeacherResponse, named_model
 from openwheel.errors import OpenwheelError, RequestError
 from openwheel.gateway.asgi import (
     JSON,
@@ -38,6 +37,7 @@ from openwheel.gateway.tap import CostTap, ExchangeTap
 from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
+from openwheel.teachers import TeacherResponse, named_model
 from openwheel.wire import Api, Request
 
 logger = logging.getLogger(__name__)

@@ -11,16 +11,6 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import Receive, Scope, Send
 
 from openwheel.access import Key, RefusedError
-from openwheel.endpoints import (
-    Headers,
-    Place,
-    Sending,
-    TeacherNotReachedError,
-    TeacherResponse,
-    TeacherTimeoutError,
-    named_model,
-    without_credentials,
-)
 from openwheel.errors import TeacherError
 from openwheel.gateway.asgi import (
     JSON,
@@ -40,6 +30,16 @@ from openwheel.gateway.places import PLACE, with_deployment
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.state import GatewayState
 from openwheel.gateway.tap import CostTap
+from openwheel.teachers import (
+    Headers,
+    Place,
+    Sending,
+    TeacherNotReachedError,
+    TeacherResponse,
+    TeacherTimeoutError,
+    named_model,
+    without_credentials,
+)
 
 logger = logging.getLogger(__name__)
 

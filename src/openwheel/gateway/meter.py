@@ -14,8 +14,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from openwheel.endpoints import MemberHealth
 from openwheel.gateway.capture import CaptureStats
+from openwheel.teachers import MemberHealth
 
 Source = Literal["student", "teacher", "best_effort", "forwarded", "refused"]
 """Who answered; ``best_effort`` stands for a student below its threshold, ``refused`` for the

@@ -8,7 +8,9 @@ from typing import Final
 
 import msgspec
 
-from openwheel.endpoints import (
+from openwheel.errors import TeacherError
+from openwheel.gateway.meter import Meter
+from openwheel.teachers import (
     Headers,
     Sending,
     Teacher,
@@ -16,8 +18,6 @@ from openwheel.endpoints import (
     TeacherResponse,
     retry_after,
 )
-from openwheel.errors import TeacherError
-from openwheel.gateway.meter import Meter
 
 DOWN: Final = frozenset({502, 503, 504, 529})
 """Statuses that say nothing of the request: whoever stands before a teacher found it away, or the

@@ -8,9 +8,9 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openwheel.access import RefusedError
-from openwheel.endpoints import Place, find_place, listed, named_model
 from openwheel.gateway.asgi import header, send_error
 from openwheel.gateway.guard import Guard, api_of, send_refusal
+from openwheel.teachers import Place, find_place, listed, named_model
 
 PLACE: Final = "openwheel.place"
 """Key in a request's scope of its `Place`."""

@@ -10,11 +10,11 @@ from typing import Final, Literal
 import msgspec
 
 from openwheel.access import Key
-from openwheel.endpoints import most_tokens
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.store.exchange import Exchange
+from openwheel.teachers import most_tokens
 from openwheel.wire import Usage
 
 logger = logging.getLogger(__name__)

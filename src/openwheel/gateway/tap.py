@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from openwheel.endpoints import TeacherResponse
 from openwheel.errors import TeacherError
 from openwheel.gateway.call import Passage
 from openwheel.gateway.exchanges import (
@@ -20,6 +19,7 @@ from openwheel.gateway.exchanges import (
 from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
 from openwheel.gateway.state import GatewayState
 from openwheel.store.exchange import Exchange
+from openwheel.teachers import TeacherResponse
 from openwheel.wire import Reply, read_any_usage, sse_data
 
 logger = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from openwheel.errors import SettingError
 from openwheel.gate import Certificate
 from openwheel.loop.audit.book import read_alarms
 from openwheel.loop.audit.look import first_plan
+from openwheel.loop.drift.records import read_changes
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.teachers.book import read_changes
 
 
 def promote_by_hand(

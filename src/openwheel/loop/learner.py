@@ -13,13 +13,13 @@ from openwheel.loop.audit.background import auditing_in_background
 from openwheel.loop.audit.book import labels_since, untrained_changes
 from openwheel.loop.audit.look import audit
 from openwheel.loop.curate import assign_new
+from openwheel.loop.drift.reask import asking_in_background
 from openwheel.loop.lm import sweep_adapters
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.teachers.again import asking_in_background
 from openwheel.loop.turn import turn
 from openwheel.loop.turn_task import FEWEST_TO_TRAIN
 from openwheel.store import Store

@@ -9,8 +9,8 @@ import msgspec
 from openwheel.engine.process import EngineProcess
 from openwheel.engine.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
+from openwheel.loop.drift.self_disagreement import ConnectAgain
 from openwheel.loop.judging import Connect
-from openwheel.loop.teachers.twice import ConnectAgain
 from openwheel.settings import LmSection
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.onnx_encoder import Encoders

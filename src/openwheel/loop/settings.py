@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from openwheel.errors import SettingError
-from openwheel.loop.teachers.versions import Kind
+from openwheel.loop.drift.versions import Kind
 from openwheel.settings import LmSection, Settings, TaskSection, teacher_names
 from openwheel.students import RUNGS
 from openwheel.students.tune.order import Tune

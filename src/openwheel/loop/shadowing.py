@@ -20,11 +20,11 @@ from openwheel.loop.calibrate import Calibrated, calibrate, write_certificate
 from openwheel.loop.corrections import corrected_inputs
 from openwheel.loop.coverage import LATEST
 from openwheel.loop.data import TaskData
+from openwheel.loop.drift.check import judged_anew
 from openwheel.loop.records import Candidate, Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject
-from openwheel.loop.teachers.notice import judged_anew
 
 BETTER = 0.03
 """A new student must be predicted to cover this much more than the promoted one to be tried."""

@@ -8,6 +8,8 @@ from openwheel.loop.candidate import Trained, save_candidate, train_best
 from openwheel.loop.corrections import corrected
 from openwheel.loop.coverage import coverage_now
 from openwheel.loop.data import TaskData, load_answers
+from openwheel.loop.drift.check import judged_anew, notice
+from openwheel.loop.drift.records import changed_since
 from openwheel.loop.learn import FEWEST_LABELLED, split
 from openwheel.loop.order import OrderEvidence, order_evidence
 from openwheel.loop.other_folds import compared_otherwise
@@ -17,8 +19,6 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.shadowing import BETTER, judge, judge_shadow, who_shadows, widen
 from openwheel.loop.slices import SliceChange
 from openwheel.loop.subject import Subject, believed_by
-from openwheel.loop.teachers.book import changed_since
-from openwheel.loop.teachers.notice import judged_anew, notice
 from openwheel.progress import Progress
 from openwheel.store import Store
 

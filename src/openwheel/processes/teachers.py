@@ -3,7 +3,13 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from openwheel.endpoints import (
+from openwheel.errors import SettingError
+from openwheel.gateway import Price
+from openwheel.importing import LogProblems, read_log
+from openwheel.loop.drift.self_disagreement import ConnectAgain
+from openwheel.loop.judging import Connect
+from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
+from openwheel.teachers import (
     HttpTeacher,
     Member,
     RecordedTeacher,
@@ -12,12 +18,6 @@ from openwheel.endpoints import (
     asking,
     asking_again,
 )
-from openwheel.errors import SettingError
-from openwheel.gateway import Price
-from openwheel.importing import LogProblems, read_log
-from openwheel.loop.judging import Connect
-from openwheel.loop.teachers.twice import ConnectAgain
-from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
 from openwheel.trust import Policy
 
 

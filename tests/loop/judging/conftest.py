@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from openwheel.endpoints import HttpTeacher, asking
 from openwheel.loop.judging import JudgeCache, TeacherJudge
 from openwheel.store import Store
 from openwheel.tasks.compare import Pair
+from openwheel.teachers import HttpTeacher, asking
 from openwheel.wire import Answer
 
 ANSWERS = re.compile(

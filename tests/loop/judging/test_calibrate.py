@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from openwheel.endpoints import HttpTeacher, asking
 from openwheel.errors import SettingError
 from openwheel.gate import Compared, Window, spent, verify
 from openwheel.gate.plan import Plan
@@ -23,6 +22,7 @@ from openwheel.store import Exchange
 from openwheel.students.student import Writings
 from openwheel.tasks import Task
 from openwheel.tasks.compare import RougeComparison
+from openwheel.teachers import HttpTeacher, asking
 from openwheel.wire import Answer
 
 N = 400

@@ -20,6 +20,8 @@ from openwheel.loop.audit.read import (
     to_audits,
 )
 from openwheel.loop.audit.watch import Alarm, Spending, Watch, new_watch, observe, told
+from openwheel.loop.drift.check import notice
+from openwheel.loop.drift.self_disagreement import day_of, seconds_cost
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.records import Candidate, Event
@@ -27,8 +29,6 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
-from openwheel.loop.teachers.notice import notice
-from openwheel.loop.teachers.twice import day_of, seconds_cost
 from openwheel.store import Store
 
 WORTH_WRITING = 1_000

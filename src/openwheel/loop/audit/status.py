@@ -9,9 +9,9 @@ from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
 from openwheel.loop.audit.signals import SAID
 from openwheel.loop.audit.watch import Stream, Watch, new_watch
 from openwheel.loop.coverage import latest_requests
+from openwheel.loop.drift.status import TeacherStatus, teacher_status
 from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
-from openwheel.loop.teachers.status import TeacherStatus, teacher_status
 from openwheel.store import Store
 
 

@@ -1,0 +1,202 @@
+"""One look at who answers: a version that is news to a certificate has its student judged anew."""
+
+import datetime
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from openwheel.loop import schema
+from openwheel.loop.drift.records import Change, add_told, read_changes, recertify
+from openwheel.loop.drift.versions import Kind, Sighting, changes
+from openwheel.loop.drift.versions_seen import see, sightings_of
+from openwheel.loop.promotions import Promotion
+from openwheel.loop.records import Candidate, Event
+from openwheel.loop.records import Kind as EventKind
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.store import Store
+
+
+def notice(
+    store: Store,
+    registry: Registry,
+    settings: LoopSettings,
+    *,
+    until: int | None = None,
+    task_id: str | None = None,
+) -> list[Event]:
+    """Look for changes of the teacher of every promoted student, and act on them.
+
+    Only what is new is read, and a task of which nothing is new is passed over.
+
+    Args:
+        store: The traffic.
+        registry: Of the same store.
+        settings: What the user decides.
+        until: Nothing after this exchange: the newest that was assigned to its task; by default
+            the newest there is.
+        task_id: Only this task; by default all.
+    """
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    see(store, names, until=store.last_seq() if until is None else until)
+    due = {task: state for task, state in _news(store).items() if task_id in {None, task}}
+    if not due:
+        return []
+    events: list[Event] = []
+    promotions = registry.promotions()
+    for task, (row, versions) in due.items():
+        promotion = promotions.get(task)
+        if promotion is not None and promotion.id == row:
+            found = _look_at(registry, settings, promotion, versions)
+            events += [Event(names[task], kind, change.reason) for kind, change in found]
+    return events
+
+
+def judged_anew(
+    store: Store, settings: LoopSettings, task: str, shadow: Candidate
+) -> tuple[Candidate, list[Event]]:
+    """Return who shadows so that evidence of another teacher does not judge it, and what was done.
+
+    To be called before it is judged, when all that may judge it was looked at by `notice`.
+    """
+    known = max(shadow.trained_until, shadow.judged_after + 1)
+    found = _unknown(store, shadow, until=known, evidence=shadow.training.exchanges)
+    acted = [one for one in found if one[0] in settings.recertify_on]
+    if not acted:
+        return shadow, []
+    made = [_change(store, shadow, one, promoted=False) for one in acted]
+    with store.write() as connection:
+        anew = recertify(connection, shadow, made, promotion=None)
+    if anew is None:
+        return shadow, []
+    return anew, [Event(task, "shadowing", change.reason) for change in made]
+
+
+def _news(store: Store) -> dict[str, tuple[int, int]]:
+    """Return the tasks with a promotion of which something is new since they were looked at.
+
+    With each its latest promotion and how many versions it has.
+    """
+    promotions, versions, looks = schema.promotions, schema.teacher_versions, schema.teacher_looks.c
+    latest = (
+        sa.select(promotions.c.task_id, sa.func.max(promotions.c.id).label("row"))
+        .group_by(promotions.c.task_id)
+        .subquery()
+    )
+    counted = (
+        sa.select(versions.c.task_id, sa.func.count().label("n"))
+        .group_by(versions.c.task_id)
+        .subquery()
+    )
+    query = (
+        sa.select(latest.c.task_id, latest.c.row, counted.c.n)
+        .join(counted, counted.c.task_id == latest.c.task_id)
+        .join(schema.teacher_looks, looks.task_id == latest.c.task_id)
+        .where((looks.promotion_id != latest.c.row) | (looks.versions != counted.c.n))
+    )
+    with store.read() as connection:
+        return {row.task_id: (row.row, row.n) for row in connection.execute(query)}
+
+
+def _look_at(
+    registry: Registry, settings: LoopSettings, promotion: Promotion, versions: int
+) -> list[tuple[EventKind, Change]]:
+    store = registry.store
+    certificate = promotion.certificate
+    if certificate is None:
+        _settle(store, promotion, versions)
+        return []
+    known = max(certificate.training.last_seq, certificate.calibration_window.last_seq)
+    if promotion.by_hand:  # who saw the evidence, of whatever version
+        known = max(known, promotion.after_seq)
+    evidence = certificate.training.exchanges + certificate.calibration_window.exchanges
+    candidate = registry.candidate(certificate.student)
+    found = _unknown(store, candidate, until=known, evidence=evidence)
+    acts = any(kind in settings.recertify_on for kind, _ in found)
+    made = [_change(store, candidate, one, promoted=True, acts=acts) for one in found]
+    if acts:
+        with store.write() as connection:
+            if recertify(connection, candidate, made, promotion=promotion.id) is None:
+                return []
+        return [("demoted", made[-1])]
+    _settle(store, promotion, versions, made)
+    return [("changed", change) for change in made]
+
+
+def _settle(store: Store, promotion: Promotion, versions: int, told: Sequence[Change] = ()) -> None:
+    """Note that there is nothing to be done, whatever was told."""
+    looks = schema.teacher_looks
+    with store.write() as connection:
+        for change in told:
+            add_told(connection, promotion.task_id, change)
+        connection.execute(
+            sa.update(looks)
+            .where(looks.c.task_id == promotion.task_id)
+            .values(promotion_id=promotion.id, versions=versions)
+        )
+
+
+def _unknown(
+    store: Store, candidate: Candidate, *, until: int, evidence: int
+) -> list[tuple[Kind, Sighting]]:
+    """Return the versions that are news, but those that were told before.
+
+    Who answers where another model was asked for than the student stands in for is no matter of
+    its certificate.
+    """
+    accepted = candidate.accepted
+    models = None if accepted.unknown else accepted.values.get("model")
+    sightings = [
+        one
+        for one in sightings_of(store, candidate.task_id)
+        if models is None or not one.asked or one.asked in models
+    ]
+    told = {
+        row.change.version
+        for row in read_changes(store, candidate.task_id)
+        if row.change.kind != "disagreement"
+    }
+    found = changes(sightings, until=until, evidence=evidence)
+    return [one for one in found if one[1].version not in told]
+
+
+def _change(
+    store: Store,
+    candidate: Candidate,
+    found: tuple[Kind, Sighting],
+    *,
+    promoted: bool,
+    acts: bool = True,
+) -> Change:
+    kind, sighting = found
+    before = tuple(
+        one.version
+        for one in sightings_of(store, candidate.task_id)
+        if one.seq < sighting.seq and one.version != sighting.version
+    )
+    what = "another model" if kind == "model" else "another system of the same model"
+    when = datetime.datetime.fromtimestamp(sighting.time, datetime.UTC)
+    at = f" at {when.isoformat(timespec='seconds')}" if sighting.time else ""
+    said = f"the teacher changed: {what}, {sighting.version}"
+    if before:
+        said += f" after {before[-1]}"
+    said += f", answered from exchange {sighting.id}{at} on"
+    return Change(
+        kind=kind,
+        version=sighting.version,
+        before=before,
+        after_seq=sighting.seq - 1,
+        exchange=sighting.id,
+        student=candidate.id if acts else "",
+        did=("demoted" if promoted else "shadowing") if acts else "told",
+        reason=said + following(promoted=promoted, acts=acts),
+    )
+
+
+def following(*, promoted: bool, acts: bool) -> str:
+    """Say what follows from a change."""
+    if not acts:
+        return "; by loop.recertify_on its student goes on"
+    if promoted:
+        return "; its student was certified for another, and has to be certified anew"
+    return "; what its student was judged on so far is of another, and it begins anew"

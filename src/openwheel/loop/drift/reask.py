@@ -1,0 +1,403 @@
+"""Asking the teacher again what it answered before, beside the learner, which waits for nothing.
+
+A model that changes behind its name shows only if its answers of before are compared with those of
+now: asked twice in a row it would agree with itself.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.errors import OpenwheelError, SettingError, TeacherError
+from openwheel.gate import Window
+from openwheel.gate.monitors import ConfidenceSequence
+from openwheel.loop.audit.book import latest_watch
+from openwheel.loop.audit.read import BYTES_A_TOKEN
+from openwheel.loop.background import in_background
+from openwheel.loop.data import decode_inputs
+from openwheel.loop.drift.check import following
+from openwheel.loop.drift.records import Change, add_told, forget_twice, recertify
+from openwheel.loop.drift.self_disagreement import (
+    ConnectAgain,
+    Second,
+    Twice,
+    add_second,
+    day_of,
+    find_twice,
+    seconds_cost,
+    write_twice,
+)
+from openwheel.loop.drift.versions import Version
+from openwheel.loop.judging import TeacherJudge
+from openwheel.loop.promotions import Promotion
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
+from openwheel.loop.resources import Resources
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import Subject, subject_of
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
+from openwheel.tasks import canonical_answer
+from openwheel.tasks.compare import Pair
+from openwheel.wire import Answer, ApiName, Reply, Usage
+
+EVERY = 2.0
+"""Seconds between looks at whether the teacher is to be asked."""
+
+LONGEST = 120.0
+"""Seconds that an answer may take; a teacher that takes longer counts as one that gave none."""
+
+REST = 30.0
+LONGEST_REST = 3_600.0
+"""Seconds that a teacher which could not be asked is left in peace; twice as long each time."""
+
+FIRST_LIVE = 300
+"""Exchanges of the teacher that are drawn from where a certificate rests on a log alone."""
+
+WORTH_WRITING = 1_000
+"""As many new exchanges are counted again, and save a write."""
+
+BOTH_ORDERS = 2
+"""Questions that a judge is asked about a pair."""
+
+_STEP = 0.2
+_DRAWS = 8
+
+
+class Rests(msgspec.Struct):
+    """How long a teacher that could not be asked is left in peace."""
+
+    until: float = 0.0
+    next: float = REST
+
+    def after(self, *, failed: bool) -> None:
+        """Take note of how asking ended."""
+        if not failed:
+            self.until, self.next = 0.0, REST
+            return
+        self.until = time.monotonic() + self.next
+        self.next = min(2 * self.next, LONGEST_REST)
+
+
+class _First(msgspec.Struct, frozen=True):
+    """A request with its first answer."""
+
+    seq: int
+    id: str
+    api: ApiName
+    request: bytes
+    inputs: tuple[str, ...]
+    answer: Answer
+
+
+@contextlib.contextmanager
+def asking_in_background(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    tell: Callable[[list[Event]], None],
+    resources: Resources,
+    every: float = EVERY,
+) -> Iterator[None]:
+    """Ask again in a thread until the block ends, where that is wanted and there is a teacher.
+
+    Args:
+        store: The traffic.
+        settings: What the user decides.
+        tell: Given what followed, from the thread.
+        resources: How the teacher is reached, and what comparisons need from outside.
+        every: Seconds between looks.
+    """
+    connect = resources.again
+    if connect is None or not settings.ask_twice:
+        yield
+        return
+    registry, rng = Registry(store), random.Random()
+    rests: dict[str, Rests] = {}
+
+    def look(over: Callable[[], bool]) -> None:
+        tell(_Asking(registry, settings, resources, connect, rests, rng, over).look())
+
+    failed = "The teacher could not be asked again"
+    with in_background(look, name="openwheel-again", every=every, failed=failed):
+        yield
+
+
+def ask_again(
+    registry: Registry,
+    settings: LoopSettings,
+    resources: Resources,
+    *,
+    rests: dict[str, Rests] | None = None,
+    seed: int | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> list[Event]:
+    """Ask the teachers of promoted tasks again as often as is due, and act on what that shows.
+
+    Args:
+        registry: Of the store.
+        settings: What the user decides.
+        resources: How the teacher is reached, and what comparisons need from outside.
+        rests: For each task, by its id, how long it is not asked about: told how asking ended.
+        seed: Of what is drawn.
+        over: Asked whether to end at once.
+    """
+    if resources.again is None or not settings.ask_twice:
+        return []
+    rng, rests = random.Random(seed), {} if rests is None else rests
+    return _Asking(registry, settings, resources, resources.again, rests, rng, over).look()
+
+
+class _Asking(msgspec.Struct, frozen=True):
+    """What one look needs."""
+
+    registry: Registry
+    settings: LoopSettings
+    resources: Resources
+    connect: ConnectAgain
+    rests: dict[str, Rests]
+    rng: random.Random
+    over: Callable[[], bool]
+
+    def look(self) -> list[Event]:
+        store = self.registry.store
+        records = {record.task.id: record for record in self.registry.tasks()}
+        events: list[Event] = []
+        for task_id, promotion in self.registry.promotions().items():
+            if promotion.certificate is None or self.over():
+                continue
+            due = _due(store, promotion, self.settings.ask_twice)
+            rest = self.rests.setdefault(task_id, Rests())
+            if due is None or due.owed < 1 or time.monotonic() < rest.until:
+                continue
+            try:
+                candidate = self.registry.candidate(promotion.certificate.student)
+                record = candidate.as_certified(records[task_id])
+                subject = subject_of(self.registry, record, self.settings, self.resources)
+            except SettingError:
+                continue  # turns and audits say so
+            events += self._ask(subject, promotion, due, rest)
+        return events
+
+    def _spent(self, task_id: str, name: str) -> bool:
+        """Whether the day's money for the task's audits is spent."""
+        dollars = self.settings.dollars(name)
+        if not dollars:
+            return False
+        store, now = self.registry.store, time.time()
+        watch = latest_watch(store, task_id)
+        audits = watch.spending.today(now) if watch is not None else 0.0
+        return audits + seconds_cost(store, task_id, since=day_of(now)) >= dollars
+
+    def _ask(self, subject: Subject, promotion: Promotion, due: Twice, rest: Rests) -> list[Event]:
+        """Ask as often as is owed; return what followed."""
+        for _ in range(int(due.owed)):
+            name = subject.record.task.name
+            if self.over() or self._spent(promotion.task_id, name):
+                break
+            try:
+                second = self._second(subject, promotion)
+            except OpenwheelError as error:
+                if self.over():
+                    break
+                rest.after(failed=True)
+                _note_failure(self.registry.store, promotion.task_id, due)
+                said = f"the teacher cannot be asked again: {error}"
+                return [Event(name, "trouble", said)]
+            if second is None:
+                break
+            rest.after(failed=False)
+            event = self._keep(subject, promotion, due, second)
+            if event is not None:
+                return [event]
+        return []
+
+    def _second(self, subject: Subject, promotion: Promotion) -> Second | None:
+        """Ask once; None where there is nothing to ask, or a judge's budget is spent.
+
+        Raises:
+            OpenwheelError: The teacher, or a judge, could not be asked, or may not be.
+        """
+        judge = subject.comparison
+        if isinstance(judge, TeacherJudge) and judge.left() < BOTH_ORDERS:
+            return None
+        first = _draw(self.registry.store, promotion, self.rng)
+        if first is None:
+            return None
+        reply, teacher = asyncio.run(_answered(self.connect, first, self.over))
+        loss = _loss(subject, first, reply.answer)
+        read, written = self.settings.prices.get(teacher, (0.0, 0.0))
+        tokens = reply.usage or Usage(
+            len(first.request) // BYTES_A_TOKEN + 1, len(reply.answer.text) // BYTES_A_TOKEN + 1
+        )
+        return Second(
+            first.seq,
+            first.id,
+            loss,
+            Version(teacher, reply.model, reply.fingerprint),
+            (tokens.prompt_tokens * read + tokens.completion_tokens * written) / 1e6,
+        )
+
+    def _keep(
+        self, subject: Subject, promotion: Promotion, due: Twice, second: Second
+    ) -> Event | None:
+        """Keep a second answer with all that follows from it, in one write."""
+        task_id, name = promotion.task_id, subject.record.task.name
+        assert promotion.certificate is not None
+        candidate = self.registry.candidate(promotion.certificate.student)
+        with self.registry.store.write() as connection:
+            twice = find_twice(connection, task_id)
+            if twice is None or twice.id != due.id:
+                return None  # it changed meanwhile: this answer is compared with another teacher's
+            add_second(connection, task_id, second)
+            twice = msgspec.structs.replace(
+                twice.asked(second.loss), cursor=max(due.cursor, twice.cursor)
+            )
+            write_twice(connection, task_id, twice)
+            if not twice.detector.alarm:
+                return None
+            acts = "disagreement" in self.settings.recertify_on
+            newest = connection.execute(sa.select(sa.func.max(exchanges.c.seq))).scalar_one() or 0
+            change = Change(
+                kind="disagreement",
+                version=second.version,
+                after_seq=newest,
+                exchange=second.exchange,
+                student=candidate.id if acts else "",
+                did="demoted" if acts else "told",
+                reason=twice.reason + following(promoted=True, acts=acts),
+            )
+            if not acts:
+                add_told(connection, task_id, change)
+                forget_twice(connection, task_id)
+                return Event(name, "changed", change.reason)
+            if recertify(connection, candidate, [change], promotion=promotion.id) is None:
+                return None
+        return Event(name, "demoted", change.reason)
+
+
+def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
+    """Return how often the teacher is to be asked again, counting its new answers."""
+    assert promotion.certificate is not None
+    table = exchanges.c
+    # What is not assigned to its task yet is counted once it is.
+    last = sa.select(sa.func.max(table.seq)).where(table.task_id == promotion.task_id)
+    with store.read() as connection:
+        twice = find_twice(connection, promotion.task_id)
+        newest = connection.execute(last).scalar_one() or 0
+    if twice is None:
+        begun = Twice(cursor=newest, live=ConfidenceSequence(promotion.certificate.epsilon))
+        with store.write() as connection:
+            if find_twice(connection, promotion.task_id) is None:
+                write_twice(connection, promotion.task_id, begun)
+        return None
+    if newest <= twice.cursor:
+        return twice
+    query = sa.select(sa.func.count()).where(
+        table.task_id == promotion.task_id,
+        table.seq > twice.cursor,
+        table.seq <= newest,
+        table.source == "teacher",
+    )
+    with store.read() as connection:
+        answers = connection.execute(query).scalar_one()
+    due = twice.owing(answers, share, cursor=newest)
+    # What is owed is kept before it is asked for: who is killed then is asked for it again.
+    if due.owed >= 1 or newest - twice.cursor >= WORTH_WRITING:
+        _settle(store, promotion.task_id, due)
+    return due
+
+
+def _settle(store: Store, task_id: str, due: Twice) -> None:
+    with store.write() as connection:
+        now = find_twice(connection, task_id)
+        if now is not None and now.id == due.id and now.cursor <= due.cursor:
+            owed = msgspec.structs.replace(now, owed=due.owed, cursor=due.cursor)
+            write_twice(connection, task_id, owed)
+
+
+def _note_failure(store: Store, task_id: str, due: Twice) -> None:
+    with store.write() as connection:
+        now = find_twice(connection, task_id)
+        if now is not None and now.id == due.id:
+            write_twice(connection, task_id, now.asked(None))
+
+
+def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | None:
+    """Draw a request, with its answer, from what the certificate rests on.
+
+    From a random place on the next one: near enough to evenly, since it depends on no answer.
+    """
+    assert promotion.certificate is not None
+    window = promotion.certificate.calibration_window
+    for _ in range(_DRAWS):
+        row = _next(store, promotion.task_id, window, rng)
+        if row is None:
+            return None
+        answer = Answer(row.text, finish_reason=row.finish_reason)
+        if answer.complete and not row.tool_calls and row.inputs is not None:
+            inputs = decode_inputs(row.inputs)
+            return _First(row.seq, row.id, row.api, row.request, inputs, answer)
+    return None
+
+
+def _next(store: Store, task_id: str, window: Window, rng: random.Random) -> Any:
+    table = exchanges.c
+    mine = (table.task_id == task_id, table.source == "teacher", table.unbiased)
+    columns = (table.seq, table.id, table.api, table.inputs, table.text, table.tool_calls)
+    query = sa.select(*columns, table.finish_reason, table.request).where(*mine)
+    place = rng.randint(window.first_seq, max(window.first_seq, window.last_seq))
+    inside = query.where(table.seq <= window.last_seq).order_by(table.seq).limit(1)
+    with store.read() as connection:
+        for start in (place, window.first_seq):
+            row = connection.execute(inside.where(table.seq >= start)).one_or_none()
+            if row is not None:
+                return row
+        # A log names no model to ask for, nor was it this teacher's: its first answers here do.
+        first = sa.select(table.seq).where(*mine, table.seq > window.last_seq)
+        seqs = connection.execute(first.order_by(table.seq).limit(FIRST_LIVE)).scalars().all()
+        if not seqs:
+            return None
+        return connection.execute(query.where(table.seq == rng.choice(seqs))).one_or_none()
+
+
+async def _answered(
+    connect: ConnectAgain, first: _First, over: Callable[[], bool]
+) -> tuple[Reply, str]:
+    """Ask, for as long as that may take.
+
+    Raises:
+        TeacherError: There was no answer.
+    """
+    deadline = time.monotonic() + LONGEST
+    async with connect() as ask:
+        asking = asyncio.ensure_future(ask(first.api, first.request))
+        while not asking.done():
+            await asyncio.wait({asking}, timeout=_STEP)
+            if not asking.done() and (over() or time.monotonic() > deadline):
+                asking.cancel()
+                await asyncio.wait({asking})
+                raise TeacherError(f"It did not answer within {LONGEST:g} s")
+        return asking.result()
+
+
+def _loss(subject: Subject, first: _First, second: Answer) -> float:
+    """Return how far a second answer is from the first, from 0 to 1.
+
+    Raises:
+        OpenwheelError: A judge could not be asked.
+    """
+    if not second.complete or second.tool_calls:
+        return 1.0
+    comparison, form, folds = subject.comparison, subject.record.form, subject.record.folds
+    if comparison is None:
+        return float(
+            canonical_answer(first.answer, form, folds) != canonical_answer(second, form, folds)
+        )
+    return comparison.losses([Pair(subject.request_of(first.inputs), first.answer, second)])[0]

@@ -1,0 +1,140 @@
+"""What follows from a change of the teacher, in one write: either all of it is done or nothing."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.loop import schema
+from openwheel.loop.anew import begin_anew
+from openwheel.loop.drift.versions import Kind, Version
+from openwheel.loop.records import Candidate
+from openwheel.store import Store
+
+Did = Literal["demoted", "shadowing", "told"]
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of a task's teacher.
+
+    Attributes:
+        kind: A new ``model``, a new ``fingerprint`` of one, or a jump of its ``disagreement``
+            with itself.
+        version: The new version; of a jump the one that gave the last answer.
+        before: The versions that were known, the latest last.
+        after_seq: The change came after this exchange, or before it was noticed at it.
+        exchange: The id of the exchange that showed it.
+        student: The student that has to be certified anew, ``""`` where it was only told.
+        did: ``demoted``: the student was taken off, and shadows. ``shadowing``: it shadowed, and
+            begins anew. ``told``: nothing else.
+        reason: In a sentence.
+    """
+
+    kind: Kind
+    version: Version
+    before: tuple[Version, ...] = ()
+    after_seq: int
+    exchange: str
+    student: str = ""
+    did: Did = "told"
+    reason: str = ""
+
+
+class ChangeRow(msgspec.Struct, frozen=True):
+    """A change that was noticed, of which task, when, in seconds since 1970."""
+
+    task_id: str
+    change: Change
+    time: float
+
+
+def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow]:
+    """Return the changes that were noticed, oldest first."""
+    table = schema.teacher_changes
+    query = sa.select(table).order_by(table.c.id)
+    if task_id is not None:
+        query = query.where(table.c.task_id == task_id)
+    with store.read() as connection:
+        return [
+            ChangeRow(row.task_id, msgspec.json.decode(row.change, type=Change), row.time)
+            for row in connection.execute(query)
+        ]
+
+
+def changed_since(store: Store, task_id: str) -> int:
+    """Return the exchange after which a task's teacher is another one, as far as is known.
+
+    0 if it never changed so that a student had to be certified anew.
+    """
+    table = schema.teacher_changes
+    query = sa.select(sa.func.max(table.c.after_seq)).where(
+        table.c.task_id == task_id, table.c.anew
+    )
+    with store.read() as connection:
+        return connection.execute(query).scalar_one() or 0
+
+
+def add_told(connection: sa.Connection, task_id: str, change: Change) -> None:
+    """Note a change of which nothing follows, inside the caller's transaction."""
+    _add(connection, task_id, change, None)
+
+
+def recertify(
+    connection: sa.Connection,
+    candidate: Candidate,
+    found: Sequence[Change],
+    *,
+    promotion: int | None,
+) -> Candidate | None:
+    """Have a student judged anew, on what came after a change, inside the caller's transaction.
+
+    Where it was promoted it is taken off first. It shadows as a new attempt, at a smaller share
+    of delta, and the task may train anew.
+
+    Args:
+        connection: Of a transaction that writes.
+        candidate: The student.
+        found: The changes, at least one; what came after the last of them counts.
+        promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
+
+    Returns:
+        The student as it shadows; None, with nothing written, if it is not in front of traffic
+        any more, or does not shadow.
+    """
+    task_id = candidate.task_id
+    began = begin_anew(
+        connection,
+        candidate,
+        after_seq=max(change.after_seq for change in found),
+        promotion=promotion,
+        by="teacher",
+        reason=found[-1].reason,
+    )
+    if began is None:
+        return None
+    anew, demotion = began
+    for change in found:
+        _add(connection, task_id, change, demotion)
+    forget_twice(connection, task_id)
+    return anew
+
+
+def forget_twice(connection: sa.Connection, task_id: str) -> None:
+    """Let what asking the teacher again has shown begin anew."""
+    table = schema.teacher_twice
+    connection.execute(sa.delete(table).where(table.c.task_id == task_id))
+
+
+def _add(connection: sa.Connection, task_id: str, change: Change, demotion: int | None) -> None:
+    connection.execute(
+        sa.insert(schema.teacher_changes).values(
+            task_id=task_id,
+            demotion_id=demotion,
+            after_seq=change.after_seq,
+            anew=change.did != "told",
+            change=msgspec.json.encode(change),
+            time=time.time(),
+        )
+    )

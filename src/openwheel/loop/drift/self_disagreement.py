@@ -1,0 +1,192 @@
+"""What asking the teacher again has shown: its disagreement with itself, and whether it jumped."""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.gate.monitors import ConfidenceSequence, JumpDetector
+from openwheel.loop import schema
+from openwheel.loop.drift.versions import Version
+from openwheel.store import Store
+from openwheel.wire import ApiName, Reply
+
+AskAgain = Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]
+"""Sends a request's body once more, not streamed; returns the answer and the endpoint's name, and
+raises TeacherError."""
+
+ConnectAgain = Callable[[], AbstractAsyncContextManager[AskAgain]]
+"""Opens connections to the teachers that belong to the running event loop, until its block ends."""
+
+BASELINE = 100
+"""Second answers that show what is usual, before a jump can be told."""
+
+EAGER = 5.0
+"""How many times the share is asked until then: what is usual must be known before it changes."""
+
+RUN_LENGTH = 100_000.0
+"""Second answers until a false alarm, at least on average."""
+
+MOST_OWED = 20.0
+"""Second answers that are made up for when the teacher could not be asked for a while."""
+
+
+DAY = 86_400.0
+
+
+class Twice(msgspec.Struct, frozen=True, kw_only=True):
+    """What asking the teacher of one task again has shown, since it last changed.
+
+    Attributes:
+        id: Of this beginning: an answer that was asked for before another one began is dropped.
+        cursor: The teacher's answers up to this exchange were counted.
+        owed: Second answers to ask for.
+        detector: Notices a jump.
+        live: The rate, for people.
+        failed: Times it could not be asked.
+    """
+
+    id: str = msgspec.field(default_factory=lambda: secrets.token_hex(6))
+    cursor: int
+    owed: float = 0.0
+    detector: JumpDetector = msgspec.field(
+        default_factory=lambda: JumpDetector(RUN_LENGTH, baseline=BASELINE)
+    )
+    live: ConfidenceSequence
+    failed: int = 0
+
+    @property
+    def learning(self) -> bool:
+        """Whether it is not known yet what is usual."""
+        return self.detector.seen.answers < self.detector.baseline
+
+    def owing(self, answers: int, share: float, *, cursor: int) -> "Twice":
+        """Return the same when the teacher has given more answers.
+
+        Examples:
+            >>> twice = Twice(cursor=0, live=ConfidenceSequence(0.05))
+            >>> round(twice.owing(30, 0.01, cursor=30).owed, 9)
+            1.5
+        """
+        rate = min(share * EAGER, 1.0) if self.learning else share
+        owed = min(self.owed + rate * answers, MOST_OWED)
+        return msgspec.structs.replace(self, owed=owed, cursor=max(cursor, self.cursor))
+
+    def asked(self, loss: float | None) -> "Twice":
+        """Return the same when the teacher was asked once more.
+
+        Args:
+            loss: How far its answer is from the first, from 0 to 1; None if it gave none.
+        """
+        owed = max(self.owed - 1.0, 0.0)
+        if loss is None:
+            return msgspec.structs.replace(self, owed=owed, failed=self.failed + 1)
+        return msgspec.structs.replace(
+            self,
+            owed=owed,
+            detector=self.detector.update([loss]),
+            live=self.live.update([loss]),
+        )
+
+    @property
+    def reason(self) -> str:
+        """Say in a sentence what a jump looks like."""
+        seen, (low, high) = self.detector.seen, self.detector.range
+        return (
+            f"the teacher changed behind its name: asked again, it disagreed with itself on "
+            f"{seen.loss:g} of {seen.answers:,}; by the first {self.detector.baseline} between "
+            f"{low:.1%} and {high:.1%} was usual"
+        )
+
+
+class Second(msgspec.Struct, frozen=True):
+    """One request that the teacher was asked twice.
+
+    Attributes:
+        seq, exchange: Of the exchange with the first answer.
+        loss: How far the second is from it, from 0 to 1.
+        version: Who gave the second.
+        dollars: What it cost.
+    """
+
+    seq: int
+    exchange: str
+    loss: float
+    version: Version
+    dollars: float
+
+
+def read_twice(store: Store, task_id: str) -> Twice | None:
+    """Return what asking a task's teacher again has shown, None if that has not begun."""
+    with store.read() as connection:
+        return find_twice(connection, task_id)
+
+
+def all_twice(store: Store) -> dict[str, Twice]:
+    """Return the same of every task of which it has begun, by its id."""
+    table = schema.teacher_twice.c
+    with store.read() as connection:
+        rows = connection.execute(sa.select(table.task_id, table.twice)).all()
+    return {row.task_id: msgspec.json.decode(row.twice, type=Twice) for row in rows}
+
+
+def find_twice(connection: sa.Connection, task_id: str) -> Twice | None:
+    """Do the same inside the caller's transaction."""
+    table = schema.teacher_twice
+    query = sa.select(table.c.twice).where(table.c.task_id == task_id)
+    body = connection.execute(query).scalar_one_or_none()
+    return None if body is None else msgspec.json.decode(body, type=Twice)
+
+
+def write_twice(connection: sa.Connection, task_id: str, twice: Twice) -> None:
+    """Keep what asking again has shown, inside the caller's transaction."""
+    table = schema.teacher_twice
+    values = {"cursor": twice.cursor, "twice": msgspec.json.encode(twice), "time": time.time()}
+    changed = connection.execute(
+        sa.update(table).where(table.c.task_id == task_id).values(**values)
+    )
+    if not changed.rowcount:
+        connection.execute(sa.insert(table).values(task_id=task_id, **values))
+
+
+def add_second(connection: sa.Connection, task_id: str, second: Second) -> None:
+    """Keep one second answer, inside the caller's transaction; its text is not kept."""
+    connection.execute(
+        sa.insert(schema.asked_twice).values(
+            task_id=task_id,
+            seq=second.seq,
+            exchange=second.exchange,
+            loss=second.loss,
+            teacher=second.version.teacher,
+            model=second.version.model,
+            fingerprint=second.version.fingerprint,
+            dollars=second.dollars,
+            time=time.time(),
+        )
+    )
+
+
+def day_of(now: float) -> float:
+    """Return when the day of ``now`` began, by UTC, in seconds since 1970."""
+    return now // DAY * DAY
+
+
+def seconds_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
+    """Return what second answers of a task cost since a time, in dollars."""
+    return seconds_costs(store, since=since, task_id=task_id).get(task_id, 0.0)
+
+
+def seconds_costs(store: Store, *, since: float = 0.0, task_id: str = "") -> dict[str, float]:
+    """Return the same of each task, by its id; of one alone where it is named."""
+    table = schema.asked_twice.c
+    query = sa.select(table.task_id, sa.func.sum(table.dollars).label("dollars"))
+    if task_id:
+        query = query.where(table.task_id == task_id)
+    if since:
+        query = query.where(table.time >= since)
+    with store.read() as connection:
+        rows = connection.execute(query.group_by(table.task_id)).all()
+    return {row.task_id: row.dollars for row in rows}

@@ -1,0 +1,51 @@
+"""Teachers: the endpoints whose answers define right, over HTTP or from a recording, one or many.
+
+Knows nothing of the gate, of students, or of who asks.
+"""
+
+from openwheel.teachers.asking import ask_text, asking, asking_again
+from openwheel.teachers.headers import without_credentials
+from openwheel.teachers.http_teacher import HttpTeacher
+from openwheel.teachers.paths import Place, find_place, listed
+from openwheel.teachers.pool import TeacherPool
+from openwheel.teachers.recorded import RecordedTeacher
+from openwheel.teachers.routes import most_tokens, named_model
+from openwheel.teachers.teacher import (
+    ApiFamily,
+    Headers,
+    Sending,
+    Teacher,
+    TeacherConnectTimeoutError,
+    TeacherNotReachedError,
+    TeacherResponse,
+    TeacherTimeoutError,
+)
+from openwheel.teachers.watch import Member, MemberHealth, retry_after
+from openwheel.wire import error_body
+
+__all__ = [
+    "ApiFamily",
+    "Headers",
+    "HttpTeacher",
+    "Member",
+    "MemberHealth",
+    "Place",
+    "RecordedTeacher",
+    "Sending",
+    "Teacher",
+    "TeacherConnectTimeoutError",
+    "TeacherNotReachedError",
+    "TeacherPool",
+    "TeacherResponse",
+    "TeacherTimeoutError",
+    "ask_text",
+    "asking",
+    "asking_again",
+    "error_body",
+    "find_place",
+    "listed",
+    "most_tokens",
+    "named_model",
+    "retry_after",
+    "without_credentials",
+]

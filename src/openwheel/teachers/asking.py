@@ -1,0 +1,83 @@
+"""Asking a teacher one question and getting the text of its answer, as a judge is asked."""
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from openwheel.errors import TeacherError
+from openwheel.teachers.routes import named_model
+from openwheel.teachers.teacher import ApiFamily, Teacher
+from openwheel.wire import APIS, ApiName, Reply, read_reply, without_stream
+from openwheel.wire.messages import read_message
+
+_PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    make: Callable[[], Teacher], *, model: str = "", api: ApiFamily = "openai"
+) -> AsyncIterator[Callable[[bytes], Awaitable[str]]]:
+    """Connect to a teacher on the running event loop; yield a way to ask it.
+
+    Args:
+        make: Makes the teacher; it is closed when the block ends.
+        model: The model that decides which of several teachers is asked; by default the one that
+            a body names.
+        api: The API whose requests the bodies are.
+    """
+    teacher = make()
+    try:
+        yield functools.partial(ask_text, teacher, model=model, api=api)
+    finally:
+        await teacher.close()
+
+
+async def ask_text(
+    teacher: Teacher, body: bytes, *, model: str = "", api: ApiFamily = "openai"
+) -> str:
+    """Send the body of a request and return the final text of the answer, without thoughts.
+
+    Raises:
+        TeacherError: It could not be reached, broke off, or sent no answer.
+    """
+    _, answer = await _answer(teacher, _PATHS[api], body, model)
+    read = read_message if api == "anthropic" else read_reply
+    return read(answer).answer.final
+
+
+@contextlib.asynccontextmanager
+async def asking_again(
+    make: Callable[[], Teacher],
+) -> AsyncIterator[Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]]:
+    """Connect to teachers on the running event loop; yield a way to ask what was asked before.
+
+    Args:
+        make: Makes the teacher; it is closed when the block ends.
+    """
+    teacher = make()
+    try:
+        yield functools.partial(ask_again, teacher)
+    finally:
+        await teacher.close()
+
+
+async def ask_again(teacher: Teacher, api: ApiName, body: bytes) -> tuple[Reply, str]:
+    """Send the body of a request of an API as it was, but not to be streamed.
+
+    Returns:
+        The answer, and the name of the teacher that gave it.
+
+    Raises:
+        TeacherError: It could not be reached, broke off, or sent no answer.
+    """
+    name, answer = await _answer(teacher, APIS[api].path, without_stream(body), "")
+    return APIS[api].read_reply(answer), name
+
+
+async def _answer(teacher: Teacher, path: str, body: bytes, model: str) -> tuple[str, bytes]:
+    headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+    response = await teacher.send("POST", path, headers, body, model=model or named_model(body))
+    read = await response.read()
+    if response.status != 200:
+        raise TeacherError(f"A question was answered with status {response.status}")
+    return response.teacher, read

@@ -1,0 +1,140 @@
+"""A teacher that answers from a recording: for demonstrations, replays and tests."""
+
+import asyncio
+import functools
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import msgspec
+
+from openwheel.errors import RequestError
+from openwheel.store.exchange import BY_STUDENTS, Exchange
+from openwheel.teachers.teacher import Headers, Sending, TeacherResponse, whole_response
+from openwheel.wire import APIS, Answer, ApiName, Request, Usage, error_body
+from openwheel.wire.prompt import canonical_json
+
+_NAME = "recording"
+_WRONG = "invalid_request_error"
+_NOT_RECORDED = "not_in_recording"
+# Whatever of a request, in any of the APIs, says what is asked beyond what its prompt holds.
+_ASKS = (
+    "messages",
+    "input",
+    "prompt",
+    "system",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "text",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "modalities",
+)
+_fields = msgspec.json.Decoder(dict[str, Any])
+_respond = functools.partial(whole_response, teacher=_NAME)
+
+
+class _Recorded(msgspec.Struct, frozen=True):
+    answer: Answer
+    model: str
+    usage: Usage | None
+    latency_ms: float
+
+
+class RecordedTeacher:
+    """Answers a request as the recording did, in the shape of its API, streamed if asked.
+
+    A request matches when its canonical form is that of one recorded from the same API; several
+    answers recorded for one request are given in turn, in the order of recording, and then from
+    the start again. A request the recording does not have gets status 404. What students answered
+    is left out: a recording's right answers are its teacher's.
+
+    Args:
+        exchanges: The recording; read once.
+        pace: Times the recorded latency is how long an answer takes; 0 answers at once.
+
+    Raises:
+        RequestError: The request of an exchange cannot be read.
+    """
+
+    def __init__(self, exchanges: Iterable[Exchange], *, pace: float = 0.0) -> None:
+        self._pace = pace
+        self._answers: dict[Hashable, list[_Recorded]] = {}
+        self._given: dict[Hashable, int] = {}
+        models: dict[str, None] = {}
+        for exchange in exchanges:
+            if exchange.source in BY_STUDENTS:
+                continue
+            recorded = _Recorded(
+                exchange.answer, exchange.model, exchange.usage, exchange.latency_ms or 0.0
+            )
+            if exchange.api in APIS:
+                key = _key(exchange.api, exchange.read(), exchange.request)
+                self._answers.setdefault(key, []).append(recorded)
+            if exchange.model:
+                models[exchange.model] = None
+        self.models = tuple(models)
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,  # noqa: ARG002 - the protocol's
+        body: bytes,
+        *,
+        model: str = "",  # noqa: ARG002 - the protocol's
+        sending: Sending | None = None,  # noqa: ARG002 - likewise: it costs nothing
+    ) -> TeacherResponse:
+        """Answer from the recording; see `Teacher.send`."""
+        path = path.partition("?")[0]
+        if path == "/v1/models" and method in {"GET", "HEAD"}:
+            return _respond(200, self._model_list() if method == "GET" else b"")
+        api = next((api for api in APIS.values() if api.path == path), None)
+        if api is None or method != "POST":
+            message = f"The recording answers no {method} {path}"
+            return _respond(404, error_body(message, type=_WRONG, code=_NOT_RECORDED))
+        try:
+            request = api.read_request(body)
+        except RequestError as error:
+            return _respond(400, api.error(str(error), type=_WRONG))
+        recorded = self._next(_key(api.name, request, body))
+        if recorded is None:
+            message = "The recording has no answer for this request"
+            return _respond(404, api.error(message, type=_WRONG, code=_NOT_RECORDED))
+        if self._pace:
+            await asyncio.sleep(self._pace * recorded.latency_ms / 1000)
+        request = msgspec.structs.replace(request, model=recorded.model or request.model)
+        if not request.stream:
+            return _respond(200, api.body(recorded.answer, request, recorded.usage))
+        events = api.events(recorded.answer, request, recorded.usage)
+        return _respond(200, *events, content_type=b"text/event-stream; charset=utf-8")
+
+    def _next(self, key: Hashable) -> _Recorded | None:
+        answers = self._answers.get(key)
+        if answers is None:
+            return None
+        turn = self._given.get(key, 0)
+        self._given[key] = turn + 1
+        return answers[turn % len(answers)]
+
+    def _model_list(self) -> bytes:
+        models = [
+            {"id": name, "object": "model", "created": 0, "owned_by": _NAME} for name in self.models
+        ]
+        return msgspec.json.encode({"object": "list", "data": models})
+
+
+def _key(api: ApiName, request: Request, body: bytes) -> Hashable:
+    """Return what two requests must have in common to be answered alike."""
+    if request.prompt.plain:
+        return api, request.prompt
+    # The text does not say it all, so take everything that shapes the answer.
+    fields = _fields.decode(body)
+    return api, canonical_json([fields.get(name) for name in _ASKS])
