@@ -13,11 +13,15 @@ INSTALL = $(UV) pip install --compile-bytecode --python $(BIN)/python
 LOCKED = $(INSTALL) --no-deps --require-hashes --requirement
 COMPILE = $(UV) pip compile --upgrade --universal --generate-hashes --no-header
 CLIENTS = $(VENV)/clients
+TOOLS = $(VENV)/tools
+# Where `make audit` looks vulnerabilities up: pypi or osv.
+SERVICE ?= pypi
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/openwheel/__init__.py)
 PYTHON_CLIENTS = $(patsubst tests/clients/requirements/%.txt,$(CLIENTS)/.%,$(wildcard tests/clients/requirements/*.txt))
 # What one step waits for (the disk, the network, one core) leaves room for another.
 PARALLEL = $(MAKE) --jobs=2 --no-print-directory
 
-.PHONY: demo test evidence clients lint format lift clean
+.PHONY: demo test evidence clients lint format lift audit sbom release clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -49,16 +53,33 @@ lift: $(UV_THERE)
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements/torch.txt \
 		--constraint requirements/run.txt --no-emit-package torch --output-file requirements/test.txt
-	$(COMPILE) requirements/build.in --python-version 3.11 --output-file requirements/build.txt
-	for one in tests/clients/requirements/*.in; do \
+	for one in requirements/*.in tests/clients/requirements/*.in; do \
 		$(COMPILE) $$one --python-version 3.11 --output-file $${one%.in}.txt || exit 1; \
 	done
 	cd tests/clients/node && npm install --package-lock-only --save-exact \
 		--omit-lockfile-registry-resolved --no-audit --no-fund @anthropic-ai/sdk@latest openai@latest
 	$(MAKE) test
 
+# Looks what is locked up among the known vulnerabilities; needs a network that has them.
+audit: $(VENV)/.tools
+	$(BIN)/python requirements/audit.py --program $(TOOLS)/bin/pip-audit --service $(SERVICE)
+
+# What a release is: a wheel, the sources, and the list of the packages that they were tested with.
+release: sbom
+	$(UV) build --build-constraint requirements/build.txt --require-hashes --out-dir dist
+
+# From an environment, which says what needs what and under which licence; the lock does not.
+# cyclonedx-py validates what it writes.
+sbom: $(VENV)/.tools
+	@mkdir -p dist
+	$(UV) venv --clear --python $(BIN)/python $(VENV)/sbom
+	$(UV) pip install --python $(VENV)/sbom/bin/python --no-deps --require-hashes --requirement requirements/run.txt
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > $(VENV)/sbom/pyproject.toml
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject $(VENV)/sbom/pyproject.toml --mc-type application \
+		--output-reproducible --validate --output-file dist/openwheel-$(VERSION).cdx.json $(VENV)/sbom
+
 clean:
-	rm -rf $(VENV) demo-output* evidence-output
+	rm -rf $(VENV) dist demo-output* evidence-output
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Openwheel needs Python 3.11 or later, this is " + sys.version.split()[0])'
@@ -99,6 +120,12 @@ $(PYTHON_CLIENTS): $(CLIENTS)/.%: tests/clients/requirements/%.txt | $(UV_THERE)
 	@echo "Installing the $* client for the tests"
 	@$(UV) venv --clear --python $(BIN)/python $(CLIENTS)/$*
 	@$(UV) pip install --compile-bytecode --python $(CLIENTS)/$*/bin/python --no-deps --require-hashes --requirement $<
+	@touch $@
+
+$(VENV)/.tools: requirements/tools.txt | $(UV_THERE)
+	@echo "Installing pip-audit and cyclonedx-py"
+	@$(UV) venv --clear --python $(BIN)/python $(TOOLS)
+	@$(UV) pip install --python $(TOOLS)/bin/python --no-deps --require-hashes --requirement $<
 	@touch $@
 
 # Without Node.js no stamp is left, so that it is looked for again; the tests say that they skip.

@@ -1,4 +1,4 @@
-"""What an attacker meets: the gateway of `tests/gateway`, with keys of its own where wanted."""
+"""What an attacker meets: the gateways of `tests/gateway` and `tests/processes`, and keys."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.gateway.recorder import Price
 from openwheel.store import Store
 from openwheel.teachers import HttpTeacher
+from processes.conftest import load, teacher, up, wait_for  # noqa: F401 - fixtures
 
 PRICES = {"big": Price(input=1_000.0, output=1_000.0)}
 

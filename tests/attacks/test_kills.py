@@ -1,32 +1,60 @@
-"""Processes that are killed at any moment; the short form is in `processes/test_workers`."""
+"""Processes that are killed at any moment: no acknowledged exchange is lost or doubled."""
 
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import time
+from collections import Counter
+from functools import partial
 
 import pytest
 
-from processes.conftest import load, teacher, up, wait_for  # noqa: F401 - fixtures
-
-KILLS = 100
+KINDS = ("worker", "learner", "supervisor")
 
 
-@pytest.mark.evidence
-def test_no_acknowledged_exchange_is_lost_or_doubled(up, teacher, load, wait_for):  # noqa: F811
-    gateway = up(
-        "--teacher", teacher().url, "--workers", "4", "--capture", "strict", "--no-turns",
+@pytest.mark.parametrize(
+    ("kills", "workers", "moment"),
+    [(3, 2, 0.0), pytest.param(100, 4, 3.0, marks=pytest.mark.evidence)],
+)
+def test_no_acknowledged_exchange_is_lost_or_doubled(
+    up,
+    teacher,
+    load,
+    wait_for,
+    kills,
+    workers,
+    moment,
+):
+    """Of whatever kind the process is; a killed supervisor is started again, on the same port."""
+    options = (
+        "--teacher", teacher().url, "--workers", str(workers), "--capture", "strict",
         "--log-level", "error",
     )  # fmt: skip
+    gateway = up(*options)
     chance = random.Random(20261130)
+    killed = Counter()
     with load(gateway, clients=8) as clients:
-        for _ in range(KILLS):
-            wait_for(lambda: len(gateway.children()) >= 2)
+        for number in range(kills):
             clients.more(chance.randrange(1, 50))
-            time.sleep(3 * chance.random())
-            os.kill(chance.choice(gateway.children() + gateway.children("learner")), signal.SIGKILL)
+            time.sleep(moment * chance.random())
+            kind = KINDS[number] if kills == len(KINDS) else chance.choice(KINDS)
+            killed[kind] += 1
+            if kind == "supervisor":
+                gateway.process.kill()
+                gateway.process.wait()
+                wait_for(gateway.is_free)
+                gateway = up(*options, port=gateway.port)
+            else:
+                victims = wait_for(partial(gateway.children, kind))
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(chance.choice(victims), signal.SIGKILL)
         clients.more(100)
     assert gateway.stop() == 0
     stored = gateway.stored()
     assert set(stored.values()) == {1}
     assert not set(clients.answered) - set(stored)
+    with contextlib.closing(sqlite3.connect(gateway.folder / "openwheel.db")) as store:
+        assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    print(f"killed: {dict(killed)}; {len(clients.answered)} acknowledged, {len(stored)} stored")
