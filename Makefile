@@ -62,7 +62,7 @@ lift: $(UV_THERE)
 
 # Looks what is locked up among the known vulnerabilities; needs a network that has them.
 audit: $(VENV)/.tools
-	$(BIN)/python requirements/audit.py --program $(TOOLS)/bin/pip-audit --service $(SERVICE)
+	$(BIN)/python requirements/vulnerabilities.py --program $(TOOLS)/bin/pip-audit --service $(SERVICE)
 
 # What a release is: a wheel, the sources, and the list of the packages that they were tested with.
 release: sbom

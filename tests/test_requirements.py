@@ -29,7 +29,7 @@ def audit(tmp_path):
         )
         program.chmod(0o755)
         return subprocess.run(
-            [sys.executable, "requirements/audit.py", "--program", program, "requirements/run.txt"],
+            [sys.executable, "requirements/vulnerabilities.py", "--program", program, "requirements/run.txt"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_a_network_without_that_service_is_said_to_be_one(audit):
 
 def test_a_program_that_is_not_there_is_named():
     done = subprocess.run(
-        [sys.executable, "requirements/audit.py", "--program", "/nowhere/pip-audit"],
+        [sys.executable, "requirements/vulnerabilities.py", "--program", "/nowhere/pip-audit"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

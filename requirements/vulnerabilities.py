@@ -1,6 +1,6 @@
 """Looks every locked version up among the known vulnerabilities: a line a lock, then one in all.
 
-    python requirements/audit.py [LOCK ...] [--service pypi|osv] [--program PIP_AUDIT]
+    python requirements/vulnerabilities.py [LOCK ...] [--service pypi|osv] [--program PIP_AUDIT]
 
 pip-audit does it, and asks that service over the network. It ends well too where the service knows
 none of the packages, as a mirror that has no vulnerabilities does not; here that is no pass.
