@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = "requirements/vulnerabilities.py"
 SAFE = {"name": "numpy", "version": "2.4.0", "vulns": []}
 KNOWN = {
     "name": "jinja2",
@@ -29,7 +30,7 @@ def audit(tmp_path):
         )
         program.chmod(0o755)
         return subprocess.run(
-            [sys.executable, "requirements/vulnerabilities.py", "--program", program, "requirements/run.txt"],
+            [sys.executable, SCRIPT, "--program", program, "requirements/run.txt"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_a_network_without_that_service_is_said_to_be_one(audit):
 
 def test_a_program_that_is_not_there_is_named():
     done = subprocess.run(
-        [sys.executable, "requirements/vulnerabilities.py", "--program", "/nowhere/pip-audit"],
+        [sys.executable, SCRIPT, "--program", "/nowhere/pip-audit"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
