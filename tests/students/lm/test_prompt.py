@@ -4,9 +4,10 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.may_write import may_write
 from openwheel.engine.writer import Constraint
-from openwheel.students.lm.prompt import Asking, constraint_for
-from openwheel.students.lm.schema import inferred_schema, requested_schema
+from openwheel.students.lm.prompt import Asking, constraint_for, learned_text
+from openwheel.students.lm.schema import in_schema_order, inferred_schema, requested_schema
 from openwheel.tasks import Template
 from openwheel.tasks.template import Part
 from openwheel.wire import PromptMessage
@@ -117,3 +118,45 @@ def satisfies(value, schema) -> bool:
 def test_choices_are_distinct():
     found = constraint_for("label", TASK, ["a", "b"], {"a": "same", "b": "same"})
     assert Counter(found.choices) == Counter(["same"])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcd"), values), min_size=20, max_size=30),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+    st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", " :\t")]),
+    st.randoms(use_true_random=False),
+)
+def test_every_learned_record_may_be_written_within_its_own_constraint(records, text, signs, order):
+    """Each record is written in an order of keys of its own, as a teacher may do."""
+    surfaces = {}
+    for at, record in enumerate(records):
+        record["text"] = text
+        shuffled = dict(order.sample(sorted(record.items()), len(record)))
+        canonical = json.dumps(record, sort_keys=True)
+        surfaces[canonical] = json.dumps(shuffled, separators=signs, ensure_ascii=at % 2)
+    answers = list(surfaces) * 2
+    constraint = constraint_for("record", TASK, (answers * 20)[:20], surfaces)
+    for answer in answers[:8]:
+        learned = learned_text(answer, surfaces, constraint)
+        assert json.loads(learned) == json.loads(answer)
+        assert may_write(constraint, learned), (learned, constraint)
+
+
+def test_keys_are_put_in_the_schemas_order_and_all_else_stays():
+    schema = json.dumps(
+        {
+            "$defs": {"place": {"properties": {"x": {}, "y": {}}}},
+            "properties": {
+                "b": {"items": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/place"}]}},
+                "a": {"properties": {"q": {}, "p": {}}},
+            },
+        }
+    )
+    text = '{"a" :  {"p":1, "q":"\\u00e9, \\"}{"},\n "more": [],"b":[{"y":2,"x":1.50}, null]}'
+    assert in_schema_order(text, schema) == (
+        '{"b":[{"x":1.50,"y":2}, null],\n "a" :  {"q":"é, \\"}{", "p":1},"more": []}'
+    )
+    assert in_schema_order(f"```json\n{text}\n```", schema) == in_schema_order(text, schema)
+    for odd in ("{}", "[]", "none", "", '{"a": ', '{"b": {"c": 1}}'):
+        assert in_schema_order(odd, schema) == odd

@@ -21,6 +21,7 @@ from openwheel.students.lm.prompt import (
     AnswerForm,
     Asking,
     constraint_for,
+    learned_text,
     longest_prompt,
 )
 from openwheel.students.lm.student import LmSettings, LmStudent, ask_all, canonical, usable
@@ -258,7 +259,7 @@ def _records(
     return [
         Record(
             messages=asking.messages(inputs[row]),
-            answer=surfaces.get(answers[row], answers[row]),
+            answer=learned_text(answers[row], surfaces, asking.constraint),
             reasoning=extras.reasoning.get(row, "") if asking.thinking else "",
             logprobs=extras.logprobs.get(row, ()),
             held_out=row in stopping,

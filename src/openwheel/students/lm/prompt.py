@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from openwheel.engine.writer import Ask, Constraint
-from openwheel.students.lm.schema import inferred_schema, requested_schema
+from openwheel.students.lm.schema import in_schema_order, inferred_schema, requested_schema
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
 from openwheel.tasks import Template
@@ -109,8 +109,24 @@ def constraint_for(
         return Constraint(choices=choices) if len(choices) <= MOST_CHOICES else Constraint()
     if form == "record":
         schema = requested_schema(template.response_format)
-        return Constraint(json_schema=schema or inferred_schema(_records(answers)))
+        written = (surfaces.get(answer, answer) for answer in answers)
+        return Constraint(json_schema=schema or inferred_schema(_records(written)))
     return Constraint()
+
+
+def learned_text(answer: str, surfaces: Mapping[str, str], constraint: Constraint) -> str:
+    """Return how a student is taught to write an answer.
+
+    It is how the teacher mostly wrote it, in the order of keys in which the student can write it.
+
+    Args:
+        answer: The canonical answer.
+        surfaces: How the teacher mostly wrote each.
+        constraint: What the student's answers may be.
+    """
+    text = surfaces.get(answer, answer)
+    schema = constraint.json_schema
+    return in_schema_order(text, schema) if schema else text
 
 
 def _records(answers: Iterable[str]) -> list[dict[str, Any]]:
