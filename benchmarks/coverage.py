@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.gate import clopper_pearson, judge, least_confidence, make_plan, spent
-from openwheel.loop.bursts import bursts
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.bursts import bursts
 from openwheel.students import Fitted, train
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.model import ModelStudent

@@ -26,8 +26,8 @@ import numpy as np
 
 from coverage import DELTA, SETS, Pair, Split, ask
 from openwheel.gate import clopper_pearson, judge, least_confidence, make_plan, spent
-from openwheel.loop.bursts import bursts
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.bursts import bursts
 from openwheel.students import Fitted
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.fit import fit_model

@@ -26,12 +26,12 @@ from typing import Final
 
 from openwheel.access import KeyStore, Trust
 from openwheel.gate import clopper_pearson
-from openwheel.loop.curate import curate
-from openwheel.loop.feedback import FeedbackDesk, Said, Speaker
+from openwheel.loop.feedback.desk import FeedbackDesk, Said, Speaker
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.curate import curate
+from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from openwheel.loop.learn import learn
 from openwheel.loop.losses import agrees
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings

@@ -26,8 +26,8 @@ import msgspec
 import numpy as np
 
 from openwheel.gate import clopper_pearson
+from openwheel.loop.learner.schedule import next_turn
 from openwheel.loop.registry import Registry
-from openwheel.loop.schedule import next_turn
 from openwheel.store import Store
 
 SAMPLE = Path(__file__).with_name("factory-desk.jsonl.gz")

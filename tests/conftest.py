@@ -29,7 +29,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 LONGEST = (
     "tests/processes/",
-    "tests/loop/test_learn.py",
+    "tests/loop/offline/test_learn.py",
     "tests/students/tune/",
     "tests/cli/test_commands.py",
     "tests/loop/test_killed.py",

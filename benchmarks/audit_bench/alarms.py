@@ -15,7 +15,7 @@ from audit_bench.drifts import FEW, FloatArray, Pair
 from openwheel.gate import judge, make_plan, spent
 from openwheel.loop.audit.policy import Budget, audit_probability, has_moved
 from openwheel.loop.audit.signals import UNKNOWN_AUDITED, UNKNOWN_DEFERRED, WRONG_GUESSES
-from openwheel.loop.audit.watch import ALL, Audit, Watch, new_watch, observe, told
+from openwheel.loop.audit.state import ALL, Audit, Watch, new_watch, observe, told
 from openwheel.students import train
 from shared import rows
 

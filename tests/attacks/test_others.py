@@ -17,7 +17,7 @@ from openwheel.gateway import ConnectionLimits, create_app, gateway_thread
 from openwheel.gateway.feedback import _MOST_AT_ONCE, FeedbackEndpoint
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
-from openwheel.loop.feedback import FeedbackError, Said, Speaker
+from openwheel.loop.feedback.desk import FeedbackError, Said, Speaker
 from openwheel.processes.runtime import runtime_folder
 from openwheel.students import load_student, save_student, train
 from openwheel.students.files import SETTINGS

@@ -5,7 +5,7 @@ import json
 import msgspec
 
 from cli.runner import run
-from openwheel.loop.feedback import FeedbackDesk, read_feedback
+from openwheel.loop.feedback.desk import FeedbackDesk, read_feedback
 from openwheel.store import Store
 from openwheel.store.exchange import Exchange
 from openwheel.wire import Answer

@@ -6,11 +6,11 @@ import pytest
 
 from cli.runner import run
 from openwheel.gate.monitors import ConfidenceSequence
-from openwheel.loop.audit.look import audit
-from openwheel.loop.curate import assign_new
+from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.self_disagreement import Twice, write_twice
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.curate import assign_new
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 

@@ -5,9 +5,9 @@ import pytest
 
 from cli.runner import run as openwheel
 from openwheel.gateway import create_app, gateway_thread
-from openwheel.loop import failures
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision
+from openwheel.loop.turn import failures
 from openwheel.store import Exchange, Store
 from openwheel.tasks import Task
 from openwheel.teachers import RecordedTeacher

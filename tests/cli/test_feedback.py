@@ -8,9 +8,9 @@ from cli.runner import run
 from made_up import tickets, write_log
 from openwheel.access import Access, KeyStore
 from openwheel.importing import LogProblems, read_log
-from openwheel.loop.curate import curate
-from openwheel.loop.feedback import FeedbackDesk, read_feedback
+from openwheel.loop.feedback.desk import FeedbackDesk, read_feedback
 from openwheel.loop.registry import Registry
+from openwheel.loop.turn.curate import curate
 from openwheel.store import Store
 
 

@@ -8,7 +8,7 @@ import pytest
 from made_up import tickets, write_log
 from openwheel.gateway import create_app, gateway_thread
 from openwheel.importing import LogProblems, read_log
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings

@@ -9,7 +9,7 @@ import pytest
 
 from openwheel.access import Access, KeyStore
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
-from openwheel.loop.feedback import FeedbackDesk
+from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.store import Exchange, Store
 from openwheel.store.feedback import FeedbackStore
 from openwheel.teachers import HttpTeacher

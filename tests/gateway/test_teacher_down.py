@@ -10,7 +10,7 @@ import pytest
 from gateway.apis import PATHS, request_of
 from openwheel.access import Access, KeyStore
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
-from openwheel.loop.feedback import FeedbackDesk
+from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.serving import Decision
 from openwheel.store import Store
 from openwheel.store.exchange import REJECTED

@@ -7,12 +7,12 @@ from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.audit.status import audit_status
 from openwheel.loop.coverage import FEWEST, LATEST, coverage_now
-from openwheel.loop.curate import assign_new
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
+from openwheel.loop.offline.replay import replay
 from openwheel.loop.records import Turn
-from openwheel.loop.replay import replay
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.curate import assign_new
 from openwheel.wire import Answer, Prompt, PromptMessage, Request
 
 SETTINGS = LoopSettings()

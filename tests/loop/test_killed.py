@@ -18,10 +18,10 @@ import pytest
 
 from made_up import tickets
 from openwheel.gate import verify
-from openwheel.loop import failures
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn import failures
+from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
@@ -36,7 +36,7 @@ from pathlib import Path
 from sqlalchemy import event
 
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.turn import turn
 from openwheel.students import train
 from openwheel.store import Store
 from openwheel.store.sqlite import write_options

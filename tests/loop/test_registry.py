@@ -4,7 +4,7 @@ import pytest
 from made_up import tickets
 from openwheel.errors import SettingError
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.turn import turn
 
 SETTINGS = LoopSettings()
 

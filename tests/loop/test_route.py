@@ -7,7 +7,7 @@ from openwheel.loop.captured import by_teacher
 from openwheel.loop.data import load_answers
 from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
-from openwheel.loop.shadowing import evidence
+from openwheel.loop.turn.shadow import evidence
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 

@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from made_up import QUEUES, tickets
-from openwheel.loop.audit.look import first_plan
-from openwheel.loop.learn import learn
+from openwheel.loop.audit.step import first_plan
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing
 from openwheel.loop.settings import LoopSettings

@@ -12,10 +12,10 @@ import pytest
 
 from made_up import ticket, tickets, write_log
 from openwheel.importing import LogProblems, read_log
-from openwheel.loop import failures
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import failures
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 

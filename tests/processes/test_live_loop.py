@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from openwheel.loop.audit.book import read_alarms
+from openwheel.loop.audit.records import read_alarms
 from openwheel.store import Store
 from processes.clock import Clock
 from processes.live_load import LiveLoad

@@ -9,7 +9,7 @@ import pytest
 from made_up import tickets, write_log
 from openwheel.errors import ModelError, StudentFileError
 from openwheel.importing import LogProblems, read_log
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from openwheel.loop.findings import Bin, Confusion, Example, Finding, Findings
+from openwheel.loop.offline.findings import Bin, Confusion, Example, Finding, Findings
 
 
 def _certified() -> Finding:

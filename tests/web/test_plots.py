@@ -1,6 +1,6 @@
 from xml.etree import ElementTree
 
-from openwheel.loop.findings import Bin, Confusion
+from openwheel.loop.offline.findings import Bin, Confusion
 from openwheel.web import plots
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import SettingError
-from openwheel.loop.findings import Confusion, Example, Finding, Findings, Frontier
+from openwheel.loop.offline.findings import Confusion, Example, Finding, Findings, Frontier
 from openwheel.web.report import render_report, write_report
 
 VOID = {"meta", "br", "hr", "img", "col", "input", "link"}

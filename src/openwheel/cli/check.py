@@ -143,8 +143,8 @@ def _turns(path: Path) -> Iterator[Finding]:
     """Yield what turns failed at and wait for."""
     import time
 
-    from openwheel.loop import failures
     from openwheel.loop.registry import Registry
+    from openwheel.loop.turn import failures
     from openwheel.store import Store
 
     with Store.open(path, create=False, busy_seconds=2.0) as store:

@@ -103,8 +103,8 @@ def _find(student: str, db: Path) -> tuple[Path, "Lineage | None", tuple[str, ..
     if Path(student).is_dir():
         return Path(student), None, ()
     from openwheel.errors import RequestError
-    from openwheel.loop.lineage import lineage_of
     from openwheel.loop.registry import Registry
+    from openwheel.loop.turn.lineage import lineage_of
     from openwheel.store import Store
 
     with Store.open(db, create=False) as store:

@@ -9,7 +9,7 @@ from openwheel.cli import options
 from openwheel.cli.output import note, out, percent, print_json, print_table
 
 if TYPE_CHECKING:
-    from openwheel.loop.accuracy import Rate, TaskAccuracy
+    from openwheel.loop.feedback.accuracy import Rate, TaskAccuracy
     from openwheel.store.feedback import Spoken
 
 
@@ -27,7 +27,7 @@ def feedback(
     json: options.Json = False,
 ) -> None:
     """Show the latest feedback, and the accuracy of teacher and student against corrections."""
-    from openwheel.loop.accuracy import CONDITION, accuracy
+    from openwheel.loop.feedback.accuracy import CONDITION, accuracy
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
     from openwheel.store.feedback import FeedbackStore

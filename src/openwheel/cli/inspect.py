@@ -87,7 +87,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
 
 def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """List every student that was ever judged, and what became of it."""
-    from openwheel.loop.audit.book import read_alarms
+    from openwheel.loop.audit.records import read_alarms
     from openwheel.loop.drift.records import read_changes
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
@@ -265,7 +265,7 @@ def _certificates(db: Path) -> "list[Certificate]":
 
 def _alarms(db: Path) -> list[dict[str, Any]]:
     """Return what audits and changes of the teacher raised against the students of certificates."""
-    from openwheel.loop.audit.book import read_alarms
+    from openwheel.loop.audit.records import read_alarms
     from openwheel.loop.drift.records import read_changes
     from openwheel.loop.registry import Registry
     from openwheel.store import Store

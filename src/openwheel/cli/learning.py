@@ -25,9 +25,9 @@ from openwheel.progress import Progress, each
 
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
-    from openwheel.loop.evaluate import Evaluation, Score
-    from openwheel.loop.findings import Finding, Findings
-    from openwheel.loop.replay import Replayed
+    from openwheel.loop.offline.evaluate import Evaluation, Score
+    from openwheel.loop.offline.findings import Finding, Findings
+    from openwheel.loop.offline.replay import Replayed
     from openwheel.store import Exchange, Store
 
 IMPORT_BATCH = 5_000
@@ -74,8 +74,8 @@ def learn(
         answer=answer,
     )
     from openwheel.importing import LogProblems
-    from openwheel.loop.learn import learn as run
-    from openwheel.loop.lock import learner_lock
+    from openwheel.loop.learner.lock import learner_lock
+    from openwheel.loop.offline.learn import learn as run
     from openwheel.loop.resources import open_resources
     from openwheel.store import Store
 
@@ -145,7 +145,7 @@ def evaluate(
 ) -> None:
     """Show what the promoted students would have done on another log. Nothing is stored."""
     from openwheel.importing import LogProblems
-    from openwheel.loop.evaluate import evaluate as run
+    from openwheel.loop.offline.evaluate import evaluate as run
     from openwheel.loop.registry import Registry
     from openwheel.loop.serving import RegistryServing
     from openwheel.store import Store
@@ -216,7 +216,7 @@ def replay(
 
     from openwheel.errors import SettingError
     from openwheel.importing import LogProblems
-    from openwheel.loop.replay import replay as run
+    from openwheel.loop.offline.replay import replay as run
     from openwheel.loop.resources import open_resources
     from openwheel.store import Store
 

@@ -18,7 +18,7 @@ from openwheel.logs import escaped
 
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
-    from openwheel.loop.datasets import Example
+    from openwheel.loop.offline.datasets import Example
     from openwheel.store import Exchange
 
 SAMPLE = 5_000
@@ -133,7 +133,7 @@ def export(
 
     Fine-tuning files come in two: FILE for training, and FILE with .validation before its suffix.
     """
-    from openwheel.loop.datasets import examples
+    from openwheel.loop.offline.datasets import examples
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
     from openwheel.trust import Policy
@@ -161,7 +161,7 @@ def export(
 
 
 def _tasks_in_sight(sample: "list[Exchange]") -> list[dict[str, Any]]:
-    from openwheel.loop.curate import examples_of
+    from openwheel.loop.turn.curate import examples_of
     from openwheel.tasks import TaskMatcher, find_tasks, infer_form
 
     seen = list(examples_of(sample))

@@ -71,8 +71,8 @@ def lineage(
 ) -> None:
     """Show what a student was made of: its base, its teachers, their licences, the data window."""
     from openwheel.logs import escaped
-    from openwheel.loop.lineage import lineage_of
     from openwheel.loop.registry import Registry
+    from openwheel.loop.turn.lineage import lineage_of
     from openwheel.store import Store
     from openwheel.trust import licence_summary, model_card
 

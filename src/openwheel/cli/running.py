@@ -162,14 +162,14 @@ def turn(
         audit=audit,
         answer=answer,
     )
-    from openwheel.loop.limits import Limits, apply_limits
+    from openwheel.loop.turn.limits import Limits, apply_limits
 
     for problem in apply_limits(Limits.of(options.settings_from(None))):
         warn(problem)
-    from openwheel.loop.learner import run_learner
-    from openwheel.loop.lock import learner_lock
+    from openwheel.loop.learner.learner import run_learner
+    from openwheel.loop.learner.lock import learner_lock
     from openwheel.loop.resources import open_resources
-    from openwheel.loop.turn import turn as run
+    from openwheel.loop.turn.turn import turn as run
     from openwheel.store import Store
 
     with (

@@ -21,7 +21,7 @@ from openwheel.gateway.asgi import (
 )
 from openwheel.gateway.guard import Guard, send_refusal
 from openwheel.gateway.meter import Meter
-from openwheel.loop.feedback import (
+from openwheel.loop.feedback.desk import (
     FeedbackError,
     Said,
     Speaker,
@@ -41,7 +41,7 @@ _MOST_AT_ONCE: Final = 64
 
 
 class Desk(Protocol):
-    """Takes feedback; see `openwheel.loop.feedback.FeedbackDesk`."""
+    """Takes feedback; see `openwheel.loop.feedback.desk.FeedbackDesk`."""
 
     def take(self, said: Said, key: Speaker | None) -> str:
         """Keep what a client says."""

@@ -3,7 +3,7 @@
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.loop.audit.book import read_alarms
+from openwheel.loop.audit.records import read_alarms
 from openwheel.loop.promotions import AUDIT_SUFFIX, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.store import Store

@@ -12,7 +12,6 @@ from sqlalchemy.dialects import sqlite
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate, verify
 from openwheel.loop import schema
-from openwheel.loop.failures import ended
 from openwheel.loop.promotions import (
     AuditPlan,
     By,
@@ -26,6 +25,7 @@ from openwheel.loop.promotions import (
 )
 from openwheel.loop.records import Candidate, Event, State, TaskRecord, Turn
 from openwheel.loop.resources import NO_RESOURCES, Resources
+from openwheel.loop.turn.failures import ended
 from openwheel.store import Store
 from openwheel.store.feedback import table as feedback
 from openwheel.students import Student, load_student

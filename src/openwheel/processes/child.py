@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from openwheel.loop.limits import thread_caps
+from openwheel.loop.turn.limits import thread_caps
 from openwheel.processes.order import READY, WRONG, Order, encode_order
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import msgspec
 
 from openwheel.errors import OpenwheelError, PolicyError, SettingError
 from openwheel.logs import escaped, set_up_logs
-from openwheel.loop.limits import Limits, apply_limits
+from openwheel.loop.turn.limits import Limits, apply_limits
 from openwheel.processes.order import read_order, when_alone
 from openwheel.settings import Settings
 
@@ -39,7 +39,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
     Raises:
         OperatorError: The settings, the store or the encoder cannot be used.
     """
-    from openwheel.loop.learner import run_learner  # noqa: PLC0415 - a second of imports
+    from openwheel.loop.learner.learner import run_learner  # noqa: PLC0415 - a second of imports
     from openwheel.loop.records import Event  # noqa: PLC0415
     from openwheel.loop.resources import open_resources  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
@@ -91,7 +91,7 @@ def _lock_once_free(path: Path) -> Iterator[None]:
     Raises:
         StoreError: It cannot be held at all.
     """
-    from openwheel.loop.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
+    from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
 
     told = False
     with contextlib.ExitStack() as stack:
@@ -110,7 +110,7 @@ def _lock_once_free(path: Path) -> Iterator[None]:
 
 def _unless_another_learns(path: Path, housekeeping: Callable[[], None]) -> Callable[[], None]:
     """Return housekeeping that is done only while nobody else learns, who does it as well."""
-    from openwheel.loop.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
+    from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
 
     def keep() -> None:
         with contextlib.suppress(OtherLearnerError), learner_lock(path):
@@ -168,7 +168,7 @@ def main() -> None:
 
     def forget() -> None:
         if learning.is_set():  # else it is another's turn
-            from openwheel.loop import failures  # noqa: PLC0415 - half a second each
+            from openwheel.loop.turn import failures  # noqa: PLC0415 - half a second each
             from openwheel.store import Store  # noqa: PLC0415
 
             with Store.open(path, create=False, busy_seconds=_FORGETTING_S) as store:

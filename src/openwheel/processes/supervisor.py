@@ -11,7 +11,7 @@ from pathlib import Path
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.logs import escaped
-from openwheel.loop.limits import Limits
+from openwheel.loop.turn.limits import Limits
 from openwheel.processes.child import Child
 from openwheel.processes.local import (
     STUDENTS,

@@ -19,7 +19,7 @@ from openwheel.gateway import (
 from openwheel.gateway.snapshots import Snapshots
 from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
-from openwheel.loop.feedback import FeedbackDesk
+from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from markupsafe import Markup
 
-from openwheel.loop.findings import Bin, Confusion, Finding
+from openwheel.loop.offline.findings import Bin, Confusion, Finding
 from openwheel.web.chart import Axis, Chart, Key, Point, axis
 from openwheel.web.text import bound, count, limit, percent, score
 

@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from openwheel.errors import SettingError
-from openwheel.loop.calibrate import promise
-from openwheel.loop.findings import Finding, Findings
+from openwheel.loop.offline.findings import Finding, Findings
+from openwheel.loop.turn.certify import promise
 from openwheel.web import plots, text
 
 OPEN_AT_MOST = 5

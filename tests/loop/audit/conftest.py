@@ -10,11 +10,11 @@ import pytest
 
 from made_up import QUEUES, ticket, write_log
 from openwheel.importing import LogProblems, read_log
-from openwheel.loop.curate import assign_new
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision, RegistryServing
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.curate import assign_new
 from openwheel.store import Exchange, Store
 from openwheel.store.exchange import REJECTED
 from openwheel.wire import Answer, Usage

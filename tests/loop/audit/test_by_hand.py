@@ -1,10 +1,10 @@
 import pytest
 
 from openwheel.errors import SettingError
-from openwheel.loop.audit.book import write_look
-from openwheel.loop.audit.look import audit
+from openwheel.loop.audit.records import write_look
+from openwheel.loop.audit.state import Alarm, new_watch
 from openwheel.loop.audit.status import audit_status
-from openwheel.loop.audit.watch import Alarm, new_watch
+from openwheel.loop.audit.step import audit
 from openwheel.loop.by_hand import promote_by_hand
 from openwheel.loop.settings import LoopSettings
 

@@ -6,7 +6,7 @@ import pytest
 
 from openwheel.gate.monitors import JumpDetector
 from openwheel.loop.audit.signals import RUN_LENGTH, WRONG_GUESSES, Signal, asked_for
-from openwheel.loop.audit.watch import ALL, Audit, Watch, new_watch, observe, told
+from openwheel.loop.audit.state import ALL, Audit, Watch, new_watch, observe, told
 
 DRAWN = np.random.default_rng(3)
 

@@ -7,15 +7,15 @@ import msgspec
 import pytest
 
 from made_up import QUEUES, ticket
-from openwheel.loop.audit.book import slice_changes, slices_off, untrained_changes
-from openwheel.loop.audit.look import audit
+from openwheel.loop.audit.records import slice_changes, slices_off, untrained_changes
+from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
-from openwheel.loop.learner import run_learner
-from openwheel.loop.recent import worth_training_on
+from openwheel.loop.learner.learner import run_learner
 from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.recent import worth_training_on
+from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange
 from openwheel.wire import Answer
 

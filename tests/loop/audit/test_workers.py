@@ -18,7 +18,7 @@ import pytest
 
 from cli.runner import run
 from made_up import QUEUES, ticket, tickets, write_log
-from openwheel.loop.audit.book import read_alarms
+from openwheel.loop.audit.records import read_alarms
 from openwheel.store import Store
 
 REPLY = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'

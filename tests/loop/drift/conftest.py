@@ -18,7 +18,7 @@ from openwheel.gate import Certificate
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange, Store
 from openwheel.teachers import HttpTeacher, asking_again
 from openwheel.wire import Answer

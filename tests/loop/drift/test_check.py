@@ -7,16 +7,16 @@ import sys
 import pytest
 
 from openwheel.gate import spent, verify
-from openwheel.loop.audit.look import audit
-from openwheel.loop.curate import assign_new
+from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.check import notice
 from openwheel.loop.drift.records import read_changes
 from openwheel.loop.drift.versions_seen import see
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.curate import assign_new
+from openwheel.loop.turn.turn import turn
 from openwheel.store import Store
 
 from .conftest import Who

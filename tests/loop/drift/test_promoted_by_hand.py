@@ -3,7 +3,7 @@ import pytest
 from openwheel.errors import SettingError
 from openwheel.loop.by_hand import promote_by_hand
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn import turn
+from openwheel.loop.turn.turn import turn
 
 from .conftest import Who
 

@@ -8,14 +8,14 @@ import threading
 import msgspec
 import pytest
 
-from openwheel.loop.audit.look import audit
-from openwheel.loop.curate import assign_new
+from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.reask import ask_again, asking_in_background
 from openwheel.loop.drift.records import read_changes
 from openwheel.loop.drift.self_disagreement import BASELINE, read_twice, seconds_cost
-from openwheel.loop.learn import learn
+from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.curate import assign_new
 
 from .conftest import Who
 

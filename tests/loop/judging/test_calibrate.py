@@ -9,14 +9,14 @@ import pytest
 from openwheel.errors import SettingError
 from openwheel.gate import Compared, Window, spent, verify
 from openwheel.gate.plan import Plan
-from openwheel.loop.audit.book import latest_watch, read_alarms
-from openwheel.loop.audit.look import audit
-from openwheel.loop.calibrate import calibrate, write_certificate
+from openwheel.loop.audit.records import latest_watch, read_alarms
+from openwheel.loop.audit.step import audit
 from openwheel.loop.data import Origin, TaskData
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.certify import calibrate, write_certificate
 from openwheel.settings import TaskSection
 from openwheel.store import Exchange
 from openwheel.students.student import Writings

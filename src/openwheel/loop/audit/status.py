@@ -5,9 +5,9 @@ import time
 
 import msgspec
 
-from openwheel.loop.audit.book import AlarmRow, read_alarms, read_watch
+from openwheel.loop.audit.records import AlarmRow, read_alarms, read_watch
 from openwheel.loop.audit.signals import SAID
-from openwheel.loop.audit.watch import Stream, Watch, new_watch
+from openwheel.loop.audit.state import Stream, Watch, new_watch
 from openwheel.loop.coverage import latest_requests
 from openwheel.loop.drift.status import TeacherStatus, teacher_status
 from openwheel.loop.promotions import AuditPlan, Promotion

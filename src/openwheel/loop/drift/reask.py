@@ -17,9 +17,8 @@ import sqlalchemy as sa
 from openwheel.errors import OpenwheelError, SettingError, TeacherError
 from openwheel.gate import Window
 from openwheel.gate.monitors import ConfidenceSequence
-from openwheel.loop.audit.book import latest_watch
-from openwheel.loop.audit.read import BYTES_A_TOKEN
-from openwheel.loop.background import in_background
+from openwheel.loop.audit.query import BYTES_A_TOKEN
+from openwheel.loop.audit.records import latest_watch
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.drift.check import following
 from openwheel.loop.drift.records import Change, add_told, forget_twice, recertify
@@ -35,6 +34,7 @@ from openwheel.loop.drift.self_disagreement import (
 )
 from openwheel.loop.drift.versions import Version
 from openwheel.loop.judging import TeacherJudge
+from openwheel.loop.learner.background import in_background
 from openwheel.loop.promotions import Promotion
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry

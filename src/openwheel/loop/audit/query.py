@@ -1,0 +1,245 @@
+"""Audits out of the store: which there are, what they lost, what they cost."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.loop import losses
+from openwheel.loop.audit.signals import UNKNOWN_AUDITED, UNKNOWN_DEFERRED, WRONG_GUESSES
+from openwheel.loop.audit.state import ALL, Audit
+from openwheel.loop.data import decode_inputs
+from openwheel.loop.judging import TeacherJudge
+from openwheel.loop.promotions import AUDIT_SUFFIX
+from openwheel.loop.records import Slicer
+from openwheel.loop.subject import Subject
+from openwheel.store import Store
+from openwheel.store.schema import exchanges
+from openwheel.tasks import Inputs, canonical_answer
+from openwheel.tasks.compare import Pair
+from openwheel.wire import Answer, ToolCall
+
+BYTES_A_TOKEN = 4
+"""About; what tokens are estimated by where a teacher did not count them."""
+
+AT_ONCE = 2_000
+"""Audits looked at in one go."""
+
+NEWS_AT_ONCE = 5_000
+"""Answers to deferred requests that are looked at in one go; with more the oldest are no news."""
+
+JUDGED_AT_ONCE = 64
+"""The same where a teacher is asked about each: a look should not take long."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What teacher and student answered to one request, or would have.
+
+    Attributes:
+        inputs: Values of the task's variables; None if it was not assigned to its task.
+        teacher, student: The answers.
+    """
+
+    inputs: Inputs | None
+    teacher: Answer
+    student: Answer
+
+
+class AuditRow(Answered, frozen=True):
+    """One audited answer as the store has it.
+
+    Attributes:
+        seq, id, time: Of the exchange with the teacher's answer.
+        probability: With which it was audited.
+        endpoint: Name of the teacher that answered.
+        tokens: That it read and wrote.
+        extra: Whether the teacher was asked for the audit alone.
+    """
+
+    seq: int
+    id: str
+    time: float
+    probability: float
+    endpoint: str
+    tokens: tuple[int, int]
+    extra: bool
+
+
+class Free(msgspec.Struct, frozen=True):
+    """What came of a teacher without asking for it, in order.
+
+    Attributes:
+        deferred: Answers to requests that the student deferred.
+        audited: Answers to those it answered, or was held back from.
+        guesses: Deferred requests with what the student would have said.
+    """
+
+    deferred: list[Answer]
+    audited: list[Answer]
+    guesses: list[Answered]
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """Requests of a task, how many of them students answered, and how many by best effort."""
+
+    requests: int
+    answered: int
+    best_effort: int = 0
+
+
+def read_audits(
+    store: Store, student: str, *, after: int, until: int, limit: int = AT_ONCE
+) -> list[AuditRow]:
+    """Return a student's audited answers in a range of ``seq``, the first ``limit`` of them."""
+    table = exchanges.c
+    query = (
+        sa.select(
+            *(table.seq, table.id, table.time, table.inputs, table.text, table.tool_calls),
+            *(table.finish_reason, table.student_answer, table.audit_probability, table.teacher),
+            *(table.prompt_tokens, table.completion_tokens),
+            sa.func.length(table.request).label("size"),
+        )
+        .where(table.seq > after, table.seq <= until)
+        .where(table.source == "teacher", table.student == student)
+        .where(table.student_answer.is_not(None), table.unbiased)
+        .order_by(table.seq)
+        .limit(limit)
+    )
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    return [_audit_row(row) for row in rows]
+
+
+def _audit_row(row: Any) -> AuditRow:
+    read, written = row.prompt_tokens, row.completion_tokens
+    if read is None:
+        read = row.size // BYTES_A_TOKEN + 1
+        written = len(row.text.encode("utf-8", "surrogatepass")) // BYTES_A_TOKEN + 1
+    return AuditRow(
+        seq=row.seq,
+        id=row.id,
+        time=row.time,
+        inputs=None if row.inputs is None else decode_inputs(row.inputs),
+        teacher=_answer(row),
+        student=Answer(row.student_answer),
+        probability=row.audit_probability,
+        endpoint=row.teacher,
+        tokens=(read, written or 0),
+        extra=row.id.endswith(AUDIT_SUFFIX),
+    )
+
+
+def _answer(row: Any) -> Answer:
+    calls = msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...]) if row.tool_calls else ()
+    return Answer(row.text, calls, row.finish_reason)
+
+
+def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
+    """Return what teachers answered in a range of ``seq``: of more than is news, the latest."""
+    table = exchanges.c
+    query = (
+        sa.select(
+            *(table.inputs, table.text, table.tool_calls, table.finish_reason),
+            *(table.student_answer, table.student_guess),
+        )
+        .where(table.task_id == task_id, table.seq > after, table.seq <= until)
+        .where(table.source == "teacher")
+        .order_by(table.seq.desc())
+        .limit(NEWS_AT_ONCE)
+    )
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    free = Free([], [], [])
+    for row in reversed(rows):
+        answer = _answer(row)
+        (free.deferred if row.student_answer is None else free.audited).append(answer)
+        if row.student_guess is not None:
+            said = Answer(row.student_guess)
+            free.guesses.append(Answered(decode_inputs(row.inputs), answer, said))
+    return free
+
+
+def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traffic:
+    """Count a task's requests in a range of ``seq``; an audit's second answer is no request.
+
+    Where only a sample of the traffic is kept, so is it here.
+    """
+    table = exchanges.c
+    by_student = sa.func.count().filter(table.source == "student")
+    unsure = sa.func.count().filter(table.source == "best_effort")
+    others = sa.func.count().filter(
+        table.source != "student", sa.not_(table.id.endswith(AUDIT_SUFFIX, autoescape=True))
+    )
+    query = sa.select(by_student, others, unsure).where(
+        table.task_id == task_id, table.seq > after, table.seq <= until
+    )
+    with store.read() as connection:
+        answered, rest, best_effort = connection.execute(query).one()
+    return Traffic(answered + rest, answered, best_effort)
+
+
+def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
+    """Return the loss of each answer of a student, from 0 (agrees) to 1.
+
+    It is 1 where the teacher's answer was no finished text: the student's would have been one.
+
+    A judge's budget may not reach for all: then only for the first ones, which are still audits
+    as they came.
+
+    Raises:
+        TeacherError: A judge could not be asked.
+    """
+    pairs = [Pair(subject.request_of(row.inputs or ()), row.teacher, row.student) for row in rows]
+    pairs = pairs[: losses.affordable(pairs, subject.comparison)]
+    return losses.losses_of(pairs, subject.record.form, subject.comparison, subject.record.folds)
+
+
+def news_of(free: Free, subject: Subject, known: Collection[str] | None) -> dict[str, list[float]]:
+    """Return the losses that signals look at, by the signal's name.
+
+    Args:
+        free: What teachers answered.
+        subject: The task. What a judge would have to compare is no news: it costs money.
+        known: The canonical answers that the student can give; None if it writes its own.
+    """
+    news = {}
+    if known is not None:
+        form, folds = subject.record.form, subject.record.folds
+        for name, answers in ((UNKNOWN_DEFERRED, free.deferred), (UNKNOWN_AUDITED, free.audited)):
+            news[name] = [
+                float(
+                    not losses.finished(answer)
+                    or canonical_answer(answer, form, folds) not in known
+                )
+                for answer in answers
+            ]
+    if not isinstance(subject.comparison, TeacherJudge):
+        news[WRONG_GUESSES] = losses_of(free.guesses, subject)
+    return news
+
+
+def to_audits(
+    rows: Sequence[AuditRow],
+    lost: Sequence[float],
+    slicer: Slicer,
+    prices: Mapping[str, tuple[float, float]],
+) -> list[Audit]:
+    """Return audits as a watch takes them: with slice, loss and cost."""
+    found = []
+    for row, loss in zip(rows, lost, strict=True):
+        known = slicer.variable is not None and row.inputs is not None
+        read, written = prices.get(row.endpoint, (0.0, 0.0))
+        cost = row.tokens[0] * read + row.tokens[1] * written
+        found.append(
+            Audit(
+                row.seq,
+                row.id,
+                row.time,
+                slicer.slice_of(row.inputs or ()) if known else ALL,
+                loss,
+                row.probability,
+                cost if row.extra else None,
+            )
+        )
+    return found

@@ -1,0 +1,239 @@
+"""One look at the audits of what is promoted, as the learner takes it again and again."""
+
+import time
+
+import msgspec
+
+from openwheel.errors import SettingError, TeacherError
+from openwheel.gate import Certificate
+from openwheel.loop.audit import policy
+from openwheel.loop.audit.policy import Budget, audit_probability, canary_share, has_moved
+from openwheel.loop.audit.query import (
+    AT_ONCE,
+    JUDGED_AT_ONCE,
+    losses_of,
+    news_of,
+    read_audits,
+    read_free,
+    read_traffic,
+    to_audits,
+)
+from openwheel.loop.audit.records import latest_watch, read_watch, write_look
+from openwheel.loop.audit.state import Alarm, Spending, Watch, new_watch, observe, told
+from openwheel.loop.drift.check import notice
+from openwheel.loop.drift.self_disagreement import day_of, seconds_cost
+from openwheel.loop.judging import TeacherJudge
+from openwheel.loop.promotions import AuditPlan, Promotion
+from openwheel.loop.records import Candidate, Event
+from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import Subject, subject_of
+from openwheel.store import Store
+
+WORTH_WRITING = 1_000
+"""As many new exchanges without an audit among them are counted later, and save a write."""
+
+
+class _Case(msgspec.Struct, frozen=True):
+    """A promotion that is looked at."""
+
+    promotion: Promotion
+    certificate: Certificate
+    candidate: Candidate
+    subject: Subject
+    plan: AuditPlan
+    until: int
+
+
+def audit(
+    store: Store,
+    registry: Registry,
+    settings: LoopSettings,
+    resources: Resources = NO_RESOURCES,
+    *,
+    until: int | None = None,
+) -> list[Event]:
+    """Look at the new audits of every promoted student, and act on what they show.
+
+    Before that at whether its teacher is still the one that it was certified for.
+
+    A student, or a slice of it, is taken off when they show disagreement evidently above epsilon.
+    The tests may be looked at as often as one likes: for a student that keeps its promise the
+    chance of ever being taken off by the rate since its promotion is at most delta, and the
+    detector of changes errs less than once in `LoopSettings.audit_run_length` audits. Each look
+    reads what is new, and writes what it found with what follows in one transaction.
+
+    Args:
+        store: The traffic.
+        registry: Of the same store.
+        settings: What the user decides.
+        resources: What comparisons need from outside.
+        until: Nothing after this exchange: the newest that was assigned to its task; by default
+            the newest there is.
+    """
+    until = store.last_seq() if until is None else until
+    records = {record.task.id: record for record in registry.tasks()}
+    # A student whose teacher is another one by now is no matter of audits any more.
+    events = notice(store, registry, settings, until=until)
+    plans = registry.plans()
+    for task_id, promotion in registry.promotions().items():
+        if promotion.certificate is None:
+            continue
+        candidate = registry.candidate(promotion.certificate.student)
+        record = candidate.as_certified(records[task_id])
+        try:
+            subject = subject_of(registry, record, settings, resources)
+        except SettingError as error:  # the audits of other tasks go on
+            said = f"its audits are not looked at: {error}"
+            events.append(Event(record.task.name, "trouble", said))
+            continue
+        events += _look(
+            store,
+            _Case(
+                promotion,
+                promotion.certificate,
+                candidate,
+                subject,
+                plans.get(promotion.since, AuditPlan(audit=promotion.audit)),
+                until,
+            ),
+        )
+    return events
+
+
+def first_plan(settings: LoopSettings, task: str, *, by_hand: bool) -> AuditPlan:
+    """Return the plan for a student that is newly promoted.
+
+    What a person puts in front of the traffic, having seen the evidence, gets all of it at once.
+    """
+    nothing = policy.Evidence(0, 1)
+    return AuditPlan(
+        audit=audit_probability(nothing, _budget(settings, task, Spending(), 0.0)),
+        canary=1.0 if by_hand else _canary(settings, task),
+        reason="newly promoted",
+    )
+
+
+def _look(store: Store, case: _Case) -> list[Event]:
+    """Read on from where the last look ended, until there is nothing new."""
+    name, events = case.subject.record.task.name, list[Event]()
+    judged = isinstance(case.subject.comparison, TeacherJudge)
+    limit = JUDGED_AT_ONCE if judged else AT_ONCE
+    plan = case.plan
+    while True:
+        watch = read_watch(store, case.promotion.since)
+        before = None if watch is None else watch.cursor
+        watch = watch or _new_watch(store, case)
+        if before is not None and before >= case.until:
+            return events
+        rows = read_audits(store, watch.student, after=watch.cursor, until=case.until, limit=limit)
+        try:
+            losses = losses_of(rows, case.subject)
+        except TeacherError as error:
+            return [*events, Event(name, "trouble", f"audits wait for their judge: {error}")]
+        seen = to_audits(
+            rows[: len(losses)],
+            losses,
+            case.candidate.slicer,
+            case.subject.settings.prices,
+        )
+        found, alarms = observe(watch, seen)
+        more = len(rows) == limit or len(losses) < len(rows)
+        if len(losses) < len(rows) and not found.ended:
+            alarms = (*alarms, _unjudged(found))
+            found = msgspec.structs.replace(found, ended=True)
+        cursor = found.cursor if more else case.until
+        found = _with_traffic(store, case, found, after=watch.cursor, until=cursor)
+        changed = _next_plan(store, case, plan, found)
+        if not (rows or changed) and cursor - watch.cursor < WORTH_WRITING:
+            return events
+        if not write_look(store, case.promotion, found, before=before, plan=changed, alarms=alarms):
+            return events
+        plan = changed or plan
+        events += [
+            Event(name, "deferred" if alarm.slice else "demoted", alarm.reason) for alarm in alarms
+        ]
+        if not more or found.ended:
+            return events
+
+
+def _new_watch(store: Store, case: _Case) -> Watch:
+    slicer, certificate = case.candidate.slicer, case.certificate
+    earlier = latest_watch(store, case.promotion.task_id)
+    slices = slicer.known if slicer.variable is not None else ()
+    return new_watch(
+        promotion=case.promotion.since,
+        task=case.promotion.task_id,
+        student=certificate.student,
+        epsilon=certificate.epsilon,
+        delta=certificate.delta,
+        run_length=case.subject.settings.audit_run_length,
+        cursor=case.promotion.after_seq,
+        slices=[name for name in slices if name not in slicer.deferred],
+        # A day's money is the task's, whoever is promoted.
+        spending=earlier.spending if earlier is not None else None,
+    )
+
+
+def _with_traffic(store: Store, case: _Case, watch: Watch, *, after: int, until: int) -> Watch:
+    traffic = read_traffic(store, watch.task, after=after, until=until)
+    free = read_free(store, watch.task, after=after, until=until)
+    known = None if case.candidate.writes else case.candidate.surfaces
+    watch = told(watch, news_of(free, case.subject, known))
+    return msgspec.structs.replace(
+        watch,
+        cursor=until,
+        requests=watch.requests + traffic.requests,
+        answered=watch.answered + traffic.answered,
+        best_effort=watch.best_effort + traffic.best_effort,
+    )
+
+
+def _unjudged(watch: Watch) -> Alarm:
+    return Alarm(student=watch.student, by="judge", epsilon=watch.epsilon, seq=watch.cursor)
+
+
+def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> AuditPlan | None:
+    """Return another plan for the audits to come, None if the one there is will do."""
+    settings, task = case.subject.settings, case.subject.record.task.name
+    evidence, now = watch.evidence, time.time()
+    # What the teacher was asked again is of the same money.
+    twice = seconds_cost(store, watch.task, since=day_of(now)) if settings.dollars(task) else 0.0
+    share = audit_probability(evidence, _budget(settings, task, watch.spending, now, twice))
+    canary = canary_share(_canary(settings, task), evidence, now=plan.canary)
+    off = watch.deferred != plan.deferred
+    grown = canary != plan.canary and (canary == 1 or has_moved(plan.canary, canary))
+    if not off and not grown and not has_moved(plan.audit, share):
+        return None
+    if evidence.doubt >= policy.DOUBT:
+        reason = f"in doubt after {evidence.audits:,} audits"
+    elif evidence.signal:
+        reason = f"a signal after {evidence.audits:,} audits: {evidence.signal}"
+    else:
+        reason = f"{evidence.audits:,} audits without doubt"
+    return AuditPlan(
+        audit=share, canary=canary if grown else plan.canary, deferred=watch.deferred, reason=reason
+    )
+
+
+def _budget(
+    settings: LoopSettings, task: str, spending: Spending, now: float, twice: float = 0.0
+) -> Budget:
+    own = settings.task(task)
+    share = settings.audit if own.audit is None else own.audit
+    dollars = settings.dollars(task)
+    if not dollars:
+        return Budget(share, settings.audit_least)
+    return Budget(
+        share,
+        settings.audit_least,
+        dollars_left=dollars - spending.today(now) - twice,
+        dollars_each=spending.each,
+        requests_left=spending.requests_left(now),
+    )
+
+
+def _canary(settings: LoopSettings, task: str) -> float:
+    own = settings.task(task).canary
+    return settings.canary if own is None else own

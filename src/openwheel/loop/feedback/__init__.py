@@ -1,0 +1,4 @@
+"""Feedback: taking it, what its corrections teach, and accuracy against them.
+
+Knows nothing of HTTP.
+"""

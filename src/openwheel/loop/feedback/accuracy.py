@@ -1,0 +1,114 @@
+"""Accuracy of teacher and student against corrections, side by side.
+
+Corrected exchanges are no random sample: people correct what is wrong, so both accuracies are far
+below those of all traffic. What may be compared is the two on the same exchanges, and even there
+the students' answers were the ones that clients saw.
+"""
+
+from typing import Final
+
+import msgspec
+
+from openwheel.gate.bounds import clopper_pearson
+from openwheel.loop.data import load_answers
+from openwheel.loop.feedback.corrections import Sorted, task_corrections
+from openwheel.loop.promotions import AUDIT_SUFFIX
+from openwheel.loop.records import TaskRecord
+from openwheel.loop.registry import Registry
+from openwheel.store import Store
+from openwheel.store.feedback import FeedbackStore
+from openwheel.tasks import canonical_answer
+from openwheel.wire import Answer
+
+CONDITION: Final = (
+    "Corrected exchanges are not a random sample: people correct what is wrong, so both "
+    "accuracies lie below those of all traffic."
+)
+LEVEL: Final = 0.95
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """How often an answer was what the correction says.
+
+    Attributes:
+        n: Corrected exchanges.
+        right: Of these, those whose answer equals the correction in canonical form.
+    """
+
+    n: int
+    right: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exact interval (Clopper and Pearson) at 95%, as if exchanges were independent."""
+        return clopper_pearson(self.right, self.n, LEVEL) if self.n else (0.0, 1.0)
+
+
+class TaskAccuracy(msgspec.Struct, frozen=True):
+    """What believed corrections say of one task.
+
+    Attributes:
+        task: Its name.
+        corrections: What became of all corrections.
+        teacher, student: On all corrected exchanges that it answered.
+        both_teacher, both_student: On those that both answered, the same for both.
+    """
+
+    task: str
+    corrections: Sorted
+    teacher: Rate
+    student: Rate
+    both_teacher: Rate
+    both_student: Rate
+
+
+def accuracy(store: Store, task_id: str = "") -> list[TaskAccuracy]:
+    """Return the accuracy on each task that has corrections.
+
+    Args:
+        store: The traffic.
+        task_id: Only this task; ``""`` for all.
+    """
+    kept = FeedbackStore(store)
+    found = []
+    for record in Registry(store).tasks():
+        if task_id in {"", record.task.id} and kept.corrections(record.task.id):
+            found.append(_accuracy(store, record))
+    return found
+
+
+def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
+    form, folds = record.form, record.folds
+    data = load_answers(store, record.task.id, form, folds)
+    corrections = task_corrections(store, record, data)
+    believed = corrections.believed.values()
+    served = [one.row.id for one in believed if one.row.source == "student"]
+    audits = FeedbackStore(store).audits_of(served, AUDIT_SUFFIX)
+    pairs: list[tuple[bool | None, bool | None]] = []
+    for one in believed:
+        row = one.row
+        if row.source == "best_effort":  # nobody has certified it, and nobody is judged by it
+            continue
+        by_student = row.text if row.source == "student" else row.student_answer
+        by_teacher: str | None = row.text
+        if row.source == "student":
+            by_teacher = audits[row.id][1] if row.id in audits else None
+        right = [
+            None if text is None else canonical_answer(Answer(text), form, folds) == one.answer
+            for text in (by_teacher, by_student)
+        ]
+        pairs.append((right[0], right[1]))
+    both = [pair for pair in pairs if None not in pair]
+    return TaskAccuracy(
+        record.task.name,
+        corrections,
+        _rate([teacher for teacher, _ in pairs]),
+        _rate([student for _, student in pairs]),
+        _rate([teacher for teacher, _ in both]),
+        _rate([student for _, student in both]),
+    )
+
+
+def _rate(right: list[bool | None]) -> Rate:
+    known = [one for one in right if one is not None]
+    return Rate(len(known), sum(known))

@@ -1,0 +1,231 @@
+"""What corrections may do: which are believed, and what training makes of them.
+
+A correction outranks the teacher in training, and nowhere else: calibration and audits stay about
+agreement with the teacher. Whoever can send feedback could otherwise teach students wrong answers,
+so a key is believed as far as it is trusted, and has a limited share in a task's labels.
+"""
+
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from openwheel.loop.data import Origin, TaskData, decode_inputs
+from openwheel.loop.feedback.desk import why_unusable
+from openwheel.loop.promotions import AUDIT_SUFFIX
+from openwheel.loop.records import Candidate, TaskRecord
+from openwheel.loop.registry import Registry
+from openwheel.store import BY_STUDENTS, Store
+from openwheel.store.feedback import NO_KEY, Corrected, FeedbackStore, Trust
+from openwheel.tasks import Form, Inputs, canonical_answer
+from openwheel.wire import Answer
+
+MOST_SHARE: Final[Mapping[Trust, float]] = MappingProxyType(
+    {"none": 0.0, "low": 0.01, "normal": 0.02, "high": 0.5}
+)
+"""The largest share of a task's training labels that one key may change, by its trust."""
+
+QUORUM: Final = 0.1
+"""Keys of low trust are believed on an input when more than this share of all keys says the same,
+so that whoever controls fewer cannot confirm himself."""
+
+FEWEST_VOICES: Final = 2
+
+CORRECTION: Final = Origin("", "correction")
+"""Who answered, where it was neither the teacher nor a log."""
+
+
+class Believed(msgspec.Struct, frozen=True):
+    """A correction that may train.
+
+    Attributes:
+        row: The correction and its exchange.
+        answer: The correction in canonical form.
+    """
+
+    row: Corrected
+    answer: str
+
+
+class Sorted(msgspec.Struct, frozen=True):
+    """What became of a task's corrections.
+
+    Attributes:
+        believed: Those that may train, by exchange.
+        unconfirmed: Those that nobody trusted enough has confirmed.
+        contradicted: Those of inputs for which equally trusted keys say different things, and
+            those that others outrank.
+        unusable: Those that are no answers of the task's form.
+        beyond: Those past their keys' share.
+    """
+
+    believed: Mapping[int, Believed]
+    unconfirmed: int
+    contradicted: int
+    unusable: int
+    beyond: int
+
+
+def sort_corrections(
+    rows: Sequence[Corrected],
+    trusts: Mapping[int, Trust],
+    form: Form,
+    *,
+    labels: int,
+    known: frozenset[str] | None = None,
+    folds: tuple[str, ...] = (),
+) -> Sorted:
+    """Tell which corrections are believed.
+
+    All that is said of one input is taken together. Keys of high trust outrank those of normal
+    trust, and these all others; if the most trusted disagree, nobody is believed.
+
+    Args:
+        rows: All corrections of a task.
+        trusts: How far each key is believed; one that is missing has low trust.
+        form: Of the task's answers.
+        labels: How many exchanges there are to train on, of which a key may change a share.
+        known: The answers that a label task has; None where any will do.
+        folds: How answers may differ and still be one.
+    """
+    trusts = {NO_KEY: "normal", **trusts}
+    live = sum(trust != "none" for key, trust in trusts.items() if key != NO_KEY)
+    quorum = max(FEWEST_VOICES, math.floor(QUORUM * live) + 1)
+    count: Counter[str] = Counter()
+    said: dict[str, list[Believed]] = defaultdict(list)
+    for row in rows:
+        answer = canonical_answer(Answer(row.correction), form, folds)
+        if why_unusable(row.correction, form, folds) or (known is not None and answer not in known):
+            count["unusable"] += 1
+        else:
+            said[row.inputs].append(Believed(row, answer))
+    chosen: list[tuple[Believed, set[int]]] = []
+    for group in said.values():
+        verdict, voices, why = _verdict(group, trusts, quorum)
+        for one in group:
+            if one.answer == verdict:
+                chosen.append((one, voices))
+            else:
+                count[why] += 1
+    charged: Counter[int] = Counter()
+    believed: dict[int, Believed] = {}
+    # The newest exchanges tell most of the traffic to come.
+    for one, voices in sorted(chosen, key=lambda pair: -pair[0].row.seq):
+        if one.row.seq in believed:
+            continue
+        free = [
+            (charged[key], key)
+            for key in voices
+            if charged[key] < math.floor(MOST_SHARE[trusts.get(key, "low")] * labels)
+        ]
+        if not free:
+            count["beyond"] += 1
+            continue
+        charged[min(free)[1]] += 1
+        believed[one.row.seq] = one
+    return Sorted(
+        believed, count["unconfirmed"], count["contradicted"], count["unusable"], count["beyond"]
+    )
+
+
+def _verdict(
+    group: Sequence[Believed], trusts: Mapping[int, Trust], quorum: int
+) -> tuple[str | None, set[int], str]:
+    """Return the answer that is believed for an input, by whom, and what the others are."""
+    for level, needed in (("high", 1), ("normal", 1), ("low", quorum)):
+        voices: dict[str, set[int]] = defaultdict(set)
+        for one in group:
+            if trusts.get(one.row.key, "low") == level:
+                voices[one.answer].add(one.row.key)
+        enough = [answer for answer, keys in voices.items() if len(keys) >= needed]
+        if len(enough) == 1:
+            return enough[0], voices[enough[0]], "contradicted"
+        if enough:
+            return None, set(), "contradicted"
+    return None, set(), "unconfirmed"
+
+
+def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted:
+    """Return what became of a task's corrections, given its exchanges to train on."""
+    kept = FeedbackStore(store)
+    rows = kept.corrections(record.task.id)
+    known = frozenset(data.answers) if record.form == "label" else None
+    return sort_corrections(
+        rows, kept.trusts(), record.form, labels=len(data), known=known, folds=record.folds
+    )
+
+
+def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
+    """Return exchanges to train on with corrections in place of what was answered.
+
+    A teacher's answer, an audit's included, is replaced; an exchange that a student answered and no
+    teacher did is added. Only exchanges of the time that the others span are.
+    """
+    if not len(training):
+        return training
+    first, last = int(training.seq.min()), int(training.seq.max())
+    found = task_corrections(store, record, training).believed
+    inside = {seq: one for seq, one in found.items() if first <= seq <= last}
+    if not inside:
+        return training
+    students = [one.row.id for one in inside.values() if one.row.source in BY_STUDENTS]
+    audits = FeedbackStore(store).audits_of(students, AUDIT_SUFFIX)
+    place = {int(seq): i for i, seq in enumerate(training.seq)}
+    answers, texts = list(training.answers), list(training.texts)
+    thoughts = list(training.thoughts)
+    surfaces = dict(training.surfaces)
+    added: list[Believed] = []
+    for seq, one in inside.items():
+        at = place.get(seq)
+        if at is None and one.row.id in audits:
+            at = place.get(audits[one.row.id][0])
+        if at is not None:
+            answers[at], texts[at], thoughts[at] = one.answer, one.row.correction, ""
+        elif one.row.source in BY_STUDENTS:
+            added.append(one)
+        else:
+            continue  # what the policy or a change left out stays out
+        surfaces.setdefault(one.answer, one.row.correction)
+    rows = [one.row for one in added]
+    together = msgspec.structs.replace(
+        training,
+        seq=np.concatenate([training.seq, np.array([row.seq for row in rows], np.int64)]),
+        place=np.concatenate([training.place, np.array([row.seq for row in rows], np.int64)]),
+        time=np.concatenate([training.time, np.array([row.time for row in rows], np.float64)]),
+        unbiased=np.concatenate([training.unbiased, np.zeros(len(rows), np.bool_)]),
+        probability=np.concatenate([training.probability, np.ones(len(rows))]),
+        weight=np.concatenate([training.weight, np.zeros(len(rows))]),
+        finished=np.concatenate([training.finished, np.ones(len(rows), np.bool_)]),
+        trains=np.concatenate([training.trains, np.ones(len(rows), np.bool_)]),
+        inputs=[*training.inputs, *(decode_inputs(row.inputs) for row in rows)],
+        settings=[*training.settings, *(row.settings for row in rows)],
+        answers=[*answers, *(one.answer for one in added)],
+        texts=[*texts, *(row.correction for row in rows)],
+        thoughts=[*thoughts, *("" for _ in rows)],
+        surfaces=surfaces,
+        origins=[*training.origins, *(CORRECTION for _ in rows)],
+    )
+    # Shuffled exchanges stay as they are: they were declared exchangeable.
+    return together if not rows else together.take(np.argsort(together.seq, kind="stable"))
+
+
+def corrected_inputs(registry: Registry, candidate: Candidate) -> list[Inputs]:
+    """Return inputs of corrected exchanges that a candidate may have been trained on.
+
+    Whether they were believed does not matter: what is left out of the evidence must follow from
+    what was known before the evidence came, and from nothing that is said of it.
+    """
+    made = {
+        found.id: created for found, _, created in registry.candidates(task_id=candidate.task_id)
+    }
+    until = made.get(candidate.id, time.time())
+    return [
+        decode_inputs(row.inputs)
+        for row in FeedbackStore(registry.store).corrections(candidate.task_id)
+        if row.source in BY_STUDENTS and row.seq <= candidate.trained_until and row.spoken <= until
+    ]

@@ -1,0 +1,237 @@
+"""Taking feedback: of which exchange it speaks, who may give it, whether a correction can be used.
+
+Knows nothing of HTTP; what corrections are used for is in `openwheel.loop.feedback.corrections`.
+"""
+
+import time
+from typing import Final
+
+import msgspec
+
+from openwheel.errors import RequestError
+from openwheel.loop.records import TaskRecord
+from openwheel.loop.registry import Registry
+from openwheel.store import Store
+from openwheel.store.feedback import FeedbackStore, Found, Label
+from openwheel.tasks import Form, canonical_answer, record_of
+from openwheel.wire import Answer, usable_id
+
+MOST_CORRECTION: Final = 64 << 10
+MOST_COMMENT: Final = 4_096
+LATEST_ANSWERS: Final = 5_000
+"""A correction of a label task must be an answer that was given among so many exchanges."""
+
+_SHOWN = 10
+_TASKS_LAST_S = 30.0
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a client says.
+
+    Attributes:
+        id: That of the answer, in its body or in its ``x-request-id`` header.
+        score: From 0 to 1.
+        label: Whether the answer was good.
+        correction: What should have been answered, as text; a record as its JSON.
+        comment: For people.
+    """
+
+    id: str
+    score: float | None = None
+    label: Label | None = None
+    correction: str | None = None
+    comment: str | None = None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """What ``POST /v1/feedback`` takes."""
+
+    id: str
+    score: float | None = None
+    label: Label | None = None
+    correction: msgspec.Raw = msgspec.Raw(b"null")
+    comment: str | None = None
+
+
+class Speaker(msgspec.Struct, frozen=True):
+    """The key that feedback comes with.
+
+    Attributes:
+        id: Never used for another key.
+        name: As exchanges have it.
+        created: In seconds since 1970; a key of the same name before it was another.
+        anywhere: Whether it may speak of the answers that other keys got.
+    """
+
+    id: int
+    name: str
+    created: float
+    anywhere: bool
+
+
+class FeedbackError(RequestError):
+    """Feedback that is not taken.
+
+    Attributes:
+        status: As HTTP has it.
+        code: Short, for programs.
+    """
+
+    def __init__(self, message: str, *, status: int = 400, code: str = "invalid_feedback") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class UnknownExchangeError(FeedbackError):
+    """There is no such exchange, or not yet, or not for this key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no answer with this id that feedback may be given on",
+            status=404,
+            code="answer_not_found",
+        )
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_correction = msgspec.json.Decoder(str | dict[str, msgspec.Raw] | None)
+
+
+def read_feedback(body: bytes) -> Said:
+    """Read what a client sent.
+
+    Raises:
+        FeedbackError: It is not feedback.
+    """
+    try:
+        given = _decoder.decode(body)
+        correction = _text_of(given.correction)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FeedbackError(f"The body is not feedback: {error}") from None
+    said = Said(given.id, given.score, given.label, correction, given.comment)
+    if not usable_id(said.id):
+        raise FeedbackError("id must be that of an answer: 1 to 200 printable ASCII characters")
+    if said.score is not None and not 0 <= said.score <= 1:
+        raise FeedbackError(f"score must be from 0 to 1, was {said.score}")
+    if said.score is None and said.label is None and said.correction is None and not said.comment:
+        raise FeedbackError("Feedback must have a score, a label, a correction or a comment")
+    _check_text("comment", said.comment, MOST_COMMENT)
+    _check_text("correction", said.correction, MOST_CORRECTION)
+    return said
+
+
+class FeedbackDesk:
+    """Takes feedback into a store; used by all workers and threads at once."""
+
+    def __init__(self, store: Store) -> None:
+        self._kept = FeedbackStore(store)
+        self._registry = Registry(store)
+        # Replaced whole: tasks by their ids, and until when they may be believed.
+        self._tasks: tuple[float, dict[str, TaskRecord]] = (0.0, {})
+
+    def take(self, said: Said, key: Speaker | None) -> str:
+        """Keep what a client says, and return the form of the task it was checked by.
+
+        The form is ``""`` where the exchange was not found to belong to a task yet: its correction
+        is then checked when it is used.
+
+        Args:
+            said: From `read_feedback`.
+            key: Whose it is; None where none is needed.
+
+        Raises:
+            UnknownExchangeError: There is no such exchange that the key may speak of.
+            FeedbackError: More than one exchange has the id, or the correction cannot be used.
+            StoreError: The store could not be read or written.
+        """
+        found = [one for one in self._kept.find(said.id) if may_speak(key, one)]
+        if not found:
+            raise UnknownExchangeError
+        if len(found) > 1:
+            raise FeedbackError(
+                "More than one answer has this id, so it cannot be told which is meant; use the "
+                "other one of the answer's two ids",
+                status=409,
+                code="ambiguous_id",
+            )
+        [exchange] = found
+        record = self._task(exchange.task_id) if exchange.task_id is not None else None
+        correction = said.correction
+        if correction is not None and record is not None:
+            self._check(correction, record)
+        kept = self._kept.put(
+            exchange.seq,
+            key.id if key is not None else 0,
+            score=said.score,
+            label=said.label,
+            correction=correction,
+            comment=said.comment,
+        )
+        if not kept:  # retention was faster
+            raise UnknownExchangeError
+        return record.form if record is not None else ""
+
+    def _task(self, task_id: str) -> TaskRecord | None:
+        until, tasks = self._tasks
+        if task_id not in tasks or time.monotonic() > until:
+            tasks = {record.task.id: record for record in self._registry.tasks()}
+            self._tasks = (time.monotonic() + _TASKS_LAST_S, tasks)
+        return tasks.get(task_id)
+
+    def _check(self, correction: str, record: TaskRecord) -> None:
+        if reason := why_unusable(correction, record.form, record.folds):
+            raise FeedbackError(reason, code="invalid_correction")
+        if record.form != "label":
+            return
+        given = self._kept.answers_of(record.task.id, LATEST_ANSWERS)
+        known = {canonical_answer(Answer(text), record.form, record.folds) for text in given}
+        if canonical_answer(Answer(correction), record.form, record.folds) not in known:
+            some = ", ".join(repr(text[:40]) for text in sorted(known)[:_SHOWN])
+            raise FeedbackError(
+                f"The correction must be one of the {len(known)} answers of its task, such as "
+                f"{some}; was {correction[:40]!r}",
+                code="invalid_correction",
+            )
+
+
+def may_speak(key: Speaker | None, exchange: Found) -> bool:
+    """Return whether a key may give feedback on an exchange: its own, or any if it is trusted."""
+    if key is None or key.anywhere:
+        return True
+    # Names of revoked keys may be given again.
+    return exchange.key == key.name and exchange.time >= key.created
+
+
+def why_unusable(correction: str, form: Form, folds: tuple[str, ...] = ()) -> str:
+    """Return why a correction is no answer of this form, ``""`` if it is one."""
+    if not correction.strip():
+        return "The correction must not be empty"
+    if form == "record" and record_of(Answer(correction), folds) is None:
+        return (
+            f"The correction must be a JSON object, as answers of its task; was {_cut(correction)}"
+        )
+    if form == "tool_call":
+        return "Answers of this task call tools, which cannot be corrected yet"
+    return ""
+
+
+def _text_of(raw: msgspec.Raw) -> str | None:
+    """Return a correction as an answer would be written: an object stays in the style it has."""
+    correction = _correction.decode(raw)
+    return bytes(raw).decode() if isinstance(correction, dict) else correction
+
+
+def _check_text(what: str, text: str | None, most: int) -> None:
+    if text is None:
+        return
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise FeedbackError(f"{what} must be Unicode text, has half a surrogate pair") from None
+    if size > most:
+        raise FeedbackError(f"{what} must have at most {most:,} bytes, has {size:,}")
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")

@@ -1,0 +1,138 @@
+"""The learner: audits and turns by themselves, for as long as it runs."""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from openwheel.loop.audit.records import labels_since, untrained_changes
+from openwheel.loop.audit.step import audit
+from openwheel.loop.drift.reask import asking_in_background
+from openwheel.loop.learner.auditing import auditing_in_background
+from openwheel.loop.learner.schedule import FEWEST_NEW, Timetable, timetable
+from openwheel.loop.records import Event
+from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn import failures
+from openwheel.loop.turn.curate import assign_new
+from openwheel.loop.turn.lm import sweep_adapters
+from openwheel.loop.turn.task import FEWEST_TO_TRAIN
+from openwheel.loop.turn.turn import turn
+from openwheel.store import Store
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at the traffic, during a turn too: workers look every second for what is
+promoted, and an alarm is to reach all of them within two."""
+
+
+def run_learner(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    tell: Callable[[Event], None],
+    resources: Resources = NO_RESOURCES,
+    turns: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+    housekeeping: Callable[[], object] = lambda: None,
+) -> None:
+    """Look at the traffic again and again: audit what is promoted, and take a turn when it is due.
+
+    After an alarm a turn is due as soon as there are enough labels to train on what changed. A
+    store that was not empty gets its first turn at once. After a turn that failed the next one
+    waits, longer each time; audits do not. Teachers are asked twice beside all this.
+
+    Args:
+        store: The traffic.
+        settings: What the user decides.
+        tell: Told what happened to a task, when it is not what happened the time before.
+        resources: What rungs need from outside.
+        turns: Whether to take turns, for which the caller holds the lock; else it audits alone.
+        stop: Asked between looks whether to end.
+        housekeeping: Called between looks.
+    """
+    registry = Registry(store)
+    looked_at, assigned, alarmed = 0, 0, turns
+    changed: dict[str, int] = {}
+    table = _first(store, registry, settings) if turns else Timetable(due=sys.maxsize)
+    told: dict[tuple[str, str], Event] = {}
+
+    def report(events: list[Event]) -> None:
+        nonlocal alarmed
+        for event in events:
+            alarmed = alarmed or (turns and event.kind in {"demoted", "deferred"})
+            # What is left out stays so, whatever else happens to the task.
+            slot = event.task, event.kind if event.kind in {"vetoed", "trouble"} else ""
+            if told.get(slot) != event:
+                told[slot] = event
+                tell(event)
+
+    with asking_in_background(store, settings, tell=report, resources=resources):
+        while not stop():
+            housekeeping()
+            newest = store.last_seq()
+            if alarmed:
+                changed, alarmed = untrained_changes(registry), False
+                soon = min(table.due, newest + FEWEST_NEW)
+                table = msgspec.structs.replace(table, due=soon)
+            if table.is_due(newest, time.monotonic(), ready=_ready(store, changed, table, newest)):
+                with auditing_in_background(
+                    store,
+                    settings,
+                    tell=report,
+                    resources=resources,
+                    after=newest,
+                    every=LOOK_EVERY,
+                ):
+                    done = turn(
+                        store, settings, after=looked_at, resources=resources, by_hand=False
+                    )
+                looked_at = assigned = done.looked_at
+                shadowing = bool(registry.candidates(state="shadow"))
+                table = table.after_turn(newest, time.monotonic(), shadowing=shadowing)
+                table = _with_waits(store, table)
+                changed = untrained_changes(registry) if changed else changed
+                report(list(done.events))
+                sweep_adapters(registry, resources)
+            elif newest > assigned:
+                # An audit counts once its exchange is assigned to its task.
+                assigned = assign_new(store, registry, after=assigned)
+                report(audit(store, registry, settings, resources, until=assigned))
+            time.sleep(LOOK_EVERY)
+
+
+def _ready(store: Store, changed: Mapping[str, int], table: Timetable, newest: int) -> bool:
+    """Return whether a task may be trained anew on what came since a change for the worse."""
+    if newest < table.newest + FEWEST_NEW:
+        return False  # the last turn would have done it, as far as can be told
+    return any(labels_since(store, task, seq) >= FEWEST_TO_TRAIN for task, seq in changed.items())
+
+
+def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:
+    """Return when the first turn of this learner is due, and say so if the last ones failed."""
+    failures.notice(store)
+    last = registry.last_turn()
+    now, clock = time.monotonic(), time.time()
+    table = timetable(settings.turn_every, last=last, clock=clock, now=now)
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    for task, wait in failures.waits(failures.read(store), clock).items():
+        where = f"Task {names.get(task, task)}" if task is not None else "All tasks"
+        logger.error("%s: %s", where, wait.said)
+    return _with_waits(store, table)
+
+
+def _with_waits(store: Store, table: Timetable) -> Timetable:
+    """Return a timetable that keeps to the waits of turns that failed."""
+    now = time.monotonic()
+    waits = failures.waits(failures.read(store), time.time())
+    held = waits.pop(None, None)
+    return msgspec.structs.replace(
+        table,
+        not_before=now + held.seconds if held is not None else 0.0,
+        again=min((now + wait.seconds for wait in waits.values()), default=math.inf),
+    )

@@ -1,0 +1,456 @@
+"""One offline pass over a log that is all there: train on the past, certify on the latest part."""
+
+import math
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel import __version__
+from openwheel.errors import EngineError, PolicyError, SettingError, TeacherError
+from openwheel.gate import growth_needed, spent
+from openwheel.loop.audit.step import first_plan
+from openwheel.loop.data import TaskData, load_answers
+from openwheel.loop.feedback.corrections import corrected
+from openwheel.loop.offline.findings import Finding, Findings, Point
+from openwheel.loop.records import Candidate, TaskRecord
+from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
+from openwheel.loop.turn import explain
+from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
+from openwheel.loop.turn.choose import Trained, save_candidate, train_best
+from openwheel.loop.turn.curate import curate
+from openwheel.loop.turn.order import OrderEvidence, order_evidence
+from openwheel.loop.turn.other_folds import compared_otherwise
+from openwheel.loop.turn.streams import certify_anew
+from openwheel.progress import Progress, each, silent
+from openwheel.signals import finishing
+from openwheel.store import Store
+from openwheel.students import train
+
+CALIBRATION_SHARE = 0.25
+SMALL_CALIBRATION = 300
+"""A small log gives up to half of itself, until calibration holds this many: below that a gate at
+5% hardly ever has the evidence it needs."""
+
+MOST_CALIBRATION = 50_000
+"""More evidence than this changes no decision, and takes time to judge."""
+
+FEWEST_LABELLED = 60
+"""Less cannot certify anything at 5%: 59 agreements in a row are not enough."""
+
+SURPRISED = 0.25
+"""A student that was predicted to pass and did not needs this share more at the least."""
+
+LEARNING_RATE = 0.35
+"""Disagreement falls as traffic to the power of minus this, where there is too little to tell."""
+
+
+def learn(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    source: str,
+    shuffle: int | None = None,
+    details: bool = False,
+    resources: Resources = NO_RESOURCES,
+    progress: Progress = silent,
+) -> Findings:
+    """Find tasks in everything stored, and try to certify a student for each label task.
+
+    Args:
+        store: The traffic.
+        settings: What the user decides.
+        source: Where the traffic came from, in words.
+        shuffle: Declares the exchanges exchangeable, and puts them in the random order of this
+            seed.
+        details: Also trace learning curves, which takes half as long again.
+        resources: What rungs need from outside.
+        progress: Told what is being done.
+    """
+    registry = Registry(store)
+    progress("finding tasks")
+    looked_at = curate(store, registry, settings, progress=progress)
+    ended = certify_anew(registry)
+    counts = store.task_counts()
+    findings = []
+    records = [record for record in registry.tasks() if counts.get(record.task.id)]
+    for record in each(
+        progress,
+        "learning",
+        records,
+        "exchanges",
+        total=sum(counts[record.task.id] for record in records),
+        size=lambda record: counts[record.task.id],
+    ):
+        progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
+        ended += compared_otherwise(registry, record)
+        if reason := why_left(record, settings):
+            finding = _finding(
+                record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
+            )
+        else:
+            data = load_answers(
+                store,
+                record.task.id,
+                record.form,
+                record.folds,
+                until=looked_at,
+                policy=settings.policy,
+            )
+            try:
+                finding = _learn_task(
+                    registry,
+                    subject_of(registry, record, settings, resources),
+                    data,
+                    shuffle=shuffle,
+                    details=details,
+                    progress=progress,
+                )
+            except (EngineError, SettingError, TeacherError) as error:  # other tasks go on
+                finding = _finding(record, len(data), settings, reason=f"Not learned: {error}")
+        findings.append(finding)
+    findings.sort(key=lambda finding: -finding.n)
+    return Findings(
+        created=now(),
+        version=__version__,
+        source=source,
+        exchanges=sum(counts.values()),
+        unassigned=counts.get(None, 0),
+        tasks=tuple(findings),
+        warnings=(
+            *(f"{event.task}: {event.reason}" for event in ended),
+            *(f"{f.name}: {text}" for f in findings for text in f.warnings),
+        ),
+    )
+
+
+def _finding(record: TaskRecord, n: int, settings: LoopSettings, *, reason: str) -> Finding:
+    template = record.task.template
+    return Finding(
+        task=record.task.id,
+        name=record.task.name,
+        template=template.describe() if template is not None else "",
+        form=record.form,
+        n=n,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        reason=reason,
+    )
+
+
+def _learn_task(
+    registry: Registry,
+    subject: Subject,
+    data: TaskData,
+    *,
+    shuffle: int | None,
+    details: bool,
+    progress: Progress,
+) -> Finding:
+    n, record, settings = int(data.trains.sum()), subject.record, subject.settings
+    finding = msgspec.structs.replace(
+        _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
+    )
+    lacking = _lacking(finding, data)
+    if lacking is not None:
+        return lacking
+    judged = registry.judged_until(record.task.id)
+    data, order = _in_order(data, shuffle, judged)
+    if order is not None and not order.in_order:
+        reason = (
+            f"Refused: {order.reason} The promise rests on calibration exchanges that come from "
+            "traffic as it came. If the rows are exchangeable, say so with --shuffle SEED."
+        )
+        return msgspec.structs.replace(
+            finding, reason=reason, warnings=(*finding.warnings, order.reason)
+        )
+    before, calibration = split(data, judged)
+    in_the_way = explain.in_the_way(subject, before)
+    training, untrained = before.to_train(), before.to_count()
+    training = corrected(registry.store, record, training)
+    attempt = record.attempts + 1
+    fewest = _fewest(subject, attempt) if judged else 0
+    progress(f"task {record.task.name}: training on {len(training):,}")
+    trouble: list[str] = []
+    trained = train_best(
+        subject,
+        training,
+        untrained,
+        calibration.inputs,
+        expected=fewest,
+        progress=progress,
+        trouble=trouble.append,
+    )
+    finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, *trouble))
+    if trained is None:
+        return msgspec.structs.replace(
+            finding,
+            reason="Refused: no answer was given to two different inputs, so there is nothing "
+            f"to learn from.{in_the_way}",
+        )
+    variables = tuple(i + 1 for i in trained.variables)
+    finding = msgspec.structs.replace(
+        finding,
+        rung=trained.student.rung,
+        variables=variables,
+        expected=explain.expected(trained.plan),
+        learning_curve=_learning_curve(subject, training, trained) if details else (),
+    )
+    if trained.evidence < fewest or (not trained.coverage and trained.growth != 1.0):
+        if judged:
+            reason = explain.judged_before(int((data.seq <= judged).sum()), len(calibration))
+            more = _to_judge(subject, trained, len(calibration), attempt)
+            more = more and max(1, more - len(calibration))
+        else:
+            reason = (
+                "Refused: training predicts that no threshold would pass. Out of fold the student "
+                f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} votes among "
+                "calibration exchanges are not enough evidence at that rate. No share of delta was "
+                f"spent.{in_the_way}"
+            )
+            # What is in the way is to be removed first; a number would say that data removes it.
+            more = None if in_the_way else _more_needed(subject, training, trained, n, attempt)
+        return msgspec.structs.replace(finding, reason=reason, more_needed=more)
+    # All of them are spent as evidence, shuffled or not: a later attempt is judged on what comes.
+    subject = believed_by(subject, training)
+    candidate = save_candidate(
+        registry,
+        subject,
+        trained,
+        training,
+        trained_until=int(data.seq.max()),
+        method="betting" if subject.bounded else "binomial",
+    )
+    try:
+        progress(f"task {record.task.name}: judging on {len(calibration):,}")
+        calibrated = calibrate(
+            candidate,
+            trained.student,
+            training.inputs,
+            calibration,
+            comparison=subject.comparison,
+            request_of=subject.request_of,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        registry.withdraw(candidate.id)
+        raise
+    with finishing():  # half of a verdict would be no student, and evidence that is spent
+        return _verdict(
+            registry,
+            subject,
+            finding,
+            candidate=candidate,
+            calibrated=calibrated,
+            trained=trained,
+            n_calibration=len(calibration),
+            in_the_way=in_the_way,
+        )
+
+
+def _verdict(
+    registry: Registry,
+    subject: Subject,
+    finding: Finding,
+    *,
+    candidate: Candidate,
+    calibrated: Calibrated,
+    trained: Trained,
+    n_calibration: int,
+    in_the_way: str,
+) -> Finding:
+    """Keep what the gate saw of a student, and promote one that passed."""
+    record, settings = subject.record, subject.settings
+    finding = describe(finding, candidate, calibrated)
+    registry.set_trained_on(record.task.id, finding.n)
+    if calibrated.judgement.chosen is None:
+        registry.set_state(candidate.id, "refused")
+        more = _to_judge(subject, trained, n_calibration, candidate.attempt + 1)
+        if more is not None:
+            more = max(more, int(SURPRISED * finding.n))
+        reason = explain.refused(calibrated.judgement, candidate) + in_the_way
+        return msgspec.structs.replace(finding, reason=reason, more_needed=more)
+    certificate = write_certificate(record.task, candidate, calibrated)
+    registry.certify(certificate)
+    try:
+        registry.promote(
+            certificate,
+            by="turn",
+            reason="certified by learn",
+            audit=first_plan(settings, record.task.name, by_hand=True).audit,
+            policy=settings.policy,
+        )
+    except PolicyError as error:
+        finding = msgspec.structs.replace(
+            finding, warnings=(*finding.warnings, f"It was certified and not promoted: {error}")
+        )
+    return msgspec.structs.replace(
+        finding,
+        warnings=(*finding.warnings, *explain.remarks(certificate)),
+        certified=True,
+        certificate=certificate.id,
+        reason=explain.passed(calibrated.judgement, candidate),
+    )
+
+
+def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> Finding:
+    """Return a finding with what the gate saw, whether or not it passed."""
+    judgement = calibrated.judgement
+    best = judgement.best
+    deferred, disagreed = explain.examples(calibrated, candidate)
+    return msgspec.structs.replace(
+        finding,
+        rung=candidate.rung,
+        student=candidate.id,
+        variables=tuple(i + 1 for i in candidate.variables),
+        attempt=candidate.attempt,
+        delta_spent=candidate.delta_spent,
+        threshold=best.threshold if best else None,
+        n_calibration=judgement.exchanges,
+        answered=best.answered_with_repeats if best else 0,
+        disagreements=best.disagreements_with_repeats if best else 0,
+        loss=best.loss_with_repeats if best and best.partial_with_repeats else None,
+        coverage=(
+            best.answered_with_repeats / judgement.exchanges if best and judgement.exchanges else 0
+        ),
+        bound=judgement.bound,
+        expected=explain.expected(candidate.plan),
+        trade_off=explain.trade_off(calibrated),
+        frontier=explain.frontier(calibrated, candidate.plan),
+        reliability=explain.reliability(calibrated),
+        confusion=explain.confusion(calibrated) if candidate.form == "label" else None,
+        deferred=deferred,
+        disagreed=disagreed,
+    )
+
+
+def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
+    """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
+
+    Those up to ``judged`` had a verdict before, and only train.
+
+    What came after the first calibration exchange and is biased is left out: training may not
+    look at the time that is judged.
+    """
+    unbiased = np.flatnonzero(data.unbiased)
+    size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))
+    fresh = unbiased[data.seq[unbiased] > judged]
+    latest = fresh[max(len(fresh) - min(size, MOST_CALIBRATION), 0) :]
+    before = np.arange(int(latest[0])) if len(latest) else np.arange(len(data))
+    return data.take(before), data.take(latest)
+
+
+def _lacking(finding: Finding, data: TaskData) -> Finding | None:
+    """Return the refusal of exchanges that are too few or in no known order, if they are so."""
+    if finding.n < FEWEST_LABELLED:
+        return msgspec.structs.replace(
+            finding,
+            reason=f"Refused: {finding.n} labelled exchanges are too few; at least "
+            f"{FEWEST_LABELLED} are needed to try.",
+            more_needed=FEWEST_LABELLED - finding.n,
+        )
+    untold = int((~data.unbiased & (data.time == 0)).sum())
+    if untold and int(data.unbiased.sum()) < FEWEST_LABELLED:
+        return msgspec.structs.replace(
+            finding,
+            reason=f"Refused: {untold:,} exchanges come from a log without times, so that nothing "
+            "says in which order they came. If its lines are in that order, say so with "
+            "--in-order; if they are exchangeable, with --shuffle SEED.",
+        )
+    return None
+
+
+def _in_order(
+    data: TaskData, shuffle: int | None, judged: int
+) -> tuple[TaskData, OrderEvidence | None]:
+    """Return the exchanges in the order taken as time, and whether that is believable.
+
+    Shuffled rows were declared exchangeable: no order is looked for in them, but those up to
+    ``judged`` come first, since they only train.
+    """
+    if shuffle is not None:
+        rows = np.random.default_rng(shuffle).permutation(len(data))
+        return data.in_order(rows[np.argsort(data.seq[rows] > judged, kind="stable")]), None
+    times = data.time if (data.time > 0).all() else None
+    if times is not None and (np.diff(times) < 0).any():
+        data = data.in_order(np.argsort(times, kind="stable"))
+    learned = data.to_train()
+    return data, order_evidence(learned.answers, None if times is None else learned.time)
+
+
+def _more_needed(
+    subject: Subject, training: TaskData, trained: Trained, n: int, attempt: int
+) -> int | None:
+    """Return about how many more exchanges it would take, None if that is beyond reach.
+
+    Follows the learning curve: a linear student trained on the latest half, against all.
+    """
+    growth = growth_needed(
+        trained.plan,
+        calibration=trained.evidence,
+        epsilon=subject.settings.epsilon,
+        # The next attempt will have less of delta to spend.
+        delta=spent(subject.settings.delta, attempt + 1),
+        exponent=_exponent(subject, training, trained),
+        bounded=subject.bounded,
+    )
+    return None if growth is None else max(1, int(np.ceil(n * (growth - 1))))
+
+
+def _fewest(subject: Subject, attempt: int) -> int:
+    """Return with how many calibration exchanges, and no disagreement, an attempt may pass."""
+    settings = subject.settings
+    return math.ceil(math.log(spent(settings.delta, attempt)) / math.log1p(-settings.epsilon))
+
+
+def _to_judge(subject: Subject, trained: Trained, calibration: int, attempt: int) -> int | None:
+    """Return about how many new exchanges it takes to judge an attempt, None if beyond reach.
+
+    Where earlier ones had a verdict all new ones judge, and hardly change what is learned.
+    """
+    evidence = max(trained.evidence, _fewest(subject, attempt))
+    growth = growth_needed(
+        trained.plan,
+        calibration=evidence,
+        epsilon=subject.settings.epsilon,
+        delta=spent(subject.settings.delta, attempt),
+        bounded=subject.bounded,
+    )
+    share = trained.evidence / calibration if trained.evidence else 1.0
+    return None if growth is None else math.ceil(evidence * growth / share)
+
+
+def _exponent(subject: Subject, training: TaskData, trained: Trained) -> float:
+    if subject.record.form != "label":
+        return LEARNING_RATE
+    wrong = 1 - trained.agreement
+    half = _agreement_of(training, len(training) // 2, trained)
+    if half is None or not 0 < wrong < 1 or half >= trained.agreement:
+        return LEARNING_RATE
+    return float(np.clip(np.log2((1 - half) / wrong), 0.05, 1.0))
+
+
+def _agreement_of(training: TaskData, size: int, trained: Trained) -> float | None:
+    """Return the out-of-fold agreement of a linear student trained on the latest exchanges."""
+    rows: npt.NDArray[np.int64] = np.arange(max(0, len(training) - size), len(training))
+    part = training.take(rows)
+    try:
+        fitted = train("linear", part.inputs, part.answers, variables=trained.variables)
+    except ValueError:
+        return None
+    return float(fitted.agrees.mean())
+
+
+def _learning_curve(subject: Subject, training: TaskData, trained: Trained) -> tuple[Point, ...]:
+    if subject.record.form != "label" or not {"linear", "encoder"} & set(subject.rungs):
+        return ()
+    points = []
+    for part in (8, 4, 2, 1):
+        size = len(training) // part
+        agreement = _agreement_of(training, size, trained)
+        if agreement is not None and size >= FEWEST_LABELLED // 2:
+            points.append((float(size), agreement))
+    return tuple(points)

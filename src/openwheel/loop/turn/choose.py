@@ -1,0 +1,397 @@
+"""Training a task's students and choosing among their rungs, on training data alone."""
+
+import secrets
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.errors import EngineError, ModelError
+from openwheel.gate import (
+    Plan,
+    growth_needed,
+    least_confidence,
+    make_plan,
+    predicted_coverage,
+    spent,
+)
+from openwheel.gate.judge import Method
+from openwheel.loop.accepted import accepted
+from openwheel.loop.data import TaskData, seen_keys
+from openwheel.loop.records import Candidate, Slicer
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import Subject
+from openwheel.loop.turn.bursts import bursts
+from openwheel.loop.turn.limits import too_much
+from openwheel.loop.turn.lineage import make_lineage
+from openwheel.loop.turn.lm import train_lm
+from openwheel.loop.turn.slices import evidently_bad, find_slicer
+from openwheel.progress import Progress, silent
+from openwheel.students import Fitted, Student, save_student, train
+from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
+from openwheel.students.student import Inputs
+from openwheel.students.variables import choose_variables
+
+FloatArray = npt.NDArray[np.float64]
+
+LATEST = 50_000
+"""What a student would have done is predicted for this many of the latest training exchanges."""
+
+CHEAPER = 0.01
+"""A dearer rung must be predicted to cover this much more than a cheaper one to be chosen."""
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """A student trained but not yet judged.
+
+    Attributes:
+        student: The student.
+        variables: Which of the task's variables it reads.
+        plan: The thresholds to test.
+        slicer: How its traffic is cut into slices.
+        coverage: What training predicts it will be certified at; 0 if nothing is likely to pass.
+        growth: By what factor calibration must grow for it to pass, None if that would not help.
+        agreement: Out-of-fold agreement.
+        evidence: How many calibration exchanges there are, a burst counted once.
+        enough: How many of those should be enough for it to pass.
+    """
+
+    student: Student
+    variables: tuple[int, ...]
+    plan: Plan
+    slicer: Slicer
+    coverage: float
+    growth: float | None
+    agreement: float
+    evidence: int
+    enough: int
+
+
+def train_best(
+    subject: Subject,
+    training: TaskData,
+    untrained: TaskData,
+    calibration: Sequence[Inputs],
+    *,
+    expected: int = 0,
+    anytime: bool = False,
+    share: float = 1.0,
+    progress: Progress = silent,
+    trouble: Callable[[str], None] = silent,
+) -> Trained | None:
+    """Train each rung and return the one that training predicts to cover most.
+
+    A rung that cannot be trained (no memory for it, no engine) is left out, and told of.
+
+    Args:
+        subject: The task.
+        training: Exchanges to train on.
+        untrained: Exchanges of the same time that train nobody, and count all the same.
+        calibration: Inputs of the calibration exchanges there are; never their answers.
+        expected: Exchanges to plan for where more are still to come.
+        anytime: Whether it will be judged by anytime-valid tests.
+        share: Share of the attempt's delta that these have.
+        progress: Told what is being done.
+        trouble: Told of what could not be done.
+
+    Returns:
+        None if no rung found anything to learn.
+
+    Raises:
+        MemoryError: There was too little memory for any rung that might have.
+    """
+    settings = subject.settings
+    critical = subject.critical
+    if critical and (problem := _not_critical(subject, training)):
+        trouble(problem)
+        return None
+    attempt = subject.record.attempts + 1
+    variables = _variables(subject, training)
+    slicer = find_slicer(training.inputs)
+    votes = len(set(bursts(calibration, variables).tolist()))
+    planned = max(votes, int(expected * _share_of_votes(training.inputs, variables)), 1)
+    best: Trained | None = None
+    short = False
+    for rung in subject.rungs:
+        try:
+            fitted = _train(rung, subject, training, variables, progress)
+            if critical:
+                fitted = screened(
+                    fitted,
+                    training.inputs,
+                    training.answers,
+                    critical=critical,
+                    variables=variables,
+                )
+        except ValueError:
+            continue  # nothing to learn for this rung; another may still
+        except (EngineError, ModelError) as error:
+            trouble(f"The rung {rung} is left out: {error}")
+            continue
+        except MemoryError:
+            short = True
+            trouble(f"The rung {rung} is left out: {too_much()}")
+            continue
+        delta = spent(settings.delta, attempt) * share
+        stream = as_served(fitted, training, untrained)
+        floor = least_confidence(
+            stream.confidence, stream.losses, settings.worst(subject.record.task.name)
+        )
+        confidence, deferring = _with_slices(slicer, stream, settings, delta, floor=floor)
+        plan = make_plan(
+            confidence,
+            stream.losses,
+            epsilon=settings.epsilon,
+            delta=delta,
+            calibration=planned,
+            bounded=subject.bounded,
+            floor=floor,
+            unknown=fitted.unknown,
+        )
+        coverage = predicted_coverage(
+            plan,
+            epsilon=settings.epsilon,
+            delta=delta,
+            calibration=planned,
+            bounded=subject.bounded,
+        )
+        growth = growth_needed(
+            plan,
+            calibration=planned,
+            epsilon=settings.epsilon,
+            delta=delta,
+            anytime=anytime,
+            bounded=subject.bounded,
+        )
+        trained = Trained(
+            student=fitted.student,
+            variables=variables,
+            plan=plan,
+            slicer=deferring,
+            coverage=coverage,
+            growth=growth,
+            agreement=float(fitted.agrees.mean()) if len(fitted.agrees) else 0.0,
+            evidence=votes,
+            enough=int(planned * (growth or 1.0)),
+        )
+        if best is None or _better(trained, best):
+            best = trained
+    if best is None and short:
+        raise MemoryError
+    return best
+
+
+def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
+    """Return which variables a student reads: those that tell labels apart, or all."""
+    if subject.record.form == "label":
+        return choose_variables(training.inputs, training.answers)
+    return tuple(range(len(training.inputs[0]))) if training.inputs else ()
+
+
+def _train(
+    rung: str,
+    subject: Subject,
+    training: TaskData,
+    variables: tuple[int, ...],
+    progress: Progress,
+) -> Fitted:
+    if rung != "lm":
+        return train(
+            rung,
+            training.inputs,
+            training.answers,
+            variables=variables,
+            encoder=subject.resources.encoder,
+            tune=subject.settings.tune,
+            progress=progress,
+        )
+    return train_lm(subject, training, variables, progress)
+
+
+def _not_critical(subject: Subject, training: TaskData) -> str:
+    """Say why a screen for the critical answers cannot be trained, ``""`` if it can."""
+    name = subject.record.task.name
+    if subject.record.form != "label":
+        return (
+            f"tasks.{name}.critical is for tasks whose answers are labels, those of this task are "
+            f"of the form {subject.record.form}: no student is tried"
+        )
+    inputs = {
+        values
+        for values, answer in zip(training.inputs, training.answers, strict=True)
+        if answer in subject.critical
+    }
+    if len(inputs) >= FEWEST_CRITICAL:
+        return ""
+    return (
+        f"The teacher gave the critical answers {', '.join(map(repr, subject.critical))} to "
+        f"{len(inputs)} different inputs; at least {FEWEST_CRITICAL} are needed to tell which "
+        "requests may have them. Until then no student is tried"
+    )
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """What a student would have done on training exchanges as they came.
+
+    Attributes:
+        inputs: Of each exchange, in order of arrival.
+        confidence: Shape (n,).
+        losses: How far its answer would have been from the teacher's, from 0 to 1, shape (n,).
+    """
+
+    inputs: list[Inputs]
+    confidence: FloatArray
+    losses: FloatArray
+
+
+def as_served(fitted: Fitted, training: TaskData, untrained: TaskData) -> Stream:
+    """Return what a student would have done on all exchanges of its training, in order.
+
+    Inputs that training saw once are predicted out of fold, as new ones will be. Those that came
+    again are answered by the student itself, as they will be, and so are exchanges that train
+    nobody. A student that writes its answers takes seconds for each: of it only predictions out of
+    fold are used, and exchanges that train nobody get confidences like theirs.
+    """
+    student = fitted.student
+    since = np.sort(training.place)[-LATEST:][0]
+    loss = (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
+    parts = [(training.take(fitted.rows), fitted.confidence, loss)]
+    others = untrained.take(np.flatnonzero(untrained.place >= since))
+    if student.rung == "lm":
+        parts.append((others, _like(fitted.confidence, len(others)), np.ones(len(others))))
+    else:
+        repeated = np.ones(len(training), np.bool_)
+        repeated[fitted.rows] = False
+        again = training.take(np.flatnonzero(repeated & (training.place >= since)))
+        parts += [(part, *_answered(student, part)) for part in (again, others)]
+    place = np.concatenate([part.place for part, _, _ in parts])
+    order = np.argsort(place, kind="stable")
+    order = order[place[order] >= since]
+    inputs = [values for part, _, _ in parts for values in part.inputs]
+    return Stream(
+        [inputs[i] for i in order],
+        np.concatenate([confidence for _, confidence, _ in parts])[order],
+        np.concatenate([losses for _, _, losses in parts])[order],
+    )
+
+
+def _like(confidence: FloatArray, n: int) -> FloatArray:
+    """Return confidences that are spread as others are, in no order."""
+    if not len(confidence):
+        return np.zeros(n)
+    return np.random.default_rng(0).permutation(np.quantile(confidence, np.linspace(0, 1, n)))
+
+
+def _answered(student: Student, data: TaskData) -> tuple[FloatArray, FloatArray]:
+    """Return a student's confidences, and 0 where its answer is the teacher's, else 1."""
+    index: dict[Inputs, int] = {}
+    which = np.array([index.setdefault(values, len(index)) for values in data.inputs], np.int64)
+    if not index:
+        return np.zeros(0), np.zeros(0)
+    labels, confidence = student.predict(list(index))  # equal inputs once
+    same = [
+        label >= 0 and done and student.answers[label] == answer
+        for label, done, answer in zip(labels[which], data.finished, data.answers, strict=True)
+    ]
+    return confidence[which], 1.0 - np.array(same, np.float64)
+
+
+def _better(new: Trained, old: Trained) -> bool:
+    """Whether a dearer rung is worth its cost; where neither would pass, the nearer one is."""
+    if new.coverage or old.coverage:
+        return new.coverage > old.coverage + CHEAPER
+    return (new.growth or np.inf) < (old.growth or np.inf) or (
+        new.growth == old.growth and new.agreement > old.agreement
+    )
+
+
+def _share_of_votes(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> float:
+    """Return how many votes an exchange to come is worth: as many as the latest third were."""
+    latest = inputs[2 * len(inputs) // 3 :][-LATEST // 10 :]
+    return len(set(bursts(latest, variables).tolist())) / len(latest) if latest else 1.0
+
+
+def is_new(
+    training: Sequence[Inputs], calibration: Sequence[Inputs], variables: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """Return which inputs training never saw, shape (n,)."""
+    seen = set(seen_keys(training, variables))
+    return np.array([key not in seen for key in seen_keys(calibration, variables)], np.bool_)
+
+
+def _with_slices(
+    slicer: Slicer, stream: Stream, settings: LoopSettings, delta: float, *, floor: float
+) -> tuple[npt.NDArray[np.float64], Slicer]:
+    """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
+    confidence = stream.confidence
+    if slicer.variable is None:
+        return confidence, slicer
+    plan = make_plan(
+        confidence,
+        stream.losses,
+        epsilon=settings.epsilon,
+        delta=delta,
+        calibration=max(len(stream.inputs) // 3, 1),
+        floor=floor,
+    )
+    if not plan.thresholds:
+        return confidence, slicer
+    start = plan.thresholds[int(np.argmax(plan.weights))]
+    names = [slicer.slice_of(values) for values in stream.inputs]
+    bad = evidently_bad(names, confidence >= start, stream.losses, settings.epsilon)
+    deferring = msgspec.structs.replace(slicer, deferred=bad)
+    left = np.array([deferring.defers(values) for values in stream.inputs], np.bool_)
+    return np.where(left, 0.0, confidence), deferring
+
+
+def save_candidate(
+    registry: Registry,
+    subject: Subject,
+    trained: Trained,
+    training: TaskData,
+    *,
+    trained_until: int,
+    method: Method,
+    share: float = 1.0,
+) -> Candidate:
+    """Count the attempt, save the student's files and register it as shadowing.
+
+    In this order: files without a record are garbage to sweep, a record without files would be a
+    student that cannot answer.
+    """
+    settings, task_id = subject.settings, subject.record.task.id
+    attempt = registry.attempt(task_id)
+    student_id = f"{trained.student.rung}-{secrets.token_hex(6)}"
+    files = save_student(trained.student, registry.folder(student_id))
+    candidate = Candidate(
+        id=student_id,
+        task_id=task_id,
+        rung=trained.student.rung,
+        files=files,
+        attempt=attempt,
+        epsilon=settings.epsilon,
+        delta=settings.delta,
+        delta_spent=spent(settings.delta, attempt),
+        plan=trained.plan,
+        slicer=trained.slicer,
+        variables=trained.variables,
+        surfaces={answer: training.surfaces[answer] for answer in trained.student.answers},
+        trained_until=trained_until,
+        coverage=trained.coverage,
+        enough=trained.enough,
+        training=training.window(),
+        method=method,
+        share=share,
+        accepted=accepted(training.settings),
+        form=subject.record.form,
+        folds=subject.record.folds,
+        compare=subject.compared.setting if subject.compared else "exact",
+        compared=subject.compared,
+        lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
+        matcher=registry.matcher_of(task_id),
+        critical=subject.critical,
+    )
+    registry.add_candidate(candidate)
+    return candidate

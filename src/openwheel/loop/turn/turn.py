@@ -1,0 +1,155 @@
+"""One turn of the live loop: curate, audit, judge who shadows, train anew where it pays.
+
+In live traffic a student trains on every label so far and then shadows: it is judged, by tests that
+may be looked at again and again, on the exchanges that arrive afterwards. The first attempt on a
+task holds out its latest quarter, so that its student can be judged at once.
+"""
+
+import gc
+import time
+
+from openwheel.errors import (
+    EngineError,
+    SettingError,
+    TeacherError,
+)
+from openwheel.loop.audit.step import audit
+from openwheel.loop.records import Event, Turn
+from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES, Resources
+from openwheel.loop.settings import LoopSettings
+from openwheel.loop.subject import subject_of, why_left
+from openwheel.loop.turn import failures
+from openwheel.loop.turn.curate import curate
+from openwheel.loop.turn.limits import some_more_memory, too_much
+from openwheel.loop.turn.other_folds import compared_otherwise
+from openwheel.loop.turn.streams import certify_anew
+from openwheel.loop.turn.task import turn_task
+from openwheel.progress import Progress, each, silent
+from openwheel.store import Store
+from openwheel.trust import Policy
+
+ALL_TASKS = "all tasks"
+"""Whom an event is about that is about no task in particular."""
+
+
+def turn(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    after: int = 0,
+    resources: Resources = NO_RESOURCES,
+    by_hand: bool = True,
+    progress: Progress = silent,
+) -> Turn:
+    """Run one turn.
+
+    Args:
+        store: The traffic, which may grow meanwhile.
+        settings: What the user decides.
+        after: What :attr:`Turn.looked_at` was the last time, 0 at first.
+        resources: What rungs need from outside.
+        by_hand: Whether a person wants it now; else tasks wait at which turns failed.
+        progress: Told what is being done.
+    """
+    started = time.monotonic()
+    registry = Registry(store)
+    failures.begin(store)
+    done: Turn | None = None
+    try:
+        done = _turn(
+            store,
+            registry,
+            settings,
+            after=after,
+            resources=resources,
+            by_hand=by_hand,
+            progress=progress,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        failures.forget(store)  # stopped, which is no failure
+        raise
+    except MemoryError:
+        gc.collect()
+    # Only here is everything free again that the turn had taken.
+    if done is None:
+        return Turn(after, (_short_of_memory(store, None, ALL_TASKS),))
+    registry.add_turn(done, time.monotonic() - started)
+    return done
+
+
+def _turn(
+    store: Store,
+    registry: Registry,
+    settings: LoopSettings,
+    *,
+    after: int,
+    resources: Resources,
+    by_hand: bool,
+    progress: Progress,
+) -> Turn:
+    progress("finding tasks")
+    looked_at = curate(store, registry, settings, after=after, progress=progress)
+    events = certify_anew(registry)
+    events += audit(store, registry, settings, resources, until=looked_at)
+    events += veto(registry, settings.policy)
+    counts = store.task_counts()
+    waits = failures.waits(failures.read(store), time.time())
+    records = [record for record in registry.tasks() if counts.get(record.task.id)]
+    for record in each(
+        progress,
+        "learning",
+        records,
+        "exchanges",
+        total=sum(counts[record.task.id] for record in records),
+        size=lambda record: counts[record.task.id],
+    ):
+        events += compared_otherwise(registry, record)
+        if reason := why_left(record, settings):
+            events.append(Event(record.task.name, "left", reason))
+            continue
+        wait = waits.get(record.task.id)
+        if wait is not None and wait.seconds > 0 and not by_hand:
+            events.append(Event(record.task.name, "trouble", wait.said))
+            continue
+        progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
+        failures.at_task(store, record.task.id)
+        try:
+            subject = subject_of(registry, record, settings, resources)
+            events += turn_task(store, registry, subject, progress, until=looked_at)
+            short = False
+        except (EngineError, SettingError, TeacherError) as error:
+            events.append(Event(record.task.name, "trouble", str(error)))  # others go on
+            short = False
+        except MemoryError:
+            short = True
+        if short:
+            events.append(_short_of_memory(store, record.task.id, record.task.name))
+        elif wait is not None:  # it failed before, and went well now
+            failures.passed(store, record.task.id)
+    return Turn(looked_at, tuple(events))
+
+
+def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
+    reason = too_much()
+    with some_more_memory():  # to say so
+        if task_id is None:
+            failures.forget(store)
+        failures.failed(store, task_id, reason)
+        wait = failures.waits(failures.read(store), time.time())[task_id]
+        return Event(name, "trouble", wait.said)
+
+
+def veto(registry: Registry, policy: Policy) -> list[Event]:
+    """Take off every promoted student that the policy, as it is now, would not let be promoted."""
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    events = []
+    for task_id, promotion in registry.promotions().items():
+        if promotion.certificate is None:
+            continue
+        made_of = registry.candidate(promotion.certificate.student).made_of()
+        decision = policy.may_promote(made_of)
+        if not decision.allowed:
+            registry.demote(task_id, by="policy", reason=str(decision))
+            events.append(Event(names[task_id], "demoted", str(decision)))
+    return events
