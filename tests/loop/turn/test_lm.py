@@ -74,7 +74,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     serving = RegistryServing(registry, Resources(adapters=Adapters(lambda: engine)))
     asked = rows(40, written, seed=1)
     decisions = [serving.decide(request(row["input"]), "colours") for row in asked]
-    assert all(decision.elsewhere for decision in decisions)
+    assert all(decision.remote for decision in decisions)
     answers = [settled(decision).answer for decision in decisions]
     right = [
         json.loads(answer) == json.loads(row["output"])
