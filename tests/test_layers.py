@@ -20,6 +20,7 @@ ORDER = [
     "importing",
     "access",
     "tasks",
+    "inference",
     "engine",
     "students",
     "export",
@@ -42,7 +43,7 @@ STRANGERS = {
     "students": {"access"},
     "gate": {
         *("errors", "logs", "progress", "wire", "catalog", "trust", "store", "access", "tasks"),
-        *("engine", "students", "export"),
+        *("inference", "engine", "students", "export"),
     },
     "export": {"access"},
     "loop": {"access", "export"},

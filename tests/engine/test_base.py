@@ -125,7 +125,7 @@ def test_a_hub_id_is_pinned_by_commit(name, revision, message):
 
 
 FINDS = """
-from openwheel.engine.checkpoint import find_checkpoint
+from openwheel.inference.checkpoint import find_checkpoint
 from openwheel.errors import ModelError
 """
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from engine.tiny import CHATML, save_tiny, tiny_config, tiny_tokenizer
-from openwheel.engine import Ask, Constraint
 from openwheel.engine.base import load_base
 from openwheel.engine.choose import Sampling
 from openwheel.engine.engine import Engine, EngineLimits, Wanted
 from openwheel.engine.scheduler import EngineFullError
 from openwheel.errors import EngineError, ModelError, RequestError, SettingError
+from openwheel.inference import Ask, Constraint
 from openwheel.wire import PromptMessage
 
 # PEFT asks transformers for what that has renamed.

@@ -9,7 +9,7 @@ from engine.families import FAMILIES, KINDS, tiny_family
 from engine.tiny import tiny_tokenizer
 from openwheel.engine.base import Base
 from openwheel.engine.engine import Engine, EngineLimits
-from openwheel.engine.writer import Ask
+from openwheel.inference.writer import Ask
 from openwheel.wire import PromptMessage
 
 TASK = PromptMessage("system", "please help me to pay the bill today my account was lost " * 2)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from engine.tiny import tiny_tokenizer
 from openwheel.engine.grammar import Matcher, grammar_of
 from openwheel.engine.text import Vocabulary
-from openwheel.engine.writer import Constraint
 from openwheel.errors import RequestError
+from openwheel.inference.writer import Constraint
 
 TOKENIZER = tiny_tokenizer()
 VOCABULARY = Vocabulary(TOKENIZER, [TOKENIZER.eos_token_id])

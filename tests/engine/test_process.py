@@ -10,9 +10,9 @@ import openai
 import pytest
 
 from cli.runner import run
-from openwheel.engine import Ask
 from openwheel.engine.process import EngineProcess
 from openwheel.errors import EngineError
+from openwheel.inference import Ask
 from openwheel.wire import PromptMessage
 
 HELLO = [{"role": "user", "content": "the bank card"}]

@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from openwheel.engine import Ask, Constraint
 from openwheel.engine.base import load_base
 from openwheel.engine.engine import Engine
-from openwheel.engine.remote import RemoteWriter
 from openwheel.engine.server import engine_thread
 from openwheel.errors import EngineError, SettingError
+from openwheel.inference import Ask, Constraint
+from openwheel.inference.remote import RemoteWriter
 from openwheel.wire import PromptMessage
 
 SCHEMA = '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}'

@@ -11,7 +11,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from openwheel.export.gguf.pretokenizers import PRE_TOKENIZERS, pre_tokenizer
+from openwheel.inference.gguf.pretokenizers import PRE_TOKENIZERS, pre_tokenizer
 
 LINES = [
     "The card has not arrived yet and I would like to know where it is, please.",

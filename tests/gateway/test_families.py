@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openwheel.engine import Constraint
-from openwheel.engine.remote import RemoteWriter
 from openwheel.gateway import create_app, gateway_thread
+from openwheel.inference import Constraint
+from openwheel.inference.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters
 from openwheel.loop.serving import Decision
 from openwheel.settings import LmSection

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openwheel.engine import Ask, Written
 from openwheel.errors import EngineDownError, EngineError
+from openwheel.inference import Ask, Written
 from openwheel.loop.adapters import Adapters, adapter_name
 from openwheel.wire import PromptMessage
 

@@ -253,7 +253,7 @@ async def _teacher(section: TeacherSection, name: str) -> Finding:
 
 
 def _local(section: TeacherSection, what: str) -> Finding:
-    from openwheel.engine.checkpoint import find_checkpoint
+    from openwheel.inference.checkpoint import find_checkpoint
     from openwheel.processes.local import local_model
 
     model = local_model(section)

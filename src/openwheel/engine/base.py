@@ -6,9 +6,9 @@ from typing import Any, Literal
 import msgspec
 
 from openwheel.catalog import load_catalog
-from openwheel.engine.checkpoint import Checkpoint, find_checkpoint
 from openwheel.engine.memory import free_memory
 from openwheel.errors import ModelError
+from openwheel.inference.checkpoint import Checkpoint, find_checkpoint
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -29,8 +29,8 @@ from openwheel.engine.runner import Abilities, Runner
 from openwheel.engine.scheduler import Counts, Job, Scheduler
 from openwheel.engine.text import Vocabulary
 from openwheel.engine.tools import TOOL_FORMS, ToolForm, tool_form
-from openwheel.engine.writer import Ask, Constraint, Written
 from openwheel.errors import EngineError, RequestError, SettingError
+from openwheel.inference.writer import Ask, Constraint, Written
 
 DEFAULT_CONTEXT = 8192
 

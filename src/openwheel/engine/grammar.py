@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openwheel.engine.text import Vocabulary
-from openwheel.engine.writer import Constraint
 from openwheel.errors import RequestError
+from openwheel.inference.writer import Constraint
 
 
 class Matcher:

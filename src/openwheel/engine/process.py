@@ -11,8 +11,8 @@ from typing import IO, Self
 
 import msgspec
 
-from openwheel.engine.remote import RemoteWriter
 from openwheel.errors import EngineError
+from openwheel.inference.remote import RemoteWriter
 
 _STOP_S = 15.0
 

@@ -10,8 +10,8 @@ from openwheel.engine.choose import Sampling
 from openwheel.engine.engine import Engine, Wanted
 from openwheel.engine.prompts import Rendered
 from openwheel.engine.tools import call_prefix, call_schema
-from openwheel.engine.writer import Constraint
 from openwheel.errors import RequestError
+from openwheel.inference.writer import Constraint
 
 _MOST_CHOICES = 128
 _MOST_TOP = 20

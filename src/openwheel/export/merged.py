@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from openwheel.engine.base import load_base
-from openwheel.engine.checkpoint import Checkpoint, find_checkpoint
 from openwheel.engine.memory import free_memory
 from openwheel.errors import ModelError
 from openwheel.export.compare import Agreement, agree, logits_on
 from openwheel.export.source import Source
+from openwheel.inference.checkpoint import Checkpoint, find_checkpoint
 
 PRECISIONS = {
     "fp32": ("float32", torch.float32),

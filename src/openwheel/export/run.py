@@ -9,18 +9,18 @@ from typing import Literal
 
 import msgspec
 
-from openwheel.engine.checkpoint import find_checkpoint
 from openwheel.errors import ModelError
 from openwheel.export.adapter import write_adapter
 from openwheel.export.compare import Agreement
 from openwheel.export.folder import bytes_of, whole_folder
-from openwheel.export.gguf import PRECISIONS as GGUF_PRECISIONS
-from openwheel.export.gguf import GgufReport, write_gguf
-from openwheel.export.gguf.quantization import bytes_needed as gguf_bytes
 from openwheel.export.merged import PRECISIONS as MERGED_PRECISIONS
 from openwheel.export.merged import bytes_needed, write_merged
 from openwheel.export.onnx import write_encoder
 from openwheel.export.source import Source
+from openwheel.inference.checkpoint import find_checkpoint
+from openwheel.inference.gguf import PRECISIONS as GGUF_PRECISIONS
+from openwheel.inference.gguf import GgufReport, write_gguf
+from openwheel.inference.gguf.quantization import bytes_needed as gguf_bytes
 
 Form = Literal["adapter", "merged", "gguf", "onnx"]
 DEFAULT_PRECISION = {"merged": "bf16", "gguf": "bf16"}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from openwheel.engine.checkpoint import find_checkpoint
 from openwheel.errors import ModelError
+from openwheel.inference.checkpoint import find_checkpoint
 from openwheel.students.files import SETTINGS
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from openwheel.engine import Ask, Writer, Written
 from openwheel.errors import EngineDownError, EngineError
+from openwheel.inference import Ask, Writer, Written
 from openwheel.students.files import Served
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"

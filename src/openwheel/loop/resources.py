@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from openwheel.engine.process import EngineProcess
-from openwheel.engine.remote import RemoteWriter
+from openwheel.inference.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
 from openwheel.loop.drift.self_disagreement import ConnectAgain
 from openwheel.loop.judging import Connect

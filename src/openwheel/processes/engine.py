@@ -22,7 +22,7 @@ def run_engine(order: Order) -> None:
         raise SettingError("An engine needs a model to run")
     local = order.local
     try:
-        from openwheel.engine.checkpoint import find_checkpoint  # noqa: PLC0415
+        from openwheel.inference.checkpoint import find_checkpoint  # noqa: PLC0415
 
         find_checkpoint(local.source, revision=local.revision)  # one that is not there is told now
         from openwheel.engine.engine import EngineLimits  # noqa: PLC0415 - seconds of imports

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 
-from openwheel.engine.checkpoint import HUB_ID
 from openwheel.errors import SettingError
+from openwheel.inference.checkpoint import HUB_ID
 from openwheel.students.ngrams import LONGEST_TEXT
 
 BATCH = 64

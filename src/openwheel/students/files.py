@@ -17,8 +17,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from openwheel.engine.writer import Writer
 from openwheel.errors import StudentFileError
+from openwheel.inference.writer import Writer
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.exact import ExactStudent
 from openwheel.students.lm.student import LmStudent

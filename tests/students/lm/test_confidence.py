@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from openwheel.engine.writer import Written
+from openwheel.inference.writer import Written
 from openwheel.students.lm.confidence import cross_fitted, evidence, fit_confidence
 from openwheel.students.lm.student import usable
 

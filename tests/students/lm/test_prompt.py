@@ -4,8 +4,8 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.may_write import may_write
-from openwheel.engine.writer import Constraint
+from inference.may_write import may_write
+from openwheel.inference.writer import Constraint
 from openwheel.students.lm.prompt import Asking, constraint_for, learned_text
 from openwheel.students.lm.schema import in_schema_order, inferred_schema, requested_schema
 from openwheel.tasks import Template

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.engine.writer import Written
+from openwheel.inference.writer import Written
 from openwheel.students.agreement import Agreement
 
 FloatArray = npt.NDArray[np.float64]

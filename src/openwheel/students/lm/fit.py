@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.engine.writer import Writer, Written
+from openwheel.inference.writer import Writer, Written
 from openwheel.progress import Progress, Step, silent
 from openwheel.settings import LmSection
 from openwheel.students.lm.confidence import FOLDS, cross_fitted, evidence, fit_confidence

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from openwheel.engine.writer import Ask, Constraint
+from openwheel.inference.writer import Ask, Constraint
 from openwheel.students.lm.schema import in_schema_order, inferred_schema, requested_schema
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.engine.writer import Ask, Writer, Written
 from openwheel.errors import RequestError, StudentFileError
+from openwheel.inference.writer import Ask, Writer, Written
 from openwheel.progress import Progress, Step, silent
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.confidence import evidence

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from openwheel.errors import ModelError
-from openwheel.export.gguf import pretokenizers, sentencepiece
+from openwheel.inference.gguf import pretokenizers, sentencepiece
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _TEXTS = (

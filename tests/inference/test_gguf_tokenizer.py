@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from export import tiny
 from openwheel.errors import ModelError
-from openwheel.export.gguf.pretokenizers import PRE_TOKENIZERS
-from openwheel.export.gguf.tokenizer import describe
+from openwheel.inference.gguf.pretokenizers import PRE_TOKENIZERS
+from openwheel.inference.gguf.tokenizer import describe
 
 NAMES = [rule.name for rule in PRE_TOKENIZERS]
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from openwheel.errors import ModelError
-from openwheel.export.gguf.families import Family, head_dim, rope_parameters
+from openwheel.inference.gguf.families import Family, head_dim, rope_parameters
 
 _SUFFIXES = (".weight", ".bias")
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from export import tiny
-from openwheel.export.gguf import write_gguf
+from openwheel.inference.gguf import write_gguf
 
 pytestmark = [
     pytest.mark.skipif(

@@ -1,7 +1,7 @@
 """The families of dense decoders that can be written as GGUF, and what each needs said.
 
 A row is here because a model of the family, written by this converter, gave the same
-log-probabilities in llama.cpp as in transformers (``tests/export/test_llama_cpp.py``). A
+log-probabilities in llama.cpp as in transformers (``tests/inference/test_llama_cpp.py``). A
 configuration that llama.cpp computes differently is refused, not approximated.
 """
 

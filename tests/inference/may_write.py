@@ -6,8 +6,8 @@ from typing import Any
 from llguidance import LLMatcher
 
 from engine.tiny import tiny_tokenizer
-from openwheel.engine.lark import lark_of
-from openwheel.engine.writer import Constraint
+from openwheel.inference.lark import lark_of
+from openwheel.inference.writer import Constraint
 
 
 @functools.cache

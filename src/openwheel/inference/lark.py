@@ -7,8 +7,8 @@ choice be written in odd tokens; these do not.
 import json
 from typing import Final
 
-from openwheel.engine.writer import Constraint
 from openwheel.errors import RequestError
+from openwheel.inference.writer import Constraint
 
 # Models may write white space without end where any amount of it is allowed.
 _GUIDANCE: Final = {"whitespace_flexible": True, "whitespace_pattern": r"[ \n\r\t]{0,40}"}

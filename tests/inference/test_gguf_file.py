@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from export import tiny
 from openwheel.errors import ModelError
-from openwheel.export.gguf import write_gguf
+from openwheel.inference.gguf import write_gguf
 
 
 def written(folder, precision="f32", **more):

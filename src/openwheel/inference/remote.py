@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from openwheel.engine.writer import Ask, Constraint, Written
 from openwheel.errors import EngineDownError, EngineError, SettingError
+from openwheel.inference.writer import Ask, Constraint, Written
 
 Dialect = Literal["openwheel", "vllm", "sglang"]
 

@@ -10,10 +10,10 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from openwheel.errors import ModelError
-from openwheel.export.gguf import quantization
-from openwheel.export.gguf.families import FAMILIES, Family, Keys, keys_of
-from openwheel.export.gguf.tensors import Tensors
-from openwheel.export.gguf.tokenizer import Vocabulary, describe
+from openwheel.inference.gguf import quantization
+from openwheel.inference.gguf.families import FAMILIES, Family, Keys, keys_of
+from openwheel.inference.gguf.tensors import Tensors
+from openwheel.inference.gguf.tokenizer import Vocabulary, describe
 
 
 class GgufReport(msgspec.Struct, frozen=True, kw_only=True):
