@@ -100,11 +100,10 @@ class LmSection(Section, frozen=True):
         ),
     ] = "drop"
     distil: Annotated[
-        Literal["answers", "probabilities", "on-policy"],
+        Literal["answers", "probabilities"],
         Meta(
             description="answers learns what the teacher wrote; probabilities also what it might "
-            "have written, where log-probabilities were captured or `teacher` is given; on-policy "
-            "lets the student write and `teacher` correct it."
+            "have written, where log-probabilities were captured or `teacher` is given."
         ),
     ] = "answers"
     teacher: Annotated[

@@ -1,4 +1,4 @@
-"""Learning from a teacher's probabilities: captured, of a model here, or on policy."""
+"""Learning from a teacher's probabilities: captured, or of a model here."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from openwheel.settings import LmSection
 from openwheel.students.lm.batches import plan_batches
 from openwheel.students.lm.examples import Record, encode
 from openwheel.students.lm.loss import loss_of, top_divergence
-from openwheel.students.lm.order import HeldOut, Note
+from openwheel.students.lm.order import Note
 from openwheel.students.lm.probabilities import TokenNames, with_probabilities
 from openwheel.students.lm.prompt import Asking
 from openwheel.students.lm.train import place_order
@@ -124,32 +124,6 @@ def test_captured_probabilities_teach_what_the_teacher_might_have_written(
     assert any(isinstance(event, Note) and "0 of 60" in event.text for event in told)
 
 
-@pytest.mark.filterwarnings("ignore")  # of TRL
-def test_on_policy_goes_on_from_the_answers_and_is_kept_only_if_no_worse(
-    train, tiny_base, make_base, tmp_path
-):
-    asking = Asking(template=TASK)
-    inputs, answers = exchanges(60)
-    given = [
-        Record(messages=asking.messages(values), answer=answer, held_out=i >= 48)
-        for i, (values, answer) in enumerate(zip(inputs, answers, strict=True))
-    ]
-    settings = LmSection(
-        base=str(tiny_base),
-        distil="on-policy",
-        teacher=str(make_base(seed=5)),  # as good as noise
-        epochs=2,
-        learning_rate=5e-3,
-        threads=1,
-    )
-    told = []
-    report = train(place_order(tmp_path / "work", given, settings), told.append)[1]
-    assert any(isinstance(event, Note) and "corrects it" in event.text for event in told)
-    worse = any(isinstance(event, Note) and "made it worse" in event.text for event in told)
-    assert report.on_policy_steps == (0 if worse else 3)
-    assert report.held_out_loss == min(e.loss for e in told if isinstance(e, HeldOut))
-
-
 def test_a_teacher_of_other_tokens_is_refused(train, tiny_base, make_base, tmp_path):
     teacher = make_base(seed=7)
     file = teacher / "tokenizer.json"
@@ -169,7 +143,7 @@ def test_a_teacher_of_other_tokens_is_refused(train, tiny_base, make_base, tmp_p
 def test_the_learners_process_needs_no_torch_to_order_and_follow():
     code = (
         "import sys, openwheel.students.lm.fit\n"
-        "print({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules))"
+        "print({'torch', 'transformers', 'peft'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

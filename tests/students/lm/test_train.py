@@ -153,7 +153,6 @@ def test_it_stops_early_and_keeps_the_best(train, tiny_base, tmp_path):
         ({"targets": ("no_such_module",)}, "LoRA cannot be put on"),
         ({"time_limit": 0.001}, "must take at most 0.001 s"),
         ({"context": 16}, "all 200 are longer"),
-        ({"distil": "on-policy"}, "needs a model as .* teacher"),
     ],
 )
 def test_what_stops_it_is_said(train, tiny_base, tmp_path, changes, message):

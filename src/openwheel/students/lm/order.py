@@ -56,7 +56,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         longest_answer: Tokens of the longest answer, its end-of-turn token included.
         packed: Whether examples were packed.
         continued: The step from which an earlier run was continued; 0 if none was.
-        on_policy_steps: Steps in which it learned from what it wrote itself, if they were kept.
         soft: Exchanges learned from the teacher's probabilities rather than its answer alone.
         base_revision: The hub's commit of the base.
         model_type: The base's.
@@ -74,7 +73,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     longest_answer: int
     packed: bool
     continued: int = 0
-    on_policy_steps: int = 0
     soft: int = 0
     base_revision: str = ""
     model_type: str = ""

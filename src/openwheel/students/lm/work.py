@@ -22,15 +22,12 @@ from openwheel.settings import LmSection
 from openwheel.students.lm.adapter import (
     add_adapter,
     compute_again,
-    learned,
-    put,
     save_adapter,
     targets_in,
 )
 from openwheel.students.lm.batches import packs_exactly
 from openwheel.students.lm.examples import Example, Record, encode
 from openwheel.students.lm.memory import fit_memory
-from openwheel.students.lm.on_policy import check_vocabulary, train_on_policy
 from openwheel.students.lm.order import (
     ADAPTER,
     CHECKPOINT,
@@ -131,14 +128,10 @@ def carry_out(order: Order, tell: Tell) -> Report:
         training,
         [i for i, record in enumerate(kept) if record.held_out],
         packed,
-        teacher.model if teacher is not None and settings.distil == "probabilities" else None,
+        teacher.model if teacher is not None else None,
     )
     run = Run(order, material, memory.most, tell)
     weights = run.run()
-    on_policy = 0
-    if settings.distil == "on-policy" and teacher is not None:
-        asked = [kept[i] for i in training]
-        weights, on_policy = _on_policy(run, weights, base, teacher, records=asked, tell=tell)
     report = Report(
         steps=run.state.step,
         best_step=run.state.best_step or run.state.step,
@@ -151,7 +144,6 @@ def carry_out(order: Order, tell: Tell) -> Report:
         longest_answer=max(len(example.ids) - example.prompt for example in examples),
         packed=packed,
         continued=run.continued,
-        on_policy_steps=on_policy,
         soft=len(examples)
         if material.teacher is not None
         else sum(example.soft is not None for example in examples),
@@ -183,8 +175,6 @@ def _examples(
 def _teacher(base: Base, settings: LmSection) -> Base | None:
     """Return the model to distil from, None if only captured answers are learned from."""
     if settings.distil == "answers" or not settings.teacher:
-        if settings.distil == "on-policy":
-            raise ModelError('[lm] distil = "on-policy" needs a model as [lm] teacher; none is set')
         return None
     teacher = load_base(
         settings.teacher,
@@ -192,7 +182,11 @@ def _teacher(base: Base, settings: LmSection) -> Base | None:
         precision=settings.precision,
         device=settings.device,
     )
-    check_vocabulary(base, teacher)
+    if base.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise ModelError(
+            f"The teacher {teacher.name} must have the tokenizer of the base {base.name} for its "
+            "probabilities to be learned, and has another"
+        )
     return teacher
 
 
@@ -207,32 +201,6 @@ def _with_probabilities(
     known = sum(example.soft is not None for example in found)
     tell(Note(f"{known} of {len(found)} exchanges have log-probabilities of the student's tokens"))
     return found
-
-
-def _on_policy(
-    run: Run,
-    weights: dict[str, Any],
-    base: Base,
-    teacher: Base,
-    *,
-    records: Sequence[Record],
-    tell: Tell,
-) -> tuple[dict[str, Any], int]:
-    """Go on from the best weights on the student's own answers; keep that where it is no worse."""
-    model, settings = run.material.model, run.order.settings
-    put(model, weights)
-    before = run.look()
-    longest = max(len(e.ids) - e.prompt for e in run.material.examples) + 1
-    folder = run.order.path / "trl"
-    steps = train_on_policy(
-        base, model, teacher, records, settings=settings, longest=longest, folder=folder, tell=tell
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    after = run.look()
-    if before is not None and after is not None and after > before:
-        tell(Note(f"that made it worse ({before:.4f} to {after:.4f} nats a token): not kept"))
-        return weights, 0
-    return {name: weight.detach() for name, weight in learned(model).items()}, steps
 
 
 def _read(order: Order) -> list[Record]:
