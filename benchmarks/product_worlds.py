@@ -16,7 +16,7 @@ import numpy as np
 from openwheel.loop.losses import agrees
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
-from openwheel.loop.serving import RegistryServing
+from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer, ToolCall
@@ -206,7 +206,7 @@ def truth(rng: Random, source: Source, rungs: tuple[str, ...], n: int) -> float 
             return None
         serving, answered, wrong = RegistryServing(Registry(store)), 0, 0
         for exchange in exchanges(source(rng, FRESH)):
-            decision = serving.decide(exchange.read())
+            decision = settled(serving.decide(exchange.read()))
             if decision.answer is not None:
                 answered += 1
                 wrong += not agrees(exchange.answer, Answer(decision.answer), decision.form)

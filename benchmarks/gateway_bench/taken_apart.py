@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
 from openwheel.loop.registry import Registry
-from openwheel.loop.serving import Decision, RegistryServing, Serving
+from openwheel.loop.serving import Decision, Pending, RegistryServing, Serving
 from openwheel.store import Store
 from openwheel.teachers import HttpTeacher
 from openwheel.wire import Request
@@ -48,7 +48,7 @@ class Timed:
         """Load what was promoted or demoted since."""
         return self._serving.refresh()
 
-    def decide(self, request: Request, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "") -> Decision | Pending:
         """Decide, and count what it took."""
         began = time.thread_time()
         decision = self._serving.decide(request, task)

@@ -332,8 +332,8 @@ def test_a_second_try_in_the_same_batch_is_found(held):
     capture.put(exchange(0))
     assert held.entered.wait(5)
     capture.put(exchange(1))  # these wait for one another
-    capture.put(exchange(1), again=True)
-    capture.put(exchange(1, key="somebody else's"), again=True)
+    capture.put(exchange(1), is_retry=True)
+    capture.put(exchange(1, key="somebody else's"), is_retry=True)
     held.go.set()
     assert capture.flush()
     assert [one.request for one in held.exchanges] == [b'{"n":0}', b'{"n":1}', b'{"n":1}']

@@ -11,7 +11,7 @@ from openwheel.gateway import create_app, gateway_thread
 from openwheel.inference import Constraint
 from openwheel.inference.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters
-from openwheel.loop.serving import Decision
+from openwheel.loop.serving import Decision, Pending
 from openwheel.settings import LmSection
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.prompt import Asking
@@ -47,7 +47,7 @@ class OneStudent:
             answer = self.student.answers[label] if confidence > 0 else None
             return Decision(answer=answer, task="colours", student="lm", confidence=confidence)
 
-        return Decision(task="colours", student="lm", pending=decided, remote=True)
+        return Pending(decided, Decision(task="colours", student="lm"), remote=True)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from gateway.apis import PATHS, request_of
 from openwheel.access import Access, KeyStore
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.feedback.desk import FeedbackDesk
-from openwheel.loop.serving import Decision
+from openwheel.loop.serving import Decision, Pending
 from openwheel.store import Store
 from openwheel.store.exchange import REJECTED
 from openwheel.teachers import HttpTeacher
@@ -273,7 +273,7 @@ def test_a_student_that_takes_milliseconds_gives_its_best_too(gateway, teacher, 
                 reason="confidence",
                 below_threshold_answer="account",
             )
-            return Decision(task="route", student="slow", pending=lambda: found, remote=remote)
+            return Pending(lambda: found, Decision(task="route", student="slow"), remote=remote)
 
     running = gateway(HttpTeacher(teacher.url), Slow(), best_effort={"*": True})
     response = http("POST", running.url + CHAT, request_of("chat", UNSURE))

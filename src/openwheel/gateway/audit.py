@@ -5,7 +5,8 @@ import logging
 import time
 
 from openwheel.errors import TeacherError
-from openwheel.gateway.exchanges import Asked, audit_exchange, parse_reply
+from openwheel.gateway.call import Call
+from openwheel.gateway.exchanges import audit_exchange, parse_reply
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
 from openwheel.teachers import Headers, Teacher
@@ -41,12 +42,12 @@ class Audits:
         self._waiting = waiting
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, asked: Asked, path: str, headers: Headers) -> None:
+    def start(self, call: Call, path: str, headers: Headers) -> None:
         """Ask the teacher in the background."""
         if len(self._tasks) >= self._waiting:
             self._failed("too many are waiting")
             return
-        task = asyncio.get_running_loop().create_task(self._audit(asked, path, headers))
+        task = asyncio.get_running_loop().create_task(self._audit(call, path, headers))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -61,24 +62,22 @@ class Audits:
         if late:
             await asyncio.wait(late)
 
-    async def _audit(self, asked: Asked, path: str, headers: Headers) -> None:
-        body = without_stream(asked.body) if asked.request.stream else asked.body
+    async def _audit(self, call: Call, path: str, headers: Headers) -> None:
+        body = without_stream(call.body) if call.stream else call.body
         async with self._at_once:
             started = time.perf_counter()
             try:
-                response = await self._teacher.send(
-                    "POST", path, headers, body, model=asked.request.model
-                )
+                response = await self._teacher.send("POST", path, headers, body, model=call.model)
                 answer = await response.read()
-                reply = parse_reply(asked.api, response.status, response.headers, answer)
+                reply = parse_reply(call.api, response.status, response.headers, answer)
             except TeacherError as error:
                 self._failed(str(error))
                 return
         latency_ms = (time.perf_counter() - started) * 1000
         self._meter.audits += 1
         self._recorder.spent(response.teacher, reply.usage, len(body), len(answer), None)
-        exchange = audit_exchange(asked, reply, latency_ms, teacher=response.teacher)
-        self._recorder.put(exchange, asked.decision.task)
+        exchange = audit_exchange(call, reply, latency_ms, teacher=response.teacher)
+        self._recorder.put(exchange, call.decision.task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -1,42 +1,82 @@
-"""How one request fares on its way through the gateway."""
+"""One request on its way through the gateway."""
 
 import time
+from typing import Final
 
 import msgspec
 
 from openwheel.access import Key
 from openwheel.gateway.meter import Source
-from openwheel.wire import Api
+from openwheel.loop.route import UNDECIDED, Route
+from openwheel.loop.serving import Decision
+from openwheel.wire import Api, Request
+
+_NOWHERE: Final = Route(held_back=False, audited=False, unbiased=False)
 
 
-class Passage(msgspec.Struct):
-    """How one request fared.
+class Call(msgspec.Struct):
+    """One request: what it asks for, what was decided about it, and how it fared.
+
+    What is known only of a request that could be read keeps its default otherwise, and then no
+    student answers and nothing is captured.
 
     Attributes:
         api: The API whose shape errors have.
         key: That it was sent with; None if none was needed.
         body: As the client sent it.
-        started: On the clock of `time.perf_counter`.
-        began: In nanoseconds since 1970.
+        model: That it asks for, ``""`` if it names none.
+        began: When its head came, in nanoseconds since 1970.
+        started: The same moment on the clock of `time.perf_counter`.
+        whole: When it was whole, on that clock.
+        id: Of its exchange, and of a student's answer.
+        request: As it was read, None if it could not be.
+        task: The task the client named.
+        is_retry: Whether the client's SDK says that it has sent it before.
+        decision: What was decided about it.
+        route: Where it goes.
         source: Who answered.
         status: That the client was sent; 0 if none was.
         first_byte: Seconds to the first byte of the teacher's body; None if there was none.
         teacher: Name of the teacher that answered.
-        model, output_tokens, input_tokens, finish_reason: Of the answer, where it was read.
+        response_model, output_tokens, input_tokens, finish_reason: Of the answer, where it was
+            read.
         error: What went wrong, as a short name; ``""`` if nothing did.
     """
 
     api: Api
     key: Key | None = None
     body: bytes = b""
-    started: float = msgspec.field(default_factory=time.perf_counter)
+    model: str = ""
     began: int = msgspec.field(default_factory=time.time_ns)
+    started: float = msgspec.field(default_factory=time.perf_counter)
+    whole: float = 0.0
+    id: str = ""
+    request: Request | None = None
+    task: str = ""
+    is_retry: bool = False
+    decision: Decision = UNDECIDED
+    route: Route = _NOWHERE
     source: Source = "refused"
     status: int = 0
     first_byte: float | None = None
     teacher: str = ""
-    model: str = ""
+    response_model: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
     finish_reason: str = ""
     error: str = ""
+
+    @property
+    def time(self) -> float:
+        """When the request was whole, in seconds since 1970."""
+        return self.began / 1e9 + (self.whole - self.started)
+
+    @property
+    def stream(self) -> bool:
+        """Whether a stream was asked for."""
+        return self.request is not None and self.request.stream
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds since the request was whole."""
+        return (time.perf_counter() - self.whole) * 1000

@@ -68,14 +68,14 @@ class Capture(Protocol):
     """Where the gateway leaves an exchange when its response is complete."""
 
     def put(
-        self, exchange: Exchange, done: Callable[[], None] | None = None, *, again: bool = False
+        self, exchange: Exchange, done: Callable[[], None] | None = None, *, is_retry: bool = False
     ) -> None:
         """Take an exchange; never blocks and never raises.
 
         Args:
             exchange: What to keep.
             done: Called, from another thread, once it is committed or lost.
-            again: Whether the client says that it has sent this request before.
+            is_retry: Whether the client says that it has sent this request before.
         """
 
     def flush(self, timeout: float) -> bool:
@@ -136,7 +136,7 @@ class CaptureWriter:
         self._thread.start()
 
     def put(
-        self, exchange: Exchange, done: Callable[[], None] | None = None, *, again: bool = False
+        self, exchange: Exchange, done: Callable[[], None] | None = None, *, is_retry: bool = False
     ) -> None:
         """Take an exchange, or drop it when there is no room; see `Capture.put`."""
         size = _size(exchange)
@@ -146,7 +146,7 @@ class CaptureWriter:
                 and self._bytes + size <= self._max_bytes
                 and not self._closing.is_set()
             ):
-                self._queue.append((exchange, time.monotonic(), done, again))
+                self._queue.append((exchange, time.monotonic(), done, is_retry))
                 self._held += 1
                 self._accepted += 1
                 self._bytes += size
@@ -223,9 +223,9 @@ class CaptureWriter:
     def _settle(self, batch: list[_Waiting]) -> None:
         """Write a batch, or give it up, and tell whoever waits for it."""
         new: list[Exchange] = []
-        for exchange, _, _, again in batch:
+        for exchange, _, _, is_retry in batch:
             # The earlier try may be in this very batch, where the store is slow.
-            if not (again and (any(_same(exchange, one) for one in new) or self._has(exchange))):
+            if not (is_retry and (any(_same(exchange, one) for one in new) or self._has(exchange))):
                 new.append(exchange)
         written = self._write(new)
         lost = len(new) - written

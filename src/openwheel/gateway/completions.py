@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from openwheel.access import Key, RefusedError
+from openwheel.access import RefusedError
 from openwheel.errors import OpenwheelError, RequestError
 from openwheel.gateway.asgi import (
     JSON,
@@ -25,8 +24,8 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
-from openwheel.gateway.call import Passage
-from openwheel.gateway.exchanges import REJECTS, Asked, student_exchange
+from openwheel.gateway.call import Call
+from openwheel.gateway.exchanges import REJECTS, student_exchange
 from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.guard import send_refusal
 from openwheel.gateway.places import PLACE, with_deployment
@@ -38,7 +37,7 @@ from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.loop.route import UNDECIDED, route
 from openwheel.loop.serving import Decision
 from openwheel.teachers import TeacherResponse, named_model
-from openwheel.wire import Api, Request
+from openwheel.wire import Api, Request, ordered_id
 
 logger = logging.getLogger(__name__)
 
@@ -68,99 +67,85 @@ class Completions:
         if scope["method"] != "POST":
             await method_not_allowed(scope, send, "POST", self._api)
             return
-        passage, asked = Passage(self._api), None
+        call, state = Call(self._api), self._state
         try:
-            passage.key = self._state.guard.identify(scope)
-            self._state.guard.admit(passage.key)
-            body = await read_body(scope, receive, self._state.max_body)
-            passage.body = with_deployment(scope, body) if PLACE in scope else body
-            asked = await self._ask(scope, passage.body, passage.key)
+            call.key = state.guard.identify(scope)
+            state.guard.admit(call.key)
+            body = await read_body(scope, receive, state.max_body)
+            call.body = with_deployment(scope, body) if PLACE in scope else body
+            call.whole = time.perf_counter()
+            await self._read(scope, call)
         except BodyTooLargeError as error:
-            passage.status = 413
+            call.status = 413
             await send_too_large(send, error, self._api)
         except RefusedError as error:
-            passage.status = error.status
+            call.status = error.status
             await send_refusal(send, error, self._api)
         except ClientGoneError:
-            self._state.meter.cancelled += 1
+            state.meter.cancelled += 1
             return
         else:
-            await self._answer(scope, receive, send, asked, passage)
-        task = asked.decision.task if passage.source != "refused" and asked else ""
-        self._state.meter.request(
+            await self._answer(scope, receive, send, call)
+        state.meter.request(
             self._api.name,
-            passage.source,
-            passage.status,
-            time.perf_counter() - passage.started,
-            passage.first_byte,
-            task,
+            call.source,
+            call.status,
+            time.perf_counter() - call.started,
+            call.first_byte,
+            call.decision.task,
         )
-        if self._state.tracer is not None:
-            self._state.tracer.record(request_span(scope, passage, asked))
+        if state.tracer is not None:
+            state.tracer.record(request_span(scope, call))
 
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        asked: Asked | None,
-        passage: Passage,
-    ) -> None:
-        if asked is not None and asked.decision.answer is not None and not asked.way.held_back:
-            await self._student(asked, asked.decision.answer, send, passage)
-            if asked.way.audited:
-                headers = passable(scope, passage.key)
-                self._state.audits.start(asked, target(scope), headers)
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, call: Call) -> None:
+        request, answer = call.request, call.decision.answer
+        if request is not None and answer is not None and not call.route.held_back:
+            await self._student(call, request, answer, send)
+            if call.route.audited:
+                self._state.audits.start(call, target(scope), passable(scope, call.key))
             return
-        passage.source = "teacher"
+        call.source = "teacher"
         work = forward(
             self._state,
             scope,
             send,
-            passage,
-            model=asked.request.model if asked else named_model(passage.body),
-            headers=_headers("teacher", asked),
-            tap=self._tap(asked, passage),
-            instead=None if asked is None else partial(self._instead, asked, send, passage),
+            call,
+            headers=_headers("teacher", call.decision),
+            tap=partial(self._tap, call),
+            instead=None if request is None else partial(self._instead, call, request, send),
             # Whom a student can answer need not wait for a teacher that is down.
-            patient=asked is None or asked.decision.answer is None,
+            patient=answer is None,
         )
         if not await while_connected(receive, work):
             self._state.meter.cancelled += 1
 
-    async def _ask(self, scope: Scope, body: bytes, key: Key | None) -> Asked | None:
-        """Decide who answers; None if the body cannot be read, so that only the teacher may.
+    async def _read(self, scope: Scope, call: Call) -> None:
+        """Read a request and decide who answers it.
+
+        Where its body cannot be read only the teacher may.
 
         Raises:
             RefusedError: The key does not allow this request.
         """
-        arrived, started = time.time(), time.perf_counter()
-        guard = self._state.guard
+        guard, body = self._state.guard, call.body
         try:
             if is_small(body):
                 request = self._api.read_request(body)
             else:
                 request = await read_large(self._api, body, self._state.reading)
         except RequestError:
-            guard.check_model(key, named_model(body))
-            guard.check_task(key, "")
-            return None
-        guard.check_model(key, request.model)
-        task = _header_text(header(scope, b"x-openwheel-task")) or request.task
-        decision = self._allowed(await self._decide(request, task, body), request)
-        guard.check_task(key, decision.task)
-        return Asked(
-            time=arrived,
-            started=started,
-            body=body,
-            api=self._api,
-            request=request,
-            task=task,
-            key=key.name if key else "",
-            again=header(scope, b"x-stainless-retry-count") not in {b"", b"0"},
-            decision=decision,
-            way=route(decision, self._state.rng()),
-        )
+            call.model = named_model(body)
+            guard.check_model(call.key, call.model)
+            guard.check_task(call.key, "")
+            return
+        call.model = request.model
+        guard.check_model(call.key, call.model)
+        call.task = _header_text(header(scope, b"x-openwheel-task")) or request.task
+        decision = await self._decide(call, request)
+        guard.check_task(call.key, decision.task)
+        call.id, call.request, call.decision = ordered_id(), request, decision
+        call.route = route(decision, self._state.rng())
+        call.is_retry = header(scope, b"x-stainless-retry-count") not in {b"", b"0"}
 
     def _allowed(self, decision: Decision, request: Request) -> Decision:
         """Return a decision without the student's answer where none may be given."""
@@ -173,115 +158,106 @@ class Completions:
             decision, answer=None, below_threshold_answer=None, reason=reason
         )
 
-    async def _decide(self, request: Request, task: str, body: bytes) -> Decision:
-        serving = self._state.serving
+    async def _decide(self, call: Call, request: Request) -> Decision:
+        return self._allowed(await self._decided(call, request), request)
+
+    async def _decided(self, call: Call, request: Request) -> Decision:
+        state, loop = self._state, asyncio.get_running_loop()
         try:
-            if is_small(body):
-                decision = serving.decide(request, task)
+            if is_small(call.body):
+                decision = state.serving.decide(request, call.task)
             else:
-                loop, reading = asyncio.get_running_loop(), self._state.reading
-                decision = await loop.run_in_executor(reading, serving.decide, request, task)
-            if decision.pending is None:
+                decide, threads = state.serving.decide, state.reading
+                decision = await loop.run_in_executor(threads, decide, request, call.task)
+            if isinstance(decision, Decision):
                 return decision
             if self._pending >= _MOST_PENDING:
-                return msgspec.structs.replace(decision, pending=None, reason="busy")
+                return decision.busy
             self._pending += 1
             try:
-                loop = asyncio.get_running_loop()
-                threads = self._state.remote if decision.remote else self._state.slow
-                return await loop.run_in_executor(threads, decision.pending)
+                threads = state.remote if decision.remote else state.slow
+                return await loop.run_in_executor(threads, decision.decide)
             finally:
                 self._pending -= 1
         except OpenwheelError as error:
-            self._state.meter.student_errors += 1
+            state.meter.student_errors += 1
             logger.error("No student could be asked, the teacher answers: %s", error)
             return UNDECIDED
 
-    async def _instead(self, asked: Asked, send: Send, passage: Passage, why: str) -> bool:
+    async def _instead(self, call: Call, request: Request, send: Send, why: str) -> bool:
         """Have a student answer in the teacher's place, if one may; return whether one did.
 
         It may where it is certified to, which the canary alone kept it from, and, if that is
         wanted, where only its confidence is too low.
         """
-        try:
-            asked = await self._renewed(asked, passage)
-        except RefusedError:  # its task has another name by now
-            return False
-        decision, meter = asked.decision, self._state.meter
+        decision, state = call.decision, self._state
+        if time.perf_counter() - call.whole >= _FRESH_S:
+            decision = await self._decide(call, request)
+            try:
+                state.guard.check_task(call.key, decision.task)
+            except RefusedError:  # its task has another name by now
+                return False
         if decision.answer is not None:
-            meter.stood_in += 1
+            call.decision = decision
+            state.meter.stood_in += 1
             self._certified.warning(f"A student answered, as it is certified to: {why}")
-            await self._student(asked, decision.answer, send, passage, why=why)
+            await self._student(call, request, decision.answer, send, why=why)
             return True
-        wanted = self._state.best_effort
-        guess = decision.below_threshold_answer if decision.reason == "confidence" else None
-        if guess is None or not wanted.get(decision.task, wanted.get("*", False)):
+        unsure = decision.below_threshold_answer if decision.reason == "confidence" else None
+        wanted = state.best_effort
+        if unsure is None or not wanted.get(decision.task, wanted.get("*", False)):
             return False
+        call.decision = decision
         self._unsure.warning(f"Best effort: a student answered below its threshold: {why}")
-        await self._student(asked, guess, send, passage, source="best_effort", why=why)
+        await self._student(call, request, unsure, send, source="best_effort", why=why)
         return True
-
-    async def _renewed(self, asked: Asked, passage: Passage) -> Asked:
-        if time.perf_counter() - asked.started < _FRESH_S:
-            return asked
-        decision = await self._decide(asked.request, asked.task, asked.body)
-        decision = self._allowed(decision, asked.request)
-        self._state.guard.check_task(passage.key, decision.task)
-        return msgspec.structs.replace(asked, decision=decision)
 
     async def _student(
         self,
-        asked: Asked,
+        call: Call,
+        request: Request,
         answer: str,
         send: Send,
-        passage: Passage,
         *,
         source: Literal["student", "best_effort"] = "student",
         why: str = "",
     ) -> None:
         """Answer as the teacher would have: the model asked for, a stream if one was."""
-        passage.source = source
-        recorder, task = self._state.recorder, asked.decision.task
-        exchange = student_exchange(asked, answer, _ms_since(asked.started), source=source)
+        call.source = source
+        recorder, task = self._state.recorder, call.decision.task
+        exchange = student_exchange(call, answer, source=source)
         if recorder.strict:
-            await recorder.commit(exchange, task, again=asked.again)
-        headers = [*_headers(source, asked), (self._api.id_header, asked.id.encode())]
+            await recorder.commit(exchange, task, is_retry=call.is_retry)
+        headers = [*_headers(source, call.decision), (self._api.id_header, call.id.encode())]
         if why:
             headers.append((b"x-openwheel-fallback", why.encode()))
-        if asked.request.stream:
+        if request.stream:
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            events = b"".join(self._api.events(answer, asked.request, identity=asked.id))
+            events = b"".join(self._api.events(answer, request, identity=call.id))
             await send({"type": "http.response.body", "body": events})
         else:
-            body = self._api.body(answer, asked.request, identity=asked.id)
+            body = self._api.body(answer, request, identity=call.id)
             await send_body(send, 200, body, [JSON, *headers])
-        passage.status = 200
+        call.status = 200
         if not recorder.strict:
-            recorder.put(exchange, task, again=asked.again)
+            recorder.put(exchange, task, is_retry=call.is_retry)
 
-    def _tap(
-        self, asked: Asked | None, passage: Passage
-    ) -> Callable[[TeacherResponse], ExchangeTap | CostTap | None]:
-        def tap(response: TeacherResponse) -> ExchangeTap | CostTap | None:
-            rejected = asked is not None and response.status in REJECTS
-            if response.status != 200 and not rejected:
-                return None
-            if asked is None:  # a teacher may read what this gateway cannot, and wants its money
-                return CostTap(response, passage, self._state.recorder, generates=True)
-            return ExchangeTap(asked, passage, response, self._state)
-
-        return tap
+    def _tap(self, call: Call, response: TeacherResponse) -> ExchangeTap | CostTap | None:
+        rejected = call.request is not None and response.status in REJECTS
+        if response.status != 200 and not rejected:
+            return None
+        if call.request is None:  # a teacher may read what this gateway cannot, and wants its money
+            return CostTap(response, call, self._state.recorder, generates=True)
+        return ExchangeTap(call, response, self._state)
 
 
-def _headers(source: str, asked: Asked | None) -> Pairs:
+def _headers(source: str, decision: Decision) -> Pairs:
     headers = [(b"x-openwheel-source", _SOURCES[source])]
-    if asked is not None:
-        decision = asked.decision
-        if decision.task:
-            headers.append((b"x-openwheel-task", header_text(decision.task)))
-        if decision.confidence is not None:
-            headers.append((b"x-openwheel-confidence", b"%.4f" % decision.confidence))
+    if decision.task:
+        headers.append((b"x-openwheel-task", header_text(decision.task)))
+    if decision.confidence is not None:
+        headers.append((b"x-openwheel-confidence", b"%.4f" % decision.confidence))
     return headers
 
 
@@ -291,7 +267,3 @@ def _header_text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000

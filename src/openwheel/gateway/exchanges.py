@@ -2,20 +2,15 @@
 
 from typing import Final
 
-import msgspec
-
 from openwheel.errors import TeacherError
+from openwheel.gateway.call import Call
 from openwheel.loop.captured import as_audit, by_student, by_teacher
-from openwheel.loop.route import Route
-from openwheel.loop.serving import Decision
 from openwheel.store.exchange import REJECTED, Exchange, Source
 from openwheel.wire import (
     Answer,
     Api,
     Reply,
-    Request,
     Usage,
-    ordered_id,
     read_reply_id,
     sse_data,
     usable_id,
@@ -31,52 +26,24 @@ All others are of the teacher, the key or the moment, and say nothing of the req
 _ID_HEADERS = (b"x-request-id", b"request-id")
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that is being answered.
-
-    Attributes:
-        time: When the request was whole, in seconds since 1970.
-        started: The same moment on the clock of `time.perf_counter`.
-        body: As the client sent it.
-        task: The task the client named.
-        key: Name of the gateway's key it was sent with, ``""`` if none was needed.
-        again: Whether the client's SDK says that it has sent it before.
-        way: Where it goes.
-    """
-
-    id: str = msgspec.field(default_factory=ordered_id)
-    time: float
-    started: float
-    body: bytes
-    api: Api
-    request: Request
-    task: str
-    key: str
-    again: bool
-    decision: Decision
-    way: Route
-
-
-def student_exchange(
-    asked: Asked, answer: str, latency_ms: float, *, source: Source = "student"
-) -> Exchange:
+def student_exchange(call: Call, answer: str, *, source: Source = "student") -> Exchange:
     """Return the exchange of a request that a student answered; it calibrates nothing."""
     exchange = Exchange(
-        id=asked.id,
-        time=asked.time,
-        request=asked.body,
-        api=asked.api.name,
+        id=call.id,
+        time=call.time,
+        request=call.body,
+        api=call.api.name,
         answer=Answer(answer),
         source=source,
-        task=asked.task,
-        latency_ms=latency_ms,
-        key=asked.key,
+        task=call.task,
+        latency_ms=call.latency_ms,
+        key=call.key.name if call.key else "",
     )
-    return by_student(exchange, asked.decision, answer, source=source)
+    return by_student(exchange, call.decision, answer, source=source)
 
 
 def teacher_exchange(
-    asked: Asked,
+    call: Call,
     reply: Reply,
     latency_ms: float,
     *,
@@ -88,30 +55,30 @@ def teacher_exchange(
     The ``ids`` are those of `client_ids`, where a client has seen the answer. Who rejects a request
     names no model, and the one asked for would be taken for another teacher.
     """
-    named = "" if reply.answer == REJECTED else asked.request.model
+    named = "" if reply.answer == REJECTED else call.model
     exchange = Exchange(
-        id=asked.id,
-        time=asked.time,
-        request=asked.body,
-        api=asked.api.name,
+        id=call.id,
+        time=call.time,
+        request=call.body,
+        api=call.api.name,
         answer=reply.answer,
         source="teacher",
         model=reply.model or named,
         fingerprint=reply.fingerprint,
         teacher=teacher,
-        task=asked.task,
+        task=call.task,
         latency_ms=latency_ms,
         usage=reply.usage,
-        key=asked.key,
+        key=call.key.name if call.key else "",
         reply_id=ids[0],
         request_id=ids[1],
     )
-    return by_teacher(exchange, asked.decision, asked.way)
+    return by_teacher(exchange, call.decision, call.route)
 
 
-def audit_exchange(asked: Asked, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
+def audit_exchange(call: Call, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
     """Return the exchange of the teacher's answer to a request that a student answered."""
-    return as_audit(teacher_exchange(asked, reply, latency_ms, teacher=teacher))
+    return as_audit(teacher_exchange(call, reply, latency_ms, teacher=teacher))
 
 
 def is_stream(headers: list[tuple[bytes, bytes]]) -> bool:

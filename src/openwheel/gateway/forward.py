@@ -23,7 +23,7 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
-from openwheel.gateway.call import Passage
+from openwheel.gateway.call import Call
 from openwheel.gateway.guard import OWN_KEY, api_of, credential, send_refusal
 from openwheel.gateway.patient_teacher import DOWN
 from openwheel.gateway.places import PLACE, with_deployment
@@ -81,47 +81,44 @@ class Forward:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, which `Places` has found the place of."""
         place: Place = scope[PLACE]
-        state, passage = self._state, Passage(api_of(scope["path"]))
+        state, call = self._state, Call(api_of(scope["path"]))
         try:
-            passage.key = state.guard.identify(scope)
+            call.key = state.guard.identify(scope)
             if place.methods and scope["method"] not in place.methods:
                 allowed = ", ".join(sorted(place.methods))
-                await method_not_allowed(scope, send, allowed, passage.api)
+                await method_not_allowed(scope, send, allowed, call.api)
                 return
-            state.guard.admit(passage.key)
+            state.guard.admit(call.key)
             body = await read_body(scope, receive, state.max_body)
-            passage.body = with_deployment(scope, body)
-            model = named_model(passage.body)
-            self._check(passage.key, place, scope["method"], model)
+            call.body = with_deployment(scope, body)
+            call.model = named_model(call.body)
+            self._check(call.key, place, scope["method"], call.model)
         except BodyTooLargeError as error:
-            passage.status = 413
-            await send_too_large(send, error, passage.api)
+            call.status = 413
+            await send_too_large(send, error, call.api)
         except RefusedError as error:
-            passage.status = error.status
-            await send_refusal(send, error, passage.api)
+            call.status = error.status
+            await send_refusal(send, error, call.api)
         except ClientGoneError:
             state.meter.cancelled += 1
             return
         else:
-            passage.source = "forwarded"
+            call.source = "forwarded"
             billed = place.kind not in {"list", "model", "kept"} and scope["method"] == "POST"
             work = forward(
                 state,
                 scope,
                 send,
-                passage,
-                model=model,
-                tap=lambda response: CostTap(response, passage, state.recorder, billed=billed),
+                call,
+                tap=lambda response: CostTap(response, call, state.recorder, billed=billed),
                 generates=billed,
             )
             if not await while_connected(receive, work):
                 state.meter.cancelled += 1
-        seconds = time.perf_counter() - passage.started
-        state.meter.request(
-            "other", passage.source, passage.status, seconds, passage.first_byte, ""
-        )
+        seconds = time.perf_counter() - call.started
+        state.meter.request("other", call.source, call.status, seconds, call.first_byte, "")
         if state.tracer is not None:
-            state.tracer.record(request_span(scope, passage, None))
+            state.tracer.record(request_span(scope, call))
 
     def _check(self, key: Key | None, place: Place, method: str, model: str) -> None:
         """Check that a key may send a request, as far as can be told what it is about.
@@ -146,9 +143,8 @@ async def forward(
     state: GatewayState,
     scope: Scope,
     send: Send,
-    passage: Passage,
+    call: Call,
     *,
-    model: str = "",
     headers: Pairs | None = None,
     tap: Callable[[TeacherResponse], Tap | None] | None = None,
     instead: Callable[[str], Awaitable[bool]] | None = None,
@@ -158,8 +154,7 @@ async def forward(
     """Send a request to the teacher and its response to the client.
 
     Args:
-        passage: The request; told how it fares.
-        model: That the request asks for.
+        call: The request; told how it fares.
         headers: Added to the response.
         tap: Given the head of the response, returns what is to see its body, if anything is.
         instead: Called with a short reason where no teacher answers, or it says that it cannot
@@ -180,23 +175,23 @@ async def forward(
         response = await ask(
             scope["method"],
             target(scope),
-            passable(scope, passage.key),
-            passage.body,
-            model=model,
+            passable(scope, call.key),
+            call.body,
+            model=call.model,
             sending=sending,
         )
     except asyncio.CancelledError:
-        _charge_unanswered(state, passage, sending, generates)
+        _charge_unanswered(state, call, sending, generates)
         raise
     except TeacherError as error:
-        _charge_unanswered(state, passage, sending, generates)
+        _charge_unanswered(state, call, sending, generates)
         state.meter.teacher_errors += 1
         logger.warning("%s", error)
         if instead is not None and await instead(_why(error)):
             return
         if state.teacher.wait and isinstance(error, TeacherNotReachedError):
             added = [*added, _RETRY]
-        await _send_failure(send, error, passage, added)
+        await _send_failure(send, error, call, added)
         return
     if instead is not None and response.status in DOWN:
         try:
@@ -207,13 +202,13 @@ async def forward(
         if answered:
             response.close()
             return
-    passage.status, passage.teacher = response.status, response.teacher
+    call.status, call.teacher = response.status, response.teacher
     seen = tap(response) if tap else None
     try:
-        await _relay(response, send, added, passage, seen)
+        await _relay(response, send, added, call, seen)
     except TeacherError:
         state.meter.teacher_errors += 1
-        passage.error = "teacher_broke_off"
+        call.error = "teacher_broke_off"
         raise
     except asyncio.CancelledError:
         if seen is not None:
@@ -226,14 +221,14 @@ async def forward(
 
 
 async def _relay(
-    response: TeacherResponse, send: Send, added: Pairs, passage: Passage, tap: Tap | None
+    response: TeacherResponse, send: Send, added: Pairs, call: Call, tap: Tap | None
 ) -> None:
     headers = [*response.headers, *added]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     held: list[bytes] = []
     async for chunk in response.chunks:
-        if passage.first_byte is None:
-            passage.first_byte = time.perf_counter() - passage.started
+        if call.first_byte is None:
+            call.first_byte = time.perf_counter() - call.started
         if tap is not None and tap.chunk(chunk):
             held.append(chunk)
         else:
@@ -245,20 +240,18 @@ async def _relay(
         tap.after_end()
 
 
-def _charge_unanswered(
-    state: GatewayState, passage: Passage, sending: Sending, generates: bool
-) -> None:
+def _charge_unanswered(state: GatewayState, call: Call, sending: Sending, generates: bool) -> None:
     """Charge what a teacher may have done for a request that it did not begin to answer."""
     if sending.teacher and generates:
-        seconds = time.perf_counter() - passage.started
-        state.recorder.unanswered(sending.teacher, passage.body, seconds, passage.key)
+        seconds = time.perf_counter() - call.started
+        state.recorder.unanswered(sending.teacher, call.body, seconds, call.key)
 
 
-async def _send_failure(send: Send, error: TeacherError, passage: Passage, added: Pairs) -> None:
-    passage.status = 504 if isinstance(error, TeacherTimeoutError) else 502
-    passage.error = _why(error)
-    body = passage.api.error(str(error), type="teacher_error", code=passage.error)
-    await send_body(send, passage.status, body, [JSON, *added])
+async def _send_failure(send: Send, error: TeacherError, call: Call, added: Pairs) -> None:
+    call.status = 504 if isinstance(error, TeacherTimeoutError) else 502
+    call.error = _why(error)
+    body = call.api.error(str(error), type="teacher_error", code=call.error)
+    await send_body(send, call.status, body, [JSON, *added])
 
 
 def _why(error: TeacherError) -> str:

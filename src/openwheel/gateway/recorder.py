@@ -72,18 +72,18 @@ class Recorder:
         self._prices = prices or {}
         self._rng = rng
 
-    def put(self, exchange: Exchange, task: str, *, again: bool = False) -> None:
+    def put(self, exchange: Exchange, task: str, *, is_retry: bool = False) -> None:
         """Leave an exchange to the writer.
 
         Args:
             exchange: What to keep.
             task: The task it was found to belong to, ``""`` if to none.
-            again: Whether the client says it has sent this request before.
+            is_retry: Whether the client says it has sent this request before.
         """
         if self._capture is not None and (kept := self._kept(exchange, task)):
-            self._capture.put(kept, again=again)
+            self._capture.put(kept, is_retry=is_retry)
 
-    async def commit(self, exchange: Exchange, task: str, *, again: bool = False) -> None:
+    async def commit(self, exchange: Exchange, task: str, *, is_retry: bool = False) -> None:
         """Keep an exchange, and wait until it is on disk, for as long as that is allowed."""
         if self._capture is None or not (kept := self._kept(exchange, task)):
             return
@@ -98,7 +98,7 @@ class Recorder:
             with contextlib.suppress(RuntimeError):  # the loop ended before the writer
                 loop.call_soon_threadsafe(settle)
 
-        self._capture.put(kept, done, again=again)
+        self._capture.put(kept, done, is_retry=is_retry)
         await asyncio.wait([future], timeout=self._strict_timeout)
         if not future.done():
             self._meter.strict_late += 1

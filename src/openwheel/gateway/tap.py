@@ -1,16 +1,14 @@
 """Seeing a teacher's answer as it passes, and making an exchange of it at its end."""
 
 import logging
-import time
 from collections.abc import Iterable
 
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.gateway.call import Passage
+from openwheel.gateway.call import Call
 from openwheel.gateway.exchanges import (
     REJECTS,
-    Asked,
     client_ids,
     is_stream,
     parse_reply,
@@ -33,11 +31,8 @@ _CUT = "The teacher broke off: the connection closed in the middle of its answer
 class ExchangeTap:
     """Keeps one answer as it passes."""
 
-    def __init__(
-        self, asked: Asked, passage: Passage, response: TeacherResponse, state: GatewayState
-    ) -> None:
-        self._asked = asked
-        self._passage = passage
+    def __init__(self, call: Call, response: TeacherResponse, state: GatewayState) -> None:
+        self._call = call
         self._response = response
         self._stream = is_stream(response.headers)
         self._announced = _announced(response.headers)
@@ -86,13 +81,13 @@ class ExchangeTap:
             body = b"".join(self._chunks)
             if not self._stream:
                 _require_whole(self._response.headers, body)
-            elif not self._asked.api.ends(self._tail()):
+            elif not self._call.api.ends(self._tail()):
                 self._parsed(body)
         if self._recorder.strict:
             self._read()
             if self._exchange is not None:
                 await self._recorder.commit(
-                    self._exchange, self._asked.decision.task, again=self._asked.again
+                    self._exchange, self._call.decision.task, is_retry=self._call.is_retry
                 )
 
     def after_end(self) -> None:
@@ -101,7 +96,7 @@ class ExchangeTap:
             self._read()
             if self._exchange is not None:
                 self._recorder.put(
-                    self._exchange, self._asked.decision.task, again=self._asked.again
+                    self._exchange, self._call.decision.task, is_retry=self._call.is_retry
                 )
 
     def left(self) -> None:
@@ -110,7 +105,7 @@ class ExchangeTap:
         The SDKs do not wait for what ends the response behind it. With strict capture that event
         is held, so that nobody has seen it.
         """
-        if self._stream and self._asked.api.ends(b"".join(self._chunks)):
+        if self._stream and self._call.api.ends(b"".join(self._chunks)):
             self.after_end()
 
     def close(self) -> None:
@@ -127,14 +122,14 @@ class ExchangeTap:
         self._recorder.spent(
             self._response.teacher,
             exchange.usage if exchange else None,
-            len(self._asked.body),
+            len(self._call.body),
             written,
-            self._passage.key,
+            self._call.key,
         )
 
     def _ends(self, chunk: bytes) -> bool:
         """Return whether a chunk, the last so far, ends the stream."""
-        api = self._asked.api
+        api = self._call.api
         if api.ends(self._tail()):
             return True
         if not chunk.endswith((b"\n", b"\r")):
@@ -156,10 +151,10 @@ class ExchangeTap:
 
     def _parsed(self, body: bytes) -> Reply:
         response = self._response
-        return parse_reply(self._asked.api, response.status, response.headers, body)
+        return parse_reply(self._call.api, response.status, response.headers, body)
 
     def _read(self) -> None:
-        latency_ms = (time.perf_counter() - self._asked.started) * 1000
+        latency_ms = self._call.latency_ms
         try:
             if not self._whole:
                 raise TeacherError("It, or all answers under way, have too many bytes to keep")
@@ -170,17 +165,17 @@ class ExchangeTap:
             logger.warning("An answer was passed on but not captured: %s", error)
             return
         self._exchange = teacher_exchange(
-            self._asked,
+            self._call,
             reply,
             latency_ms,
             teacher=self._response.teacher,
             ids=client_ids(self._response.headers, body),
         )
-        passage = self._passage
-        passage.model, passage.finish_reason = reply.model, reply.answer.finish_reason
+        call = self._call
+        call.response_model, call.finish_reason = reply.model, reply.answer.finish_reason
         if reply.usage is not None:
-            passage.input_tokens = reply.usage.prompt_tokens
-            passage.output_tokens = reply.usage.completion_tokens
+            call.input_tokens = reply.usage.prompt_tokens
+            call.output_tokens = reply.usage.completion_tokens
 
 
 class CostTap:
@@ -188,7 +183,7 @@ class CostTap:
 
     Args:
         response: The answer.
-        passage: The request.
+        call: The request.
         recorder: Is told the cost.
         generates: Whether the request is one for which a teacher writes tokens; what it does not
             tell of their number is then estimated. A stream always is.
@@ -199,13 +194,13 @@ class CostTap:
     def __init__(
         self,
         response: TeacherResponse,
-        passage: Passage,
+        call: Call,
         recorder: Recorder,
         *,
         generates: bool = False,
         billed: bool = False,
     ) -> None:
-        self._passage = passage
+        self._call = call
         self._billed = billed
         self._whole = False
         self._recorder = recorder
@@ -234,7 +229,7 @@ class CostTap:
             body = b"".join(self._chunks)
             if not self._stream:
                 _require_whole(self._headers, body)
-            elif self._generates and not self._passage.api.ends(body[-_TAIL:]):
+            elif self._generates and not self._call.api.ends(body[-_TAIL:]):
                 raise TeacherError(_CUT)
         self._whole = True
 
@@ -248,7 +243,7 @@ class CostTap:
         """Count what the answer cost; one without a usage, such as a list of models, is free."""
         if not self._answered:
             return
-        usage, passage = None, self._passage
+        usage, call = None, self._call
         if self._size <= _LARGEST_READ:
             body = b"".join(self._chunks)
             if self._stream:
@@ -258,9 +253,9 @@ class CostTap:
                 usage = read_any_usage(body)
         if usage is not None or self._generates:
             written = _written(self._chunks, self._size, stream=self._stream)
-            self._recorder.spent(passage.teacher, usage, len(passage.body), written, passage.key)
+            self._recorder.spent(call.teacher, usage, len(call.body), written, call.key)
         elif self._billed and not self._whole:
-            self._recorder.spent(passage.teacher, None, len(passage.body), 0, passage.key)
+            self._recorder.spent(call.teacher, None, len(call.body), 0, call.key)
 
 
 def _require_whole(headers: list[tuple[bytes, bytes]], body: bytes) -> None:

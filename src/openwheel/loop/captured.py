@@ -9,7 +9,7 @@ from openwheel.store.exchange import Exchange, Source
 from openwheel.wire import Answer
 
 
-def by_teacher(exchange: Exchange, decision: Decision, way: Route) -> Exchange:
+def by_teacher(exchange: Exchange, decision: Decision, route: Route) -> Exchange:
     """Return the exchange of a request that the teacher answered.
 
     What the student answered, or would have answered if the request had not been held back, is
@@ -19,14 +19,14 @@ def by_teacher(exchange: Exchange, decision: Decision, way: Route) -> Exchange:
     Args:
         exchange: The request and the teacher's answer.
         decision: Who was to answer.
-        way: Where the request went.
+        route: Where the request went.
     """
     deferred = decision.answer is None
-    compared = way.audited and not deferred
+    compared = route.audited and not deferred
     return msgspec.structs.replace(
         exchange,
         source="teacher",
-        unbiased=way.unbiased,
+        unbiased=route.unbiased,
         audit_probability=decision.audit_probability,
         student=decision.student if compared or deferred else "",
         student_answer=decision.answer if compared else None,

@@ -55,9 +55,6 @@ class Decision(msgspec.Struct, frozen=True):
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
             ``unlike training``, ``critical``, ``slice``, ``settings``, ``not plain``, ``busy``);
             ``""`` if it answered.
-        pending: Where the student takes milliseconds, what has yet to be called, in a thread if
-            need be, for the decision; see `settled`.
-        remote: Whether what is pending mostly waits for another process.
         form: The answer form of the task.
         folds: How its answers may differ and still be one.
     """
@@ -69,16 +66,28 @@ class Decision(msgspec.Struct, frozen=True):
     audit_probability: float = 1.0
     reason: str = ""
     canary: float = 1.0
-    pending: "Callable[[], Decision] | None" = None
-    remote: bool = False
     form: Form = "label"
     folds: tuple[str, ...] = ()
     below_threshold_answer: str | None = None
 
 
-def settled(decision: Decision) -> Decision:
+class Pending(msgspec.Struct, frozen=True):
+    """A decision that has yet to be made, since the student takes milliseconds.
+
+    Attributes:
+        decide: Makes it; to be called in a thread where others would wait.
+        busy: The decision where there is no time for that: the teacher answers.
+        remote: Whether deciding mostly waits for another process.
+    """
+
+    decide: Callable[[], Decision]
+    busy: Decision
+    remote: bool = False
+
+
+def settled(decision: Decision | Pending) -> Decision:
     """Return the decision, waiting for a student that takes milliseconds."""
-    return decision if decision.pending is None else decision.pending()
+    return decision if isinstance(decision, Decision) else decision.decide()
 
 
 class Serving(Protocol):
@@ -87,7 +96,7 @@ class Serving(Protocol):
     def refresh(self) -> bool:
         """Load what was promoted or demoted since; return whether anything changed."""
 
-    def decide(self, request: Request, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "") -> Decision | Pending:
         """Decide who answers ``request``, whose client may have named a ``task``."""
 
 
@@ -260,7 +269,7 @@ class RegistryServing:
         """Return why promoted students cannot be used, by the name of their task."""
         return self._broken
 
-    def decide(self, request: Request, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "") -> Decision | Pending:
         """Decide who answers ``request``, whose client may have named a ``task``."""
         table = self._table
         match = table.matcher.match(request.prompt, task)
@@ -287,16 +296,16 @@ class RegistryServing:
             )
 
         if promoted.student.rung in _SLOW:
-            return Decision(
+            busy = Decision(
                 task=found.name,
                 student=promoted.id,
                 audit_probability=promoted.asked,
                 canary=promoted.canary,
-                pending=decided,
-                remote=promoted.student.rung == "lm",
+                reason="busy",
                 form=promoted.form,
                 folds=promoted.folds,
             )
+            return Pending(decided, busy, remote=promoted.student.rung == "lm")
         return decided()
 
 

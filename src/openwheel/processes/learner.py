@@ -168,7 +168,7 @@ def main() -> None:
 
     def forget() -> None:
         if learning.is_set():  # else it is another's turn
-            from openwheel.loop.turn import failures  # noqa: PLC0415 - half a second each
+            from openwheel.loop.turn import failures  # noqa: PLC0415 - a second of imports
             from openwheel.store import Store  # noqa: PLC0415
 
             with Store.open(path, create=False, busy_seconds=_FORGETTING_S) as store:
