@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from openwheel.tasks.index import TemplateIndex
 from openwheel.tasks.template import Inputs, Template, prompt_parts
 from openwheel.wire import Prompt
 
@@ -30,27 +31,24 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class TaskMatcher:
-    """Finds the task of a prompt in microseconds; the most specific template wins."""
+    """Finds the task of a prompt in microseconds, however many tasks there are.
+
+    The most specific template wins.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self._named: dict[str, list[Task]] = {}
-        self._found: dict[tuple[str, str], list[tuple[Task, Template]]] = {}
-        # System prompts without variables are most of them: one lookup instead of a scan.
-        self._fixed: dict[tuple[str, str, str], list[tuple[Task, Template]]] = {}
+        found: dict[tuple[str, str], list[tuple[Task, Template]]] = {}
         for task in tasks:
             if task.explicit:
                 self._named.setdefault(task.explicit, []).append(task)
             elif task.template is not None:
-                template = task.template
-                key = (template.tools, template.response_format)
-                if template.parts[0].variables:
-                    self._found.setdefault(key, []).append((task, template))
-                else:
-                    system = template.parts[0].literals[0]
-                    self._fixed.setdefault((*key, system), []).append((task, template))
-        for entries in (*self._found.values(), *self._fixed.values()):
-            entries.sort(key=lambda entry: _rank(entry[1]))
+                key = (task.template.tools, task.template.response_format)
+                found.setdefault(key, []).append((task, task.template))
+        self._found = {
+            key: TemplateIndex(sorted(entries, key=_by_rank)) for key, entries in found.items()
+        }
         for named in self._named.values():
             named.sort(key=lambda task: task.template is None)
 
@@ -93,22 +91,22 @@ class TaskMatcher:
                 if inputs is not None:
                     return task, inputs
             return None
+        index = self._found.get((prompt.tools, prompt.response_format))
+        if index is None:
+            return None
         parts = prompt_parts(prompt)
-        key = (prompt.tools, prompt.response_format)
-        best: tuple[Task, Inputs] | None = None
-        length = -1
-        for task, template in self._fixed.get((*key, parts[0]), ()):
-            inputs = template.match_parts(parts)
-            if inputs is not None:
-                best, length = (task, inputs), template.literal_length
-                break
-        for task, template in self._found.get(key, ()):
-            if best is not None and template.literal_length <= length:
-                break
+        entries = index.candidates(parts)
+        if len(entries) > 1:
+            entries.sort(key=_by_rank)
+        for task, template in entries:
             inputs = template.match_parts(parts)
             if inputs is not None:
                 return task, inputs
-        return best
+        return None
+
+
+def _by_rank(entry: tuple[Task, Template]) -> tuple[int, bool, str]:
+    return _rank(entry[1])
 
 
 def _rank(template: Template) -> tuple[int, bool, str]:

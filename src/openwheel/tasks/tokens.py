@@ -62,6 +62,7 @@ _VOLATILE = re.compile(
 _NOT_AN_ID = re.compile(
     r"(?i:iso|rfc|sha|utf|md5|ieee|gpt|llama|claude|qwen|gemini|python)[-_ ]?\d"
 )
+_UUID_LENGTH = 36  # of all that is volatile, it alone may have no digit
 _NAMED_DATE = re.compile(rf"(?:{_DATE})")
 
 MASK = 1
@@ -86,7 +87,9 @@ def volatile(token: str) -> bool:
         return True
     if bare.isalpha():
         return False
-    if _NAMED_DATE.fullmatch(bare):
+    if not _DIGIT.search(bare):
+        return len(bare) == _UUID_LENGTH and bool(_VOLATILE.fullmatch(bare))
+    if " " in bare and _NAMED_DATE.fullmatch(bare):
         return True
     return bool(_VOLATILE.fullmatch(bare)) and not _NOT_AN_ID.match(bare)
 
