@@ -264,7 +264,8 @@ class LimitedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head % (_STATUS[status], len(body), retry) + body)
         # Closing at once would reset the connection while the client still sends, and the reset
-        # may destroy the answer before it is read.
+        # may destroy the answer before it is read. That the client went away is read, too.
+        self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
