@@ -16,6 +16,7 @@ from openwheel.gateway.meter import MOST_TASKS, Meter, process_usage
 from openwheel.gateway.metrics_page import metrics_page
 from openwheel.gateway.snapshots import merge
 from openwheel.gateway.tracing import RequestSpan, make_tracer
+from openwheel.settings import TelemetrySection
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
 
@@ -72,7 +73,8 @@ def spans(
     url: str, share: float, traceparent: bytes, spans_each: int = 2_000
 ) -> tuple[float, float]:
     """Return microseconds a span: of the recording thread, and of the whole process."""
-    tracer = make_tracer(url, "benchmark", share)
+    settings = TelemetrySection(endpoint=url, service_name="benchmark", share=share)
+    tracer = make_tracer(settings)
     assert tracer is not None
 
     def record() -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from gateway.conftest import gateway, http, student, upstream  # noqa: F401 - fixtures
 from gateway.keyed import COMPLETION, EMBEDDINGS, MESSAGE, Guarded, whole
+from gateway.making import make_app
 from openwheel.access import Access, KeyStore
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
-from openwheel.gateway.recorder import Price
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.store import Store
 from openwheel.teachers import HttpTeacher
 from processes.conftest import load, teacher, up, wait_for  # noqa: F401 - fixtures
 
-PRICES = {"big": Price(input=1_000.0, output=1_000.0)}
+PRICES = {"big": (1_000.0, 1_000.0)}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def guarded(tmp_path, upstream, student):  # noqa: F811
             access = Access(store, tmp_path / "limits", required=required)
             capture = CaptureWriter(store)
             stack.callback(capture.close, 0.1)
-            app = create_app(
+            app = make_app(
                 teacher or HttpTeacher(upstream.url, name="big"),
                 serving or student(student=""),
                 capture,

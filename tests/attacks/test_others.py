@@ -13,12 +13,13 @@ import pytest
 
 from gateway.raw import Client, post
 from openwheel.errors import StudentFileError
-from openwheel.gateway import ConnectionLimits, create_app, gateway_thread
+from openwheel.gateway import create_app, gateway_thread
 from openwheel.gateway.feedback import _MOST_AT_ONCE, FeedbackEndpoint
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.loop.feedback.desk import FeedbackError, Said, Speaker
 from openwheel.processes.runtime import runtime_folder
+from openwheel.settings import GatewaySection
 from openwheel.students import load_student, save_student, train
 from openwheel.students.files import SETTINGS
 from openwheel.teachers import HttpTeacher
@@ -163,8 +164,8 @@ def test_what_a_client_left_unread_for_too_long_is_not_kept_for_it(upstream, stu
 
     upstream.answer = endless
     app = create_app(HttpTeacher(upstream.url), student(student=""))
-    limits = ConnectionLimits(send_timeout=0.3, look_every=0.05)
-    with gateway_thread(app, limits=limits) as url:
+    settings = GatewaySection(send_timeout=0.3)
+    with gateway_thread(app, settings=settings, look_every=0.05) as url:
         port = int(url.rpartition(":")[2])
         with Client(port, receive_buffer=4_096) as client:
             client.send(post())

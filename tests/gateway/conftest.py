@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.making import make_app
 from openwheel import teachers
 from openwheel.errors import StoreError
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.loop.serving import Decision
 from openwheel.store.exchange import Exchange
 from openwheel.teachers import HttpTeacher
@@ -118,7 +119,7 @@ def gateway(upstream: Teacher) -> Iterator[Gateway]:
             stack.callback(capture.close, 1.0)
             serving = serving or WordServing(student="")
             teacher = teacher or HttpTeacher(upstream.url)
-            app = create_app(teacher, serving, capture, **settings)
+            app = make_app(teacher, serving, capture, **settings)
             url = stack.enter_context(gateway_thread(app))
             return Running(url, store, capture, serving)
 

@@ -22,8 +22,9 @@ from gateway.holding import (
     eventually,
     written,
 )
+from gateway.making import make_app
 from openwheel.errors import StoreError
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.completions import Completions
 from openwheel.gateway.guard import Guard
@@ -31,6 +32,7 @@ from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.state import GatewayState, TapMemory
+from openwheel.settings import CaptureSection, GatewaySection
 from openwheel.store import Exchange, Store
 from openwheel.teachers import HttpTeacher
 from openwheel.wire import APIS, Answer
@@ -49,9 +51,9 @@ def start(upstream, student):
     with contextlib.ExitStack() as stack:
 
         def run(store, serving=None, *, queue=None, **settings):
-            capture = CaptureWriter(store, **(queue or {}))
+            capture = CaptureWriter(store, settings=CaptureSection(**(queue or {})))
             stack.callback(capture.close, 5.0)
-            app = create_app(
+            app = make_app(
                 HttpTeacher(upstream.url), serving or student(student=""), capture, **settings
             )
             return stack.enter_context(gateway_thread(app)), capture
@@ -382,8 +384,7 @@ def small_memory(upstream, student):
             remote=slow,
             reading=slow,
             rng=random.random,
-            max_body=1 << 20,
-            answer_kept=False,
+            settings=GatewaySection(),
         )
 
         @contextlib.asynccontextmanager

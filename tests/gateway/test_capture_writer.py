@@ -5,6 +5,7 @@ import pytest
 
 from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter
+from openwheel.settings import CaptureSection
 from openwheel.store.exchange import Exchange
 from openwheel.wire import Answer
 
@@ -43,8 +44,9 @@ def store():
 def writer(store):
     writers = []
 
-    def make(**settings):
-        writers.append(CaptureWriter(store, **settings))
+    def make(*, linger=0.02, **settings):
+        settings = CaptureSection(**settings)
+        writers.append(CaptureWriter(store, settings=settings, linger=linger))
         return writers[-1]
 
     yield make

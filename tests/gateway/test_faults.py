@@ -16,8 +16,9 @@ from http.client import IncompleteRead
 
 import pytest
 
+from gateway.making import make_app
 from made_up import tickets, write_log
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
@@ -80,7 +81,7 @@ def serve(upstream, student, http):
             capture = CaptureWriter(store)
             stack.callback(capture.close, 1.0)
             teacher = teacher or HttpTeacher(upstream.url, read_timeout=5)
-            app = create_app(teacher, serving or student(student=""), capture, **settings)
+            app = make_app(teacher, serving or student(student=""), capture, **settings)
             return Served(stack.enter_context(gateway_thread(app)), store, capture, http)
 
         yield start

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from gateway.making import make_app
 from openwheel.access import Access, KeyStore
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.store import Exchange, Store
 from openwheel.store.feedback import FeedbackStore
@@ -43,7 +44,7 @@ def serve(store, upstream, student, tmp_path):
             serving = settings.pop("serving", None) or student()
             desk = FeedbackDesk(store)
             teacher = HttpTeacher(upstream.url)
-            app = create_app(teacher, serving, capture, feedback=desk, **settings)
+            app = make_app(teacher, serving, capture, feedback=desk, **settings)
             return stack.enter_context(gateway_thread(app))
 
         yield start

@@ -23,9 +23,9 @@ from gateway.keyed import (
     refused,
     whole,
 )
+from gateway.making import make_app
 from openwheel.access import Access, KeyStore, Spending
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
-from openwheel.gateway.recorder import Price
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.store import Store
 from openwheel.teachers import HttpTeacher
 
@@ -52,7 +52,7 @@ def guarded(tmp_path, upstream, student):
             stack.callback(access.close)
             capture = CaptureWriter(store)
             stack.callback(capture.close)
-            app = create_app(
+            app = make_app(
                 HttpTeacher(upstream.url, name="big", key_env=key_env),
                 serving or student(student=""),
                 capture,
@@ -314,7 +314,7 @@ def test_tokens_a_minute(guarded, chat):
     ("sdk", "error"), [(open_ai, openai.RateLimitError), (claude, anthropic.RateLimitError)]
 )
 def test_a_spent_budget_is_said_once_since_retrying_would_not_help(guarded, http, sdk, error):
-    running = guarded(prices={"big": Price(input=1.0, output=2.0)})
+    running = guarded(prices={"big": (1.0, 2.0)})
     _, watcher = running.key("watcher")
     key, secret = running.key(budget=0.0014)
     with sdk(running, secret, retries=3) as ask:
@@ -351,7 +351,7 @@ def streams(upstream, *events: bytes) -> None:
 
 
 def test_what_answers_cost(guarded, chat, upstream, http):
-    running = guarded(prices={"big": Price(input=1.0, output=2.0)})
+    running = guarded(prices={"big": (1.0, 2.0)})
     for number, (path, cost) in enumerate(
         [
             ("/v1/chat/completions", Spending(1000, 1400)),
@@ -421,7 +421,7 @@ def test_a_client_that_leaves_pays_for_what_was_written(guarded, chat, upstream)
 
 
 def test_what_a_student_answers_is_free_and_so_is_its_audit(guarded, student, chat, upstream):
-    prices = {"big": Price(input=1.0, output=2.0)}
+    prices = {"big": (1.0, 2.0)}
     running = guarded(student(audit_probability=1.0), prices=prices)
     key, secret = running.key(budget=0.0001)
     for _ in range(3):

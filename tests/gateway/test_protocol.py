@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.raw import BODY, COMPLETION, GET, Client, health, post, wait_for
-from openwheel.gateway import ConnectionLimits, Server, create_app, gateway_thread
+from openwheel.gateway import Server, create_app, gateway_thread
+from openwheel.settings import GatewaySection
 from openwheel.sockets import listen
 from openwheel.teachers import HttpTeacher
 
@@ -22,8 +23,8 @@ def served(upstream, student):
 
         def start(**limits):
             app = create_app(HttpTeacher(upstream.url), student(student=""))
-            limits = ConnectionLimits(**{"look_every": 0.05, **limits})
-            url = stack.enter_context(gateway_thread(app, limits=limits))
+            settings = GatewaySection(**limits)
+            url = stack.enter_context(gateway_thread(app, settings=settings, look_every=0.05))
             port = int(url.rpartition(":")[2])
 
             def connect(**options):

@@ -8,8 +8,9 @@ import openai
 import pytest
 
 from gateway.apis import PATHS, request_of
+from gateway.making import make_app
 from openwheel.access import Access, KeyStore
-from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.serving import Decision, Pending
 from openwheel.store import Store
@@ -309,7 +310,7 @@ def test_keys_and_feedback_hold_for_best_effort_too(teacher, student, http, tmp_
         stack.callback(access.close)
         capture = CaptureWriter(store)
         stack.callback(capture.close)
-        app = create_app(
+        app = make_app(
             HttpTeacher(teacher.url, keep_credentials=False),
             student(below_threshold_answer="account"),
             capture,

@@ -13,7 +13,8 @@ import openai
 import pytest
 
 from gateway.apis import PATHS, request_of
-from openwheel.gateway import create_app, gateway_thread
+from gateway.making import make_app
+from openwheel.gateway import gateway_thread
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.loop.serving import Decision
@@ -225,7 +226,7 @@ def test_a_client_that_goes_away_waits_no_longer(gateway, teacher, until, report
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_gateway_that_stops_lets_nothing_wait(teacher, stream, student, until):
-    app = create_app(HttpTeacher(teacher.url), student(student=""), teacher_wait=LONG)
+    app = make_app(HttpTeacher(teacher.url), student(student=""), teacher_wait=LONG)
     with contextlib.ExitStack() as stack:
         running = SimpleNamespace(url=stack.enter_context(gateway_thread(app)))
         with meanwhile(lambda: chat(running, stream=stream)) as asked:

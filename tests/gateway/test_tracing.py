@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from openwheel.errors import SettingError
 from openwheel.gateway.otel import OtelTracer
 from openwheel.gateway.tracing import RequestSpan, make_tracer
+from openwheel.settings import TelemetrySection
 from teacher import Asked, Teacher, respond
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -66,9 +67,13 @@ def attributes(found):
     return {one.key: plain(one.value) for one in found.attributes}
 
 
+def telemetry(endpoint, share):
+    return TelemetrySection(endpoint=endpoint, service_name="desk", share=share)
+
+
 def sent(collector, *requests, share=1.0):
     """Record requests, close, and return the spans that arrived."""
-    tracer = make_tracer(collector.origin, "desk", share)
+    tracer = make_tracer(telemetry(collector.origin, share))
     for request in requests:
         tracer.record(request)
     tracer.close()
@@ -137,7 +142,7 @@ def test_a_request_is_one_span_by_the_conventions(collector):
 
 @pytest.mark.parametrize("ending", ["/", "/v1/traces"])
 def test_the_endpoint_may_be_written_with_its_path(collector, ending):
-    tracer = make_tracer(collector.origin + ending, "desk", 1.0)
+    tracer = make_tracer(telemetry(collector.origin + ending, 1.0))
     tracer.record(ANSWERED)
     tracer.close()
     assert [path for path, _ in collector.requests] == ["/v1/traces"]
@@ -238,7 +243,7 @@ def test_a_name_that_is_no_text_costs_no_other_span(collector):
 
 
 def test_spans_are_sent_while_it_runs(collector):
-    tracer = make_tracer(collector.origin, "desk", 1.0)
+    tracer = make_tracer(telemetry(collector.origin, 1.0))
     for _ in range(600):  # more than one batch
         tracer.record(ANSWERED)
     deadline = time.monotonic() + 20
@@ -251,7 +256,7 @@ def test_spans_are_sent_while_it_runs(collector):
 
 def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(collector, caplog):
     collector.go.clear()
-    tracer = make_tracer(collector.origin, "desk", 1.0)
+    tracer = make_tracer(telemetry(collector.origin, 1.0))
     for _ in range(5_000):
         tracer.record(ANSWERED)
     assert collector.requests == []
@@ -261,7 +266,7 @@ def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(collector,
 
 
 def test_a_collector_that_is_away_costs_a_line(caplog):
-    tracer = make_tracer("http://127.0.0.1:9", "desk", 1.0)
+    tracer = make_tracer(telemetry("http://127.0.0.1:9", 1.0))
     for _ in range(6_000):
         tracer.record(ANSWERED)
     deadline = time.monotonic() + 20
@@ -276,13 +281,13 @@ def test_a_collector_that_is_away_costs_a_line(caplog):
 
 
 def test_no_endpoint_no_spans():
-    assert make_tracer("", "desk", 1.0) is None
+    assert make_tracer(telemetry("", 1.0)) is None
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:4318", "grpc://x:4317", "http://", "http://x:y"])
 def test_an_endpoint_must_be_a_url(endpoint):
     with pytest.raises(SettingError, match=re.escape(repr(endpoint))):
-        make_tracer(endpoint, "desk", 1.0)
+        make_tracer(telemetry(endpoint, 1.0))
 
 
 def test_without_the_extra_it_says_which():
@@ -291,8 +296,9 @@ def test_without_the_extra_it_says_which():
         "sys.modules['opentelemetry.context'] = None  # as where it is not installed\n"
         "from openwheel.errors import SettingError\n"
         "from openwheel.gateway.tracing import make_tracer\n"
-        "assert make_tracer('', 'x', 1.0) is None\n"
-        "try:\n    make_tracer('http://localhost:4318', 'x', 1.0)\n"
+        "from openwheel.settings import TelemetrySection\n"
+        "assert make_tracer(TelemetrySection()) is None\n"
+        "try:\n    make_tracer(TelemetrySection(endpoint='http://localhost:4318'))\n"
         "except SettingError as error:\n    print(error)\n"
     )
     done = subprocess.run(

@@ -186,7 +186,7 @@ def _telemetry(settings: Settings) -> str:
     from openwheel.gateway.tracing import make_tracer
 
     telemetry = settings.telemetry
-    tracer = make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share)
+    tracer = make_tracer(telemetry)
     if tracer is not None:
         tracer.close(0.1)
     parts = urlsplit(telemetry.endpoint)

@@ -5,16 +5,12 @@ Knows nothing of training. Nothing here imports a model; students come in throug
 
 from openwheel.gateway.app import create_app
 from openwheel.gateway.capture import Capture, CaptureStats, CaptureWriter
-from openwheel.gateway.protocol import ConnectionLimits
-from openwheel.gateway.recorder import Price
 from openwheel.gateway.server import Server, gateway_thread, run_gateway, spare_collector
 
 __all__ = [
     "Capture",
     "CaptureStats",
     "CaptureWriter",
-    "ConnectionLimits",
-    "Price",
     "Server",
     "create_app",
     "gateway_thread",

@@ -26,17 +26,19 @@ from openwheel.gateway.meter import Meter, Snapshot, process_usage
 from openwheel.gateway.metrics import Metrics
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.places import Places
-from openwheel.gateway.recorder import Mode, Price, Recorder
+from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.refresher import Refresher
 from openwheel.gateway.snapshots import Snapshots
 from openwheel.gateway.state import GatewayState, TapMemory
 from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
+from openwheel.settings import Settings, teacher_prices
 from openwheel.teachers import MemberHealth, Teacher
 from openwheel.wire import APIS
 
 logger = logging.getLogger(__name__)
 
+_DEFAULTS = Settings()
 _DRAIN_S = 10.0
 _SLOW_STUDENTS_AT_ONCE = 2
 _REMOTE_STUDENTS_AT_ONCE = 64
@@ -49,11 +51,8 @@ def create_app(
     serving: Serving,
     capture: Capture | None = None,
     *,
+    settings: Settings = _DEFAULTS,
     access: Access | None = None,
-    mode: Mode = "fast",
-    strict_timeout: float = 2.0,
-    sample: Mapping[str, float] | None = None,
-    prices: Mapping[str, Price] | None = None,
     students: Callable[[], Mapping[str, str]] = dict,
     broken: Callable[[], Mapping[str, str]] = dict,
     teachers: Callable[[], list[MemberHealth]] = list,
@@ -61,12 +60,7 @@ def create_app(
     feedback: Desk | None = None,
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
-    max_body: int = 32 << 20,
-    answer_kept: bool = False,
-    teacher_wait: float = 0.0,
-    best_effort: Mapping[str, bool] | None = None,
     routes: Sequence[BaseRoute] = (),
-    paths: Sequence[str] = (),
     snapshots: Snapshots | None = None,
     slot: int = 0,
     tracer: Tracer | None = None,
@@ -78,8 +72,9 @@ def create_app(
         serving: Decides who answers. ``decide`` runs on the event loop; ``refresh`` in a thread,
             beside it.
         capture: Takes the exchanges; flushed when the app stops, closed by whoever made it.
+        settings: Of these ``gateway``, ``capture``, the teachers' prices, and whether a task's
+            student may answer below its threshold while no teacher can be reached.
         access: Says who may do what; None lets everybody in.
-        mode, strict_timeout, sample, prices: See `Recorder`.
         students: The promoted students, task name to student id, for ``/healthz``.
         broken: Why a promoted student cannot be used, by its task's name, likewise.
         teachers: How the teachers have been doing, likewise.
@@ -87,31 +82,16 @@ def create_app(
         feedback: Takes what clients say of answers; None takes nothing.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
-        max_body: The most bytes a request's body may have.
-        answer_kept: Whether students may answer what the server is asked to keep.
-        teacher_wait: Seconds that a request waits for a teacher that cannot be reached.
-        best_effort: Whether a student may answer below its threshold while no teacher can be
-            reached, by task name; ``*`` stands for all others. By default none may.
         routes: More routes, e.g. a dashboard's; they come before the gateway's own.
-        paths: Patterns of paths that are forwarded besides those of the APIs.
         snapshots: Where workers of one gateway keep what they count; None for one alone.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
     """
-    meter = Meter()
-    patient = PatientTeacher(teacher, meter, wait=teacher_wait)
-    best_effort = best_effort or {}
-    guard = Guard(access)
-    recorder = Recorder(
-        capture,
-        meter,
-        guard,
-        mode=mode,
-        strict_timeout=strict_timeout,
-        sample=sample,
-        prices=prices,
-        rng=rng,
-    )
+    meter, guard = Meter(), Guard(access)
+    patient = PatientTeacher(teacher, meter, wait=settings.gateway.teacher_wait)
+    best_effort = _best_effort(settings)
+    prices = teacher_prices(settings.teachers)
+    recorder = Recorder(capture, meter, guard, settings=settings.capture, prices=prices, rng=rng)
     slow = ThreadPoolExecutor(_SLOW_STUDENTS_AT_ONCE, "openwheel-student")
     remote = ThreadPoolExecutor(_REMOTE_STUDENTS_AT_ONCE, "openwheel-engine")
     reading = ThreadPoolExecutor(_READING_AT_ONCE, "openwheel-reading")
@@ -132,8 +112,7 @@ def create_app(
         remote=remote,
         reading=reading,
         rng=rng,
-        max_body=max_body,
-        answer_kept=answer_kept,
+        settings=settings.gateway,
         best_effort=best_effort,
         tracer=tracer,
     )
@@ -188,7 +167,7 @@ def create_app(
     router = Router(
         [*routes, Route("/healthz", health), Route("/metrics", metrics)],
         redirect_slashes=False,
-        default=Places(served, Forward(state), tuple(paths), guard),
+        default=Places(served, Forward(state), settings.gateway.paths, guard),
         lifespan=lifespan,
     )
     at_once = {path.encode(): handler for path, handler in served.items()}
@@ -199,3 +178,11 @@ def create_app(
         await (handler or router)(scope, receive, send)
 
     return app
+
+
+def _best_effort(settings: Settings) -> dict[str, bool]:
+    """Return whether a student may answer below its threshold, by task; ``*`` for all others."""
+    own = {name: task.best_effort for name, task in settings.tasks.items()}
+    return {"*": settings.gateway.best_effort} | {
+        name: wanted for name, wanted in own.items() if wanted is not None
+    }

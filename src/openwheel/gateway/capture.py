@@ -5,15 +5,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from openwheel.errors import StoreError, UnstorableError
+from openwheel.settings import CaptureSection
 from openwheel.store.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 
+_DEFAULTS: Final = CaptureSection()
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 5.0
 _LOG_DROPS_EVERY_S = 10.0
@@ -98,9 +100,8 @@ class CaptureWriter:
 
     Args:
         store: Where to write.
+        settings: The most to hold.
         linger: Seconds to gather a batch; with it a commit comes well within 50 ms.
-        max_queued: The most exchanges to hold.
-        max_bytes: The most bytes of requests and answers to hold.
         max_batch: The most exchanges to write at once.
     """
 
@@ -108,15 +109,14 @@ class CaptureWriter:
         self,
         store: ExchangeStore,
         *,
+        settings: CaptureSection = _DEFAULTS,
         linger: float = 0.02,
-        max_queued: int = 20_000,
-        max_bytes: int = 256 << 20,
         max_batch: int = 1_000,
     ) -> None:
         self._store = store
         self._linger = linger
-        self._max_queued = max_queued
-        self._max_bytes = max_bytes
+        self._max_queued = settings.max_queued
+        self._max_bytes = settings.max_bytes
         self._max_batch = max_batch
         self._lock = threading.Lock()
         self._settled = threading.Condition(self._lock)

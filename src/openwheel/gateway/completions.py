@@ -71,7 +71,7 @@ class Completions:
         try:
             call.key = state.guard.identify(scope)
             state.guard.admit(call.key)
-            body = await read_body(scope, receive, state.max_body)
+            body = await read_body(scope, receive, state.settings.max_body)
             call.body = with_deployment(scope, body) if PLACE in scope else body
             call.whole = time.perf_counter()
             await self._read(scope, call)
@@ -151,7 +151,7 @@ class Completions:
         """Return a decision without the student's answer where none may be given."""
         if decision.answer is None and decision.below_threshold_answer is None:
             return decision
-        if request.prompt.plain and (not request.kept or self._state.answer_kept):
+        if request.prompt.plain and (not request.kept or self._state.settings.answer_kept):
             return decision
         reason = "kept" if request.prompt.plain else "not plain"
         return msgspec.structs.replace(

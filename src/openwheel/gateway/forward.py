@@ -89,7 +89,7 @@ class Forward:
                 await method_not_allowed(scope, send, allowed, call.api)
                 return
             state.guard.admit(call.key)
-            body = await read_body(scope, receive, state.max_body)
+            body = await read_body(scope, receive, state.settings.max_body)
             call.body = with_deployment(scope, body)
             call.model = named_model(call.body)
             self._check(call.key, place, scope["method"], call.model)

@@ -10,13 +10,13 @@ import socket
 import struct
 from typing import Any, cast
 
-import msgspec
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from openwheel.gateway.cork import CorkedTransport
+from openwheel.settings import GatewaySection
 from openwheel.wire import error_body
 
 logger = logging.getLogger(__name__)
@@ -33,27 +33,6 @@ _LAST_REQUEST_S = 0.5
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client may take.
-
-    Attributes:
-        max_header: The most bytes of a request line and headers.
-        max_connections: The most connections at the same time.
-        request_timeout: Seconds from the first byte of a request, or from connecting, to its last.
-        send_timeout: Seconds that an answer may wait for the client to read.
-        keep_alive: Seconds that a connection may be idle between requests.
-        look_every: Seconds between looks at how long clients have taken.
-    """
-
-    max_header: int = 64 << 10
-    max_connections: int = 10_000
-    request_timeout: float = 60.0
-    send_timeout: float = 120.0
-    # Longer than clients and load balancers keep idle connections, so that it is they who close.
-    keep_alive: float = 75.0
-    look_every: float = 1.0
-
-
 class LimitedProtocol(HttpToolsProtocol):
     """One client's connection.
 
@@ -61,7 +40,7 @@ class LimitedProtocol(HttpToolsProtocol):
     all connections once a second.
 
     Args:
-        limits: What the client may take.
+        limits: What the client may take: sizes, times and how many there may be.
         refused: Connections that were refused and are about to close; shared by all.
     """
 
@@ -72,7 +51,7 @@ class LimitedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: ConnectionLimits,
+        limits: GatewaySection,
         refused: "set[LimitedProtocol]",
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -13,27 +13,21 @@ from openwheel.access import Key
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
+from openwheel.settings import CaptureSection
 from openwheel.store.exchange import Exchange
 from openwheel.teachers import most_tokens
 from openwheel.wire import Usage
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["fast", "strict", "off"]
-
 BYTES_A_TOKEN: Final = 4
 """About; what tokens are estimated by where a teacher does not count them."""
 
 
+_DEFAULTS: Final = CaptureSection()
+_FREE: Final = (0.0, 0.0)
 _TOKENS_A_SECOND: Final = 50
 _MOST_TOKENS: Final = 4_096
-
-
-class Price(msgspec.Struct, frozen=True):
-    """What a teacher's tokens cost, in dollars a million."""
-
-    input: float = 0.0
-    output: float = 0.0
 
 
 class Recorder:
@@ -43,10 +37,8 @@ class Recorder:
         capture: Where exchanges are kept; None keeps nothing.
         meter: Counts.
         guard: Is told what keys used.
-        mode: ``fast`` leaves exchanges to the writer; ``strict`` waits for the commit.
-        strict_timeout: Seconds to wait for it: a store that fails is never to fail a request.
-        sample: The share of exchanges to keep, by task name; ``*`` stands for all others.
-        prices: By the teacher's name.
+        settings: How surely exchanges are kept, and which of them.
+        prices: What a million tokens cost, read and written, in dollars, by the teacher's name.
         rng: Draws from [0, 1) for the sample.
     """
 
@@ -56,18 +48,16 @@ class Recorder:
         meter: Meter,
         guard: Guard,
         *,
-        mode: Mode = "fast",
-        strict_timeout: float = 2.0,
-        sample: Mapping[str, float] | None = None,
-        prices: Mapping[str, Price] | None = None,
+        settings: CaptureSection = _DEFAULTS,
+        prices: Mapping[str, tuple[float, float]] | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self._capture = None if mode == "off" else capture
+        self._capture = None if settings.mode == "off" else capture
         self._meter = meter
         self._guard = guard
-        self.strict = mode == "strict" and self._capture is not None
-        self._strict_timeout = strict_timeout
-        self._sample = sample or {}
+        self.strict = settings.mode == "strict" and self._capture is not None
+        self._strict_timeout = settings.strict_timeout
+        self._sample = settings.sample
         self._others = self._sample.get("*", 1.0)
         self._prices = prices or {}
         self._rng = rng
@@ -118,9 +108,9 @@ class Recorder:
         """
         if usage is None:
             usage = Usage(read // BYTES_A_TOKEN + 1, written // BYTES_A_TOKEN + 1)
-        price = self._prices.get(teacher)
         tokens = (usage.prompt_tokens, usage.completion_tokens)
-        cost = round(tokens[0] * price.input + tokens[1] * price.output) if price else 0
+        read_price, written_price = self._prices.get(teacher, _FREE)
+        cost = round(tokens[0] * read_price + tokens[1] * written_price)
         self._meter.tokens(teacher, tokens[0], tokens[1], cost)
         self._guard.charge(key, sum(tokens), cost)
 

@@ -17,15 +17,16 @@ from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway.asgi import STOPPING
-from openwheel.gateway.protocol import ConnectionLimits, LimitedProtocol, sweep
+from openwheel.gateway.protocol import LimitedProtocol, sweep
 from openwheel.gateway.throttled_log import ThrottledLog
+from openwheel.settings import GatewaySection
 from openwheel.signals import stopping_on_signals
 from openwheel.sockets import is_loopback, listen, url_of
 
 if sys.platform != "win32":
     import resource
 
-_STOP_S = 30.0
+_DEFAULTS = GatewaySection()
 _MALFORMED = "Invalid HTTP request received."
 
 
@@ -70,8 +71,8 @@ class Server:
     Args:
         app: The gateway.
         sock: Already listening; it stays open.
-        limits: What a client may take.
-        stop_timeout: Seconds requests under way may take when stopping.
+        settings: What a client may take, and how long requests under way may when stopping.
+        look_every: Seconds between looks at how long clients have taken.
         ready: Called when requests are accepted.
     """
 
@@ -80,13 +81,12 @@ class Server:
         app: ASGIApp,
         sock: socket.socket,
         *,
-        limits: ConnectionLimits | None = None,
-        stop_timeout: float = _STOP_S,
+        settings: GatewaySection = _DEFAULTS,
+        look_every: float = 1.0,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._sock = sock
-        limits = limits or ConnectionLimits()
-        self._server = _Server(_config(app, limits, stop_timeout), limits.look_every, ready)
+        self._server = _Server(_config(app, settings), look_every, ready)
 
     def run(self) -> None:
         """Serve until told to stop, by `stop`, SIGINT or SIGTERM; finish requests under way."""
@@ -106,7 +106,7 @@ def run_gateway(
     port: int = 8000,
     *,
     allow_public: bool = False,
-    limits: ConnectionLimits | None = None,
+    settings: GatewaySection = _DEFAULTS,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve ``app`` in this process until SIGINT or SIGTERM.
@@ -117,7 +117,7 @@ def run_gateway(
         port: 0 for any free one.
         allow_public: Whether ``host`` may be reachable from other machines: whoever reaches a
             gateway without keys can use it, and the teacher's key with it.
-        limits: What a client may take.
+        settings: What a client may take; host and port are not looked at.
         ready: Called with the URL when requests are accepted.
 
     Raises:
@@ -132,7 +132,7 @@ def run_gateway(
     with contextlib.closing(listen(host, port)) as sock:
         url = url_of(sock)
         spare_collector()
-        Server(app, sock, limits=limits, ready=lambda: ready(url) if ready else None).run()
+        Server(app, sock, settings=settings, ready=lambda: ready(url) if ready else None).run()
 
 
 def spare_collector() -> None:
@@ -153,7 +153,8 @@ def gateway_thread(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
-    limits: ConnectionLimits | None = None,
+    settings: GatewaySection = _DEFAULTS,
+    look_every: float = 1.0,
 ) -> Iterator[str]:
     """Serve ``app`` from a thread, for as long as the context lasts.
 
@@ -165,7 +166,7 @@ def gateway_thread(
     """
     with contextlib.closing(listen(host, port)) as sock:
         started = threading.Event()
-        server = Server(app, sock, limits=limits, ready=started.set)
+        server = Server(app, sock, settings=settings, look_every=look_every, ready=started.set)
         thread = threading.Thread(target=server.run, name="openwheel-gateway")
         thread.start()
         try:
@@ -217,9 +218,9 @@ def _take_all_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _config(app: ASGIApp, limits: ConnectionLimits, stop_timeout: float) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: GatewaySection) -> uvicorn.Config:
     # Uvicorn calls it as it would call a class.
-    protocol: Any = functools.partial(LimitedProtocol, limits=limits, refused=set())
+    protocol: Any = functools.partial(LimitedProtocol, limits=settings, refused=set())
     return uvicorn.Config(
         app,
         loop="auto" if sys.platform == "win32" else "uvloop",
@@ -232,6 +233,6 @@ def _config(app: ASGIApp, limits: ConnectionLimits, stop_timeout: float) -> uvic
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_keep_alive=math.ceil(limits.keep_alive),
-        timeout_graceful_shutdown=math.ceil(stop_timeout),
+        timeout_keep_alive=math.ceil(settings.keep_alive),
+        timeout_graceful_shutdown=math.ceil(settings.stop_timeout),
     )

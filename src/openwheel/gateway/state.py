@@ -12,6 +12,7 @@ from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
+from openwheel.settings import GatewaySection
 
 
 class TapMemory(msgspec.Struct):
@@ -36,8 +37,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
         remote: Waits for students that another process runs.
         reading: Reads large requests, and asks students about them.
         rng: Draws from [0, 1) for the audit coin.
-        max_body: The most bytes a request's body may have.
-        answer_kept: Whether students may answer what the server is asked to keep.
+        settings: What is taken of clients.
         best_effort: Whether a student may answer below its threshold while the teacher is down,
             by task name; ``*`` stands for all others.
         tracer: Sends spans, if any are wanted.
@@ -54,7 +54,6 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     remote: Executor
     reading: Executor
     rng: Callable[[], float]
-    max_body: int
-    answer_kept: bool
+    settings: GatewaySection
     best_effort: Mapping[str, bool] = {}
     tracer: Tracer | None = None

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from openwheel.errors import SettingError
+from openwheel.settings import TelemetrySection
 
 
 class RequestSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,21 +74,18 @@ class Tracer(Protocol):
         """Send what is left, for at most ``timeout`` seconds. Called from a thread."""
 
 
-def make_tracer(endpoint: str, service_name: str, share: float) -> Tracer | None:
-    """Return what sends spans; None if ``endpoint`` is empty.
+def make_tracer(settings: TelemetrySection) -> Tracer | None:
+    """Return what sends spans; None if there is no endpoint to send them to.
 
     It has a thread of its own, so it is to be made in the process that uses it. The OpenTelemetry
     SDK's environment variables hold too, such as ``OTEL_EXPORTER_OTLP_HEADERS`` for a key.
 
-    Args:
-        endpoint: OTLP over HTTP, e.g. ``http://localhost:4318``.
-        service_name: As spans name the service.
-        share: Share of the requests that bring no trace of their own, 0 to 1, that get a span.
-            Those that bring one get a span if their client records it.
+    Requests that bring a trace of their own get a span if their client records it.
 
     Raises:
         SettingError: The endpoint is no HTTP URL, or the extra ``otel`` is not installed.
     """
+    endpoint = settings.endpoint
     if not endpoint:
         return None
     try:
@@ -110,4 +108,4 @@ def make_tracer(endpoint: str, service_name: str, share: float) -> Tracer | None
             "telemetry.endpoint needs OpenTelemetry, which is not installed: "
             'pip install "openwheel[otel]"'
         ) from None
-    return OtelTracer(endpoint, service_name, share)
+    return OtelTracer(endpoint, settings.service_name, settings.share)

@@ -1,10 +1,9 @@
 """Making the teachers that the settings name."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from openwheel.errors import SettingError
-from openwheel.gateway import Price
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.drift.self_disagreement import ConnectAgain
 from openwheel.loop.judging import Connect
@@ -90,14 +89,6 @@ def make_teacher(section: TeacherSection, name: str, *, keep_credentials: bool) 
         connect_timeout=section.connect_timeout,
         read_timeout=section.read_timeout,
     )
-
-
-def prices(sections: Sequence[TeacherSection]) -> Mapping[str, Price]:
-    """Return what each teacher's tokens cost, by its name."""
-    return {
-        name: Price(section.price_input, section.price_output)
-        for section, name in zip(sections, teacher_names(sections), strict=True)
-    }
 
 
 def connect_teachers(settings: Settings) -> Connect | None:

@@ -11,7 +11,6 @@ from openwheel.access import Access
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway import (
     CaptureWriter,
-    ConnectionLimits,
     Server,
     create_app,
     spare_collector,
@@ -24,7 +23,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing
 from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
-from openwheel.processes.teachers import make_pool, prices
+from openwheel.processes.teachers import make_pool
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback
 from openwheel.store import Store
@@ -52,7 +51,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         OperatorError: The settings, the store or a recording cannot be used.
     """
     settings = order.settings
-    gateway, captured = settings.gateway, settings.capture
+    captured = settings.capture
     runtime = Path(order.runtime)
     with Store.open(settings.store.path) as store, contextlib.ExitStack() as stack:
         access = Access(store, runtime / "limits", required=settings.access.require_keys)
@@ -71,52 +70,26 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         resources = Resources(adapters=engine, encoders=Encoders())
         registry = Registry(store)
         serving = RegistryServing(registry, resources, at_once=False)
-        strict = captured.mode == "strict"
-        capture = CaptureWriter(
-            store,
-            linger=0.001 if strict else 0.02,
-            max_queued=captured.max_queued,
-            max_bytes=captured.max_bytes,
-        )
-        telemetry = settings.telemetry
+        linger = 0.001 if captured.mode == "strict" else 0.02
+        capture = CaptureWriter(store, settings=captured, linger=linger)
         app = create_app(
             pool,
             serving,
             capture,
+            settings=settings,
             access=access,
-            mode=captured.mode,
-            strict_timeout=captured.strict_timeout,
-            sample=captured.sample,
-            prices=prices(settings.teachers),
             students=serving.students,
             broken=serving.broken,
             teachers=pool.health,
             refresh_every=REFRESH_EVERY,
             audit_status=partial(_audit_status, registry),
             feedback=None if captured.mode == "off" else FeedbackDesk(store),
-            paths=gateway.paths,
-            max_body=gateway.max_body,
-            answer_kept=gateway.answer_kept,
-            teacher_wait=gateway.teacher_wait,
-            best_effort=_best_effort(settings),
             snapshots=Snapshots(runtime / "snapshots"),
             slot=order.slot,
-            tracer=make_tracer(telemetry.endpoint, telemetry.service_name, telemetry.share),
+            tracer=make_tracer(settings.telemetry),
         )
         sock = socket.socket(fileno=order.descriptor)
-        server = Server(
-            app,
-            sock,
-            limits=ConnectionLimits(
-                max_header=gateway.max_header,
-                max_connections=gateway.max_connections,
-                request_timeout=gateway.request_timeout,
-                send_timeout=gateway.send_timeout,
-                keep_alive=gateway.keep_alive,
-            ),
-            stop_timeout=gateway.stop_timeout,
-            ready=ready,
-        )
+        server = Server(app, sock, settings=settings.gateway, ready=ready)
 
         def alone() -> None:
             sock.close()  # requests under way must not keep the port from whoever comes next
@@ -129,13 +102,6 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         finally:
             capture.close(1.0)  # the app has waited for it already
             access.close()
-
-
-def _best_effort(settings: Settings) -> dict[str, bool]:
-    own = {name: task.best_effort for name, task in settings.tasks.items()}
-    return {"*": settings.gateway.best_effort} | {
-        name: wanted for name, wanted in own.items() if wanted is not None
-    }
 
 
 def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":

@@ -5,7 +5,7 @@ a test holds the docs to it. Knows nothing of what the settings are for.
 """
 
 from openwheel.settings.models import CatalogSection, EngineSection, LmSection, PolicySection
-from openwheel.settings.names import LOCAL, REPLAY, teacher_names
+from openwheel.settings.names import LOCAL, REPLAY, teacher_names, teacher_prices
 from openwheel.settings.read import (
     SettingRow,
     override,
@@ -19,6 +19,7 @@ from openwheel.settings.table import (
     GatewaySection,
     LogSection,
     LoopSection,
+    Rung,
     Settings,
     StoreSection,
     TaskSection,
@@ -38,6 +39,7 @@ __all__ = [
     "LogSection",
     "LoopSection",
     "PolicySection",
+    "Rung",
     "SettingRow",
     "Settings",
     "StoreSection",
@@ -49,4 +51,5 @@ __all__ = [
     "read_toml",
     "setting_rows",
     "teacher_names",
+    "teacher_prices",
 ]

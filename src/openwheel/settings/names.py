@@ -1,4 +1,4 @@
-"""What teachers are called."""
+"""What teachers are called, and what they cost by that name."""
 
 from collections.abc import Sequence
 
@@ -29,6 +29,18 @@ def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
             name = f"{same}-{number}"
         names.append(name)
     return names
+
+
+def teacher_prices(sections: Sequence[TeacherSection]) -> dict[str, tuple[float, float]]:
+    """Return what a million tokens cost, read and written, in dollars, by the teacher's name.
+
+    Raises:
+        SettingError: Two were given one name.
+    """
+    return {
+        name: (section.price_input, section.price_output)
+        for section, name in zip(sections, teacher_names(sections), strict=True)
+    }
 
 
 def _host(url: str) -> str:

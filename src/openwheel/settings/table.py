@@ -7,6 +7,8 @@ from msgspec import Meta
 from openwheel.settings.models import CatalogSection, EngineSection, LmSection, PolicySection
 from openwheel.settings.section import Section, Share
 
+Rung = Literal["exact", "linear", "encoder", "lm"]
+
 
 class StoreSection(Section, frozen=True):
     """Where traffic, tasks, keys and promotions are kept."""
@@ -71,6 +73,7 @@ class GatewaySection(Section, frozen=True):
         float,
         Meta(gt=0, description="Seconds a client may leave an answer unread before it is cut off."),
     ] = 120.0
+    # Longer than clients and load balancers keep idle connections, so that it is they who close.
     keep_alive: Annotated[
         float, Meta(gt=0, description="Seconds a connection may be idle between requests.")
     ] = 75.0
@@ -256,7 +259,7 @@ class LoopSection(Section, frozen=True):
         ),
     ] = 6.0
     rungs: Annotated[
-        tuple[Literal["exact", "linear", "encoder", "lm"], ...],
+        tuple[Rung, ...],
         Meta(
             description="Rungs that may be tried, cheapest first. By default exact and linear, "
             "encoder if an encoder is given, and lm if [lm] has a base."
