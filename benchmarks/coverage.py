@@ -196,9 +196,8 @@ def ask(
     fitted: Fitted, pairs: Sequence[Pair]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return a student's confidences on some pairs, and whether it agrees."""
-    found = fitted.student.predict([(text,) for text, _ in pairs])
-    names = np.array([*fitted.student.answers, "\0none"])
-    agrees = names[found.labels] == np.array([answer for _, answer in pairs])
+    found = fitted.student.answer([(text,) for text, _ in pairs])
+    agrees = np.array(found.texts) == np.array([answer for _, answer in pairs])
     return found.confidence, agrees
 
 

@@ -107,7 +107,6 @@ class _Promoted:
             "linear", [(t,) for t, _ in learned], [a for _, a in learned], variables=(0,)
         )
         self.student = fitted.student
-        self.names = np.array([*self.student.answers, "\0none"])
         level = spent(delta, 1)
         plan = make_plan(
             fitted.confidence,
@@ -123,10 +122,10 @@ class _Promoted:
         self.threshold = verdict.tests[verdict.chosen].threshold
 
     def _asked(self, pairs: list[Pair]) -> tuple[FloatArray, FloatArray, FloatArray]:
-        found = self.student.predict([(text,) for text, _ in pairs])
+        found = self.student.answer([(text,) for text, _ in pairs])
         teacher = np.array([label for _, label in pairs])
-        wrong = self.names[found.labels] != teacher
-        unknown = ~np.isin(teacher, self.names)
+        wrong = np.array(found.texts) != teacher
+        unknown = ~np.isin(teacher, self.student.answers)
         return found.confidence, wrong.astype(np.float64), unknown.astype(np.float64)
 
     def ask(self, pairs: list[Pair]) -> Asked:

@@ -163,11 +163,10 @@ def promoted(drift: Drift, *, epsilon: float, delta: float) -> Promoted | None:
     fitted = train(
         "linear", [(text,) for text, _ in learned], [label for _, label in learned], variables=(0,)
     )
-    names = np.array([*fitted.student.answers, "\0none"])
 
     def ask(pairs: list[Pair]) -> tuple[FloatArray, FloatArray]:
-        found = fitted.student.predict([(text,) for text, _ in pairs])
-        wrong = names[found.labels] != np.array([label for _, label in pairs])
+        found = fitted.student.answer([(text,) for text, _ in pairs])
+        wrong = np.array(found.texts) != np.array([label for _, label in pairs])
         return found.confidence, wrong.astype(np.float64)
 
     level = spent(delta, 1)

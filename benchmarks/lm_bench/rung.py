@@ -47,6 +47,7 @@ def measure(names: list[str], shape: str, most: int) -> None:
 def _run(split: Split, shape: str, folder: Path) -> None:
     from openwheel.engine.base import load_base
     from openwheel.engine.engine import Engine
+    from openwheel.students import Served
     from openwheel.students.lm.fit import fit_lm
 
     base = folder / "base"
@@ -57,9 +58,9 @@ def _run(split: Split, shape: str, folder: Path) -> None:
     print(f"\n{split.name}, {shape} model: from scratch {seconds:.0f} s of CPU, {loss:.2f} nats")
     with Engine(load_base(str(base))) as engine:
 
-        def serve(adapter: Path) -> tuple[Engine, str]:
+        def serve(adapter: Path) -> Served:
             engine.load_adapter("student", adapter)
-            return engine, "student"
+            return Served(engine, "student")
 
         before = cpu_seconds()
         fitted = fit_lm(

@@ -43,8 +43,8 @@ class OneStudent:
             return Decision(reason="no task")
 
         def decided() -> Decision:
-            label, confidence = self.student.predict_one(inputs)
-            answer = self.student.answers[label] if confidence > 0 else None
+            text, confidence = self.student.answer_one(inputs)
+            answer = text if confidence > 0 else None
             return Decision(answer=answer, task="colours", student="lm", confidence=confidence)
 
         return Pending(decided, Decision(task="colours", student="lm"), remote=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from openwheel.students import Fitted, Predictions, Student, load_student, save_student, train
+from openwheel.students import Answers, Fitted, Student, load_student, save_student, train
 from openwheel.students.encoder import TextEncoder
 
 from .samples import HOSTILE, WORDS, Inputs, traffic
@@ -31,22 +31,18 @@ class Rung(NamedTuple):
         return train(self.name, inputs, answers, variables=(0,), encoder=self.encoder)
 
 
-def answers_of(student: Student, predictions: Predictions) -> list[str | None]:
-    return [None if label < 0 else student.answers[label] for label in predictions.labels]
-
-
-def assert_well_formed(student: Student, predictions: Predictions, n: int) -> None:
-    labels, confidence = predictions
-    assert labels.shape == confidence.shape == (n,)
-    assert labels.dtype == np.int64
+def assert_well_formed(student: Student, answers: Answers, n: int) -> None:
+    texts, confidence = answers
+    assert len(texts) == n
+    assert confidence.shape == (n,)
     assert confidence.dtype == np.float64
     assert ((confidence >= 0) & (confidence <= 1)).all()
-    assert ((labels >= -1) & (labels < len(student.answers))).all()
-    assert (confidence[labels == -1] == 0).all()
+    assert set(texts) <= {"", *student.answers}
+    assert (confidence[[not text for text in texts]] == 0).all()
 
 
-def assert_same(one: Predictions, other: Predictions) -> None:
-    np.testing.assert_array_equal(one.labels, other.labels)
+def assert_same(one: Answers, other: Answers) -> None:
+    assert one.texts == other.texts
     np.testing.assert_array_equal(one.confidence, other.confidence)
 
 
@@ -56,10 +52,10 @@ def check_predictions(rung: Rung) -> None:
     assert student.rung == rung.name
     unseen, truth = traffic(60, 4, seed=1)
     for batch in ([], inputs[:1], inputs, unseen):
-        assert_well_formed(student, student.predict(batch), len(batch))
-    again = answers_of(student, student.predict(inputs))
+        assert_well_formed(student, student.answer(batch), len(batch))
+    again = student.answer(inputs).texts
     assert np.mean([a == b for a, b in zip(again, answers, strict=True)]) > 0.95
-    new = answers_of(student, student.predict(unseen))
+    new = student.answer(unseen).texts
     right = np.mean([a == b for a, b in zip(new, truth, strict=True)])
     assert right > 0.8 if rung.learns else right == 0
 
@@ -68,12 +64,11 @@ def check_batch_equals_one_by_one(rung: Rung) -> None:
     inputs, answers = traffic(150, 5)
     student = rung.train(inputs, answers).student
     batch = [*inputs, *traffic(60, 5, seed=1)[0], *HOSTILE]
-    labels, confidence = student.predict(batch)
+    texts, confidence = student.answer(batch)
     for i, values in enumerate(batch):
-        label, sure = student.predict_one(values)
-        assert isinstance(label, int)
+        text, sure = student.answer_one(values)
         assert isinstance(sure, float)
-        assert label == labels[i]
+        assert text == texts[i]
         assert abs(sure - confidence[i]) < 1e-5
 
 
@@ -82,7 +77,7 @@ def check_deterministic(rung: Rung) -> None:
     one, other = rung.train(inputs, answers), rung.train(inputs, answers)
     unseen = traffic(60, 5, seed=1)[0]
     assert one.student.answers == other.student.answers
-    assert_same(one.student.predict(unseen), other.student.predict(unseen))
+    assert_same(one.student.answer(unseen), other.student.answer(unseen))
     np.testing.assert_array_equal(one.confidence, other.confidence)
 
 
@@ -96,23 +91,23 @@ def check_saves_and_loads(rung: Rung) -> None:
         assert {path.name for path in folder.iterdir()} == set(hashes)
     assert (loaded.rung, loaded.answers) == (student.rung, student.answers)
     batch = [*inputs, *traffic(60, 5, seed=1)[0], *HOSTILE]
-    assert_same(loaded.predict(batch), student.predict(batch))
-    assert loaded.predict_one(inputs[0]) == student.predict_one(inputs[0])
+    assert_same(loaded.answer(batch), student.answer(batch))
+    assert loaded.answer_one(inputs[0]) == student.answer_one(inputs[0])
 
 
 def check_hostile_inputs(rung: Rung) -> None:
     inputs, answers = traffic(200, 4)
     student = rung.train(inputs, answers).student
-    predictions = student.predict(HOSTILE)
-    assert_well_formed(student, predictions, len(HOSTILE))
-    usual = np.median(student.predict(inputs).confidence)
+    given = student.answer(HOSTILE)
+    assert_well_formed(student, given, len(HOSTILE))
+    usual = np.median(student.answer(inputs).confidence)
     if rung.encoder is None:  # a random encoder knows of no meaning, so of nothing unlike it
-        assert (predictions.confidence == 0).all()
+        assert (given.confidence == 0).all()
         assert usual > 0.4
     # And as training inputs.
     odd = [*inputs, *HOSTILE, *HOSTILE]
     fitted = rung.train(odd, [*answers, *["odd"] * (2 * len(HOSTILE))])
-    assert_well_formed(fitted.student, fitted.student.predict(odd), len(odd))
+    assert_well_formed(fitted.student, fitted.student.answer(odd), len(odd))
 
 
 def check_unknown_answers(rung: Rung) -> None:
@@ -121,7 +116,7 @@ def check_unknown_answers(rung: Rung) -> None:
     taught = [i for i, answer in enumerate(answers) if answer != "answer 5"]
     student = rung.train([inputs[i] for i in taught], [answers[i] for i in taught]).student
     unseen, truth = traffic(300, 6, seed=1)
-    given = student.predict(unseen).confidence > 0
+    given = student.answer(unseen).confidence > 0
     known = np.array([answer != "answer 5" for answer in truth])
     assert given[~known].mean() <= given[known].mean()
     if rung.learns:
@@ -133,14 +128,14 @@ def check_unknown_answers(rung: Rung) -> None:
 def check_threads(rung: Rung) -> None:
     inputs, answers = traffic(100, 4)
     student = rung.train(inputs, answers).student
-    alone = [student.predict_one(values) for values in inputs]
+    alone = [student.answer_one(values) for values in inputs]
     wrong: list[object] = []
 
     def ask() -> None:
         wrong.extend(
             values
             for values, expected in zip(inputs, alone, strict=True)
-            if student.predict_one(values) != expected
+            if student.answer_one(values) != expected
         )
 
     failures: list[object] = []
@@ -198,23 +193,23 @@ def check_one_answer(rung: Rung) -> None:
     inputs = [(f"{a} {b}",) for a in WORDS[:6] for b in WORDS[6:9]]
     student = rung.train(inputs, ["only"] * len(inputs)).student
     assert student.answers == ("only",)
-    assert answers_of(student, student.predict(inputs)) == ["only"] * len(inputs)
+    assert student.answer(inputs).texts == ["only"] * len(inputs)
     if rung.encoder is None:
-        assert student.predict([("",), ("!!",)]).confidence.tolist() == [0, 0]
+        assert student.answer([("",), ("!!",)]).confidence.tolist() == [0, 0]
 
 
 def check_two_answers(rung: Rung) -> None:
     inputs, answers = traffic(100, 2)
     student = rung.train(inputs, answers).student
     assert student.answers == ("answer 0", "answer 1")
-    assert answers_of(student, student.predict(inputs)) == answers
+    assert student.answer(inputs).texts == answers
 
 
 def check_hundreds_of_answers(rung: Rung) -> None:
     inputs, answers = traffic(900, 200)
     fitted = rung.train(inputs, answers)
     assert len(fitted.student.answers) == 200
-    assert_well_formed(fitted.student, fitted.student.predict(inputs), len(inputs))
+    assert_well_formed(fitted.student, fitted.student.answer(inputs), len(inputs))
 
 
 def check_tiny_data(rung: Rung) -> None:
@@ -224,8 +219,8 @@ def check_tiny_data(rung: Rung) -> None:
             if rung.learns and max(map(answers.count, answers)) < 2:
                 continue
             fitted = rung.train(inputs, answers)
-            predictions = fitted.student.predict([*inputs, *HOSTILE])
-            assert_well_formed(fitted.student, predictions, n + len(HOSTILE))
+            given = fitted.student.answer([*inputs, *HOSTILE])
+            assert_well_formed(fitted.student, given, n + len(HOSTILE))
             assert set(fitted.rows) <= set(range(n))
 
 
@@ -233,7 +228,7 @@ def check_all_answers_distinct(rung: Rung) -> None:
     inputs = [(word,) for word in WORDS[:10]]
     answers = [f"answer {i}" for i in range(10)]
     if not rung.learns:
-        assert answers_of(*_asked(rung.train(inputs, answers).student, inputs)) == answers
+        assert rung.train(inputs, answers).student.answer(inputs).texts == answers
         return
     for case in ((inputs, answers), ([("same",)] * 4, ["a"] * 4), ([], [])):
         with pytest.raises(ValueError, match="nothing to learn"):
@@ -244,12 +239,12 @@ def check_contradictions(rung: Rung) -> None:
     inputs, answers = traffic(100, 3)
     torn = ("topic0 kind0 topic1 kind1",)
     student = rung.train([*inputs, *[torn] * 6], [*answers, *["answer 0", "answer 1"] * 3]).student
-    label, confidence = student.predict_one(torn)
+    text, confidence = student.answer_one(torn)
     if rung.learns:
-        assert student.answers[label] in {"answer 0", "answer 1"}
-        assert confidence < np.quantile(student.predict(inputs).confidence, 0.9)
+        assert text in {"answer 0", "answer 1"}
+        assert confidence < np.quantile(student.answer(inputs).confidence, 0.9)
     else:
-        assert (label, confidence) == (-1, 0.0)
+        assert (text, confidence) == ("", 0.0)
 
 
 def check_repeats_weigh(rung: Rung) -> None:
@@ -260,9 +255,9 @@ def check_repeats_weigh(rung: Rung) -> None:
         [*inputs, *[often] * 30, ("zug zig",), once],
         [*answers, *["answer 0"] * 30, "answer 1", "answer 1"],
     ).student
-    assert student.answers[student.predict_one(often)[0]] == "answer 0"
+    assert student.answer_one(often)[0] == "answer 0"
     if not rung.learns:
-        assert student.predict_one(often)[1] > student.predict_one(once)[1]
+        assert student.answer_one(often)[1] > student.answer_one(once)[1]
 
 
 def check_rare_answers(rung: Rung) -> None:
@@ -272,10 +267,6 @@ def check_rare_answers(rung: Rung) -> None:
     assert ("rare" in fitted.student.answers) == (not rung.learns)
     if rung.learns:  # it still counts as a disagreement, since it will in traffic
         assert not fitted.agrees[fitted.rows == len(inputs)].any()
-
-
-def _asked(student: Student, inputs: Sequence[Inputs]) -> tuple[Student, Predictions]:
-    return student, student.predict(inputs)
 
 
 CHECKS: list[Callable[[Rung], None]] = [

@@ -39,17 +39,17 @@ def plain():
 def test_requests_that_may_be_critical_are_left_to_the_teacher(fitted, plain):
     inputs, answers = requests(2_000, seed=1)
     critical = np.array([answer == "urgent" for answer in answers])
-    _, confidence = fitted.student.predict(inputs)
+    _, confidence = fitted.student.answer(inputs)
     assert (confidence[critical] == 0).mean() > 0.95
     if fitted.student.rung == "linear":
         # Of the others it answers nearly all that the student alone would.
-        alone = plain.predict(inputs).confidence > 0
+        alone = plain.answer(inputs).confidence > 0
         assert (confidence > 0)[~critical].sum() > 0.9 * alone[~critical].sum()
 
 
 def test_inputs_that_were_seen_with_a_critical_answer_are_too(fitted):
     seen = [values for values, answer in zip(INPUTS, ANSWERS, strict=True) if answer == "urgent"]
-    assert not fitted.student.predict(seen).confidence.any()
+    assert not fitted.student.answer(seen).confidence.any()
 
 
 def test_the_plan_expects_what_will_be(fitted):
@@ -59,9 +59,9 @@ def test_the_plan_expects_what_will_be(fitted):
 
 def test_one_input_is_answered_as_in_a_batch(fitted):
     inputs = [*INPUTS[:60], *HOSTILE]
-    labels, confidence = fitted.student.predict(inputs)
-    one = [fitted.student.predict_one(values) for values in inputs]
-    assert [label for label, _ in one] == labels.tolist()
+    texts, confidence = fitted.student.answer(inputs)
+    one = [fitted.student.answer_one(values) for values in inputs]
+    assert [text for text, _ in one] == texts
     np.testing.assert_allclose([c for _, c in one], confidence, rtol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_a_screened_student_is_saved_and_loaded_with_its_screen(fitted, tmp_path
     assert isinstance(loaded, ScreenedStudent)
     assert loaded.screen.answers == ("urgent",)
     np.testing.assert_array_equal(
-        loaded.predict(INPUTS[:100]).confidence, fitted.student.predict(INPUTS[:100]).confidence
+        loaded.answer(INPUTS[:100]).confidence, fitted.student.answer(INPUTS[:100]).confidence
     )
 
 

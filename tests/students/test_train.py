@@ -13,9 +13,16 @@ from .samples import traffic
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-@pytest.mark.parametrize("rung", ["", "lm", "encoder"])
-def test_an_unknown_rung_or_one_without_its_encoder(rung):
-    with pytest.raises(ValueError, match="rung must be one of exact, linear, encoder"):
+@pytest.mark.parametrize(
+    ("rung", "said"),
+    [
+        ("", "rung must be one of exact, linear, encoder, lm, was ''"),
+        ("lm", "no prompt template to ask with, or no engine"),
+        ("encoder", "there is none"),
+    ],
+)
+def test_an_unknown_rung_or_one_without_what_it_needs(rung, said):
+    with pytest.raises(ValueError, match=said):
         train(rung, *traffic(20, 2), variables=(0,))
 
 

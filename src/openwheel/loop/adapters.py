@@ -9,7 +9,7 @@ from typing import Protocol
 
 from openwheel.errors import EngineDownError, EngineError
 from openwheel.inference import Ask, Writer, Written
-from openwheel.students.files import Served
+from openwheel.students.rung import Served
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "openwheel-"

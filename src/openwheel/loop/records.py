@@ -138,11 +138,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     matcher: str = ""
     critical: tuple[str, ...] = ()
 
-    @property
-    def writes(self) -> bool:
-        """Whether the student writes its answers, rather than choosing among labels."""
-        return self.rung == "lm" and self.form != "label"
-
     def compares(self, record: TaskRecord) -> bool:
         """Whether its answers are compared as those of its task are now."""
         return (self.form, self.folds) == (record.form, record.folds)

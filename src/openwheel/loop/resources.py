@@ -60,7 +60,7 @@ def open_resources(
         SettingError: The encoder cannot be loaded.
     """
     with contextlib.ExitStack() as stack:
-        encoder = open_encoder(settings.encoder) if "encoder" in settings.rungs else None
+        encoder = open_encoder(settings.encoder) if settings.builds_on("encoder") else None
         adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
         yield Resources(encoder, adapters, Encoders(), connect, again)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -13,9 +13,8 @@ from openwheel.loop.promotions import AuditPlan, Promotion, asked
 from openwheel.loop.records import Candidate, Slicer
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
-from openwheel.students import Student
+from openwheel.students import Student, rungs
 from openwheel.students.screen import ScreenedStudent
-from openwheel.students.student import WritingStudent
 from openwheel.tasks import Form, Inputs, TaskMatcher, canonical_answer
 from openwheel.wire import Answer, Request
 
@@ -33,8 +32,6 @@ the savings meanwhile. It is done where the calls are won back before the traffi
 
 _UNKNOWN = (-1,)
 """The version of a table that has to be loaded anew."""
-
-_SLOW = frozenset({"encoder", "lm"})
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -113,7 +110,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     canary: float
     form: Form
     folds: tuple[str, ...]
-    writes: bool
+    asked_how: Literal["at once", "thread", "remote"]
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -196,7 +193,7 @@ class RegistryServing:
                 candidate = self._registry.candidate(certificate.student)
                 if kept is not None and kept.id == candidate.id:
                     student = kept.student
-                elif candidate.rung == "lm" and not self._wait:
+                elif not self._wait and rungs()[candidate.rung].asked == "remote":
                     version = _UNKNOWN
                     continue
                 else:
@@ -222,7 +219,7 @@ class RegistryServing:
                 plan.canary,
                 candidate.form,
                 candidate.folds,
-                candidate.writes,
+                rungs()[candidate.rung].asked,
             )
         self._problems, self._broken = problems, broken
         return _Table(version, matcher, promoted, names)
@@ -295,7 +292,7 @@ class RegistryServing:
                 below_threshold_answer=answer if reason else None,
             )
 
-        if promoted.student.rung in _SLOW:
+        if promoted.asked_how != "at once":
             busy = Decision(
                 task=found.name,
                 student=promoted.id,
@@ -305,7 +302,7 @@ class RegistryServing:
                 form=promoted.form,
                 folds=promoted.folds,
             )
-            return Pending(decided, busy, remote=promoted.student.rung == "lm")
+            return Pending(decided, busy, remote=promoted.asked_how == "remote")
         return decided()
 
 
@@ -342,9 +339,5 @@ def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
 
     None where it has no answer.
     """
-    student = promoted.student
-    if promoted.writes:
-        answers, confidences = cast(WritingStudent, student).write([inputs])
-        return answers[0] or None, float(confidences[0])
-    label, confidence = student.predict_one(inputs)
-    return (promoted.surfaces[student.answers[label]] if label >= 0 else None), confidence
+    text, confidence = promoted.student.answer_one(inputs)
+    return promoted.surfaces.get(text, text) or None, confidence

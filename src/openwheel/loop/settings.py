@@ -1,6 +1,7 @@
 """What the user decides about the loop."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -8,11 +9,11 @@ from openwheel.errors import SettingError
 from openwheel.settings import (
     LmSection,
     LoopSection,
-    Rung,
     Settings,
     TaskSection,
     teacher_prices,
 )
+from openwheel.students import rungs
 from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form
 from openwheel.tasks.compare import FOR_TEXT, Chosen, read_comparison
@@ -32,7 +33,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         tasks: What the user decided about single tasks, by their names.
     """
 
-    rungs: tuple[Rung, ...] = ("exact", "linear")
+    rungs: tuple[str, ...] = ("exact", "linear")
     lm: LmSection = LmSection()
     prices: Mapping[str, tuple[float, float]] = msgspec.field(default_factory=dict)
     policy: Policy = Policy()
@@ -47,9 +48,8 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
             PolicyError: Students may not be built on what it names.
         """
         loop, lm = settings.loop, settings.lm
-        default: list[Rung] = ["exact", "linear"]
-        default += ["encoder"] if loop.encoder else []
-        default += ["lm"] if lm.base else []
+        bases = {"": "none", "encoder": loop.encoder, "lm": lm.base}
+        default = [name for name, rung in rungs().items() if bases[rung.base]]
         own = {"rungs": loop.rungs or tuple(default), "answer": read_folds(loop.answer)}
         return cls(
             **(msgspec.structs.asdict(loop) | own),
@@ -68,11 +68,16 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
 
     def rungs_for(self, form: Form) -> tuple[str, ...]:
         """Return the rungs that may be tried on a task whose answers have a form."""
-        if form == "label":
-            return self.rungs
-        if form in {"record", "text"}:
-            return tuple(rung for rung in self.rungs if rung in {"exact", "lm"})
-        return ()
+        return tuple(rung for rung in self.rungs if form in rungs()[rung].forms)
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """What rungs are built on: an encoder and a language model, ``""`` where none is named."""
+        return {"encoder": self.encoder, "lm": self.lm.base}
+
+    def builds_on(self, kind: Literal["encoder", "lm"]) -> bool:
+        """Return whether a rung that may be tried is built on an encoder, or a language model."""
+        return any(rungs()[rung].base == kind for rung in self.rungs)
 
     def task(self, name: str) -> TaskSection:
         """Return what the user decided about a task."""
@@ -133,12 +138,16 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         for name in self.tasks:
             self.folds(name)
         read_folds(self.answer)
-        if "encoder" in self.rungs and not self.encoder:
-            raise SettingError("the rung encoder needs an encoder: a hub id or a folder")
-        if "encoder" in self.rungs:
-            self.policy.may_train(self.encoder).require()
-        if "lm" in self.rungs and not self.lm.base:
-            raise SettingError("the rung lm needs a base in [lm]: a hub id or a folder")
-        if "lm" in self.rungs:
-            self.policy.may_train(self.lm.base).require()
+        for rung in self.rungs:
+            if rung not in rungs():
+                raise SettingError(f"rungs must be of {', '.join(rungs())}; one was {rung!r}")
+            kind = rungs()[rung].base
+            if not kind:
+                continue
+            if not self.bases[kind]:
+                what = "an encoder" if kind == "encoder" else "a base in [lm]"
+                raise SettingError(f"the rung {rung} needs {what}: a hub id or a folder")
+            self.policy.may_train(self.bases[kind]).require()
+        if not self.rungs:
+            raise SettingError(f"rungs must name at least one of {', '.join(rungs())}")
         return self

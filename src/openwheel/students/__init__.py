@@ -3,25 +3,29 @@
 Knows nothing of HTTP or the gate.
 """
 
-from openwheel.students.files import Served, load_student, save_student
+from openwheel.students.files import load_student, save_student
+from openwheel.students.rung import Lesson, Rung, Saved, Served
+from openwheel.students.rungs import rungs, train
 from openwheel.students.student import (
+    Answers,
     Fitted,
+    LabelStudent,
     Predictions,
     Student,
-    Writings,
-    WritingStudent,
 )
-from openwheel.students.train import RUNGS, train
 
 __all__ = [
-    "RUNGS",
+    "Answers",
     "Fitted",
+    "LabelStudent",
+    "Lesson",
     "Predictions",
+    "Rung",
+    "Saved",
     "Served",
     "Student",
-    "WritingStudent",
-    "Writings",
     "load_student",
+    "rungs",
     "save_student",
     "train",
 ]

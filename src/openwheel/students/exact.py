@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
-from openwheel.students.student import Fitted, Inputs, Predictions
+from openwheel.students.student import Fitted, Inputs, LabelStudent, Predictions
 
 KEY_BYTES = 16
 
@@ -22,7 +22,7 @@ class ExactSettings(msgspec.Struct, frozen=True):
     answers: tuple[str, ...]
 
 
-class ExactStudent:
+class ExactStudent(LabelStudent):
     """Remembers inputs; confidence grows with how often the teacher gave the same answer."""
 
     rung = "exact"

@@ -1,6 +1,7 @@
 """The linear and encoder rungs: a linear head on n-grams, on sentence vectors, or on both."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,9 +15,11 @@ from openwheel.students.encoder import SentenceEncoder, TextEncoder
 from openwheel.students.evidence import Core, Evidence, Lexical, Semantic, look, look_one
 from openwheel.students.guard import Guard
 from openwheel.students.head import Head
-from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
-from openwheel.students.student import Inputs, Predictions
+from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, OnnxEncoder
+from openwheel.students.rung import Saved
+from openwheel.students.student import Inputs, LabelStudent, Predictions
 from openwheel.students.tfidf import Tfidf
+from openwheel.trust import Base
 
 
 class ModelSettings(msgspec.Struct, frozen=True):
@@ -31,7 +34,7 @@ class ModelSettings(msgspec.Struct, frozen=True):
     encoder_fingerprint: str = ""
 
 
-class ModelStudent:
+class ModelStudent(LabelStudent):
     """A student of the rung ``linear`` or ``encoder``."""
 
     def __init__(
@@ -111,17 +114,25 @@ class ModelStudent:
                 arrays[f"distances.{name}"] = array
         return msgspec.to_builtins(settings), arrays
 
-    def files(self) -> dict[str, bytes]:
-        """Return further files to save, by name: those of an encoder in ONNX.
+    def base(self) -> Base | None:
+        """Return the encoder, None for n-grams alone."""
+        if self.encoder is None:
+            return None
+        name, fingerprint = self.encoder.name, self.encoder.fingerprint
+        return Base(id=name, kind="encoder", fingerprint=fingerprint)
+
+    def write_files(self, folder: Path) -> None:
+        """Write an encoder in ONNX.
 
         Raises:
-            StudentFileError: They were not kept, as in a student loaded to answer.
+            StudentFileError: It was not kept, as in a student that was loaded to answer.
         """
         if not isinstance(self.encoder, OnnxEncoder):
-            return {}
+            return
         if self.encoder.body is None:
             raise StudentFileError("a student that was loaded cannot be saved: copy its folder")
-        return {GRAPH: self.encoder.body.graph, TOKENIZER: self.encoder.body.tokenizer}
+        (folder / GRAPH).write_bytes(self.encoder.body.graph)
+        (folder / TOKENIZER).write_bytes(self.encoder.body.tokenizer)
 
     @classmethod
     def from_state(
@@ -187,3 +198,23 @@ class ModelStudent:
 def text_of(inputs: Inputs, variables: tuple[int, ...]) -> str:
     """Return the text a model reads: the chosen variables, a line each."""
     return "\n".join([inputs[i] for i in variables if i < len(inputs)])
+
+
+def load_linear(saved: Saved) -> ModelStudent:
+    """Rebuild a saved student of the rung ``linear``; see `Rung.load`."""
+    return ModelStudent.from_state(saved.settings, saved.arrays)
+
+
+def load_encoder(saved: Saved) -> ModelStudent:
+    """Rebuild a saved student of the rung ``encoder``; see `Rung.load`.
+
+    Raises:
+        SettingError: The encoder it was trained with cannot be loaded.
+    """
+    if GRAPH in saved.expected:
+        body = Body(saved.read(GRAPH), saved.read(TOKENIZER))
+        own = saved.encoders.of_body(str(saved.settings.get("encoder", "")), body)
+        return ModelStudent.from_state(saved.settings, saved.arrays, own)
+    # One in ONNX is never that of a student which has none in its folder.
+    given = None if isinstance(saved.encoder, OnnxEncoder) else saved.encoder
+    return ModelStudent.from_state(saved.settings, saved.arrays, given)

@@ -5,18 +5,24 @@ that the gate bounds says little of answers that are rare.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import save_file
 
 from openwheel.errors import StudentFileError
 from openwheel.students.evidence import Core, Evidence, Lexical, look, look_one
 from openwheel.students.head import Head
 from openwheel.students.model import text_of
-from openwheel.students.student import Inputs, Predictions, Student, Writings, WritingStudent
+from openwheel.students.student import Answers, Inputs, Student
 from openwheel.students.tfidf import Tfidf
+from openwheel.trust import Base
+
+SCREEN, SCREEN_ARRAYS = "screen.json", "screen.safetensors"
+"""Its files in a student's folder."""
 
 CRITICAL = 0
 """Index of the class that is screened for, of two."""
@@ -102,31 +108,33 @@ class ScreenedStudent:
         self.screen = screen
         self.rung = student.rung
         self.answers = student.answers
-        critical = [answer in screen.answers for answer in student.answers]
-        self._critical = np.array([*critical, False], np.bool_)  # the last for no answer, -1
 
-    def predict(self, inputs: Sequence[Inputs]) -> Predictions:
+    def answer(self, inputs: Sequence[Inputs]) -> Answers:
         """Answer a batch."""
-        labels, confidence = self.student.predict(inputs)
-        held = self._critical[labels] | self.screen.holds(inputs)
-        return Predictions(labels, np.where(held, 0.0, confidence))
+        texts, confidence = self.student.answer(inputs)
+        critical = np.array([text in self.screen.answers for text in texts], np.bool_)
+        return Answers(texts, np.where(critical | self.screen.holds(inputs), 0.0, confidence))
 
-    def predict_one(self, inputs: Inputs) -> tuple[int, float]:
+    def answer_one(self, inputs: Inputs) -> tuple[str, float]:
         """Answer one input."""
-        label, confidence = self.student.predict_one(inputs)
-        if confidence > 0 and (self._critical[label] or self.screen.holds_one(inputs)):
-            confidence = 0.0
-        return label, confidence
+        text, confidence = self.student.answer_one(inputs)
+        return text, 0.0 if confidence > 0 and self.holds(inputs, text) else confidence
 
     def holds(self, inputs: Inputs, answer: str) -> bool:
         """Return whether an input, with the student's canonical answer, is one that is held."""
         return answer in self.screen.answers or self.screen.holds_one(inputs)
 
-    def write(self, inputs: Sequence[Inputs]) -> Writings:
-        """Answer a batch with texts, for a student that writes."""
-        answers, confidence = cast(WritingStudent, self.student).write(inputs)
-        return Writings(answers, np.where(self.screen.holds(inputs), 0.0, confidence))
+    def base(self) -> Base | None:
+        """Return the checkpoint that the student is built on."""
+        return self.student.base()
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """Return what to save of the student; the screen has files of its own."""
         return self.student.state()
+
+    def write_files(self, folder: Path) -> None:
+        """Write the screen's files, and those of the student."""
+        known, arrays = self.screen.state()
+        (folder / SCREEN).write_bytes(msgspec.json.format(msgspec.json.encode(known)))
+        save_file(arrays, folder / SCREEN_ARRAYS)
+        self.student.write_files(folder)

@@ -1,37 +1,29 @@
-"""What every student is, whatever its rung."""
+"""The protocol that every student has, whatever its rung."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.trust import Base
+
 Inputs = tuple[str, ...]
 """The values of a task's variables, in the order of its template."""
 
 
-class Predictions(NamedTuple):
+class Answers(NamedTuple):
     """A student's answers to a batch.
 
     Attributes:
-        labels: Index into the student's ``answers``, shape (n,); -1 where it has none.
+        texts: A canonical answer of the closed set that the student chooses from, or the text that
+            it wrote; ``""`` where it has no answer.
         confidence: Higher means more likely to agree, shape (n,), in [0, 1]. 0 where the input
             is unlike the training inputs or the student has no answer: it then always defers.
     """
 
-    labels: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.float64]
-
-
-class Writings(NamedTuple):
-    """What a writing student answered to a batch.
-
-    Attributes:
-        answers: As they would be sent; ``""`` where it has none.
-        confidence: As in :class:`Predictions`, shape (n,), in [0, 1].
-    """
-
-    answers: list[str]
+    texts: list[str]
     confidence: npt.NDArray[np.float64]
 
 
@@ -39,28 +31,83 @@ class Student(Protocol):
     """A cheaper model trained on a task's exchanges.
 
     Attributes:
-        rung: ``exact``, ``linear``, ``encoder`` or ``lm``.
-        answers: The canonical answers it can give.
+        rung: The name of its rung, one of `openwheel.students.RUNGS`.
+        answers: The canonical answers that it chooses from; none where it writes its answers.
     """
 
     rung: str
     answers: tuple[str, ...]
 
-    def predict(self, inputs: Sequence[Inputs]) -> Predictions:
-        """Answer a batch."""
+    def answer(self, inputs: Sequence[Inputs]) -> Answers:
+        """Answer a batch.
 
-    def predict_one(self, inputs: Inputs) -> tuple[int, float]:
-        """Answer one input, as fast as it can be: label index and confidence."""
+        Raises:
+            EngineError: A student that another process answers for cannot be asked.
+        """
+
+    def answer_one(self, inputs: Inputs) -> tuple[str, float]:
+        """Answer one input, as fast as it can be: the answer as in `Answers`, and the confidence.
+
+        Raises:
+            EngineError: A student that another process answers for cannot be asked.
+        """
+
+    def base(self) -> Base | None:
+        """Return the checkpoint that it is built on, None if it is built on none."""
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """Return what to save: JSON-serialisable settings, and arrays by name."""
 
+    def write_files(self, folder: Path) -> None:
+        """Write what it has beside its settings and arrays into a folder.
 
-class WritingStudent(Student, Protocol):
-    """A student that writes its answers, so that they need not be labels."""
+        Raises:
+            OSError: They cannot be written.
+            StudentFileError: They were not kept, as in a student that was loaded to answer.
+        """
 
-    def write(self, inputs: Sequence[Inputs]) -> Writings:
-        """Answer a batch with texts."""
+
+class Predictions(NamedTuple):
+    """The labels that a student chose for a batch.
+
+    Attributes:
+        labels: Index into the student's ``answers``, shape (n,); -1 where it has none.
+        confidence: As in `Answers`, shape (n,).
+    """
+
+    labels: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+
+
+class LabelStudent:
+    """Answers with what `predict` chooses from a closed set: the base of students that do so."""
+
+    answers: tuple[str, ...]
+
+    def predict(self, inputs: Sequence[Inputs]) -> Predictions:
+        """Choose a label for each input of a batch."""
+        raise NotImplementedError
+
+    def predict_one(self, inputs: Inputs) -> tuple[int, float]:
+        """Choose a label for one input, as fast as it can be: its index, and the confidence."""
+        raise NotImplementedError
+
+    def answer(self, inputs: Sequence[Inputs]) -> Answers:
+        """Answer a batch."""
+        labels, confidence = self.predict(inputs)
+        return Answers([self.answers[i] if i >= 0 else "" for i in labels], confidence)
+
+    def answer_one(self, inputs: Inputs) -> tuple[str, float]:
+        """Answer one input."""
+        label, confidence = self.predict_one(inputs)
+        return (self.answers[label] if label >= 0 else ""), confidence
+
+    def base(self) -> Base | None:
+        """Return None: most are built on no checkpoint."""
+        return None
+
+    def write_files(self, folder: Path) -> None:
+        """Write nothing: most have no further files."""
 
 
 class Fitted(NamedTuple):

@@ -19,7 +19,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.certify import calibrate, write_certificate
 from openwheel.settings import TaskSection
 from openwheel.store import Exchange
-from openwheel.students.student import Writings
+from openwheel.students.student import Answers
 from openwheel.tasks import Task
 from openwheel.tasks.compare import RougeComparison
 from openwheel.teachers import HttpTeacher, asking
@@ -37,9 +37,9 @@ class Writing:
     def __init__(self, texts, confidence):
         self.texts, self.sure = texts, confidence
 
-    def write(self, inputs):
+    def answer(self, inputs):
         rows = [int(values[0].rpartition("-")[2], 26) for values in inputs]
-        return Writings([self.texts[i] for i in rows], self.sure[rows])
+        return Answers([self.texts[i] for i in rows], self.sure[rows])
 
 
 def data_of(texts):

@@ -61,11 +61,11 @@ def test_what_is_served_is_what_was_judged(store, registry, fill):
     (certificate,) = registry.certificates()
     student = registry.load(registry.candidate(certificate.student))
     rows = [row for row in store.task_rows(finding.task) if row.seq > 1_500 - 375]
-    predictions = student.predict([tuple(json.loads(row.inputs)) for row in rows])
-    answered = predictions.confidence >= certificate.threshold
+    found = student.answer([tuple(json.loads(row.inputs)) for row in rows])
+    answered = found.confidence >= certificate.threshold
     wrong = sum(
-        student.answers[label] != row.text
-        for label, row, take in zip(predictions.labels, rows, answered, strict=True)
+        text != row.text
+        for text, row, take in zip(found.texts, rows, answered, strict=True)
         if take
     )
     chosen = certificate.tests[certificate.chosen]

@@ -179,7 +179,7 @@ def _new_watch(store: Store, case: _Case) -> Watch:
 def _with_traffic(store: Store, case: _Case, watch: Watch, *, after: int, until: int) -> Watch:
     traffic = read_traffic(store, watch.task, after=after, until=until)
     free = read_free(store, watch.task, after=after, until=until)
-    known = None if case.candidate.writes else case.candidate.surfaces
+    known = case.candidate.surfaces or None  # one that writes has no closed set
     watch = told(watch, news_of(free, case.subject, known))
     return msgspec.structs.replace(
         watch,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from openwheel.errors import EngineError
+from openwheel.loop.adapters import adapter_name
 from openwheel.loop.audit.records import labels_since, untrained_changes
 from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.reask import asking_in_background
@@ -19,10 +21,10 @@ from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import assign_new
-from openwheel.loop.turn.lm import sweep_adapters
 from openwheel.loop.turn.task import FEWEST_TO_TRAIN
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Store
+from openwheel.students.lm.student import ADAPTER
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ def run_learner(
                 table = _with_waits(store, table)
                 changed = untrained_changes(registry) if changed else changed
                 report(list(done.events))
-                sweep_adapters(registry, resources)
+                _sweep_adapters(registry, resources)
             elif newest > assigned:
                 # An audit counts once its exchange is assigned to its task.
                 assigned = assign_new(store, registry, after=assigned)
@@ -136,3 +138,16 @@ def _with_waits(store: Store, table: Timetable) -> Timetable:
         not_before=now + held.seconds if held is not None else 0.0,
         again=min((now + wait.seconds for wait in waits.values()), default=math.inf),
     )
+
+
+def _sweep_adapters(registry: Registry, resources: Resources) -> None:
+    """Have the engine let go of adapters whose students are neither promoted nor shadowing."""
+    if resources.adapters is None:
+        return
+    wanted = {found.id for found, _, _ in registry.candidates(state="shadow")}
+    wanted |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
+    folders = [registry.folder(student) / ADAPTER for student in wanted]
+    try:
+        resources.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
+    except (EngineError, OSError) as error:
+        logger.warning("adapters that nobody needs stay loaded: %s", error)

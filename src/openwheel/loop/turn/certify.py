@@ -5,7 +5,6 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -34,8 +33,7 @@ from openwheel.loop.records import Candidate
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.choose import is_new
 from openwheel.progress import Progress, Step, silent
-from openwheel.students import Student
-from openwheel.students.student import WritingStudent
+from openwheel.students import Student, rungs
 from openwheel.tasks import Inputs, Task
 from openwheel.tasks.compare import Comparison, Pair
 from openwheel.trust import licence_summary
@@ -174,20 +172,16 @@ def _answers(
 ) -> tuple[list[str], FloatArray]:
     """Return what a student answers, ``""`` where it has no answer, and its confidences."""
     # Others are asked about all at once, and quickly.
-    size = WRITTEN_AT_ONCE if candidate.rung == "lm" else max(1, len(inputs))
+    remote = rungs()[candidate.rung].asked == "remote"
+    size = WRITTEN_AT_ONCE if remote else max(1, len(inputs))
     answers: list[str] = []
     confidences: list[FloatArray] = [np.zeros(0)]
     with Step(progress, "judging", len(inputs), "exchanges") as step:
         for start in range(0, len(inputs), size):
             part = inputs[start : start + size]
-            if candidate.writes:
-                writings = cast(WritingStudent, student).write(part)
-                answers += writings.answers
-                confidences.append(writings.confidence)
-            else:
-                labels, confidence = student.predict(part)
-                answers += [student.answers[label] if label >= 0 else "" for label in labels]
-                confidences.append(confidence)
+            texts, confidence = student.answer(part)
+            answers += texts
+            confidences.append(confidence)
             step(len(answers))
     return answers, np.concatenate(confidences)
 

@@ -26,13 +26,14 @@ from openwheel.loop.subject import Subject
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.limits import too_much
 from openwheel.loop.turn.lineage import make_lineage
-from openwheel.loop.turn.lm import train_lm
 from openwheel.loop.turn.slices import evidently_bad, find_slicer
 from openwheel.progress import Progress, silent
-from openwheel.students import Fitted, Student, save_student, train
+from openwheel.students import Fitted, Lesson, Student, rungs, save_student
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs
 from openwheel.students.variables import choose_variables
+from openwheel.tasks.compare import Pair
+from openwheel.wire import Answer
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -112,11 +113,12 @@ def train_best(
     slicer = find_slicer(training.inputs)
     votes = len(set(bursts(calibration, variables).tolist()))
     planned = max(votes, int(expected * _share_of_votes(training.inputs, variables)), 1)
+    lesson = _lesson(subject, training, variables, progress)
     best: Trained | None = None
     short = False
     for rung in subject.rungs:
         try:
-            fitted = _train(rung, subject, training, variables, progress)
+            fitted = rungs()[rung].train(lesson)
             if critical:
                 fitted = screened(
                     fitted,
@@ -190,24 +192,36 @@ def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
     return tuple(range(len(training.inputs[0]))) if training.inputs else ()
 
 
-def _train(
-    rung: str,
-    subject: Subject,
-    training: TaskData,
-    variables: tuple[int, ...],
-    progress: Progress,
-) -> Fitted:
-    if rung != "lm":
-        return train(
-            rung,
-            training.inputs,
-            training.answers,
-            variables=variables,
-            encoder=subject.resources.encoder,
-            tune=subject.settings.tune,
-            progress=progress,
-        )
-    return train_lm(subject, training, variables, progress)
+def _lesson(
+    subject: Subject, training: TaskData, variables: tuple[int, ...], progress: Progress
+) -> Lesson:
+    settings, resources, comparison = subject.settings, subject.resources, subject.comparison
+
+    def losses_of(rows: Sequence[int], texts: Sequence[str]) -> Sequence[float]:
+        assert comparison is not None
+        pairs = []
+        for row, text in zip(rows, texts, strict=True):
+            request = subject.request_of(training.inputs[row])
+            pairs.append(Pair(request, Answer(training.texts[row]), Answer(text)))
+        return comparison.losses(pairs)
+
+    return Lesson(
+        inputs=training.inputs,
+        answers=training.answers,
+        variables=variables,
+        form=subject.record.form,
+        folds=subject.record.folds,
+        template=subject.record.task.template,
+        surfaces=training.surfaces,
+        thoughts={i: said for i, said in enumerate(training.thoughts) if said},
+        losses_of=None if comparison is None else losses_of,
+        encoder=resources.encoder,
+        tune=settings.tune,
+        lm=settings.lm,
+        serve=None if resources.adapters is None else resources.adapters.serve,
+        work=subject.work,
+        progress=progress,
+    )
 
 
 def _not_critical(subject: Subject, training: TaskData) -> str:
@@ -251,15 +265,15 @@ def as_served(fitted: Fitted, training: TaskData, untrained: TaskData) -> Stream
 
     Inputs that training saw once are predicted out of fold, as new ones will be. Those that came
     again are answered by the student itself, as they will be, and so are exchanges that train
-    nobody. A student that writes its answers takes seconds for each: of it only predictions out of
-    fold are used, and exchanges that train nobody get confidences like theirs.
+    nobody. A student that another process answers for takes seconds for each: of it only
+    predictions out of fold are used, and exchanges that train nobody get confidences like theirs.
     """
     student = fitted.student
     since = np.sort(training.place)[-LATEST:][0]
     loss = (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
     parts = [(training.take(fitted.rows), fitted.confidence, loss)]
     others = untrained.take(np.flatnonzero(untrained.place >= since))
-    if student.rung == "lm":
+    if rungs()[student.rung].asked == "remote":
         parts.append((others, _like(fitted.confidence, len(others)), np.ones(len(others))))
     else:
         repeated = np.ones(len(training), np.bool_)
@@ -290,10 +304,10 @@ def _answered(student: Student, data: TaskData) -> tuple[FloatArray, FloatArray]
     which = np.array([index.setdefault(values, len(index)) for values in data.inputs], np.int64)
     if not index:
         return np.zeros(0), np.zeros(0)
-    labels, confidence = student.predict(list(index))  # equal inputs once
+    texts, confidence = student.answer(list(index))  # equal inputs once
     same = [
-        label >= 0 and done and student.answers[label] == answer
-        for label, done, answer in zip(labels[which], data.finished, data.answers, strict=True)
+        done and bool(texts[i]) and texts[i] == answer
+        for i, done, answer in zip(which, data.finished, data.answers, strict=True)
     ]
     return confidence[which], 1.0 - np.array(same, np.float64)
 

@@ -12,6 +12,7 @@ from openwheel.loop.offline.findings import Bin, Confusion, Example, Frontier, P
 from openwheel.loop.records import Candidate
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.certify import Calibrated
+from openwheel.students import rungs
 from openwheel.students.model import text_of
 from openwheel.tasks import hints
 from openwheel.trust import LeftOut
@@ -87,7 +88,7 @@ def in_the_way(subject: Subject, data: TaskData) -> str:
     record = subject.record
     texts = [text for text, done in zip(data.texts, data.finished, strict=True) if done]
     said = [hints.in_the_way(texts, record.task.name, record.folds, record.form)]
-    if subject.rungs == ("exact",):
+    if not any(rungs()[rung].new_inputs for rung in subject.rungs):
         others = "a small language model can learn such answers: base under [lm]"
         if record.form == "label":
             others = "rungs under [loop] may name others"

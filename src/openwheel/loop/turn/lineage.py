@@ -12,11 +12,7 @@ from openwheel.gate import Window
 from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Registry
 from openwheel.students import Student
-from openwheel.students.lm.student import LmStudent
-from openwheel.students.model import ModelStudent
-from openwheel.students.screen import ScreenedStudent
 from openwheel.trust import (
-    Base,
     Certified,
     DataWindow,
     Decision,
@@ -46,7 +42,7 @@ def make_lineage(
         if decision.override:
             overrides.update(policy.overrides_of(*names))
 
-    base = base_of(student)
+    base = student.base()
     if base is not None:
         terms = policy.terms_of_base(base.id)
         base = msgspec.structs.replace(base, licences=terms.names)
@@ -82,19 +78,6 @@ def make_lineage(
         conditions=tuple(dict.fromkeys(c for decision in decisions for c in decision.conditions)),
         versions={"openwheel": __version__, "python": platform.python_version()},
     )
-
-
-def base_of(student: Student) -> Base | None:
-    """Return the checkpoint that a student is built on, None if it is built on none."""
-    if isinstance(student, ScreenedStudent):
-        student = student.student
-    if isinstance(student, LmStudent):
-        settings = student.settings
-        return Base(id=settings.base, kind="lm", revision=settings.base_revision)
-    if isinstance(student, ModelStudent) and student.encoder is not None:
-        encoder = student.encoder
-        return Base(id=encoder.name, kind="encoder", fingerprint=encoder.fingerprint)
-    return None
 
 
 def lineage_of(registry: Registry, student_id: str) -> Lineage:

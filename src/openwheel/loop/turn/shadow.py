@@ -25,6 +25,7 @@ from openwheel.loop.subject import Subject
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, write_certificate
 from openwheel.loop.turn.slices import SliceChange
+from openwheel.students import rungs
 
 BETTER = 0.03
 """A new student must be predicted to cover this much more than the promoted one to be tried."""
@@ -209,6 +210,7 @@ def _certify(
         StudentFileError: Its files cannot be loaded.
     """
     registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
+    remote = rungs()[candidate.rung].asked == "remote"  # takes seconds for each
     before = data.seq <= candidate.trained_until
     since = data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after)))
     seen = data.take(np.flatnonzero(before & data.trains)).inputs
@@ -216,7 +218,7 @@ def _certify(
         candidate,
         registry.load(candidate, subject.resources),
         [*seen, *corrected_inputs(registry, candidate)],
-        evidence(since, 0 if candidate.writes else MOST_DEFERRED),
+        evidence(since, 0 if remote else MOST_DEFERRED),
         comparison=subject.comparison,
         request_of=subject.request_of,
         method=method,

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.inference.writer import Writer, Written
+from openwheel.inference.writer import Written
 from openwheel.progress import Progress, Step, silent
 from openwheel.settings import LmSection
 from openwheel.students.lm.confidence import FOLDS, cross_fitted, evidence, fit_confidence
@@ -27,6 +27,7 @@ from openwheel.students.lm.prompt import (
 from openwheel.students.lm.student import LmSettings, LmStudent, ask_all, canonical, usable
 from openwheel.students.lm.train import place_order, train_adapter
 from openwheel.students.model import text_of
+from openwheel.students.rung import Losses, Serve
 from openwheel.students.student import Fitted, Inputs
 from openwheel.tasks import Template
 from openwheel.wire import split_reasoning
@@ -51,14 +52,6 @@ MOST_STOPPING = 256
 
 LONGER_ANSWERS = 1.25
 """An answer may have this many times the tokens of the longest in training."""
-
-Losses = Callable[[Sequence[int], Sequence[str]], Sequence[float]]
-"""Says of rows of the exchanges, and of what a student answered to each, how far those answers are
-from the teacher's, in [0, 1]."""
-
-Serve = Callable[[Path], tuple[Writer, str]]
-"""Serves an adapter's folder for as long as its student is used: the writer, and the name under
-which it has the adapter."""
 
 
 class Parts(NamedTuple):

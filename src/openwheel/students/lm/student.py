@@ -1,6 +1,7 @@
 """The rung ``lm``: a student that asks a small language model with an adapter."""
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from openwheel.progress import Progress, Step, silent
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.confidence import evidence
 from openwheel.students.lm.prompt import AnswerForm, Asking
-from openwheel.students.student import Inputs, Predictions, Writings
+from openwheel.students.rung import Saved, names_in, sha256_of
+from openwheel.students.student import Answers, Inputs
 from openwheel.tasks import canonical_answer, record_of
+from openwheel.trust import Base
 from openwheel.wire import Answer
+
+ADAPTER = "adapter"
+"""The folder of the adapter in a student's folder."""
 
 AT_ONCE = 256
 """Answers asked for at a time: an engine's queue has an end."""
@@ -74,47 +80,48 @@ class LmStudent:
         self._agreement = agreement
         self._writer = writer
         self._model = model
-        self._labels: Mapping[str, int] = {name: i for i, name in enumerate(settings.answers)}
+        self._labels = frozenset(settings.answers)
 
-    def predict(self, inputs: Sequence[Inputs]) -> Predictions:
-        """Answer a batch with labels.
-
-        Raises:
-            EngineError: The engine cannot be asked.
-        """
-        writings = self.write(inputs)
-        folds = self.settings.asking.folds
-        said = [canonical(text, "label", folds) for text in writings.answers]
-        labels = np.array([self._labels.get(answer, -1) for answer in said], np.int64)
-        return Predictions(labels, np.where(labels >= 0, writings.confidence, 0.0))
-
-    def predict_one(self, inputs: Inputs) -> tuple[int, float]:
-        """Answer one input with a label.
+    def answer(self, inputs: Sequence[Inputs]) -> Answers:
+        """Answer a batch.
 
         Raises:
             EngineError: The engine cannot be asked.
         """
-        labels, confidence = self.predict([inputs])
-        return int(labels[0]), float(confidence[0])
-
-    def write(self, inputs: Sequence[Inputs]) -> Writings:
-        """Answer a batch with texts.
-
-        Raises:
-            EngineError: The engine cannot be asked.
-        """
-        rows, written = ask_all(self._writer, self._model, self.settings.asking, inputs)
-        answers, confidence = [""] * len(inputs), np.zeros(len(inputs))
+        asking = self.settings.asking
+        rows, written = ask_all(self._writer, self._model, asking, inputs)
+        texts, confidence = [""] * len(inputs), np.zeros(len(inputs))
         if rows:
             confidence[rows] = self._agreement.confidence(evidence(written))
         for row, answer in zip(rows, written, strict=True):
-            answers[row] = answer.text
-            if not usable(answer, self.settings.asking.form, self.settings.asking.folds):
+            texts[row] = answer.text
+            if not usable(answer, asking.form, asking.folds):
                 confidence[row] = 0.0
-        return Writings(answers, confidence)
+        if asking.form == "label":
+            texts = [canonical(text, "label", asking.folds) for text in texts]
+            texts = [text if text in self._labels else "" for text in texts]
+            confidence[[not text for text in texts]] = 0.0
+        return Answers(texts, confidence)
+
+    def answer_one(self, inputs: Inputs) -> tuple[str, float]:
+        """Answer one input.
+
+        Raises:
+            EngineError: The engine cannot be asked.
+        """
+        texts, confidence = self.answer([inputs])
+        return texts[0], float(confidence[0])
+
+    def base(self) -> Base:
+        """Return the language model."""
+        return Base(id=self.settings.base, kind="lm", revision=self.settings.base_revision)
+
+    def write_files(self, folder: Path) -> None:
+        """Copy the adapter's folder."""
+        shutil.copytree(self.adapter, folder / ADAPTER)
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        """Return what to save; the adapter's files are copied beside it."""
+        """Return what to save beside the adapter."""
         return msgspec.to_builtins(self.settings), {
             "agreement.mean": self._agreement.mean,
             "agreement.scale": self._agreement.scale,
@@ -195,3 +202,28 @@ def usable(written: Written, form: AnswerForm, folds: tuple[str, ...] = ()) -> b
 def canonical(text: str, form: AnswerForm, folds: tuple[str, ...] = ()) -> str:
     """Return a text as the task's form and folds compare it."""
     return canonical_answer(Answer(text), form, folds)
+
+
+def load_lm(saved: Saved) -> LmStudent:
+    """Rebuild a saved student, if its adapter is whole and nothing was added to it.
+
+    Raises:
+        StudentFileError: A part is missing or another one, or there is no engine for it.
+        EngineError: Its adapter cannot be served.
+    """
+    if saved.serve is None:
+        raise StudentFileError("there is no engine for it: [lm] has no base")
+    adapter = saved.folder / ADAPTER
+    there = {f"{ADAPTER}/{name}" for name in names_in(adapter)}
+    wanted = {name for name in saved.expected if name.startswith(f"{ADAPTER}/")}
+    for name in sorted(there | wanted):
+        if name not in wanted:
+            raise StudentFileError(f"{name} was added since it was saved")
+        if name not in there:
+            raise StudentFileError(f"{name} is missing")
+        if sha256_of(saved.folder / name) != saved.expected[name]:
+            raise StudentFileError(f"{name} was changed since it was saved")
+    writer, model = saved.serve(adapter)
+    return LmStudent.from_state(
+        saved.settings, saved.arrays, adapter=adapter, writer=writer, model=model
+    )

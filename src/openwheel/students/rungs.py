@@ -1,0 +1,154 @@
+"""The rungs there are: Openwheel's own, cheapest first, and those of installed packages.
+
+A package adds a rung with an entry point in the group ``openwheel.rungs`` that names a `Rung`.
+"""
+
+import functools
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, cast
+
+from openwheel.errors import SettingError
+from openwheel.progress import Progress
+from openwheel.students.exact import ExactStudent, fit_exact
+from openwheel.students.lm.order import Event, HeldOut, Note
+from openwheel.students.lm.prompt import AnswerForm
+from openwheel.students.lm.student import load_lm
+from openwheel.students.model import load_encoder, load_linear
+from openwheel.students.rung import Lesson, Rung, Saved
+from openwheel.students.student import Fitted, Inputs, Student
+
+ENTRY_POINTS = "openwheel.rungs"
+
+
+# What trains is imported where it is called: a gateway loads students and trains none.
+
+
+def _train_exact(lesson: Lesson) -> Fitted:
+    return fit_exact(lesson.inputs, lesson.answers, variables=lesson.variables)
+
+
+def _load_exact(saved: Saved) -> Student:
+    return ExactStudent.from_state(saved.settings, saved.arrays)
+
+
+def _train_linear(lesson: Lesson) -> Fitted:
+    from openwheel.students.fit import fit_model  # noqa: PLC0415
+
+    return fit_model(lesson.inputs, lesson.answers, variables=lesson.variables)
+
+
+def _train_encoder(lesson: Lesson) -> Fitted:
+    from openwheel.students.fit import fit_model  # noqa: PLC0415
+
+    if lesson.encoder is None:
+        raise ValueError("the rung encoder is trained with an encoder, and there is none")
+    return fit_model(
+        lesson.inputs,
+        lesson.answers,
+        variables=lesson.variables,
+        encoder=lesson.encoder,
+        tune=lesson.tune,
+        progress=lesson.progress,
+    )
+
+
+def _train_lm(lesson: Lesson) -> Fitted:
+    from openwheel.students.lm.fit import Extras, fit_lm  # noqa: PLC0415
+
+    if lesson.template is None or lesson.serve is None:
+        raise ValueError("there is no prompt template to ask with, or no engine to ask")
+    return fit_lm(
+        lesson.inputs,
+        lesson.answers,
+        template=lesson.template,
+        form=cast(AnswerForm, lesson.form),
+        settings=lesson.lm,
+        variables=lesson.variables,
+        surfaces=lesson.surfaces,
+        work=lesson.work,
+        serve=lesson.serve,
+        folds=lesson.folds,
+        losses_of=lesson.losses_of,
+        extras=Extras(reasoning=lesson.thoughts),
+        tell=lambda event: _say(event, lesson.progress),
+        progress=lesson.progress,
+    )
+
+
+def _say(event: Event, progress: Progress) -> None:
+    if isinstance(event, HeldOut):
+        progress(f"lm: step {event.step}, held-out loss {event.loss:.4f}")
+    elif isinstance(event, Note):
+        progress(f"lm: {event.text}")
+
+
+EXACT = Rung(
+    "exact",
+    frozenset({"label", "record", "text"}),
+    _train_exact,
+    _load_exact,
+    new_inputs=False,
+)
+# Format 2 of both: a guard learned by leaving answers out.
+LINEAR = Rung("linear", frozenset({"label"}), _train_linear, load_linear, format=2)
+ENCODER = Rung(
+    "encoder",
+    frozenset({"label"}),
+    _train_encoder,
+    load_encoder,
+    format=2,
+    base="encoder",
+    asked="thread",
+)
+LM = Rung(
+    "lm",
+    frozenset({"label", "record", "text"}),
+    _train_lm,
+    load_lm,
+    base="lm",
+    asked="remote",
+)
+OWN = (EXACT, LINEAR, ENCODER, LM)
+
+
+@functools.cache
+def rungs() -> Mapping[str, Rung]:
+    """Return all rungs by name: Openwheel's own in order of cost, then those of other packages.
+
+    Raises:
+        SettingError: An installed package's rung cannot be loaded, or has the name of another.
+    """
+    known = {rung.name: rung for rung in OWN}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            rung = point.load()
+        except Exception as error:  # whatever another's package raises while it is imported
+            raise SettingError(f"The rung {point.name} ({point.value}) fails: {error!r}") from error
+        if not isinstance(rung, Rung):
+            raise SettingError(
+                f"The rung {point.name} ({point.value}) must be an openwheel.students.Rung, "
+                f"it is a {type(rung).__name__}"
+            )
+        if rung.name in known:
+            raise SettingError(f"There are two rungs {rung.name!r}; one is {point.value}")
+        known[rung.name] = rung
+    return MappingProxyType(known)
+
+
+def train(rung: str, inputs: Sequence[Inputs], answers: Sequence[str], **more: Any) -> Fitted:
+    """Train a student of a rung.
+
+    Args:
+        rung: Its name.
+        inputs: Values of the task's variables, in order of arrival.
+        answers: The teacher's canonical answers.
+        more: What else the `Lesson` has; ``variables`` at least.
+
+    Raises:
+        ValueError: There is nothing to learn, or the rung is unknown or lacks its encoder.
+    """
+    if rung not in rungs():
+        raise ValueError(f"rung must be one of {', '.join(rungs())}, was {rung!r}")
+    return rungs()[rung].train(Lesson(inputs=inputs, answers=answers, **more))
