@@ -66,7 +66,7 @@ def test_an_empty_file_is_all_defaults(tmp_path):
             "capture.mode must be `fast`.*, was 'slow'",
         ),
         ("[capture.sample]\nroute = 2", "capture.sample must be a table, each a number"),
-        ("[loop]\nrungs = ['deep']", r"loop.rungs must be a list.*was \['deep'\]"),
+        ("[loop]\nrungs = [1]", r"loop.rungs must be a list, each text, was \[1\]"),
         ("[loop]\nepsilon = nan", "loop.epsilon must be a number, above 0"),
         ("gateway = 3", "gateway must be"),
         ("[tasks.route]\ncompare = 1", r"tasks\[NAME\].compare must be text"),

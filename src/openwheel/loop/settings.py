@@ -140,7 +140,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         read_folds(self.answer)
         for rung in self.rungs:
             if rung not in rungs():
-                raise SettingError(f"rungs must be of {', '.join(rungs())}; one was {rung!r}")
+                raise SettingError(f"loop.rungs must be of {', '.join(rungs())}; one was {rung!r}")
             kind = rungs()[rung].base
             if not kind:
                 continue
@@ -149,5 +149,5 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
                 raise SettingError(f"the rung {rung} needs {what}: a hub id or a folder")
             self.policy.may_train(self.bases[kind]).require()
         if not self.rungs:
-            raise SettingError(f"rungs must name at least one of {', '.join(rungs())}")
+            raise SettingError(f"loop.rungs must name at least one of {', '.join(rungs())}")
         return self

@@ -7,8 +7,6 @@ from msgspec import Meta
 from openwheel.settings.models import CatalogSection, EngineSection, LmSection, PolicySection
 from openwheel.settings.section import Section, Share
 
-Rung = Literal["exact", "linear", "encoder", "lm"]
-
 
 class StoreSection(Section, frozen=True):
     """Where traffic, tasks, keys and promotions are kept."""
@@ -259,7 +257,7 @@ class LoopSection(Section, frozen=True):
         ),
     ] = 6.0
     rungs: Annotated[
-        tuple[Rung, ...],
+        tuple[str, ...],
         Meta(
             description="Rungs that may be tried, cheapest first. By default exact and linear, "
             "encoder if an encoder is given, and lm if [lm] has a base."

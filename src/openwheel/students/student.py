@@ -31,7 +31,7 @@ class Student(Protocol):
     """A cheaper model trained on a task's exchanges.
 
     Attributes:
-        rung: The name of its rung, one of `openwheel.students.RUNGS`.
+        rung: The name of its rung, a key of `openwheel.students.rungs()`.
         answers: The canonical answers that it chooses from; none where it writes its answers.
     """
 
