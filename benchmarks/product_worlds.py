@@ -18,7 +18,6 @@ from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
-from openwheel.settings import Rung
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer, ToolCall
 
@@ -173,7 +172,7 @@ def popular(share: float, flips: float, inputs: int = 40) -> Source:
     return draw
 
 
-SOURCES: tuple[tuple[str, Source, tuple[Rung, ...], int], ...] = (
+SOURCES: tuple[tuple[str, Source, tuple[str, ...], int], ...] = (
     ("answers filtered, 6%", tickets(0.06, "filtered"), ("linear",), 2_000),
     ("answers cut, 6%", tickets(0.06, "cut"), ("linear",), 2_000),
     ("tool calls, 5.5%", tickets(0.055, "tool"), ("linear",), 2_000),
@@ -197,7 +196,7 @@ def exchanges(said: Sequence[Said]) -> Iterator[Exchange]:
         yield Exchange(id=f"e/{i}", time=1.8e9 + 3.0 * i, request=body, answer=answer, source="log")
 
 
-def truth(rng: Random, source: Source, rungs: tuple[Rung, ...], n: int) -> float | None:
+def truth(rng: Random, source: Source, rungs: tuple[str, ...], n: int) -> float | None:
     """Learn from a stream; return the true disagreement of what is served, None if nothing is."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "openwheel.db")

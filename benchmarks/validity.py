@@ -40,7 +40,6 @@ from openwheel.gate import (
     spent,
 )
 from openwheel.gate.judge import Method
-from openwheel.settings import Rung
 from product_worlds import SOURCES, Source, truth
 from worlds import (
     Drawn,
@@ -294,7 +293,7 @@ def deferred_lines(draws: int) -> Iterator[Line]:
             yield Line(said, 20_000, max(draws // 4, 1), looks, FIRST)
 
 
-def product(rng: Random, source: Source, rungs: tuple[Rung, ...], n: int) -> Outcome:
+def product(rng: Random, source: Source, rungs: tuple[str, ...], n: int) -> Outcome:
     rate = truth(rng, source, rungs, n)
     return Outcome(rate is not None, rate is not None and rate > EPSILON)
 
