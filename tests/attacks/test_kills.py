@@ -1,6 +1,7 @@
 """Processes that are killed at any moment: no acknowledged exchange is lost or doubled."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -10,6 +11,8 @@ from collections import Counter
 from functools import partial
 
 import pytest
+
+from openwheel.store import Store
 
 KINDS = ("worker", "learner", "supervisor")
 
@@ -27,7 +30,10 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
     workers,
     moment,
 ):
-    """Of whatever kind the process is; a killed supervisor is started again, on the same port."""
+    """Of whatever kind the process is; a killed supervisor is started again, on the same port.
+
+    Turns are taken meanwhile, so that students answer too, and the teacher what is audited of that.
+    """
     options = (
         "--teacher", teacher().url, "--workers", str(workers), "--capture", "strict",
         "--log-level", "error",
@@ -52,9 +58,18 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
                     os.kill(chance.choice(victims), signal.SIGKILL)
         clients.more(100)
     assert gateway.stop() == 0
-    stored = gateway.stored()
-    assert set(stored.values()) == {1}
+    stored, audited = Counter(), Counter()
+    with Store.open(gateway.folder / "openwheel.db") as store:
+        for _, exchange in store.exchanges():
+            of_audit = exchange.student_answer is not None
+            text = json.loads(exchange.request)["messages"][0]["content"]
+            (audited if of_audit else stored)[text] += 1
+    for counts in (stored, audited):
+        assert not {text: count for text, count in counts.items() if count > 1}
     assert not set(clients.answered) - set(stored)
     with contextlib.closing(sqlite3.connect(gateway.folder / "openwheel.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    print(f"killed: {dict(killed)}; {len(clients.answered)} acknowledged, {len(stored)} stored")
+    print(
+        f"killed: {dict(killed)}; {len(clients.answered)} acknowledged, {len(stored)} stored, "
+        f"{len(audited)} audits"
+    )
