@@ -26,11 +26,10 @@ from audit_bench import promise, traffic
 from audit_bench.promise import Change, Counted, Given
 from openwheel.gate import clopper_pearson
 from openwheel.loop.offline.replay import Replayed, Served, replay
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.store import Store
+from openwheel.store import AUDIT_SUFFIX, Store
 from openwheel.store.schema import exchanges
 from shared import about
 

@@ -1,6 +1,7 @@
 """Imports point one way only, as DESIGN has it: a stage knows nothing of those after it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_imports_point_one_way():
 def test_every_folder_is_a_stage_in_the_order():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert folders == set(ORDER) - {"errors", "logs", "progress", "signals", "sockets"}
+
+
+def test_only_the_store_knows_its_database():
+    own = re.compile(r"sqlalchemy|sqlite|rowid", re.IGNORECASE)
+    # What it says of a user's file that is no log is no matter of the store.
+    others = {"importing/opening.py"}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith("store/") and name not in others:
+            assert not own.search(path.read_text(encoding="utf-8")), name
+
+
+def test_what_is_of_one_database_is_in_one_file():
+    own = re.compile(r"dialects|PRAGMA|rowid|sqlite3|vacuum", re.IGNORECASE)
+    for path in (PACKAGE / "store").rglob("*.py"):
+        if path.name != "sqlite.py":
+            assert not own.search(path.read_text(encoding="utf-8")), path.name
 
 
 def loaded(statement: str) -> set[str]:

@@ -6,12 +6,11 @@ import time
 import sqlalchemy as sa
 
 from made_up import QUEUES, ticket, tickets
-from openwheel.loop import schema
 from openwheel.loop.feedback.corrections import corrected_inputs
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.turn import turn
-from openwheel.store import Exchange
+from openwheel.store import Exchange, schema
 from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import Answer
 

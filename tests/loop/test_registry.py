@@ -26,10 +26,10 @@ def test_a_new_certificate_is_kept_with_the_promotion_or_not_at_all(registry, ce
     """Were it kept first, a turn killed just then would leave a student that none looks at."""
     seen = registry.promotions()[certificate.task].id
     registry.set_state(certificate.student, "shadow")
-    assert not promote(registry, certificate, seen=seen - 1)
+    assert not promote(registry, certificate, expected_promotion=seen - 1)
     assert certificate.id not in {one.id for one in registry.certificates()}
     assert [state for _, state, _ in registry.candidates()] == ["shadow"]
-    assert promote(registry, certificate, seen=seen)
+    assert promote(registry, certificate, expected_promotion=seen)
     assert registry.promotions()[certificate.task].certificate == certificate
     assert [state for _, state, _ in registry.candidates()] == ["certified"]
     assert promote(registry, certificate)  # again, with what was kept

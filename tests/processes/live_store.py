@@ -10,9 +10,8 @@ import numpy as np
 
 from openwheel.gate import Certificate, spent, verify
 from openwheel.loop.data import load_answers
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.registry import Registry
-from openwheel.store import Exchange, Store
+from openwheel.store import AUDIT_SUFFIX, Exchange, Store
 from processes.live_load import Asked
 
 

@@ -11,10 +11,10 @@ import openai
 import pytest
 
 from made_up import QUEUES
-from openwheel.loop.promotions import AuditPlan, add_plan
+from openwheel.loop.promotions import AuditPlan
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
-from openwheel.store import Store
+from openwheel.store import Store, promotions
 from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import APIS
 from processes.mortal import Mortal
@@ -124,7 +124,7 @@ def test_what_the_canary_holds_back_is_answered_and_is_no_audit(
     with Store.open(tmp_path / "openwheel.db") as store:
         ((_, promotion),) = Registry(store).promotions().items()
         with store.write() as connection:
-            add_plan(connection, promotion.since, AuditPlan(audit=0.05, canary=0.01))
+            promotions.add_plan(connection, promotion.since, AuditPlan(audit=0.05, canary=0.01))
     gateway = up("--teacher", mortal.url, "--no-turns")
     mortal.kill()
     answers = [gateway.ask(f"{EASY} {n}") for n in range(10)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import StoreError
-from openwheel.store import Exchange, Store, metadata
+from openwheel.store import Exchange, Store, turns
 from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import Answer, ToolCall, Usage
 
@@ -198,23 +198,18 @@ def test_threads_may_append_at_once(store):
     assert all(len(set(batches[i : i + 5])) == 1 for i in range(0, len(batches), 5))
 
 
-def write_and_fail(connection, table):
-    connection.execute(table.insert(), {"task_id": "u"})
-    connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+def write_and_fail(transaction):
+    turns.add(transaction, 2, (), seconds=0.0)
+    transaction.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
 
 
-def test_other_stages_share_file_and_transactions(store):
-    promoted = sa.Table("test_promoted", metadata, sa.Column("task_id", sa.Text))
-    try:
-        store.create_tables()
-        with store.write() as connection:
-            connection.execute(promoted.insert(), {"task_id": "t"})
-        with pytest.raises(StoreError, match="no such table"), store.write() as connection:
-            write_and_fail(connection, promoted)
-        with store.read() as connection:
-            assert connection.execute(sa.select(promoted)).all() == [("t",)]
-    finally:
-        metadata.remove(promoted)
+def test_a_transaction_is_kept_whole_or_not_at_all(store):
+    with store.write() as transaction:
+        turns.add(transaction, 1, (), seconds=0.0)
+    with pytest.raises(StoreError, match="no such table"), store.write() as transaction:
+        write_and_fail(transaction)
+    with store.read() as transaction:
+        assert turns.read(transaction, tuple[str, ...]) == [(1, ())]
 
 
 def test_reopening_finds_everything(tmp_path):

@@ -3,16 +3,12 @@
 import datetime
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from openwheel.access.keys import Key, Period
-from openwheel.access.schema import key_spending as table
-from openwheel.store import Store
+from openwheel.store import Store, keys
 
 _DAY = 86_400
 # Of one request. Usage comes from a teacher and may be any number; sums must fit 64 bits.
@@ -53,9 +49,6 @@ class Ledger:
         Args:
             store: Where it is kept.
             clock: Seconds since 1970.
-
-        Raises:
-            StoreError: The tables cannot be made.
         """
         self._store = store
         self._clock = clock
@@ -65,7 +58,6 @@ class Ledger:
         self._writing: dict[_Slot, Spending] = {}
         self._stored: dict[_Slot, Spending] = {}
         self._today = (-1, "", "")
-        store.create_tables()
 
     def spend(self, key: Key, tokens: int, micro_dollars: int) -> None:
         """Add what a request used to its key's current period."""
@@ -124,42 +116,17 @@ class Ledger:
         return (first + datetime.timedelta(days=31)).replace(day=1).isoformat()
 
     def _exchange(self, spent: dict[_Slot, Spending]) -> dict[_Slot, Spending]:
-        current = sa.select(table).where(
-            table.c.period.in_([self.period("day"), self.period("month")])
-        )
-        if not spent:
-            with self._store.read() as connection:
-                return _by_slot(connection.execute(current).all())
-        rows = [
-            {
-                "period": period,
-                "key": key,
-                "tokens": spending.tokens,
-                "micro_dollars": spending.micro_dollars,
-            }
-            for (period, key), spending in spent.items()
-        ]
+        added = {slot: (more.tokens, more.micro_dollars) for slot, more in spent.items()}
+        current = (self.period("day"), self.period("month"))
         # Read in the same transaction: what this process wrote is then counted once, not as
         # stored and as its own.
-        with self._store.write() as connection:
-            connection.execute(_ADD, rows)
-            return _by_slot(connection.execute(current).all())
+        with self._store.write() if added else self._store.read() as transaction:
+            keys.add_spent(transaction, added)
+            stored = keys.read_spent(transaction, current)
+        return {slot: Spending(*found) for slot, found in stored.items()}
 
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
-
-_INSERT = insert(table)
-_ADD = _INSERT.on_conflict_do_update(
-    index_elements=["period", "key"],
-    set_={
-        "tokens": table.c.tokens + _INSERT.excluded.tokens,
-        "micro_dollars": table.c.micro_dollars + _INSERT.excluded.micro_dollars,
-    },
-)
-
-
-def _by_slot(rows: Sequence[sa.Row[Any]]) -> dict[_Slot, Spending]:
-    return {(row.period, row.key): Spending(row.tokens, row.micro_dollars) for row in rows}
 
 
 def dollars(amount: float) -> str:

@@ -5,14 +5,13 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
-import sqlalchemy as sa
 
-from openwheel.access.schema import api_keys as table
 from openwheel.errors import SettingError, StoreError
-from openwheel.store import Store
+from openwheel.store import Store, Transaction
+from openwheel.store import keys as stored
 from openwheel.store.feedback import put_trust
 
 Period = Literal["day", "month"]
@@ -106,7 +105,6 @@ class KeyStore:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
-        store.create_tables()
 
     def create(
         self,
@@ -150,32 +148,24 @@ class KeyStore:
         if expires is not None and not now < expires < _YEAR_10000:
             raise SettingError("expires must be a time to come, before the year 10000")
         secret = PREFIX + secrets.token_urlsafe(_BYTES)
-        with self._store.write() as connection:
-            # Free the name of a key that has expired.
-            connection.execute(
-                sa.update(table)
-                .where(table.c.name == name, table.c.revoked.is_(None), table.c.expires <= now)
-                .values(revoked=table.c.expires)
-            )
-            taken = sa.select(table.c.id).where(table.c.name == name, table.c.revoked.is_(None))
-            if connection.execute(taken).first() is not None:
+        with self._store.write() as transaction:
+            stored.revoke_expired(transaction, name, now)  # its name is free
+            if stored.find_unrevoked(transaction, name) is not None:
                 raise SettingError(
                     f"There is a live key {name!r}; revoke it first, or choose another name"
                 )
-            connection.execute(
-                sa.insert(table).values(
-                    name=name,
-                    hash=digest(secret),
-                    hint=secret[-4:],
-                    created=now,
-                    expires=expires,
-                    scope=msgspec.json.encode(scope).decode(),
-                    limits=msgspec.json.encode(limits).decode(),
-                )
+            added = stored.add(
+                transaction,
+                name=name,
+                digest=digest(secret),
+                hint=secret[-4:],
+                created=now,
+                expires=expires,
+                scope=msgspec.json.encode(scope).decode(),
+                limits=msgspec.json.encode(limits).decode(),
             )
-            made = sa.select(table).where(table.c.hash == digest(secret))
-            row = connection.execute(made).one()
-            put_trust(connection, row.id, trust)
+            put_trust(transaction, added, trust)
+            row = stored.find(transaction, added)
         return self._key(row), secret
 
     def list(self) -> tuple[Key, ...]:
@@ -184,8 +174,8 @@ class KeyStore:
 
     def by_hash(self) -> dict[bytes, Key]:
         """Return all keys that were ever made, by the hash of their secret, oldest first."""
-        with self._store.read() as connection:
-            rows = connection.execute(sa.select(table).order_by(table.c.id)).all()
+        with self._store.read() as transaction:
+            rows = stored.read(transaction)
         return {row.hash: self._key(row) for row in rows}
 
     def revoke(self, name: str | int) -> Key:
@@ -197,12 +187,11 @@ class KeyStore:
         Raises:
             SettingError: There is no such key, or it was revoked before.
         """
-        with self._store.write() as connection:
-            row = _unrevoked(connection, name, "revoke")
-            change = sa.update(table).where(table.c.id == row.id).values(revoked=self._clock())
-            put_trust(connection, row.id, "none")
-            connection.execute(change)
-            row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
+        with self._store.write() as transaction:
+            key = _unrevoked(transaction, name, "revoke").id
+            put_trust(transaction, key, "none")
+            stored.revoke(transaction, key, self._clock())
+            row = stored.find(transaction, key)
         return self._key(row)
 
     def set_trust(self, name: str | int, trust: Trust) -> Key:
@@ -215,31 +204,23 @@ class KeyStore:
         Raises:
             SettingError: There is no such key, or no such trust.
         """
-        with self._store.write() as connection:
-            row = _unrevoked(connection, name, "trust")
+        with self._store.write() as transaction:
+            row = _unrevoked(transaction, name, "trust")
             limits = msgspec.structs.replace(self._limits(row), trust=_trust(trust))
-            text = msgspec.json.encode(limits).decode()
-            connection.execute(sa.update(table).where(table.c.id == row.id).values(limits=text))
-            put_trust(connection, row.id, trust)
-            row = connection.execute(sa.select(table).where(table.c.id == row.id)).one()
+            stored.set_limits(transaction, row.id, msgspec.json.encode(limits).decode())
+            put_trust(transaction, row.id, trust)
+            row = stored.find(transaction, row.id)
         return self._key(row)
 
     def version(self) -> tuple[int, ...]:
         """Return what changes whenever a key is made, revoked or trusted otherwise."""
-        query = sa.select(
-            sa.func.coalesce(sa.func.max(table.c.id), 0),
-            sa.func.count(),
-            sa.func.count(table.c.revoked),
-            # Each trust has a length of its own.
-            sa.func.coalesce(sa.func.sum(table.c.id * sa.func.length(table.c.limits)), 0),
-        ).select_from(table)
-        with self._store.read() as connection:
-            return tuple(connection.execute(query).one())
+        with self._store.read() as transaction:
+            return stored.version(transaction)  # each trust has a length of its own
 
-    def _limits(self, row: sa.Row[Any]) -> _Limits:
+    def _limits(self, row: stored.StoredKey) -> _Limits:
         return self._read(row, row.limits, _Limits)
 
-    def _read(self, row: sa.Row[Any], text: str, kind: type[_Part]) -> _Part:
+    def _read(self, row: stored.StoredKey, text: str, kind: type[_Part]) -> _Part:
         try:
             return msgspec.json.decode(text, type=kind)
         except msgspec.DecodeError as error:
@@ -247,7 +228,7 @@ class KeyStore:
                 f"Key {row.name!r} in {self._store.path} cannot be read: {error}"
             ) from None
 
-    def _key(self, row: sa.Row[Any]) -> Key:
+    def _key(self, row: stored.StoredKey) -> Key:
         scope = self._read(row, row.scope, _Scope)
         limits = self._read(row, row.limits, _Limits)
         return Key(
@@ -281,24 +262,20 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _unrevoked(connection: sa.Connection, name: str | int, what: str) -> sa.Row[Any]:
-    """Return the row of a key that is not revoked, by name or id.
+def _unrevoked(transaction: Transaction, name: str | int, what: str) -> stored.StoredKey:
+    """Return a key that is not revoked, by name or id.
 
     Raises:
         SettingError: There is none.
     """
-    unrevoked = table.c.revoked.is_(None)
     number = _number(name)
     row = None
     if isinstance(name, str) and name.isprintable():
-        query = sa.select(table).where(table.c.name == name, unrevoked)
-        row = connection.execute(query).one_or_none()
+        row = stored.find_unrevoked(transaction, name)
     if row is None and number is not None:
-        query = sa.select(table).where(table.c.id == number, unrevoked)
-        row = connection.execute(query).one_or_none()
+        row = stored.find_unrevoked(transaction, number)
     if row is None:
-        names = connection.execute(sa.select(table.c.name).where(unrevoked)).scalars()
-        known = ", ".join(sorted(names)) or "none"
+        known = ", ".join(sorted(stored.unrevoked_names(transaction))) or "none"
         raise SettingError(f"There is no key {name!r} to {what}; the keys are: {known}")
     return row
 

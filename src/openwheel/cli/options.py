@@ -51,9 +51,7 @@ def _database(context: typer.Context, value: Path) -> Path:
 
 Database = Annotated[
     Path,
-    typer.Option(
-        "--db", callback=_database, help="The store: one SQLite file; students go beside it."
-    ),
+    typer.Option("--db", callback=_database, help="The store: one file; students go beside it."),
 ]
 Config = Annotated[
     Path | None,

@@ -4,16 +4,15 @@ import math
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from openwheel.gate import spent
-from openwheel.loop import schema
-from openwheel.loop.promotions import By, add_promotion, latest_row
+from openwheel.loop.promotions import By
 from openwheel.loop.records import Candidate
+from openwheel.store import Transaction, promotions, students, tasks
 
 
 def begin_anew(
-    connection: sa.Connection,
+    transaction: Transaction,
     candidate: Candidate,
     *,
     after_seq: int,
@@ -28,7 +27,7 @@ def begin_anew(
     the task may train anew.
 
     Args:
-        connection: Of a transaction that writes.
+        transaction: One that writes.
         candidate: The student.
         after_seq: Evidence comes after this exchange.
         promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
@@ -40,36 +39,20 @@ def begin_anew(
         The student as it shadows, and the row of the demotion if there was one; None, with nothing
         written, if it is not in front of traffic any more, or does not shadow.
     """
-    task_id, tasks, students = candidate.task_id, schema.tasks, schema.students
-    state = connection.execute(
-        sa.select(students.c.state).where(students.c.id == candidate.id)
-    ).scalar_one()
-    if promotion is None and state != "shadow":
+    task_id = candidate.task_id
+    if promotion is None and students.state_of(transaction, candidate.id) != "shadow":
         return None
-    if promotion is not None and latest_row(connection, task_id) != promotion:
+    if promotion is not None and promotions.latest(transaction, task_id) != promotion:
         return None
-    connection.execute(
-        sa.update(tasks)
-        .where(tasks.c.id == task_id)
-        .values(attempts=tasks.c.attempts + 1, trained_on=0)
-    )
-    attempt = connection.execute(
-        sa.select(tasks.c.attempts).where(tasks.c.id == task_id)
-    ).scalar_one()
+    attempt = tasks.count_attempt(transaction, task_id)
+    tasks.set_trained_on(transaction, task_id, 0)
     anew = msgspec.structs.replace(again(candidate, attempt, after_seq=after_seq), **changed)
-    connection.execute(
-        sa.update(students)
-        .where(students.c.task_id == task_id, students.c.state == "shadow")
-        .values(state="replaced")
-    )
-    connection.execute(
-        sa.update(students)
-        .where(students.c.id == candidate.id)
-        .values(state="shadow", candidate=msgspec.json.encode(anew))
-    )
+    students.move(transaction, task_id, "shadow", "replaced")
+    students.set_state(transaction, candidate.id, "shadow")
+    students.put(transaction, candidate.id, anew)
     if promotion is None:
         return anew, None
-    return anew, add_promotion(connection, task_id, None, by=by, reason=reason)
+    return anew, promotions.add(transaction, task_id, None, by=by, reason=reason)
 
 
 def again(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:

@@ -2,10 +2,9 @@
 
 import msgspec
 
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.route import Route
 from openwheel.loop.serving import Decision
-from openwheel.store.exchange import Exchange, Source
+from openwheel.store.exchange import AUDIT_SUFFIX, Exchange, Source
 from openwheel.wire import Answer
 
 

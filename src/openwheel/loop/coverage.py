@@ -1,13 +1,11 @@
 """What a promoted student covers of the latest requests: its certificate knows only of earlier."""
 
 import msgspec
-import sqlalchemy as sa
 
 from openwheel.loop.audit.records import read_alarms
-from openwheel.loop.promotions import AUDIT_SUFFIX, Promotion
+from openwheel.loop.promotions import Promotion
 from openwheel.loop.registry import Registry
-from openwheel.store import Store
-from openwheel.store.schema import exchanges
+from openwheel.store import Store, audits
 
 LATEST = 1_000
 """Requests that a task's coverage is counted on, the latest it had."""
@@ -38,23 +36,10 @@ def latest_requests(store: Store, promotion: Promotion) -> Latest:
         for row in read_alarms(store, promotion.task_id)
         if row.promotion == promotion.since
     ]
-    table = exchanges.c
-    latest = (
-        sa.select(table.source, table.student_answer)
-        .where(table.task_id == promotion.task_id, table.seq > max([promotion.after_seq, *off]))
-        .where(sa.not_(table.id.endswith(AUDIT_SUFFIX, autoescape=True)))
-        .order_by(table.seq.desc())
-        .limit(LATEST)
-        .subquery()
-    )
-    held_back = (latest.c.source == "teacher") & latest.c.student_answer.is_not(None)
-    query = sa.select(
-        sa.func.count().label("requests"),
-        sa.func.count().filter(latest.c.source == "student").label("answered"),
-        sa.func.count().filter(held_back).label("held_back"),
-    ).select_from(latest)
-    with store.read() as connection:
-        return Latest(*connection.execute(query).one())
+    after = max([promotion.after_seq, *off])
+    with store.read() as transaction:
+        found = audits.count_latest(transaction, promotion.task_id, after=after, limit=LATEST)
+    return Latest(*found)
 
 
 def coverage_now(registry: Registry, promotion: Promotion | None) -> float:

@@ -1,25 +1,15 @@
-"""Who is in front of a task's traffic, and how it is audited: rows that are only ever added.
+"""Who is in front of a task's traffic, and how it is audited."""
 
-The functions work inside a caller's transaction, so that a promotion, the plan of its audits and
-the evidence against it change together.
-"""
-
-import time
 from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-import sqlalchemy as sa
 
 from openwheel.gate import Certificate
-from openwheel.loop import schema
-from openwheel.store.schema import exchanges
+from openwheel.store import Transaction, promotions
 
 By = Literal["turn", "audit", "user", "override", "policy", "teacher", "traffic"]
 """``override``: a person, against evidence that is newer than the certificate."""
-
-AUDIT_SUFFIX = "-audit"
-"""What is added to the id of a student's exchange for that of the teacher's answer beside it."""
 
 
 class AuditPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,75 +81,15 @@ class Promotion(msgspec.Struct, frozen=True):
         return self.by == "override"
 
 
-def add_promotion(
-    connection: sa.Connection,
-    task_id: str,
-    certificate_id: str | None,
-    *,
-    by: By,
-    reason: str,
-    audit: float = 1.0,
-) -> int:
-    """Add a promotion, or with no certificate a demotion, and return its row."""
-    newest = connection.execute(sa.select(sa.func.max(exchanges.c.seq))).scalar_one() or 0
-    added = connection.execute(
-        sa.insert(schema.promotions)
-        .values(
-            task_id=task_id,
-            certificate_id=certificate_id,
-            by=by,
-            reason=reason,
-            after_seq=newest,
-            audit=audit,
-            time=time.time(),
-        )
-        .returning(schema.promotions.c.id)
-    )
-    return int(added.scalar_one())
-
-
-def add_plan(connection: sa.Connection, promotion_id: int, plan: AuditPlan) -> None:
-    """Add a plan for the promotion that began with a row."""
-    connection.execute(
-        sa.insert(schema.audit_plans).values(
-            promotion_id=promotion_id, plan=msgspec.json.encode(plan), time=time.time()
-        )
-    )
-
-
-def latest_row(connection: sa.Connection, task_id: str) -> int:
-    """Return a task's latest promotion or demotion, 0 if it never had one."""
-    table = schema.promotions
-    query = sa.select(sa.func.max(table.c.id)).where(table.c.task_id == task_id)
-    return connection.execute(query).scalar_one() or 0
-
-
-def is_in_front(connection: sa.Connection, task_id: str, student: str) -> bool:
-    """Return whether a student is what the task's latest promotion put in front of its traffic."""
-    promotions, bodies = schema.promotions, schema.certificates
-    query = (
-        sa.select(bodies.c.student_id)
-        .select_from(promotions.outerjoin(bodies, promotions.c.certificate_id == bodies.c.id))
-        .where(promotions.c.id == latest_row(connection, task_id))
-    )
-    return bool(connection.execute(query).scalar_one_or_none() == student)
-
-
 def read_promotions(
-    connection: sa.Connection, certificates: Mapping[str, Certificate]
+    transaction: Transaction, certificates: Mapping[str, Certificate]
 ) -> dict[str, Promotion]:
     """Return the latest promotion or demotion of each task that ever had one, by task id.
 
     A student promoted again for more of the traffic keeps the audits it has had.
     """
-    table, bodies = schema.promotions, schema.certificates
-    query = (
-        sa.select(table, bodies.c.student_id)
-        .select_from(table.outerjoin(bodies, table.c.certificate_id == bodies.c.id))
-        .order_by(table.c.id)
-    )
     latest: dict[str, Promotion] = {}
-    for row in connection.execute(query):
+    for row in promotions.read(transaction):
         before = latest.get(row.task_id)
         kept = before.certificate if before is not None else None
         again = before is not None and kept is not None and kept.student == row.student_id
@@ -175,14 +105,3 @@ def read_promotions(
             before.since if before is not None and again else row.id,
         )
     return latest
-
-
-def read_plans(connection: sa.Connection) -> dict[int, AuditPlan]:
-    """Return the latest plan of each promotion, by the row it began with."""
-    table = schema.audit_plans
-    newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.promotion_id)
-    query = sa.select(table.c.promotion_id, table.c.plan).where(table.c.id.in_(newest))
-    return {
-        row.promotion_id: msgspec.json.decode(row.plan, type=AuditPlan)
-        for row in connection.execute(query)
-    }

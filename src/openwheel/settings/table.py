@@ -12,7 +12,7 @@ class StoreSection(Section, frozen=True):
     """Where traffic, tasks, keys and promotions are kept."""
 
     path: Annotated[
-        str, Meta(min_length=1, description="The store: one SQLite file; students go beside it.")
+        str, Meta(min_length=1, description="The store: one file; students go beside it.")
     ] = "openwheel.db"
 
 

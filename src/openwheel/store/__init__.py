@@ -1,20 +1,23 @@
-"""The store: the traffic log and all else that is kept, in one file.
+"""The store: every SQL statement of the product, and the file they are about.
 
-Knows nothing of tasks and students, except that it keeps columns for them that it never reads.
+A module of functions for each subject (`tasks`, `students`, `promotions`, ...), which work inside a
+caller's `Transaction`, so that what belongs together changes together. Knows nothing of what the
+numbers mean: structs of later stages are handed in and out, kept as JSON and never looked into.
+What is SQLite's own is in `sqlite`.
 """
 
-from openwheel.store.exchange import BY_STUDENTS, Exchange, Source
+from openwheel.store.exchange import AUDIT_SUFFIX, BY_STUDENTS, Exchange, Source
+from openwheel.store.exchanges import TaskRow
 from openwheel.store.retention import retention
-from openwheel.store.rows import TaskRow
-from openwheel.store.schema import metadata
-from openwheel.store.store import Store
+from openwheel.store.store import Store, Transaction
 
 __all__ = [
+    "AUDIT_SUFFIX",
     "BY_STUDENTS",
     "Exchange",
     "Source",
     "Store",
     "TaskRow",
-    "metadata",
+    "Transaction",
     "retention",
 ]

@@ -11,6 +11,9 @@ Source = Literal["log", "teacher", "student", "best_effort"]
 BY_STUDENTS: Final = frozenset({"student", "best_effort"})
 """The sources whose answers are a student's: nothing is learned from them."""
 
+AUDIT_SUFFIX: Final = "-audit"
+"""What is added to the id of a student's exchange for that of the teacher's answer beside it."""
+
 REJECTED: Final = Answer("", (), "rejected")
 """What a teacher answered that rejects a request: as an answer it is not `complete`."""
 

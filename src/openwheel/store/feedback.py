@@ -6,10 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
-from openwheel.store.schema import REPLY_INDEXES, exchanges, metadata
-from openwheel.store.store import Store
+from openwheel.store.exchange import AUDIT_SUFFIX
+from openwheel.store.schema import REPLY_INDEXES, exchanges, feedback_trust
+from openwheel.store.schema import feedback as table
+from openwheel.store.sqlite import insert
+from openwheel.store.store import Store, Transaction
 from openwheel.wire import bare_id
 
 Label = Literal["good", "bad"]
@@ -21,38 +23,6 @@ NO_KEY = 0
 
 MOST_FOUND = 2
 """Exchanges that are looked for by one id: with more than one it cannot be told which is meant."""
-
-# The exchange goes with what was said of it, so that retention deletes both.
-table = sa.Table(
-    "feedback",
-    metadata,
-    sa.Column(
-        "seq",
-        sa.Integer,
-        sa.ForeignKey(exchanges.c.seq, ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
-    # The key's id, 0 where none was needed: a name may be given to another key later.
-    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("time", sa.Float, nullable=False),
-    # When it was first said; what a student may have been trained on follows from it.
-    sa.Column("first", sa.Float, nullable=False),
-    sa.Column("score", sa.Float),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("correction", sa.Text),
-    sa.Column("comment", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-
-# Beside the keys themselves, which learning knows nothing of.
-trust_table = sa.Table(
-    "feedback_trust",
-    metadata,
-    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("trust", sa.Text, nullable=False),
-)
 
 
 class Spoken(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +96,9 @@ class Corrected(NamedTuple):
     model: str
 
 
-def put_trust(connection: sa.Connection, key: int, trust: Trust) -> None:
+def put_trust(connection: Transaction, key: int, trust: Trust) -> None:
     """Write how far a key is believed, in a transaction of whoever changes the key."""
-    change = insert(trust_table).values(key=key, trust=trust)
+    change = insert(feedback_trust).values(key=key, trust=trust)
     change = change.on_conflict_do_update(index_elements=["key"], set_={"trust": trust})
     connection.execute(change)
 
@@ -143,7 +113,6 @@ class FeedbackStore:
         self.store = store
         self._clock = clock
         self._indexed = False
-        store.create_tables()
 
     def find(self, identity: str) -> list[Found]:
         """Return the exchanges that a client may know by this id, at most `MOST_FOUND`.
@@ -242,17 +211,17 @@ class FeedbackStore:
     def trusts(self) -> dict[int, Trust]:
         """Return how far each key is believed, by its id."""
         with self.store.read() as connection:
-            return {row.key: row.trust for row in connection.execute(sa.select(trust_table))}
+            return {row.key: row.trust for row in connection.execute(sa.select(feedback_trust))}
 
-    def audits_of(self, identities: Sequence[str], suffix: str) -> dict[str, tuple[int, str]]:
+    def audits_of(self, identities: Sequence[str]) -> dict[str, tuple[int, str]]:
         """Return place and text of the audits of these exchanges, by exchange id."""
         answers: dict[str, tuple[int, str]] = {}
         with self.store.read() as connection:
             for start in range(0, len(identities), 500):
-                wanted = [f"{one}{suffix}" for one in identities[start : start + 500]]
+                wanted = [f"{one}{AUDIT_SUFFIX}" for one in identities[start : start + 500]]
                 query = sa.select(exchanges.c.id, exchanges.c.seq, exchanges.c.text)
                 for row in connection.execute(query.where(exchanges.c.id.in_(wanted))):
-                    answers[row.id.removesuffix(suffix)] = (row.seq, row.text)
+                    answers[row.id.removesuffix(AUDIT_SUFFIX)] = (row.seq, row.text)
         return answers
 
     def answers_of(self, task_id: str, latest: int) -> list[str]:

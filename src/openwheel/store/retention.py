@@ -7,6 +7,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError
+from openwheel.store import sqlite
 from openwheel.store.schema import exchanges as table
 from openwheel.store.store import Store
 
@@ -95,11 +96,7 @@ def delete_oldest(store: Store, *, most_bytes: int) -> int:
 def used_bytes(store: Store) -> int:
     """Return how many bytes of the store's file hold something."""
     with store.read() as connection:
-        pages, free, size = (
-            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-    return (pages - free) * size
+        return sqlite.used_bytes(connection)
 
 
 def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bool]) -> int:

@@ -1,16 +1,36 @@
-"""How the store's SQLite file is opened, locked and shared, and what its errors are called."""
+"""All that is SQLite's own: the file, its locks and errors, and what of its SQL is not standard.
 
+Knows nothing of what is stored. Another database takes a file like this one.
+"""
+
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from openwheel.errors import StoreError
-from openwheel.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, metadata
+
+APPLICATION_ID = 0x4F57_4845
+"""``OWHE``, kept in SQLite's ``application_id``, to tell another program's database apart."""
+
+NEVER_USED_TWICE: dict[str, Any] = {"sqlite_autoincrement": True}
+"""Of a table whose ids are given to no other row, also when the last one was deleted."""
+
+KEPT_BY_KEY: dict[str, Any] = {"sqlite_with_rowid": False}
+"""Of a table whose rows are short and found by the primary key alone."""
+
+AS_THEY_CAME: sa.ColumnElement[int] = sa.literal_column("rowid", sa.Integer)
+"""Orders the rows of one table. Their times would do, had no clock ever been set back."""
+
+_ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
 
 _POLL_SECONDS = 0.002
 _WRITE = "openwheel_write"
@@ -88,24 +108,39 @@ def _begin_write(connection: sqlite3.Connection, busy_seconds: float) -> None:
         connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
 
 
-def prepare(engine: sa.Engine, path: Path, *, busy_seconds: float) -> None:
-    """Make the file a store: WAL mode, and all tables that are defined so far.
+def prepare(
+    engine: sa.Engine,
+    path: Path,
+    metadata: sa.MetaData,
+    migrations: Mapping[int, Sequence[str]],
+    *,
+    busy_seconds: float,
+) -> None:
+    """Make the file a store: WAL mode, and all tables.
 
     Any number of processes may do so at the same time.
+
+    Args:
+        engine: On the file.
+        path: The file.
+        metadata: The tables.
+        migrations: For each version of these, what makes its tables of those of the one before.
+        busy_seconds: How long to wait for other processes.
 
     Raises:
         StoreError: The file is not a store, or is one that a later version wrote.
     """
+    latest = max(migrations)
     with store_errors(path), engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         # One look, since another process may be making the store between two.
         raw.execute("BEGIN")
         try:
-            version, tables = _check_owner(raw, path)
+            version, tables = _check_owner(raw, path, latest)
         finally:
             raw.rollback()
-        if version == SCHEMA_VERSION and tables >= set(metadata.tables):
+        if version == latest and tables >= set(metadata.tables):
             return
         _use_wal(raw, busy_seconds)
     with store_errors(path), engine.connect() as plain:
@@ -113,23 +148,25 @@ def prepare(engine: sa.Engine, path: Path, *, busy_seconds: float) -> None:
         with connection.begin():
             raw = connection.connection.dbapi_connection
             assert isinstance(raw, sqlite3.Connection)
-            version, tables = _check_owner(raw, path)
+            version, tables = _check_owner(raw, path, latest)
             if tables:
-                _migrate(raw, version)
+                _migrate(raw, version, migrations)
             metadata.create_all(connection)
             raw.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            raw.execute(f"PRAGMA user_version = {latest}")
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
+def _migrate(
+    connection: sqlite3.Connection, version: int, migrations: Mapping[int, Sequence[str]]
+) -> None:
     """Bring the tables of an older version up to date, inside the caller's transaction."""
-    for since, statements in MIGRATIONS.items():
+    for since, statements in migrations.items():
         if version < since:
             for statement in statements:
                 connection.execute(statement)
 
 
-def _check_owner(connection: sqlite3.Connection, path: Path) -> tuple[int, set[str]]:
+def _check_owner(connection: sqlite3.Connection, path: Path, latest: int) -> tuple[int, set[str]]:
     """Return the version of the schema and the names of the tables, if they are a store's."""
     owner = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -137,10 +174,10 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> tuple[int, set[s
     tables = {name for (name,) in names}
     if owner != APPLICATION_ID and (owner or tables):
         raise StoreError(f"{path} is a SQLite database of another program, not a traffic store")
-    if version > SCHEMA_VERSION:
+    if version > latest:
         raise StoreError(
             f"{path} was written by a later version of Openwheel (schema {version}; this version "
-            f"knows {SCHEMA_VERSION}); upgrade Openwheel to open it"
+            f"knows {latest}); upgrade Openwheel to open it"
         )
     return version, tables
 
@@ -181,3 +218,89 @@ def _sentence(path: Path, error: BaseException | None) -> str:
 
 def _name(error: BaseException | None) -> str:
     return str(getattr(error, "sqlite_errorname", ""))
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others on this machine, None where there is none.
+
+    Raises:
+        StoreError: It cannot be looked at.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be looked at: {error}") from None
+    return found.st_dev, found.st_ino
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that nobody else may read; SQLite gives its WAL the same mode.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        pass  # another process was first
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error}") from None
+
+
+def used_bytes(connection: sa.Connection) -> int:
+    """Return how many bytes of the file hold something."""
+    pages, free, size = (
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def insert(table: sa.Table) -> sqlite.Insert:
+    """Return an insert that may say what becomes of rows whose key is there already."""
+    return sqlite.insert(table)
+
+
+def insert_many(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> int:
+    """Insert rows that have these columns, and return how many were new by their ``id``.
+
+    Many rows go in one statement, and past SQLAlchemy's own handling of rows. SQLite's driver lets
+    go of the interpreter lock in each statement, and beside a busy event loop getting it back
+    costs more than all else. The statements are few, so that each is prepared once.
+    """
+    new = start = 0
+    for size in _ROWS_A_STATEMENT:
+        while len(rows) - start >= size:
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            statement = _insert_statement(table.name, tuple(names), size)
+            new += connection.exec_driver_sql(statement, values).rowcount
+            start += size
+    return new
+
+
+@cache
+def _insert_statement(table: str, names: tuple[str, ...], rows: int) -> str:
+    values = f"({', '.join('?' * len(names))})"
+    return (
+        f"INSERT INTO {table} ({', '.join(names)}) "
+        f"VALUES {', '.join([values] * rows)} ON CONFLICT (id) DO NOTHING"
+    )
+
+
+def unique_where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
+    """Return the options of a unique index on the rows for which a condition holds."""
+    return {"unique": True, "sqlite_where": condition}
+
+
+def greater(first: Any, second: Any) -> sa.ColumnElement[Any]:
+    """Return the greater of two values."""
+    return sa.func.max(first, second)
+
+
+def json_value(column: sa.Column[str], name: str) -> sa.ColumnElement[Any]:
+    """Return what a JSON object has under a name, null where it has nothing."""
+    return sa.func.json_extract(column, f"$.{name}")

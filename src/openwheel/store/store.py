@@ -1,6 +1,5 @@
-"""The traffic store: exchanges in one SQLite file, in the order in which they arrived."""
+"""The store: one file, its transactions, and its exchanges in the order in which they arrived."""
 
-import os
 import random
 import threading
 import time
@@ -15,16 +14,28 @@ import sqlalchemy as sa
 
 from openwheel.errors import StoreError, UnstorableError
 from openwheel.store.exchange import Exchange
-from openwheel.store.rows import (
+from openwheel.store.exchanges import (
     EXCHANGE_COLUMNS,
     TASK_ROW_COLUMNS,
     TaskRow,
     exchange_of,
     insert_rows,
+    newest_seq,
     values_of,
 )
+from openwheel.store.schema import MIGRATIONS, metadata
 from openwheel.store.schema import exchanges as table
-from openwheel.store.sqlite import make_engine, prepare, store_errors, write_options
+from openwheel.store.sqlite import (
+    file_identity,
+    make_engine,
+    make_private,
+    prepare,
+    store_errors,
+    write_options,
+)
+
+Transaction = sa.Connection
+"""What `Store.read` and `Store.write` give, and the functions of this package take."""
 
 _ASSIGN_BATCH = 5_000
 _PAUSE_SECONDS = 0.005
@@ -43,7 +54,7 @@ _ASSIGN = (
 
 
 class Store:
-    """Exchanges in one SQLite file, shared by any number of threads and processes.
+    """One file with all that is kept, shared by any number of threads and processes.
 
     Every exchange has a ``seq``, which grows in the order of commits: whoever has read up to some
     ``seq`` and asks for what came after it misses nothing. Made by `Store.open`.
@@ -52,16 +63,15 @@ class Store:
     leaves nothing of its transaction behind.
 
     Attributes:
-        path: The SQLite file.
-        engine: For the tables that other stages keep in the same file.
+        path: The file.
+        engine: Of this package alone.
     """
 
-    def __init__(self, path: Path, engine: sa.Engine, busy_seconds: float) -> None:
+    def __init__(self, path: Path, engine: sa.Engine) -> None:
         self.path = path
         self.engine = engine
-        self._busy_seconds = busy_seconds
         self._writing = threading.Lock()
-        self._file = _identity(path)
+        self._file = file_identity(path)
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = True, busy_seconds: float = 30.0) -> Self:
@@ -83,14 +93,14 @@ class Store:
                 raise StoreError(f"There is no traffic store at {path}")
             if not path.absolute().parent.is_dir():
                 raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
-            _make_private(path)
+            make_private(path)
         engine = make_engine(path, busy_seconds=busy_seconds)
         try:
-            prepare(engine, path, busy_seconds=busy_seconds)
+            prepare(engine, path, metadata, MIGRATIONS, busy_seconds=busy_seconds)
         except BaseException:
             engine.dispose()
             raise
-        return cls(path, engine, busy_seconds)
+        return cls(path, engine)
 
     def close(self) -> None:
         """Close all connections; the store can then no longer be used."""
@@ -108,10 +118,10 @@ class Store:
         self.close()
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self) -> Iterator[Transaction]:
         """Give a transaction that holds the write lock and commits at the end.
 
-        Keep it short: it is the one write at a time that SQLite allows.
+        Keep it short: one write at a time is allowed.
         """
         self._require_in_place()
         with (
@@ -123,7 +133,7 @@ class Store:
             yield connection
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[Transaction]:
         """Give a transaction that sees the store as it is now; it never waits for writers."""
         self._require_in_place()
         with store_errors(self.path), self.engine.connect() as connection, connection.begin():
@@ -135,7 +145,7 @@ class Store:
         Raises:
             StoreError: The file at the path is not the one that was opened.
         """
-        found = _identity(self.path)
+        found = file_identity(self.path)
         if found is None:
             raise StoreError(
                 f"{self.path} is gone, though it is in use; put it back, or restart Openwheel"
@@ -144,10 +154,6 @@ class Store:
             raise StoreError(
                 f"{self.path} was replaced by another file while it was in use; restart Openwheel"
             )
-
-    def create_tables(self) -> None:
-        """Make the tables that were defined on the metadata after the store was opened."""
-        prepare(self.engine, self.path, busy_seconds=self._busy_seconds)
 
     def append(self, exchanges: Sequence[Exchange]) -> int:
         """Store exchanges in one transaction: on return all are on disk, on error none is.
@@ -158,7 +164,7 @@ class Store:
             How many were new.
 
         Raises:
-            UnstorableError: A value is one that SQLite cannot hold.
+            UnstorableError: A value is one that it cannot hold.
             StoreError: The file could not be written.
         """
         if not exchanges:
@@ -222,7 +228,7 @@ class Store:
     def last_seq(self) -> int:
         """Return the ``seq`` of the newest exchange, 0 when there is none."""
         with self.read() as connection:
-            return connection.execute(sa.select(sa.func.max(table.c.seq))).scalar_one() or 0
+            return newest_seq(connection)
 
     def exchanges(
         self,
@@ -363,24 +369,3 @@ class Store:
         query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
         with self.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from all others on this machine, None where there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"{path} cannot be looked at: {error}") from None
-    return found.st_dev, found.st_ino
-
-
-def _make_private(path: Path) -> None:
-    """Make an empty file that nobody else may read; SQLite gives its WAL the same mode."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        pass  # another process was first
-    except OSError as error:
-        raise StoreError(f"{path} cannot be made: {error}") from None

@@ -26,8 +26,12 @@ def test_a_turn_that_decided_before_the_alarm_promotes_nobody(registry, store, a
     (certificate,) = registry.certificates()
     (before,) = registry.promotions().values()
     registry.demote(certificate.task, by="audit", reason="an alarm meanwhile")
-    done = registry.promote(certificate, by="turn", reason="more", audit=0.05, seen=before.id)
+    done = registry.promote(
+        certificate, by="turn", reason="more", audit=0.05, expected_promotion=before.id
+    )
     assert not done
     (promotion,) = registry.promotions().values()
     assert promotion.certificate is None
-    assert registry.promote(certificate, by="turn", reason="again", audit=0.05, seen=promotion.id)
+    assert registry.promote(
+        certificate, by="turn", reason="again", audit=0.05, expected_promotion=promotion.id
+    )

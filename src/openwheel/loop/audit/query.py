@@ -1,21 +1,17 @@
 """Audits out of the store: which there are, what they lost, what they cost."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from openwheel.loop import losses
 from openwheel.loop.audit.signals import UNKNOWN_AUDITED, UNKNOWN_DEFERRED, WRONG_GUESSES
 from openwheel.loop.audit.state import ALL, Audit
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Slicer
 from openwheel.loop.subject import Subject
-from openwheel.store import Store
-from openwheel.store.schema import exchanges
+from openwheel.store import AUDIT_SUFFIX, Store, audits
 from openwheel.tasks import Inputs, canonical_answer
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer, ToolCall
@@ -92,26 +88,12 @@ def read_audits(
     store: Store, student: str, *, after: int, until: int, limit: int = AT_ONCE
 ) -> list[AuditRow]:
     """Return a student's audited answers in a range of ``seq``, the first ``limit`` of them."""
-    table = exchanges.c
-    query = (
-        sa.select(
-            *(table.seq, table.id, table.time, table.inputs, table.text, table.tool_calls),
-            *(table.finish_reason, table.student_answer, table.audit_probability, table.teacher),
-            *(table.prompt_tokens, table.completion_tokens),
-            sa.func.length(table.request).label("size"),
-        )
-        .where(table.seq > after, table.seq <= until)
-        .where(table.source == "teacher", table.student == student)
-        .where(table.student_answer.is_not(None), table.unbiased)
-        .order_by(table.seq)
-        .limit(limit)
-    )
-    with store.read() as connection:
-        rows = connection.execute(query).all()
+    with store.read() as transaction:
+        rows = audits.audited(transaction, student, after=after, until=until, limit=limit)
     return [_audit_row(row) for row in rows]
 
 
-def _audit_row(row: Any) -> AuditRow:
+def _audit_row(row: audits.AuditedAnswer) -> AuditRow:
     read, written = row.prompt_tokens, row.completion_tokens
     if read is None:
         read = row.size // BYTES_A_TOKEN + 1
@@ -130,28 +112,19 @@ def _audit_row(row: Any) -> AuditRow:
     )
 
 
-def _answer(row: Any) -> Answer:
+def _answer(row: audits.AuditedAnswer | audits.TeacherAnswer) -> Answer:
     calls = msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...]) if row.tool_calls else ()
     return Answer(row.text, calls, row.finish_reason)
 
 
 def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
     """Return what teachers answered in a range of ``seq``: of more than is news, the latest."""
-    table = exchanges.c
-    query = (
-        sa.select(
-            *(table.inputs, table.text, table.tool_calls, table.finish_reason),
-            *(table.student_answer, table.student_guess),
+    with store.read() as transaction:
+        rows = audits.by_teachers(
+            transaction, task_id, after=after, until=until, limit=NEWS_AT_ONCE
         )
-        .where(table.task_id == task_id, table.seq > after, table.seq <= until)
-        .where(table.source == "teacher")
-        .order_by(table.seq.desc())
-        .limit(NEWS_AT_ONCE)
-    )
-    with store.read() as connection:
-        rows = connection.execute(query).all()
     free = Free([], [], [])
-    for row in reversed(rows):
+    for row in rows:
         answer = _answer(row)
         (free.deferred if row.student_answer is None else free.audited).append(answer)
         if row.student_guess is not None:
@@ -161,22 +134,12 @@ def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
 
 
 def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traffic:
-    """Count a task's requests in a range of ``seq``; an audit's second answer is no request.
+    """Count a task's requests in a range of ``seq``.
 
     Where only a sample of the traffic is kept, so is it here.
     """
-    table = exchanges.c
-    by_student = sa.func.count().filter(table.source == "student")
-    unsure = sa.func.count().filter(table.source == "best_effort")
-    others = sa.func.count().filter(
-        table.source != "student", sa.not_(table.id.endswith(AUDIT_SUFFIX, autoescape=True))
-    )
-    query = sa.select(by_student, others, unsure).where(
-        table.task_id == task_id, table.seq > after, table.seq <= until
-    )
-    with store.read() as connection:
-        answered, rest, best_effort = connection.execute(query).one()
-    return Traffic(answered + rest, answered, best_effort)
+    with store.read() as transaction:
+        return Traffic(*audits.count_requests(transaction, task_id, after=after, until=until))
 
 
 def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:

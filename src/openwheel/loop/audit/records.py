@@ -1,18 +1,14 @@
 """Watches, plans and alarms in the registry: what an audit showed and what follows is one write."""
 
-import time
 from collections.abc import Sequence
 
 import msgspec
-import sqlalchemy as sa
 
-from openwheel.loop import schema
 from openwheel.loop.audit.state import Alarm, Watch
-from openwheel.loop.promotions import AuditPlan, Promotion, add_plan, add_promotion, latest_row
+from openwheel.loop.promotions import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.turn.slices import SliceChange
-from openwheel.store import BY_STUDENTS, Store
-from openwheel.store.schema import exchanges
+from openwheel.store import Store, audits, promotions, students, tasks
 
 
 class AlarmRow(msgspec.Struct, frozen=True):
@@ -35,40 +31,25 @@ class AlarmRow(msgspec.Struct, frozen=True):
 
 def read_watch(store: Store, promotion: int) -> Watch | None:
     """Return what the audits of a promotion have shown, None if it was never looked at."""
-    table = schema.audit_watches
-    query = sa.select(table.c.watch).where(table.c.promotion_id == promotion)
-    with store.read() as connection:
-        body = connection.execute(query).scalar_one_or_none()
-    return None if body is None else msgspec.json.decode(body, type=Watch)
+    with store.read() as transaction:
+        return audits.find_state(transaction, Watch, promotion)
 
 
 def latest_watch(store: Store, task_id: str) -> Watch | None:
     """Return the watch of a task's latest promotion that was looked at."""
-    table = schema.audit_watches
-    query = (
-        sa.select(table.c.watch)
-        .where(table.c.task_id == task_id)
-        .order_by(table.c.promotion_id.desc())
-        .limit(1)
-    )
-    with store.read() as connection:
-        body = connection.execute(query).scalar_one_or_none()
-    return None if body is None else msgspec.json.decode(body, type=Watch)
+    with store.read() as transaction:
+        return audits.latest_state(transaction, Watch, task_id)
 
 
 def read_alarms(store: Store, task_id: str | None = None) -> list[AlarmRow]:
     """Return the alarms that were raised, oldest first."""
-    table = schema.alarms
-    query = sa.select(table).order_by(table.c.id)
-    if task_id is not None:
-        query = query.where(table.c.task_id == task_id)
-    with store.read() as connection:
-        rows = connection.execute(query).all()
+    with store.read() as transaction:
+        rows = audits.read_alarms(transaction, task_id)
     return [
         AlarmRow(
             row.task_id,
-            row.promotion_id,
-            row.demotion_id,
+            row.promotion,
+            row.demotion,
             msgspec.json.decode(row.alarm, type=Alarm),
             row.time,
         )
@@ -81,16 +62,8 @@ def changed_after(store: Store, task_id: str) -> int:
 
     0 if no audit ever took a student of it off.
     """
-    table = schema.alarms
-    query = (
-        sa.select(table.c.alarm)
-        .where(table.c.task_id == task_id, table.c.demotion_id.is_not(None))
-        .order_by(table.c.id.desc())
-        .limit(1)
-    )
-    with store.read() as connection:
-        body = connection.execute(query).scalar_one_or_none()
-    return 0 if body is None else msgspec.json.decode(body, type=Alarm).after_seq
+    off = [row.alarm for row in read_alarms(store, task_id) if row.demotion is not None]
+    return off[-1].after_seq if off else 0
 
 
 def slice_changes(registry: Registry, task_id: str, *, after: int) -> list[SliceChange]:
@@ -134,14 +107,8 @@ def untrained_changes(registry: Registry) -> dict[str, int]:
 
 def labels_since(store: Store, task_id: str, after: int, *, until: int | None = None) -> int:
     """Return how many exchanges of a task a teacher answered after one, and up to another."""
-    table = exchanges.c
-    query = sa.select(sa.func.count()).where(
-        table.task_id == task_id, table.seq > after, table.source.not_in(BY_STUDENTS)
-    )
-    if until is not None:
-        query = query.where(table.seq <= until)
-    with store.read() as connection:
-        return connection.execute(query).scalar_one()
+    with store.read() as transaction:
+        return audits.count_labels(transaction, task_id, after=after, until=until)
 
 
 def slices_off(registry: Registry, task_id: str) -> tuple[str, ...]:
@@ -178,56 +145,27 @@ def write_look(
         False, with nothing written, if the promotion is no longer the task's, or another look
         was quicker.
     """
-    with store.write() as connection:
-        if latest_row(connection, promotion.task_id) != promotion.id:
+    with store.write() as transaction:
+        task_id = promotion.task_id
+        if promotions.latest(transaction, task_id) != promotion.id:
             return False
-        if not _moved(connection, promotion, watch, before):
+        if not audits.move_state(
+            transaction, promotion.since, task_id, watch, cursor=watch.cursor, before=before
+        ):
             return False
         if plan is not None:
-            add_plan(connection, promotion.since, plan)
+            promotions.add_plan(transaction, promotion.since, plan)
         for alarm in alarms:
             demotion = None
             if not alarm.slice:
-                demotion = add_promotion(
-                    connection, promotion.task_id, None, by="audit", reason=alarm.reason
+                demotion = promotions.add(
+                    transaction, task_id, None, by="audit", reason=alarm.reason
                 )
-                _begin_anew(connection, promotion.task_id)
-            connection.execute(
-                sa.insert(schema.alarms).values(
-                    task_id=promotion.task_id,
-                    promotion_id=promotion.since,
-                    demotion_id=demotion,
-                    alarm=msgspec.json.encode(alarm),
-                    time=time.time(),
-                )
+                # It may train at once, and who shadows is dropped: its evidence is of other
+                # traffic.
+                tasks.set_trained_on(transaction, task_id, 0)
+                students.move(transaction, task_id, "shadow", "replaced")
+            audits.add_alarm(
+                transaction, task_id, alarm, promotion=promotion.since, demotion=demotion
             )
     return True
-
-
-def _moved(
-    connection: sa.Connection, promotion: Promotion, watch: Watch, before: int | None
-) -> bool:
-    """Write the watch if nobody else moved it; return whether."""
-    table = schema.audit_watches
-    values = {"cursor": watch.cursor, "watch": msgspec.json.encode(watch), "time": time.time()}
-    row = table.c.promotion_id == promotion.since
-    if before is not None:
-        change = sa.update(table).where(row, table.c.cursor == before).values(**values)
-        return connection.execute(change).rowcount == 1
-    if connection.execute(sa.select(table.c.cursor).where(row)).first() is not None:
-        return False
-    connection.execute(
-        sa.insert(table).values(promotion_id=promotion.since, task_id=promotion.task_id, **values)
-    )
-    return True
-
-
-def _begin_anew(connection: sa.Connection, task_id: str) -> None:
-    """Let a task train without waiting, and drop who shadows: its evidence is of other traffic."""
-    tasks, students = schema.tasks, schema.students
-    connection.execute(sa.update(tasks).where(tasks.c.id == task_id).values(trained_on=0))
-    connection.execute(
-        sa.update(students)
-        .where(students.c.task_id == task_id, students.c.state == "shadow")
-        .values(state="replaced")
-    )

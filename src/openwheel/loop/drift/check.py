@@ -3,9 +3,6 @@
 import datetime
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-
-from openwheel.loop import schema
 from openwheel.loop.drift.records import Change, add_told, read_changes, recertify
 from openwheel.loop.drift.versions import Kind, Sighting, changes
 from openwheel.loop.drift.versions_seen import see, sightings_of
@@ -14,7 +11,7 @@ from openwheel.loop.records import Candidate, Event
 from openwheel.loop.records import Kind as EventKind
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.store import Store
+from openwheel.store import Store, drift
 
 
 def notice(
@@ -39,7 +36,9 @@ def notice(
     """
     names = {record.task.id: record.task.name for record in registry.tasks()}
     see(store, names, until=store.last_seq() if until is None else until)
-    due = {task: state for task, state in _news(store).items() if task_id in {None, task}}
+    with store.read() as transaction:
+        news = drift.news(transaction)
+    due = {task: state for task, state in news.items() if task_id in {None, task}}
     if not due:
         return []
     events: list[Event] = []
@@ -65,37 +64,11 @@ def judged_anew(
     if not acted:
         return shadow, []
     made = [_change(store, shadow, one, promoted=False) for one in acted]
-    with store.write() as connection:
-        anew = recertify(connection, shadow, made, promotion=None)
+    with store.write() as transaction:
+        anew = recertify(transaction, shadow, made, promotion=None)
     if anew is None:
         return shadow, []
     return anew, [Event(task, "shadowing", change.reason) for change in made]
-
-
-def _news(store: Store) -> dict[str, tuple[int, int]]:
-    """Return the tasks with a promotion of which something is new since they were looked at.
-
-    With each its latest promotion and how many versions it has.
-    """
-    promotions, versions, looks = schema.promotions, schema.teacher_versions, schema.teacher_looks.c
-    latest = (
-        sa.select(promotions.c.task_id, sa.func.max(promotions.c.id).label("row"))
-        .group_by(promotions.c.task_id)
-        .subquery()
-    )
-    counted = (
-        sa.select(versions.c.task_id, sa.func.count().label("n"))
-        .group_by(versions.c.task_id)
-        .subquery()
-    )
-    query = (
-        sa.select(latest.c.task_id, latest.c.row, counted.c.n)
-        .join(counted, counted.c.task_id == latest.c.task_id)
-        .join(schema.teacher_looks, looks.task_id == latest.c.task_id)
-        .where((looks.promotion_id != latest.c.row) | (looks.versions != counted.c.n))
-    )
-    with store.read() as connection:
-        return {row.task_id: (row.row, row.n) for row in connection.execute(query)}
 
 
 def _look_at(
@@ -115,8 +88,8 @@ def _look_at(
     acts = any(kind in settings.recertify_on for kind, _ in found)
     made = [_change(store, candidate, one, promoted=True, acts=acts) for one in found]
     if acts:
-        with store.write() as connection:
-            if recertify(connection, candidate, made, promotion=promotion.id) is None:
+        with store.write() as transaction:
+            if recertify(transaction, candidate, made, promotion=promotion.id) is None:
                 return []
         return [("demoted", made[-1])]
     _settle(store, promotion, versions, made)
@@ -125,15 +98,11 @@ def _look_at(
 
 def _settle(store: Store, promotion: Promotion, versions: int, told: Sequence[Change] = ()) -> None:
     """Note that there is nothing to be done, whatever was told."""
-    looks = schema.teacher_looks
-    with store.write() as connection:
+    task_id = promotion.task_id
+    with store.write() as transaction:
         for change in told:
-            add_told(connection, promotion.task_id, change)
-        connection.execute(
-            sa.update(looks)
-            .where(looks.c.task_id == promotion.task_id)
-            .values(promotion_id=promotion.id, versions=versions)
-        )
+            add_told(transaction, task_id, change)
+        drift.settle(transaction, task_id, promotion=promotion.id, versions=versions)
 
 
 def _unknown(

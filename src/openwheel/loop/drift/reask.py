@@ -9,24 +9,20 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from openwheel.errors import OpenwheelError, SettingError, TeacherError
-from openwheel.gate import Window
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.query import BYTES_A_TOKEN
 from openwheel.loop.audit.records import latest_watch
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.drift.check import following
-from openwheel.loop.drift.records import Change, add_told, forget_twice, recertify
+from openwheel.loop.drift.records import Change, add_told, recertify
 from openwheel.loop.drift.self_disagreement import (
     ConnectAgain,
     Second,
     Twice,
-    add_second,
     day_of,
     find_twice,
     seconds_cost,
@@ -41,8 +37,8 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
-from openwheel.store import Store
-from openwheel.store.schema import exchanges
+from openwheel.store import Store, drift
+from openwheel.store.exchanges import newest_seq
 from openwheel.tasks import canonical_answer
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer, ApiName, Reply, Usage
@@ -251,33 +247,40 @@ class _Asking(msgspec.Struct, frozen=True):
         task_id, name = promotion.task_id, subject.record.task.name
         assert promotion.certificate is not None
         candidate = self.registry.candidate(promotion.certificate.student)
-        with self.registry.store.write() as connection:
-            twice = find_twice(connection, task_id)
+        with self.registry.store.write() as transaction:
+            twice = find_twice(transaction, task_id)
             if twice is None or twice.id != due.id:
                 return None  # it changed meanwhile: this answer is compared with another teacher's
-            add_second(connection, task_id, second)
+            drift.add_second_answer(
+                transaction,
+                task_id,
+                seq=second.seq,
+                exchange=second.exchange,
+                who=second.version,
+                loss=second.loss,
+                dollars=second.dollars,
+            )
             twice = msgspec.structs.replace(
                 twice.asked(second.loss), cursor=max(due.cursor, twice.cursor)
             )
-            write_twice(connection, task_id, twice)
+            write_twice(transaction, task_id, twice)
             if not twice.detector.alarm:
                 return None
             acts = "disagreement" in self.settings.recertify_on
-            newest = connection.execute(sa.select(sa.func.max(exchanges.c.seq))).scalar_one() or 0
             change = Change(
                 kind="disagreement",
                 version=second.version,
-                after_seq=newest,
+                after_seq=newest_seq(transaction),
                 exchange=second.exchange,
                 student=candidate.id if acts else "",
                 did="demoted" if acts else "told",
                 reason=twice.reason + following(promoted=True, acts=acts),
             )
             if not acts:
-                add_told(connection, task_id, change)
-                forget_twice(connection, task_id)
+                add_told(transaction, task_id, change)
+                drift.delete_asked(transaction, task_id)
                 return Event(name, "changed", change.reason)
-            if recertify(connection, candidate, [change], promotion=promotion.id) is None:
+            if recertify(transaction, candidate, [change], promotion=promotion.id) is None:
                 return None
         return Event(name, "demoted", change.reason)
 
@@ -285,28 +288,21 @@ class _Asking(msgspec.Struct, frozen=True):
 def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
     """Return how often the teacher is to be asked again, counting its new answers."""
     assert promotion.certificate is not None
-    table = exchanges.c
-    # What is not assigned to its task yet is counted once it is.
-    last = sa.select(sa.func.max(table.seq)).where(table.task_id == promotion.task_id)
-    with store.read() as connection:
-        twice = find_twice(connection, promotion.task_id)
-        newest = connection.execute(last).scalar_one() or 0
+    task_id = promotion.task_id
+    with store.read() as transaction:
+        twice = find_twice(transaction, task_id)
+        # What is not assigned to its task yet is counted once it is.
+        newest = drift.newest_of(transaction, task_id)
     if twice is None:
         begun = Twice(cursor=newest, live=ConfidenceSequence(promotion.certificate.epsilon))
-        with store.write() as connection:
-            if find_twice(connection, promotion.task_id) is None:
-                write_twice(connection, promotion.task_id, begun)
+        with store.write() as transaction:
+            if find_twice(transaction, promotion.task_id) is None:
+                write_twice(transaction, promotion.task_id, begun)
         return None
     if newest <= twice.cursor:
         return twice
-    query = sa.select(sa.func.count()).where(
-        table.task_id == promotion.task_id,
-        table.seq > twice.cursor,
-        table.seq <= newest,
-        table.source == "teacher",
-    )
-    with store.read() as connection:
-        answers = connection.execute(query).scalar_one()
+    with store.read() as transaction:
+        answers = drift.count_answers(transaction, task_id, after=twice.cursor, until=newest)
     due = twice.owing(answers, share, cursor=newest)
     # What is owed is kept before it is asked for: who is killed then is asked for it again.
     if due.owed >= 1 or newest - twice.cursor >= WORTH_WRITING:
@@ -315,18 +311,18 @@ def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
 
 
 def _settle(store: Store, task_id: str, due: Twice) -> None:
-    with store.write() as connection:
-        now = find_twice(connection, task_id)
+    with store.write() as transaction:
+        now = find_twice(transaction, task_id)
         if now is not None and now.id == due.id and now.cursor <= due.cursor:
             owed = msgspec.structs.replace(now, owed=due.owed, cursor=due.cursor)
-            write_twice(connection, task_id, owed)
+            write_twice(transaction, task_id, owed)
 
 
 def _note_failure(store: Store, task_id: str, due: Twice) -> None:
-    with store.write() as connection:
-        now = find_twice(connection, task_id)
+    with store.write() as transaction:
+        now = find_twice(transaction, task_id)
         if now is not None and now.id == due.id:
-            write_twice(connection, task_id, now.asked(None))
+            write_twice(transaction, task_id, now.asked(None))
 
 
 def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | None:
@@ -337,7 +333,20 @@ def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | No
     assert promotion.certificate is not None
     window = promotion.certificate.calibration_window
     for _ in range(_DRAWS):
-        row = _next(store, promotion.task_id, window, rng)
+        starts = (
+            rng.randint(window.first_seq, max(window.first_seq, window.last_seq)),
+            window.first_seq,
+        )
+        with store.read() as transaction:
+            # A log names no model to ask for, nor was it this teacher's: its first answers here do.
+            row = drift.next_answer(
+                transaction,
+                promotion.task_id,
+                starts,
+                until=window.last_seq,
+                first_later=FIRST_LIVE,
+                choose=rng.choice,
+            )
         if row is None:
             return None
         answer = Answer(row.text, finish_reason=row.finish_reason)
@@ -345,26 +354,6 @@ def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | No
             inputs = decode_inputs(row.inputs)
             return _First(row.seq, row.id, row.api, row.request, inputs, answer)
     return None
-
-
-def _next(store: Store, task_id: str, window: Window, rng: random.Random) -> Any:
-    table = exchanges.c
-    mine = (table.task_id == task_id, table.source == "teacher", table.unbiased)
-    columns = (table.seq, table.id, table.api, table.inputs, table.text, table.tool_calls)
-    query = sa.select(*columns, table.finish_reason, table.request).where(*mine)
-    place = rng.randint(window.first_seq, max(window.first_seq, window.last_seq))
-    inside = query.where(table.seq <= window.last_seq).order_by(table.seq).limit(1)
-    with store.read() as connection:
-        for start in (place, window.first_seq):
-            row = connection.execute(inside.where(table.seq >= start)).one_or_none()
-            if row is not None:
-                return row
-        # A log names no model to ask for, nor was it this teacher's: its first answers here do.
-        first = sa.select(table.seq).where(*mine, table.seq > window.last_seq)
-        seqs = connection.execute(first.order_by(table.seq).limit(FIRST_LIVE)).scalars().all()
-        if not seqs:
-            return None
-        return connection.execute(query.where(table.seq == rng.choice(seqs))).one_or_none()
 
 
 async def _answered(

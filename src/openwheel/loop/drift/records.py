@@ -1,17 +1,14 @@
 """What follows from a change of the teacher, in one write: either all of it is done or nothing."""
 
-import time
 from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-import sqlalchemy as sa
 
-from openwheel.loop import schema
 from openwheel.loop.anew import begin_anew
 from openwheel.loop.drift.versions import Kind, Version
 from openwheel.loop.records import Candidate
-from openwheel.store import Store
+from openwheel.store import Store, Transaction, drift
 
 Did = Literal["demoted", "shadowing", "told"]
 
@@ -52,15 +49,12 @@ class ChangeRow(msgspec.Struct, frozen=True):
 
 def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow]:
     """Return the changes that were noticed, oldest first."""
-    table = schema.teacher_changes
-    query = sa.select(table).order_by(table.c.id)
-    if task_id is not None:
-        query = query.where(table.c.task_id == task_id)
-    with store.read() as connection:
-        return [
-            ChangeRow(row.task_id, msgspec.json.decode(row.change, type=Change), row.time)
-            for row in connection.execute(query)
-        ]
+    with store.read() as transaction:
+        rows = drift.read_changes(transaction, task_id)
+    return [
+        ChangeRow(row.task_id, msgspec.json.decode(row.change, type=Change), row.time)
+        for row in rows
+    ]
 
 
 def changed_since(store: Store, task_id: str) -> int:
@@ -68,21 +62,17 @@ def changed_since(store: Store, task_id: str) -> int:
 
     0 if it never changed so that a student had to be certified anew.
     """
-    table = schema.teacher_changes
-    query = sa.select(sa.func.max(table.c.after_seq)).where(
-        table.c.task_id == task_id, table.c.anew
-    )
-    with store.read() as connection:
-        return connection.execute(query).scalar_one() or 0
+    with store.read() as transaction:
+        return drift.changed_after(transaction, task_id)
 
 
-def add_told(connection: sa.Connection, task_id: str, change: Change) -> None:
+def add_told(transaction: Transaction, task_id: str, change: Change) -> None:
     """Note a change of which nothing follows, inside the caller's transaction."""
-    _add(connection, task_id, change, None)
+    _add(transaction, task_id, change, None)
 
 
 def recertify(
-    connection: sa.Connection,
+    transaction: Transaction,
     candidate: Candidate,
     found: Sequence[Change],
     *,
@@ -94,7 +84,7 @@ def recertify(
     of delta, and the task may train anew.
 
     Args:
-        connection: Of a transaction that writes.
+        transaction: One that writes.
         candidate: The student.
         found: The changes, at least one; what came after the last of them counts.
         promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
@@ -105,7 +95,7 @@ def recertify(
     """
     task_id = candidate.task_id
     began = begin_anew(
-        connection,
+        transaction,
         candidate,
         after_seq=max(change.after_seq for change in found),
         promotion=promotion,
@@ -116,25 +106,17 @@ def recertify(
         return None
     anew, demotion = began
     for change in found:
-        _add(connection, task_id, change, demotion)
-    forget_twice(connection, task_id)
+        _add(transaction, task_id, change, demotion)
+    drift.delete_asked(transaction, task_id)  # what asking again has shown begins anew
     return anew
 
 
-def forget_twice(connection: sa.Connection, task_id: str) -> None:
-    """Let what asking the teacher again has shown begin anew."""
-    table = schema.teacher_twice
-    connection.execute(sa.delete(table).where(table.c.task_id == task_id))
-
-
-def _add(connection: sa.Connection, task_id: str, change: Change, demotion: int | None) -> None:
-    connection.execute(
-        sa.insert(schema.teacher_changes).values(
-            task_id=task_id,
-            demotion_id=demotion,
-            after_seq=change.after_seq,
-            anew=change.did != "told",
-            change=msgspec.json.encode(change),
-            time=time.time(),
-        )
+def _add(transaction: Transaction, task_id: str, change: Change, demotion: int | None) -> None:
+    drift.add_change(
+        transaction,
+        task_id,
+        change,
+        after_seq=change.after_seq,
+        recertifies=change.did != "told",
+        demotion=demotion,
     )

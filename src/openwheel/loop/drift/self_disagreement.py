@@ -1,17 +1,14 @@
 """What asking the teacher again has shown: its disagreement with itself, and whether it jumped."""
 
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
-import sqlalchemy as sa
 
 from openwheel.gate.monitors import ConfidenceSequence, JumpDetector
-from openwheel.loop import schema
 from openwheel.loop.drift.versions import Version
-from openwheel.store import Store
+from openwheel.store import Store, Transaction, drift
 from openwheel.wire import ApiName, Reply
 
 AskAgain = Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]
@@ -121,52 +118,24 @@ class Second(msgspec.Struct, frozen=True):
 
 def read_twice(store: Store, task_id: str) -> Twice | None:
     """Return what asking a task's teacher again has shown, None if that has not begun."""
-    with store.read() as connection:
-        return find_twice(connection, task_id)
+    with store.read() as transaction:
+        return find_twice(transaction, task_id)
 
 
 def all_twice(store: Store) -> dict[str, Twice]:
     """Return the same of every task of which it has begun, by its id."""
-    table = schema.teacher_twice.c
-    with store.read() as connection:
-        rows = connection.execute(sa.select(table.task_id, table.twice)).all()
-    return {row.task_id: msgspec.json.decode(row.twice, type=Twice) for row in rows}
+    with store.read() as transaction:
+        return drift.read_asked(transaction, Twice)
 
 
-def find_twice(connection: sa.Connection, task_id: str) -> Twice | None:
+def find_twice(transaction: Transaction, task_id: str) -> Twice | None:
     """Do the same inside the caller's transaction."""
-    table = schema.teacher_twice
-    query = sa.select(table.c.twice).where(table.c.task_id == task_id)
-    body = connection.execute(query).scalar_one_or_none()
-    return None if body is None else msgspec.json.decode(body, type=Twice)
+    return drift.find_asked(transaction, Twice, task_id)
 
 
-def write_twice(connection: sa.Connection, task_id: str, twice: Twice) -> None:
+def write_twice(transaction: Transaction, task_id: str, twice: Twice) -> None:
     """Keep what asking again has shown, inside the caller's transaction."""
-    table = schema.teacher_twice
-    values = {"cursor": twice.cursor, "twice": msgspec.json.encode(twice), "time": time.time()}
-    changed = connection.execute(
-        sa.update(table).where(table.c.task_id == task_id).values(**values)
-    )
-    if not changed.rowcount:
-        connection.execute(sa.insert(table).values(task_id=task_id, **values))
-
-
-def add_second(connection: sa.Connection, task_id: str, second: Second) -> None:
-    """Keep one second answer, inside the caller's transaction; its text is not kept."""
-    connection.execute(
-        sa.insert(schema.asked_twice).values(
-            task_id=task_id,
-            seq=second.seq,
-            exchange=second.exchange,
-            loss=second.loss,
-            teacher=second.version.teacher,
-            model=second.version.model,
-            fingerprint=second.version.fingerprint,
-            dollars=second.dollars,
-            time=time.time(),
-        )
-    )
+    drift.put_asked(transaction, task_id, twice, cursor=twice.cursor)
 
 
 def day_of(now: float) -> float:
@@ -181,12 +150,5 @@ def seconds_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
 
 def seconds_costs(store: Store, *, since: float = 0.0, task_id: str = "") -> dict[str, float]:
     """Return the same of each task, by its id; of one alone where it is named."""
-    table = schema.asked_twice.c
-    query = sa.select(table.task_id, sa.func.sum(table.dollars).label("dollars"))
-    if task_id:
-        query = query.where(table.task_id == task_id)
-    if since:
-        query = query.where(table.time >= since)
-    with store.read() as connection:
-        rows = connection.execute(query.group_by(table.task_id)).all()
-    return {row.task_id: row.dollars for row in rows}
+    with store.read() as transaction:
+        return drift.second_answers_cost(transaction, since=since, task_id=task_id)

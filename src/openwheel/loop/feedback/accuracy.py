@@ -12,7 +12,6 @@ import msgspec
 from openwheel.gate.bounds import clopper_pearson
 from openwheel.loop.data import load_answers
 from openwheel.loop.feedback.corrections import Sorted, task_corrections
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
@@ -83,7 +82,7 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     corrections = task_corrections(store, record, data)
     believed = corrections.believed.values()
     served = [one.row.id for one in believed if one.row.source == "student"]
-    audits = FeedbackStore(store).audits_of(served, AUDIT_SUFFIX)
+    audits = FeedbackStore(store).audits_of(served)
     pairs: list[tuple[bool | None, bool | None]] = []
     for one in believed:
         row = one.row

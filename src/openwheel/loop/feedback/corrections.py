@@ -17,7 +17,6 @@ import numpy as np
 
 from openwheel.loop.data import Origin, TaskData, decode_inputs
 from openwheel.loop.feedback.desk import why_unusable
-from openwheel.loop.promotions import AUDIT_SUFFIX
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import BY_STUDENTS, Store
@@ -174,7 +173,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
     if not inside:
         return training
     students = [one.row.id for one in inside.values() if one.row.source in BY_STUDENTS]
-    audits = FeedbackStore(store).audits_of(students, AUDIT_SUFFIX)
+    audits = FeedbackStore(store).audits_of(students)
     place = {int(seq): i for i, seq in enumerate(training.seq)}
     answers, texts = list(training.answers), list(training.texts)
     thoughts = list(training.thoughts)

@@ -3,10 +3,10 @@
 Knows nothing of HTTP: it is given a way to ask.
 """
 
-from openwheel.loop.judging.cache import JudgeCache
 from openwheel.loop.judging.consistency import Consistency, Share, asked_twice, believed, measure
 from openwheel.loop.judging.judge import AskTeacher, Connect, TeacherJudge
 from openwheel.loop.judging.question import PROMPT_SHA256, PROMPT_VERSION, Question, ask_about
+from openwheel.store.judgements import JudgeCache
 
 __all__ = [
     "PROMPT_SHA256",

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from openwheel.errors import SettingError, TeacherError
-from openwheel.loop.judging.cache import JudgeCache
 from openwheel.loop.judging.question import LONGEST_ANSWER, PROMPT_SHA256, ask_about
+from openwheel.store.judgements import JudgeCache
 from openwheel.tasks.compare import Pair, fingerprint_of, settled
 
 AskTeacher = Callable[[bytes], Awaitable[str]]

@@ -6,14 +6,11 @@ failed waits, longer each time, and the others go on without it; a failure at no
 """
 
 import math
-import time
 from collections.abc import Iterable
 
 import msgspec
-import sqlalchemy as sa
 
-from openwheel.loop import schema
-from openwheel.store import Store
+from openwheel.store import Store, turns
 
 FIRST_WAIT_S = 1.0
 """Before the next try after one that died; it doubles with each that fails in a row."""
@@ -65,74 +62,50 @@ class Wait(msgspec.Struct, frozen=True):
 
 def begin(store: Store) -> None:
     """Note that a turn begins. Those noted before have died: only for whoever holds the lock."""
-    with store.write() as connection:
-        _notice(connection)
-        connection.execute(sa.insert(schema.turn_starts).values(time=time.time()))
+    with store.write() as transaction:
+        turns.fail(transaction)
+        turns.begin(transaction)
 
 
 def at_task(store: Store, task_id: str | None) -> None:
     """Note which task the turn is at."""
-    table = schema.turn_starts
-    with store.write() as connection:
-        connection.execute(
-            sa.update(table).where(table.c.noticed.is_(None)).values(task_id=task_id)
-        )
+    with store.write() as transaction:
+        turns.set_task(transaction, task_id)
 
 
 def passed(store: Store, task_id: str) -> None:
     """Forget the failures at a task: a turn got through it."""
-    table = schema.turn_starts
-    with store.write() as connection:
-        connection.execute(
-            sa.delete(table).where(table.c.task_id == task_id, table.c.noticed.is_not(None))
-        )
+    with store.write() as transaction:
+        turns.forget_failures(transaction, task_id)
 
 
 def failed(store: Store, task_id: str | None, reason: str) -> None:
     """Note that a turn failed at a task, and goes on with the others, or failed altogether."""
-    now = time.time()
-    with store.write() as connection:
-        connection.execute(
-            sa.insert(schema.turn_starts).values(
-                time=now, task_id=task_id, noticed=now, reason=reason
-            )
-        )
-
-
-def ended(connection: sa.Connection) -> None:
-    """Forget the turn under way, and failures at no task: it came to its end."""
-    table = schema.turn_starts
-    connection.execute(
-        sa.delete(table).where(sa.or_(table.c.noticed.is_(None), table.c.task_id.is_(None)))
-    )
+    with store.write() as transaction:
+        turns.add_failure(transaction, task_id, reason)
 
 
 def forget(store: Store) -> None:
     """Forget the turn under way: somebody stopped it, and it is none that died."""
-    table = schema.turn_starts
-    with store.write() as connection:
-        connection.execute(sa.delete(table).where(table.c.noticed.is_(None)))
+    with store.write() as transaction:
+        turns.forget(transaction)
 
 
 def notice(store: Store) -> list[Failure]:
     """Return what failed; a turn still noted has died: only for whoever holds the lock."""
-    table = schema.turn_starts
-    with store.read() as connection:
-        open_ones = connection.execute(sa.select(table.c.id).where(table.c.noticed.is_(None)))
-        left = open_ones.first() is not None
-    if left:
-        with store.write() as connection:
-            _notice(connection)
+    with store.read() as transaction:
+        died = turns.is_under_way(transaction)
+    if died:
+        with store.write() as transaction:
+            turns.fail(transaction)
     return read(store)
 
 
 def read(store: Store) -> list[Failure]:
     """Return what is known to have failed and not gone well since, oldest first."""
-    table = schema.turn_starts
-    query = sa.select(table).where(table.c.noticed.is_not(None)).order_by(table.c.id)
-    with store.read() as connection:
-        rows = connection.execute(query).all()
-    return [Failure(row.time, row.noticed, row.task_id, row.reason or DIED) for row in rows]
+    with store.read() as transaction:
+        rows = turns.failures(transaction)
+    return [Failure(row.began, row.noticed, row.task_id, row.reason or DIED) for row in rows]
 
 
 def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
@@ -167,10 +140,3 @@ def wait_after(failures: int, first: float = FIRST_WAIT_S) -> float:
     if not failures:
         return 0.0
     return float(min(first * 2.0 ** min(failures - 1, 30), LONGEST_WAIT_S))
-
-
-def _notice(connection: sa.Connection) -> None:
-    table = schema.turn_starts
-    connection.execute(
-        sa.update(table).where(table.c.noticed.is_(None)).values(noticed=time.time())
-    )

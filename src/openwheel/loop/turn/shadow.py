@@ -260,5 +260,5 @@ def _promote(
         audit=plan.audit,
         canary=plan.canary,
         policy=subject.settings.policy,
-        seen=seen,
+        expected_promotion=seen,
     )

@@ -4,12 +4,10 @@ A task that takes part of another's prompts, a task that is gone, another templa
 match: all of them change the fingerprint of what the matcher sends to a task.
 """
 
-import sqlalchemy as sa
-
 from openwheel.loop.anew import begin_anew
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
-from openwheel.store.schema import exchanges
+from openwheel.store.exchanges import newest_seq
 from openwheel.tasks import TaskMatcher
 
 
@@ -42,12 +40,11 @@ def certify_anew(registry: Registry) -> list[Event]:
             "the task takes other prompts than its student was certified for (tasks that take part "
             f"of them now: {takers}); it has to be certified anew"
         )
-        with registry.store.write() as connection:
-            newest = connection.execute(sa.select(sa.func.max(exchanges.c.seq))).scalar_one() or 0
+        with registry.store.write() as transaction:
             anew = begin_anew(
-                connection,
+                transaction,
                 candidate,
-                after_seq=newest,
+                after_seq=newest_seq(transaction),
                 promotion=row,
                 by="traffic",
                 reason=reason,

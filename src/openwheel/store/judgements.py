@@ -1,25 +1,15 @@
-"""What judges said, kept in the store: a question is paid for once, and answered one way."""
+"""What judges said: a question is paid for once, and answered one way."""
 
 import time
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from openwheel.store import Store, metadata
+from openwheel.store.schema import judgements as said
+from openwheel.store.store import Store
 
 AT_ONCE = 500
 """Keys looked up in one statement: databases limit how many parameters one may have."""
-
-said = sa.Table(
-    "judgements",
-    metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("task_id", sa.Text, nullable=False, index=True),
-    # Null: it was asked and did not say.
-    sa.Column("same", sa.Boolean),
-    sa.Column("questions", sa.Integer, nullable=False),
-    sa.Column("time", sa.Float, nullable=False),
-)
 
 
 class JudgeCache:
@@ -28,7 +18,6 @@ class JudgeCache:
     def __init__(self, store: Store, task_id: str) -> None:
         self._store = store
         self._task_id = task_id
-        store.create_tables()
 
     def find(self, keys: Sequence[str]) -> dict[str, bool | None]:
         """Return what was said to those questions that were asked before, of whatever task."""

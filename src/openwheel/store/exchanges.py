@@ -1,8 +1,6 @@
-"""An exchange as a row of the store, and back."""
+"""Exchanges as rows, and back."""
 
 from collections.abc import Sequence
-from functools import cache
-from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,6 +8,7 @@ import sqlalchemy as sa
 
 from openwheel.store.exchange import Exchange
 from openwheel.store.schema import exchanges as table
+from openwheel.store.sqlite import insert_many
 from openwheel.wire import Answer, ToolCall, Usage
 
 _encoder = msgspec.json.Encoder()
@@ -86,7 +85,6 @@ EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANG
 
 
 _INSERT_FIELDS = _EXCHANGE_FIELDS[1:]  # the seq is the store's to give
-_ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
 
 
 def values_of(exchange: Exchange) -> tuple[Any, ...]:
@@ -121,28 +119,8 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
 
 
 def insert_rows(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Insert rows of `values_of`, and return how many were new: an id is not stored twice.
-
-    Many rows go in one statement, and past SQLAlchemy's own handling of rows. SQLite's driver lets
-    go of the interpreter lock in each statement, and beside a busy event loop getting it back
-    costs more than all else. The statements are few, so that each is prepared once.
-    """
-    new = start = 0
-    for size in _ROWS_A_STATEMENT:
-        while len(rows) - start >= size:
-            values = tuple(chain.from_iterable(rows[start : start + size]))
-            new += connection.exec_driver_sql(_insert_statement(size), values).rowcount
-            start += size
-    return new
-
-
-@cache
-def _insert_statement(rows: int) -> str:
-    values = f"({', '.join('?' * len(_INSERT_FIELDS))})"
-    return (
-        f"INSERT INTO exchanges ({', '.join(_INSERT_FIELDS)}) "
-        f"VALUES {', '.join([values] * rows)} ON CONFLICT (id) DO NOTHING"
-    )
+    """Insert rows of `values_of`, and return how many were new: an id is not stored twice."""
+    return insert_many(connection, table, _INSERT_FIELDS, rows)
 
 
 def exchange_of(row: Sequence[Any]) -> Exchange:
@@ -197,3 +175,8 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         fingerprint=fingerprint,
         student_guess=student_guess,
     )
+
+
+def newest_seq(connection: sa.Connection) -> int:
+    """Return the ``seq`` of the newest exchange, 0 when there is none."""
+    return connection.execute(sa.select(sa.func.max(table.c.seq))).scalar_one() or 0

@@ -1,0 +1,220 @@
+"""Audits: the teacher's answers beside students', what they have shown, and alarms."""
+
+import time
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.store.exchange import AUDIT_SUFFIX, BY_STUDENTS
+from openwheel.store.schema import alarms, audit_watches, exchanges
+from openwheel.store.store import Transaction
+
+_Body = TypeVar("_Body")
+_table = exchanges.c
+_is_audit = _table.id.endswith(AUDIT_SUFFIX, autoescape=True)
+
+
+class AuditedAnswer(NamedTuple):
+    """The teacher's answer to a request that a student could answer; ``size`` of the request."""
+
+    seq: int
+    id: str
+    time: float
+    inputs: str | None
+    text: str
+    tool_calls: str
+    finish_reason: str
+    student_answer: str
+    audit_probability: float
+    teacher: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    size: int
+
+
+class TeacherAnswer(NamedTuple):
+    """A teacher's answer, with what the student said or would have said."""
+
+    inputs: str
+    text: str
+    tool_calls: str
+    finish_reason: str
+    student_answer: str | None
+    student_guess: str | None
+
+
+class StoredAlarm(NamedTuple):
+    """An alarm; ``alarm`` is the struct that was added, as JSON."""
+
+    task_id: str
+    promotion: int
+    demotion: int | None
+    alarm: bytes
+    time: float
+
+
+def audited(
+    transaction: Transaction, student: str, *, after: int, until: int, limit: int
+) -> list[AuditedAnswer]:
+    """Return a student's audited answers in a range of ``seq``, the first ``limit`` of them."""
+    query = (
+        sa.select(
+            *(_table[name] for name in AuditedAnswer._fields[:-1]),
+            sa.func.length(_table.request).label("size"),
+        )
+        .where(_table.seq > after, _table.seq <= until)
+        .where(_table.source == "teacher", _table.student == student)
+        .where(_table.student_answer.is_not(None), _table.unbiased)
+        .order_by(_table.seq)
+        .limit(limit)
+    )
+    return [AuditedAnswer._make(row) for row in transaction.execute(query)]
+
+
+def by_teachers(
+    transaction: Transaction, task_id: str, *, after: int, until: int, limit: int
+) -> list[TeacherAnswer]:
+    """Return what teachers answered in a range of ``seq``, the latest ``limit``, in order."""
+    query = (
+        sa.select(*(_table[name] for name in TeacherAnswer._fields))
+        .where(_table.task_id == task_id, _table.seq > after, _table.seq <= until)
+        .where(_table.source == "teacher")
+        .order_by(_table.seq.desc())
+        .limit(limit)
+    )
+    return [TeacherAnswer._make(row) for row in reversed(transaction.execute(query).all())]
+
+
+def count_requests(
+    transaction: Transaction, task_id: str, *, after: int, until: int
+) -> tuple[int, int, int]:
+    """Count a task's requests in a range of ``seq``; an audit's second answer is no request.
+
+    Returns:
+        How many there were, how many students answered, and how many by best effort.
+    """
+    query = sa.select(
+        sa.func.count().filter(_table.source != "student", sa.not_(_is_audit)),
+        sa.func.count().filter(_table.source == "student"),
+        sa.func.count().filter(_table.source == "best_effort"),
+    ).where(_table.task_id == task_id, _table.seq > after, _table.seq <= until)
+    others, answered, best_effort = transaction.execute(query).one()
+    return others + answered, answered, best_effort
+
+
+def count_latest(
+    transaction: Transaction, task_id: str, *, after: int, limit: int
+) -> tuple[int, int, int]:
+    """Count the latest ``limit`` requests of a task; an audit's second answer is no request.
+
+    Returns:
+        How many there were, how many a student answered, best effort apart, and how many it was
+        held back from.
+    """
+    latest = (
+        sa.select(_table.source, _table.student_answer)
+        .where(_table.task_id == task_id, _table.seq > after, sa.not_(_is_audit))
+        .order_by(_table.seq.desc())
+        .limit(limit)
+        .subquery()
+    )
+    held_back = (latest.c.source == "teacher") & latest.c.student_answer.is_not(None)
+    query = sa.select(
+        sa.func.count(),
+        sa.func.count().filter(latest.c.source == "student"),
+        sa.func.count().filter(held_back),
+    ).select_from(latest)
+    requests, answered, held = transaction.execute(query).one()
+    return requests, answered, held
+
+
+def count_labels(
+    transaction: Transaction, task_id: str, *, after: int = 0, until: int | None = None
+) -> int:
+    """Count the exchanges of a task that a teacher answered after one, and up to another."""
+    query = sa.select(sa.func.count()).where(
+        _table.task_id == task_id, _table.seq > after, _table.source.not_in(BY_STUDENTS)
+    )
+    if until is not None:
+        query = query.where(_table.seq <= until)
+    return transaction.execute(query).scalar_one()
+
+
+def find_state(transaction: Transaction, kind: type[_Body], promotion: int) -> _Body | None:
+    """Return what the audits of a promotion have shown, None if they were never looked at."""
+    query = sa.select(audit_watches.c.watch).where(audit_watches.c.promotion_id == promotion)
+    body = transaction.execute(query).scalar_one_or_none()
+    return None if body is None else msgspec.json.decode(body, type=kind)
+
+
+def latest_state(transaction: Transaction, kind: type[_Body], task_id: str) -> _Body | None:
+    """Return the same of a task's latest promotion that was looked at."""
+    query = (
+        sa.select(audit_watches.c.watch)
+        .where(audit_watches.c.task_id == task_id)
+        .order_by(audit_watches.c.promotion_id.desc())
+        .limit(1)
+    )
+    body = transaction.execute(query).scalar_one_or_none()
+    return None if body is None else msgspec.json.decode(body, type=kind)
+
+
+def move_state(
+    transaction: Transaction,
+    promotion: int,
+    task_id: str,
+    body: msgspec.Struct,
+    *,
+    cursor: int,
+    before: int | None,
+) -> bool:
+    """Keep what the audits of a promotion have shown, if nobody else moved it; return whether.
+
+    Args:
+        transaction: One that writes.
+        promotion: The promotion.
+        task_id: Its task.
+        body: What they have shown.
+        cursor: Up to which exchange.
+        before: The cursor that it is to replace, None for the first.
+    """
+    values = {"cursor": cursor, "watch": msgspec.json.encode(body), "time": time.time()}
+    row = audit_watches.c.promotion_id == promotion
+    if before is not None:
+        change = sa.update(audit_watches).where(row, audit_watches.c.cursor == before)
+        return transaction.execute(change.values(**values)).rowcount == 1
+    if transaction.execute(sa.select(audit_watches.c.cursor).where(row)).first() is not None:
+        return False
+    added = sa.insert(audit_watches).values(promotion_id=promotion, task_id=task_id, **values)
+    transaction.execute(added)
+    return True
+
+
+def add_alarm(
+    transaction: Transaction,
+    task_id: str,
+    alarm: msgspec.Struct,
+    *,
+    promotion: int,
+    demotion: int | None,
+) -> None:
+    """Add an alarm on a promotion; ``demotion`` is the row that took it off, if one did."""
+    transaction.execute(
+        sa.insert(alarms).values(
+            task_id=task_id,
+            promotion_id=promotion,
+            demotion_id=demotion,
+            alarm=msgspec.json.encode(alarm),
+            time=time.time(),
+        )
+    )
+
+
+def read_alarms(transaction: Transaction, task_id: str | None = None) -> list[StoredAlarm]:
+    """Return alarms, oldest first."""
+    columns = (alarms.c.task_id, alarms.c.promotion_id, alarms.c.demotion_id, alarms.c.alarm)
+    query = sa.select(*columns, alarms.c.time).order_by(alarms.c.id)
+    if task_id is not None:
+        query = query.where(alarms.c.task_id == task_id)
+    return [StoredAlarm._make(row) for row in transaction.execute(query)]

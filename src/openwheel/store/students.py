@@ -1,0 +1,95 @@
+"""Students, each with its state."""
+
+import time
+from typing import TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.store import sqlite
+from openwheel.store.schema import feedback
+from openwheel.store.schema import students as table
+from openwheel.store.store import Transaction
+
+_Body = TypeVar("_Body")
+
+
+def add(
+    transaction: Transaction,
+    student_id: str,
+    task_id: str,
+    *,
+    rung: str,
+    state: str,
+    body: msgspec.Struct,
+) -> None:
+    """Add a student."""
+    # What it may have been trained on was said before it, also by a clock that was ahead.
+    known = transaction.execute(sa.select(sa.func.max(feedback.c.first))).scalar_one() or 0.0
+    transaction.execute(
+        sa.insert(table).values(
+            id=student_id,
+            task_id=task_id,
+            rung=rung,
+            state=state,
+            candidate=msgspec.json.encode(body),
+            created=max(time.time(), known),
+        )
+    )
+
+
+def read(
+    transaction: Transaction,
+    kind: type[_Body],
+    *,
+    task_id: str | None = None,
+    state: str | None = None,
+) -> list[tuple[_Body, str, float]]:
+    """Return students with their states and times of creation, oldest first."""
+    query = sa.select(table).order_by(sqlite.AS_THEY_CAME)
+    if task_id is not None:
+        query = query.where(table.c.task_id == task_id)
+    if state is not None:
+        query = query.where(table.c.state == state)
+    return [
+        (msgspec.json.decode(row.candidate, type=kind), row.state, row.created)
+        for row in transaction.execute(query)
+    ]
+
+
+def find(transaction: Transaction, kind: type[_Body], student_id: str) -> _Body:
+    """Return one student."""
+    query = sa.select(table.c.candidate).where(table.c.id == student_id)
+    return msgspec.json.decode(transaction.execute(query).scalar_one(), type=kind)
+
+
+def state_of(transaction: Transaction, student_id: str) -> str:
+    """Return a student's state."""
+    query = sa.select(table.c.state).where(table.c.id == student_id)
+    return str(transaction.execute(query).scalar_one())
+
+
+def put(transaction: Transaction, student_id: str, body: msgspec.Struct) -> None:
+    """Replace what is kept of a student."""
+    transaction.execute(
+        sa.update(table).where(table.c.id == student_id).values(candidate=msgspec.json.encode(body))
+    )
+
+
+def set_state(transaction: Transaction, student_id: str, state: str) -> None:
+    """Set a student's state."""
+    transaction.execute(sa.update(table).where(table.c.id == student_id).values(state=state))
+
+
+def move(transaction: Transaction, task_id: str, before: str, after: str) -> None:
+    """Give all students of a task that are in one state another one."""
+    transaction.execute(
+        sa.update(table)
+        .where(table.c.task_id == task_id, table.c.state == before)
+        .values(state=after)
+    )
+
+
+def delete(transaction: Transaction, student_id: str) -> None:
+    """Delete a student."""
+    transaction.execute(sa.delete(table).where(table.c.id == student_id))

@@ -1,0 +1,102 @@
+"""Tasks, the forms of their answers, attempts on them, and which of their exchanges have judged."""
+
+import time
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from openwheel.store import sqlite
+from openwheel.store.schema import judged, task_folds
+from openwheel.store.schema import tasks as table
+from openwheel.store.store import Transaction
+
+
+class StoredTask(NamedTuple):
+    """A task; ``task`` is the struct that was added, as JSON."""
+
+    task: bytes
+    form: str
+    form_reason: str
+    attempts: int
+    trained_on: int
+    folds: tuple[str, ...]
+
+
+def read(transaction: Transaction) -> list[StoredTask]:
+    """Return all tasks, oldest first."""
+    kept = {
+        row.task_id: msgspec.json.decode(row.folds, type=tuple[str, ...])
+        for row in transaction.execute(sa.select(task_folds))
+    }
+    query = sa.select(table).order_by(sqlite.AS_THEY_CAME)
+    return [
+        StoredTask(
+            row.task,
+            row.form,
+            row.form_reason,
+            row.attempts,
+            row.trained_on,
+            kept.get(row.id, ()),
+        )
+        for row in transaction.execute(query)
+    ]
+
+
+def add(
+    transaction: Transaction, task_id: str, name: str, task: msgspec.Struct, *, form_reason: str
+) -> None:
+    """Add a task whose form is unknown."""
+    transaction.execute(
+        sa.insert(table).values(
+            id=task_id,
+            name=name,
+            task=msgspec.json.encode(task),
+            form="unknown",
+            form_reason=form_reason,
+            attempts=0,
+            trained_on=0,
+            created=time.time(),
+        )
+    )
+
+
+def set_form(
+    transaction: Transaction, task_id: str, form: str, reason: str, folds: tuple[str, ...]
+) -> None:
+    """Set the form of a task's answers, and how they may differ and still be one."""
+    transaction.execute(
+        sa.update(table).where(table.c.id == task_id).values(form=form, form_reason=reason)
+    )
+    body = msgspec.json.encode(folds)
+    added = sqlite.insert(task_folds).values(task_id=task_id, folds=body)
+    transaction.execute(
+        added.on_conflict_do_update(index_elements=["task_id"], set_={"folds": body})
+    )
+
+
+def set_trained_on(transaction: Transaction, task_id: str, labelled: int) -> None:
+    """Note on how many labelled exchanges a task was last trained."""
+    transaction.execute(sa.update(table).where(table.c.id == task_id).values(trained_on=labelled))
+
+
+def count_attempt(transaction: Transaction, task_id: str) -> int:
+    """Count one more attempt on a task, and return its number, from 1."""
+    transaction.execute(
+        sa.update(table).where(table.c.id == task_id).values(attempts=table.c.attempts + 1)
+    )
+    query = sa.select(table.c.attempts).where(table.c.id == task_id)
+    return int(transaction.execute(query).scalar_one())
+
+
+def set_judged(transaction: Transaction, task_id: str, until: int) -> None:
+    """Note that a task's exchanges up to one have judged."""
+    added = sqlite.insert(judged).values(task_id=task_id, until=until)
+    later = {"until": sqlite.greater(judged.c.until, added.excluded.until)}
+    transaction.execute(added.on_conflict_do_update(index_elements=["task_id"], set_=later))
+
+
+def judged_until(transaction: Transaction, task_id: str) -> int:
+    """Return up to which exchange of a task they have judged, 0 if none has."""
+    row = transaction.execute(sa.select(judged.c.until).where(judged.c.task_id == task_id))
+    return row.scalar_one_or_none() or 0
