@@ -5,7 +5,9 @@ import pytest
 
 from openwheel.errors import TeacherError
 from openwheel.teachers import HttpTeacher, asking
-from openwheel.wire import completion_body
+from openwheel.wire import APIS, Prompt, Request
+
+ANSWER = APIS["chat"].body("4711", Request(prompt=Prompt(()), model="m"))
 
 
 def ask(loopback, answer, body=b'{"model": "m"}', **options):
@@ -20,7 +22,7 @@ def ask(loopback, answer, body=b'{"model": "m"}', **options):
 
 
 def test_a_question_goes_out_as_it_is_and_the_text_comes_back(loopback, answer):
-    text, received = ask(loopback, answer(200, completion_body("4711", model="m")))
+    text, received = ask(loopback, answer(200, ANSWER))
     assert text == "4711"
     assert received[0].line.startswith("POST /v1/chat/completions ")
     assert received[0].body == b'{"model": "m"}'

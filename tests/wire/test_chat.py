@@ -1,22 +1,24 @@
 import json
 
+import msgspec
 import pytest
 
 from openwheel.errors import TeacherError
 from openwheel.wire import (
+    APIS,
     Answer,
+    Prompt,
     Reply,
+    Request,
     ToolCall,
     Usage,
-    assemble_stream,
-    completion_body,
-    completion_stream,
-    read_completion,
     read_reply,
     read_reply_stream,
     sse_data,
 )
 
+CHAT = APIS["chat"]
+ASKED = Request(prompt=Prompt(()), model="m")
 ANSWERS = [
     Answer("billing"),
     Answer(""),
@@ -28,24 +30,23 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_written_answer_reads_back(answer):
-    body = completion_body(answer, model="m", usage=Usage(3, 4))
+    body = CHAT.body(answer, ASKED, Usage(3, 4))
     assert read_reply(body) == Reply(answer, "m", Usage(3, 4))
-    assert read_completion(body) == (answer, Usage(3, 4))
 
 
 @pytest.mark.parametrize("include_usage", [True, False])
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_streamed_answer_reads_back(answer, include_usage):
-    events = completion_stream(answer, model="m", include_usage=include_usage, usage=Usage(3, 4))
+    asked = msgspec.structs.replace(ASKED, include_usage=include_usage)
+    events = CHAT.events(answer, asked, Usage(3, 4))
     data = list(sse_data(b"".join(events)))
     assert data[-1] == b"[DONE]"
     assert read_reply_stream(data) == Reply(answer, "m", Usage(3, 4) if include_usage else None)
-    assert assemble_stream(data) == (answer, Usage(3, 4) if include_usage else Usage())
     assert len({json.loads(one)["id"] for one in data[:-1]}) == 1
 
 
 def test_an_answer_with_tool_calls_has_no_content_as_in_the_api():
-    message = json.loads(completion_body(ANSWERS[3], model="m"))["choices"][0]["message"]
+    message = json.loads(CHAT.body(ANSWERS[3], ASKED))["choices"][0]["message"]
     assert message["content"] is None
     assert message["tool_calls"][0]["type"] == "function"
 
@@ -134,6 +135,6 @@ def test_a_refusal_is_kept_but_not_to_be_learned_from():
     end = b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'
     assert read_reply_stream([*events, end]).answer == refused
     assert not refused.complete
-    choice = json.loads(completion_body(refused, model="m"))["choices"][0]
+    choice = json.loads(CHAT.body(refused, ASKED))["choices"][0]
     assert (choice["message"]["content"], choice["message"]["refusal"]) == (None, "No.")
     assert choice["finish_reason"] == "stop"

@@ -3,18 +3,14 @@
 Knows nothing of storage or models.
 """
 
-from openwheel.wire.answer import Answer, ToolCall, Usage, ended, split_reasoning
+from openwheel.wire.answer import Answer, Reply, ToolCall, Usage, ended, split_reasoning
 from openwheel.wire.api import Api, ApiName
 from openwheel.wire.apis import APIS
 from openwheel.wire.chat import (
-    Reply,
-    assemble_stream,
-    read_completion,
     read_fingerprint,
     read_reply,
     read_reply_stream,
 )
-from openwheel.wire.chat_writing import completion_body, completion_stream
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import bare_id, ordered_id, random_id, read_reply_id, usable_id
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
@@ -34,16 +30,12 @@ __all__ = [
     "Request",
     "ToolCall",
     "Usage",
-    "assemble_stream",
     "bare_id",
-    "completion_body",
-    "completion_stream",
     "ended",
     "error_body",
     "ordered_id",
     "random_id",
     "read_any_usage",
-    "read_completion",
     "read_fingerprint",
     "read_reply",
     "read_reply_id",

@@ -131,6 +131,22 @@ def split_reasoning(text: str) -> tuple[str, str]:
     return "", text
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """One completion as an endpoint sent it.
+
+    Attributes:
+        answer: The answer.
+        model: The model that it names, ``""`` if it names none.
+        usage: Tokens counted, if it says.
+        fingerprint: Of the system that answered (``system_fingerprint``), ``""`` if it has none.
+    """
+
+    answer: Answer
+    model: str = ""
+    usage: Usage | None = None
+    fingerprint: str = ""
+
+
 def as_answer(answer: str | Answer) -> Answer:
     """Return ``answer``, a text as the answer that is just this text."""
     return Answer(answer) if isinstance(answer, str) else answer

@@ -1,79 +1,66 @@
 """What an API is to the gateway: reading its requests and answers, writing a student's."""
 
-from collections.abc import Iterable
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol, TypeVar
 
-from openwheel.wire.answer import Answer, Usage
-from openwheel.wire.chat import Reply
+import msgspec
+
+from openwheel.wire.answer import Answer, Reply, Usage
+from openwheel.wire.error import error_body
 from openwheel.wire.request import Request
 
 ApiName = Literal["chat", "responses", "completions", "messages"]
 
 
-class Api(Protocol):
-    """One API for text: its requests, whole answers, streams and errors. All pure functions."""
+Written_co = TypeVar("Written_co", covariant=True)
 
-    @property
-    def name(self) -> ApiName:
-        """The name that is kept with each exchange."""
 
-    @property
-    def path(self) -> str:
-        """Where it is served."""
+class Write(Protocol[Written_co]):
+    """Writes an answer."""
 
-    @property
-    def id_header(self) -> bytes:
-        """The header in which a response has its id."""
-
-    def read_request(self, body: bytes) -> Request:
-        """Read a request.
-
-        Raises:
-            RequestError: The body is not JSON, or a field has a type the API does not allow.
-        """
-
-    def read_reply(self, body: bytes) -> Reply:
-        """Read a whole answer.
-
-        Raises:
-            TeacherError: The body is not one.
-        """
-
-    def read_stream(self, events: Iterable[bytes]) -> Reply:
-        """Join the ``data:`` payloads of a stream into the reply they spell.
-
-        Raises:
-            TeacherError: A payload cannot be read, or the answer is not finished.
-        """
-
-    def ends(self, tail: bytes) -> bool:
-        """Return whether a stream whose last bytes are ``tail`` has reached its end."""
-
-    def body(
+    def __call__(
         self,
         answer: str | Answer,
         request: Request,
         usage: Usage | None = None,
         *,
         identity: str = "",
-    ) -> bytes:
-        """Write a whole answer.
+    ) -> Written_co:
+        """Write it; its id is ``identity`` behind the API's prefix, random without one."""
 
-        Its id is ``identity`` behind the prefix that the API has; random without one.
-        """
 
-    def events(
-        self,
-        answer: str | Answer,
-        request: Request,
-        usage: Usage | None = None,
-        *,
-        identity: str = "",
-    ) -> Iterable[bytes]:
-        """Write an answer as the server-sent events of a stream, its end included.
+class WriteError(Protocol):
+    """Writes an error."""
 
-        The id is as in `body`.
-        """
+    def __call__(self, message: str, *, type: str, code: str | None = None) -> bytes:
+        """Write one."""
 
-    def error(self, message: str, *, type: str, code: str | None = None) -> bytes:
-        """Write an error."""
+
+class Api(msgspec.Struct, frozen=True, kw_only=True):
+    """One API for text: its requests, whole answers, streams and errors. All pure functions.
+
+    Attributes:
+        name: As it is kept with each exchange.
+        path: Where it is served.
+        id_header: The header in which a response has its id.
+        read_request: Reads a request, or raises `RequestError`: the body is not JSON, or a field
+            has a type the API does not allow.
+        read_reply: Reads a whole answer, or raises `TeacherError`: the body is not one.
+        read_stream: Joins the ``data:`` payloads of a stream into the reply they spell, or raises
+            `TeacherError`: one cannot be read, or the answer is not finished.
+        ends: Returns whether a stream whose last bytes are given has reached its end.
+        body: Writes a whole answer.
+        events: Writes an answer as the server-sent events of a stream, its end included.
+        error: Writes an error.
+    """
+
+    name: ApiName
+    path: str
+    id_header: bytes = b"x-request-id"
+    read_request: Callable[[bytes], Request]
+    read_reply: Callable[[bytes], Reply]
+    read_stream: Callable[[Iterable[bytes]], Reply]
+    ends: Callable[[bytes], bool]
+    body: Write[bytes]
+    events: Write[Iterable[bytes]]
+    error: WriteError = error_body

@@ -5,10 +5,11 @@ from types import MappingProxyType
 from typing import Final
 
 from openwheel.wire.api import Api
-from openwheel.wire.chat_api import ChatApi
-from openwheel.wire.completions import CompletionsApi
-from openwheel.wire.messages_api import MessagesApi
-from openwheel.wire.responses_api import ResponsesApi
+from openwheel.wire.chat import CHAT
+from openwheel.wire.completions import COMPLETIONS
+from openwheel.wire.messages import MESSAGES
+from openwheel.wire.responses import RESPONSES
 
-_APIS: tuple[Api, ...] = (ChatApi(), ResponsesApi(), CompletionsApi(), MessagesApi())
-APIS: Final[Mapping[str, Api]] = MappingProxyType({api.name: api for api in _APIS})
+APIS: Final[Mapping[str, Api]] = MappingProxyType(
+    {api.name: api for api in (CHAT, RESPONSES, COMPLETIONS, MESSAGES)}
+)

@@ -1,4 +1,4 @@
-"""Chat completions: reading a teacher's answer, streamed or not.
+"""Chat completions: reading a request and a teacher's answer, streamed or not.
 
 Source: the OpenAI API reference, "The chat completion object" and "The chat completion chunk
 object".
@@ -10,9 +10,40 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.wire.answer import Answer, ToolCall, Usage, ended
+from openwheel.wire.answer import Answer, Reply, ToolCall, Usage, ended
+from openwheel.wire.api import Api
+from openwheel.wire.chat_writing import completion_body, completion_stream
 from openwheel.wire.content import Content, add_parts, arguments_text, check_error
+from openwheel.wire.prompt import read_request
+from openwheel.wire.request import Request, settings_of
+from openwheel.wire.sse import is_done
 from openwheel.wire.usage import MOST_TOKENS
+
+# What is read elsewhere (the prompt and whether it is plain), and what does not shape an answer.
+_NEUTRAL = frozenset(
+    {
+        "messages",
+        "tools",
+        "tool_choice",
+        "functions",
+        "function_call",
+        "response_format",
+        "n",
+        "logprobs",
+        "top_logprobs",
+        "modalities",
+        "stream",
+        "stream_options",
+        "user",
+        "safety_identifier",
+        "metadata",
+        "store",
+        "seed",
+        "service_tier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
 
 
 class _Function(msgspec.Struct):
@@ -47,26 +78,24 @@ class _Completion(msgspec.Struct):
     system_fingerprint: Any = None
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """One completion as an endpoint sent it.
-
-    Attributes:
-        answer: The answer.
-        model: The model that it names, ``""`` if it names none.
-        usage: Tokens counted, if it says.
-        fingerprint: Of the system that answered (``system_fingerprint``), ``""`` if it has none.
-    """
-
-    answer: Answer
-    model: str = ""
-    usage: Usage | None = None
-    fingerprint: str = ""
-
-
 LONGEST_FINGERPRINT: Final = 200
 """Characters of a fingerprint that are kept; those that are known have 13."""
 
 _decoder = msgspec.json.Decoder(_Completion)
+
+
+def read_chat_request(body: bytes) -> Request:
+    """Read a request; see `Api`."""
+    request = read_request(body)
+    options = request.stream_options
+    return Request(
+        prompt=request.prompt(),
+        model=request.model,
+        stream=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        task=request.task,
+        settings=settings_of(body, _NEUTRAL),
+    )
 
 
 def read_reply(body: bytes) -> Reply:
@@ -203,26 +232,6 @@ def _add_call(index: int, function: _Function, calls: dict[int, _Call]) -> None:
         call.whole = function.arguments
 
 
-def read_completion(body: bytes) -> tuple[Answer, Usage]:
-    """Read the first choice of a chat completion; usage is zero where none was given.
-
-    Raises:
-        TeacherError: The body is not a chat completion with at least one choice.
-    """
-    reply = read_reply(body)
-    return reply.answer, reply.usage or Usage()
-
-
-def assemble_stream(events: Iterable[bytes]) -> tuple[Answer, Usage]:
-    """Join the ``data:`` payloads of one streamed completion into the answer they spell.
-
-    Raises:
-        TeacherError: A payload is not a chunk, or the stream ended without a finish reason.
-    """
-    reply = read_reply_stream(events)
-    return reply.answer, reply.usage or Usage()
-
-
 def _read_usage(usage: Any) -> Usage | None:
     """Return the usage, None if it is not one: an answer is worth more than its token count."""
     if usage is None:
@@ -233,3 +242,15 @@ def _read_usage(usage: Any) -> Usage | None:
         return None
     tokens = (read.prompt_tokens, read.completion_tokens)
     return read if all(0 <= count < MOST_TOKENS for count in tokens) else None
+
+
+CHAT: Final = Api(
+    name="chat",
+    path="/v1/chat/completions",
+    read_request=read_chat_request,
+    read_reply=read_reply,
+    read_stream=read_reply_stream,
+    ends=is_done,
+    body=completion_body,
+    events=completion_stream,
+)

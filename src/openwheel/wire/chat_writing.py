@@ -12,13 +12,14 @@ import msgspec
 
 from openwheel.wire.answer import Answer, Usage, as_answer, ended
 from openwheel.wire.ids import random_id
+from openwheel.wire.request import Request
 from openwheel.wire.usage import token_counts
 
 _encoder = msgspec.json.Encoder()
 
 
 def completion_body(
-    answer: str | Answer, *, model: str, usage: Usage | None = None, identity: str = ""
+    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
 ) -> bytes:
     """Write a chat completion whose only choice is ``answer``.
 
@@ -38,27 +39,22 @@ def completion_body(
         "logprobs": None,
         "finish_reason": _finish_reason(answer),
     }
-    body = _head("chat.completion", model, identity)
+    body = _head("chat.completion", request.model, identity)
     body["choices"] = [choice]
     body["usage"] = token_counts(usage)
     return _encoder.encode(body)
 
 
 def completion_stream(
-    answer: str | Answer,
-    *,
-    model: str,
-    include_usage: bool,
-    usage: Usage | None = None,
-    identity: str = "",
+    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
 ) -> Iterator[bytes]:
     """Write ``answer`` as the server-sent events of a streamed completion, ``[DONE]`` included.
 
-    With ``include_usage`` every chunk carries a null ``usage`` and one more chunk gives it, as
-    the API does.
+    Where the request wants the usage, every chunk carries a null ``usage`` and one more chunk gives
+    it, as the API does.
     """
     answer = as_answer(answer)
-    head = _head("chat.completion.chunk", model, identity)
+    head = _head("chat.completion.chunk", request.model, identity)
     first = {"role": "assistant", "content": "", "refusal": None}
     if answer.tool_calls:
         first["content"] = None
@@ -73,10 +69,10 @@ def completion_stream(
         finish = None if delta else _finish_reason(answer)
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk = {**head, "choices": [choice]}
-        if include_usage:
+        if request.include_usage:
             chunk["usage"] = None
         yield b"data: " + _encoder.encode(chunk) + b"\n\n"
-    if include_usage:
+    if request.include_usage:
         yield (
             b"data: "
             + _encoder.encode({**head, "choices": [], "usage": token_counts(usage)})

@@ -1,5 +1,8 @@
 """``POST /v1/completions``, the older API that continues a text, as an `Api`.
 
+The prompt is one message, its role ``text``. Only a teacher answers token arrays, several prompts,
+``n`` or ``best_of`` above 1, ``echo``, ``suffix`` and ``logprobs``.
+
 Source: the OpenAI API reference, "Create completion" and "The completion object".
 """
 
@@ -11,14 +14,14 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, Usage, as_answer, ended
-from openwheel.wire.api import ApiName
-from openwheel.wire.chat import Reply, read_fingerprint
+from openwheel.wire.answer import Answer, Reply, Usage, as_answer, ended
+from openwheel.wire.api import Api
+from openwheel.wire.chat import read_fingerprint
 from openwheel.wire.content import check_error
-from openwheel.wire.error import error_body
 from openwheel.wire.ids import random_id
 from openwheel.wire.prompt import Prompt, PromptMessage, StreamOptions, task_of
 from openwheel.wire.request import Request, settings_of
+from openwheel.wire.sse import is_done
 from openwheel.wire.usage import read_counts, token_counts
 
 _NEUTRAL = frozenset(
@@ -80,113 +83,96 @@ _decoder = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
 
 
-class CompletionsApi:
-    """Completions of a text; see `Api`.
+def read_completion_request(body: bytes) -> Request:
+    """Read a request; see `Api`."""
+    try:
+        request = _request_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"The request body is not a completion request: {error}") from None
+    if request.prompt is None or request.prompt == []:
+        raise RequestError("The request body has no prompt: one is needed")
+    options = request.stream_options
+    return Request(
+        prompt=_prompt(request),
+        model=request.model,
+        stream=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        task=task_of(request.metadata),
+        settings=settings_of(body, _NEUTRAL),
+    )
 
-    The prompt is one message, its role ``text``. Only a teacher answers token arrays, several
-    prompts, ``n`` or ``best_of`` above 1, ``echo``, ``suffix`` and ``logprobs``.
-    """
 
-    name: Final[ApiName] = "completions"
-    path: Final = "/v1/completions"
-    id_header: Final = b"x-request-id"
+def read_text(body: bytes) -> Reply:
+    """Read a whole answer; see `Api`."""
+    completion = _read(body)
+    check_error(completion.error, "The answer is")
+    if not completion.choices or completion.choices[0].text is None:
+        raise TeacherError("The answer is not a completion: it has no text")
+    choice = completion.choices[0]
+    answer = Answer(choice.text or "", finish_reason=ended(choice.finish_reason))
+    return Reply(
+        answer,
+        completion.model or "",
+        _usage(completion),
+        read_fingerprint(completion.system_fingerprint),
+    )
 
-    def read_request(self, body: bytes) -> Request:
-        """Read a request; see `Api.read_request`."""
-        try:
-            request = _request_decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(f"The request body is not a completion request: {error}") from None
-        if request.prompt is None or request.prompt == []:
-            raise RequestError("The request body has no prompt: one is needed")
-        options = request.stream_options
-        return Request(
-            prompt=_prompt(request),
-            model=request.model,
-            stream=bool(request.stream),
-            include_usage=bool(options and options.include_usage),
-            task=task_of(request.metadata),
-            settings=settings_of(body, _NEUTRAL),
-        )
 
-    def read_reply(self, body: bytes) -> Reply:
-        """Read a whole answer; see `Api.read_reply`."""
-        completion = _read(body)
-        check_error(completion.error, "The answer is")
-        if not completion.choices or completion.choices[0].text is None:
-            raise TeacherError("The answer is not a completion: it has no text")
-        choice = completion.choices[0]
-        answer = Answer(choice.text or "", finish_reason=ended(choice.finish_reason))
-        return Reply(
-            answer,
-            completion.model or "",
-            _usage(completion),
-            read_fingerprint(completion.system_fingerprint),
-        )
+def read_text_stream(events: Iterable[bytes]) -> Reply:
+    """Read a stream; see `Api`."""
+    texts: list[str] = []
+    finish: Any = None
+    model, fingerprint = "", ""
+    usage: Usage | None = None
+    for event in events:
+        if event.strip() == b"[DONE]":
+            break
+        chunk = _read(event)
+        if chunk.error is not None:
+            check_error(chunk.error, "The stream ended with")
+        usage = _usage(chunk) or usage
+        model = chunk.model or model
+        fingerprint = read_fingerprint(chunk.system_fingerprint) or fingerprint
+        for choice in chunk.choices or ():
+            if not choice.index:
+                texts.append(choice.text or "")
+                finish = choice.finish_reason or finish
+    if not finish:
+        raise TeacherError("The stream ended before the answer was finished")
+    answer = Answer("".join(texts), finish_reason=ended(finish))
+    return Reply(answer, model, usage, fingerprint)
 
-    def read_stream(self, events: Iterable[bytes]) -> Reply:
-        """Read a stream; see `Api.read_stream`."""
-        texts: list[str] = []
-        finish: Any = None
-        model, fingerprint = "", ""
-        usage: Usage | None = None
-        for event in events:
-            if event.strip() == b"[DONE]":
-                break
-            chunk = _read(event)
-            if chunk.error is not None:
-                check_error(chunk.error, "The stream ended with")
-            usage = _usage(chunk) or usage
-            model = chunk.model or model
-            fingerprint = read_fingerprint(chunk.system_fingerprint) or fingerprint
-            for choice in chunk.choices or ():
-                if not choice.index:
-                    texts.append(choice.text or "")
-                    finish = choice.finish_reason or finish
-        if not finish:
-            raise TeacherError("The stream ended before the answer was finished")
-        answer = Answer("".join(texts), finish_reason=ended(finish))
-        return Reply(answer, model, usage, fingerprint)
 
-    def ends(self, tail: bytes) -> bool:
-        """Return whether the stream has ended; see `Api.ends`."""
-        return b"[DONE]" in tail[-64:]
+def text_body(
+    answer: str | Answer,
+    request: Request,
+    usage: Usage | None = None,
+    *,
+    identity: str = "",
+) -> bytes:
+    """Write a whole answer; see `Api`. Tool calls cannot be said here."""
+    body = _head(request.model, identity)
+    body["choices"] = [_choice(as_answer(answer))]
+    body["usage"] = token_counts(usage)
+    return _encoder.encode(body)
 
-    def body(
-        self,
-        answer: str | Answer,
-        request: Request,
-        usage: Usage | None = None,
-        *,
-        identity: str = "",
-    ) -> bytes:
-        """Write a whole answer; see `Api.body`. Tool calls cannot be said here."""
-        body = _head(request.model, identity)
-        body["choices"] = [_choice(as_answer(answer))]
-        body["usage"] = token_counts(usage)
-        return _encoder.encode(body)
 
-    def events(
-        self,
-        answer: str | Answer,
-        request: Request,
-        usage: Usage | None = None,
-        *,
-        identity: str = "",
-    ) -> Iterator[bytes]:
-        """Write a stream; see `Api.events`."""
-        head = _head(request.model, identity)
-        chunk = {**head, "choices": [_choice(as_answer(answer))]}
-        # No null usage, as chat completions have it: here, usage may be left out but not be null.
-        yield b"data: " + _encoder.encode(chunk) + b"\n\n"
-        if request.include_usage:
-            last = {**head, "choices": [], "usage": token_counts(usage)}
-            yield b"data: " + _encoder.encode(last) + b"\n\n"
-        yield b"data: [DONE]\n\n"
-
-    def error(self, message: str, *, type: str, code: str | None = None) -> bytes:
-        """Write an error; see `Api.error`."""
-        return error_body(message, type=type, code=code)
+def text_events(
+    answer: str | Answer,
+    request: Request,
+    usage: Usage | None = None,
+    *,
+    identity: str = "",
+) -> Iterator[bytes]:
+    """Write a stream; see `Api`."""
+    head = _head(request.model, identity)
+    chunk = {**head, "choices": [_choice(as_answer(answer))]}
+    # No null usage, as chat completions have it: here, usage may be left out but not be null.
+    yield b"data: " + _encoder.encode(chunk) + b"\n\n"
+    if request.include_usage:
+        last = {**head, "choices": [], "usage": token_counts(usage)}
+        yield b"data: " + _encoder.encode(last) + b"\n\n"
+    yield b"data: [DONE]\n\n"
 
 
 def _prompt(request: _Request) -> Prompt:
@@ -233,3 +219,15 @@ def _choice(answer: Answer) -> dict[str, Any]:
         "logprobs": None,
         "finish_reason": _FINISH.get(finish, finish),
     }
+
+
+COMPLETIONS: Final = Api(
+    name="completions",
+    path="/v1/completions",
+    read_request=read_completion_request,
+    read_reply=read_text,
+    read_stream=read_text_stream,
+    ends=is_done,
+    body=text_body,
+    events=text_events,
+)

@@ -1,19 +1,44 @@
 """Anthropic messages: reading a request and a teacher's answer.
 
+Only a teacher answers what text does not say whole: images, documents, tool calls and their
+results, thinking, containers, and tools other than the client's own.
+
 Source: the Anthropic API reference, "Create a Message", and its guide "Streaming messages".
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, ToolCall, ended
-from openwheel.wire.chat import Reply
-from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
+from openwheel.wire.answer import Answer, Reply, ToolCall, ended
+from openwheel.wire.api import Api
+from openwheel.wire.messages_writing import message_body, message_error, message_events
+from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json, task_of
+from openwheel.wire.request import Request, settings_of
 from openwheel.wire.usage import read_counts
 
+# What is read elsewhere (the prompt and whether it is plain), and what does not shape an answer.
+_NEUTRAL = frozenset(
+    {
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "container",
+        "mcp_servers",
+        "stream",
+        "metadata",
+        "cache_control",
+        "service_tier",
+    }
+)
+_IN_PROMPT: Final[Mapping[str, str]] = MappingProxyType({"output_config": "format"})
+# JSON escapes quotation marks, so no text of an answer can hold this.
+_END = re.compile(rb'"type" *: *"message_stop"|event: ?error\r?\ndata:.+[\r\n]')
 _PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
@@ -142,19 +167,21 @@ _text_decoder = msgspec.json.Decoder(str)
 _failure_decoder = msgspec.json.Decoder(_Failure)
 
 
-def read_messages_request(body: bytes) -> MessagesRequest:
-    """Read a request.
-
-    Raises:
-        RequestError: The body is not JSON, or a field has a type the API does not allow.
-    """
+def read_messages_request(body: bytes) -> Request:
+    """Read a request; see `Api`."""
     try:
         request = _request_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"The request body is not a Messages request: {error}") from None
     if not request.messages:
         raise RequestError("The request body has no messages: at least one is needed")
-    return request
+    return Request(
+        prompt=request.prompt(),
+        model=request.model,
+        stream=bool(request.stream),
+        task=task_of(request.metadata),
+        settings=settings_of(body, _NEUTRAL, _IN_PROMPT),
+    )
 
 
 def read_message(body: bytes) -> Reply:
@@ -266,3 +293,21 @@ def _text(content: str | list[_Block]) -> tuple[str, bool]:
         else:
             is_text = False
     return "\n".join(texts), is_text
+
+
+def _ends(tail: bytes) -> bool:
+    return _END.search(tail) is not None
+
+
+MESSAGES: Final = Api(
+    name="messages",
+    path="/v1/messages",
+    id_header=b"request-id",
+    read_request=read_messages_request,
+    read_reply=read_message,
+    read_stream=read_message_stream,
+    ends=_ends,
+    body=message_body,
+    events=message_events,
+    error=message_error,
+)

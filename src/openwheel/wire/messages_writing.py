@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from openwheel.wire.answer import Answer, ToolCall, Usage, ended
+from openwheel.wire.answer import Answer, ToolCall, Usage, as_answer, ended
 from openwheel.wire.ids import random_id
 from openwheel.wire.request import Request
 
@@ -50,10 +50,10 @@ _OWN_TYPES = frozenset(
 
 
 def message_body(
-    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
 ) -> bytes:
     """Write a whole message."""
-    message = _message(request, usage, identity)
+    answer, message = as_answer(answer), _message(request, usage, identity)
     if answer.text:
         message["content"].append({"type": "text", "text": answer.text})
     for call in answer.tool_calls:
@@ -63,14 +63,14 @@ def message_body(
 
 
 def message_events(
-    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
 ) -> Iterator[bytes]:
     """Write the events of a message's stream, ``message_stop`` included."""
-    for event in _events(answer, request, usage, identity):
+    for event in _events(as_answer(answer), request, usage, identity):
         yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encoder.encode(event))
 
 
-def message_error(message: str, *, type: str, code: str | None) -> bytes:
+def message_error(message: str, *, type: str, code: str | None = None) -> bytes:
     """Write an error, its type one of Anthropic's.
 
     Args:

@@ -2,20 +2,79 @@
 
 Source: the OpenAI API reference, "Create a model response", "The response object" and "Streaming
 events".
+
+A response is kept by the server unless ``store`` is false, which is `Request.kept`. Only a teacher
+answers what text does not say whole (images, files, tool calls and their results, reasoning items),
+what builds on something kept (``previous_response_id``, ``conversation``, ``prompt``), what asks
+for more than an answer (``include``, ``background``, ``moderation``, ``top_logprobs``), and tools
+other than functions.
 """
 
-from collections.abc import Iterable
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, ToolCall, ended
-from openwheel.wire.chat import Reply
+from openwheel.wire.answer import Answer, Reply, ToolCall, ended
+from openwheel.wire.api import Api
 from openwheel.wire.content import arguments_text
-from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
+from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json, task_of
+from openwheel.wire.request import Request, settings_of
+from openwheel.wire.responses_writing import response_body, response_events
 from openwheel.wire.usage import read_counts
 
+# What is read elsewhere (the prompt and whether it is plain), and what does not shape an answer.
+_NEUTRAL = frozenset(
+    {
+        "input",
+        "instructions",
+        "tools",
+        "tool_choice",
+        "include",
+        "previous_response_id",
+        "conversation",
+        "background",
+        "prompt",
+        "moderation",
+        "top_logprobs",
+        "store",
+        "stream",
+        "stream_options",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "service_tier",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+    }
+)
+_ECHOED = (
+    "background",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+)
+_IN_PROMPT: Final[Mapping[str, str]] = MappingProxyType({"text": "format"})
+# JSON escapes line ends, so no text of an answer can hold this.
+_END = re.compile(rb"event: ?(?:response\.(?:completed|incomplete|failed)|error)\r?\ndata:.+[\r\n]")
 _TEXT_PARTS = frozenset({"input_text", "output_text", "text"})
 _ANSWERED = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -152,19 +211,24 @@ _text_delta_decoder = msgspec.json.Decoder(_TextDelta)
 _failure_decoder = msgspec.json.Decoder(_Failure)
 
 
-def read_responses_request(body: bytes) -> ResponsesRequest:
-    """Read a request.
-
-    Raises:
-        RequestError: The body is not JSON, or a field has a type the API does not allow.
-    """
+def read_responses_request(body: bytes) -> Request:
+    """Read a request; see `Api`."""
     try:
         request = _request_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"The request body is not a Responses request: {error}") from None
     if request.input in (None, []) and not request.instructions:
         raise RequestError("The request body has no input: at least a text or an item is needed")
-    return request
+    echoed = {name: value for name in _ECHOED if (value := getattr(request, name)) is not None}
+    return Request(
+        prompt=request.canonical(),
+        model=request.model,
+        stream=bool(request.stream),
+        task=task_of(request.metadata),
+        settings=settings_of(body, _NEUTRAL, _IN_PROMPT),
+        kept=request.store is not False,
+        echo=echoed,
+    )
 
 
 def read_response(body: bytes) -> Reply:
@@ -266,3 +330,24 @@ def _text(item: _Item) -> tuple[str, bool]:
         else:
             is_text = False
     return "\n".join(texts), is_text
+
+
+def _ends(tail: bytes) -> bool:
+    """Return whether the stream has ended.
+
+    The last event repeats the request, so that it may be longer than ``tail``: then this returns
+    False, and only reading the stream tells.
+    """
+    return tail.endswith((b"\n", b"\r")) and _END.search(tail) is not None
+
+
+RESPONSES: Final = Api(
+    name="responses",
+    path="/v1/responses",
+    read_request=read_responses_request,
+    read_reply=read_response,
+    read_stream=read_response_stream,
+    ends=_ends,
+    body=response_body,
+    events=response_events,
+)

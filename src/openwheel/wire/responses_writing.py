@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from openwheel.wire.answer import Answer, Usage
+from openwheel.wire.answer import Answer, Usage, as_answer
 from openwheel.wire.ids import random_id
 from openwheel.wire.request import Request
 
@@ -50,18 +50,18 @@ _UNSAID: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 def response_body(
-    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
 ) -> bytes:
     """Write a whole response."""
-    started = _started(request, identity)
+    answer, started = as_answer(answer), _started(request, identity)
     return _encoder.encode(_ended(started, _output(answer, started["id"]), answer, usage))
 
 
 def response_events(
-    answer: Answer, request: Request, usage: Usage | None, identity: str = ""
+    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
 ) -> Iterator[bytes]:
     """Write the events of a response's stream, numbered, up to the one that ends it."""
-    for number, event in enumerate(_events(answer, request, usage, identity)):
+    for number, event in enumerate(_events(as_answer(answer), request, usage, identity)):
         event["sequence_number"] = number
         yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encoder.encode(event))
 

@@ -26,3 +26,8 @@ def sse_data(body: bytes) -> Iterator[bytes]:
             lines = []
         elif line.startswith(b"data:"):
             lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
+
+
+def is_done(tail: bytes) -> bool:
+    """Return whether a stream has ended as most of OpenAI's do, by its last bytes."""
+    return b"[DONE]" in tail[-64:]
