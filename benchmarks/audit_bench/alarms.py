@@ -13,8 +13,14 @@ import numpy.typing as npt
 
 from audit_bench.drifts import FEW, FloatArray, Pair
 from openwheel.gate import judge, make_plan, spent
-from openwheel.loop.audit.policy import Budget, audit_probability, has_moved
-from openwheel.loop.audit.signals import UNKNOWN_AUDITED, UNKNOWN_DEFERRED, WRONG_GUESSES
+from openwheel.loop.audit.policy import (
+    UNKNOWN_AUDITED,
+    UNKNOWN_DEFERRED,
+    WRONG_GUESSES,
+    Budget,
+    audit_probability,
+    has_moved,
+)
 from openwheel.loop.audit.state import ALL, Audit, Watch, new_watch, observe, told
 from openwheel.students import train
 from shared import rows

@@ -5,8 +5,8 @@ import pytest
 
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.importing import LogProblems, read_log
+from openwheel.loop.audit.records import FEWEST, LATEST, coverage_now
 from openwheel.loop.audit.status import audit_status
-from openwheel.loop.coverage import FEWEST, LATEST, coverage_now
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.offline.replay import replay
 from openwheel.loop.records import Turn

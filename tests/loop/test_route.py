@@ -3,9 +3,8 @@
 import msgspec
 import pytest
 
-from openwheel.loop.captured import by_teacher
 from openwheel.loop.data import load_answers
-from openwheel.loop.route import UNDECIDED, route
+from openwheel.loop.route import UNDECIDED, by_teacher, route
 from openwheel.loop.serving import Decision
 from openwheel.loop.turn.shadow import evidence
 from openwheel.store import Exchange, Store

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from made_up import QUEUES
-from openwheel.loop.promotions import AuditPlan
+from openwheel.loop.records import AuditPlan
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.store import Store, promotions

@@ -4,7 +4,7 @@ from typing import Final
 
 from openwheel.errors import TeacherError
 from openwheel.gateway.call import Call
-from openwheel.loop.captured import as_audit, by_student, by_teacher
+from openwheel.loop.route import as_audit, by_student, by_teacher
 from openwheel.store.exchange import REJECTED, Exchange, Source
 from openwheel.wire import (
     Answer,

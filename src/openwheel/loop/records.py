@@ -1,13 +1,12 @@
-"""What the registry keeps: tasks, candidates, events and turns."""
+"""What the registry keeps: tasks, candidates, promotions, plans of audits, events and turns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from openwheel.gate import Compared, Plan, Window
+from openwheel.gate import Certificate, Compared, Plan, Window
 from openwheel.gate.judge import Method
-from openwheel.loop.accepted import Accepted
 from openwheel.tasks import Form, Task
 from openwheel.trust import Lineage
 
@@ -23,6 +22,92 @@ Kind = Literal[
     "changed",
     "trouble",
 ]
+
+
+MOST_VALUES = 100
+"""A setting with more values than this differs from request to request: any value is accepted."""
+
+_decoder = msgspec.json.Decoder(dict[str, str])
+_encoder = msgspec.json.Encoder(order="sorted")
+_number = msgspec.json.Decoder(float)
+
+ABSENT = ""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The settings seen in training, each by itself.
+
+    Attributes:
+        values: For each setting its values as canonical JSON, `ABSENT` where a request had none.
+        ranges: For each setting with numbers among its values, the least and the largest: what
+            lies between was as good as seen.
+        free: Settings that take any value.
+        unknown: Whether no training request told its settings, so that all are accepted.
+    """
+
+    values: dict[str, tuple[str, ...]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    free: tuple[str, ...] = ()
+    unknown: bool = False
+
+    def accepts(self, settings: Mapping[str, str] | None) -> bool:
+        """Return whether a request with these settings is like those seen.
+
+        Settings that are not known are not held against a request.
+        """
+        if self.unknown or settings is None:
+            return True
+        for name, value in settings.items():
+            if name not in self.values:
+                if name not in self.free:
+                    return False
+            elif value not in self.values[name] and not self._between(name, value):
+                return False
+        return all(name in settings or ABSENT in seen for name, seen in self.values.items())
+
+    def _between(self, name: str, value: str) -> bool:
+        found = self.ranges.get(name)
+        number = _as_number(value)
+        return found is not None and number is not None and found[0] <= number <= found[1]
+
+
+def accepted(seen: Iterable[str]) -> Accepted:
+    """Return what was seen, from requests' settings as the store keeps them."""
+    different = {encoded for encoded in seen if encoded}
+    if not different:
+        return Accepted(unknown=True)
+    requests = [_decoder.decode(encoded) for encoded in different]
+    names = sorted({name for settings in requests for name in settings})
+    values: dict[str, tuple[str, ...]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    free = []
+    for name in names:
+        found = sorted({settings.get(name, ABSENT) for settings in requests})
+        if len(found) > MOST_VALUES:
+            free.append(name)
+            continue
+        values[name] = tuple(found)
+        numbers = [n for n in map(_as_number, found) if n is not None]
+        if numbers:
+            ranges[name] = min(numbers), max(numbers)
+    return Accepted(values, ranges, tuple(free))
+
+
+def encode_settings(settings: Mapping[str, str] | None) -> str:
+    """Return settings as the store keeps them, ``""`` for those not known."""
+    return "" if settings is None else _encoder.encode(settings).decode()
+
+
+def decode_settings(encoded: str) -> dict[str, str] | None:
+    """Undo `encode_settings`."""
+    return _decoder.decode(encoded) if encoded else None
+
+
+def _as_number(value: str) -> float | None:
+    try:
+        return _number.decode(value)
+    except msgspec.DecodeError:
+        return None
 
 
 class TaskRecord(msgspec.Struct, frozen=True):
@@ -171,3 +256,76 @@ class Turn(msgspec.Struct, frozen=True):
 
     looked_at: int
     events: tuple[Event, ...]
+
+
+By = Literal["turn", "audit", "user", "override", "policy", "teacher", "traffic"]
+"""``override``: a person, against evidence that is newer than the certificate."""
+
+
+class AuditPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a promotion is audited for the time being.
+
+    It depends on the past alone, so that whether a request is audited tells nothing of it.
+
+    Attributes:
+        audit: The share of the requests it may answer that are audited, in (0, 1].
+        canary: The share of its task's requests that it may answer, in (0, 1]; the rest is held
+            back for the teacher, by a coin.
+        deferred: Slices that audits took off; the rest of the task goes on.
+        reason: Why so, in a few words.
+    """
+
+    audit: float
+    canary: float = 1.0
+    deferred: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def asked(self) -> float:
+        """The probability that the teacher is asked, whatever the student would answer."""
+        return asked(self.audit, self.canary)
+
+
+def asked(audit: float, canary: float) -> float:
+    """Return the probability that the teacher is asked, whatever the student would answer.
+
+    Examples:
+        >>> round(asked(0.05, 1.0), 12), round(asked(0.05, 0.2), 12)
+        (0.05, 0.81)
+    """
+    return audit + (1.0 - canary) * (1.0 - audit)
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """A task's latest promotion or demotion.
+
+    Attributes:
+        task_id: The task.
+        certificate: Of the student that was promoted; None if one was taken off.
+        by, reason: Who did it, and why.
+        after_seq: The newest exchange when this student was first promoted: its audits come after.
+        audit: The share of requests to audit, at first.
+        time: Seconds since 1970.
+        id: Its row.
+        since: The row that first put this student there, without a demotion in between.
+    """
+
+    task_id: str
+    certificate: Certificate | None
+    by: str
+    reason: str
+    after_seq: int
+    audit: float
+    time: float
+    id: int = 0
+    since: int = 0
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person did it."""
+        return self.by in {"user", "override"}
+
+    @property
+    def against_evidence(self) -> bool:
+        """Whether a person did it although evidence had taken the student off."""
+        return self.by == "override"

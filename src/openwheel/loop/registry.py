@@ -1,15 +1,24 @@
 """The registry: which tasks there are, what was tried on them, and what is promoted."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
 from openwheel.errors import SettingError
-from openwheel.gate import Certificate, verify
-from openwheel.loop.promotions import AuditPlan, By, Promotion, read_promotions
-from openwheel.loop.records import Candidate, Event, State, TaskRecord, Turn
+from openwheel.gate import Certificate, spent, verify
+from openwheel.loop.records import (
+    AuditPlan,
+    By,
+    Candidate,
+    Event,
+    Promotion,
+    State,
+    TaskRecord,
+    Turn,
+)
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.store import Store, Transaction, certificates, promotions, students, tasks, turns
 from openwheel.students import Student, load_student
@@ -288,3 +297,92 @@ def _keep(transaction: Transaction, certificate: Certificate) -> None:
         transaction, certificate.id, certificate, task_id=task_id, student_id=student_id
     )
     students.set_state(transaction, student_id, "certified")
+
+
+def read_promotions(
+    transaction: Transaction, certificates: Mapping[str, Certificate]
+) -> dict[str, Promotion]:
+    """Return the latest promotion or demotion of each task that ever had one, by task id.
+
+    A student promoted again for more of the traffic keeps the audits it has had.
+    """
+    latest: dict[str, Promotion] = {}
+    for row in promotions.read(transaction):
+        before = latest.get(row.task_id)
+        kept = before.certificate if before is not None else None
+        again = before is not None and kept is not None and kept.student == row.student_id
+        latest[row.task_id] = Promotion(
+            row.task_id,
+            certificates[row.certificate_id] if row.certificate_id else None,
+            row.by,
+            row.reason,
+            before.after_seq if before is not None and again else row.after_seq,
+            row.audit,
+            row.time,
+            row.id,
+            before.since if before is not None and again else row.id,
+        )
+    return latest
+
+
+def begin_anew(
+    transaction: Transaction,
+    candidate: Candidate,
+    *,
+    after_seq: int,
+    promotion: int | None,
+    by: By,
+    reason: str,
+    **changed: Any,
+) -> tuple[Candidate, int | None] | None:
+    """Have a student judged on what came after an exchange, inside the caller's transaction.
+
+    Where it was promoted it is taken off first. Whoever shadows in its task is replaced by it, and
+    the task may train anew.
+
+    Args:
+        transaction: One that writes.
+        candidate: The student.
+        after_seq: Evidence comes after this exchange.
+        promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
+        by: Who takes it off.
+        reason: Why.
+        changed: Other fields of the candidate that are new.
+
+    Returns:
+        The student as it shadows, and the row of the demotion if there was one; None, with nothing
+        written, if it is not in front of traffic any more, or does not shadow.
+    """
+    task_id = candidate.task_id
+    if promotion is None and students.state_of(transaction, candidate.id) != "shadow":
+        return None
+    if promotion is not None and promotions.latest(transaction, task_id) != promotion:
+        return None
+    attempt = tasks.count_attempt(transaction, task_id)
+    tasks.set_trained_on(transaction, task_id, 0)
+    anew = msgspec.structs.replace(again(candidate, attempt, after_seq=after_seq), **changed)
+    students.move(transaction, task_id, "shadow", "replaced")
+    students.set_state(transaction, candidate.id, "shadow")
+    students.put(transaction, candidate.id, anew)
+    if promotion is None:
+        return anew, None
+    return anew, promotions.add(transaction, task_id, None, by=by, reason=reason)
+
+
+def again(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:
+    """Return a student as a new attempt, judged on what came after an exchange.
+
+    All of the attempt's delta is for its tests. With less than before they need more evidence,
+    about as the logarithm of its inverse.
+    """
+    delta = spent(candidate.delta, attempt)
+    more = math.log(delta) / math.log(candidate.delta_spent * candidate.share)
+    return msgspec.structs.replace(
+        candidate,
+        attempt=attempt,
+        delta_spent=delta,
+        share=1.0,
+        method="anytime",
+        judged_after=after_seq,
+        enough=math.ceil(candidate.enough * max(more, 1.0)),
+    )

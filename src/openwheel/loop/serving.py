@@ -7,10 +7,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
-from openwheel.loop.accepted import Accepted
-from openwheel.loop.coverage import coverage_now
-from openwheel.loop.promotions import AuditPlan, Promotion, asked
-from openwheel.loop.records import Candidate, Slicer
+from openwheel.loop.audit.records import coverage_now
+from openwheel.loop.records import Accepted, AuditPlan, Candidate, Promotion, Slicer, asked
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.students import Student, rungs

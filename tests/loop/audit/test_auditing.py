@@ -1,6 +1,6 @@
 import threading
 
-from openwheel.loop.learner.auditing import auditing_in_background
+from openwheel.loop.learner.learner import auditing_in_background
 from openwheel.loop.settings import LoopSettings
 
 

@@ -5,8 +5,14 @@ at that time, and monitors need no weights.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
+
+from openwheel.gate.monitors import JumpDetector
+from openwheel.loop.records import AuditPlan
+from openwheel.loop.settings import LoopSettings
 
 FRESH = 4.0
 """How many times the usual share is audited where there is little evidence, or doubt."""
@@ -127,3 +133,102 @@ def canary_share(start: float, evidence: Evidence, *, now: float) -> float:
 def has_moved(old: float, new: float) -> bool:
     """Return whether a share has changed so much that workers should know."""
     return not 1 / CHANGED < new / old < CHANGED
+
+
+UNKNOWN_DEFERRED: Final = "unknown-deferred"
+UNKNOWN_AUDITED: Final = "unknown-audited"
+WRONG_GUESSES: Final = "wrong-guesses"
+
+SAID: Final = {
+    UNKNOWN_DEFERRED: "more answers to deferred requests that the student does not know",
+    UNKNOWN_AUDITED: "more answers to audited requests that the student does not know",
+    WRONG_GUESSES: "deferred requests on which the student would have been wrong more often",
+}
+"""Each signal in words. Audits are apart from deferred requests: how many there are of the ones for
+each of the others changes with the share."""
+
+BASELINE = 200
+"""Exchanges that show what is usual; later twice, four times, ... as many do."""
+
+RUN_LENGTH = 1_000.0
+"""Exchanges between false raises of one signal, on average at least, while the rate is no higher
+than is usual. A raise that was for nothing costs some hundred audits and no answer, so it may come
+far sooner than a false alarm."""
+
+MISSED = 0.1
+"""The chance that the interval of what is usual misses, half of it on the high side. It is wide for
+a detector that takes nobody off: a miss raises the signal once, and is learned from."""
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """One kind of free news.
+
+    Attributes:
+        detector: Learns what is usual, and looks for more than that; begins anew when it is raised.
+        raised: How often it was raised.
+        until: It is up until there are so many audits.
+    """
+
+    detector: JumpDetector = JumpDetector(RUN_LENGTH, BASELINE, MISSED, rises=True)
+    raised: int = 0
+    until: int = 0
+
+    def after(self, losses: Sequence[float], *, until: int) -> "Signal":
+        """Return the same after more exchanges, each with a loss in [0, 1].
+
+        Where it is raised, what is usual is learned anew: a change that audits find harmless is
+        not held against a student for ever.
+
+        Args:
+            losses: Of the exchanges, in order.
+            until: Where it is raised, it is up until there are so many audits.
+        """
+        found, left = self, list(losses)
+        while left:
+            detector = found.detector.update(left)
+            if detector.alarmed_at is None:
+                return msgspec.structs.replace(found, detector=detector)
+            left = left[detector.alarmed_at - found.detector.seen.answers :]
+            found = Signal(raised=found.raised + 1, until=until)
+        return found
+
+
+def asked_for(epsilon: float, run_length: float) -> int:
+    """Return how many audits a signal asks for.
+
+    As many as bring a detector with this run length to where there is doubt if twice epsilon of the
+    answers disagree. Doubt then keeps the share up by itself; if there is none, the signal has to
+    be raised anew.
+
+    Examples:
+        >>> asked_for(0.05, 1_000_000)
+        335
+    """
+    q = min(2 * epsilon, (1 + epsilon) / 2)
+    divergence = q * math.log(q / epsilon) + (1 - q) * math.log((1 - q) / (1 - epsilon))
+    return math.ceil(DOUBT * math.log(run_length) / divergence)
+
+
+def usual_share(settings: LoopSettings, task: str) -> float:
+    """Return the usual share of a task's requests to audit."""
+    own = settings.task(task).audit
+    return settings.audit if own is None else own
+
+
+def first_canary(settings: LoopSettings, task: str) -> float:
+    """Return the share of a task's requests that a new student may answer at first."""
+    own = settings.task(task).canary
+    return settings.canary if own is None else own
+
+
+def first_plan(settings: LoopSettings, task: str, *, by_hand: bool) -> AuditPlan:
+    """Return the plan for a student that is newly promoted.
+
+    What a person puts in front of the traffic, having seen the evidence, gets all of it at once.
+    """
+    budget = Budget(usual_share(settings, task), settings.audit_least)
+    return AuditPlan(
+        audit=audit_probability(Evidence(0, 1), budget),
+        canary=1.0 if by_hand else first_canary(settings, task),
+        reason="newly promoted",
+    )

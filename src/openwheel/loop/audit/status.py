@@ -5,12 +5,11 @@ import time
 
 import msgspec
 
-from openwheel.loop.audit.records import AlarmRow, read_alarms, read_watch
-from openwheel.loop.audit.signals import SAID
+from openwheel.loop.audit.policy import SAID
+from openwheel.loop.audit.records import AlarmRow, latest_requests, read_alarms, read_watch
 from openwheel.loop.audit.state import Stream, Watch, new_watch
-from openwheel.loop.coverage import latest_requests
 from openwheel.loop.drift.status import TeacherStatus, teacher_status
-from openwheel.loop.promotions import AuditPlan, Promotion
+from openwheel.loop.records import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
 

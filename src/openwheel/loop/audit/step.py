@@ -7,7 +7,14 @@ import msgspec
 from openwheel.errors import SettingError, TeacherError
 from openwheel.gate import Certificate
 from openwheel.loop.audit import policy
-from openwheel.loop.audit.policy import Budget, audit_probability, canary_share, has_moved
+from openwheel.loop.audit.policy import (
+    Budget,
+    audit_probability,
+    canary_share,
+    first_canary,
+    has_moved,
+    usual_share,
+)
 from openwheel.loop.audit.query import (
     AT_ONCE,
     JUDGED_AT_ONCE,
@@ -23,8 +30,7 @@ from openwheel.loop.audit.state import Alarm, Spending, Watch, new_watch, observ
 from openwheel.loop.drift.check import notice
 from openwheel.loop.drift.self_disagreement import day_of, seconds_cost
 from openwheel.loop.judging import TeacherJudge
-from openwheel.loop.promotions import AuditPlan, Promotion
-from openwheel.loop.records import Candidate, Event
+from openwheel.loop.records import AuditPlan, Candidate, Event, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
@@ -100,19 +106,6 @@ def audit(
             ),
         )
     return events
-
-
-def first_plan(settings: LoopSettings, task: str, *, by_hand: bool) -> AuditPlan:
-    """Return the plan for a student that is newly promoted.
-
-    What a person puts in front of the traffic, having seen the evidence, gets all of it at once.
-    """
-    nothing = policy.Evidence(0, 1)
-    return AuditPlan(
-        audit=audit_probability(nothing, _budget(settings, task, Spending(), 0.0)),
-        canary=1.0 if by_hand else _canary(settings, task),
-        reason="newly promoted",
-    )
 
 
 def _look(store: Store, case: _Case) -> list[Event]:
@@ -201,7 +194,7 @@ def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> Audi
     # What the teacher was asked again is of the same money.
     twice = seconds_cost(store, watch.task, since=day_of(now)) if settings.dollars(task) else 0.0
     share = audit_probability(evidence, _budget(settings, task, watch.spending, now, twice))
-    canary = canary_share(_canary(settings, task), evidence, now=plan.canary)
+    canary = canary_share(first_canary(settings, task), evidence, now=plan.canary)
     off = watch.deferred != plan.deferred
     grown = canary != plan.canary and (canary == 1 or has_moved(plan.canary, canary))
     if not off and not grown and not has_moved(plan.audit, share):
@@ -220,9 +213,7 @@ def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> Audi
 def _budget(
     settings: LoopSettings, task: str, spending: Spending, now: float, twice: float = 0.0
 ) -> Budget:
-    own = settings.task(task)
-    share = settings.audit if own.audit is None else own.audit
-    dollars = settings.dollars(task)
+    share, dollars = usual_share(settings, task), settings.dollars(task)
     if not dollars:
         return Budget(share, settings.audit_least)
     return Budget(
@@ -232,8 +223,3 @@ def _budget(
         dollars_each=spending.each,
         requests_left=spending.requests_left(now),
     )
-
-
-def _canary(settings: LoopSettings, task: str) -> float:
-    own = settings.task(task).canary
-    return settings.canary if own is None else own

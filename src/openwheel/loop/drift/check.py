@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from openwheel.loop.drift.records import Change, add_told, read_changes, recertify
 from openwheel.loop.drift.versions import Kind, Sighting, changes
 from openwheel.loop.drift.versions_seen import see, sightings_of
-from openwheel.loop.promotions import Promotion
-from openwheel.loop.records import Candidate, Event
+from openwheel.loop.records import Candidate, Event, Promotion
 from openwheel.loop.records import Kind as EventKind
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings

@@ -31,8 +31,7 @@ from openwheel.loop.drift.self_disagreement import (
 from openwheel.loop.drift.versions import Version
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.learner.background import in_background
-from openwheel.loop.promotions import Promotion
-from openwheel.loop.records import Event
+from openwheel.loop.records import Event, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings

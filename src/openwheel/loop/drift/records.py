@@ -5,9 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from openwheel.loop.anew import begin_anew
 from openwheel.loop.drift.versions import Kind, Version
 from openwheel.loop.records import Candidate
+from openwheel.loop.registry import begin_anew
 from openwheel.store import Store, Transaction, drift
 
 Did = Literal["demoted", "shadowing", "told"]

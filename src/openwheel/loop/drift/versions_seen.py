@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from openwheel.loop.accepted import decode_settings
 from openwheel.loop.drift.versions import Sighting, Version
+from openwheel.loop.records import decode_settings
 from openwheel.store import Store, drift
 from openwheel.store.drift import Place, VersionKey
 

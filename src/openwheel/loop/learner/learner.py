@@ -1,10 +1,11 @@
 """The learner: audits and turns by themselves, for as long as it runs."""
 
+import contextlib
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -13,7 +14,7 @@ from openwheel.loop.adapters import adapter_name
 from openwheel.loop.audit.records import labels_since, untrained_changes
 from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.reask import asking_in_background
-from openwheel.loop.learner.auditing import auditing_in_background
+from openwheel.loop.learner.background import in_background
 from openwheel.loop.learner.schedule import FEWEST_NEW, Timetable, timetable
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
@@ -151,3 +152,38 @@ def _sweep_adapters(registry: Registry, resources: Resources) -> None:
         resources.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
     except (EngineError, OSError) as error:
         logger.warning("adapters that nobody needs stay loaded: %s", error)
+
+
+@contextlib.contextmanager
+def auditing_in_background(
+    store: Store,
+    settings: LoopSettings,
+    *,
+    tell: Callable[[list[Event]], None],
+    resources: Resources = NO_RESOURCES,
+    after: int = 0,
+    every: float = 0.5,
+) -> Iterator[None]:
+    """Look at new audits in a thread until the block ends.
+
+    A look that meets one of the turn's gives way: what both would write, the first one writes.
+
+    Args:
+        store: The traffic.
+        settings: What the user decides.
+        tell: Given what looks did, from the thread.
+        resources: What comparisons need from outside.
+        after: Exchanges up to this one are assigned to their tasks.
+        every: Seconds between looks.
+    """
+    registry, assigned = Registry(store), after
+
+    def look(_: Callable[[], bool]) -> None:
+        nonlocal assigned
+        if store.last_seq() > assigned:
+            assigned = assign_new(store, registry, after=assigned)
+            tell(audit(store, registry, settings, resources, until=assigned))
+
+    failed = "Audits could not be looked at during a turn"
+    with in_background(look, name="openwheel-audit", every=every, failed=failed):
+        yield

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from openwheel import __version__
 from openwheel.errors import EngineError, PolicyError, SettingError, TeacherError
 from openwheel.gate import growth_needed, spent
-from openwheel.loop.audit.step import first_plan
+from openwheel.gate.order import OrderEvidence, order_evidence
+from openwheel.loop.audit.policy import first_plan
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.feedback.corrections import corrected
 from openwheel.loop.offline.findings import Finding, Findings, Point
@@ -22,7 +23,6 @@ from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.turn.choose import Trained, save_candidate, train_best
 from openwheel.loop.turn.curate import curate
-from openwheel.loop.turn.order import OrderEvidence, order_evidence
 from openwheel.loop.turn.other_folds import compared_otherwise
 from openwheel.loop.turn.streams import certify_anew
 from openwheel.progress import Progress, each, silent

@@ -8,14 +8,13 @@ import msgspec
 
 from openwheel.errors import RequestError
 from openwheel.loop.audit.step import audit
-from openwheel.loop.captured import as_audit, by_student, by_teacher
 from openwheel.loop.learner.schedule import FEWEST_NEW, next_turn
 from openwheel.loop.losses import agrees
 from openwheel.loop.offline.evaluate import Score, Tally, TaskScore
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
-from openwheel.loop.route import Route, route
+from openwheel.loop.route import Route, as_audit, by_student, by_teacher, route
 from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.curate import assign_new

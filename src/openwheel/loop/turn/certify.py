@@ -26,10 +26,9 @@ from openwheel.gate import (
 from openwheel.gate.betting import STEPS
 from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer, Critical, critical_bound
 from openwheel.gate.judge import Method
-from openwheel.loop.accepted import decode_settings
 from openwheel.loop.data import TaskData
 from openwheel.loop.losses import affordable, losses_of
-from openwheel.loop.records import Candidate
+from openwheel.loop.records import Candidate, decode_settings
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.choose import is_new
 from openwheel.progress import Progress, Step, silent

@@ -1,11 +1,13 @@
 """Training a task's students and choosing among their rungs, on training data alone."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from openwheel.errors import EngineError, ModelError
 from openwheel.gate import (
@@ -17,16 +19,14 @@ from openwheel.gate import (
     spent,
 )
 from openwheel.gate.judge import Method
-from openwheel.loop.accepted import accepted
 from openwheel.loop.data import TaskData, seen_keys
-from openwheel.loop.records import Candidate, Slicer
+from openwheel.loop.records import Candidate, Slicer, accepted
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.limits import too_much
 from openwheel.loop.turn.lineage import make_lineage
-from openwheel.loop.turn.slices import evidently_bad, find_slicer
 from openwheel.progress import Progress, silent
 from openwheel.students import Fitted, Lesson, Student, rungs, save_student
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
@@ -409,3 +409,61 @@ def save_candidate(
     )
     registry.add_candidate(candidate)
     return candidate
+
+
+MOST_SLICES = 20
+FEWEST_SHARE = 0.005
+"""A slice rarer than this in training is deferred like one never seen: nothing is known of it."""
+
+EVIDENT = 0.01
+"""A slice is left to the teacher when chance alone, with disagreement at epsilon, would show what
+training showed less often than this."""
+
+
+def find_slicer(inputs: Sequence[Inputs]) -> Slicer:
+    """Choose the variable whose values name the slices, from training inputs in time order.
+
+    It takes few values, none of them rare, and none that came up only lately: a date takes few
+    values in a log of a few days, but tomorrow's is new, which would defer everything.
+    """
+    width = min((len(values) for values in inputs), default=0)
+    best = Slicer()
+    lately = 3 * len(inputs) // 4
+    for variable in range(width if width > 1 else 0):
+        counts = Counter(values[variable] for values in inputs)
+        if not 2 <= len(counts) <= MOST_SLICES or len(counts) <= len(best.known):
+            continue
+        before = {values[variable] for values in inputs[:lately]}
+        after = {values[variable] for values in inputs[lately:]}
+        if not after <= before or len(after) < len(before) / 2:
+            continue
+        fewest = FEWEST_SHARE * len(inputs)
+        known = tuple(sorted(value for value, number in counts.items() if number >= fewest))
+        if len(known) >= 2:
+            best = Slicer(variable, known)
+    return best
+
+
+def evidently_bad(
+    names: Sequence[str],
+    answered: npt.NDArray[np.bool_],
+    losses: npt.NDArray[np.float64],
+    epsilon: float,
+) -> tuple[str, ...]:
+    """Return the slices whose disagreement among answered training inputs is evidently too high.
+
+    Args:
+        names: Slice of each training input, shape (n,).
+        answered: Whether it would be answered, out of fold, shape (n,).
+        losses: How far the out-of-fold answer was from the teacher's, from 0 to 1, shape (n,).
+        epsilon: The most disagreement allowed.
+    """
+    slices = np.array(names)
+    bad = []
+    for name in np.unique(slices[answered]):
+        inside = answered & (slices == name)
+        # Losses between 0 and 1 vary less than as many of 0 and 1: no slice is left too lightly.
+        wrong, total = np.floor(losses[inside].sum()), int(inside.sum())
+        if scipy.special.bdtrc(wrong - 1, total, epsilon) < EVIDENT:
+            bad.append(str(name))
+    return tuple(bad)

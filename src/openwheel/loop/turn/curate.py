@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from openwheel.errors import RequestError
-from openwheel.loop.accepted import encode_settings
 from openwheel.loop.data import encode_inputs
-from openwheel.loop.records import TaskRecord
+from openwheel.loop.records import TaskRecord, encode_settings
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.progress import Progress, Step, silent

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.loop.audit.records import SliceChange
 from openwheel.loop.data import TaskData
 from openwheel.loop.subject import Subject
-from openwheel.loop.turn.slices import SliceChange
 from openwheel.students import train
 from openwheel.students.variables import choose_variables
 

@@ -14,8 +14,8 @@ from openwheel.errors import (
 )
 from openwheel.gate import Certificate, Judgement, clopper_pearson
 from openwheel.gate.judge import Method
-from openwheel.loop.audit.step import first_plan
-from openwheel.loop.coverage import LATEST
+from openwheel.loop.audit.policy import first_plan
+from openwheel.loop.audit.records import LATEST, SliceChange
 from openwheel.loop.data import TaskData
 from openwheel.loop.drift.check import judged_anew
 from openwheel.loop.feedback.corrections import corrected_inputs
@@ -24,7 +24,6 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, write_certificate
-from openwheel.loop.turn.slices import SliceChange
 from openwheel.students import rungs
 
 BETTER = 0.03

@@ -4,9 +4,8 @@ A task that takes part of another's prompts, a task that is gone, another templa
 match: all of them change the fingerprint of what the matcher sends to a task.
 """
 
-from openwheel.loop.anew import begin_anew
 from openwheel.loop.records import Event
-from openwheel.loop.registry import Registry
+from openwheel.loop.registry import Registry, begin_anew
 from openwheel.store.exchanges import newest_seq
 from openwheel.tasks import TaskMatcher
 

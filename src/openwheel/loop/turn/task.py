@@ -2,8 +2,14 @@
 
 import numpy as np
 
-from openwheel.loop.audit.records import changed_after, slice_changes, slices_off
-from openwheel.loop.coverage import coverage_now
+from openwheel.gate.order import OrderEvidence, order_evidence
+from openwheel.loop.audit.records import (
+    SliceChange,
+    changed_after,
+    coverage_now,
+    slice_changes,
+    slices_off,
+)
 from openwheel.loop.data import TaskData, load_answers
 from openwheel.loop.drift.check import judged_anew, notice
 from openwheel.loop.drift.records import changed_since
@@ -14,11 +20,9 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.subject import Subject, believed_by
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.choose import Trained, save_candidate, train_best
-from openwheel.loop.turn.order import OrderEvidence, order_evidence
 from openwheel.loop.turn.other_folds import compared_otherwise
 from openwheel.loop.turn.recent import worth_training_on
 from openwheel.loop.turn.shadow import BETTER, judge, judge_shadow, who_shadows, widen
-from openwheel.loop.turn.slices import SliceChange
 from openwheel.progress import Progress
 from openwheel.store import Store
 

@@ -1,6 +1,6 @@
 import pytest
 
-from openwheel.loop.accepted import MOST_VALUES, accepted, encode_settings
+from openwheel.loop.records import MOST_VALUES, accepted, encode_settings
 
 SEEN = accepted(
     encode_settings(settings)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwheel.loop.turn.order import _repeats_by_chance, order_evidence
+from openwheel.gate.order import _repeats_by_chance, order_evidence
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def draw(rng, n, labels=20, skew=1.0):
