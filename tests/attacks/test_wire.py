@@ -17,7 +17,8 @@ from fuzz import fuzz
 from gateway.conftest import WordServing
 from gateway.keyed import whole
 from gateway.raw import GET, Client, Response, health
-from openwheel.gateway import ConnectionLimits, create_app, gateway_thread
+from openwheel.gateway import create_app, gateway_thread
+from openwheel.settings import GatewaySection
 from openwheel.teachers import HttpTeacher
 from teacher import Teacher
 
@@ -81,11 +82,11 @@ def served():
         writer.write(whole({"asked": asked.body.decode("latin-1")}))
 
     handler = Errors(logging.ERROR)
-    limits = ConnectionLimits(request_timeout=0.3, keep_alive=0.3, look_every=0.05)
+    settings = GatewaySection(request_timeout=0.3)
     logging.getLogger().addHandler(handler)
     with Teacher(echo) as teacher:
         app = create_app(HttpTeacher(teacher.url), WordServing(student=""))
-        with gateway_thread(app, limits=limits) as url:
+        with gateway_thread(app, settings=settings, look_every=0.05) as url:
             yield Served(int(url.rpartition(":")[2]), teacher, errors)
     logging.getLogger().removeHandler(handler)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from clients.answers import answer
 from clients.answers.openai import WORDS
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
+from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.serving import Decision
 from openwheel.store.store import Store
 from openwheel.teachers import HttpTeacher
@@ -62,7 +63,12 @@ def live_gateway(
         capture = CaptureWriter(store)
         try:
             with gateway_thread(
-                create_app(HttpTeacher(teacher.url), TextServing(answers), capture)
+                create_app(
+                    HttpTeacher(teacher.url),
+                    TextServing(answers),
+                    capture,
+                    feedback=FeedbackDesk(store),
+                )
             ) as url:
                 yield Live(url, teacher)
         finally:
