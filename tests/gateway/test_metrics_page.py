@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import openwheel
 from openwheel.gateway import CaptureStats
 from openwheel.gateway.audit_metrics import audit_samples
-from openwheel.gateway.meter import Meter, ProcessUsage, Sample
+from openwheel.gateway.meter import Meter, ProcessUsage
+from openwheel.gateway.metric import Sample
 from openwheel.gateway.metrics_page import METRICS, metrics_page
 from openwheel.gateway.snapshots import Merged, merge
 from openwheel.loop.audit.status import TaskAudit

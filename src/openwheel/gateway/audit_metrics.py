@@ -1,11 +1,12 @@
 """How the audit of each task stands, as gauges: read from the registry, one for all workers."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from openwheel.errors import StoreError
-from openwheel.gateway.meter import MOST_TASKS, Sample, label
+from openwheel.gateway.meter import MOST_TASKS, label
+from openwheel.gateway.metric import Metric, Sample, Values
 
 if TYPE_CHECKING:
     from openwheel.loop.audit.status import TaskAudit
@@ -26,48 +27,79 @@ def audit_samples(status: AuditStatus) -> list[Sample]:
         logger.error("How the audits stand could not be read: %s", error)
         return []
     served = [task for task in tasks if task.student is not None]
-    found = [sample for task in served[:MOST_TASKS] for sample in _samples(task)]
+    found = [sample for task in served[:MOST_TASKS] for sample in _read(AUDITED, task)]
     # That a student was taken off is to be seen after it is gone.
     told = [task for task in tasks if task.student is not None or task.teacher.changes]
-    return found + [sample for task in told[:MOST_TASKS] for sample in _of_teacher(task)]
+    return found + [sample for task in told[:MOST_TASKS] for sample in _read(TEACHER_CHANGES, task)]
 
 
-def _of_teacher(task: "TaskAudit") -> list[Sample]:
-    name, teacher = ("task", label(task.task)), task.teacher
-    found = [
-        Sample("openwheel_teacher_changes", (name,), len(teacher.changes)),
-        Sample("openwheel_teacher_asked_twice", (name,), teacher.asked_twice),
-        Sample("openwheel_teacher_asked_twice_failed", (name,), teacher.failed),
-    ]
-    if teacher.rate is not None:
-        found.append(Sample("openwheel_teacher_self_disagreement_rate", (name,), teacher.rate))
-        for end, value in zip(("low", "high"), teacher.interval, strict=True):
-            labels = (name, ("end", end))
-            found.append(Sample("openwheel_teacher_self_disagreement_bound", labels, value))
-    return found
+def _read(metrics: Iterable[Metric["TaskAudit"]], task: "TaskAudit") -> Iterator[Sample]:
+    for metric in metrics:
+        yield from metric.samples(task, (("task", label(task.task)),))
 
 
-def _samples(task: "TaskAudit") -> list[Sample]:
-    name = ("task", label(task.task))
-    values = (
-        ("openwheel_audit_probability", task.asked),
-        ("openwheel_audit_canary_share", task.canary),
-        ("openwheel_audit_answers", task.audits),
-        ("openwheel_audit_disagreement_rate", task.rate),
-        ("openwheel_audit_coverage", task.coverage),
-        ("openwheel_audit_cost_dollars", task.cost),
-        ("openwheel_audit_against_evidence", float(task.against_evidence)),
-    )
-    found = [Sample(metric, (name,), value) for metric, value in values if value is not None]
-    for end, value in zip(("low", "high"), task.interval, strict=True):
-        found.append(Sample("openwheel_audit_disagreement_bound", (name, ("end", end)), value))
-    evidence = (
+def _ends(interval: tuple[float, float]) -> Values:
+    return zip((("low",), ("high",)), interval, strict=True)
+
+
+def _evidence(task: "TaskAudit") -> Iterator[tuple[tuple[str, ...], float, float]]:
+    """Yield each monitor's evidence and its limit."""
+    for monitor, e_value, limit in (
         ("rate", task.e_value, task.e_value_limit),
         ("change", task.change_e_value, task.change_limit),
-    )
-    for monitor, e_value, limit in evidence:
-        labels = (name, ("monitor", monitor))
+    ):
         if e_value is not None and limit is not None:
-            found.append(Sample("openwheel_audit_e_value", labels, e_value))
-            found.append(Sample("openwheel_audit_e_value_limit", labels, limit))
-    return found
+            yield (monitor,), e_value, limit
+
+
+# fmt: off
+AUDITED: Final[tuple[Metric["TaskAudit"], ...]] = (
+    Metric("openwheel_audit_probability",
+           "Share of requests for which the teacher is asked whatever the student answers.",
+           lambda task: task.asked, ("task",)),
+    Metric("openwheel_audit_canary_share",
+           "Share of requests that the student may answer; a new one starts small.",
+           lambda task: task.canary, ("task",)),
+    Metric("openwheel_audit_answers", "Audited answers since the promotion.",
+           lambda task: task.audits, ("task",)),
+    Metric("openwheel_audit_disagreement_rate",
+           "Disagreement of audited answers since the promotion.",
+           lambda task: task.rate, ("task",)),
+    Metric("openwheel_audit_disagreement_bound",
+           "Ends of its confidence sequence, low and high, at 95% at all times at once.",
+           lambda task: _ends(task.interval), ("task", "end")),
+    Metric("openwheel_audit_e_value",
+           "Evidence that disagreement is above the limit: of the rate since the promotion, of a "
+           "later change.",
+           lambda task: [(monitor, e_value) for monitor, e_value, _ in _evidence(task)],
+           ("task", "monitor")),
+    Metric("openwheel_audit_e_value_limit", "The evidence at which the student is taken off.",
+           lambda task: [(monitor, limit) for monitor, _, limit in _evidence(task)],
+           ("task", "monitor")),
+    Metric("openwheel_audit_coverage",
+           "Share of its latest requests (1,000 at most) that the student answered.",
+           lambda task: task.coverage, ("task",)),
+    Metric("openwheel_audit_against_evidence",
+           "1 where a person put a student back that evidence had taken off, else 0.",
+           lambda task: float(task.against_evidence), ("task",)),
+    Metric("openwheel_audit_cost_dollars", "What audits of the task cost, ever.",
+           lambda task: task.cost, ("task",)),
+)
+
+TEACHER_CHANGES: Final[tuple[Metric["TaskAudit"], ...]] = (
+    Metric("openwheel_teacher_changes", "Changes of a task's teacher that were noticed.",
+           lambda task: len(task.teacher.changes), ("task",)),
+    Metric("openwheel_teacher_asked_twice",
+           "Times a task's teacher was asked again, since it last changed.",
+           lambda task: task.teacher.asked_twice, ("task",)),
+    Metric("openwheel_teacher_asked_twice_failed", "Times it could not be asked again, since then.",
+           lambda task: task.teacher.failed, ("task",)),
+    Metric("openwheel_teacher_self_disagreement_rate",
+           "Disagreement of its second answers with its first.",
+           lambda task: task.teacher.rate, ("task",)),
+    Metric("openwheel_teacher_self_disagreement_bound",
+           "Ends of the confidence sequence of that, low and high, at 95% at all times at once.",
+           lambda task: None if task.teacher.rate is None else _ends(task.teacher.interval),
+           ("task", "end")),
+)
+# fmt: on

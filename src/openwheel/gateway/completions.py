@@ -141,7 +141,7 @@ class Completions:
         call.model = request.model
         guard.check_model(call.key, call.model)
         call.task = _header_text(header(scope, b"x-openwheel-task")) or request.task
-        decision = await self._decide(call, request)
+        decision = self._allowed(await self._decide(call, request), request)
         guard.check_task(call.key, decision.task)
         call.id, call.request, call.decision = ordered_id(), request, decision
         call.route = route(decision, self._state.rng())
@@ -159,22 +159,20 @@ class Completions:
         )
 
     async def _decide(self, call: Call, request: Request) -> Decision:
-        return self._allowed(await self._decided(call, request), request)
-
-    async def _decided(self, call: Call, request: Request) -> Decision:
-        state, loop = self._state, asyncio.get_running_loop()
+        state = self._state
         try:
             if is_small(call.body):
                 decision = state.serving.decide(request, call.task)
             else:
-                decide, threads = state.serving.decide, state.reading
-                decision = await loop.run_in_executor(threads, decide, request, call.task)
+                loop, decide = asyncio.get_running_loop(), state.serving.decide
+                decision = await loop.run_in_executor(state.reading, decide, request, call.task)
             if isinstance(decision, Decision):
                 return decision
             if self._pending >= _MOST_PENDING:
                 return decision.busy
             self._pending += 1
             try:
+                loop = asyncio.get_running_loop()
                 threads = state.remote if decision.remote else state.slow
                 return await loop.run_in_executor(threads, decision.decide)
             finally:
@@ -192,7 +190,7 @@ class Completions:
         """
         decision, state = call.decision, self._state
         if time.perf_counter() - call.whole >= _FRESH_S:
-            decision = await self._decide(call, request)
+            decision = self._allowed(await self._decide(call, request), request)
             try:
                 state.guard.check_task(call.key, decision.task)
             except RefusedError:  # its task has another name by now

@@ -8,20 +8,21 @@ import os
 import time
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Final, Literal, get_args
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
 from openwheel.gateway.capture import CaptureStats
+from openwheel.gateway.metric import Count, Labels, Metric, Of, Sample, Values
 from openwheel.teachers import MemberHealth
 
 Source = Literal["student", "teacher", "best_effort", "forwarded", "refused"]
 """Who answered; ``best_effort`` stands for a student below its threshold, ``refused`` for the
 gateway itself: keys, limits, bad requests."""
-
-Labels = tuple[tuple[str, str], ...]
 
 BOUNDS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0,
@@ -32,32 +33,6 @@ MOST_TASKS: Final = 500
 OTHERS: Final = "(others)"
 NO_TASK: Final = "(none)"
 _LONGEST_LABEL: Final = 100
-
-# The attributes of `Meter` that are counts as they stand, and the metric each is.
-_EVENTS: Final = (
-    ("audits", "openwheel_audits_total"),
-    ("audits_failed", "openwheel_audits_failed_total"),
-    ("uncaptured", "openwheel_answers_uncaptured_total"),
-    ("cancelled", "openwheel_requests_cancelled_total"),
-    ("student_errors", "openwheel_student_errors_total"),
-    ("teacher_errors", "openwheel_teacher_errors_total"),
-    ("refresh_errors", "openwheel_refresh_errors_total"),
-    ("not_sampled", "openwheel_exchanges_not_sampled_total"),
-    ("strict_late", "openwheel_answers_strict_late_total"),
-    ("feedback", "openwheel_feedback_total"),
-    ("feedback_refused", "openwheel_feedback_refused_total"),
-    ("stood_in", "openwheel_stood_in_total"),
-    ("waited", "openwheel_requests_waited_total"),
-    ("not_waited", "openwheel_requests_not_waited_total"),
-)
-
-
-class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One counter or gauge: a metric's name, its labels, its value."""
-
-    name: str
-    labels: Labels
-    value: float
 
 
 class Histogram(msgspec.Struct, frozen=True, array_like=True):
@@ -147,47 +122,60 @@ class _Spent:
         self.input = self.output = self.micro_dollars = 0
 
 
-class Meter:
+class Events:
+    """What is counted one by one: each field is a count, and the metric that shows it."""
+
+    # fmt: off
+    audits: Annotated[int, Count("openwheel_audits_total",
+        "Audits asked of the teacher and captured.")] = 0
+    audits_failed: Annotated[int, Count("openwheel_audits_failed_total",
+        "Audits without an answer that could be captured.")] = 0
+    uncaptured: Annotated[int, Count("openwheel_answers_uncaptured_total",
+        "Answers of status 200 passed on that could not be read, and so not captured.")] = 0
+    cancelled: Annotated[int, Count("openwheel_requests_cancelled_total",
+        "Requests whose client went away before the answer was whole.")] = 0
+    student_errors: Annotated[int, Count("openwheel_student_errors_total",
+        "Requests a student failed on; the teacher answered them.")] = 0
+    teacher_errors: Annotated[int, Count("openwheel_teacher_errors_total",
+        "Requests for which no teacher could be reached, or it broke off.")] = 0
+    refresh_errors: Annotated[int, Count("openwheel_refresh_errors_total",
+        "Times the promoted students could not be looked up.")] = 0
+    not_sampled: Annotated[int, Count("openwheel_exchanges_not_sampled_total",
+        "Exchanges not kept, since only a share of their task's is.")] = 0
+    strict_late: Annotated[int, Count("openwheel_answers_strict_late_total",
+        "Answers completed before their commit, though capture is strict.")] = 0
+    feedback: Annotated[int, Count("openwheel_feedback_total",
+        "Feedback on answers that was kept.")] = 0
+    feedback_refused: Annotated[int, Count("openwheel_feedback_refused_total",
+        "Feedback that was not kept: no such answer, no usable correction, no right to give it."
+    )] = 0
+    stood_in: Annotated[int, Count("openwheel_stood_in_total",
+        "Requests for the teacher that a certified student answered, since it was down.")] = 0
+    waited: Annotated[int, Count("openwheel_requests_waited_total",
+        "Requests that waited for a teacher to come back.")] = 0
+    not_waited: Annotated[int, Count("openwheel_requests_not_waited_total",
+        "Requests that failed at once, since too many waited.")] = 0
+    # fmt: on
+
+
+class Meter(Events):
     """Counts what a worker does.
 
     Attributes:
-        audits: Audits asked of the teacher and captured.
-        audits_failed: Audits without an answer that could be captured.
-        uncaptured: Answers of status 200 passed on that could not be read, and so not captured.
-        cancelled: Requests whose client went away before the answer was whole.
-        student_errors: Requests a student failed on; the teacher answered them.
-        teacher_errors: Requests for which no teacher could be reached or it broke off.
-        refresh_errors: Times the promoted students could not be refreshed.
-        not_sampled: Exchanges not kept since only a share of their task's is.
-        strict_late: Answers completed before their commit, though capture is strict.
-        feedback, feedback_refused: Feedback that was kept, and that was not.
-        stood_in: Requests meant for the teacher that a student answered as it is certified to,
-            since the teacher could not be reached.
-        waited: Requests that waited for a teacher to come back.
-        not_waited: Those that did not since too many did.
+        began: When it began to, in seconds since 1970.
+        kinds, durations, tasks, spent: What was counted of requests and of teachers.
     """
 
     def __init__(self) -> None:
-        self.audits = 0
-        self.audits_failed = 0
-        self.uncaptured = 0
-        self.cancelled = 0
-        self.student_errors = 0
-        self.teacher_errors = 0
-        self.refresh_errors = 0
-        self.not_sampled = 0
-        self.strict_late = 0
-        self.feedback = self.feedback_refused = 0
-        self.stood_in = 0
-        self.waited = self.not_waited = 0
+        self.began = time.time()
+        self.kinds: dict[tuple[str, Source, int], _Kind] = {}
+        self.durations: dict[tuple[str, Source], tuple[_Distribution, _Distribution]] = {}
+        self.tasks: dict[tuple[str, Source], int] = {}
+        self.spent: dict[str, _Spent] = {}
         self._id = uuid.uuid4().hex
         self._number = 0
-        self._started, self._began = time.time(), time.monotonic()
-        self._kinds: dict[tuple[str, Source, int], _Kind] = {}
-        self._durations: dict[tuple[str, Source], tuple[_Distribution, _Distribution]] = {}
-        self._tasks: dict[tuple[str, Source], int] = {}
+        self._started = time.monotonic()
         self._task_names: set[str] = set()
-        self._spent: dict[str, _Spent] = {}
 
     def request(  # noqa: PLR0917 - the hot path; keywords would cost what counting does
         self,
@@ -203,13 +191,13 @@ class Meter:
         Args:
             api: The API's name; one of few, since each has histograms of its own.
             status: Of the response that was sent, or would have been.
-            seconds: From the request being whole to the response's end.
-            first_byte: Seconds from the request being whole to the response's first byte; None if
-                none was sent.
+            seconds: From the request's head to the response's end.
+            first_byte: Seconds from the request's head to the response's first byte; None if none
+                was sent.
             task: The task's name, ``""`` if it belongs to none. Names past the first 500 count
                 as one, ``(others)``.
         """
-        kind = self._kinds.get((api, source, status)) or self._new_kind(api, source, status)
+        kind = self.kinds.get((api, source, status)) or self._new_kind(api, source, status)
         kind.count += 1
         distribution = kind.durations
         distribution.counts[bisect_left(BOUNDS, seconds)] += 1
@@ -219,7 +207,7 @@ class Meter:
             distribution.counts[bisect_left(BOUNDS, first_byte)] += 1
             distribution.sum += first_byte
         try:
-            self._tasks[task, source] += 1
+            self.tasks[task, source] += 1
         except KeyError:
             self._new_task(task, source)
 
@@ -231,21 +219,19 @@ class Meter:
             input, output: Tokens it read and wrote.
             micro_dollars: What that costs, in millionths of a dollar.
         """
-        spent = self._spent.get(teacher)
+        spent = self.spent.get(teacher)
         if spent is None:
-            spent = self._spent[teacher] = _Spent()
+            spent = self.spent[teacher] = _Spent()
         spent.input += input
         spent.output += output
         spent.micro_dollars += micro_dollars
 
     def counts(self) -> dict[str, int]:
-        """Return requests by source, and the class's attributes, for ``/healthz``."""
+        """Return requests by source, and of each event how many there were, for ``/healthz``."""
         counts = dict.fromkeys(get_args(Source), 0)
-        for (_, source, _), kind in self._kinds.items():
+        for (_, source, _), kind in self.kinds.items():
             counts[source] += kind.count
-        for attribute, _ in _EVENTS:
-            counts[attribute] = getattr(self, attribute)
-        return counts
+        return counts | {name: getattr(self, name) for name in _EVENTS}
 
     def snapshot(
         self,
@@ -265,95 +251,51 @@ class Meter:
             waiting: Requests that wait for a teacher.
             down: Whether there are requests that no teacher can be reached for.
         """
-        counters = self._counters()
-        gauges = [
-            Sample("openwheel_worker_start_time_seconds", (), self._started),
-            Sample("openwheel_requests_waiting", (), waiting),
-            Sample("openwheel_teacher_down", (), float(down)),
-        ]
+        counters: list[Sample] = []
+        gauges: list[Sample] = []
+
+        def read(metrics: Iterable[Metric[Of]], of: Of, given: Labels = ()) -> None:
+            for metric in metrics:
+                samples = counters if metric.kind == "counter" else gauges
+                samples.extend(metric.samples(of, given))
+
+        read(COUNTED, self)
+        read(REACHED, (waiting, down))
         if capture is not None:
-            counters += (
-                Sample(f"openwheel_capture_{name}_total", (), value)
-                for name, value in (
-                    ("written", capture.written),
-                    ("dropped", capture.dropped),
-                    ("repeated", capture.repeated),
-                    ("failures", capture.failed),
-                )
-            )
-            gauges.append(Sample("openwheel_capture_queued", (), capture.queued))
+            read(CAPTURED, capture)
         for teacher in teachers:
-            named = (("teacher", label(teacher.name)),)
-            counters.append(Sample("openwheel_teacher_attempts_total", named, teacher.requests))
-            counters.append(
-                Sample("openwheel_teacher_attempts_failed_total", named, teacher.errors)
-            )
-            gauges.append(Sample("openwheel_teacher_resting_seconds", named, teacher.resting_s))
+            read(TEACHERS, teacher, (("teacher", label(teacher.name)),))
         if usage is not None:
-            counters.append(Sample("openwheel_cpu_seconds_total", (), usage.cpu_seconds))
-            if usage.memory_bytes is not None:
-                gauges.append(Sample("openwheel_memory_bytes", (), usage.memory_bytes))
+            read(USED, usage)
         number, self._number = self._number, self._number + 1
         return Snapshot(
             id=self._id,
             number=number,
             time=time.monotonic(),
-            started=self._began,
+            started=self._started,
             counters=tuple(counters),
             histograms=tuple(self._histograms()),
             gauges=tuple(gauges),
         )
 
-    def _counters(self) -> list[Sample]:
-        counters = [
-            Sample(
-                "openwheel_requests_total",
-                (("api", api), ("source", source), ("status", str(status))),
-                kind.count,
-            )
-            for (api, source, status), kind in self._kinds.items()
-        ]
-        counters += (
-            Sample(
-                "openwheel_task_requests_total",
-                (("task", task or NO_TASK), ("source", source)),
-                count,
-            )
-            for (task, source), count in self._tasks.items()
-        )
-        for teacher, spent in self._spent.items():
-            named = ("teacher", label(teacher))
-            counters += (
-                Sample("openwheel_teacher_tokens_total", (named, ("direction", direction)), count)
-                for direction, count in (("input", spent.input), ("output", spent.output))
-            )
-            dollars = spent.micro_dollars / 1_000_000
-            counters.append(Sample("openwheel_teacher_cost_dollars_total", (named,), dollars))
-        counters += (Sample(name, (), getattr(self, attribute)) for attribute, name in _EVENTS)
-        return counters
-
     def _histograms(self) -> list[Histogram]:
         return [
             Histogram(
-                name,
-                (("api", api), ("source", source)),
+                metric.name,
+                tuple(zip(metric.labels, key, strict=True)),
                 BOUNDS,
                 tuple(distribution.counts),
                 distribution.sum,
             )
-            for (api, source), both in self._durations.items()
-            for name, distribution in zip(
-                ("openwheel_request_duration_seconds", "openwheel_request_first_byte_seconds"),
-                both,
-                strict=True,
-            )
+            for key, both in self.durations.items()
+            for metric, distribution in zip(DISTRIBUTED, both, strict=True)
         ]
 
     def _new_kind(self, api: str, source: Source, status: int) -> _Kind:
-        both = self._durations.get((api, source))
+        both = self.durations.get((api, source))
         if both is None:
-            both = self._durations[api, source] = _Distribution(), _Distribution()
-        kind = self._kinds[api, source, status] = _Kind(*both)
+            both = self.durations[api, source] = _Distribution(), _Distribution()
+        kind = self.kinds[api, source, status] = _Kind(*both)
         return kind
 
     def _new_task(self, task: str, source: Source) -> None:
@@ -364,7 +306,7 @@ class Meter:
                 self._task_names.add(task)
             else:
                 task = OTHERS
-        self._tasks[task, source] = self._tasks.get((task, source), 0) + 1
+        self.tasks[task, source] = self.tasks.get((task, source), 0) + 1
 
 
 def within_most_tasks(counters: Iterable[Sample]) -> tuple[Sample, ...]:
@@ -388,3 +330,94 @@ def within_most_tasks(counters: Iterable[Sample]) -> tuple[Sample, ...]:
 def label(text: str) -> str:
     """Return a name as a label's value: not endless, and such that it can be written as UTF-8."""
     return text[:_LONGEST_LABEL].encode(errors="replace").decode()
+
+
+def _requests(meter: Meter) -> Values:
+    return [
+        ((api, source, str(status)), kind.count)
+        for (api, source, status), kind in meter.kinds.items()
+    ]
+
+
+def _tokens(meter: Meter) -> Iterator[tuple[tuple[str, ...], float]]:
+    for teacher, spent in meter.spent.items():
+        yield (label(teacher), "input"), spent.input
+        yield (label(teacher), "output"), spent.output
+
+
+_EVENTS: Final[Mapping[str, Count]] = MappingProxyType(
+    {
+        name: hint.__metadata__[0]
+        for name, hint in get_type_hints(Events, include_extras=True).items()
+    }
+)
+
+# fmt: off
+COUNTED: Final[tuple[Metric[Meter], ...]] = (
+    Metric("openwheel_requests_total", "Requests that are over, by who answered.",
+           _requests, ("api", "source", "status")),
+    Metric("openwheel_task_requests_total", "The same requests by task.",
+           lambda meter: [((task or NO_TASK, by), n) for (task, by), n in meter.tasks.items()],
+           ("task", "source")),
+    Metric("openwheel_teacher_tokens_total", "Tokens a teacher read (input) and wrote (output).",
+           _tokens, ("teacher", "direction")),
+    Metric("openwheel_teacher_cost_dollars_total", "What those tokens cost at the prices set.",
+           lambda meter: [((label(t),), one.micro_dollars / 1e6) for t, one in meter.spent.items()],
+           ("teacher",)),
+    *(Metric(count.name, count.help, attrgetter(name)) for name, count in _EVENTS.items()),
+    Metric("openwheel_worker_start_time_seconds", "When a worker started, in seconds since 1970.",
+           lambda meter: meter.began, ("worker",)),
+)
+
+DISTRIBUTED: Final[tuple[Metric[Meter], ...]] = (
+    Metric("openwheel_request_duration_seconds",
+           "From the request's head to the end of the response.",
+           labels=("api", "source"), shape="histogram"),
+    Metric("openwheel_request_first_byte_seconds",
+           "From the request's head to the first byte of the response.",
+           labels=("api", "source"), shape="histogram"),
+)
+
+REACHED: Final[tuple[Metric[tuple[int, bool]], ...]] = (
+    Metric("openwheel_teacher_down",
+           "1 while there are requests that no teacher can be reached for.",
+           lambda now: float(now[1]), ("worker",)),
+    Metric("openwheel_requests_waiting", "Requests that wait for a teacher to come back.",
+           lambda now: now[0], ("worker",)),
+)
+
+CAPTURED: Final[tuple[Metric[CaptureStats], ...]] = (
+    Metric("openwheel_capture_queued", "Exchanges waiting to be written.",
+           lambda stats: stats.queued, ("worker",)),
+    Metric("openwheel_capture_written_total", "Exchanges committed to the store.",
+           lambda stats: stats.written),
+    Metric("openwheel_capture_dropped_total",
+           "Exchanges lost, because the queue was full or the writer gave up.",
+           lambda stats: stats.dropped),
+    Metric("openwheel_capture_repeated_total",
+           "Exchanges left out, since the client's SDK had only asked again.",
+           lambda stats: stats.repeated),
+    Metric("openwheel_capture_failures_total",
+           "Attempts to write a batch that failed; each was tried again.",
+           lambda stats: stats.failed),
+)
+
+TEACHERS: Final[tuple[Metric[MemberHealth], ...]] = (
+    Metric("openwheel_teacher_attempts_total",
+           "Requests sent to a teacher, retries and audits included.",
+           lambda teacher: teacher.requests, ("teacher",)),
+    Metric("openwheel_teacher_attempts_failed_total",
+           "Of these, those that failed: no connection, too slow, status 429 or 5xx, broken off.",
+           lambda teacher: teacher.errors, ("teacher",)),
+    Metric("openwheel_teacher_resting_seconds",
+           "Seconds until a teacher that failed is asked again before others; 0 if it is well.",
+           lambda teacher: teacher.resting_s, ("worker", "teacher")),
+)
+
+USED: Final[tuple[Metric[ProcessUsage], ...]] = (
+    Metric("openwheel_cpu_seconds_total", "CPU time of all workers.",
+           lambda usage: usage.cpu_seconds),
+    Metric("openwheel_memory_bytes", "Memory in RAM of a worker.",
+           lambda usage: usage.memory_bytes, ("worker",)),
+)
+# fmt: on

@@ -18,7 +18,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from openwheel.gateway.meter import BOUNDS, Histogram, Labels, Sample, Snapshot, within_most_tasks
+import openwheel
+from openwheel.gateway.meter import BOUNDS, Histogram, Snapshot, within_most_tasks
+from openwheel.gateway.metric import Labels, Metric, Sample
 
 if sys.platform != "win32":
     import fcntl
@@ -258,14 +260,9 @@ def merge(live: Iterable[tuple[str, Snapshot]], *, gone: Iterable[Snapshot | _Go
         gauges=tuple(
             Sample(sample.name, (("worker", slot), *sample.labels), sample.value)
             for slot, snapshot in sorted(latest.items())
-            for sample in (*snapshot.gauges, _age(snapshot))
+            for sample in (*snapshot.gauges, *AGE.samples(snapshot))
         ),
     )
-
-
-def _age(snapshot: Snapshot) -> Sample:
-    age = max(0.0, time.monotonic() - snapshot.time)
-    return Sample("openwheel_worker_snapshot_age_seconds", (), age)
 
 
 def process_lives(pid: int) -> bool:
@@ -277,3 +274,19 @@ def process_lives(pid: int) -> bool:
     except (ProcessLookupError, PermissionError, OverflowError):
         return False
     return True
+
+
+AGE: Final[Metric[Snapshot]] = Metric(
+    "openwheel_worker_snapshot_age_seconds",
+    "Since a worker last reported; more than a few seconds means that it hangs.",
+    lambda snapshot: max(0.0, time.monotonic() - snapshot.time),
+    ("worker",),
+)
+
+# fmt: off
+WORKERS: Final[tuple[Metric[Merged], ...]] = (
+    Metric("openwheel_workers", "Workers that are alive.", lambda merged: merged.workers),
+    Metric("openwheel_build_info", "The version that runs.",
+           lambda _: [((openwheel.__version__,), 1)], ("version",), shape="info"),
+)
+# fmt: on
