@@ -30,12 +30,14 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
     """List the tasks found in the traffic, and who answers them."""
     from openwheel.loop.audit.status import audit_status
     from openwheel.loop.registry import Registry
+    from openwheel.loop.turn.room import said_of
     from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
         audits = {audit.id: audit for audit in audit_status(store)}
         counts, promotions = store.task_counts(), registry.promotions()
+        beyond = registry.beyond()
         found: list[dict[str, Any]] = []
         for record in registry.tasks():
             promotion = promotions.get(record.task.id)
@@ -63,7 +65,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
                 }
             )
     if json:
-        print_json({"tasks": found, "unassigned": counts.get(None, 0)})
+        print_json({"tasks": found, "unassigned": counts.get(None, 0), "beyond": beyond})
         return
     rows = [
         [
@@ -83,6 +85,8 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
         if t["latest"] and (t["student"] is None or t["against_evidence"]):
             out.print(f"{t['task']}: {t['latest']}")
     out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
+    for text in said_of(beyond):
+        out.print(text, markup=False)
 
 
 def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:

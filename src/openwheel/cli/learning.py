@@ -350,7 +350,14 @@ def _finding(finding: "Finding") -> dict[str, Any]:
     }
 
 
+MOST_SHOWN = 100
+"""Tasks that `learn` prints, the largest: whoever sends requests can make a thousand."""
+
+
 def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
+    shown = findings.tasks[:MOST_SHOWN]
+    left = [f for f in findings.tasks[MOST_SHOWN:] if not f.certified]
+    shown += tuple(f for f in findings.tasks[MOST_SHOWN:] if f.certified)
     rows = [
         [
             f.name,
@@ -360,12 +367,17 @@ def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
             percent(f.coverage) if f.certified else "-",
             percent(f.bound, 2) if f.certified else "-",
         ]
-        for f in findings.tasks
+        for f in shown
     ]
     print_table(["task", "form", "exchanges", "student", "coverage", "bound"], rows)
     if findings.unassigned:
         out.print(f"{findings.unassigned:,} exchanges belong to no task and stay with the teacher.")
-    for finding in findings.tasks:
+    if left:
+        out.print(
+            f"{len(left):,} smaller tasks that stay with the teacher, with "
+            f"{sum(f.n for f in left):,} exchanges, are not shown; --json has all."
+        )
+    for finding in shown:
         more = f" About {finding.more_needed:,} more exchanges." if finding.more_needed else ""
         out.print(f"\n{finding.name}: {finding.reason}{more}")
         _print_frontier(finding)

@@ -238,6 +238,28 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return Lineage(student=self.id, task=self.task_id, rung=self.rung, complete=False)
 
 
+class Beyond(msgspec.Struct, frozen=True):
+    """Tasks that were left out for want of room, or since too few exchanges name them.
+
+    Attributes:
+        room: How many tasks there was room for.
+        tasks: How many were found beyond that.
+        exchanges: Exchanges of theirs, among those that were looked at.
+        displaced: How many tasks without a student gave way to others.
+        keys: The keys that sent most of them, and how many each.
+        names: How many names are too rare to be tasks.
+        named: How many exchanges have such a name.
+    """
+
+    room: int = 0
+    tasks: int = 0
+    exchanges: int = 0
+    displaced: int = 0
+    keys: tuple[tuple[str, int], ...] = ()
+    names: int = 0
+    named: int = 0
+
+
 class Event(msgspec.Struct, frozen=True):
     """What a turn did about one task."""
 

@@ -11,6 +11,7 @@ from openwheel.errors import SettingError
 from openwheel.gate import Certificate, spent, verify
 from openwheel.loop.records import (
     AuditPlan,
+    Beyond,
     By,
     Candidate,
     Event,
@@ -78,10 +79,33 @@ class Registry:
             for task in found:
                 tasks.add(transaction, task.id, task.name, task, form_reason=reason)
 
+    def remove_tasks(self, gone: Sequence[Task]) -> None:
+        """Remove tasks of which no student was ever judged; of others it does nothing."""
+        with self.store.write() as transaction:
+            for task in gone:
+                tasks.remove(transaction, task.id)
+
+    def beyond(self) -> Beyond:
+        """Return the tasks that were left out when tasks were last looked for."""
+        with self.store.read() as transaction:
+            body = tasks.read_beyond(transaction)
+        return Beyond() if body is None else msgspec.json.decode(body, type=Beyond)
+
+    def set_beyond(self, found: Beyond) -> None:
+        """Note the tasks that are left out."""
+        if found != self.beyond():
+            with self.store.write() as transaction:
+                tasks.set_beyond(transaction, found)
+
     def set_form(self, task_id: str, form: Form, reason: str, folds: tuple[str, ...] = ()) -> None:
         """Set the form of a task's answers, and how they may differ and still be one."""
+        self.set_forms([(task_id, form, reason, folds)])
+
+    def set_forms(self, forms: Sequence[tuple[str, Form, str, tuple[str, ...]]]) -> None:
+        """Set the forms of tasks in one transaction, each given as to `set_form`."""
         with self.store.write() as transaction:
-            tasks.set_form(transaction, task_id, form, reason, folds)
+            for one in forms:
+                tasks.set_form(transaction, *one)
 
     def set_trained_on(self, task_id: str, labelled: int) -> None:
         """Note on how many labelled exchanges a task was last trained."""

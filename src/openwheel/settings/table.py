@@ -218,6 +218,15 @@ class LoopSection(Section, frozen=True):
             "besides those that new evidence and alarms make due; 0: those alone.",
         ),
     ] = 0.0
+    most_tasks: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="The most tasks there may be: each costs a turn a few milliseconds, and "
+            "whoever sends requests can make them. What is beyond is left to the teacher.",
+        ),
+    ] = 1_000
     turn_nice: Annotated[
         int,
         Meta(ge=0, le=19, description="Niceness of turns: how far requests come before them."),

@@ -162,6 +162,14 @@ task_folds = sa.Table(
     sa.Column("folds", sa.LargeBinary, nullable=False),
 )
 
+# Tasks that were left out when tasks were last looked for: one row.
+tasks_beyond = sa.Table(
+    "tasks_beyond",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("beyond", sa.LargeBinary, nullable=False),
+)
+
 # Up to which exchange of a task verdicts were given, passed or failed: these judge no new attempt.
 judged = sa.Table(
     "judged",

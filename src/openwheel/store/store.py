@@ -3,7 +3,8 @@
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -334,38 +335,88 @@ class Store:
                 return changed
             time.sleep(_PAUSE_SECONDS)
 
-    def sample_unassigned(self, limit: int, seed: int) -> list[tuple[int, Exchange]]:
-        """Return ``limit`` unassigned exchanges drawn uniformly without replacement, by ``seq``.
+    def unassigned_counts(self) -> dict[tuple[str, str], int]:
+        """Return the number of unassigned exchanges by the task their client named, and the key."""
+        who = (table.c.task, table.c.key)
+        query = sa.select(*who, sa.func.count()).where(table.c.task_id.is_(None)).group_by(*who)
+        with self.read() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
+    def sample_unassigned(
+        self, limit: int, seed: int, names: Collection[str] | None = None
+    ) -> list[tuple[int, Exchange]]:
+        """Return ``limit`` unassigned exchanges drawn without replacement, by ``seq``.
+
+        They are of those whose clients named no task. Each key has an equal share, so that none
+        crowds others out; what one does not use is the others'. Within a key all are as likely.
         The same store and seed give the same sample; all are returned if there are no more than
         ``limit``. Memory grows with ``limit``, not with the log.
+
+        Args:
+            limit: The most that are drawn.
+            seed: Of the draw.
+            names: Instead of the exchanges without a name those of these names, an equal share
+                for each name.
         """
-        free = table.c.task_id.is_(None)
+        group = table.c.key if names is None else table.c.task
+        wanted = {""} if names is None else set(names)
+        counts: Counter[str] = Counter()
+        for (name, key), number in self.unassigned_counts().items():
+            if name in wanted:
+                counts[key if names is None else name] += number
+        draw = random.Random(seed)
+        picked = {
+            one: set(draw.sample(range(counts[one]), share))
+            for one, share in equal_shares(counts, limit).items()
+        }
+        at: Counter[str] = Counter()
+        query = sa.select(table.c.seq, table.c.task, group.label("of")).where(
+            table.c.task_id.is_(None)
+        )
         with self.read() as connection:
-            total = connection.execute(
-                sa.select(sa.func.count()).select_from(table).where(free)
-            ).scalar_one()
-            ranks = iter(sorted(random.Random(seed).sample(range(total), min(limit, total))))
             seqs: list[int] = []
-            wanted = next(ranks, -1)
-            found = connection.execute(sa.select(table.c.seq).where(free).order_by(table.c.seq))
-            for rank, (seq,) in enumerate(found):
-                if rank == wanted:
+            for seq, name, of in connection.execute(query.order_by(table.c.seq)):
+                if name not in wanted:
+                    continue
+                if at[of] in picked.get(of, ()):
                     seqs.append(seq)
-                    wanted = next(ranks, -1)
-                    if wanted < 0:
-                        break
-            found.close()
+                at[of] += 1
             rows: list[tuple[int, Exchange]] = []
             for start in range(0, len(seqs), _MAX_VARIABLES):
                 some = seqs[start : start + _MAX_VARIABLES]
-                query = sa.select(*EXCHANGE_COLUMNS).where(table.c.seq.in_(some))
-                page = connection.execute(query.order_by(table.c.seq)).all()
+                found = sa.select(*EXCHANGE_COLUMNS).where(table.c.seq.in_(some))
+                page = connection.execute(found.order_by(table.c.seq)).all()
                 rows.extend((row[0], exchange_of(row)) for row in page)
         return rows
+
+    def key_counts(self) -> dict[tuple[str, str], int]:
+        """Return the number of exchanges of each task by the key that sent them."""
+        who = (table.c.task_id, table.c.key)
+        query = sa.select(*who, sa.func.count()).where(table.c.task_id.is_not(None)).group_by(*who)
+        with self.read() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+    def tasks_since(self, after: int) -> set[str]:
+        """Return the tasks that exchanges after a ``seq`` are assigned to."""
+        query = sa.select(table.c.task_id).where(table.c.seq > after).distinct()
+        with self.read() as connection:
+            return {row[0] for row in connection.execute(query) if row[0] is not None}
 
     def task_counts(self) -> dict[str | None, int]:
         """Return the number of exchanges of each task; under ``None`` the unassigned ones."""
         query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
         with self.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def equal_shares(counts: Mapping[str, int], limit: int) -> dict[str, int]:
+    """Return how many of each there is room for: equally many, and no more than there are.
+
+    >>> equal_shares({"a": 5, "b": 100, "c": 100}, 45)
+    {'a': 5, 'b': 20, 'c': 20}
+    """
+    shares, left = {}, limit
+    for i, (name, count) in enumerate(sorted(counts.items(), key=lambda one: (one[1], one[0]))):
+        shares[name] = min(count, left // (len(counts) - i))
+        left -= shares[name]
+    return shares

@@ -7,7 +7,14 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.store import sqlite
-from openwheel.store.schema import judged, task_folds
+from openwheel.store.schema import (
+    judged,
+    task_folds,
+    tasks_beyond,
+    teacher_looks,
+    teacher_twice,
+    teacher_versions,
+)
 from openwheel.store.schema import tasks as table
 from openwheel.store.store import Transaction
 
@@ -59,6 +66,28 @@ def add(
             created=time.time(),
         )
     )
+
+
+def remove(transaction: Transaction, task_id: str) -> None:
+    """Remove a task, unless an attempt on it was ever counted."""
+    untried = sa.select(table.c.id).where(table.c.id == task_id, table.c.attempts == 0)
+    if transaction.execute(untried).one_or_none() is None:
+        return
+    for kept in (task_folds, judged, teacher_versions, teacher_looks, teacher_twice):
+        transaction.execute(sa.delete(kept).where(kept.c.task_id == task_id))
+    transaction.execute(sa.delete(table).where(table.c.id == task_id))
+
+
+def read_beyond(transaction: Transaction) -> bytes | None:
+    """Return what `set_beyond` noted last, as JSON; None if it never did."""
+    return transaction.execute(sa.select(tasks_beyond.c.beyond)).scalar_one_or_none()
+
+
+def set_beyond(transaction: Transaction, found: msgspec.Struct) -> None:
+    """Note which tasks were left out when tasks were last looked for."""
+    body = msgspec.json.encode(found)
+    added = sqlite.insert(tasks_beyond).values(id=1, beyond=body)
+    transaction.execute(added.on_conflict_do_update(index_elements=["id"], set_={"beyond": body}))
 
 
 def set_form(

@@ -67,10 +67,12 @@ def find_tasks(
 
     Args:
         sample: Prompt, answer and the task the client named (``""`` if none) of exchanges drawn
-            at random from the whole log. A name makes one task, whatever its prompts look like.
+            at random from the whole log. A name makes one task, whatever its prompts look like,
+            if it has as many exchanges as it takes prompts to make a task without one.
         known: Tasks to leave out; exchanges that they match are not looked at, except by bare
             templates, behind which new tasks may hide.
-        min_support: How many distinct prompts make a task that nobody named.
+        min_support: How many distinct prompts make a task that nobody named, and how many exchanges
+            one that somebody did.
 
     Returns:
         New tasks only: named ones first, then by the number of exchanges.
@@ -88,6 +90,8 @@ def find_tasks(
     taken = {task.name for task in known}
     tasks: list[Task] = []
     for explicit, exchanges in sorted(named.items(), key=lambda item: (-len(item[1]), item[0])):
+        if len(exchanges) < min_support:
+            continue  # nothing can be told of its answers, and anybody can make up names
         identity = hashlib.sha256(b"explicit\0" + explicit.encode()).hexdigest()[:12]
         name = _free_name(_slug(explicit) or "task", taken)
         tasks.append(Task(identity, name, named_template([p for p, _ in exchanges]), explicit))

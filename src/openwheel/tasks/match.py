@@ -57,17 +57,7 @@ class TaskMatcher:
 
         A name takes prompts from nobody: what is named belongs to no task without a name.
         """
-        if task.explicit or task.template is None:
-            return []
-        last = _rank(task.template)
-        return [
-            other
-            for other in self.tasks
-            if not other.explicit
-            and other.template is not None
-            and _rank(other.template) < last
-            and other.template.overlaps(task.template)
-        ]
+        return [other for other in self.tasks if takes_from(other, task)]
 
     def fingerprint(self, task: Task) -> str:
         """Return the sha256 of all that decides which prompts are a task's, and their inputs."""
@@ -103,6 +93,13 @@ class TaskMatcher:
             if inputs is not None:
                 return task, inputs
         return None
+
+
+def takes_from(one: Task, other: Task) -> bool:
+    """Whether a task takes some of the prompts that another would have without it."""
+    if one.explicit or one.template is None or other.explicit or other.template is None:
+        return False
+    return _rank(one.template) < _rank(other.template) and one.template.overlaps(other.template)
 
 
 def _by_rank(entry: tuple[Task, Template]) -> tuple[int, bool, str]:

@@ -30,18 +30,20 @@ def see(store: Store, tasks: Iterable[str], *, until: int) -> None:
     """
     with store.read() as transaction:
         cursors = drift.cursors(transaction)
-    for task in tasks:
-        if task not in cursors:
-            with store.read() as transaction:
-                first = drift.first_seen(transaction, task, until)
-            _write(store, first, {task: until})
+    first: dict[VersionKey, Place] = {}
+    unseen = [task for task in tasks if task not in cursors]
+    for task in unseen:
+        with store.read() as transaction:
+            first |= _most_kept(drift.first_seen(transaction, task, until))
+    if unseen:  # in one transaction, since there may be a thousand
+        _write(store, first, dict.fromkeys(unseen, until))
     behind = {task: cursor for task, cursor in cursors.items() if cursor < until}
     if not behind:
         return
     found = _since(store, min(behind.values()), until, behind)
     new = _unknown(store, found)
     if new or until - min(behind.values()) >= WORTH_WRITING:
-        _write(store, new, dict.fromkeys(behind, until))
+        _write(store, _most_kept(new), dict.fromkeys(behind, until))
 
 
 def sightings_of(store: Store, task_id: str) -> list[Sighting]:
@@ -98,7 +100,10 @@ def _unknown(store: Store, found: Mapping[VersionKey, Place]) -> dict[VersionKey
     }
 
 
+def _most_kept(seen: Mapping[VersionKey, Place]) -> dict[VersionKey, Place]:
+    return dict(sorted(seen.items(), key=lambda item: item[1].seq)[:MOST_KEPT])
+
+
 def _write(store: Store, seen: Mapping[VersionKey, Place], cursors: dict[str, int]) -> None:
-    first = sorted(seen.items(), key=lambda item: item[1].seq)[:MOST_KEPT]
     with store.write() as transaction:
-        drift.add_versions(transaction, dict(first), cursors)
+        drift.add_versions(transaction, seen, cursors)

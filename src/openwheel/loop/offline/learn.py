@@ -24,6 +24,7 @@ from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certif
 from openwheel.loop.turn.choose import Trained, save_candidate, train_best
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.other_folds import compared_otherwise
+from openwheel.loop.turn.room import said_of
 from openwheel.loop.turn.streams import certify_anew
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
@@ -86,7 +87,8 @@ def learn(
         size=lambda record: counts[record.task.id],
     ):
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
-        ended += compared_otherwise(registry, record)
+        if record.attempts:
+            ended += compared_otherwise(registry, record)
         if reason := why_left(record, settings):
             finding = _finding(
                 record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
@@ -121,6 +123,7 @@ def learn(
         unassigned=counts.get(None, 0),
         tasks=tuple(findings),
         warnings=(
+            *said_of(registry.beyond()),
             *(f"{event.task}: {event.reason}" for event in ended),
             *(f"{f.name}: {text}" for f in findings for text in f.warnings),
         ),

@@ -1,6 +1,6 @@
 """Curating: finding new tasks in the traffic, assigning exchanges to tasks, inferring forms."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -9,10 +9,12 @@ from openwheel.loop.data import encode_inputs
 from openwheel.loop.records import TaskRecord, encode_settings
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.room import Standing, beyond, make_room, names_with_room
 from openwheel.progress import Progress, Step, silent
 from openwheel.store import BY_STUDENTS, Exchange, Store
-from openwheel.tasks import TaskMatcher, find_tasks, infer_form
+from openwheel.tasks import Form, Task, TaskMatcher, find_tasks, infer_form
 from openwheel.tasks.hints import in_the_way
+from openwheel.tasks.match import takes_from
 from openwheel.wire import Answer, Prompt
 
 DEFAULTS = LoopSettings()
@@ -35,7 +37,8 @@ def curate(
 ) -> int:
     """Bring tasks and assignments up to date with the traffic.
 
-    Known tasks take what belongs to them first; new tasks are found in a sample of the rest.
+    Known tasks take what belongs to them first; new tasks are found in samples of the rest, as far
+    as there is room for them.
 
     Args:
         store: The traffic.
@@ -49,24 +52,62 @@ def curate(
         The newest ``seq`` that was looked at.
     """
     newest = assign_new(store, registry, after=after, progress=progress)
-    known = [record.task for record in registry.tasks()]
-    bare = [task for task in known if task.template is not None and task.template.bare]
-    sample = list(examples_of(exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)))
-    for task in bare:
-        # A template without constant text matches everything: a new task may hide behind it.
-        latest = store.exchanges(task_id=task.id, after=after, until=newest)
-        sample += examples_of(exchange for _, exchange in islice(latest, SAMPLE))
-    found = find_tasks(sample, known)
+    records = registry.tasks()
+    known = [record.task for record in records]
+    named = {task.explicit for task in known if task.explicit}
+    most = settings.most_tasks
+    names, beyond_names, rare = names_with_room(store.unassigned_counts(), named, most)
+    sample = [exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)]
+    sample += [exchange for _, exchange in store.sample_unassigned(SAMPLE, 0, names)]
+    for task in known:
+        if task.template is not None and task.template.bare:
+            # A template without constant text matches everything: a new task may hide behind it.
+            latest = store.exchanges(task_id=task.id, after=after, until=newest)
+            sample += (exchange for _, exchange in islice(latest, SAMPLE))
+    found = find_tasks(list(examples_of(sample)), known)
+    changed, gone, left = set[str](), list[Task](), list[Standing]()
+    if found:
+        seen = _counted(sample, TaskMatcher(found))
+        found, gone, left = make_room(store, records, found, seen, settings)
+    if gone:
+        registry.remove_tasks(gone)
+        for task in gone:
+            store.unassign(task.id)
+        records = registry.tasks()
+        known = [record.task for record in records]
     if found:
         registry.add_tasks(found)
-        before, matcher = TaskMatcher(known), TaskMatcher([*known, *found])
         for task in known:
-            if before.fingerprint(task) != matcher.fingerprint(task):
+            if any(takes_from(other, task) for other in found):
                 store.unassign(task.id)
-        _assign(store, matcher, after=0, until=newest, progress=progress)
-    for record in registry.tasks():
-        _update_form(store, registry, record, settings, newest)
+                changed.add(task.id)
+    if found or gone:
+        _assign(store, TaskMatcher([*known, *found]), after=0, until=newest, progress=progress)
+        changed |= {task.id for task in found}
+    registry.set_beyond(beyond(most, [*beyond_names, *left], len(gone), rare))
+    changed |= store.tasks_since(after)
+    forms = [
+        form
+        for record in registry.tasks()
+        if record.task.id in changed or _asks_anew(record, settings)
+        if (form := _form(store, record, settings, newest)) is not None
+    ]
+    if forms:
+        registry.set_forms(forms)
     return newest
+
+
+def _counted(sample: Iterable[Exchange], matcher: TaskMatcher) -> Counter[tuple[str, str]]:
+    """Return how many of some exchanges each task has, by the task's id and the key."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for exchange in sample:
+        try:
+            match = matcher.match(exchange.prompt(), exchange.task)
+        except RequestError:
+            continue
+        if match is not None:
+            seen[match[0].id, exchange.key] += 1
+    return seen
 
 
 def assign_new(store: Store, registry: Registry, *, after: int, progress: Progress = silent) -> int:
@@ -114,10 +155,16 @@ def _assign(
         store.assign(matches(step))
 
 
-def _update_form(
-    store: Store, registry: Registry, record: TaskRecord, settings: LoopSettings, newest: int
-) -> None:
-    """Infer a task's form from its latest answers.
+def _asks_anew(record: TaskRecord, settings: LoopSettings) -> bool:
+    """Whether the settings say something of how a task's answers are compared."""
+    name = record.task.name
+    return name in settings.tasks or settings.folds(name) != record.folds
+
+
+def _form(
+    store: Store, record: TaskRecord, settings: LoopSettings, newest: int
+) -> tuple[str, Form, str, tuple[str, ...]] | None:
+    """Infer a task's form from its latest answers; None if it stays as it is.
 
     Once a student was judged on it, a form stays until the user wants answers compared otherwise:
     the gate and the audit, not the form, notice when answers change.
@@ -126,7 +173,7 @@ def _update_form(
     folds, chosen = settings.folds(name), settings.comparison(name)
     by_fields = chosen is not None and chosen.kind == "fields"
     if record.attempts and folds == record.folds and not (by_fields and record.form == "label"):
-        return
+        return None
     answers = deque(
         (
             row.answer
@@ -136,10 +183,10 @@ def _update_form(
         maxlen=FORM_SAMPLE,
     )
     if not answers:
-        return
+        return None
     evidence = infer_form(answers, folds, closed=not by_fields)
     reason = evidence.reason
     if evidence.form in {"text", "unknown"}:
         texts = [answer.final for answer in answers if not answer.tool_calls]
         reason = f"{reason} {in_the_way(texts, name, folds, evidence.form)}".strip()
-    registry.set_form(record.task.id, evidence.form, reason, folds)
+    return record.task.id, evidence.form, reason, folds

@@ -14,7 +14,7 @@ from openwheel.errors import (
     TeacherError,
 )
 from openwheel.loop.audit.step import audit
-from openwheel.loop.records import Event, Turn
+from openwheel.loop.records import Event, TaskRecord, Turn
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
@@ -23,8 +23,9 @@ from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.limits import some_more_memory, too_much
 from openwheel.loop.turn.other_folds import compared_otherwise
+from openwheel.loop.turn.room import said_of
 from openwheel.loop.turn.streams import certify_anew
-from openwheel.loop.turn.task import turn_task
+from openwheel.loop.turn.task import FEWEST_TO_TRAIN, turn_task
 from openwheel.progress import Progress, each, silent
 from openwheel.store import Store
 from openwheel.trust import Policy
@@ -93,6 +94,7 @@ def _turn(
     events = certify_anew(registry)
     events += audit(store, registry, settings, resources, until=looked_at)
     events += veto(registry, settings.policy)
+    events += [Event(ALL_TASKS, "left", text) for text in said_of(registry.beyond())]
     counts = store.task_counts()
     waits = failures.waits(failures.read(store), time.time())
     records = [record for record in registry.tasks() if counts.get(record.task.id)]
@@ -104,13 +106,17 @@ def _turn(
         total=sum(counts[record.task.id] for record in records),
         size=lambda record: counts[record.task.id],
     ):
-        events += compared_otherwise(registry, record)
+        if record.attempts:
+            events += compared_otherwise(registry, record)
         if reason := why_left(record, settings):
             events.append(Event(record.task.name, "left", reason))
             continue
         wait = waits.get(record.task.id)
         if wait is not None and wait.seconds > 0 and not by_hand:
             events.append(Event(record.task.name, "trouble", wait.said))
+            continue
+        if not record.attempts and counts[record.task.id] < FEWEST_TO_TRAIN:
+            events.append(_too_few(record, counts[record.task.id]))  # without reading them
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
         failures.at_task(store, record.task.id)
@@ -128,6 +134,11 @@ def _turn(
         elif wait is not None:  # it failed before, and went well now
             failures.passed(store, record.task.id)
     return Turn(looked_at, tuple(events))
+
+
+def _too_few(record: TaskRecord, exchanges: int) -> Event:
+    reason = f"{exchanges:,} exchanges; the first training is at {FEWEST_TO_TRAIN:,} labelled ones"
+    return Event(record.task.name, "waiting", reason)
 
 
 def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
