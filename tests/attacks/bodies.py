@@ -159,3 +159,59 @@ BODIES: dict[str, Hurt] = {
     "space before it": Hurt(lambda api: b" " * (LARGEST_READ - 1_000) + said(api), "student"),
     "more than a body may have": _text(b"x" * MAX_BODY, "too large"),
 }
+
+
+def answered(api: str, text: bytes = b"shipping", tokens: bytes = b"5") -> bytes:
+    """Return an answer of an API whose text, in JSON, and tokens are as given."""
+    body = {
+        "chat": b'{"choices":[{"message":{"content":"%s"},"finish_reason":"stop"}],%s}',
+        "messages": b'{"type":"message","role":"assistant","content":[{"type":"text","text":"%s"}],'
+        b'"stop_reason":"end_turn",%s}',
+        "responses": b'{"status":"completed","output":[{"type":"message","role":"assistant",'
+        b'"content":[{"type":"output_text","text":"%s"}]}],%s}',
+        "completions": b'{"choices":[{"text":"%s","finish_reason":"stop"}],%s}',
+    }
+    names = (b"prompt", b"completion") if api in {"chat", "completions"} else (b"input", b"output")
+    usage = b'"usage":{"%s_tokens":%s,"%s_tokens":5}' % (names[0], tokens, names[1])
+    return body[api] % (text, usage)
+
+
+class HurtByAnswer(NamedTuple):
+    """A teacher's body: it reaches the client as it came; some are no answers to keep."""
+
+    make: Callable[[str], bytes]
+    kept: bool
+
+
+ANSWERS: dict[str, HurtByAnswer] = {
+    "as it should be": HurtByAnswer(answered, kept=True),
+    **{
+        # They are charged, and sums are to fit 64 bits.
+        f"{name} tokens": HurtByAnswer(lambda api, n=tokens: answered(api, tokens=n), kept=True)
+        for name, tokens in {
+            "quintillions of": b"9" * 19,
+            "400 digits of": b"9" * 400,
+            "less than no": b"-1000000",
+            "one and a half": b"1.5",
+            "a text of": b'"7"',
+        }.items()
+    },
+    "NaN tokens": HurtByAnswer(lambda api: answered(api, tokens=b"NaN"), kept=False),
+    "a NUL": HurtByAnswer(lambda api: answered(api, rb"a\u0000b"), kept=True),
+    "escapes of terminals": HurtByAnswer(lambda api: answered(api, rb"\u001b[2J[/b]"), kept=True),
+    "half a pair of surrogates": HurtByAnswer(lambda api: answered(api, rb"\ud800"), kept=False),
+    "no UTF-8": HurtByAnswer(lambda api: answered(api, b"\xff"), kept=False),
+    "more than is kept": HurtByAnswer(lambda api: answered(api, b"x" * (9 << 20)), kept=False),
+    "deep": HurtByAnswer(lambda _: _arrays(5_000), kept=False),
+    "a deep field": HurtByAnswer(
+        lambda api: answered(api)[:-1] + b',"x":' + _objects(5_000) + b"}", kept=False
+    ),
+    "cut": HurtByAnswer(lambda api: answered(api)[:-1], kept=False),
+    "two in one": HurtByAnswer(lambda api: answered(api) * 2, kept=False),
+    "nothing": HurtByAnswer(lambda _: b"", kept=False),
+    "null": HurtByAnswer(lambda _: b"null", kept=False),
+    "null for its parts": HurtByAnswer(
+        lambda _: b'{"choices":[null],"output":[null],"content":[null]}', kept=False
+    ),
+    "gzip": HurtByAnswer(lambda api: gzip.compress(answered(api)), kept=False),
+}

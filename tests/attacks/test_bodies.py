@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from attacks.bodies import BODIES, MAX_BODY
+from attacks.bodies import ANSWERS, BODIES, MAX_BODY
 from gateway.apis import PATHS, request_of
 from gateway.keyed import CHAT, COMPLETION, eventually, whole
 from gateway.raw import Client
@@ -104,6 +104,24 @@ def test_what_takes_long_to_read_is_not_parsed_at_all(name):
         with Counted(1) as threads, pytest.raises(RequestError):
             asyncio.run(read_large(api, BODIES[name].make(api.name), threads))
         assert threads.parsed == 0
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_teachers_body_that_once_hurt(guarded, upstream, http, caplog, name):
+    hurt, running = ANSWERS[name], guarded()
+    key, secret = running.key(budget=1e9)
+    headers = {"authorization": f"Bearer {secret}"}
+    for api, path in PATHS.items():
+        body = hurt.make(api)
+        upstream.answers(body)
+        response = http("POST", running.url + path, request_of(api, "x"), headers)
+        assert (response.status, response.data) == (200, body)
+    running.capture.flush()
+    assert running.store.count() == len(PATHS) * hurt.kept
+    # What it said that it used was charged, or an estimate.
+    assert running.spent(key, least=len(PATHS)).tokens < 2**62
+    assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
+    assert json.loads(http("GET", f"{running.url}/healthz", None, headers).data)["status"] == "ok"
 
 
 def test_long_texts_are_still_read_and_captured(gateway, upstream, http):

@@ -399,6 +399,18 @@ def test_an_offered_upgrade_is_not_taken_and_not_logged(served, upstream, caplog
     assert "upgrade" not in upstream.received[0].headers
 
 
+def test_one_that_is_stopped_before_it_began_ends_without_an_error(student):
+    """Its supervisor was killed while it started, and the socket is closed already."""
+    app = create_app(HttpTeacher("http://127.0.0.1:9/v1"), student(student=""))
+    sock = listen("127.0.0.1", 0)
+    server = Server(app, sock)
+    sock.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        server.run()
+    server.stop()
+    server.run()
+
+
 def test_a_request_that_is_coming_in_is_answered_before_the_server_ends(student):
     app = create_app(HttpTeacher("http://127.0.0.1:9/v1"), student(student=""))
     started = threading.Event()

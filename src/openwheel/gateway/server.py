@@ -91,9 +91,14 @@ class Server:
     def run(self) -> None:
         """Serve until told to stop, by `stop`, SIGINT or SIGTERM; finish requests under way."""
         _take_all_descriptors()
+        try:
+            sock = self._sock.dup()  # uvicorn closes what it is given
+        except OSError:
+            if self._server.should_exit:  # stopped, and its socket closed, before it began
+                return
+            raise
         with _own_errors_in_a_line():
-            # Uvicorn closes what it is given.
-            self._server.run(sockets=[self._sock.dup()])
+            self._server.run(sockets=[sock])
 
     def stop(self) -> None:
         """Stop, from any thread."""

@@ -92,8 +92,8 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         server = Server(app, sock, settings=settings.gateway, ready=ready)
 
         def alone() -> None:
-            sock.close()  # requests under way must not keep the port from whoever comes next
             server.stop()
+            sock.close()  # requests under way must not keep the port from whoever comes next
 
         when_alone(alone)
         spare_collector()
