@@ -6,8 +6,8 @@ What is counted is what a client would have got instead of the teacher's answer.
 from collections.abc import Sequence
 
 from openwheel.loop.judging import TeacherJudge
-from openwheel.tasks import Form, canonical_answer
-from openwheel.tasks.compare import Comparison, Pair
+from openwheel.tasks import Form
+from openwheel.tasks.compare import Comparison, Pair, equal
 from openwheel.wire import Answer
 
 
@@ -22,30 +22,15 @@ def finished(teacher: Answer) -> bool:
 
 def agrees(teacher: Answer, student: Answer, form: Form, folds: tuple[str, ...] = ()) -> bool:
     """Whether a student's answer equals the teacher's, as form and folds compare them."""
-    return finished(teacher) and (
-        canonical_answer(teacher, form, folds) == canonical_answer(student, form, folds)
-    )
+    return finished(teacher) and equal(Pair("", teacher, student), form, folds)
 
 
-def losses_of(
-    pairs: Sequence[Pair],
-    form: Form,
-    comparison: Comparison | None,
-    folds: tuple[str, ...] = (),
-) -> list[float]:
+def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:
     """Return how far each student's answer is from the teacher's, from 0 (agrees) to 1.
-
-    Args:
-        pairs: The answers.
-        form: Of the task's answers.
-        comparison: How answers are compared; None: canonical answers agree if equal.
-        folds: How these may differ and still be one.
 
     Raises:
         TeacherError: A judge could not be asked.
     """
-    if comparison is None:
-        return [float(not agrees(pair.teacher, pair.student, form, folds)) for pair in pairs]
     losses = [1.0] * len(pairs)
     rows = [i for i, pair in enumerate(pairs) if finished(pair.teacher)]
     for i, loss in zip(rows, comparison.losses([pairs[i] for i in rows]), strict=True):
@@ -53,7 +38,7 @@ def losses_of(
     return losses
 
 
-def affordable(pairs: Sequence[Pair], comparison: Comparison | None) -> int:
+def affordable(pairs: Sequence[Pair], comparison: Comparison) -> int:
     """Return of how many pairs, from the first on, the loss can be told.
 
     A judge's budget may not reach for all. What it leaves out depends on no reply, so that the

@@ -15,7 +15,7 @@ from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import BY_STUDENTS
 from openwheel.tasks import Inputs, canonical_answer
-from openwheel.tasks.compare import Comparison, ExactComparison, Pair, make_comparison
+from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Pair, make_comparison
 from openwheel.tasks.hints import section
 from openwheel.wire import Answer
 
@@ -30,7 +30,7 @@ class Subject(msgspec.Struct, frozen=True):
         record: The task.
         settings: What the user decides.
         resources: What rungs need from outside.
-        comparison: How two answers are compared; None where equal canonical answers agree.
+        comparison: How two answers are compared.
         work: Folder for a training under way.
         compared: How answers are compared, as a certificate has it; None for plain equality, and
             for a judge until it is `believed`.
@@ -39,7 +39,7 @@ class Subject(msgspec.Struct, frozen=True):
     record: TaskRecord
     settings: LoopSettings
     resources: Resources
-    comparison: Comparison | None
+    comparison: Comparison
     work: Path
     compared: Compared | None = None
 
@@ -57,11 +57,14 @@ class Subject(msgspec.Struct, frozen=True):
     @property
     def bounded(self) -> bool:
         """Whether a loss may lie strictly between 0 and 1."""
-        return self.comparison is not None and self.comparison.bounded
+        return self.comparison.bounded
 
     def as_certified(self, candidate: Candidate) -> "Subject":
         """Return the task as a candidate was trained for it."""
-        return msgspec.structs.replace(self, record=candidate.as_certified(self.record))
+        record, comparison = candidate.as_certified(self.record), self.comparison
+        if comparison.equality:
+            comparison = ExactComparison(record.form, record.folds)
+        return msgspec.structs.replace(self, record=record, comparison=comparison)
 
     def request_of(self, inputs: Inputs) -> str:
         """Return the request that has these inputs, as text, for a judge."""
@@ -81,29 +84,25 @@ def subject_of(
             what it needs is not there.
     """
     name = record.task.name
-    chosen = settings.comparison(name)
-    comparison: Comparison | None = None
+    chosen = settings.comparison(name) or EXACT
+    judge = None
+    if chosen.kind == "judge" and resources.connect is not None:
+        judge = TeacherJudge(
+            resources.connect,
+            JudgeCache(registry.store, record.task.id),
+            model=_judge_model(registry, record, settings),
+            budget=settings.task(name).judge_budget,
+        )
+    try:
+        comparison = make_comparison(
+            chosen, record.form, record.folds, encoder=resources.encoder, judge=judge
+        )
+    except SettingError as error:
+        raise SettingError(f"tasks.{name}: {error}") from None
+    plain = comparison.equality and not record.folds
     compared = None
-    if chosen is not None and chosen.kind != "exact":
-        judge = None
-        if chosen.kind == "judge" and resources.connect is not None:
-            judge = TeacherJudge(
-                resources.connect,
-                JudgeCache(registry.store, record.task.id),
-                model=_judge_model(registry, record, settings),
-                budget=settings.task(name).judge_budget,
-            )
-        try:
-            comparison = make_comparison(
-                chosen, record.form, record.folds, encoder=resources.encoder, judge=judge
-            )
-        except SettingError as error:
-            raise SettingError(f"tasks.{name}: {error}") from None
-        if judge is None:
-            compared = Compared(comparison.setting, comparison.fingerprint)
-    elif record.folds:
-        exact = ExactComparison(record.form, record.folds)
-        compared = Compared(exact.setting, exact.fingerprint)
+    if judge is None and not plain:
+        compared = Compared(comparison.setting, comparison.fingerprint)
     work = registry.students_folder / TRAINING / record.task.id
     return Subject(record, settings, resources, comparison, work, compared)
 

@@ -21,7 +21,7 @@ from openwheel.settings import TaskSection
 from openwheel.store import Exchange
 from openwheel.students.student import Answers
 from openwheel.tasks import Task
-from openwheel.tasks.compare import RougeComparison
+from openwheel.tasks.compare import ExactComparison, RougeComparison
 from openwheel.teachers import HttpTeacher, asking
 from openwheel.wire import Answer
 
@@ -199,7 +199,7 @@ def test_deferred_requests_are_evidence_where_equal_answers_agree(case):
         probability=np.full(N, 0.25),
         weight=np.where(deferred, 0.25, 1.0),
     )
-    found = judged((candidate, student, data), None)
+    found = judged((candidate, student, data), ExactComparison("text"))
     assert found.judgement.exchanges == len(found.data) == len(found.answers) == (~deferred).sum()
     assert len(found.deferred) == deferred.sum()
     task = Task(id="t", name="hours", template=None)
@@ -208,7 +208,10 @@ def test_deferred_requests_are_evidence_where_equal_answers_agree(case):
     assert certificate.deferred_window == found.deferred.window()
     assert certificate.coverage == pytest.approx(0.9, abs=0.01)
     # One look, or a comparison that may cost money, is for what the audit picked.
-    for other, comparison in (("binomial", None), ("anytime", RougeComparison(0.5))):
+    for other, comparison in (
+        ("binomial", ExactComparison("text")),
+        ("anytime", RougeComparison(0.5)),
+    ):
         changed = msgspec.structs.replace(candidate, method=other, compare="rouge:0.5")
         found = judged((changed, student, data), comparison)
         assert len(found.deferred) == 0

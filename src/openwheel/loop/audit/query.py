@@ -155,7 +155,7 @@ def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     """
     pairs = [Pair(subject.request_of(row.inputs or ()), row.teacher, row.student) for row in rows]
     pairs = pairs[: losses.affordable(pairs, subject.comparison)]
-    return losses.losses_of(pairs, subject.record.form, subject.comparison, subject.record.folds)
+    return losses.losses_of(pairs, subject.comparison)
 
 
 def news_of(free: Free, subject: Subject, known: Collection[str] | None) -> dict[str, list[float]]:

@@ -38,7 +38,6 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.store import Store, drift
 from openwheel.store.exchanges import newest_seq
-from openwheel.tasks import canonical_answer
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer, ApiName, Reply, Usage
 
@@ -383,9 +382,5 @@ def _loss(subject: Subject, first: _First, second: Answer) -> float:
     """
     if not second.complete or second.tool_calls:
         return 1.0
-    comparison, form, folds = subject.comparison, subject.record.form, subject.record.folds
-    if comparison is None:
-        return float(
-            canonical_answer(first.answer, form, folds) != canonical_answer(second, form, folds)
-        )
-    return comparison.losses([Pair(subject.request_of(first.inputs), first.answer, second)])[0]
+    pair = Pair(subject.request_of(first.inputs), first.answer, second)
+    return subject.comparison.losses([pair])[0]

@@ -47,6 +47,7 @@ class TeacherJudge:
 
     setting = "judge"
     bounded = True
+    equality = False
 
     def __init__(
         self, connect: Connect, cache: JudgeCache, *, model: str, budget: int, wait: float = WAIT

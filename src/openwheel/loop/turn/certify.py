@@ -83,7 +83,7 @@ def calibrate(
     training: Sequence[Inputs],
     calibration: TaskData,
     *,
-    comparison: Comparison | None = None,
+    comparison: Comparison,
     request_of: Callable[[Inputs], str] = "\n".join,
     method: Method | None = None,
     progress: Progress = silent,
@@ -98,8 +98,8 @@ def calibrate(
         training: The inputs it was trained on.
         calibration: Exchanges it has not seen, in order of arrival, whatever became of the
             teacher's answer: unbiased ones, and requests that students deferred. Those are
-            evidence by their weight where the method is ``anytime`` and no comparison is needed.
-        comparison: How answers are compared; by default canonical answers agree if equal.
+            evidence by their weight where the method is ``anytime`` and equality compares.
+        comparison: How answers are compared.
         request_of: Returns the request that has these inputs, as text, for a judge.
         method: How it is tested; by default as the candidate says.
         progress: Told how many exchanges a student that writes its answers has answered.
@@ -109,7 +109,7 @@ def calibrate(
         TeacherError: A judge could not be asked; what it said so far is kept.
     """
     method = method or candidate.method
-    weighs = method == "anytime" and comparison is None and bool((calibration.weight < 1).any())
+    weighs = method == "anytime" and comparison.equality and bool((calibration.weight < 1).any())
     if not weighs:
         calibration = calibration.take(np.flatnonzero(calibration.unbiased))
     data = calibration
@@ -119,12 +119,12 @@ def calibrate(
     left |= ~_accepted(candidate, data)
     confidence = np.where(left, 0.0, confidence)
     # A comparison that costs is spared where no threshold would answer.
-    least = 0.0 if comparison is None else min(candidate.plan.thresholds, default=np.inf)
+    least = 0.0 if comparison.equality else min(candidate.plan.thresholds, default=np.inf)
     compared = confidence >= least
     _require_same(comparison, candidate)
     pairs = [
         Pair(
-            "" if comparison is None else request_of(data.inputs[i]),
+            "" if comparison.equality else request_of(data.inputs[i]),
             Answer(data.texts[i], (), "stop" if data.finished[i] else "unfinished"),
             Answer(answers[i]),
         )
@@ -136,7 +136,7 @@ def calibrate(
         data, answers, pairs = data.take(np.arange(reached)), answers[:reached], pairs[:number]
         confidence, compared = confidence[:reached], compared[:reached]
     losses = np.ones(len(data))
-    losses[compared] = losses_of(pairs, candidate.form, comparison, candidate.folds)
+    losses[compared] = losses_of(pairs, comparison)
     clusters = bursts(data.inputs, candidate.variables)
     new = is_new(training, data.inputs, candidate.variables)
     judgement = judge(
@@ -185,10 +185,10 @@ def _answers(
     return answers, np.concatenate(confidences)
 
 
-def _require_same(comparison: Comparison | None, candidate: Candidate) -> None:
+def _require_same(comparison: Comparison, candidate: Candidate) -> None:
     """Raise a SettingError unless a candidate was registered to be compared like this."""
     registered = candidate.compared.sha256 if candidate.compared is not None else ""
-    if comparison is not None and registered and comparison.fingerprint != registered:
+    if not comparison.equality and registered and comparison.fingerprint != registered:
         raise SettingError(
             f"Student {candidate.id} was registered to be compared by "
             f"{candidate.compare!r} as of {registered[:12]}, and that has changed to "

@@ -198,7 +198,6 @@ def _lesson(
     settings, resources, comparison = subject.settings, subject.resources, subject.comparison
 
     def losses_of(rows: Sequence[int], texts: Sequence[str]) -> Sequence[float]:
-        assert comparison is not None
         pairs = []
         for row, text in zip(rows, texts, strict=True):
             request = subject.request_of(training.inputs[row])
@@ -214,7 +213,7 @@ def _lesson(
         template=subject.record.task.template,
         surfaces=training.surfaces,
         thoughts={i: said for i, said in enumerate(training.thoughts) if said},
-        losses_of=None if comparison is None else losses_of,
+        losses_of=None if comparison.equality else losses_of,
         encoder=resources.encoder,
         tune=settings.tune,
         lm=settings.lm,

@@ -218,7 +218,7 @@ def _certify(
         registry.load(candidate, subject.resources),
         [*seen, *corrected_inputs(registry, candidate)],
         evidence(since, 0 if remote else MOST_DEFERRED),
-        comparison=subject.comparison,
+        comparison=subject.as_certified(candidate).comparison,
         request_of=subject.request_of,
         method=method,
     )

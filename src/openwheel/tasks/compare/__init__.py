@@ -5,6 +5,7 @@ teacher, is `openwheel.loop.judging`.
 """
 
 from openwheel.tasks.compare.choose import (
+    EXACT,
     FOR_TEXT,
     KINDS,
     Chosen,
@@ -13,11 +14,12 @@ from openwheel.tasks.compare.choose import (
 )
 from openwheel.tasks.compare.comparison import Comparison, Pair, fingerprint_of
 from openwheel.tasks.compare.embedding import EmbeddingComparison
-from openwheel.tasks.compare.exact import ExactComparison, settled
+from openwheel.tasks.compare.exact import ExactComparison, equal, settled
 from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, Tolerance, read_rules
 from openwheel.tasks.compare.rouge import RougeComparison, rouge_l
 
 __all__ = [
+    "EXACT",
     "FOR_TEXT",
     "KINDS",
     "Chosen",
@@ -29,6 +31,7 @@ __all__ = [
     "Pair",
     "RougeComparison",
     "Tolerance",
+    "equal",
     "fingerprint_of",
     "make_comparison",
     "read_comparison",

@@ -34,6 +34,9 @@ class Chosen(msgspec.Struct, frozen=True):
     rules: FieldRules = FieldRules()
 
 
+EXACT = Chosen("exact", "exact")
+
+
 def read_comparison(setting: str) -> Chosen:
     """Read a setting such as ``rouge:0.7``.
 

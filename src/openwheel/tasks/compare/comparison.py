@@ -33,12 +33,15 @@ class Comparison(Protocol):
         setting: As the user writes it, ``rouge:0.7`` say.
         bounded: Whether a loss may lie strictly between 0 and 1, so that the gate has to bet
             instead of counting.
+        equality: Whether answers agree if their canonical forms are equal, and only then, so that a
+            loss costs next to nothing.
         fingerprint: SHA-256 of all that decides a loss. A certificate holds it; another one is
             another comparison, and a new attempt.
     """
 
     setting: str
     bounded: bool
+    equality: bool
     fingerprint: str
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:

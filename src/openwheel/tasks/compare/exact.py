@@ -11,6 +11,7 @@ class ExactComparison:
     """Two answers agree if they are equal; see `canonical_answer`."""
 
     bounded = False
+    equality = True
 
     def __init__(self, form: Form, folds: tuple[str, ...] = ()) -> None:
         """Compare answers of one form, which may differ by folds and still be one."""

@@ -39,6 +39,7 @@ class FieldsComparison:
     """Two records agree if all fields that count do; anything else compares by equality."""
 
     bounded = False
+    equality = False
 
     def __init__(self, setting: str, rules: FieldRules, folds: tuple[str, ...] = ()) -> None:
         """Compare by rules, which ``setting`` is how the user wrote, after folds."""

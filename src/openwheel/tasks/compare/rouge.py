@@ -32,6 +32,7 @@ class RougeComparison:
     """Two texts agree if their ROUGE-L F is at least a limit."""
 
     bounded = False
+    equality = False
 
     def __init__(self, at_least: float) -> None:
         """Compare by a limit in (0, 1]."""
