@@ -25,6 +25,18 @@ _inputs_decoder = msgspec.json.Decoder(tuple[str, ...])
 _inputs_encoder = msgspec.json.Encoder()
 
 
+CALIBRATION_SHARE = 0.25
+SMALL_CALIBRATION = 300
+"""A small log gives up to half of itself, until calibration holds this many: below that a gate at
+5% hardly ever has the evidence it needs."""
+
+MOST_CALIBRATION = 50_000
+"""More evidence than this changes no decision, and takes time to judge."""
+
+FEWEST_LABELLED = 60
+"""Less cannot certify anything at 5%: 59 agreements in a row are not enough."""
+
+
 class Origin(NamedTuple):
     """Who answered: the name of the endpoint (``""`` for a log), and of the model there."""
 
@@ -244,3 +256,19 @@ def seen_keys(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> list[byte
 
 def _key(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
+    """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
+
+    Those up to ``judged`` had a verdict before, and only train.
+
+    What came after the first calibration exchange and is biased is left out: training may not
+    look at the time that is judged.
+    """
+    unbiased = np.flatnonzero(data.unbiased)
+    size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))
+    fresh = unbiased[data.seq[unbiased] > judged]
+    latest = fresh[max(len(fresh) - min(size, MOST_CALIBRATION), 0) :]
+    before = np.arange(int(latest[0])) if len(latest) else np.arange(len(data))
+    return data.take(before), data.take(latest)

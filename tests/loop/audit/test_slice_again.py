@@ -14,7 +14,7 @@ from openwheel.loop.learner.learner import run_learner
 from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of
-from openwheel.loop.turn.recent import worth_training_on
+from openwheel.loop.turn.train import worth_training_on
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange
 from openwheel.wire import Answer

@@ -22,7 +22,7 @@ from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import assign_new
-from openwheel.loop.turn.task import FEWEST_TO_TRAIN
+from openwheel.loop.turn.train import FEWEST_TO_TRAIN
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Store
 from openwheel.students.lm.student import ADAPTER

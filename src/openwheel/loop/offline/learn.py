@@ -11,7 +11,7 @@ from openwheel.errors import EngineError, PolicyError, SettingError, TeacherErro
 from openwheel.gate import growth_needed, spent
 from openwheel.gate.order import OrderEvidence, order_evidence
 from openwheel.loop.audit.policy import first_plan
-from openwheel.loop.data import TaskData, load_answers
+from openwheel.loop.data import FEWEST_LABELLED, TaskData, load_answers, split
 from openwheel.loop.feedback.corrections import corrected
 from openwheel.loop.offline.findings import Finding, Findings, Point
 from openwheel.loop.records import Candidate, TaskRecord
@@ -23,24 +23,12 @@ from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.turn.choose import Trained, save_candidate, train_best
 from openwheel.loop.turn.curate import curate
-from openwheel.loop.turn.other_folds import compared_otherwise
 from openwheel.loop.turn.room import said_of
-from openwheel.loop.turn.streams import certify_anew
+from openwheel.loop.turn.standing import certify_anew, compared_otherwise
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
 from openwheel.store import Store
 from openwheel.students import train
-
-CALIBRATION_SHARE = 0.25
-SMALL_CALIBRATION = 300
-"""A small log gives up to half of itself, until calibration holds this many: below that a gate at
-5% hardly ever has the evidence it needs."""
-
-MOST_CALIBRATION = 50_000
-"""More evidence than this changes no decision, and takes time to judge."""
-
-FEWEST_LABELLED = 60
-"""Less cannot certify anything at 5%: 59 agreements in a row are not enough."""
 
 SURPRISED = 0.25
 """A student that was predicted to pass and did not needs this share more at the least."""
@@ -328,22 +316,6 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         deferred=deferred,
         disagreed=disagreed,
     )
-
-
-def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
-    """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
-
-    Those up to ``judged`` had a verdict before, and only train.
-
-    What came after the first calibration exchange and is biased is left out: training may not
-    look at the time that is judged.
-    """
-    unbiased = np.flatnonzero(data.unbiased)
-    size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))
-    fresh = unbiased[data.seq[unbiased] > judged]
-    latest = fresh[max(len(fresh) - min(size, MOST_CALIBRATION), 0) :]
-    before = np.arange(int(latest[0])) if len(latest) else np.arange(len(data))
-    return data.take(before), data.take(latest)
 
 
 def _lacking(finding: Finding, data: TaskData) -> Finding | None:

@@ -3,8 +3,6 @@
 Its tests may be looked at again and again, and those of a promoted student that shadowed go on.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 
@@ -15,15 +13,14 @@ from openwheel.errors import (
 from openwheel.gate import Certificate, Judgement, clopper_pearson
 from openwheel.gate.judge import Method
 from openwheel.loop.audit.policy import first_plan
-from openwheel.loop.audit.records import LATEST, SliceChange
+from openwheel.loop.audit.records import LATEST
 from openwheel.loop.data import TaskData
 from openwheel.loop.drift.check import judged_anew
 from openwheel.loop.feedback.corrections import corrected_inputs
-from openwheel.loop.records import Candidate, Event
-from openwheel.loop.registry import Registry
-from openwheel.loop.subject import Subject
+from openwheel.loop.records import Candidate
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, write_certificate
+from openwheel.loop.turn.state import TaskState
 from openwheel.students import rungs
 
 BETTER = 0.03
@@ -50,108 +47,109 @@ EVIDENT = 0.99
 """Level of the interval by which a student is given up that an earlier teacher taught."""
 
 
-def who_shadows(registry: Registry, task_id: str, off: Sequence[SliceChange]) -> Candidate | None:
-    """Return who shadows; one that learned a slice before it changed is dropped with its evidence.
+def find_shadow(state: TaskState) -> None:
+    """Find who shadows; one that learned a slice before it changed is dropped with its evidence.
 
     Promoted for the rest of the traffic, it would answer a slice that audits have just taken off.
     """
-    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
+    shadows = state.registry.candidates(task_id=state.task_id, state="shadow")
     if not shadows:
-        return None
-    shadow = shadows[-1]
-    for change in off:
+        return
+    shadow, _, _ = shadows[-1]
+    for change in state.changes.off:
         if shadow.trained_until <= change.after_seq and change.slice not in shadow.slicer.deferred:
-            registry.set_state(shadow.id, "replaced")
-            return None
-    return shadow
+            state.registry.set_state(shadow.id, "replaced")
+            return
+    state.shadow = shadow
 
 
-def judge_shadow(
-    registry: Registry, subject: Subject, shadow: Candidate, data: TaskData, seen: int
-) -> tuple[list[Event], float]:
-    """Judge who has been shadowing, and give it up if that is in vain.
-
-    Returns:
-        What came of it, that of the judging last, and the coverage that a new student would have
-        to beat.
-    """
-    shadow, events = judged_anew(registry.store, subject.settings, subject.record.task.name, shadow)
-    event, evidence, hopeless = judge(registry, subject, shadow, data, seen)
-    events.append(event)
-    if event.kind == "promoted":
-        return events, 0.0
-    if evidence < STALLED * shadow.enough and not hopeless:
-        near = evidence >= NEAR * shadow.enough
-        return events, 1.0 if near else shadow.coverage + MUCH_BETTER - BETTER
-    registry.set_state(shadow.id, "refused")
-    return events, 0.0
-
-
-def widen(
-    registry: Registry, subject: Subject, current: Certificate, data: TaskData, seen: int
-) -> list[Event]:
+def widen(state: TaskState) -> None:
     """Judge the promoted student again on all evidence so far: it may be allowed to answer more.
 
-    Only one that shadowed: its tests may be looked at again, those of an offline gate may not.
+    Only one that shadowed: its tests may be looked at again, those of an offline gate may not. And
+    only while nobody shadows and no slice is off: a certificate on all of its slices would speak of
+    answers that it does not give. Nor does what it did before evidence took it off earn anything.
     """
-    candidate = registry.candidate(current.student)
-    if candidate.method != "anytime" or not candidate.compares(subject.record):
-        return []
+    current, promotion = state.certificate, state.promotion
+    if current is None or promotion is None or state.shadow is not None or state.changes.off:
+        return
+    candidate = state.registry.candidate(current.student)
+    again = candidate.method == "anytime" and candidate.compares(state.subject.record)
+    if promotion.against_evidence or not again:
+        return
     try:
-        calibrated, certificate = _certify(registry, subject, candidate, data)
+        calibrated, certificate = _certify(state, candidate)
     except StudentFileError:
-        return []  # said by every gateway that serves it
+        return  # said by every gateway that serves it
     if certificate is None:
-        return []
+        return
     # What it would answer, and what it may, of the same latest requests.
     latest = calibrated.confidence[-LATEST:]
     more = (latest >= certificate.threshold).mean() - (latest >= current.threshold).mean()
     if more < WIDER:
-        return []
+        return
     reason = explain.passed(calibrated.judgement, candidate)
-    if not _promote(registry, subject, certificate, reason, seen):
-        registry.certify(certificate)
-        return []
-    return [Event(subject.record.task.name, "promoted", f"more of the traffic. {reason}")]
+    if _promote(state, certificate, reason):
+        state.tell("promoted", f"more of the traffic. {reason}")
+    else:
+        state.registry.certify(certificate)
 
 
-def judge(
-    registry: Registry,
-    subject: Subject,
-    candidate: Candidate,
-    data: TaskData,
-    seen: int,
-    *,
-    one_look: bool = False,
-) -> tuple[Event, int, bool]:
+def judge_shadow(state: TaskState) -> None:
+    """Judge who has been shadowing, and give it up if that is in vain.
+
+    Sets the coverage that a new student has to beat.
+    """
+    if state.shadow is None:
+        return
+    shadow = _of_this_teacher(state, state.shadow)
+    evidence, hopeless = _judge(state, shadow)
+    if state.over:
+        return
+    if evidence < STALLED * shadow.enough and not hopeless:
+        near = evidence >= NEAR * shadow.enough
+        state.to_beat = 1.0 if near else shadow.coverage + MUCH_BETTER - BETTER
+        return
+    state.registry.set_state(shadow.id, "refused")
+
+
+def judge_new(state: TaskState) -> None:
+    """Judge the student that was just trained: on what was held out at one look, if anything was.
+
+    That may be taken once, for a share of delta like that of its anytime tests.
+    """
+    assert state.shadow is not None
+    _judge(state, _of_this_teacher(state, state.shadow), one_look=state.one_look)
+
+
+def _of_this_teacher(state: TaskState, shadow: Candidate) -> Candidate:
+    """Return who shadows so that evidence of another teacher does not judge it."""
+    settings = state.subject.settings
+    shadow, events = judged_anew(state.registry.store, settings, state.name, shadow)
+    state.events += events
+    return shadow
+
+
+def _judge(state: TaskState, candidate: Candidate, *, one_look: bool = False) -> tuple[int, bool]:
     """Judge who shadows on all evidence so far, and promote the moment it suffices.
 
-    Args:
-        registry: Of the store.
-        subject: The task.
-        candidate: Who shadows.
-        data: The task's exchanges.
-        seen: The promotion that is expected to be the task's still.
-        one_look: Whether a share of delta like that of the anytime tests is for one look at the
-            evidence there is now. That may be taken once.
-
     Returns:
-        What came of it, how much independent evidence there was, and whether that speaks so much
-        against it that waiting for more is in vain.
+        How much independent evidence there was, and whether that speaks so much against it that
+        waiting for more is in vain.
     """
-    record = subject.record
-    name = record.task.name
+    registry = state.registry
     try:
         certificate = None
         if one_look:
-            method: Method = "betting" if subject.bounded else "binomial"
-            calibrated, certificate = _certify(registry, subject, candidate, data, method)
+            method: Method = "betting" if state.subject.bounded else "binomial"
+            calibrated, certificate = _certify(state, candidate, method)
         if certificate is None:
-            calibrated, certificate = _certify(registry, subject, candidate, data)
+            calibrated, certificate = _certify(state, candidate)
     except StudentFileError as error:
         registry.set_state(candidate.id, "refused")
-        registry.set_trained_on(record.task.id, 0)
-        return Event(name, "waiting", f"the shadowing student was dropped: {error}"), 0, False
+        registry.set_trained_on(state.task_id, 0)
+        state.tell("waiting", f"the shadowing student was dropped: {error}")
+        return 0, False
     judgement = calibrated.judgement
     if certificate is None:
         reason = f"{candidate.rung}: {judgement.n:,} exchanges seen so far, a burst counted once"
@@ -162,22 +160,43 @@ def judge(
                 f"; the nearest threshold answered {judgement.best.answered:,} and disagreed on "
                 f"{judgement.best.disagreements:,}"
             )
-        return Event(name, "shadowing", reason), judgement.n, _hopeless(judgement, candidate)
+        state.tell("shadowing", reason)
+        return judgement.n, _hopeless(judgement, candidate)
     reason = " ".join([explain.passed(judgement, candidate), *explain.remarks(certificate)])
-    promotion = registry.promotions().get(record.task.id)
-    if promotion is not None and promotion.certificate is None and promotion.by == "user":
+    latest = registry.promotions().get(state.task_id)
+    if latest is not None and latest.certificate is None and latest.by == "user":
         registry.certify(certificate)
-        reason += " It was taken off by hand: promote it by hand."
-        return Event(name, "waiting", reason), judgement.n, False
+        state.tell("waiting", f"{reason} It was taken off by hand: promote it by hand.")
+        return judgement.n, False
     try:
-        if not _promote(registry, subject, certificate, reason, seen):
-            registry.certify(certificate)
-            reason = "certified and not promoted: audits changed who is promoted meanwhile"
-            return Event(name, "waiting", reason), judgement.n, False
+        if _promote(state, certificate, reason):
+            state.end("promoted", reason)
+            return judgement.n, False
+        why_not = "audits changed who is promoted meanwhile"
     except PolicyError as error:
-        registry.certify(certificate)
-        return Event(name, "waiting", f"certified and not promoted: {error}"), judgement.n, False
-    return Event(name, "promoted", reason), judgement.n, False
+        why_not = str(error)
+    registry.certify(certificate)
+    state.tell("waiting", f"certified and not promoted: {why_not}")
+    return judgement.n, False
+
+
+def _promote(state: TaskState, certificate: Certificate, reason: str) -> bool:
+    """Promote, unless an audit or a person changed who is promoted since it was decided.
+
+    Raises:
+        PolicyError: It may not be promoted.
+    """
+    settings = state.subject.settings
+    plan = first_plan(settings, state.name, by_hand=False)
+    return state.registry.promote(
+        certificate,
+        by="turn",
+        reason=reason,
+        audit=plan.audit,
+        canary=plan.canary,
+        policy=settings.policy,
+        expected_promotion=state.expected_promotion,
+    )
 
 
 def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
@@ -194,11 +213,7 @@ def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
 
 
 def _certify(
-    registry: Registry,
-    subject: Subject,
-    candidate: Candidate,
-    data: TaskData,
-    method: Method | None = None,
+    state: TaskState, candidate: Candidate, method: Method | None = None
 ) -> tuple[Calibrated, Certificate | None]:
     """Judge a candidate on what came after its training; write what it earned.
 
@@ -208,7 +223,8 @@ def _certify(
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
-    registry.judges(candidate.task_id, int(data.seq.max(initial=0)))
+    registry, subject, data = state.registry, state.subject, state.data
+    registry.judges(candidate.task_id, state.newest)
     remote = rungs()[candidate.rung].asked == "remote"  # takes seconds for each
     before = data.seq <= candidate.trained_until
     since = data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after)))
@@ -241,23 +257,3 @@ def evidence(data: TaskData, most: int) -> TaskData:
     weight = np.where(np.arange(len(data)) < end, data.weight, data.unbiased)
     rows = np.flatnonzero(data.unbiased | (weight > 0))
     return msgspec.structs.replace(data, weight=weight).take(rows)
-
-
-def _promote(
-    registry: Registry, subject: Subject, certificate: Certificate, reason: str, seen: int
-) -> bool:
-    """Promote, unless an audit or a person changed who is promoted since it was decided.
-
-    Raises:
-        PolicyError: It may not be promoted.
-    """
-    plan = first_plan(subject.settings, subject.record.task.name, by_hand=False)
-    return registry.promote(
-        certificate,
-        by="turn",
-        reason=reason,
-        audit=plan.audit,
-        canary=plan.canary,
-        policy=subject.settings.policy,
-        expected_promotion=seen,
-    )

@@ -7,6 +7,7 @@ task holds out its latest quarter, so that its student can be judged at once.
 
 import gc
 import time
+from collections.abc import Callable
 
 from openwheel.errors import (
     EngineError,
@@ -14,24 +15,35 @@ from openwheel.errors import (
     TeacherError,
 )
 from openwheel.loop.audit.step import audit
+from openwheel.loop.data import load_answers
 from openwheel.loop.records import Event, TaskRecord, Turn
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.subject import subject_of, why_left
+from openwheel.loop.subject import Subject, subject_of, why_left
 from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import curate
+from openwheel.loop.turn.gather import gather
 from openwheel.loop.turn.limits import some_more_memory, too_much
-from openwheel.loop.turn.other_folds import compared_otherwise
 from openwheel.loop.turn.room import said_of
-from openwheel.loop.turn.streams import certify_anew
-from openwheel.loop.turn.task import FEWEST_TO_TRAIN, turn_task
+from openwheel.loop.turn.shadow import judge_new, judge_shadow, widen
+from openwheel.loop.turn.standing import certify_anew, compared_otherwise, veto
+from openwheel.loop.turn.state import TaskState
+from openwheel.loop.turn.train import FEWEST_TO_TRAIN, train
 from openwheel.progress import Progress, each, silent
 from openwheel.store import Store
-from openwheel.trust import Policy
 
 ALL_TASKS = "all tasks"
 """Whom an event is about that is about no task in particular."""
+
+STEPS: tuple[Callable[[TaskState], None], ...] = (
+    gather,  # what changed, who is promoted, who shadows
+    widen,  # certify who is promoted for more of the traffic
+    judge_shadow,  # certify and promote who shadows, or give it up
+    train,  # where there are enough new labels: somebody new shadows
+    judge_new,  # certify and promote it, the first one at once
+)
+"""A task's part of a turn. Each step may say that it is over."""
 
 
 def turn(
@@ -122,7 +134,7 @@ def _turn(
         failures.at_task(store, record.task.id)
         try:
             subject = subject_of(registry, record, settings, resources)
-            events += turn_task(store, registry, subject, progress, until=looked_at)
+            events += turn_task(registry, subject, progress, until=looked_at)
             short = False
         except (EngineError, SettingError, TeacherError) as error:
             events.append(Event(record.task.name, "trouble", str(error)))  # others go on
@@ -141,6 +153,38 @@ def _too_few(record: TaskRecord, exchanges: int) -> Event:
     return Event(record.task.name, "waiting", reason)
 
 
+def turn_task(
+    registry: Registry, subject: Subject, progress: Progress, *, until: int
+) -> list[Event]:
+    """Take a task's part of a turn; return what came of it.
+
+    Args:
+        registry: Of the store.
+        subject: The task, with what the user decides about it.
+        progress: Told what is being done.
+        until: Nothing after this exchange: up to it tasks were looked for. Of what came since, a
+            learner that looks beside the turn may have assigned some, and would leave a gap.
+
+    Raises:
+        OpenwheelError: An engine, a teacher that judges or a setting cannot be used.
+    """
+    record = subject.record
+    data = load_answers(
+        registry.store,
+        record.task.id,
+        record.form,
+        record.folds,
+        until=until,
+        policy=subject.settings.policy,
+    )
+    state = TaskState(registry=registry, subject=subject, progress=progress, data=data, events=[])
+    for step in STEPS:
+        step(state)
+        if state.over:
+            break
+    return state.events
+
+
 def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
     reason = too_much()
     with some_more_memory():  # to say so
@@ -149,18 +193,3 @@ def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
         failures.failed(store, task_id, reason)
         wait = failures.waits(failures.read(store), time.time())[task_id]
         return Event(name, "trouble", wait.said)
-
-
-def veto(registry: Registry, policy: Policy) -> list[Event]:
-    """Take off every promoted student that the policy, as it is now, would not let be promoted."""
-    names = {record.task.id: record.task.name for record in registry.tasks()}
-    events = []
-    for task_id, promotion in registry.promotions().items():
-        if promotion.certificate is None:
-            continue
-        made_of = registry.candidate(promotion.certificate.student).made_of()
-        decision = policy.may_promote(made_of)
-        if not decision.allowed:
-            registry.demote(task_id, by="policy", reason=str(decision))
-            events.append(Event(names[task_id], "demoted", str(decision)))
-    return events

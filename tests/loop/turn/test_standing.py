@@ -11,7 +11,7 @@ from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.turn.streams import certify_anew
+from openwheel.loop.turn.standing import certify_anew
 from openwheel.loop.turn.turn import turn
 from openwheel.tasks import Task, match
 from openwheel.tasks.template import Part, Template

@@ -7,7 +7,7 @@ from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import subject_of
 from openwheel.loop.turn.curate import curate
-from openwheel.loop.turn.recent import worth_training_on
+from openwheel.loop.turn.train import worth_training_on
 
 SWAPPED = {"billing": "account", "account": "billing"}
 

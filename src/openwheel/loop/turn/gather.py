@@ -1,0 +1,56 @@
+"""What there is to a task before anybody is judged: changes, whose standing ended, who is there."""
+
+import numpy as np
+
+from openwheel.gate.order import OrderEvidence, order_evidence
+from openwheel.loop.audit.records import changed_after, slice_changes, slices_off
+from openwheel.loop.data import TaskData
+from openwheel.loop.drift.check import notice
+from openwheel.loop.drift.records import changed_since
+from openwheel.loop.turn import explain
+from openwheel.loop.turn.shadow import find_shadow
+from openwheel.loop.turn.standing import compared_otherwise, critical_named_anew
+from openwheel.loop.turn.state import Changes, TaskState
+
+
+def gather(state: TaskState) -> None:
+    """Find who is promoted, who shadows and what changed, ending the standing of whom that ends.
+
+    It is over where what was imported is in no order of arrival.
+    """
+    registry, store, task_id = state.registry, state.registry.store, state.task_id
+    for text in explain.left_out(state.data.left_out):
+        state.tell("vetoed", text)
+    # Who answered what may judge and train is looked at first, so that no evidence on one teacher
+    # speaks for another.
+    settings = state.subject.settings
+    state.events += notice(store, registry, settings, until=state.newest, task_id=task_id)
+    # Among those whom that had shadow anew may be one whose answers were compared otherwise.
+    state.events += compared_otherwise(registry, state.subject.record)
+    given_up = critical_named_anew(registry, state.subject)
+    state.events += given_up
+    state.trained_on = 0 if given_up else state.subject.record.trained_on
+    state.promotion = registry.promotions().get(task_id)
+    if state.promotion is None:
+        order = _order(state.data)
+        if not order.in_order:
+            state.end("waiting", order.reason)
+            return
+    after = max(changed_after(store, task_id), changed_since(store, task_id))
+    slices = tuple(slice_changes(registry, task_id, after=after))
+    still = slices_off(registry, task_id)
+    off = tuple(change for change in slices if change.slice in still)
+    state.changes = Changes(after, slices, off)
+    find_shadow(state)
+
+
+def _order(data: TaskData) -> OrderEvidence:
+    """Judge the order of what was imported; a gateway's exchanges are kept as they came.
+
+    Their times do not show it: many are answered at once, and clocks are set.
+    """
+    logged = data.take(
+        np.flatnonzero(data.trains & [not origin.teacher for origin in data.origins])
+    )
+    times = logged.time if (logged.time > 0).all() else None
+    return order_evidence(logged.answers, times)

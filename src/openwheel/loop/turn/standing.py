@@ -1,0 +1,136 @@
+"""What ends a student's standing whatever its evidence: other prompts, folds, answers or policy.
+
+A certificate is about a stream: when its task takes other prompts than were certified, it ends. A
+task that takes part of another's prompts, a task that is gone, another template, another way to
+match: all of them change the fingerprint of what the matcher sends to a task.
+
+When the user wants a task's answers compared otherwise, its students were for other ones. One stays
+where it was held to more than is asked now, and is audited as it was certified.
+"""
+
+from openwheel.loop.records import Event, TaskRecord
+from openwheel.loop.registry import Registry, begin_anew
+from openwheel.loop.subject import Subject
+from openwheel.store.exchanges import newest_seq
+from openwheel.tasks import TaskMatcher
+from openwheel.trust import Policy
+
+
+def certify_anew(registry: Registry) -> list[Event]:
+    """Have each student judged anew whose task takes other prompts than it was trained for.
+
+    The promoted one, or else the one that shadows: it shadows as a new attempt, judged on what
+    comes from now on. To be called whenever tasks may have changed, before anybody is judged.
+    """
+    tasks = [record.task for record in registry.tasks()]
+    matcher = TaskMatcher(tasks)
+    promotions = registry.promotions()
+    shadows = {found.task_id: found for found, _, _ in registry.candidates(state="shadow")}
+    events = []
+    for task in tasks:
+        promotion, candidate = promotions.get(task.id), shadows.get(task.id)
+        row = None
+        if promotion is not None and promotion.certificate is not None:
+            row, candidate = promotion.id, registry.candidate(promotion.certificate.student)
+        if candidate is None:
+            continue
+        now = matcher.fingerprint(task)
+        if candidate.matcher == now:
+            continue
+        if not candidate.matcher:  # of an earlier version: known from now on
+            registry.set_matcher(candidate, now)
+            continue
+        takers = ", ".join(repr(other.name) for other in matcher.takers(task)) or "none"
+        reason = (
+            "the task takes other prompts than its student was certified for (tasks that take part "
+            f"of them now: {takers}); it has to be certified anew"
+        )
+        with registry.store.write() as transaction:
+            anew = begin_anew(
+                transaction,
+                candidate,
+                after_seq=newest_seq(transaction),
+                promotion=row,
+                by="traffic",
+                reason=reason,
+                matcher=now,
+            )
+        if anew is not None:
+            events.append(Event(task.name, "shadowing" if row is None else "demoted", reason))
+    return events
+
+
+def compared_otherwise(registry: Registry, record: TaskRecord) -> list[Event]:
+    """Give up students whose answers were compared by other folds than the task's are now.
+
+    Whoever shadows is replaced: another comparison is another attempt. Whoever is promoted is taken
+    off if it was certified with a fold that the task has no more. The task may train anew.
+    """
+    task_id, name = record.task.id, record.task.name
+    events = []
+    for shadow, _, _ in registry.candidates(task_id=task_id, state="shadow"):
+        if shadow.compares(record):
+            continue
+        registry.set_state(shadow.id, "replaced")
+        registry.set_trained_on(task_id, 0)
+        reason = f"answers are compared {_how(record.folds)} now: who shadowed is given up"
+        events.append(Event(name, "waiting", reason))
+    promotion = registry.promotions().get(task_id)
+    if promotion is None or promotion.certificate is None:
+        return events
+    candidate = registry.candidate(promotion.certificate.student)
+    if not set(candidate.folds) <= set(record.folds):
+        reason = (
+            f"answers are compared {_how(record.folds)} now, and its student was certified for "
+            f"answers compared {_how(candidate.folds)}; it has to be certified anew"
+        )
+        registry.set_trained_on(task_id, 0)
+        registry.demote(task_id, by="turn", reason=reason)
+        events.append(Event(name, "demoted", reason))
+    return events
+
+
+def _how(folds: tuple[str, ...]) -> str:
+    return f"after {', '.join(folds)}" if folds else "as they are"
+
+
+def critical_named_anew(registry: Registry, subject: Subject) -> list[Event]:
+    """Give up students that do not leave to the teacher what the user named as critical since."""
+    task_id, name = subject.record.task.id, subject.record.task.name
+    promotion = registry.promotions().get(task_id)
+    current = promotion.certificate if promotion else None
+    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
+    events = []
+    promoted = [registry.candidate(current.student)] if current is not None else []
+    for candidate in promoted + shadows:
+        named = subject.as_certified(candidate).critical
+        missing = [repr(text) for text in named if text not in candidate.critical]
+        if not missing:
+            continue
+        reason = (
+            f"tasks.{name}.critical names {', '.join(missing)}, of which the student does not "
+            "know; one that leaves those to the teacher is trained"
+        )
+        registry.set_state(candidate.id, "replaced")
+        registry.set_trained_on(task_id, 0)
+        if current is not None and candidate.id == current.student:
+            registry.demote(task_id, by="turn", reason=reason)
+            events.append(Event(name, "demoted", reason))
+        else:
+            events.append(Event(name, "waiting", reason))
+    return events
+
+
+def veto(registry: Registry, policy: Policy) -> list[Event]:
+    """Take off every promoted student that the policy, as it is now, would not let be promoted."""
+    names = {record.task.id: record.task.name for record in registry.tasks()}
+    events = []
+    for task_id, promotion in registry.promotions().items():
+        if promotion.certificate is None:
+            continue
+        made_of = registry.candidate(promotion.certificate.student).made_of()
+        decision = policy.may_promote(made_of)
+        if not decision.allowed:
+            registry.demote(task_id, by="policy", reason=str(decision))
+            events.append(Event(names[task_id], "demoted", str(decision)))
+    return events

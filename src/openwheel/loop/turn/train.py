@@ -1,0 +1,205 @@
+"""Training a student: when that pays, on what, and whether it is worth trying."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.loop.audit.records import SliceChange, coverage_now
+from openwheel.loop.data import FEWEST_LABELLED, TaskData, split
+from openwheel.loop.feedback.corrections import corrected
+from openwheel.loop.subject import Subject, believed_by
+from openwheel.loop.turn import explain
+from openwheel.loop.turn.choose import Trained, save_candidate, train_best
+from openwheel.loop.turn.shadow import BETTER
+from openwheel.loop.turn.state import TaskState
+from openwheel.students import train as train_rung
+from openwheel.students.variables import choose_variables
+
+BoolArray = npt.NDArray[np.bool_]
+
+FEWEST_TO_TRAIN = 200
+"""Labelled exchanges before a first training: with fewer, half would be held out of very little."""
+
+GROWTH = 1.25
+"""A task is trained anew when its labelled exchanges have grown by this factor."""
+
+FIRST_GROWTH, FEW_LABELS = 1.05, 5_000
+"""The same before a first attempt, up to so many labels: training is quick, and nobody answers."""
+
+AGAIN = 2.0
+"""For a slice that audits took off it is trained again when the labels since have so grown."""
+
+ONE_LOOK = 0.5
+"""Share of a first attempt's delta for one look at the exchanges that were held out from it. One
+look needs fewer than looks at any time do; the rest is for those."""
+
+UNTRAINED = "no student could be trained; no share of delta was spent."
+UNLIKELY = "training predicts that no threshold would pass soon; no share of delta was spent."
+
+WORTH_A_FIRST, FEWEST_VOTES = 0.6, 250
+"""A first attempt comes when its one look, at so many votes or more, is likely to pass at a
+coverage that is this share of what the student gets right. With few labels students get better
+quickly, and with few votes the outcome hangs on one or two disagreements: a student that was tried
+too early spends delta, and stands in the way of those after it."""
+
+PATIENCE = 2.0
+"""A student shadows if it is predicted to pass before the traffic has grown by this factor. Were it
+to take longer, one that is trained on twice the labels passes as soon, and covers more."""
+
+RUNG = "linear"
+"""What is tried on all there is and on what came since a change: the cheapest that generalises."""
+
+
+def train(state: TaskState) -> None:
+    """Train a student where there are enough new labels; it shadows.
+
+    Only a first attempt holds anything out. When a later one comes depends on what the shadow
+    before it was seen to do, on exchanges that must therefore not judge again: it trains on every
+    label, and shadows what comes.
+    """
+    if not _is_due(state):
+        return
+    registry, subject, data = state.registry, state.subject, state.data
+    first, labelled = subject.record.attempts == 0, state.labelled
+    to_beat = max(coverage_now(registry, state.promotion), state.to_beat)
+    kept = worth_training_on(subject, data.to_train(), state.changes.after, state.changes.slices)
+    before, calibration = data, data.take(np.arange(0))
+    if first:
+        before, calibration = split(data)
+        kept = kept.take(np.flatnonzero(kept.seq <= before.seq.max(initial=0)))
+    if not len(kept):
+        registry.set_trained_on(state.task_id, labelled)
+        state.end("waiting", UNLIKELY + explain.in_the_way(subject, data))
+        return
+    trained_until = int(kept.seq.max())
+    untrained = data.to_count()
+    inside = (untrained.seq >= kept.seq.min()) & (untrained.seq <= trained_until)
+    training = corrected(registry.store, subject.record, kept)
+    state.progress(f"task {state.name}: training on {len(training):,}")
+    share = ONE_LOOK if first else 1.0
+    trained = train_best(
+        subject,
+        training,
+        untrained.take(np.flatnonzero(inside)),
+        calibration.inputs,
+        expected=0 if first else len(data) // 2,
+        anytime=True,
+        share=share,
+        progress=state.progress,
+        trouble=lambda text: state.tell("trouble", text),
+    )
+    why_not = UNTRAINED if trained is None else _why_not_tried(trained, to_beat, first=first)
+    if trained is None or why_not:
+        registry.set_trained_on(state.task_id, labelled)
+        state.end("waiting", why_not + explain.in_the_way(subject, before))
+        return
+    try:
+        state.subject = believed_by(subject, training)
+        state.shadow = save_candidate(
+            registry,
+            state.subject,
+            trained,
+            training,
+            trained_until=trained_until,
+            method="anytime",
+            share=share,
+        )
+    finally:
+        # Only now: a turn killed before has trained nobody, and its task need not grow first.
+        registry.set_trained_on(state.task_id, labelled)
+    state.one_look = first
+
+
+def _is_due(state: TaskState) -> bool:
+    """Return whether there are enough new labels to train on; where there are not, it is over."""
+    stale = int((state.data.trains & (state.data.seq <= state.changes.after)).sum())
+    labelled = state.labelled
+    growth = GROWTH if state.subject.record.attempts or labelled > FEW_LABELS else FIRST_GROWTH
+    grown = growth * max(state.trained_on - stale, 0)
+    needed = max(FEWEST_TO_TRAIN, FEWEST_LABELLED, grown)
+    if labelled - stale >= needed:
+        return True
+    if any(_enough_since(change, state.data, state.trained_on) for change in state.changes.off):
+        return True
+    if state.shadow is None and state.certificate is None:
+        state.tell(
+            "waiting",
+            f"{labelled:,} labelled exchanges; the next training is at "
+            f"{stale + int(np.ceil(needed)):,}",
+        )
+    state.over = True
+    return False
+
+
+def _why_not_tried(trained: Trained, to_beat: float, *, first: bool) -> str:
+    """Say why a student is not tried, ``""`` if it is; the first one is judged at one look."""
+    worth = trained.coverage >= WORTH_A_FIRST * trained.agreement > 0
+    likely = first and worth and trained.evidence >= FEWEST_VOTES
+    if not likely and (trained.growth is None or trained.growth > PATIENCE):
+        return UNLIKELY
+    if trained.coverage < to_beat + BETTER:
+        return (
+            f"a new student is predicted to cover {trained.coverage:.1%}, too little more than "
+            "the one before; no share of delta was spent."
+        )
+    return ""
+
+
+def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
+    """Return whether there are enough labels to train anew for a slice that audits took off.
+
+    At first as many as for a first training, not all of other slices. After that twice as many
+    each time: the rest of the task is well, and waits for its growth.
+    """
+    since = data.trains & (data.seq > change.after_seq)
+    fresh, stale = int(since.sum()), int((data.trains & ~since).sum())
+    if fresh < max(FEWEST_TO_TRAIN, AGAIN * max(trained_on - stale, 0)):
+        return False
+    inside = sum(change.is_in(data.inputs[row]) for row in np.flatnonzero(since))
+    return inside >= FEWEST_LABELLED
+
+
+def worth_training_on(
+    subject: Subject, data: TaskData, after_seq: int, slices: Sequence[SliceChange] = ()
+) -> TaskData:
+    """Return a task's exchanges without those from before a change, where these mislead.
+
+    Two quick students are compared on exchanges since the change that neither has seen (out of
+    fold): one trained on all, one without what came before. Only labels are tried; records and
+    texts keep everything.
+
+    Args:
+        subject: The task.
+        data: Exchanges to train on.
+        after_seq: The change came after this exchange, as far as can be told; 0 for none.
+        slices: Changes of one slice each, later than that; of the other slices all is kept.
+    """
+    if subject.record.form != "label":
+        return data
+    if after_seq:
+        data = _without(data, data.seq <= after_seq, data.seq > after_seq)
+    for change in slices:
+        inside = np.array([change.is_in(values) for values in data.inputs], np.bool_)
+        before = data.seq <= change.after_seq
+        data = _without(data, inside & before, inside & ~before)
+    return data
+
+
+def _without(data: TaskData, stale: BoolArray, recent: BoolArray) -> TaskData:
+    """Leave out what is stale if a student trained without it agrees more on what is recent."""
+    if not stale.any() or not recent.any():
+        return data
+    kept = data.take(np.flatnonzero(~stale))
+    return kept if _agreement(kept, recent[~stale]) > _agreement(data, recent) else data
+
+
+def _agreement(data: TaskData, recent: BoolArray) -> float:
+    """Return the out-of-fold agreement of a quick student on recent exchanges."""
+    variables = choose_variables(data.inputs, data.answers)
+    try:
+        fitted = train_rung(RUNG, data.inputs, data.answers, variables=variables)
+    except ValueError:
+        return 0.0  # nothing to learn from
+    seen = fitted.agrees[recent[fitted.rows]]
+    return float(seen.mean()) if len(seen) else 0.0
