@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "openwheel"
 ORDER = [
     "errors",
     "logs",
+    "machine",
     "progress",
     "settings",
     "signals",
@@ -76,7 +77,7 @@ def test_imports_point_one_way():
 
 def test_every_folder_is_a_stage_in_the_order():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(ORDER) - {"errors", "logs", "progress", "signals", "sockets"}
+    assert folders == set(ORDER) - {"errors", "logs", "machine", "progress", "signals", "sockets"}
 
 
 def test_only_the_store_knows_its_database():

@@ -1,45 +1,34 @@
 import json
-import os
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cli.runner import run
 
 
-def test_the_catalogue_against_a_machine_with_a_card(tmp_path):
-    # A tool that fails has found nothing.
-    for name, does in (("nvidia-smi", "echo '0, NVIDIA L4, 23034, 22512'"), ("npu-smi", "exit 9")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
-        (tmp_path / name).chmod(0o755)
-    path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    done = run("models", "fit", "--json", "--memory", 4, cwd=tmp_path, env=path)
-    found = json.loads(done.stdout)
-    assert [device["kind"] for device in found["devices"]] == ["cuda", "cpu"]
-    assert found["devices"][1]["bandwidth_source"] == "measured"
+def test_the_catalogue_against_this_machine(tmp_path):
+    found = json.loads(run("models", "fit", "--json", "--memory", 4, cwd=tmp_path).stdout)
+    cpu = found["devices"][-1]
+    assert (cpu["kind"], cpu["bandwidth_source"]) == ("cpu", "measured")
     by_id = {one["id"]: one["verdict"] for one in found["checkpoints"]}
-    assert by_id["Qwen/Qwen3-8B"]["device"] == "NVIDIA L4"
-    assert by_id["Qwen/Qwen3-8B"]["precision"] == "bf16"
-    assert by_id["Qwen/Qwen3-8B"]["rate"]["decode"] > 10
+    assert by_id["Qwen/Qwen3-0.6B"]["fits"]
+    assert by_id["Qwen/Qwen3-0.6B"]["decode"] > 0
     assert not by_id["deepseek-ai/DeepSeek-R1"]["fits"]
     assert by_id["deepseek-ai/DeepSeek-R1"]["reason"]
 
 
-def test_a_folder_that_only_has_a_config(tmp_path):
+def test_a_folder(tmp_path):
     config = {
-        "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072,
-        "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
-        "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True,
-        "max_position_embeddings": 40960,
+        "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 1000,
+        "num_attention_heads": 4, "max_position_embeddings": 4096,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    fit = ("models", "fit", tmp_path, "--memory", 6)
-    done = run(*fit, "--precision", "bf16", "--context", 2048, cwd=tmp_path)
-    assert "0.596 billion parameters" in done.stderr
+    save_file({"w": np.zeros((1000, 2000), np.float16)}, tmp_path / "model.safetensors")
+    done = run("models", "fit", tmp_path, "--context", 2048, cwd=tmp_path)
+    assert "0.002 billion parameters" in done.stderr
     assert "yes" in done.stdout
-    training = run(*fit, "--for", "train", "--json", cwd=tmp_path)
-    (verdict,) = json.loads(training.stdout)["verdicts"]
-    assert verdict["precision"] == "fp32"
-    assert verdict["needed"] > 4 * 596e6
+    assert "4,096" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -48,6 +37,7 @@ def test_a_folder_that_only_has_a_config(tmp_path):
         (["--precision", "int3"], "The precision must be one of fp32, bf16"),
         (["--memory", "0"], "--memory must be above 0, was 0"),
         (["no/such-model"], "no checkpoint 'no/such-model'"),
+        (["."], "must be a folder with *.safetensors"),
         (["--benchmark", "nonesuch"], "score on a benchmark like 'nonesuch'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,8 +11,7 @@ from openwheel.cli.output import note, out, print_json, print_table
 from openwheel.errors import CatalogError, SettingError
 
 if TYPE_CHECKING:
-    from openwheel.catalog.fit import Device, Verdict, Wish
-    from openwheel.catalog.fit.ranking import Fit
+    from openwheel.catalog.fit import Device, Fit, Verdict, Wish
 
 
 def register(models: typer.Typer) -> None:
@@ -25,7 +24,7 @@ def fit(
         str | None,
         typer.Argument(
             metavar="WHAT",
-            help="One checkpoint: its id, a folder, or a config.json; without it, the catalogue.",
+            help="One checkpoint: its id, a folder or a GGUF file; without it, the catalogue.",
         ),
     ] = None,
     context: Annotated[
@@ -38,7 +37,7 @@ def fit(
     ] = "",
     purpose: Annotated[
         Literal["serve", "train"],
-        typer.Option("--for", help="To serve, or to train by LoRA."),
+        typer.Option("--for", help="To serve, or to train by LoRA: of a folder, a step is taken."),
     ] = "serve",
     memory: Annotated[
         float | None,
@@ -56,24 +55,26 @@ def fit(
 ) -> None:
     """Show which checkpoints this machine can run, at which precision, and about how fast.
 
-    Memory in GB (10^9 bytes); context: the longest that fits. Tokens a second are a bound for one
-    step of all sequences, from memory bandwidth and what is read; real engines reach a part of it.
+    Memory in GB (10^9 bytes); context: the longest that fits. Tokens a second are a bound, from
+    memory bandwidth and what a step reads; real engines reach a part of it.
     """
-    from openwheel.catalog.fit import Wish
-    from openwheel.catalog.fit import precision as find_precision
-    from openwheel.catalog.fit.hardware import together
+    from openwheel.catalog.fit import PRECISIONS, Wish, find_devices, judge_rows
+    from openwheel.cli.models import open_catalog
 
     if memory is not None and not memory > 0:
         raise SettingError(f"--memory must be above 0, was {memory:g}")
-    precisions = (find_precision(precision),) if precision else ()
-    wish = Wish(purpose=purpose, context=context, batch=batch, precisions=precisions)
-    devices = together(_devices(memory))
+    if precision and precision not in PRECISIONS:
+        raise SettingError(
+            f"The precision must be one of {', '.join(PRECISIONS)}, was {precision!r}"
+        )
+    wish = Wish(purpose=purpose, context=context, batch=batch, precision=precision)
+    if what is not None and purpose == "train" and Path(what).exists():
+        _step(Path(what), wish, json)
+        return
+    devices = find_devices(None if memory is None else int(memory * 1e9))
     if what is not None:
         _one(what, devices, wish, catalog, json)
         return
-    from openwheel.catalog.fit.ranking import judge_rows
-    from openwheel.cli.models import open_catalog
-
     rows = open_catalog(catalog).checkpoints
     fits, ordered_by, unknown = judge_rows(rows, devices, wish, benchmark=benchmark)
     if benchmark and not ordered_by:
@@ -83,7 +84,7 @@ def fit(
         print_json(
             {
                 "devices": devices,
-                "wish": _told(wish),
+                "wish": wish,
                 "benchmark": ordered_by,
                 "checkpoints": shown,
                 "size_unknown": unknown,
@@ -99,54 +100,50 @@ def fit(
     )
 
 
-def _devices(memory: float | None) -> "list[Device]":
-    """Return this machine's devices, the processor's speed measured."""
-    import msgspec
-
-    from openwheel.catalog.fit.hardware import find_devices, find_system
-    from openwheel.catalog.fit.measure import measure_cpu
-
-    taken = None if memory is None else int(memory * 1e9)
-    *others, cpu = find_devices(memory=taken)
-    speed = measure_cpu(max(int(find_system(memory=taken).cpus), 1))
-    measured = msgspec.structs.replace(
-        cpu, bandwidth=speed.bandwidth, flops=speed.flops, bandwidth_source="measured"
-    )
-    return [*others, measured]
-
-
 def _one(
     what: str, devices: "Sequence[Device]", wish: "Wish", catalog: list[Path] | None, json: bool
 ) -> None:
-    from openwheel.catalog.fit import from_folder, judge
-    from openwheel.catalog.fit.ranking import judge_row
+    from openwheel.catalog.fit import judge, of_folder, of_row
     from openwheel.cli.models import open_catalog
 
     path = Path(what)
-    if path.exists():
-        folder = from_folder(path)
-        architecture = folder.architecture
-        stored = 0.0 if folder.quantised else folder.stored
-        verdicts = [judge(architecture, device, wish, stored=stored) for device in devices]
-        billions = architecture.parameters / 1e9
-    else:
-        row = open_catalog(catalog).find(what)
-        found = judge_row(row, devices, wish)
-        if found is None:
-            raise CatalogError(f"Of {row.id} neither size nor shape is known")
-        verdicts = [found.verdict, *found.others]
-        billions = found.parameters or 0.0
+    weights = of_folder(path) if path.exists() else of_row(open_catalog(catalog).find(what))
+    if weights is None:
+        raise CatalogError(f"The catalogue does not know the size of {what}")
+    verdicts = [judge(weights, device, wish) for device in devices]
+    billions = weights.parameters / 1e9
     if json:
-        told = {"checkpoint": what, "parameters": billions, "wish": _told(wish)}
+        told = {"checkpoint": what, "parameters": billions, "wish": wish}
         print_json({**told, "devices": devices, "verdicts": verdicts})
         return
     _print_devices(devices)
-    columns = ["device", "fits", "precision", "GB", "of", "context", "tokens/s", "prompt/s"]
+    columns = ["device", "fits", *_COLUMNS]
     print_table(columns, [[v.device, "yes" if v.fits else "no", *_cells(v)] for v in verdicts])
     note(f"{what}: {billions:.3g} billion parameters")
     for verdict in verdicts:
         if said := _why(verdict):
             out.print(f"{verdict.device}: {said}")
+
+
+def _step(path: Path, wish: "Wish", json: bool) -> None:
+    """Take a step of training, and say what it took."""
+    from openwheel.students.lm.step import measure_step
+
+    settings = options.settings_from(None).lm
+    found = measure_step(str(path), context=wish.context, batch=wish.batch, settings=settings)
+    if json:
+        print_json({"checkpoint": str(path), "wish": wish, "step": found})
+        return
+    again = ", each layer computed again for its gradient" if found.checkpointing else ""
+    out.print(
+        f"A pass of {found.tokens:,} tokens takes {found.seconds:.2g} s on {found.device}, and the "
+        f"process {found.peak / 1e9:.2f} GB{again}."
+    )
+    whole = 1000 * wish.context * found.seconds / found.tokens
+    out.print(
+        f"An epoch of 1,000 exchanges of {wish.context:,} tokens takes about {whole / 60:,.0f} "
+        "minutes, less where they share their beginning."
+    )
 
 
 def _print_devices(devices: "Sequence[Device]") -> None:
@@ -168,7 +165,7 @@ def _print_rows(fits: "Sequence[Fit]", benchmark: str) -> None:
     rows = [
         [
             one.id,
-            f"{one.parameters:.3g}" if one.parameters is not None else "?",
+            f"{one.parameters:.3g}",
             "yes" if one.verdict.fits else "no",
             *_cells(one.verdict),
             f"{one.quality.value:g}" if one.quality is not None else "",
@@ -176,35 +173,26 @@ def _print_rows(fits: "Sequence[Fit]", benchmark: str) -> None:
         ]
         for one in fits
     ]
-    columns = ["checkpoint", "billions", "fits", "precision", "GB", "of", "context"]
-    print_table([*columns, "tokens/s", "prompt/s", "score", "why not, or what is unknown"], rows)
+    columns = ["checkpoint", "billions", "fits", *_COLUMNS, "score", "why not, or what is unknown"]
+    print_table(columns, rows)
     if benchmark:
         note(f"score: {benchmark}")
 
 
+_COLUMNS = ("precision", "GB", "of", "context", "tokens/s", "prompt/s")
+
+
 def _cells(verdict: "Verdict") -> list[str]:
-    rate = verdict.rate
+    unknown = "?" if verdict.fits else ""
     return [
         verdict.precision,
         f"{verdict.needed / 1e9:.1f}",
         f"{verdict.free / 1e9:.1f}",
-        f"{verdict.longest:,}" if verdict.longest is not None else "?" if verdict.fits else "",
-        f"{rate.decode:.3g}" if rate and rate.decode else "?" if verdict.fits else "",
-        f"{rate.prefill:.3g}" if rate and rate.prefill else "?" if verdict.fits else "",
+        f"{verdict.longest:,}" if verdict.longest is not None else unknown,
+        f"{verdict.decode:.3g}" if verdict.decode else unknown,
+        f"{verdict.prefill:.3g}" if verdict.prefill else unknown,
     ]
 
 
 def _why(verdict: "Verdict") -> str:
-    left_out = f"leaves out {verdict.approximate}" if verdict.approximate else ""
-    if verdict.approximate.startswith("the weights alone"):
-        left_out = verdict.approximate
-    return "; ".join(part for part in (verdict.reason, left_out) if part)
-
-
-def _told(wish: "Wish") -> dict[str, Any]:
-    return {
-        "for": wish.purpose,
-        "context": wish.context,
-        "batch": wish.batch,
-        "precision": wish.precisions[0].name if wish.precisions else None,
-    }
+    return "; ".join(part for part in (verdict.reason, verdict.left_out) if part)

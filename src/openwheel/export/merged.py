@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from openwheel.engine.base import load_base
-from openwheel.engine.memory import free_memory
 from openwheel.errors import ModelError
 from openwheel.export.compare import Agreement, agree, logits_on
 from openwheel.export.source import Source
 from openwheel.inference.checkpoint import Checkpoint, find_checkpoint
+from openwheel.machine import free_memory
 
 PRECISIONS = {
     "fp32": ("float32", torch.float32),
@@ -116,6 +116,5 @@ def _bytes_a_weight(checkpoint: Checkpoint) -> int:
 
 def _is_tight(checkpoint: Checkpoint) -> bool:
     """Whether memory does not suffice for the base in float32 and what merging needs besides."""
-    free = free_memory(torch.device("cpu"))
     needs = checkpoint.weight_bytes / _bytes_a_weight(checkpoint) * 4 * 1.2
-    return free is not None and needs > free
+    return needs > free_memory()

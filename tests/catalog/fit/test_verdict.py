@@ -1,124 +1,88 @@
-import msgspec
+"""Verdicts: what fits, at which precision, how long, how fast."""
+
 import pytest
 
-from catalog.fit.configs import LLAMA_3_8B, MIXTRAL, QWEN3_8B
-from openwheel.catalog.fit import Device, Wish, expected_rate, from_config, judge, precision
-from openwheel.catalog.fit.ranking import judge_rows
-from openwheel.catalog.fit.verdict import memory_needed
-from openwheel.catalog.rows import Checkpoint, Quality, Shape
+from openwheel.catalog import load_catalog
+from openwheel.catalog.configs import shape_of
+from openwheel.catalog.fit import Device, Weights, Wish, judge, judge_rows
 
-L4 = Device(
-    kind="cuda", index=0, name="L4", memory=24 << 30, free=22 << 30, bandwidth=300e9, flops=121e12
+SHAPE = shape_of(
+    {
+        "hidden_size": 1024, "num_hidden_layers": 10, "num_attention_heads": 16,
+        "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 1000,
+    }
+)  # fmt: skip
+MODEL = Weights(
+    parameters=10**9, active=10**9, tables=10**8, shape=SHAPE, context=8192, stored=2 * 10**9
 )
-CPU = Device(kind="cpu", index=0, name="CPU", memory=8 << 30, free=6 << 30, bandwidth=2e10)
-LLAMA = from_config(LLAMA_3_8B)
 
 
-def test_the_best_precision_that_fits_is_taken():
-    assert judge(LLAMA, L4, Wish()).precision == "bf16"
-    small = msgspec.structs.replace(L4, free=12 << 30)
-    assert judge(LLAMA, small, Wish()).precision == "fp8"
-    assert judge(LLAMA, CPU, Wish()).precision == "int4"
+def cpu(free: float, **changes: float) -> Device:
+    memory = int(free * 1e9)
+    return Device(kind="cpu", name="a processor", memory=memory, free=memory, **changes)
 
 
-def test_says_why_nothing_fits():
-    found = judge(LLAMA, msgspec.structs.replace(CPU, free=2 << 30), Wish())
+@pytest.mark.parametrize(
+    ("free", "fits", "precision"),
+    [(3, True, "bf16"), (1.5, True, "int8"), (0.9, True, "int4"), (0.3, False, "int4")],
+)
+def test_the_best_precision_that_fits_is_taken(free, fits, precision):
+    found = judge(MODEL, cpu(free), Wish(context=1024))
+    assert (found.fits, found.precision) == (fits, precision)
+    assert found.fits is (found.needed <= found.free)
+    assert bool(found.reason) is not fits
+
+
+def test_a_precision_that_is_asked_for_is_the_only_one():
+    found = judge(MODEL, cpu(3), Wish(precision="fp32"))
     assert not found.fits
-    assert found.needed > found.free
-    assert "GB at int4, weights alone" in found.reason
-    assert "2.1 GB free" in found.reason
+    assert "4.1 GB at fp32, weights alone 4.0; 3.0 GB free" in found.reason
 
 
-def test_the_longest_context_is_the_last_that_fits():
-    roomy = msgspec.structs.replace(LLAMA, context=1 << 20)
-    found = judge(roomy, L4, Wish())
-    bf16 = precision("bf16")
-    assert memory_needed(roomy, L4, Wish(context=found.longest), bf16) <= L4.free
-    assert memory_needed(roomy, L4, Wish(context=found.longest + 512), bf16) > L4.free
-    assert judge(LLAMA, L4, Wish()).longest == 8192  # what its config allows
+def test_the_longest_context_takes_what_is_free():
+    wish = Wish(context=512, precision="bf16")
+    found = judge(MODEL, cpu(2.15), wish)
+    assert 512 < found.longest < 8192
+    longer = judge(MODEL, cpu(2.15), Wish(context=found.longest, precision="bf16"))
+    too_long = judge(MODEL, cpu(2.15), Wish(context=found.longest + 1, precision="bf16"))
+    assert (longer.fits, too_long.fits) == (True, False)
+    assert judge(MODEL, cpu(9), wish).longest == 8192
 
 
-def test_more_at_once_leaves_less_context_and_answers_more():
-    roomy = msgspec.structs.replace(LLAMA, context=1 << 20)
-    one, eight = judge(roomy, L4, Wish(context=512)), judge(roomy, L4, Wish(context=512, batch=8))
-    assert eight.longest < one.longest
-    assert eight.rate.decode > 4 * one.rate.decode
+def test_speed_is_bandwidth_over_what_is_read():
+    wish = Wish(context=1000, precision="bf16")
+    device = cpu(9, bandwidth=20e9, flops=40e9)
+    found = judge(MODEL, device, wish)
+    assert found.decode == pytest.approx(20e9 / (2e9 + 1000 * 10 * 512 * 2))
+    assert found.prefill == pytest.approx(20)
+    sparse = Weights(parameters=10**9, active=10**8, shape=SHAPE)
+    assert judge(sparse, device, wish).decode > 9 * found.decode
+    assert judge(MODEL, cpu(9), wish).decode is None
 
 
-def test_training_needs_more_than_serving():
-    assert judge(LLAMA, L4, Wish(purpose="train", context=2048)).needed > (
-        judge(LLAMA, L4, Wish(context=2048)).needed
-    )
-    assert not judge(LLAMA, CPU, Wish(purpose="train")).fits
+def test_what_is_not_known_is_said():
+    bare = Weights(parameters=10**9, active=10**9)
+    assert "shape is not known" in judge(bare, cpu(9), Wish()).left_out
+    training = judge(MODEL, cpu(9), Wish(purpose="train"))
+    assert training.precision == "fp32"
+    assert "a step is measured" in training.left_out
+    stored = Weights(parameters=10**9, active=10**9, shape=SHAPE, stored=6 * 10**8, fixed=True)
+    assert judge(stored, cpu(2), Wish()).precision == "as stored"
 
 
-def test_decoding_reads_active_weights_once_a_step():
-    bf16 = precision("bf16")
-    rate = expected_rate(LLAMA, bf16, bandwidth=300e9, flops=None, context=4)
-    assert rate.decode == pytest.approx(300e9 / (2 * LLAMA.active), rel=0.01)
-    assert rate.prefill is None
-    mixture = from_config(MIXTRAL)
-    one = expected_rate(mixture, bf16, bandwidth=300e9, flops=None, context=4)
-    assert one.decode == pytest.approx(300e9 / (2 * mixture.active), rel=0.01)
-    many = expected_rate(mixture, bf16, bandwidth=300e9, flops=None, context=4, batch=64)
-    every_expert = 2 * (mixture.parameters - mixture.hidden * mixture.vocab)
-    assert many.decode == pytest.approx(64 * 300e9 / every_expert, rel=0.01)
-
-
-def test_arithmetic_bounds_what_memory_would_allow():
-    rate = expected_rate(LLAMA, precision("int4"), bandwidth=1e15, flops=1e12, context=1024)
-    assert rate.bound == "arithmetic"
-    assert rate.decode == pytest.approx(1e12 / (2 * LLAMA.active))
-    assert rate.prefill == pytest.approx(1e12 / (2 * LLAMA.active), rel=0.1)
-    unknown = expected_rate(LLAMA, precision("bf16"), bandwidth=None, flops=None, context=64)
-    assert unknown.decode is None
-
-
-def row(name, billions, *scores, **more):
-    quality = tuple(
-        Quality(benchmark=benchmark, value=value, source="card", confidence="B")
-        for benchmark, value in scores
-    )
-    return Checkpoint(
-        id=name,
-        organisation="Org",
-        country="FR",
-        family="F",
-        licence="MIT",
-        model_type="llama",
-        total_parameters=billions,
-        quality=quality,
-        confidence="B",
-        source="here",
-        **more,
-    )
-
-
-def test_rows_are_ordered_by_evidence_then_by_cost():
-    shape = Shape(
-        layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, vocab=1000, intermediate=128,
-        confidence="B", source="here",
-    )  # fmt: skip
-    rows = [
-        row("huge", 900.0, ("MMLU", 99.0)),
-        row("unscored", 2.0),
-        row("cheap", 0.5, shape=shape),
-        row("other-test", 1.0, ("GPQA", 90.0)),
-        row("good", 3.0, ("MMLU", 70.0)),
-        row("fair", 1.5, ("MMLU", 60.0), shape=shape),
-        row("encoder", 0.1, kind="encoder"),
-        row("sizeless", None),
-    ]
-    found, benchmark, unknown = judge_rows(rows, [L4, CPU], Wish())
-    order = [fit.id for fit in found]
-    assert order == ["good", "fair", "cheap", "other-test", "unscored", "huge"]
-    assert benchmark == "MMLU"
-    assert unknown == ["sizeless"]
-    assert [fit.verdict.fits for fit in found] == [True] * 5 + [False]
-    assert "weights alone" in found[0].verdict.approximate
-    assert judge_rows(rows, [L4], Wish(), benchmark="gpqa")[0][0].id == "other-test"
-
-
-def test_unequal_precisions_are_asked_for_by_name():
-    wish = Wish(precisions=(precision("fp32"),))
-    assert not judge(from_config(QWEN3_8B), L4, wish).fits
+def test_the_catalogue_in_order():
+    rows = load_catalog([]).checkpoints
+    card = Device(kind="cuda", name="a card", memory=24 * 10**9, free=24 * 10**9, bandwidth=3e11)
+    fits, benchmark, unknown = judge_rows(rows, [card, cpu(8)], Wish())
+    assert benchmark
+    assert {fit.id for fit in fits} | {*unknown} == {row.id for row in rows if row.kind == "lm"}
+    fitting = [fit for fit in fits if fit.verdict.fits]
+    assert fits[: len(fitting)] == fitting
+    scores = [fit.quality.value for fit in fitting if fit.quality]
+    assert scores == sorted(scores, reverse=True)
+    rest = [fit.active for fit in fitting if not fit.quality]
+    assert rest == sorted(rest)
+    by_id = {fit.id: fit.verdict for fit in fits}
+    assert by_id["Qwen/Qwen3-8B"].device == "a card"
+    assert by_id["Qwen/Qwen3-8B"].precision == "bf16"
+    assert not by_id["deepseek-ai/DeepSeek-R1"].fits

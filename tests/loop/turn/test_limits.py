@@ -6,12 +6,12 @@ import random
 import string
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from made_up import tickets
 from openwheel.loop.turn import failures, limits
+from openwheel.machine import main_memory
 from openwheel.settings import LoopSection, Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
@@ -111,7 +111,7 @@ def test_a_share_of_this_machine():
     settings = Settings(loop=LoopSection(turn_memory=0.25, turn_threads=3, turn_nice=4))
     found = limits.Limits.of(settings)
     assert (found.nice, found.threads) == (4, 3)
-    assert found.memory == max(int(0.25 * limits.machine_memory()), limits.LEAST_MEMORY)
+    assert found.memory == max(int(0.25 * main_memory().total), limits.LEAST_MEMORY)
     assert limits.Limits.of(Settings(loop=LoopSection(turn_memory=0))).memory == 0
     assert 1 <= limits.Limits.of(Settings()).threads <= max(1, os.cpu_count() // 2)
 
@@ -133,26 +133,3 @@ def test_what_a_process_starts_has_its_limits_too():
     )
     # Nothing is nicer than 19, and whoever runs the tests may have been nice already.
     assert done.stdout.split() == [str(min(os.nice(0) + 7, 19)), "1000", str(1 << 30), "2"]
-
-
-@pytest.mark.parametrize(
-    ("own", "files", "limits_found"),
-    [
-        ("0::/\n", {"memory.max": "max\n"}, []),
-        ("0::/\n", {"memory.max": "1000\n"}, [1000]),
-        (
-            "0::/system.slice/openwheel.service\n",
-            {"system.slice/openwheel.service/memory.max": "5\n", "system.slice/memory.max": "7\n"},
-            [5, 7],
-        ),
-        ("4:memory:/box\n3:cpu:/box\n", {"memory/box/memory.limit_in_bytes": "9\n"}, [9]),
-    ],
-)
-def test_limits_of_containers(tmp_path: Path, own, files, limits_found):
-    for name, text in files.items():
-        path = tmp_path / "root" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (tmp_path / "cgroup").write_text(own)
-    found = limits.group_limits(tmp_path / "cgroup", tmp_path / "root")
-    assert list(found) == limits_found

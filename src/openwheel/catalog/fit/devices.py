@@ -1,119 +1,184 @@
-"""What a device is, and reading what the vendors' tools say of theirs.
+"""What this machine computes on: accelerators by their vendors' own words, and its processors."""
 
-Each parser takes the text a tool prints; an entry that says nothing of its memory is left out.
-"""
-
-import json
+import importlib
+import platform
 import re
-from typing import Literal
+import threading
+import time
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-Kind = Literal["cpu", "cuda", "rocm", "apple", "ascend"]
+from openwheel.machine import main_memory, processors
 
-_MIB = 1 << 20
+_BLOCK = 64 << 20
+"""Bytes of an array: beyond the caches of most processors, so that memory is measured."""
+
+_MATRIX = 768
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory that a model can lie in, and what computes on it.
+    """Something that computes.
 
     Attributes:
-        kind: Its kind.
-        index: Its number among those of its kind, as its vendor counts.
+        kind: ``cuda``, ``rocm`` or ``cpu``.
         name: As its vendor calls it.
-        memory: Bytes in all.
-        free: Bytes nobody has taken.
-        bandwidth: Bytes a second that it reads from its memory; None if unknown.
-        flops: Operations a second in the precision it computes models in; None if unknown.
-        bandwidth_source: ``measured``, or where the number was published.
-        count: Devices that are taken together.
+        memory: Bytes.
+        free: Bytes that can still be taken.
+        bandwidth: Bytes of memory read a second, at most; None where nobody says.
+        flops: Operations a second, measured; None where they are not.
+        bandwidth_source: Who says so.
     """
 
-    kind: Kind
-    index: int
+    kind: str
     name: str
     memory: int
     free: int
     bandwidth: float | None = None
     flops: float | None = None
     bandwidth_source: str = ""
-    count: int = 1
 
 
-NVIDIA_QUERY = ("--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits")
-ROCM_QUERY = ("--showproductname", "--showmeminfo", "vram", "--json")
+def find_devices(memory: int | None = None, *, seconds: float = 1.0) -> list[Device]:
+    """Return the devices of this machine, cards that are alike taken together first.
+
+    Args:
+        memory: Bytes of free main memory, instead of what there is.
+        seconds: How long the processor is measured.
+    """
+    cards = [*nvidia_cards(), *amd_cards()]
+    return [*_together(cards), *cards, _cpu(memory, seconds)]
 
 
-def parse_nvidia(text: str) -> list[Device]:
-    """Read ``nvidia-smi`` with `NVIDIA_QUERY`: ``0, NVIDIA L4, 23034, 22512``, in MiB."""
-    found = []
-    for line in text.splitlines():
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) != 4 or not all(part.isdigit() for part in (parts[0], *parts[2:])):
-            continue  # [N/A] where the GPU has no memory of its own
-        index, total, free = (int(parts[i]) for i in (0, 2, 3))
-        found.append(
-            Device(kind="cuda", index=index, name=parts[1], memory=total * _MIB, free=free * _MIB)
-        )
-    return found
+def nvidia_cards(nvml: Any = None) -> list[Device]:
+    """Return NVIDIA's cards by its management library (`nvidia-ml-py`, of the extra `nvidia`).
 
-
-def parse_rocm(text: str) -> list[Device]:
-    """Read ``rocm-smi`` with `ROCM_QUERY`: an object a card, numbers as texts, in bytes."""
-    start = text.find("{")  # warnings may stand before it
+    Bandwidth is two transfers a clock of the memory, over the width of its bus.
+    """
+    if nvml is None:
+        try:
+            nvml = importlib.import_module("pynvml")
+        except ImportError:
+            return []
     try:
-        cards = json.loads(text[start:]) if start >= 0 else {}
-    except json.JSONDecodeError:
+        nvml.nvmlInit()
+    except nvml.NVMLError:  # no driver
         return []
+    try:
+        return [_nvidia_card(nvml, i) for i in range(nvml.nvmlDeviceGetCount())]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _nvidia_card(nvml: Any, index: int) -> Device:
+    card = nvml.nvmlDeviceGetHandleByIndex(index)
+    memory = nvml.nvmlDeviceGetMemoryInfo(card)
+    try:
+        clock = nvml.nvmlDeviceGetMaxClockInfo(card, nvml.NVML_CLOCK_MEM) * 1e6
+        bandwidth = 2 * clock * nvml.nvmlDeviceGetMemoryBusWidth(card) / 8
+    except nvml.NVMLError:  # a virtual card does not say
+        bandwidth = None
+    return Device(
+        kind="cuda",
+        name=nvml.nvmlDeviceGetName(card),
+        memory=memory.total,
+        free=memory.free,
+        bandwidth=bandwidth,
+        bandwidth_source="clock and bus" if bandwidth else "",
+    )
+
+
+def amd_cards(root: Path = Path("/sys/class/drm")) -> list[Device]:
+    """Return AMD's cards as the kernel's driver shows them (amdgpu, in sysfs)."""
     found = []
-    for card, values in cards.items():
-        number = re.fullmatch(r"card(\d+)", card)
-        if number is None or not isinstance(values, dict):
+    for folder in sorted(root.glob("card[0-9]*/device")):
+        try:
+            total = int((folder / "mem_info_vram_total").read_text(encoding="ascii"))
+            used = int((folder / "mem_info_vram_used").read_text(encoding="ascii"))
+        except (OSError, ValueError):  # another vendor's
             continue
-        low = {str(key).lower(): str(value) for key, value in values.items()}
-        total = low.get("vram total memory (b)", "")
-        used = low.get("vram total used memory (b)", "")
-        if not total.isdigit() or not used.isdigit():
-            continue
-        name = low.get("card series") or low.get("card model") or "AMD GPU"
+        name = folder / "product_name"
         found.append(
             Device(
                 kind="rocm",
-                index=int(number[1]),
-                name=name,
-                memory=int(total),
-                free=max(int(total) - int(used), 0),
+                name=(name.read_text(encoding="utf-8").strip() if name.exists() else "") or "AMD",
+                memory=total,
+                free=max(total - used, 0),
             )
         )
-    return sorted(found, key=lambda device: device.index)
-
-
-def parse_ascend(text: str) -> list[Device]:
-    """Read ``npu-smi info``: a table with two lines a chip, the second ending in HBM used / all.
-
-    Sizes are in MB, which npu-smi means as MiB. Older cards without HBM report it as 0 / 0 and
-    their memory in the column before.
-    """
-    found: list[Device] = []
-    name = ""
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) != 3:
-            continue
-        first = cells[0].split()
-        pairs = re.findall(r"(\d+)\s*/\s*(\d+)", cells[2])
-        if len(first) >= 2 and first[0].isdigit():
-            name = " ".join(first[1:])
-        elif len(first) == 1 and first[0].isdigit() and name and pairs:
-            used, total = next(((int(a), int(b)) for a, b in reversed(pairs) if int(b) > 0), (0, 0))
-            if total:
-                found.append(
-                    Device(
-                        kind="ascend",
-                        index=len(found),
-                        name=f"Ascend {name}",
-                        memory=total * _MIB,
-                        free=(total - used) * _MIB,
-                    )
-                )
     return found
+
+
+def _together(cards: list[Device]) -> list[Device]:
+    """Return cards of one name as one device, as engines can use them; none where there is one."""
+    joined = []
+    for name in dict.fromkeys(card.name for card in cards):
+        alike = [card for card in cards if card.name == name]
+        if (count := len(alike)) > 1:
+            bandwidth = alike[0].bandwidth
+            joined.append(
+                msgspec.structs.replace(
+                    alike[0],
+                    name=f"{count} x {name}",
+                    memory=count * alike[0].memory,
+                    free=count * min(card.free for card in alike),  # each holds an equal share
+                    bandwidth=bandwidth and count * bandwidth,
+                )
+            )
+    return joined
+
+
+def _cpu(memory: int | None, seconds: float) -> Device:
+    found = main_memory()
+    bandwidth, flops = measure_cpu(max(int(processors()), 1), seconds)
+    return Device(
+        kind="cpu",
+        name=_cpu_name(),
+        memory=memory or found.total,
+        free=memory or found.available,
+        bandwidth=bandwidth,
+        flops=flops,
+        bandwidth_source="measured",
+    )
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def measure_cpu(threads: int, seconds: float) -> tuple[float, float]:
+    """Measure the bytes that so many threads read a second, and float32 operations a second.
+
+    Bytes are those of NumPy's sums of arrays beyond the caches, which let other threads run;
+    operations those of matrix products, with the threads that NumPy's library takes by itself.
+    """
+    import numpy as np  # noqa: PLC0415 - commands that measure nothing should not wait for it
+
+    arrays = [np.ones(_BLOCK // 4, np.float32) for _ in range(threads)]
+    moved = [0] * threads
+    begun = time.perf_counter()
+    end = begun + seconds / 2
+
+    def read(i: int) -> None:
+        while time.perf_counter() < end or not moved[i]:
+            np.add.reduce(arrays[i])
+            moved[i] += _BLOCK
+
+    workers = [threading.Thread(target=read, args=(i,)) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    bandwidth = sum(moved) / (time.perf_counter() - begun)
+    square = np.ones((_MATRIX, _MATRIX), np.float32)
+    done, begun = 0, time.perf_counter()
+    while not done or time.perf_counter() < begun + seconds / 2:
+        square @ square
+        done += 1
+    return bandwidth, done * 2 * _MATRIX**3 / (time.perf_counter() - begun)

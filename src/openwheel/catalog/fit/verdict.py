@@ -1,34 +1,52 @@
-"""Whether a checkpoint fits a device, at which precision, with how long a context; or why not."""
+"""Whether a checkpoint fits a device, at which precision, about how fast; or why not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from openwheel.catalog.fit.devices import Device
-from openwheel.catalog.fit.memory import Use, serving_memory
-from openwheel.catalog.fit.precision import PRECISIONS, Precision
-from openwheel.catalog.fit.shape import Architecture
-from openwheel.catalog.fit.speed import Rate, expected_rate
-from openwheel.catalog.fit.training import training_memory
+from openwheel.catalog.fit.weights import Weights, cache_bytes, of_row, token_values
+from openwheel.catalog.rows import Checkpoint, Quality
 
-RUNTIME: Final[Mapping[str, int]] = MappingProxyType({"cpu": 400 << 20})
-"""Bytes of a process before it loads anything: on a processor, Python with torch and transformers
-as measured (`benchmarks/memory.py`). Elsewhere `ACCELERATOR_RUNTIME`, an assumption."""
+PRECISIONS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "fp32": (32, 32),
+        "bf16": (16, 16),
+        "fp8": (8.002, 16),  # blocks of 128 by 128 with a float32 scale, as DeepSeek-V3 publishes
+        "int8": (8.5, 8.5),  # GGUF Q8_0: 32 weights and a float16 scale in 34 bytes
+        # GGUF Q4_K_M: most tensors Q4_K (4.5 bits), half of the value and down projections and
+        # the output layer Q6_K (6.5625 bits).
+        "int4": (4.81, 6.5625),
+        "mxfp4": (4.25, 16),  # OCP MX: 32 weights of 4 bits and a scale of 8 bits in 17 bytes
+    }
+)
+"""Bits that a weight takes with its share of scales; and one of an embedding or output layer."""
 
-ACCELERATOR_RUNTIME = 1 << 30
-TRAINING_RUNTIME = 420 << 20
-"""Bytes of a training process on a processor before it loads anything, with PEFT; measured."""
+USUAL: Final[Mapping[tuple[str, str], tuple[str, ...]]] = MappingProxyType(
+    {
+        ("serve", "cpu"): ("bf16", "int8", "int4"),
+        ("serve", "cuda"): ("bf16", "fp8", "int4"),
+        ("serve", "rocm"): ("bf16", "fp8", "int4"),
+        ("train", "cpu"): ("fp32",),
+        ("train", "cuda"): ("bf16",),
+        ("train", "rocm"): ("bf16",),
+    }
+)
+"""What models are run in, the best first, where nothing is asked for."""
 
-LEARNED = 0.25
-"""Share of a batch's tokens that are answers: only at those are logits made. An assumption."""
+PROCESS: Final[Mapping[str, int]] = MappingProxyType({"cpu": 64 << 20})
+"""Bytes of a server's process itself: llama.cpp's, measured (`benchmarks/memory.py`). On
+accelerators 1 GiB, an assumption."""
 
-STEP = 256
-"""Tokens; the longest context is found to this step."""
+AT_ONCE = 512
+"""Tokens of a prompt that pass at once: llama.cpp's ``n_ubatch``."""
 
-LONGEST = 1 << 20
-"""Tokens to try at most where a config names no limit."""
+ALIVE = 64
+"""Bytes that are alive for each of these and each place of the stream, in llama.cpp; measured
+(`benchmarks/memory.py`)."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +54,15 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         purpose: ``serve``, or ``train`` for LoRA.
-        context: Tokens of a sequence; in training, of one that passes at once.
+        context: Tokens of a sequence.
         batch: Sequences at once.
-        precisions: To be tried, the best first; none: those usual on a device.
+        precision: One of `PRECISIONS`; ``""`` for the best that fits.
     """
 
     purpose: str = "serve"
     context: int = 4096
     batch: int = 1
-    precisions: tuple[Precision, ...] = ()
+    precision: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,212 +70,165 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         device: The device's name.
-        kind: Its kind.
         fits: Whether it fits.
         precision: The best that fits; if none does, the smallest that was tried.
         needed: Bytes that it takes there, the process's own included.
         free: Bytes there are.
-        longest: The longest context that fits at that precision; None where not known or trained.
-        rate: Bounds on speed; None where the shape is not known or the purpose is training.
-        reason: Why it does not fit, or what is not known.
-        approximate: What the numbers leave out.
+        longest: The longest context that fits at that precision; None where it is not known.
+        decode: Tokens answered a second, all sequences together, at most: bandwidth over what a
+            step reads. None where it is not known.
+        prefill: Tokens of prompts taken in a second, at most; None where it is not known.
+        reason: Why it does not fit.
+        left_out: What the numbers leave out.
     """
 
     device: str
-    kind: str
     fits: bool
     precision: str
     needed: int
     free: int
     longest: int | None = None
-    rate: Rate | None = None
+    decode: float | None = None
+    prefill: float | None = None
     reason: str = ""
-    approximate: str = ""
+    left_out: str = ""
 
 
-def usual_precisions(device: Device, purpose: str) -> tuple[Precision, ...]:
-    """Return what models are usually run in on a device, the best first.
-
-    Training by LoRA is in half precision where a device computes in it, in 32 bits on a CPU.
-    """
-    names: tuple[str, ...]
-    if purpose == "train":
-        names = ("fp32",) if device.kind == "cpu" else ("bf16",)
-    elif device.kind in {"cuda", "rocm"}:
-        names = ("bf16", "fp8", "int4")
-    elif device.kind == "ascend":
-        names = ("bf16", "int8")
-    else:
-        names = ("bf16", "int8", "int4")
-    return tuple(PRECISIONS[name] for name in names)
-
-
-def judge(
-    architecture: Architecture, device: Device, wish: Wish, *, stored: float = 0.0
-) -> Verdict:
-    """Return the verdict on a checkpoint and a device.
-
-    Args:
-        architecture: The checkpoint's.
-        device: Where it would run.
-        wish: What is asked of it.
-        stored: Bytes a weight takes in its files, where they are known; 0: as in memory.
-    """
-    tried = wish.precisions or usual_precisions(device, wish.purpose)
-    verdict: Verdict | None = None
+def judge(weights: Weights, device: Device, wish: Wish) -> Verdict:
+    """Return the verdict on a checkpoint and a device."""
+    tried: Sequence[str] = USUAL[wish.purpose, device.kind]
+    if wish.precision:
+        tried = (wish.precision,)
+    elif weights.fixed and wish.purpose == "serve":
+        tried = ("as stored",)
     for precision in tried:
-        needed = memory_needed(architecture, device, wish, precision, stored=stored)
-        fits = needed <= device.free
-        verdict = Verdict(
-            device=device.name,
-            kind=device.kind,
-            fits=fits,
-            precision=precision.name,
-            needed=needed,
-            free=device.free,
-            reason="" if fits else _reason(architecture, device, wish, precision, needed),
-            approximate=", ".join(architecture.uncounted),
-        )
-        if fits:
-            return _with_more(verdict, architecture, device, wish, stored=stored)
-    if verdict is None:
-        raise AssertionError("there is always a precision to try")
-    return verdict
-
-
-def judge_size(parameters: float, device: Device, wish: Wish) -> Verdict:
-    """Return the verdict where only the number of weights is known: on the weights alone."""
-    runtime = _runtime(device, wish)
-    tried = wish.precisions or usual_precisions(device, wish.purpose)
-    for precision in tried:
-        needed = int(parameters * precision.bits / 8) + runtime
+        needed = int(_needed(weights, device, wish, precision, wish.context))
         if needed <= device.free:
             break
     fits = needed <= device.free
-    return Verdict(
+    kept = weight_bytes(weights, precision)
+    found = Verdict(
         device=device.name,
-        kind=device.kind,
         fits=fits,
-        precision=precision.name,
+        precision=precision,
         needed=needed,
         free=device.free,
-        reason="" if fits else f"weights take {needed / 1e9:.1f} GB",
-        approximate="the weights alone: its shape is not known",
+        reason=""
+        if fits
+        else f"{needed / 1e9:.1f} GB at {precision}, weights alone {kept / 1e9:.1f}; "
+        f"{device.free / 1e9:.1f} GB free",
+        left_out=_left_out(weights, wish),
+    )
+    if not fits or wish.purpose == "train":
+        return found
+    read = kept * weights.active / weights.parameters
+    if weights.shape is not None:
+        read += cache_bytes(weights.shape, context=wish.context, batch=wish.batch)
+    return msgspec.structs.replace(
+        found,
+        longest=_longest(weights, device, wish, precision),
+        decode=device.bandwidth and wish.batch * device.bandwidth / read,
+        prefill=device.flops and device.flops / (2 * weights.active),
     )
 
 
-def memory_needed(
-    architecture: Architecture,
-    device: Device,
-    wish: Wish,
-    precision: Precision,
-    *,
-    stored: float = 0.0,
-) -> int:
-    """Return the bytes of memory that a wish takes on a device, the process's own included."""
-    fused = device.kind != "cpu"
+def weight_bytes(weights: Weights, precision: str) -> float:
+    """Return the bytes of all weights at a precision, or ``as stored``."""
+    if precision == "as stored":
+        return weights.stored
+    bits, outer = PRECISIONS[precision]
+    return ((weights.parameters - weights.tables) * bits + weights.tables * outer) / 8
+
+
+def _needed(weights: Weights, device: Device, wish: Wish, precision: str, context: int) -> float:
+    total = weight_bytes(weights, precision) + PROCESS.get(device.kind, 1 << 30)
+    if weights.shape is None or wish.purpose == "train":
+        return total
+    total += ALIVE * min(AT_ONCE, context) * weights.shape.hidden
+    return total + cache_bytes(weights.shape, context=context, batch=wish.batch)
+
+
+def _left_out(weights: Weights, wish: Wish) -> str:
     if wish.purpose == "train":
-        tokens = wish.context * wish.batch
-        step = training_memory(
-            architecture,
-            tokens=tokens,
-            length=wish.context,
-            learned_tokens=int(tokens * LEARNED),
-            element=float(precision.compute),
-            checkpointing=True,
-            masked=not fused,
-            fused=fused,
-        )
-        taken = step.total if fused else step.resident
-    else:
-        taken = _serving(architecture, device, wish, precision, stored).total
-    return taken + _runtime(device, wish)
+        return "the weights alone: a step is measured where they lie, `models fit FOLDER`"
+    return "" if weights.shape is not None else "the weights alone: its shape is not known"
 
 
-def _serving(
-    architecture: Architecture, device: Device, wish: Wish, precision: Precision, stored: float
-) -> Use:
-    # Half precision and above is what this machine's own engine runs; the rest, others' engines.
-    own = device.kind == "cpu" and precision.bits >= 16
-    return serving_memory(
-        architecture,
-        precision=precision,
-        context=wish.context,
-        batch=wish.batch,
-        fused=device.kind != "cpu",
-        paged=not own,
-        stored=stored if own and stored != precision.bits / 8 else 0.0,
-    )
-
-
-def _with_more(
-    verdict: Verdict,
-    architecture: Architecture,
-    device: Device,
-    wish: Wish,
-    *,
-    stored: float,
-) -> Verdict:
-    if wish.purpose == "train":
-        return verdict
-    precision = PRECISIONS[verdict.precision]
-
-    def fits(context: int) -> bool:
-        longer = msgspec.structs.replace(wish, context=context)
-        taken = memory_needed(architecture, device, longer, precision, stored=stored)
-        return taken <= device.free
-
-    rate = expected_rate(
-        architecture,
-        precision,
-        bandwidth=device.bandwidth,
-        flops=device.flops,
-        context=wish.context,
-        batch=wish.batch,
-    )
-    longest = longest_context(fits, limit=architecture.context or LONGEST)
-    return msgspec.structs.replace(verdict, longest=longest, rate=rate)
-
-
-def longest_context(fits: Callable[[int], bool], *, limit: int) -> int:
-    """Return the longest context that fits, in steps of 256 tokens, by halving."""
-    if fits(limit):
-        return limit
-    low, high = 0, max(limit // STEP, 1)
+def _longest(weights: Weights, device: Device, wish: Wish, precision: str) -> int | None:
+    """Return the longest context that fits, at most what the checkpoint was made for."""
+    shape = weights.shape
+    if shape is None or not token_values(shape):
+        return None
+    low, high = wish.context, max(weights.context, wish.context)
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle * STEP) else (low, middle)
-    return low * STEP
+        middle = (low + high + 1) // 2
+        fits = _needed(weights, device, wish, precision, middle) <= device.free
+        low, high = (middle, high) if fits else (low, middle)
+    return high if _needed(weights, device, wish, precision, high) <= device.free else low
 
 
-def _reason(
-    architecture: Architecture, device: Device, wish: Wish, precision: Precision, needed: int
-) -> str:
-    weights = architecture.parameters * precision.bits / 8 / 1e9
-    return (
-        f"{needed / 1e9:.1f} GB at {precision.name}, weights alone {weights:.1f}; "
-        f"{device.free / 1e9:.1f} GB free"
-        + ("" if wish.purpose == "serve" else ", with layers run again in the backward pass")
-    )
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint and what was found for it.
 
-
-def _runtime(device: Device, wish: Wish) -> int:
-    if wish.purpose == "train" and device.kind == "cpu":
-        return TRAINING_RUNTIME
-    return RUNTIME.get(device.kind, ACCELERATOR_RUNTIME) * device.count
-
-
-def best(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the verdict to show of one checkpoint on several devices.
-
-    One that fits before one that does not; then the most bits a weight, then the fastest.
+    Attributes:
+        id: The checkpoint's.
+        parameters: In billions.
+        active: In billions.
+        verdict: On the best device for it.
+        quality: Its published score on the benchmark that orders the list, if it has one.
     """
-    return max(
-        verdicts,
-        key=lambda v: (
-            v.fits,
-            PRECISIONS[v.precision].bits if v.fits else 0,
-            (v.rate.decode or 0.0) if v.rate else 0.0,
-            v.free,
-        ),
+
+    id: str
+    parameters: float
+    active: float
+    verdict: Verdict
+    quality: Quality | None = None
+
+
+def judge_rows(
+    rows: Sequence[Checkpoint], devices: Sequence[Device], wish: Wish, *, benchmark: str = ""
+) -> tuple[list[Fit], str, list[str]]:
+    """Return every language model with its verdict, in order; the benchmark; those of no size.
+
+    First those that fit; of these, those with a published score on one benchmark, the highest
+    first; then the others by what a token costs, the cheapest first. Scores on different
+    benchmarks are not compared: the benchmark is the one named, or the one that most of those
+    that fit have a score on. Those that do not fit come last, the smallest first.
+    """
+    found: dict[str, Fit] = {}
+    models = [row for row in rows if row.kind == "lm"]
+    for row in models:
+        weights = of_row(row)
+        if weights is not None:
+            verdict = max((judge(weights, device, wish) for device in devices), key=_best)
+            total, active = weights.parameters / 1e9, weights.active / 1e9
+            found[row.id] = Fit(id=row.id, parameters=total, active=active, verdict=verdict)
+    counts = Counter(
+        quality.benchmark
+        for row in models
+        if row.id in found and found[row.id].verdict.fits
+        for quality in row.quality
+        if benchmark.lower() in quality.benchmark.lower()
     )
+    benchmark = max(counts, key=lambda name: (counts[name], name), default="")
+    scored = [
+        msgspec.structs.replace(
+            found[row.id],
+            quality=next((one for one in row.quality if one.benchmark == benchmark), None),
+        )
+        for row in models
+        if row.id in found
+    ]
+    return sorted(scored, key=_order), benchmark, [r.id for r in models if r.id not in found]
+
+
+def _best(verdict: Verdict) -> tuple[bool, float, float, int]:
+    """Order verdicts of one checkpoint: that it fits, then bits a weight, then speed."""
+    bits = PRECISIONS.get(verdict.precision, (0.0, 0.0))[0] if verdict.fits else 0.0
+    return verdict.fits, bits, verdict.decode or 0.0, verdict.free
+
+
+def _order(fit: Fit) -> tuple[bool, bool, float, float, str]:
+    fits = fit.verdict.fits
+    value = fit.quality.value if fit.quality is not None and fits else 0.0
+    return not fits, not value, -value, fit.active if fits else fit.parameters, fit.id.lower()

@@ -1,23 +1,27 @@
-"""Whether a training run fits into memory, before its first step."""
+"""Whether a training run fits into memory: its heaviest pass is taken and measured.
 
-from collections.abc import Sequence
-from types import MappingProxyType
-from typing import Final, NamedTuple
+Allocations fail beyond a share of the free memory, so that what does not fit is an error here and
+not the end of the process.
+"""
 
-from openwheel.catalog.fit import from_config, training_memory
-from openwheel.engine.base import Base
-from openwheel.engine.memory import free_memory
-from openwheel.errors import CatalogError, ModelError
-from openwheel.students.lm.batches import shared_beginning
+import contextlib
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from openwheel.errors import ModelError
+from openwheel.machine import within_free_memory
+from openwheel.students.lm.adapter import compute_again
+from openwheel.students.lm.batches import Batch, plan_batches
 from openwheel.students.lm.examples import Example
+from openwheel.students.lm.loss import loss_of
 
-SPARE = 1.1
-"""Estimates are within a tenth of what was measured; allocators round up."""
+SHARE = 0.9
+"""Of the free memory, what the pass may take: later passes leave holes in the heap."""
 
-BYTES: Final = MappingProxyType({"float32": 4.0, "bfloat16": 2.0, "float16": 2.0})
-
-LOGITS = 4
-"""Tensors of logits alive at once: as the model made them, in 32 bits, softmax and gradient."""
+PASSES = 2
+"""The first warms libraries up and leaves the heap as later ones find it; the last is timed."""
 
 
 class Fit(NamedTuple):
@@ -27,72 +31,91 @@ class Fit(NamedTuple):
         most: Tokens of a pass.
         checkpointing: Whether each layer's values are computed again for the gradient rather
             than kept, which takes a third more time.
-        needed: Bytes besides the base's weights, 0 where the architecture is not known.
+        tokens: Tokens of the pass that was measured.
+        seconds: What it took.
     """
 
     most: int
     checkpointing: bool
-    needed: int
+    tokens: int
+    seconds: float
 
 
 def fit_memory(
-    base: Base,
+    model: Any,
     examples: Sequence[Example],
     *,
     most: int,
-    rank: int,
-    targets: Sequence[str],
-    free: int | None = None,
+    packed: bool,
+    teacher: Any = None,
+    share: float = SHARE,
 ) -> Fit:
     """Return the largest pass that fits: `most` tokens, or fewer, or with checkpointing.
 
     Args:
-        base: The base, loaded.
+        model: The base with its adapter; checkpointing is turned on where it is needed.
         examples: The examples.
         most: Tokens that a pass should have.
-        rank: Of the adapter.
-        targets: Modules that it changes.
-        free: Bytes that may be taken; by default what the device has left.
+        packed: Whether they are packed.
+        teacher: A model whose probabilities are learned.
+        share: Of the free memory, what a pass may take.
 
     Raises:
-        ModelError: The longest example does not fit, whatever is done; says what it takes.
+        ModelError: The longest example does not fit, whatever is done.
     """
-    longest = max(len(example.ids) for example in examples)
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
+    longest = len(examples[order[0]].ids)
     most = max(most, longest)
-    free = free_memory(base.model.device) if free is None else free
-    try:
-        architecture = from_config(base.model.config.to_dict())
-    except CatalogError:
-        return Fit(most, False, 0)  # the system's own limits must do
-    if free is None:
-        return Fit(most, False, 0)
-    shared = shared_beginning(examples)
-    share = max((len(e.ids) - e.prompt) / (len(e.ids) - shared) for e in examples)
-    needed = 0
     for checkpointing in (False, True):
+        if checkpointing:
+            compute_again(model)
         tokens = most
         while True:
-            step = training_memory(
-                architecture,
-                tokens=tokens,
-                length=tokens,
-                learned_tokens=int(share * tokens) + 1,
-                element=BYTES[base.precision],
-                rank=rank,
-                targets=targets,
-                checkpointing=checkpointing,
-                masked=True,
-                fused=base.device != "cpu",
-                copies=LOGITS,
-            )
-            needed = int(SPARE * (step.total - step.weights))
-            if needed <= free:
-                return Fit(tokens, checkpointing, needed)
+            with within_free_memory(share), _none_without_memory():
+                batch = plan_batches(examples, order, most=tokens, packed=packed)[0]
+                seconds = _pass(model, batch, examples, teacher)
+                return Fit(tokens, checkpointing, batch.tokens, seconds)
+            gc.collect()
             if tokens == longest:
                 break
             tokens = max(longest, tokens // 2)
     raise ModelError(
-        f"Training {base.name} takes {needed / 1e9:.2f} GB besides its weights for the longest "
-        f"exchange of {longest} tokens, and {base.device} has {free / 1e9:.2f} GB left: lower "
-        "lm.context or lm.rank, or take a smaller base"
+        f"Training does not fit into the memory that is left for an exchange of {longest} tokens: "
+        "lower lm.context or lm.rank, or take a smaller base"
+    )
+
+
+def _pass(model: Any, batch: Batch, examples: Sequence[Example], teacher: Any) -> float:
+    """Return the seconds of a pass forward and back."""
+    model.train()
+    seconds = 0.0
+    try:
+        for _ in range(PASSES):
+            begun = time.monotonic()
+            loss = loss_of(model, batch, examples, teacher=teacher)
+            loss.backward()
+            float(loss.detach())  # an accelerator is waited for
+            seconds = time.monotonic() - begun
+            del loss
+            model.zero_grad(set_to_none=True)
+    finally:
+        model.zero_grad(set_to_none=True)
+    return seconds
+
+
+@contextlib.contextmanager
+def _none_without_memory() -> Iterator[None]:
+    """End the block where memory does not suffice, and go on after it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory does not suffice."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "can't allocate memory", "bad allocation")
     )

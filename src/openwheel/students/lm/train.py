@@ -97,7 +97,7 @@ def train_adapter(order: Order, tell: Callable[[Event], None] | None = None) -> 
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **_environment(order.settings)},
+                env={**os.environ, **environment(order.settings)},
             )
         )
         stack.callback(process.kill)  # before it is waited for, whatever happened here
@@ -126,7 +126,7 @@ def train_adapter(order: Order, tell: Callable[[Event], None] | None = None) -> 
     return order.path / ADAPTER, report
 
 
-def _environment(settings: LmSection) -> dict[str, str]:
+def environment(settings: LmSection) -> dict[str, str]:
     """Return what must be set before torch is imported.
 
     Threads that spin while they wait for each other make a busy machine several times slower.

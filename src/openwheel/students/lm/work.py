@@ -18,16 +18,16 @@ import msgspec
 
 from openwheel.engine.base import Base, load_base
 from openwheel.errors import ModelError, OpenwheelError
+from openwheel.machine import within_free_memory
 from openwheel.settings import LmSection
 from openwheel.students.lm.adapter import (
     add_adapter,
-    compute_again,
     save_adapter,
     targets_in,
 )
 from openwheel.students.lm.batches import packs_exactly
 from openwheel.students.lm.examples import Example, Record, encode
-from openwheel.students.lm.memory import fit_memory
+from openwheel.students.lm.memory import Fit, fit_memory, is_lack_of_memory
 from openwheel.students.lm.order import (
     ADAPTER,
     CHECKPOINT,
@@ -83,6 +83,15 @@ def main() -> int:
     except (OSError, msgspec.DecodeError) as error:
         tell(Failed(f"Training cannot go on: {error}"))
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        tell(
+            Failed(
+                "Training ran out of memory: lower lm.context or lm.rank, or take a smaller base"
+            )
+        )
+        return 1
     return 0
 
 
@@ -111,27 +120,24 @@ def carry_out(order: Order, tell: Tell) -> Report:
     training = [i for i, record in enumerate(kept) if not record.held_out]
     model = add_adapter(base, settings)
     targets = targets_in(model)
-    memory = fit_memory(
-        base,
-        examples,
-        most=pass_tokens(base, examples, settings),
-        rank=settings.rank,
-        targets=targets,
-    )
+    soft = teacher.model if teacher is not None else None
+    packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
+    most = pass_tokens(base, examples, settings)
+    memory = fit_memory(model, examples, most=most, packed=packed, teacher=soft)
     if memory.checkpointing:
         tell(Note("memory is short: each layer is computed again for its gradient"))
-        compute_again(model)
-    packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
+    tell(Note(_time(memory, [examples[i] for i in training], settings)))
     material = Material(
         model,
         examples,
         training,
         [i for i, record in enumerate(kept) if record.held_out],
         packed,
-        teacher.model if teacher is not None else None,
+        soft,
     )
     run = Run(order, material, memory.most, tell)
-    weights = run.run()
+    with within_free_memory(1.0):
+        weights = run.run()
     report = Report(
         steps=run.state.step,
         best_step=run.state.best_step or run.state.step,
@@ -170,6 +176,16 @@ def _examples(
             f"{len(records)} are longer"
         )
     return [record for record, _ in short], [example for _, example in short]
+
+
+def _time(fit: Fit, training: Sequence[Example], settings: LmSection) -> str:
+    """Say what was measured, and how long all of it would take at that speed."""
+    tokens = settings.epochs * sum(len(example.ids) for example in training)
+    minutes = tokens * fit.seconds / fit.tokens / 60
+    return (
+        f"a pass of {fit.tokens:,} tokens takes {fit.seconds:.2g} s: {settings.epochs} epochs "
+        f"would take about {minutes:,.0f} minutes"
+    )
 
 
 def _teacher(base: Base, settings: LmSection) -> Base | None:
