@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 
 from openwheel.store import Store
+from openwheel.store.exchange import AUDIT_SUFFIX
 
 KINDS = ("worker", "learner", "supervisor")
 
@@ -62,7 +63,7 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
     with Store.open(gateway.folder / "openwheel.db") as store:
         for _, exchange in store.exchanges():
             text = json.loads(exchange.request)["messages"][0]["content"]
-            (audited if exchange.id.endswith("-audit") else stored)[text] += 1
+            (audited if exchange.id.endswith(AUDIT_SUFFIX) else stored)[text] += 1
     lost = [text for text in clients.answered if text not in stored]
     doubled = [text for text, count in [*stored.items(), *audited.items()] if count > 1]
     assert (lost, doubled) == ([], [])
