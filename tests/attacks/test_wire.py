@@ -26,15 +26,19 @@ PATH = b"/v1/embeddings"
 LAST = GET.replace(b"host: x\r\n", b"host: x\r\nconnection: close\r\n")
 
 
-def post(body: bytes, framing: bytes, *, line: bytes = b"POST %s HTTP/1.1" % PATH) -> bytes:
-    return b"%s\r\nhost: x\r\n%s\r\n\r\n%s" % (line, framing, body)
+RUN = b"x-run: ******\r\n"
+LINE = b"POST %s HTTP/1.1" % PATH
+
+
+def post(body: bytes, framing: bytes, *, line: bytes = LINE, run: bytes = RUN) -> bytes:
+    return b"%s\r\nhost: x\r\n%s%s\r\n\r\n%s" % (line, run, framing, body)
 
 
 def sized(body: bytes, **more: bytes) -> bytes:
     return post(body, b"content-length: %d" % len(body), **more)
 
 
-SMUGGLED = sized(b'{"smuggled":1}')
+SMUGGLED = sized(b'{"smuggled":1}', run=b"")
 BODIES = (b"", b"{}", SMUGGLED, SMUGGLED[:-1], b"0\r\n\r\n" + SMUGGLED, b"x" * 70_000)
 
 
@@ -43,10 +47,13 @@ class Served:
 
     def __init__(self, port: int, teacher: Teacher, errors: list[str]) -> None:
         self.port, self.teacher, self.errors = port, teacher, errors
+        self.run = 0
 
     def converse(self, data: bytes, cuts: list[int]) -> list[Response]:
         """Send bytes, in pieces; return all whole responses until the connection ends."""
         found = []
+        self.run += 1
+        data = data.replace(b"******", b"%06d" % self.run)
         ends = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
         with Client(self.port) as client, contextlib.suppress(EOFError, ConnectionError):
             client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -58,11 +65,16 @@ class Served:
         return found
 
     def take_asked(self) -> list[bytes]:
-        """Return the bodies that reached the teacher since this was last called."""
-        asked = [one.body for one in self.teacher.received]
-        assert {one.target for one in self.teacher.received} <= {PATH.decode()}
+        """Return the bodies that reached the teacher in the latest conversation.
+
+        What a refused client sent before may still reach it a little later.
+        """
+        received = [one for one in self.teacher.received if "x-run" in one.headers]
+        assert received == self.teacher.received
+        asked = [one for one in received if int(one.headers["x-run"]) == self.run]
         self.teacher.received.clear()
-        return asked
+        assert {one.target for one in asked} <= {PATH.decode()}
+        return [one.body for one in asked]
 
     def assert_well(self) -> None:
         with Client(self.port) as client:
