@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import socket
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -109,16 +110,26 @@ def in_chunks(body: bytes, size: int, extension: bytes, trailer: bytes) -> bytes
     return post(b"%s0%s\r\n%s\r\n" % (chunks, extension, trailer), b"Transfer-Encoding: chunked")
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A request that can be read in one way only."""
+
+    data: bytes
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"{self.data[:300]!r} of {len(self.data)}"
+
+
 @st.composite
-def sound(draw) -> tuple[bytes, bytes]:
-    """Return a request that can be read in one way only, and its body."""
+def sound(draw) -> Sound:
     body = draw(st.sampled_from(BODIES))
     if draw(st.booleans()):
-        return sized(body), body
+        return Sound(sized(body), body)
     size = draw(st.sampled_from([1, 7, 4_096])) if len(body) < 1_000 else 30_000
     extension = draw(st.sampled_from([b"", b";a=b", b';a="b"']))
     trailer = draw(st.sampled_from([b"", b"x: y\r\n"]))
-    return in_chunks(body, size, extension, trailer), body
+    return Sound(in_chunks(body, size, extension, trailer), body)
 
 
 LINES = [
@@ -207,8 +218,8 @@ def is_echo(response: Response, body: bytes) -> bool:
 
 @fuzz(st.lists(sound(), min_size=1, max_size=4), CUTS, short=15, long=4_000)
 def test_each_request_has_its_own_answer_however_it_is_cut(served, requests, cuts):
-    bodies = [body for _, body in requests]
-    found = served.converse(b"".join(data for data, _ in requests) + LAST, cuts)
+    bodies = [one.body for one in requests]
+    found = served.converse(b"".join(one.data for one in requests) + LAST, cuts)
     assert served.take_asked() == bodies
     assert len(found) == len(bodies) + 1
     assert all(map(is_echo, found, bodies))
@@ -224,9 +235,9 @@ def test_each_request_has_its_own_answer_however_it_is_cut(served, requests, cut
     long=6_000,
 )
 def test_nothing_behind_what_can_be_read_in_two_ways_is_answered(served, before, odd, after, cuts):
-    bodies = [body for _, body in before]
+    bodies = [one.body for one in before]
     found = served.converse(
-        b"".join([*(data for data, _ in before), odd, *(data for data, _ in after), LAST]), cuts
+        b"".join([*(one.data for one in before), odd, *(one.data for one in after), LAST]), cuts
     )
     asked = served.take_asked()
     assert asked == bodies[: len(asked)]
@@ -244,7 +255,7 @@ EDITS = st.lists(
 
 @fuzz(st.lists(sound(), min_size=1, max_size=3), EDITS, CUTS, short=15, long=6_000)
 def test_no_bytes_make_the_gateway_fail(served, requests, edits, cuts):
-    data = b"".join(data for data, _ in requests)
+    data = b"".join(one.data for one in requests)
     for place, gone, come in edits:
         start = place % (len(data) + 1)
         data = data[:start] + come + data[start + gone :]
