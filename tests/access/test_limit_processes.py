@@ -6,15 +6,17 @@ import signal
 import pytest
 
 from openwheel.access import Limits
+from openwheel.access.shared_counters import SharedCounters
 
 TAKE = """
 import sys
 from openwheel.access import Limits
+from openwheel.access.shared_counters import SharedCounters
 
 path, limit, tries = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
-limits = Limits(path, clock=lambda: 10**15)
+limits = Limits(SharedCounters(path), clock=lambda: 10**15)
 taken = 0
 for _ in range(tries):
     left = limits.admit(7, requests=limit, tokens=None).requests
@@ -25,8 +27,9 @@ print(taken, flush=True)
 CHARGE = """
 import sys
 from openwheel.access import Limits
+from openwheel.access.shared_counters import SharedCounters
 
-limits = Limits(sys.argv[1], clock=lambda: 10**15)
+limits = Limits(SharedCounters(sys.argv[1]), clock=lambda: 10**15)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(2_000):
@@ -66,7 +69,7 @@ def test_what_processes_charge_at_once_adds_up(start, tmp_path):
     go(processes)
     for process in processes:
         assert process.wait() == 0
-    limits = Limits(tmp_path / "limits", clock=lambda: 10**15)
+    limits = Limits(SharedCounters(tmp_path / "limits"), clock=lambda: 10**15)
     assert limits.admit(7, requests=None, tokens=1_000_000).tokens.remaining == 1_000_000 - 24_000
     limits.close()
 
@@ -87,7 +90,7 @@ def test_a_process_that_holds_one_key_holds_up_no_other(start, tmp_path):
     path = tmp_path / "limits"
     holder = start(HOLD, path)
     assert holder.stdout.readline() == "held\n"
-    limits = Limits(path)
+    limits = Limits(SharedCounters(path))
     assert limits.admit(8, requests=5, tokens=None).requests.remaining == 4
     limits.close()
     assert holder.poll() is None

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openwheel.access import Limits
+from openwheel.access.shared_counters import SharedCounters
 from openwheel.errors import StoreError
 
 SECOND = 1_000_000_000
@@ -21,7 +22,7 @@ START = 5_000_000 * SECOND
 
 @pytest.fixture
 def limits(tmp_path, ticks):
-    limits = Limits(tmp_path / "limits", clock=ticks)
+    limits = Limits(SharedCounters(tmp_path / "limits"), clock=ticks)
     yield limits
     limits.close()
 
@@ -111,7 +112,7 @@ def test_a_request_that_the_tokens_refuse_is_not_counted(limits, ticks):
 )
 def test_never_more_than_the_burst_and_the_rate_allow(tmp_path_factory, limit, steps):
     now = START
-    limits = Limits(tmp_path_factory.mktemp("limits") / "x", clock=lambda: now)
+    limits = Limits(SharedCounters(tmp_path_factory.mktemp("limits") / "x"), clock=lambda: now)
     level = Fraction(limit)  # an exact bucket, which fills by `limit` a minute
     for wait, tries in steps:
         now += wait
@@ -127,7 +128,7 @@ def test_never_more_than_the_burst_and_the_rate_allow(tmp_path_factory, limit, s
 
 def test_state_outlives_the_process_that_wrote_it(tmp_path, ticks):
     for wanted in (3, 0):
-        limits = Limits(tmp_path / "limits", clock=ticks)
+        limits = Limits(SharedCounters(tmp_path / "limits"), clock=ticks)
         assert count(limits, 5, requests=3) == wanted
         limits.close()
 
@@ -161,9 +162,9 @@ def test_a_clock_that_leaps_ahead_fills_the_bucket_once(limits, ticks):
 def test_a_damaged_file_is_made_anew(tmp_path, ticks, content):
     path = tmp_path / "limits"
     path.write_bytes(content)
-    limits = Limits(path, clock=ticks)
+    limits = Limits(SharedCounters(path), clock=ticks)
     assert count(limits, 5, requests=3) == 3
-    other = Limits(path, clock=ticks)
+    other = Limits(SharedCounters(path), clock=ticks)
     assert count(other, 5, requests=3) == 0
     limits.close()
     other.close()
@@ -171,7 +172,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, ticks, content):
 
 def test_what_was_written_before_the_machine_started_counts_for_nothing(tmp_path, ticks):
     path = tmp_path / "limits"
-    limits = Limits(path, clock=ticks)
+    limits = Limits(SharedCounters(path), clock=ticks)
     assert count(limits, 5, requests=3) == 3
     limits.close()
     content = bytearray(path.read_bytes())
@@ -179,7 +180,7 @@ def test_what_was_written_before_the_machine_started_counts_for_nothing(tmp_path
     content[line : line + 4] = b"0000"
     path.write_bytes(content)
     ticks.now = 10 * SECOND
-    limits = Limits(path, clock=ticks)
+    limits = Limits(SharedCounters(path), clock=ticks)
     assert count(limits, 5, requests=3) == 3
     limits.close()
 
@@ -189,7 +190,7 @@ def test_what_was_written_before_the_machine_started_counts_for_nothing(tmp_path
 def test_a_damaged_slot_blocks_for_a_while_and_not_for_ever(tmp_path_factory, rubbish):
     path = tmp_path_factory.mktemp("limits") / "x"
     now = START
-    limits = Limits(path, clock=lambda: now)
+    limits = Limits(SharedCounters(path), clock=lambda: now)
     with path.open("r+b") as file:
         file.seek(64 + 16)
         file.write(rubbish)
@@ -201,14 +202,14 @@ def test_a_damaged_slot_blocks_for_a_while_and_not_for_ever(tmp_path_factory, ru
 
 def test_a_file_truncated_in_use_costs_its_counts_and_nothing_else(tmp_path, ticks):
     path = tmp_path / "limits"
-    limits = Limits(path, clock=ticks)
+    limits = Limits(SharedCounters(path), clock=ticks)
     count(limits, 5, requests=3)
     os.truncate(path, 0)
     assert count(limits, 5, requests=3) == 3
     limits.check()
     assert path.read_bytes().startswith(b"openwheel limits 1\n")
     assert count(limits, 5, requests=3) <= 3
-    other = Limits(path, clock=ticks)
+    other = Limits(SharedCounters(path), clock=ticks)
     assert count(limits, 2, key=2, requests=3) + count(other, 5, key=2, requests=3) == 3
     limits.close()
     other.close()
@@ -217,13 +218,13 @@ def test_a_file_truncated_in_use_costs_its_counts_and_nothing_else(tmp_path, tic
 @pytest.mark.parametrize("replace", [False, True])
 def test_a_file_removed_in_use_is_shared_again_after_a_look(tmp_path, ticks, replace):
     path = tmp_path / "limits"
-    limits = Limits(path, clock=ticks)
+    limits = Limits(SharedCounters(path), clock=ticks)
     path.unlink()
     if replace:
         path.write_bytes(b"something else")
     assert count(limits, 5, requests=3) == 3
     limits.check()
-    other = Limits(path, clock=ticks)
+    other = Limits(SharedCounters(path), clock=ticks)
     assert count(limits, 2, key=2, requests=3) + count(other, 5, key=2, requests=3) == 3
     limits.close()
     other.close()
@@ -231,18 +232,19 @@ def test_a_file_removed_in_use_is_shared_again_after_a_look(tmp_path, ticks, rep
 
 def test_a_file_that_cannot_be_made_is_a_store_error(tmp_path):
     with pytest.raises(StoreError, match=r"no/such/folder"):
-        Limits(tmp_path / "no/such/folder/limits")
+        Limits(SharedCounters(tmp_path / "no/such/folder/limits"))
     with pytest.raises(StoreError, match="limits file"):
-        Limits(tmp_path)
+        Limits(SharedCounters(tmp_path))
 
 
 FULL = """
 import resource, signal, sys
 from openwheel.access import Limits
+from openwheel.access.shared_counters import SharedCounters
 from openwheel.errors import StoreError
 
 now = 10**15
-limits = Limits(sys.argv[1], clock=lambda: now)
+limits = Limits(SharedCounters(sys.argv[1]), clock=lambda: now)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
@@ -275,7 +277,7 @@ def test_a_file_that_cannot_be_written_leaves_each_worker_its_own_counts(tmp_pat
 
 
 def test_after_closing_it_no_other_file_is_written(tmp_path, ticks):
-    limits = Limits(tmp_path / "limits", clock=ticks)
+    limits = Limits(SharedCounters(tmp_path / "limits"), clock=ticks)
     limits.close()
     with (tmp_path / "other").open("w+b") as other:
         assert count(limits, 5, requests=3) == 3

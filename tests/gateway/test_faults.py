@@ -189,7 +189,7 @@ def test_a_student_whose_file_is_damaged_leaves_its_task_to_the_teacher(
     well = serve(store, serving=RegistryServing(registry))
     assert well.ask(easy).headers["x-openwheel-source"] == "student"
 
-    file = registry.folder(student) / "arrays.safetensors"
+    file = registry.files.folder(student) / "arrays.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
     with caplog.at_level(logging.ERROR):
         serving = RegistryServing(registry)

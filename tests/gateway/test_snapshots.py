@@ -12,16 +12,16 @@ import pytest
 
 from forks import forks
 from openwheel.gateway.meter import MOST_TASKS, Histogram, Meter, ProcessUsage
-from openwheel.gateway.snapshots import Snapshots, keep_writing, merge
+from openwheel.gateway.snapshots import SnapshotFolder, keep_writing, merge
 
 WORKER = """
 import sys, time
 from pathlib import Path
 from openwheel.gateway.meter import Meter, process_usage
-from openwheel.gateway.snapshots import Snapshots
+from openwheel.gateway.snapshots import SnapshotFolder
 
 folder, slot, count, then = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-meter, snapshots = Meter(), Snapshots(folder)
+meter, snapshots = Meter(), SnapshotFolder(folder)
 for number in range(count):
     meter.request("chat", "student", 200, 0.01, 0.005, "route")
     snapshots.write(slot, meter.snapshot(usage=process_usage()))
@@ -65,7 +65,7 @@ def ended(process):
 
 def test_workers_that_write_at_once_are_summed(folder, worker):
     processes = [worker(slot, 300, "end") for slot in range(2)]
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     seen = 0
     while any(process.poll() is None for process in processes):
         now = requests(snapshots.merged())
@@ -81,7 +81,7 @@ def test_workers_that_write_at_once_are_summed(folder, worker):
 def test_a_killed_workers_counts_stay_and_its_gauges_go(folder, worker):
     first, second = worker(0, 50), worker(1, 70)
     first.stdout.readline(), second.stdout.readline()
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     merged = snapshots.merged()
     assert merged.workers == 2
     assert gauge(merged, "openwheel_memory_bytes").keys() == {"0", "1"}
@@ -101,7 +101,7 @@ def test_the_gone_are_folded_into_one_file(folder, worker):
     for process in gone:
         ended(process)
     alive.stdout.readline()
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     before = requests(snapshots.merged())
     snapshots.fold([alive.pid])
     names = {path.name for path in folder.glob("*.msgpack")}
@@ -121,8 +121,8 @@ def test_the_gone_are_folded_into_one_file(folder, worker):
 FOLDER = """
 import sys, time
 from pathlib import Path
-from openwheel.gateway.snapshots import Snapshots
-snapshots = Snapshots(Path(sys.argv[1]))
+from openwheel.gateway.snapshots import SnapshotFolder
+snapshots = SnapshotFolder(Path(sys.argv[1]))
 while not Path(sys.argv[2]).exists():
     snapshots.fold([])
     time.sleep(0.001)
@@ -131,7 +131,7 @@ while not Path(sys.argv[2]).exists():
 
 def test_several_may_fold_while_others_read_and_start(folder, worker, tmp_path):
     done = tmp_path / "done"
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     seen = written = 0
     with forks() as start:
         folding = [start(FOLDER, folder, done) for _ in range(2)]
@@ -162,23 +162,23 @@ def test_a_fold_in_the_middle_of_reading_changes_nothing(folder, worker):
         ended(process)
 
     def folds_meanwhile(_: int) -> bool:
-        Snapshots(folder).fold([])
+        SnapshotFolder(folder).fold([])
         return False
 
     # One file has been read by then, the other is gone.
-    assert requests(Snapshots(folder, lives=folds_meanwhile).merged()) == 20
+    assert requests(SnapshotFolder(folder, lives=folds_meanwhile).merged()) == 20
     assert len(list(folder.glob("worker-*"))) == 0
 
 
 def test_a_worker_that_starts_during_a_fold_is_not_taken_for_gone(folder, worker):
     ended(worker(0, 10, "end"))
-    meter, snapshots = Meter(), Snapshots(folder)
+    meter, snapshots = Meter(), SnapshotFolder(folder)
 
     def starts_meanwhile(pid: int) -> bool:
         snapshots.write(1, meter.snapshot())
         return pid == os.getpid()
 
-    Snapshots(folder, lives=starts_meanwhile).fold_dead()
+    SnapshotFolder(folder, lives=starts_meanwhile).fold_dead()
     meter.request("chat", "teacher", 200, 0.1, None, "")
     snapshots.write(1, meter.snapshot())
     merged = snapshots.merged()
@@ -193,7 +193,7 @@ def test_a_fold_killed_before_it_removed_files_counts_nothing_twice(folder, work
     ended(worker(0, 25, "end"))
     (path,) = folder.glob("worker-*.msgpack")
     kept = path.read_bytes()
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     snapshots.fold([])
     path.write_bytes(kept)  # as where it was killed in between
     assert requests(snapshots.merged()) == 25
@@ -204,7 +204,7 @@ def test_a_fold_killed_before_it_removed_files_counts_nothing_twice(folder, work
 
 def test_a_new_worker_may_have_an_old_ones_process_id(folder):
     for expected in (4, 8):
-        meter, snapshots = Meter(), Snapshots(folder)
+        meter, snapshots = Meter(), SnapshotFolder(folder)
         snapshots.fold([])
         for _ in range(4):
             meter.request("chat", "teacher", 200, 0.1, None, "")
@@ -221,7 +221,7 @@ def test_torn_and_foreign_files_are_skipped_with_one_warning(folder, worker, cap
     (folder / "worker-9-4000003.msgpack").write_bytes(msgspec.msgpack.encode({"id": 3}))
     (folder / "notes.msgpack").write_bytes(b"hello")
     (folder / "gateway.pid").write_text("1")
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     for _ in range(3):
         assert requests(snapshots.merged()) == 10
     named = [json.dumps(record.getMessage()) for record in caplog.records]
@@ -242,7 +242,7 @@ def test_another_versions_buckets_are_not_mixed_in(folder, caplog):
         Histogram(one.name, one.labels, (1.0, 2.0), (1, 0, 0), one.sum)
         for one in snapshot.histograms
     )
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     snapshots.write(0, msgspec.structs.replace(snapshot, histograms=other))
     assert snapshots.merged().counters == ()
     assert "another version" in caplog.text
@@ -251,12 +251,12 @@ def test_another_versions_buckets_are_not_mixed_in(folder, caplog):
 def test_a_torn_sum_of_the_gone_is_told(folder, caplog):
     folder.mkdir()
     (folder / "gone.msgpack").write_bytes(b"\x83")
-    assert Snapshots(folder).merged().workers == 0
+    assert SnapshotFolder(folder).merged().workers == 0
     assert "gone.msgpack cannot be read" in caplog.text
 
 
 def test_an_older_snapshot_does_not_replace_a_later_one(folder):
-    meter, snapshots = Meter(), Snapshots(folder)
+    meter, snapshots = Meter(), SnapshotFolder(folder)
     older = meter.snapshot()
     meter.request("chat", "teacher", 200, 0.1, None, "")
     snapshots.write(0, meter.snapshot())
@@ -276,12 +276,12 @@ def test_when_one_worker_takes_over_the_later_ones_gauges_hold(folder):
 
 
 def test_the_tasks_of_many_generations_are_bounded(folder):
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     for generation in range(3):
         meter = Meter()
         for number in range(MOST_TASKS):
             meter.request("chat", "teacher", 200, 0.1, None, f"task {generation} {number}")
-        Snapshots(folder).write(0, meter.snapshot())
+        SnapshotFolder(folder).write(0, meter.snapshot())
         snapshots.fold([])
     found = [one for one in snapshots.merged().counters if "task" in one.name]
     assert len(found) == MOST_TASKS + 1
@@ -290,7 +290,7 @@ def test_the_tasks_of_many_generations_are_bounded(folder):
 
 def test_a_folder_that_cannot_be_written_to_is_told_once(folder, caplog):
     folder.write_text("a file in its place")
-    meter, snapshots = Meter(), Snapshots(folder)
+    meter, snapshots = Meter(), SnapshotFolder(folder)
     for _ in range(3):
         snapshots.write(0, meter.snapshot())
     assert caplog.text.count("cannot be written") == 1
@@ -300,7 +300,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_once(folder, caplog):
 
 
 def test_a_worker_writes_every_while_and_when_it_stops(folder):
-    meter, snapshots = Meter(), Snapshots(folder)
+    meter, snapshots = Meter(), SnapshotFolder(folder)
 
     async def main():
         task = asyncio.create_task(keep_writing(snapshots, 0, meter.snapshot, every=0.01))
@@ -318,7 +318,7 @@ def test_a_worker_writes_every_while_and_when_it_stops(folder):
 
 
 def test_threads_of_one_worker_write_one_after_the_other(folder):
-    meter, snapshots = Meter(), Snapshots(folder)
+    meter, snapshots = Meter(), SnapshotFolder(folder)
     meter.request("chat", "teacher", 200, 0.1, None, "")
     made = [meter.snapshot() for _ in range(200)]
     threads = [
@@ -335,7 +335,7 @@ def test_threads_of_one_worker_write_one_after_the_other(folder):
 
 
 def test_the_age_tells_a_worker_that_hangs(folder):
-    snapshots = Snapshots(folder)
+    snapshots = SnapshotFolder(folder)
     old = msgspec.structs.replace(Meter().snapshot(), time=time.monotonic() - 60)
     snapshots.write(0, old)
     assert gauge(snapshots.merged(), "openwheel_worker_snapshot_age_seconds")["0"] >= 60

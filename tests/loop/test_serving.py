@@ -108,7 +108,7 @@ def test_promotions_and_demotions_are_picked_up(serving, registry):
 
 def test_a_corrupt_student_goes_to_the_teacher_loudly(serving, registry, caplog):
     (student,) = serving.students().values()
-    file = registry.folder(student) / "arrays.safetensors"
+    file = registry.files.folder(student) / "arrays.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
     with caplog.at_level(logging.ERROR):
         fresh = RegistryServing(registry)

@@ -12,6 +12,7 @@ from openwheel.access.keys import SECRET_LENGTH, Key, KeyStore, digest
 from openwheel.access.limits import Allowances, Limits
 from openwheel.access.once import OnceKeyed
 from openwheel.access.refused import RefusedError
+from openwheel.access.shared_counters import SharedCounters
 from openwheel.store import Store
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Access:
                 self._once.way_out,
             )
         self._ledger.flush()
-        self._limits = Limits(limits_path, clock=ticks)
+        self._limits = Limits(SharedCounters(limits_path), clock=ticks)
 
     @property
     def in_force(self) -> bool:

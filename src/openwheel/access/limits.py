@@ -1,4 +1,4 @@
-"""Rate limits that all worker processes on one machine share exactly.
+"""Rate limits that all worker processes share exactly.
 
 The generic cell rate algorithm (ITU-T I.371, annex A): for each limit one number is kept, the
 time at which the whole allowance will be there again. What is used moves it into the future; how
@@ -8,11 +8,9 @@ and nothing is lost or given away when a minute ends.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
-
-from openwheel.access.shared_counters import SharedCounters
 
 _SECOND = 1_000_000_000
 _MINUTE = 60 * _SECOND
@@ -43,25 +41,38 @@ class Allowances(msgspec.Struct, frozen=True):
     tokens: Allowance | None = None
 
 
+class Counters(Protocol):
+    """Pairs of numbers by a key's id, at first zeros, which all workers change one at a time."""
+
+    def take(self, slot: int) -> tuple[int, int]:
+        """Return a pair and keep everybody else from it until `give`."""
+
+    def give(self, slot: int, values: tuple[int, int] | None = None) -> None:
+        """Set a pair, or leave it with None, and let others have it again."""
+
+    def check(self) -> None:
+        """Mend what is wrong; raise a StoreError if something was since the last call."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
 class Limits:
-    """Counts requests and tokens by key id, together with all other workers on the machine.
+    """Counts requests and tokens by key id, together with all other workers.
 
     Fit for the event loop: a few microseconds, and a worker that is killed while it counts holds
     up nobody.
     """
 
-    def __init__(self, path: Path | str, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Open the file that workers share.
+    def __init__(self, counters: Counters, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Count with what workers share.
 
         Args:
-            path: On a local disk; made if there is none.
-            clock: Nanoseconds. One that the workers of a machine share and that nobody sets; if
-                it goes back all the same, a key waits for a minute at most (an hour for tokens).
-
-        Raises:
-            StoreError: The file can be neither read nor made.
+            counters: What they share.
+            clock: Nanoseconds. One that they share and that nobody sets; if it goes back all the
+                same, a key waits for a minute at most (an hour for tokens).
         """
-        self._counters = SharedCounters(Path(path))
+        self._counters = counters
         self._clock = clock
 
     def admit(self, key_id: int, *, requests: int | None, tokens: int | None) -> Allowances:
@@ -113,15 +124,15 @@ class Limits:
             self._counters.give(key_id, values)
 
     def check(self) -> None:
-        """Make the shared file anew if it was damaged or removed; call it now and then.
+        """See what is shared put right if something is wrong with it; call it now and then.
 
         Raises:
-            StoreError: The file could not be used since the last call.
+            StoreError: It could not be used since the last call.
         """
         self._counters.check()
 
     def close(self) -> None:
-        """Close the shared file."""
+        """Let go of what is shared."""
         self._counters.close()
 
 

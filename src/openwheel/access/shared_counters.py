@@ -31,13 +31,13 @@ class SharedCounters:
     locks of both.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         """Open the file, making it first if need be.
 
         Raises:
             StoreError: It can be neither read nor made.
         """
-        self._path = path
+        self._path = Path(path)
         self._threads = threading.Lock()
         self._own: dict[int, tuple[int, int]] = {}
         self._problem = ""

@@ -118,7 +118,7 @@ def _find(student: str, db: Path) -> tuple[Path, "Lineage | None", tuple[str, ..
             except RequestError:
                 continue
             texts.append("\n".join([*(m.text for m in messages), exchange.answer.text]))
-        return registry.folder(lineage.student), lineage, tuple(texts[-_TEXTS:])
+        return registry.files.folder(lineage.student), lineage, tuple(texts[-_TEXTS:])
 
 
 def _bare_lineage(student: str, source: "Source", policy: "Policy") -> "Lineage":

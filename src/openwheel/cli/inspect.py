@@ -120,7 +120,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
                 "method": candidate.method,
                 "trained_on": candidate.training.exchanges,
                 "created": _iso(created),
-                "folder": str(registry.folder(candidate.id)),
+                "folder": str(registry.files.folder(candidate.id)),
                 "files": candidate.files,
                 "alarms": alarms.get(candidate.id, []),
                 "against_evidence": candidate.id in promoted

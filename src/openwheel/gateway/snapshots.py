@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -58,8 +58,21 @@ class _Gone(msgspec.Struct, frozen=True, kw_only=True):
 _Read = TypeVar("_Read", Snapshot, _Gone)
 
 
-class Snapshots:
-    """The folder of the workers' snapshots.
+class Snapshots(Protocol):
+    """What workers tell each other of what they have counted."""
+
+    def write(self, slot: int, snapshot: Snapshot) -> None:
+        """Tell what this worker, at a place among the workers from 0, has counted."""
+
+    def merged(self) -> Merged:
+        """Return what all workers have counted, as far as they told."""
+
+    def fold_dead(self) -> None:
+        """Add up what workers that are gone have counted; called now and then."""
+
+
+class SnapshotFolder:
+    """The folder of the snapshots of workers on one machine.
 
     Files that cannot be read, or are none of ours, are skipped, each with one warning.
 

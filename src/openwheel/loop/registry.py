@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -27,12 +27,43 @@ from openwheel.tasks import Form, Task, TaskMatcher
 from openwheel.trust import Policy
 
 
-class Registry:
-    """Reads and writes the registry in a traffic store's file."""
+class StudentFiles(Protocol):
+    """Where students' files are, and where they are made."""
 
-    def __init__(self, store: Store) -> None:
+    def folder(self, student_id: str) -> Path:
+        """Return the folder of a student's files on this machine."""
+
+    def workplace(self, task_id: str) -> Path:
+        """Return the folder on this machine for a training of a task that is under way."""
+
+
+class StudentsFolder:
+    """Students' files in one folder, which all who learn and serve have before them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def folder(self, student_id: str) -> Path:
+        """See `StudentFiles.folder`."""
+        return self._path / student_id
+
+    def workplace(self, task_id: str) -> Path:
+        """See `StudentFiles.workplace`."""
+        return self._path / ".training" / task_id
+
+
+class Registry:
+    """Reads and writes the registry in a store.
+
+    Args:
+        store: The store.
+        files: Where students' files are; by default in a folder beside the store's file.
+    """
+
+    def __init__(self, store: Store, files: StudentFiles | None = None) -> None:
         self.store = store
-        self.students_folder = store.path.with_name(store.path.name + ".students")
+        beside = store.path.with_name(store.path.name + ".students")
+        self.files = files if files is not None else StudentsFolder(beside)
 
     def version(self) -> tuple[int, ...]:
         """Return what changes whenever a task is found, a student comes, goes or shadows.
@@ -197,12 +228,8 @@ class Registry:
             EngineError: No engine serves them now.
         """
         serve = resources.adapters.serve if resources.adapters is not None else None
-        folder = self.folder(candidate.id)
+        folder = self.files.folder(candidate.id)
         return load_student(folder, candidate.files, resources.encoder, serve, resources.encoders)
-
-    def folder(self, student_id: str) -> Path:
-        """Return the folder of a student's files."""
-        return self.students_folder / student_id
 
     def certificates(self, task_id: str | None = None) -> list[Certificate]:
         """Return certificates, oldest first."""

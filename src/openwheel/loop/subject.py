@@ -19,9 +19,6 @@ from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Pair, ma
 from openwheel.tasks.hints import section
 from openwheel.wire import Answer
 
-TRAINING = ".training"
-"""The folder beside the students' own in which trainings are under way."""
-
 
 class Subject(msgspec.Struct, frozen=True):
     """A task to learn.
@@ -103,7 +100,7 @@ def subject_of(
     compared = None
     if judge is None and not plain:
         compared = Compared(comparison.setting, comparison.fingerprint)
-    work = registry.students_folder / TRAINING / record.task.id
+    work = registry.files.workplace(record.task.id)
     return Subject(record, settings, resources, comparison, work, compared)
 
 

@@ -96,7 +96,7 @@ def _lock_once_free(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(learner_lock(path))
+                stack.enter_context(learner_lock(path).held())
             except OtherLearnerError as error:
                 if not told:
                     logger.warning("The learner waits: %s", error)
@@ -112,7 +112,7 @@ def _unless_another_learns(path: Path, housekeeping: Callable[[], None]) -> Call
     from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
 
     def keep() -> None:
-        with contextlib.suppress(OtherLearnerError), learner_lock(path):
+        with contextlib.suppress(OtherLearnerError), learner_lock(path).held():
             housekeeping()
 
     return keep

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.logs import escaped
@@ -30,8 +31,33 @@ logger = logging.getLogger(__name__)
 _PATIENCE_S = 15.0
 
 
+class Processes(Protocol):
+    """The processes of one gateway, wherever they run: engines, workers and a learner."""
+
+    async def start_local(self, settings: Settings) -> Settings:
+        """Start an engine for each local model that has none; return settings with addresses."""
+
+    async def stop_local(self, settings: Settings | None = None) -> None:
+        """Stop the engines that these settings have no use for; without settings, all."""
+
+    async def start_workers(self, settings: Settings) -> list[Child]:
+        """Start the workers, and return them once all are ready."""
+
+    def start_learner(self, settings: Settings) -> list[Child]:
+        """Start the learner."""
+
+    async def stop(self, children: Iterable[Child], *, patience: float) -> None:
+        """Stop processes: gracefully, and after ``patience`` seconds at once."""
+
+    async def stop_all(self, *, patience: float) -> None:
+        """Stop all processes."""
+
+    def all(self) -> list[Child]:
+        """Return all processes."""
+
+
 class Supervisor:
-    """Keeps the processes of one gateway.
+    """Keeps the processes of one gateway on this machine; see `Processes`.
 
     Args:
         sock: Listening already.
@@ -206,7 +232,7 @@ def supervise(
 
 async def _supervise(
     settings: Settings,
-    supervisor: Supervisor,
+    supervisor: Processes,
     ready: Callable[[], None],
     reload: Callable[[], Settings],
 ) -> None:
@@ -242,7 +268,7 @@ async def _supervise(
 
 async def _run(
     settings: Settings,
-    supervisor: Supervisor,
+    supervisor: Processes,
     ready: Callable[[], None],
     reload: Callable[[], Settings],
     reloads: asyncio.Event,

@@ -15,7 +15,7 @@ from openwheel.gateway import (
     create_app,
     spare_collector,
 )
-from openwheel.gateway.snapshots import Snapshots
+from openwheel.gateway.snapshots import SnapshotFolder
 from openwheel.gateway.tracing import make_tracer
 from openwheel.logs import set_up_logs
 from openwheel.loop.feedback.desk import FeedbackDesk
@@ -84,7 +84,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             refresh_every=REFRESH_EVERY,
             audit_status=partial(_audit_status, registry),
             feedback=None if captured.mode == "off" else FeedbackDesk(store),
-            snapshots=Snapshots(runtime / "snapshots"),
+            snapshots=SnapshotFolder(runtime / "snapshots"),
             slot=order.slot,
             tracer=make_tracer(settings.telemetry),
         )

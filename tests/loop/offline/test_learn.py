@@ -35,7 +35,7 @@ def test_a_learnable_task_is_certified_promoted_and_its_certificate_holds(store,
     assert 0 < certificate.calibration.n <= 375  # a burst has one vote
     promotion = registry.promotions()[finding.task]
     assert promotion.certificate == certificate
-    student = load_student(registry.folder(certificate.student), certificate.files)
+    student = load_student(registry.files.folder(certificate.student), certificate.files)
     assert student.answers == tuple(sorted(QUEUES))
 
 

@@ -147,7 +147,7 @@ def _sweep_adapters(registry: Registry, resources: Resources) -> None:
         return
     wanted = {found.id for found, _, _ in registry.candidates(state="shadow")}
     wanted |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
-    folders = [registry.folder(student) / ADAPTER for student in wanted]
+    folders = [registry.files.folder(student) / ADAPTER for student in wanted]
     try:
         resources.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
     except (EngineError, OSError) as error:

@@ -377,7 +377,7 @@ def save_candidate(
     settings, task_id = subject.settings, subject.record.task.id
     attempt = registry.attempt(task_id)
     student_id = f"{trained.student.rung}-{secrets.token_hex(6)}"
-    files = save_student(trained.student, registry.folder(student_id))
+    files = save_student(trained.student, registry.files.folder(student_id))
     candidate = Candidate(
         id=student_id,
         task_id=task_id,
