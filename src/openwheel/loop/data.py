@@ -14,7 +14,7 @@ from openwheel.loop.losses import finished
 from openwheel.store import BY_STUDENTS, Store
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
-from openwheel.tasks import Form, canonical_answer, written_answer
+from openwheel.tasks import FORMS, Form, canonical_answer, written_answer
 from openwheel.tasks.refusals import is_refusal
 from openwheel.trust import Decision, LeftOut, Policy
 from openwheel.wire import split_reasoning
@@ -182,6 +182,7 @@ def load_answers(
     written: dict[str, Counter[str]] = {}
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
+    closed, any_text = FORMS[form].closed, FORMS[form].has_refusals
     for row in store.task_rows(task_id, after=after, until=until):
         if row.source in BY_STUDENTS:
             continue
@@ -193,7 +194,7 @@ def load_answers(
         complete = finished(row.answer)
         allowed = decided[origin].allowed
         left[origin] += complete and not allowed
-        learned = complete and allowed and not (form != "text" and is_refusal(row.answer.final))
+        learned = complete and allowed and (any_text or not is_refusal(row.answer.final))
         done.append(complete)
         trains.append(learned)
         origins.append(origin)
@@ -215,7 +216,7 @@ def load_answers(
         if not learned:
             continue
         spelled = written_answer(row.answer, folds)
-        if form == "label":
+        if closed:
             written.setdefault(answer, Counter())[spelled] += 1
         else:
             surfaces[answer] = spelled

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -81,7 +81,7 @@ class Registry:
         return [
             TaskRecord(
                 msgspec.json.decode(row.task, type=Task),
-                cast(Form, row.form),
+                row.form,
                 row.form_reason,
                 row.attempts,
                 row.trained_on,

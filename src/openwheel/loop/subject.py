@@ -14,7 +14,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import BY_STUDENTS
-from openwheel.tasks import Inputs, canonical_answer
+from openwheel.tasks import FORMS, Inputs, canonical_answer
 from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Pair, make_comparison
 from openwheel.tasks.hints import section
 from openwheel.wire import Answer
@@ -149,10 +149,10 @@ def believed_by(subject: Subject, training: TaskData) -> Subject:
 
 def why_left(record: TaskRecord, settings: LoopSettings) -> str:
     """Say why no student may learn a task, ``""`` if one may."""
-    if record.form in {"unknown", "tool_call"}:
-        more = " Students do not learn tool calls yet." if record.form == "tool_call" else ""
-        return record.form_reason + more
-    if record.form == "text" and settings.comparison(record.task.name) is None:
+    form = FORMS[record.form]
+    if form.left is not None:
+        return record.form_reason + form.left
+    if form.asks_for_comparison and settings.comparison(record.task.name) is None:
         return (
             f"{record.form_reason} Texts are left to the teacher until you choose how two of them "
             f"are compared: compare under {section(record.task.name)}."

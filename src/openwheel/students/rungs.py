@@ -7,13 +7,12 @@ import functools
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from openwheel.errors import SettingError
 from openwheel.progress import Progress
 from openwheel.students.exact import ExactStudent, fit_exact
 from openwheel.students.lm.order import Event, HeldOut, Note
-from openwheel.students.lm.prompt import AnswerForm
 from openwheel.students.lm.student import load_lm
 from openwheel.students.model import load_encoder, load_linear
 from openwheel.students.rung import Lesson, Rung, Saved
@@ -63,7 +62,7 @@ def _train_lm(lesson: Lesson) -> Fitted:
         lesson.inputs,
         lesson.answers,
         template=lesson.template,
-        form=cast(AnswerForm, lesson.form),
+        form=lesson.form,
         settings=lesson.lm,
         variables=lesson.variables,
         surfaces=lesson.surfaces,

@@ -5,6 +5,7 @@ Knows nothing of how students work.
 
 from openwheel.tasks.find import MIN_SUPPORT, find_tasks, find_templates
 from openwheel.tasks.forms import (
+    FORMS,
     Form,
     FormEvidence,
     canonical_answer,
@@ -16,6 +17,7 @@ from openwheel.tasks.match import Task, TaskMatcher
 from openwheel.tasks.template import Inputs, Part, Template, prompt_parts
 
 __all__ = [
+    "FORMS",
     "MIN_SUPPORT",
     "Form",
     "FormEvidence",

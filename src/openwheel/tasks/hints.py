@@ -13,7 +13,8 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.tasks.folds import FOLDS, OWN, fold, folding, leads, read_folds
-from openwheel.tasks.forms import MIN_ANSWERS, Form, form_of, shown
+from openwheel.tasks.forms import FORMS, MIN_ANSWERS, Form, form_of, shown
+from openwheel.tasks.forms.label import LABEL
 from openwheel.tasks.refusals import is_refusal
 
 MOST: Final = 1_000
@@ -116,7 +117,7 @@ def _proposal(
     for text, count in counts.items():
         kinds[fold(text, names)][fold(text, folds)] += count
     cut = [name for name in _CUTS if name in names and name not in folds]
-    if cut and form == "label":
+    if cut and FORMS[form].closed:
         # Of a closed set only that is cut to which the bare answer is there too.
         bare = {fold(text, tuple(name for name in names if name not in cut)) for text in counts}
         if not set(kinds) <= bare:
@@ -127,7 +128,7 @@ def _proposal(
         return None
     if cut and (max(sizes) > 0.95 * total or _are_letters(counts)):
         return None  # what is left would be a greeting, or a signature
-    if form != "label" and not _closed(kinds):
+    if not FORMS[form].closed and not _closed(kinds):
         return None
     merged = max(kinds.values(), key=lambda kind: kind.total() - max(kind.values()))
     (first, _), (second, _) = merged.most_common(2)
@@ -145,7 +146,7 @@ def _are_letters(counts: Counter[str]) -> bool:
 
 
 def _closed(kinds: Mapping[str, Counter[str]]) -> bool:
-    return form_of(Counter({name: kind.total() for name, kind in kinds.items()})).form == "label"
+    return form_of(Counter({name: kind.total() for name, kind in kinds.items()})).form == LABEL.name
 
 
 def _as_written(counts: Counter[str], canonical: str, folds: tuple[str, ...]) -> str:
@@ -198,7 +199,7 @@ def in_the_way(
         return ""
     said = []
     refused = [text for text in texts if is_refusal(text)]
-    if len(refused) >= WORTH * len(texts) and refused and form != "text":
+    if len(refused) >= WORTH * len(texts) and refused and not FORMS[form].has_refusals:
         said.append(
             f"{len(refused):,} of {len(texts):,} answers ({len(refused) / len(texts):.1%}) are "
             f"refusals in text, such as {shown(refused[-1])}: no student learns them, and where "
@@ -207,14 +208,14 @@ def in_the_way(
     found = propose(texts, folds, form)
     if found is not None:
         option = f"openwheel learn --answer {shlex.quote(','.join(found.folds))}"
-        left = f", and {found.answers:,} answers are left" if form != "label" else ""
+        left = f", and {found.answers:,} answers are left" if not FORMS[form].closed else ""
         said.append(
             f"{found.share:.1%} of the answers differ from another one only by "
             f"{_listed(_differ(name) for name in found.added)}, {_example(found)}. If your "
             f"application does not mind, answer = {_toml(found.folds)} under "
             f"{section(task)} ({option}) counts them as one{left}."
         )
-    elif form == "label" and (same := _same_words(texts, folds)):
+    elif FORMS[form].closed and (same := _same_words(texts, folds)):
         said.append(same)
     return " ".join(said)
 

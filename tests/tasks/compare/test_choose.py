@@ -58,9 +58,17 @@ def test_what_is_no_comparison_is_named(setting):
 @pytest.mark.parametrize(
     ("setting", "form", "said"),
     [
-        ("rouge:0.7", "label", "is for answers that are text; these are of the form label"),
-        ("judge", "record", "is for answers that are text"),
-        ("fields", "text", "is for answers that are records; these are of the form text"),
+        (
+            "rouge:0.7",
+            "label",
+            "is for answers of the form text; these are of the form label",
+        ),
+        ("judge", "record", "is for answers of the form text"),
+        (
+            "fields",
+            "text",
+            "these are of the form text, compared by exact, embedding, judge, rouge",
+        ),
         ("embedding:0.9", "text", "needs a sentence encoder"),
         ("judge", "text", "needs a teacher"),
     ],

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openwheel.errors import SettingError
@@ -198,6 +198,8 @@ def test_layers_come_off_in_any_order(text):
 
 
 @given(TEXTS, NAMES)
+@example('{"\\uf900": "e\\u0301"}', ())  # what was escaped is brought to NFC, too
+@example('["e\\u0301", "\\u00e9"]', ("set",))
 @settings(max_examples=600, deadline=None)
 def test_of_what_came_out_nothing_else_comes_out(text, names):
     once = fold(text, names)

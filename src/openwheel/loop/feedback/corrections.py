@@ -21,7 +21,7 @@ from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import BY_STUDENTS, Store
 from openwheel.store.feedback import NO_KEY, Corrected, FeedbackStore, Trust
-from openwheel.tasks import Form, Inputs, canonical_answer
+from openwheel.tasks import FORMS, Form, Inputs, canonical_answer
 from openwheel.wire import Answer
 
 MOST_SHARE: Final[Mapping[Trust, float]] = MappingProxyType(
@@ -153,7 +153,7 @@ def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted
     """Return what became of a task's corrections, given its exchanges to train on."""
     kept = FeedbackStore(store)
     rows = kept.corrections(record.task.id)
-    known = frozenset(data.answers) if record.form == "label" else None
+    known = frozenset(data.answers) if FORMS[record.form].closed else None
     return sort_corrections(
         rows, kept.trusts(), record.form, labels=len(data), known=known, folds=record.folds
     )

@@ -13,7 +13,7 @@ from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
 from openwheel.store.feedback import FeedbackStore, Found, Label
-from openwheel.tasks import Form, canonical_answer, record_of
+from openwheel.tasks import FORMS, Form, canonical_answer
 from openwheel.wire import Answer, usable_id
 
 MOST_CORRECTION: Final = 64 << 10
@@ -182,7 +182,7 @@ class FeedbackDesk:
     def _check(self, correction: str, record: TaskRecord) -> None:
         if reason := why_unusable(correction, record.form, record.folds):
             raise FeedbackError(reason, code="invalid_correction")
-        if record.form != "label":
+        if not FORMS[record.form].closed:
             return
         given = self._kept.answers_of(record.task.id, LATEST_ANSWERS)
         known = {canonical_answer(Answer(text), record.form, record.folds) for text in given}
@@ -207,13 +207,7 @@ def why_unusable(correction: str, form: Form, folds: tuple[str, ...] = ()) -> st
     """Return why a correction is no answer of this form, ``""`` if it is one."""
     if not correction.strip():
         return "The correction must not be empty"
-    if form == "record" and record_of(Answer(correction), folds) is None:
-        return (
-            f"The correction must be a JSON object, as answers of its task; was {_cut(correction)}"
-        )
-    if form == "tool_call":
-        return "Answers of this task call tools, which cannot be corrected yet"
-    return ""
+    return FORMS[form].why_unusable(correction, folds) if form else ""
 
 
 def _text_of(raw: msgspec.Raw) -> str | None:
@@ -231,7 +225,3 @@ def _check_text(what: str, text: str | None, most: int) -> None:
         raise FeedbackError(f"{what} must be Unicode text, has half a surrogate pair") from None
     if size > most:
         raise FeedbackError(f"{what} must have at most {most:,} bytes, has {size:,}")
-
-
-def _cut(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")

@@ -29,6 +29,7 @@ from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
 from openwheel.store import Store
 from openwheel.students import train
+from openwheel.tasks import FORMS
 
 SURPRISED = 0.25
 """A student that was predicted to pass and did not needs this share more at the least."""
@@ -312,7 +313,7 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         trade_off=explain.trade_off(calibrated),
         frontier=explain.frontier(calibrated, candidate.plan),
         reliability=explain.reliability(calibrated),
-        confusion=explain.confusion(calibrated) if candidate.form == "label" else None,
+        confusion=explain.confusion(calibrated) if FORMS[candidate.form].closed else None,
         deferred=deferred,
         disagreed=disagreed,
     )
@@ -399,7 +400,7 @@ def _to_judge(subject: Subject, trained: Trained, calibration: int, attempt: int
 
 
 def _exponent(subject: Subject, training: TaskData, trained: Trained) -> float:
-    if subject.record.form != "label":
+    if not FORMS[subject.record.form].closed:
         return LEARNING_RATE
     wrong = 1 - trained.agreement
     half = _agreement_of(training, len(training) // 2, trained)
@@ -420,7 +421,7 @@ def _agreement_of(training: TaskData, size: int, trained: Trained) -> float | No
 
 
 def _learning_curve(subject: Subject, training: TaskData, trained: Trained) -> tuple[Point, ...]:
-    if subject.record.form != "label" or not {"linear", "encoder"} & set(subject.rungs):
+    if not FORMS[subject.record.form].closed or not {"linear", "encoder"} & set(subject.rungs):
         return ()
     points = []
     for part in (8, 4, 2, 1):

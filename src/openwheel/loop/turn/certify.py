@@ -33,7 +33,7 @@ from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.choose import is_new
 from openwheel.progress import Progress, Step, silent
 from openwheel.students import Student, rungs
-from openwheel.tasks import Inputs, Task
+from openwheel.tasks import FORMS, Inputs, Task
 from openwheel.tasks.compare import Comparison, Pair
 from openwheel.trust import licence_summary
 from openwheel.wire import Answer
@@ -245,7 +245,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             ~calibrated.data.finished,
             np.arange(judgement.exchanges),
         ),
-        answers=by_answer(calibrated, test) if candidate.form == "label" else (),
+        answers=by_answer(calibrated, test) if FORMS[candidate.form].closed else (),
         critical=critical,
         deferred_window=calibrated.deferred.window() if len(calibrated.deferred) else None,
         critical_bound=(

@@ -32,6 +32,7 @@ from openwheel.students import Fitted, Lesson, Student, rungs, save_student
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs
 from openwheel.students.variables import choose_variables
+from openwheel.tasks import FORMS
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer
 
@@ -187,7 +188,7 @@ def train_best(
 
 def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
     """Return which variables a student reads: those that tell labels apart, or all."""
-    if subject.record.form == "label":
+    if FORMS[subject.record.form].closed:
         return choose_variables(training.inputs, training.answers)
     return tuple(range(len(training.inputs[0]))) if training.inputs else ()
 
@@ -226,7 +227,7 @@ def _lesson(
 def _not_critical(subject: Subject, training: TaskData) -> str:
     """Say why a screen for the critical answers cannot be trained, ``""`` if it can."""
     name = subject.record.task.name
-    if subject.record.form != "label":
+    if not FORMS[subject.record.form].closed:
         return (
             f"tasks.{name}.critical is for tasks whose answers are labels, those of this task are "
             f"of the form {subject.record.form}: no student is tried"

@@ -12,7 +12,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.room import Standing, beyond, make_room, names_with_room
 from openwheel.progress import Progress, Step, silent
 from openwheel.store import BY_STUDENTS, Exchange, Store
-from openwheel.tasks import Form, Task, TaskMatcher, find_tasks, infer_form
+from openwheel.tasks import FORMS, Form, Task, TaskMatcher, find_tasks, infer_form
 from openwheel.tasks.hints import in_the_way
 from openwheel.tasks.match import takes_from
 from openwheel.wire import Answer, Prompt
@@ -172,7 +172,7 @@ def _form(
     name = record.task.name
     folds, chosen = settings.folds(name), settings.comparison(name)
     by_fields = chosen is not None and chosen.kind == "fields"
-    if record.attempts and folds == record.folds and not (by_fields and record.form == "label"):
+    if record.attempts and folds == record.folds and not (by_fields and FORMS[record.form].closed):
         return None
     answers = deque(
         (

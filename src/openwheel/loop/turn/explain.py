@@ -14,7 +14,7 @@ from openwheel.loop.subject import Subject
 from openwheel.loop.turn.certify import Calibrated
 from openwheel.students import rungs
 from openwheel.students.model import text_of
-from openwheel.tasks import hints
+from openwheel.tasks import FORMS, hints
 from openwheel.trust import LeftOut
 
 MOST_LABELS = 12
@@ -90,7 +90,7 @@ def in_the_way(subject: Subject, data: TaskData) -> str:
     said = [hints.in_the_way(texts, record.task.name, record.folds, record.form)]
     if not any(rungs()[rung].new_inputs for rung in subject.rungs):
         others = "a small language model can learn such answers: base under [lm]"
-        if record.form == "label":
+        if FORMS[record.form].closed:
             others = "rungs under [loop] may name others"
         said.insert(
             0,

@@ -15,6 +15,7 @@ from openwheel.loop.turn.shadow import BETTER
 from openwheel.loop.turn.state import TaskState
 from openwheel.students import train as train_rung
 from openwheel.students.variables import choose_variables
+from openwheel.tasks import FORMS
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -175,7 +176,7 @@ def worth_training_on(
         after_seq: The change came after this exchange, as far as can be told; 0 for none.
         slices: Changes of one slice each, later than that; of the other slices all is kept.
     """
-    if subject.record.form != "label":
+    if not FORMS[subject.record.form].closed:
         return data
     if after_seq:
         data = _without(data, data.seq <= after_seq, data.seq > after_seq)

@@ -18,7 +18,6 @@ from openwheel.students.lm.examples import Record, TopLogprobs
 from openwheel.students.lm.order import Event
 from openwheel.students.lm.order import Progress as AtStep
 from openwheel.students.lm.prompt import (
-    AnswerForm,
     Asking,
     constraint_for,
     learned_text,
@@ -29,7 +28,7 @@ from openwheel.students.lm.train import place_order, train_adapter
 from openwheel.students.model import text_of
 from openwheel.students.rung import Losses, Serve
 from openwheel.students.student import Fitted, Inputs
-from openwheel.tasks import Template
+from openwheel.tasks import FORMS, Form, Template
 from openwheel.wire import split_reasoning
 
 FEWEST_EXAMPLES = 2
@@ -79,7 +78,7 @@ def fit_lm(
     answers: Sequence[str],
     *,
     template: Template,
-    form: AnswerForm,
+    form: Form,
     settings: LmSection,
     variables: tuple[int, ...],
     surfaces: Mapping[str, str],
@@ -165,7 +164,7 @@ def fit_lm(
     student = LmStudent(
         LmSettings(
             asking=asking,
-            answers=tuple(known) if form == "label" else (),
+            answers=tuple(known) if FORMS[form].closed else (),
             intercept=agreement.intercept,
             base=settings.base,
             base_revision=report.base_revision,
@@ -189,7 +188,7 @@ def divide(
     inputs: Sequence[Inputs],
     answers: Sequence[str],
     *,
-    form: AnswerForm,
+    form: Form,
     variables: tuple[int, ...],
     share: float,
 ) -> Parts:
@@ -215,7 +214,7 @@ def divide(
     learned, later = in_order[:-held_out], in_order[-held_out:]
     stopping = max(1, min(round(STOPPING * held_out), MOST_STOPPING))
     rows = [row for group in learned for row in _few(group, answers)]
-    if form == "label":
+    if FORMS[form].closed:
         times = Counter(answer for group in learned for answer in {answers[r] for r in group})
         rows = [row for row in rows if times[answers[row]] >= FEWEST_EXAMPLES]
     if not rows:

@@ -9,11 +9,10 @@ from openwheel.inference.writer import Ask, Constraint
 from openwheel.students.lm.schema import in_schema_order, inferred_schema, requested_schema
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
-from openwheel.tasks import Template
+from openwheel.tasks import FORMS, Form, Template
 from openwheel.tasks.forms import record_of
+from openwheel.tasks.forms.record import RECORD
 from openwheel.wire import Answer, PromptMessage
-
-AnswerForm = Literal["label", "record", "text"]
 
 MOST_CHOICES = 2_000
 """Beyond this many answers a constraint costs more than it saves; the answer is then free text."""
@@ -41,7 +40,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     template: Template
     prompt: Literal["task", "inputs"] = "task"
     variables: tuple[int, ...] = ()
-    form: AnswerForm = "label"
+    form: Form = "label"
     folds: tuple[str, ...] = ()
     constraint: Constraint = Constraint()
     max_tokens: int = 256
@@ -94,7 +93,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def constraint_for(
-    form: AnswerForm, template: Template, answers: Iterable[str], surfaces: Mapping[str, str]
+    form: Form, template: Template, answers: Iterable[str], surfaces: Mapping[str, str]
 ) -> Constraint:
     """Return what a task's answers may be.
 
@@ -104,10 +103,10 @@ def constraint_for(
         answers: Canonical answers of its training exchanges.
         surfaces: How the teacher mostly wrote each.
     """
-    if form == "label":
+    if FORMS[form].closed:
         choices = tuple(sorted({surfaces.get(answer, answer) for answer in answers}))
         return Constraint(choices=choices) if len(choices) <= MOST_CHOICES else Constraint()
-    if form == "record":
+    if form == RECORD.name:
         schema = requested_schema(template.response_format)
         written = (surfaces.get(answer, answer) for answer in answers)
         return Constraint(json_schema=schema or inferred_schema(_records(written)))

@@ -14,10 +14,10 @@ from openwheel.inference.writer import Ask, Writer, Written
 from openwheel.progress import Progress, Step, silent
 from openwheel.students.agreement import Agreement
 from openwheel.students.lm.confidence import evidence
-from openwheel.students.lm.prompt import AnswerForm, Asking
+from openwheel.students.lm.prompt import Asking
 from openwheel.students.rung import Saved, names_in, sha256_of
 from openwheel.students.student import Answers, Inputs
-from openwheel.tasks import canonical_answer, record_of
+from openwheel.tasks import FORMS, Form, canonical_answer
 from openwheel.trust import Base
 from openwheel.wire import Answer
 
@@ -97,8 +97,8 @@ class LmStudent:
             texts[row] = answer.text
             if not usable(answer, asking.form, asking.folds):
                 confidence[row] = 0.0
-        if asking.form == "label":
-            texts = [canonical(text, "label", asking.folds) for text in texts]
+        if FORMS[asking.form].closed:
+            texts = [canonical(text, asking.form, asking.folds) for text in texts]
             texts = [text if text in self._labels else "" for text in texts]
             confidence[[not text for text in texts]] = 0.0
         return Answers(texts, confidence)
@@ -192,14 +192,14 @@ def _write(writer: Writer, asks: Sequence[Ask]) -> Sequence[Written | None]:
     return [one for ask in asks for one in _write(writer, [ask])]
 
 
-def usable(written: Written, form: AnswerForm, folds: tuple[str, ...] = ()) -> bool:
+def usable(written: Written, form: Form, folds: tuple[str, ...] = ()) -> bool:
     """Whether what was written is an answer: not cut off, not empty, of its form."""
     if written.finish != "stop" or not written.text.strip():
         return False
-    return form != "record" or record_of(Answer(written.text), folds) is not None
+    return not FORMS[form].why_unusable(written.text, folds)
 
 
-def canonical(text: str, form: AnswerForm, folds: tuple[str, ...] = ()) -> str:
+def canonical(text: str, form: Form, folds: tuple[str, ...] = ()) -> str:
     """Return a text as the task's form and folds compare it."""
     return canonical_answer(Answer(text), form, folds)
 

@@ -8,7 +8,7 @@ from openwheel.tasks.compare.embedding import EmbeddingComparison, Encoder
 from openwheel.tasks.compare.exact import ExactComparison
 from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, read_rules
 from openwheel.tasks.compare.rouge import RougeComparison
-from openwheel.tasks.forms import Form
+from openwheel.tasks.forms import FORMS, Form
 
 KINDS = ("exact", "rouge", "embedding", "fields", "judge")
 FOR_TEXT = ("rouge", "embedding", "judge")
@@ -83,10 +83,14 @@ def make_comparison(
     Raises:
         SettingError: It does not go with the form, or what it needs is not there.
     """
-    if chosen.kind in FOR_TEXT and form != "text":
+    if chosen.kind not in FORMS[form].comparisons | {"exact"}:
+        takers = " or ".join(
+            known.name for known in FORMS.values() if chosen.kind in known.comparisons
+        )
+        others = ", ".join(["exact", *sorted(FORMS[form].comparisons)])
         raise SettingError(
-            f"compare = {chosen.setting!r} is for answers that are text; these are of the form "
-            f"{form}, compared by exact or, if they are records, by fields"
+            f"compare = {chosen.setting!r} is for answers of the form {takers}; these are of the "
+            f"form {form}, compared by {others}"
         )
     if chosen.kind == "rouge":
         return RougeComparison(chosen.at_least)
@@ -101,10 +105,5 @@ def make_comparison(
             raise SettingError("compare = 'judge' needs a teacher that can be asked, and has none")
         return judge
     if chosen.kind == "fields":
-        if form != "record":
-            raise SettingError(
-                f"compare = {chosen.setting!r} is for answers that are records; these are of the "
-                f"form {form}"
-            )
         return FieldsComparison(chosen.setting, chosen.rules, folds)
     return ExactComparison(form, folds)

@@ -230,11 +230,15 @@ class Folding:
         return _encoder.encode(self._leaves(value)).decode()
 
     def _leaves(self, value: object) -> object:
-        """Return a JSON value with its texts folded; names of fields stay as they are."""
+        """Return a JSON value with its texts folded; names of fields are brought to NFC alone."""
+        # What was escaped was not there to be brought to NFC before.
         if isinstance(value, str):
-            return self._inside(value)
+            return self._inside(unicodedata.normalize("NFC", value))
         if isinstance(value, dict):
-            return {name: self._leaves(part) for name, part in value.items()}
+            return {
+                unicodedata.normalize("NFC", name): self._leaves(part)
+                for name, part in value.items()
+            }
         if isinstance(value, list):
             parts = [self._leaves(part) for part in value]
             if not self._set:
@@ -245,7 +249,7 @@ class Folding:
 
     def _as_set(self, parts: list[str], text: str) -> str:
         """Return a set as a JSON list, one of a single part as this part."""
-        found = sorted({self._inside(part) for part in parts})
+        found = sorted({self._inside(unicodedata.normalize("NFC", part)) for part in parts})
         if len(found) > 1:
             return _encoder.encode(found).decode()
         [only] = found

@@ -1,18 +1,16 @@
-"""The answer form of a task, inferred from the teacher's answers, and their comparison."""
+"""Inferring the answer form of a task from the teacher's answers."""
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from openwheel.tasks.folds import folding
-from openwheel.tasks.folds.objects import loaded, object_in
+from openwheel.tasks.folds.objects import object_in
+from openwheel.tasks.forms.canonical import canonical_answer
+from openwheel.tasks.forms.form import Form, shown
 from openwheel.tasks.refusals import is_refusal
 from openwheel.wire import Answer
-
-Form = Literal["label", "record", "tool_call", "text", "unknown"]
 
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -25,9 +23,6 @@ MAX_LABEL_WORDS = 12
 MAX_LABELS = 1000
 MAX_RECORD_CHARACTERS = 1000
 """Of a JSON object, in canonical form, that is one of a closed set."""
-
-SHOWN = 60
-"""Characters of an answer that a sentence shows."""
 
 
 class FormEvidence(msgspec.Struct, frozen=True):
@@ -194,50 +189,6 @@ def _such(texts: Iterable[str]) -> str:
     """Return two of some answers as examples in a sentence."""
     some = [shown(text) for text, _ in zip(texts, range(2), strict=False)]
     return f", such as {' and '.join(some)}" if some else ""
-
-
-def shown(text: str) -> str:
-    """Return an answer as a sentence shows it: in quotes, cut, what cannot be seen escaped."""
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
-
-
-def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> str:
-    """Return the text by which two answers of a task are compared: equal texts agree.
-
-    * ``label``: Unicode NFC without surrounding whitespace; case counts. A JSON object is as in
-      ``record``.
-    * ``record``: JSON with sorted keys and no spaces, a code fence around it removed; an answer
-      that is no JSON object compares as text.
-    * ``tool_call``: the names and canonical arguments in order; an answer without a call
-      compares as text.
-    * ``text`` and ``unknown``: without surrounding whitespace.
-
-    With folds it is the same for all forms: see `openwheel.tasks.folds`. An answer that calls tools
-    never equals one that does not.
-    """
-    if answer.tool_calls:
-        calls = [[call.name, loaded(call.arguments)] for call in answer.tool_calls]
-        return "\x00tool_calls" + _encoder.encode(calls).decode()
-    if folds:
-        return folding(folds)(answer.final)
-    text = answer.final.strip()
-    if form in ("label", "record") and text[:1] in ("{", "`"):
-        record = object_in(text)
-        if record is not None:
-            return _encoder.encode(record).decode()
-    return unicodedata.normalize("NFC", text).strip() if form == "label" else text
-
-
-def written_answer(answer: Answer, folds: tuple[str, ...] = ()) -> str:
-    """Return an answer as a student would write it: as it is spelled, but for what a fold cuts."""
-    return folding(folds).written(answer.final) if folds else answer.final
-
-
-def record_of(answer: Answer, folds: tuple[str, ...] = ()) -> dict[str, object] | None:
-    """Return the JSON object an answer consists of, fenced or not, else None."""
-    if answer.tool_calls:
-        return None
-    return object_in(folding(folds)(answer.final) if folds else answer.final.strip())
 
 
 def _short(text: str) -> bool:

@@ -1,0 +1,23 @@
+"""Answer forms, one file each: what answers are, how they are compared, inferred and corrected.
+
+Knows nothing of how students learn them.
+"""
+
+from openwheel.tasks.forms.canonical import FORMS, canonical_answer, written_answer
+from openwheel.tasks.forms.form import AnswerForm, Form, shown
+from openwheel.tasks.forms.infer import MIN_ANSWERS, FormEvidence, form_of, infer_form
+from openwheel.tasks.forms.record import record_of
+
+__all__ = [
+    "FORMS",
+    "MIN_ANSWERS",
+    "AnswerForm",
+    "Form",
+    "FormEvidence",
+    "canonical_answer",
+    "form_of",
+    "infer_form",
+    "record_of",
+    "shown",
+    "written_answer",
+]

@@ -1,0 +1,45 @@
+"""The text by which two answers of a task are compared, and how a student writes one."""
+
+import msgspec
+
+from openwheel.tasks.folds import folding
+from openwheel.tasks.folds.objects import loaded
+from openwheel.tasks.forms.form import AnswerForm, Form
+from openwheel.tasks.forms.label import LABEL
+from openwheel.tasks.forms.others import TEXT, TOOL_CALL, UNKNOWN
+from openwheel.tasks.forms.record import RECORD
+from openwheel.wire import Answer
+
+FORMS: dict[Form, AnswerForm] = {
+    form.name: form for form in (LABEL, RECORD, TOOL_CALL, TEXT, UNKNOWN)
+}
+"""All forms by name. A new one is registered here."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> str:
+    """Return the text by which two answers of a task are compared: equal texts agree.
+
+    * ``label``: Unicode NFC without surrounding whitespace; case counts. A JSON object is as in
+      ``record``.
+    * ``record``: JSON with sorted keys and no spaces, a code fence around it removed; an answer
+      that is no JSON object compares as text.
+    * ``tool_call``: the names and canonical arguments in order; an answer without a call
+      compares as text.
+    * ``text`` and ``unknown``: without surrounding whitespace.
+
+    With folds it is the same for all forms: see `openwheel.tasks.folds`. An answer that calls tools
+    never equals one that does not.
+    """
+    if answer.tool_calls:
+        calls = [[call.name, loaded(call.arguments)] for call in answer.tool_calls]
+        return "\x00tool_calls" + _encoder.encode(calls).decode()
+    if folds:
+        return folding(folds)(answer.final)
+    return FORMS[form].canonical(answer.final.strip())
+
+
+def written_answer(answer: Answer, folds: tuple[str, ...] = ()) -> str:
+    """Return an answer as a student would write it: as it is spelled, but for what a fold cuts."""
+    return folding(folds).written(answer.final) if folds else answer.final

@@ -1,0 +1,52 @@
+"""An answer form as data: how its answers are read, compared and corrected, and who learns them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+Form = str
+"""The name of an answer form, a key of `openwheel.tasks.forms.FORMS`."""
+
+
+SHOWN = 60
+"""Characters of an answer that a sentence shows."""
+
+
+def shown(text: str) -> str:
+    """Return an answer as a sentence shows it: in quotes, cut, what cannot be seen escaped."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+
+
+def as_text(text: str) -> str:
+    """Return a text as it is."""
+    return text
+
+
+def always_usable(_text: str, _folds: tuple[str, ...]) -> str:
+    """Return ``""``: every text is an answer."""
+    return ""
+
+
+class AnswerForm(NamedTuple):
+    """What the answers of a task are.
+
+    Attributes:
+        name: As the store, certificates and messages have it.
+        canonical: Returns the text by which answers are compared where no fold is set, given one
+            without surrounding white space.
+        closed: Whether answers are of a closed set, so that students choose among them.
+        comparisons: The kinds of comparison that go with it beside ``exact``.
+        asks_for_comparison: Whether its tasks are left to the teacher until a comparison is chosen.
+        has_refusals: Whether a refusal in text is an answer like any other.
+        left: Why no student learns its tasks, as the end of a sentence or ``""``; None: one may.
+        why_unusable: Returns why a text that is not empty is no answer of this form under some
+            folds, as a sentence about a correction without a stop; ``""`` if it is one.
+    """
+
+    name: Form
+    canonical: Callable[[str], str] = as_text
+    closed: bool = False
+    comparisons: frozenset[str] = frozenset()
+    asks_for_comparison: bool = False
+    has_refusals: bool = False
+    left: str | None = None
+    why_unusable: Callable[[str, tuple[str, ...]], str] = always_usable
