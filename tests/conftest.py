@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ sys.dont_write_bytecode = False
 gc.disable()
 # As nice as who trains in a process of its own, which else starves beside other tests.
 step_back()
+# In a shell's background control-C is ignored, also by what is started there: none would end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # What commands print is read as from a pipe, without colours, also where FORCE_COLOR or -s is set.
 os.environ["TTY_COMPATIBLE"] = "0"
 

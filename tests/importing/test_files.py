@@ -6,11 +6,15 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zipfile
+from time import sleep
 
 import pytest
 from hypothesis import given, settings
@@ -521,3 +525,27 @@ def test_elements_with_thousands_of_objects_in_them(tmp_path):
     path = write(tmp_path / "endless.json", endless)
     with pytest.raises(LogError, match="never closed"):
         read(path)
+
+
+def test_control_c_ends_a_wait_for_more_whichever_thread_gets_it(monkeypatch):
+    reading, writing = os.pipe()
+    over, given_up = threading.Event(), []
+    with open(reading) as pipe, open(writing, "wb") as rows:
+        rows.write(lines([PAIR]).encode())
+        rows.flush()
+        monkeypatch.setattr("sys.stdin", pipe)
+
+        def control_c():
+            sleep(0.3)  # until the other waits
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            if not over.wait(20):
+                given_up.append(True)
+                rows.close()  # which ends the wait
+
+        thread = threading.Thread(target=control_c)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            read("-")
+        over.set()
+        thread.join()
+    assert given_up == []

@@ -4,6 +4,8 @@ import bz2
 import codecs
 import io
 import lzma
+import os
+import select
 import sys
 import zipfile
 import zlib
@@ -15,6 +17,9 @@ from typing import Any, Final, cast
 from openwheel.errors import LogError
 
 BUFFER: Final = 2**18
+LOOK_S: Final = 0.2
+"""Seconds that reading a pipe waits for more before it looks whether control-C came."""
+
 DAMAGE: Final = (EOFError, zlib.error, OSError, lzma.LZMAError, zipfile.BadZipFile)
 """What reading a damaged file raises."""
 
@@ -68,7 +73,7 @@ def open_log(path: str | Path, name: str, stack: ExitStack) -> io.BufferedReader
     """
     try:
         if str(path) == "-":
-            file = buffered(sys.stdin.buffer)
+            file = _standard_input()
             stack.callback(file.detach)
         else:
             file = stack.enter_context(buffered(io.FileIO(path)))
@@ -84,6 +89,13 @@ def buffered(file: object) -> io.BufferedReader:
     """Return a reader with a buffer around what can be read."""
     # The type stubs ask for a raw stream where, at run time, any readable one will do.
     return io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
+
+
+def _standard_input() -> io.BufferedReader:
+    given = sys.stdin.buffer
+    if os.name == "posix" and isinstance(given, io.BufferedReader) and not given.seekable():
+        return buffered(_Waiting(given))
+    return buffered(given)
 
 
 def _unpacked(file: io.BufferedReader, name: str, stack: ExitStack) -> io.BufferedReader:
@@ -142,6 +154,26 @@ def as_utf8(file: io.BufferedReader, name: str, start: bytes) -> io.BufferedRead
     if b"\r" in start and b"\n" not in start:  # line ends of old Macintosh files
         return buffered(_Translated(file, ""))
     return file
+
+
+class _Waiting(io.RawIOBase):
+    """A reader of a pipe or a terminal that ends on control-C while it waits for more.
+
+    The system may give the signal to another thread, such as one of a numerical library. Python
+    then acts on it when the main thread runs Python again, which a plain read keeps it from.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            ready = select.select([self._file], [], [], LOOK_S)[0]
+            if ready and (size := self._file.raw.readinto(buffer)) is not None:
+                return size
 
 
 class _Gunzipped(io.RawIOBase):
