@@ -11,7 +11,7 @@ from typer.core import TyperGroup as Group
 from openwheel.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def text_of_docs() -> str:
@@ -58,3 +58,15 @@ def test_every_page_is_linked_from_the_readme_or_another_page():
 def test_every_benchmark_named_in_the_docs_exists():
     for name in set(re.findall(r"benchmarks/(\w+\.py)", text_of_docs())):
         assert (ROOT / "benchmarks" / name).exists(), name
+
+
+def test_every_source_file_and_folder_named_in_the_docs_exists():
+    """In the contributors' pages names are relative to the package, too."""
+    contributors = [ROOT / "docs" / name for name in ("architecture.md", "extending.md")]
+    for page in PAGES:
+        roots = [ROOT, ROOT / "src" / "openwheel"] if page in contributors else [ROOT]
+        named = re.findall(r"`((?:[\w.-]+/)+(?:[\w-]+\.py)?)`", page.read_text(encoding="utf-8"))
+        for name in named:
+            if page not in contributors and not name.startswith(("src/", "tests/", "benchmarks/")):
+                continue
+            assert any((root / name).exists() for root in roots), f"{page.name}: {name}"
