@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openwheel.students.nice import step_back
+from openwheel.job import step_back
 
 # One thread each: several test processes on two cores slow one another down otherwise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

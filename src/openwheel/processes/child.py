@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 
-from openwheel.loop.turn.limits import thread_caps
-from openwheel.processes.order import READY, WRONG, Order, encode_order
+import msgspec
+
+from openwheel.job import thread_caps
+from openwheel.processes.order import EVENTS, Order, Ready, encode_order
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +96,14 @@ class Child:
             process.stdin.write(encode_order(self._order))
             await process.stdin.drain()
         while line := await process.stdout.readline():
-            if line == READY:
+            try:
+                event = EVENTS.decode(line)
+            except msgspec.DecodeError:  # what a library prints
+                continue
+            if isinstance(event, Ready):
                 self.ready.set()
-            elif line.startswith(WRONG):
-                self.wrong = line.removeprefix(WRONG).decode().strip()
+            else:
+                self.wrong = " ".join(event.message.split())
         return await process.wait()
 
     def stop(self) -> None:

@@ -8,8 +8,9 @@ import socket
 import sys
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.job import when_alone
 from openwheel.logs import escaped, set_up_logs
-from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
+from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready
 
 
 def run_engine(order: Order) -> None:

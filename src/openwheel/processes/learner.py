@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from openwheel.errors import OpenwheelError, PolicyError, SettingError
+from openwheel.job import when_alone
 from openwheel.logs import escaped, set_up_logs
 from openwheel.loop.turn.limits import Limits, apply_limits
-from openwheel.processes.order import read_order, when_alone
+from openwheel.processes.order import read_order
 from openwheel.settings import Settings
 
 logger = logging.getLogger(__name__)

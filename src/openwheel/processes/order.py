@@ -1,22 +1,25 @@
-"""What the supervisor tells a process to do, and how the process learns that it is alone."""
+"""What the supervisor tells a process to do, and what the process tells it."""
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
+from openwheel.job import Failed
 from openwheel.settings import Settings
 
-READY = b"ready\n"
-"""The line by which a process says that it has begun its work."""
-
-WRONG = b"wrong: "
-"""How the line begins by which a process says what is wrong with its settings."""
-
 _STDIN = 0
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The process has begun its work."""
+
+
+Event = Ready | Failed
+"""What a process tells: that it has begun, or what is wrong with its settings."""
+
+EVENTS: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 
 
 class LocalModel(msgspec.Struct, frozen=True):
@@ -69,30 +72,16 @@ def read_order() -> Order:
 
 def say_ready() -> None:
     """Tell the supervisor that this process has begun its work."""
-    _say(READY)
+    _tell(Ready())
 
 
 def end_as_wrong(error: Exception) -> None:
     """Tell the supervisor what is wrong with the settings, and end this process."""
-    _say(WRONG + " ".join(str(error).split()).encode() + b"\n")
+    _tell(Failed(str(error)))
     # Threads of libraries may hold up a normal end.
     os._exit(2)
 
 
-def when_alone(stop: Callable[[], None]) -> None:
-    """Call ``stop`` once the supervisor is gone, however it went: its end of the pipe closes."""
-
-    def wait() -> None:
-        # Not by way of `sys.stdin`, whose lock the end of the interpreter would wait for.
-        while os.read(_STDIN, 1 << 16):
-            pass
-        stop()
-
-    # Meant for the supervisor alone, though terminals and `pkill` send it to every process.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    threading.Thread(target=wait, name="openwheel-supervisor-watch", daemon=True).start()
-
-
-def _say(line: bytes) -> None:
-    sys.stdout.buffer.write(line)
+def _tell(event: Event) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
     sys.stdout.buffer.flush()

@@ -17,12 +17,13 @@ from openwheel.gateway import (
 )
 from openwheel.gateway.snapshots import SnapshotFolder
 from openwheel.gateway.tracing import make_tracer
+from openwheel.job import when_alone
 from openwheel.logs import set_up_logs
 from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing
-from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready, when_alone
+from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready
 from openwheel.processes.teachers import make_pool
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from openwheel.job import thread_caps
 from openwheel.machine import data_limit, limit_data, main_memory, processors
 from openwheel.settings import Settings
 
@@ -48,17 +49,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             threads=loop.turn_threads or max(1, int(processors()) // 2),
             memory=max(share, LEAST_MEMORY) if share else 0,
         )
-
-
-def thread_caps(threads: int) -> dict[str, str]:
-    """Return the environment in which libraries compute with so many threads.
-
-    It must be there before NumPy or torch is imported. Threads that spin while they wait for each
-    other make a busy machine several times slower.
-    """
-    count = str(threads)
-    caps = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count)
-    return {**caps, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def apply_limits(limits: Limits) -> list[str]:

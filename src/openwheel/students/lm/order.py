@@ -1,14 +1,21 @@
 """What the process that trains is told, and what it tells."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
 
+from openwheel.job import Failed
 from openwheel.settings import LmSection
 
-ORDER, RECORDS = "order.json", "examples.jsonl"
+RECORDS = "examples.jsonl"
 ADAPTER, CHECKPOINT, REPORT = "adapter", "checkpoint", "report.json"
+
+
+def threads_of(settings: LmSection) -> int:
+    """Return how many threads compute: all but one of the cores, unless the settings say."""
+    return settings.threads or max(1, (os.cpu_count() or 2) - 1)
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +112,6 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     """The run is finished; adapter and report lie in its folder."""
 
     report: Report
-
-
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The run cannot go on; the message says why."""
-
-    message: str
 
 
 Event = Progress | HeldOut | Note | Done | Failed

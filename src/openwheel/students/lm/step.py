@@ -1,15 +1,16 @@
 """What a step of training takes on this machine: measured, in a process of its own."""
 
-import os
 import resource
-import subprocess
 import sys
 import tempfile
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from openwheel.errors import ModelError, OpenwheelError
+from openwheel.job import Failed, run_job, started
 from openwheel.settings import LmSection
+from openwheel.students.lm.order import threads_of
 
 ANSWER = 0.25
 """Share of an exchange's tokens that are its answer; an assumption."""
@@ -23,7 +24,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     """What a pass of training took.
 
     Attributes:
@@ -41,6 +42,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     checkpointing: bool
 
 
+_EVENTS: Final[msgspec.json.Decoder[Step | Failed]] = msgspec.json.Decoder(Step | Failed)
+
+
 def measure_step(base: str, *, context: int, batch: int, settings: LmSection) -> Step:
     """Train on made-up tokens for a pass, and return what it took.
 
@@ -53,25 +57,22 @@ def measure_step(base: str, *, context: int, batch: int, settings: LmSection) ->
     Raises:
         ModelError: The base cannot be loaded or trained, or memory does not suffice.
     """
-    from openwheel.students.lm.train import environment  # noqa: PLC0415 - a cycle
-
     chosen = msgspec.structs.replace(settings, base=base, revision="")
     asked = Asked(settings=chosen, context=context, batch=batch)
-    with tempfile.TemporaryFile() as log:
-        done = subprocess.run(
-            [sys.executable, "-m", "openwheel.students.lm.step"],
-            input=msgspec.json.encode(asked),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **environment(chosen)},
-            check=False,
-        )
-        if done.returncode == 0:
-            return msgspec.json.decode(done.stdout, type=Step)
-        log.seek(0)
-        last = log.read().decode(errors="replace").strip().splitlines()[-1:]
-    said = done.stdout.decode(errors="replace") or "".join(last)
-    raise ModelError(said or f"The process that trains ended with {done.returncode}")
+    with (
+        tempfile.TemporaryDirectory(prefix="openwheel-step-") as folder,
+        started(
+            "openwheel.students.lm.step",
+            asked,
+            Path(folder),
+            _EVENTS,
+            what="A step of training",
+            threads=threads_of(chosen),
+        ) as job,
+    ):
+        step = job.next()
+    assert isinstance(step, Step)
+    return step
 
 
 def take_step(asked: Asked) -> Step:
@@ -110,19 +111,5 @@ def take_step(asked: Asked) -> Step:
     )
 
 
-def main() -> int:
-    """Measure what standard input asks for; return the exit status."""
-    wire = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    with wire:
-        try:
-            asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
-            wire.write(msgspec.json.encode(take_step(asked)))
-        except OpenwheelError as error:
-            wire.write(str(error).encode())
-            return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(Asked, lambda asked, tell: tell(take_step(asked))))

@@ -1,8 +1,4 @@
-"""The process that trains: ``python -m openwheel.students.lm.work ORDER.json``.
-
-Its standard output is a JSON line for each thing to tell; whatever libraries print goes to
-standard error.
-"""
+"""The process that trains: ``python -m openwheel.students.lm.work ORDER.json``."""
 
 import fcntl
 import hashlib
@@ -10,14 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from openwheel.engine.base import Base, load_base
-from openwheel.errors import ModelError, OpenwheelError
+from openwheel.errors import ModelError
+from openwheel.job import run_job
 from openwheel.machine import within_free_memory
 from openwheel.settings import LmSection
 from openwheel.students.lm.adapter import (
@@ -34,15 +30,12 @@ from openwheel.students.lm.order import (
     RECORDS,
     REPORT,
     Done,
-    Event,
-    Failed,
     Note,
     Order,
     Report,
 )
 from openwheel.students.lm.probabilities import TokenNames, with_probabilities
 from openwheel.students.lm.run import Material, Run, Tell, pass_tokens
-from openwheel.students.nice import step_back
 
 PACKING: Final = MappingProxyType({"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05})
 """How far rounding may move log-probabilities of likely tokens where examples are packed."""
@@ -59,40 +52,19 @@ class Ended(msgspec.Struct, frozen=True):
     report: Report
 
 
-def main() -> int:
-    """Carry out the order named on the command line; return the exit status."""
-    wire = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    step_back()
-    encoder = msgspec.json.Encoder()
-
-    def tell(event: Event) -> None:
-        wire.write(encoder.encode(event) + b"\n")
-
-    try:
-        order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
-        with (order.path / LOCK).open("w") as lock:
-            # Of a learner that was killed, a process may still be at it; it ends at its next step.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            tell(Done(carry_out(order, tell)))
-    except BrokenPipeError:  # nobody follows any more
-        return 1
-    except OpenwheelError as error:
-        tell(Failed(str(error)))
-        return 1
-    except (OSError, msgspec.DecodeError) as error:
-        tell(Failed(f"Training cannot go on: {error}"))
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not is_lack_of_memory(error):
-            raise
-        tell(
-            Failed(
+def _work(order: Order, tell: Tell) -> None:
+    with (order.path / LOCK).open("w") as lock:
+        # Of a learner that was killed, a process may still be at it; it is about to end.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            report = carry_out(order, tell)
+        except (MemoryError, RuntimeError) as error:
+            if not is_lack_of_memory(error):
+                raise
+            raise ModelError(
                 "Training ran out of memory: lower lm.context or lm.rank, or take a smaller base"
-            )
-        )
-        return 1
-    return 0
+            ) from None
+        tell(Done(report))
 
 
 def carry_out(order: Order, tell: Tell) -> Report:
@@ -262,4 +234,4 @@ def _finish(order: Order, model: Any, weights: dict[str, Any], report: Report) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(Order, _work))

@@ -2,7 +2,8 @@
 
 import msgspec
 
-ORDER = "order.json"
+from openwheel.job import Failed
+
 AT_EVERY_S = 0.5
 """Seconds between two events that say how many steps are done."""
 
@@ -117,12 +118,6 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     precision: str
     likeness: float
     cpu_seconds: float
-
-
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """It cannot go on; the message says why."""
-
-    message: str
 
 
 Event = Step | At | Fold | Done | Failed

@@ -1,32 +1,28 @@
 """The process that tunes and writes ONNX: ``python -m openwheel.students.tune.work ORDER.json``.
 
-Its standard output is a JSON line for each thing to tell; whatever libraries print goes to
-standard error. Each file is written beside its place and renamed before it is told of.
+Each file is written beside its place and renamed before it is told of.
 """
 
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.errors import ModelError, OpenwheelError
+from openwheel.errors import ModelError
+from openwheel.job import run_job
 from openwheel.students.encoder import SentenceEncoder
-from openwheel.students.nice import step_back
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
 from openwheel.students.tune.order import (
     AT_EVERY_S,
     At,
     Done,
     Event,
-    Failed,
     Fold,
     Order,
     Step,
@@ -36,32 +32,9 @@ from openwheel.students.tune.order import (
 Tell = Callable[[Event], None]
 
 
-def main() -> int:
-    """Carry out the order named on the command line; return the exit status."""
-    wire = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    step_back()
-    encoder = msgspec.json.Encoder()
-    order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
-    threading.Thread(target=_when_alone, args=(order,), daemon=True).start()
-
-    def tell(event: Event) -> None:
-        wire.write(encoder.encode(event) + b"\n")
-
-    try:
-        carry_out(order, tell)
-    except (OpenwheelError, OSError, ImportError, MemoryError) as error:
-        tell(Failed(str(error)))
-        return 1
-    return 0
-
-
-def _when_alone(order: Order) -> None:
-    """End with the process that gave the order, which can then not clear up: leave nothing."""
-    while os.read(0, 1 << 16):
-        pass
+def _clear_up(order: Order) -> None:
+    """Leave nothing: whoever gave the order, and has ended, cannot clear up."""
     shutil.rmtree(order.folder, ignore_errors=True)
-    os._exit(1)
 
 
 def carry_out(order: Order, tell: Tell) -> None:
@@ -176,4 +149,4 @@ def _write(order: Order, name: str, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(Order, carry_out, alone=_clear_up))
