@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import socket
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -51,7 +50,7 @@ class Served:
         self.run = 0
 
     def converse(self, data: bytes, cuts: list[int]) -> list[Response]:
-        """Send bytes, in pieces; return all whole responses until the connection ends."""
+        """Send bytes, in pieces; return all that is whole until the connection ends."""
         found = []
         self.run += 1
         data = data.replace(b"******", b"%06d" % self.run)
@@ -110,12 +109,11 @@ def in_chunks(body: bytes, size: int, extension: bytes, trailer: bytes) -> bytes
     return post(b"%s0%s\r\n%s\r\n" % (chunks, extension, trailer), b"Transfer-Encoding: chunked")
 
 
-@dataclass(frozen=True)
 class Sound:
-    """A request that can be read in one way only."""
+    """A request that can be read in one way only; it is shown in short."""
 
-    data: bytes
-    body: bytes
+    def __init__(self, data: bytes, body: bytes) -> None:
+        self.data, self.body = data, body
 
     def __repr__(self) -> str:
         return f"{self.data[:300]!r} of {len(self.data)}"

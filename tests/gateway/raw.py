@@ -32,7 +32,10 @@ class Response:
         if self.headers.get("transfer-encoding") == "chunked":
             self.body = b"".join(iter(lambda: self._chunk(file), b""))
         elif "content-length" in self.headers:
-            self.body = file.read(int(self.headers["content-length"]))
+            size = int(self.headers["content-length"])
+            self.body = file.read(size)
+            if len(self.body) < size:
+                raise EOFError
         else:
             self.body = file.read()
 
