@@ -21,9 +21,6 @@ from openwheel.students.tfidf import Counts, fit_tfidf
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-MOST_WEIGHTS = 20_000_000
-"""Features times answers: bounds a student's memory at 80 MB for each of two matrices."""
-
 MOST_VECTORS = 20_000
 """Training vectors kept as neighbours."""
 
@@ -81,7 +78,7 @@ def fit_core(material: Material, rows: IntArray, answers: int) -> Core:
     labels = material.labels[rows]
     blocks, lexical, semantic = [], None, None
     if material.counts is not None:
-        tfidf = fit_tfidf(material.counts, rows, most=MOST_WEIGHTS // answers)
+        tfidf = fit_tfidf(material.counts, rows, most=material.most // answers)
         chosen = Counts(material.counts.matrix[rows], material.counts.keys)
         features, _ = tfidf.weigh(chosen)
         lexical = Lexical(tfidf, _centroids(features, labels, answers))

@@ -32,6 +32,10 @@ MOST_CHARACTERS = 8_000_000
 """The latest distinct inputs up to these limits are trained on: more costs hours, adds little."""
 
 
+MOST_WEIGHTS = 20_000_000
+"""Features times answers: bounds a student's memory at 80 MB for each of two matrices."""
+
+
 class Material(NamedTuple):
     """Distinct training inputs, ready to fit.
 
@@ -48,6 +52,7 @@ class Material(NamedTuple):
         prototypes: Direction of each answer, where the encoder was trained on these texts, shape
             (answers, dimensions); else None.
         by_fold: Then for each fold the vectors and prototypes by an encoder that has not seen it.
+        most: The most weights of a head, features times answers.
     """
 
     texts: list[str]
@@ -60,6 +65,7 @@ class Material(NamedTuple):
     vectors: npt.NDArray[np.float32] | None
     prototypes: npt.NDArray[np.float32] | None = None
     by_fold: tuple[Seen, ...] = ()
+    most: int = MOST_WEIGHTS
 
 
 def prepare(

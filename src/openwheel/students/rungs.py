@@ -12,6 +12,7 @@ from typing import Any
 from openwheel.errors import SettingError
 from openwheel.progress import Progress
 from openwheel.students.exact import ExactStudent, fit_exact
+from openwheel.students.fields.student import is_of_records, load_fields
 from openwheel.students.lm.order import Event, HeldOut, Note
 from openwheel.students.lm.student import load_lm
 from openwheel.students.model import load_encoder, load_linear
@@ -33,9 +34,17 @@ def _load_exact(saved: Saved) -> Student:
 
 
 def _train_linear(lesson: Lesson) -> Fitted:
+    if lesson.form == "record":
+        from openwheel.students.fields.fit import fit_fields  # noqa: PLC0415
+
+        return fit_fields(lesson)
     from openwheel.students.fit import fit_model  # noqa: PLC0415
 
     return fit_model(lesson.inputs, lesson.answers, variables=lesson.variables)
+
+
+def _load_linear(saved: Saved) -> Student:
+    return load_fields(saved) if is_of_records(saved) else load_linear(saved)
 
 
 def _train_encoder(lesson: Lesson) -> Fitted:
@@ -91,7 +100,7 @@ EXACT = Rung(
     new_inputs=False,
 )
 # Format 2 of both: a guard learned by leaving answers out.
-LINEAR = Rung("linear", frozenset({"label"}), _train_linear, load_linear, format=2)
+LINEAR = Rung("linear", frozenset({"label", "record"}), _train_linear, _load_linear, format=2)
 ENCODER = Rung(
     "encoder",
     frozenset({"label"}),

@@ -13,6 +13,10 @@ Inputs = tuple[str, ...]
 """The values of a task's variables, in the order of its template."""
 
 
+class NotLearnedError(ValueError):
+    """A rung cannot learn a task; the message says why, as the end of a sentence."""
+
+
 class Answers(NamedTuple):
     """A student's answers to a batch.
 

@@ -20,7 +20,7 @@ from openwheel.gate import (
 )
 from openwheel.gate.judge import Method
 from openwheel.loop.data import TaskData, seen_keys
-from openwheel.loop.records import Candidate, Slicer, accepted
+from openwheel.loop.records import Candidate, Slicer, TaskRecord, accepted
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
@@ -30,9 +30,9 @@ from openwheel.loop.turn.lineage import make_lineage
 from openwheel.progress import Progress, silent
 from openwheel.students import Fitted, Lesson, Student, rungs, save_student
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
-from openwheel.students.student import Inputs
+from openwheel.students.student import Inputs, NotLearnedError
 from openwheel.students.variables import choose_variables
-from openwheel.tasks import FORMS
+from openwheel.tasks import FORMS, canonical_answer
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer
 
@@ -128,6 +128,9 @@ def train_best(
                     critical=critical,
                     variables=variables,
                 )
+        except NotLearnedError as error:
+            trouble(f"The rung {rung} is left out: {error}.")
+            continue
         except ValueError:
             continue  # nothing to learn for this rung; another may still
         except (EngineError, ModelError) as error:
@@ -138,7 +141,7 @@ def train_best(
             trouble(f"The rung {rung} is left out: {too_much()}")
             continue
         delta = spent(settings.delta, attempt) * share
-        stream = as_served(fitted, training, untrained)
+        stream = as_served(fitted, training, untrained, subject.record)
         floor = least_confidence(
             stream.confidence, stream.losses, settings.worst(subject.record.task.name)
         )
@@ -260,7 +263,9 @@ class Stream(msgspec.Struct, frozen=True):
     losses: FloatArray
 
 
-def as_served(fitted: Fitted, training: TaskData, untrained: TaskData) -> Stream:
+def as_served(
+    fitted: Fitted, training: TaskData, untrained: TaskData, record: TaskRecord
+) -> Stream:
     """Return what a student would have done on all exchanges of its training, in order.
 
     Inputs that training saw once are predicted out of fold, as new ones will be. Those that came
@@ -279,7 +284,7 @@ def as_served(fitted: Fitted, training: TaskData, untrained: TaskData) -> Stream
         repeated = np.ones(len(training), np.bool_)
         repeated[fitted.rows] = False
         again = training.take(np.flatnonzero(repeated & (training.place >= since)))
-        parts += [(part, *_answered(student, part)) for part in (again, others)]
+        parts += [(part, *_answered(student, part, record)) for part in (again, others)]
     place = np.concatenate([part.place for part, _, _ in parts])
     order = np.argsort(place, kind="stable")
     order = order[place[order] >= since]
@@ -298,13 +303,18 @@ def _like(confidence: FloatArray, n: int) -> FloatArray:
     return np.random.default_rng(0).permutation(np.quantile(confidence, np.linspace(0, 1, n)))
 
 
-def _answered(student: Student, data: TaskData) -> tuple[FloatArray, FloatArray]:
+def _answered(
+    student: Student, data: TaskData, record: TaskRecord
+) -> tuple[FloatArray, FloatArray]:
     """Return a student's confidences, and 0 where its answer is the teacher's, else 1."""
     index: dict[Inputs, int] = {}
     which = np.array([index.setdefault(values, len(index)) for values in data.inputs], np.int64)
     if not index:
         return np.zeros(0), np.zeros(0)
     texts, confidence = student.answer(list(index))  # equal inputs once
+    if not student.answers:  # it writes them as the teacher does
+        folds = record.folds
+        texts = [text and canonical_answer(Answer(text), record.form, folds) for text in texts]
     same = [
         done and bool(texts[i]) and texts[i] == answer
         for i, done, answer in zip(which, data.finished, data.answers, strict=True)

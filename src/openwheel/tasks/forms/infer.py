@@ -95,7 +95,7 @@ def form_of(counts: Counter[str], calls: int = 0, *, closed: bool = True) -> For
     return _label_or_text(counts)
 
 
-class _Set(NamedTuple):
+class ClosedSet(NamedTuple):
     """How far some distinct answers are a closed set.
 
     Attributes:
@@ -111,13 +111,14 @@ class _Set(NamedTuple):
     closed: bool
 
 
-def _closed_set(counts: Iterable[int]) -> _Set:
+def closed_set(counts: Iterable[int]) -> ClosedSet:
+    """Return how far distinct answers, of each of which it is known how often it came, are one."""
     counts = list(counts)
     repeated = [count for count in counts if count >= 2]
     size, covered, total = len(repeated), sum(repeated), sum(counts)
     unseen = (total - covered) / total if total else 1.0
     closed = 0 < size <= MAX_LABELS and unseen <= 0.05 and covered >= 3 * size
-    return _Set(size, covered, unseen, closed)
+    return ClosedSet(size, covered, unseen, closed)
 
 
 def _record_or_label(counts: Counter[str], records: int, *, closed: bool) -> FormEvidence:
@@ -127,7 +128,7 @@ def _record_or_label(counts: Counter[str], records: int, *, closed: bool) -> For
         for text, count in counts.items()
         if len(text) <= MAX_RECORD_CHARACTERS and object_in(text) is not None
     }
-    found = _closed_set(small.values())
+    found = closed_set(small.values())
     if closed and found.closed and sum(small.values()) >= MAJORITY * n:
         reason = f"{found.size} JSON objects make up {found.covered} of {n} answers."
         return FormEvidence("label", n, len(counts), reason)
@@ -145,7 +146,7 @@ def _open_fields(counts: Counter[str]) -> str:
         for name, value in (object_in(text) or {}).items():
             values[name][_encoder.encode(value)] += count
     found = [
-        (len(seen), name) for name, seen in values.items() if not _closed_set(seen.values()).closed
+        (len(seen), name) for name, seen in values.items() if not closed_set(seen.values()).closed
     ]
     named = [f"{shown(name)} ({size} values)" for size, name in sorted(found, reverse=True)[:3]]
     return f" No closed set are the values of {', '.join(named)}." if named else ""
@@ -163,7 +164,7 @@ def _label_or_text(counts: Counter[str]) -> FormEvidence:
             f"{_such(longer)}."
         )
         return FormEvidence("text", n, len(counts), reason)
-    found = _closed_set(short.values())
+    found = closed_set(short.values())
     rare = [text for text, count in short.items() if count == 1] or [*short]
     if not found.size or found.size > MAX_LABELS:
         reason = f"{len(counts)} distinct answers among {n} are not a closed set{_such(rare)}."

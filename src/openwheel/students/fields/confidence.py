@@ -1,0 +1,150 @@
+"""The confidence of a whole record: a model of agreement on records predicted out of fold.
+
+Two models are averaged, a logistic one and boosted trees: the first goes on beyond what was seen,
+the second sees what holds only together.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.students.agreement import Agreement, fit_agreement
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+TREES, DEPTH = 80, 3
+FEWEST_LEAF = 20
+FEWEST_ROWS = 400
+"""With fewer records trees would learn them by heart: the logistic model is then alone."""
+
+INNER = 5
+
+
+class Trees(NamedTuple):
+    """Boosted trees: for each node the feature and threshold it splits by, or the value it adds.
+
+    All have the shape (trees, nodes); a node without children has itself as both.
+    """
+
+    feature: IntArray
+    threshold: FloatArray
+    left: IntArray
+    right: IntArray
+    value: FloatArray
+    start: float
+
+    def probability(self, features: FloatArray) -> FloatArray:
+        """Return the probability of agreement, shape (n,)."""
+        rows = np.arange(len(features))[:, None]
+        trees = np.arange(len(self.feature))[None]
+        at = np.zeros((len(features), len(self.feature)), np.int64)
+        for _ in range(DEPTH):
+            # As training saw them: with 32 bits.
+            less = (
+                features[rows, self.feature[trees, at]].astype(np.float32)
+                <= (self.threshold[trees, at])
+            )
+            at = np.where(less, self.left[trees, at], self.right[trees, at])
+        logit = self.start + self.value[trees, at].sum(1)
+        return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+
+
+class Confidence(NamedTuple):
+    """A model of agreement; ``trees`` is None where records were few."""
+
+    logistic: Agreement
+    trees: Trees | None
+
+    def of(self, features: FloatArray) -> FloatArray:
+        """Return the probability of agreement, shape (n,), strictly inside (0, 1)."""
+        linear = self.logistic.confidence(features)
+        if self.trees is None:
+            return linear
+        return np.asarray((linear + self.trees.probability(features)) / 2)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return its arrays by name."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "logistic.mean": self.logistic.mean,
+            "logistic.scale": self.logistic.scale,
+            "logistic.coefficients": self.logistic.coefficients,
+            "logistic.intercept": np.array([self.logistic.intercept]),
+        }
+        if self.trees is not None:
+            for name, array in self.trees._asdict().items():
+                arrays[f"trees.{name}"] = np.atleast_1d(np.asarray(array))
+        return arrays
+
+    @classmethod
+    def from_state(cls, arrays: dict[str, npt.NDArray[Any]]) -> "Confidence":
+        """Rebuild a saved model.
+
+        Raises:
+            KeyError: A part is missing.
+        """
+        logistic = Agreement(
+            arrays["logistic.mean"],
+            arrays["logistic.scale"],
+            arrays["logistic.coefficients"],
+            float(arrays["logistic.intercept"][0]),
+        )
+        if "trees.feature" not in arrays:
+            return cls(logistic, None)
+        start = float(arrays["trees.start"][0])
+        nodes = {name: arrays[f"trees.{name}"] for name in Trees._fields[:-1]}
+        return cls(logistic, Trees(**nodes, start=start))
+
+
+def fit_confidence(features: FloatArray, agrees: BoolArray) -> Confidence:
+    """Fit a model on records predicted out of fold, shape (n, k), and whether they were right."""
+    logistic = fit_agreement(features, agrees)
+    rare = min(int(agrees.sum()), int((~agrees).sum()))
+    if len(agrees) < FEWEST_ROWS or rare < FEWEST_LEAF:
+        return Confidence(logistic, None)
+    # Only training needs scikit-learn; a gateway must not wait for it.
+    from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415
+
+    model = GradientBoostingClassifier(
+        n_estimators=TREES,
+        max_depth=DEPTH,
+        min_samples_leaf=FEWEST_LEAF,
+        subsample=0.5,
+        max_features=0.5,
+        random_state=0,
+    )
+    model.fit(features.astype(np.float32), agrees)
+    found = [stage[0].tree_ for stage in model.estimators_]
+    size = max(tree.node_count for tree in found)
+    shape = (len(found), size)
+    feature, left, right = (np.zeros(shape, np.int64) for _ in range(3))
+    threshold, value = np.zeros(shape), np.zeros(shape)
+    for i, tree in enumerate(found):
+        n = tree.node_count
+        leaf = tree.children_left < 0
+        own = np.arange(n)
+        feature[i, :n] = np.where(leaf, 0, tree.feature)
+        threshold[i, :n] = tree.threshold
+        left[i, :n] = np.where(leaf, own, tree.children_left)
+        right[i, :n] = np.where(leaf, own, tree.children_right)
+        value[i, :n] = model.learning_rate * tree.value[:, 0, 0]
+    start = float(np.log(agrees.mean() / (1 - agrees.mean())))
+    return Confidence(logistic, Trees(feature, threshold, left, right, value, start))
+
+
+def cross_fitted(features: FloatArray, agrees: BoolArray, places: IntArray) -> FloatArray:
+    """Return the confidence of each row by a model fitted on other rows, shape (n,).
+
+    Args:
+        features: Shape (n, k).
+        agrees: Shape (n,).
+        places: Equal for rows that must not teach one another, shape (n,).
+    """
+    part = places % INNER
+    confidence = np.zeros(len(features))
+    for fold in np.unique(part):
+        here = part == fold
+        confidence[here] = fit_confidence(features[~here], agrees[~here]).of(features[here])
+    return confidence

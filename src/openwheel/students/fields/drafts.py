@@ -1,0 +1,236 @@
+"""A record made of what heads and tagger say, and what speaks for it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.students.fields.align import TagSpan, spans_of
+from openwheel.students.fields.crf import Decoded
+from openwheel.students.fields.features import Known, hash_of, phrase_hash
+from openwheel.students.fields.form import ABSENT, Field, Path, RecordForm, as_json
+from openwheel.students.fields.heads import Question
+from openwheel.students.fields.render import Value
+from openwheel.students.fields.words import Word
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Draft(NamedTuple):
+    """A record before it is known how sure it is.
+
+    Attributes:
+        record: None where it cannot be written.
+        spans: The values that the tagger found.
+        torn: How many fields with one value had several found.
+    """
+
+    record: dict[str, Any] | None
+    spans: list[TagSpan]
+    torn: int
+
+
+def draft(
+    form: RecordForm,
+    *,
+    type_field: int,
+    type_value: str,
+    questions: Sequence[Question],
+    answers: Sequence[int],
+    tags: Sequence[tuple[int, int]],
+    decoded: Decoded,
+    text: str,
+    words: Sequence[Word],
+) -> Draft:
+    """Make a record.
+
+    Args:
+        form: The form of records.
+        type_field: Index of the field that is the type, -1 if none is.
+        type_value: The type, as JSON.
+        questions: What the other heads tell.
+        answers: Their answers.
+        tags: What the tagger's tags mean.
+        decoded: What the tagger says.
+        text: The input.
+        words: Its words.
+    """
+    path = [tags[tag] for tag in decoded.tags]
+    spans = spans_of(path, decoded.marginals.tolist())
+    by_field: dict[int, list[tuple[TagSpan, Value]]] = {}
+    failed = False
+    for span in spans:
+        surface = text[words[span.first].start : words[span.last].end]
+        value = form.fields[span.field].rendering.render(surface)
+        if value is None:
+            failed = True
+        else:
+            by_field.setdefault(span.field, []).append((span, value))
+    chosen: dict[int, list[int]] = {}
+    for question, answer in zip(questions, answers, strict=True):
+        chosen.setdefault(question.field, []).append(int(answer))
+    record: dict[str, Any] = {}
+    torn = 0
+    # In the order in which the input has them, for a teacher that writes them so.
+    firsts = {index: found[0][0].first for index, found in reversed(by_field.items())}
+    for index in sorted(range(len(form.fields)), key=lambda i: (firsts.get(i, -1), i)):
+        field = form.fields[index]
+        if index == type_field:
+            said = type_value
+        elif field.kind == "span":
+            found = by_field.get(index, [])
+            torn += field.many == "no" and len({as_json(value) for _, value in found}) > 1
+            said = _values(field, found)
+        elif field.kind == "other":
+            failed = failed or bool(chosen[index][0])
+            continue
+        else:
+            said = _chosen(field, chosen.get(index, []))
+        if said != ABSENT:
+            failed = not _put(record, field.path, msgspec.json.decode(said)) or failed
+    for empty in form.objects:
+        _put(record, empty, {}, only_new=True)
+    return Draft(None if failed else record, spans, torn)
+
+
+def _chosen(field: Field, answers: Sequence[int]) -> str:
+    """Return what a field that does not come out of the input has."""
+    if field.kind == "constant":
+        return field.values[0]
+    if field.kind == "label":
+        return field.values[answers[0]]
+    parts = [value for value, yes in zip(field.values, answers, strict=True) if yes]
+    return f"[{','.join(parts)}]" if parts else field.otherwise
+
+
+def _values(field: Field, found: Sequence[tuple[TagSpan, Value]]) -> str:
+    if not found:
+        return field.otherwise
+    values = [value for _, value in found]
+    if field.many == "no":
+        votes: Counter[str] = Counter()
+        for span, value in found:
+            votes[as_json(value)] += max(span.probability, 1e-9)  # type: ignore[assignment]
+        return votes.most_common(1)[0][0]
+    if not field.repeats:
+        values = list({as_json(value): value for value in values}.values())
+    if field.ordered:
+        values.sort(key=str)
+    if field.many == "either" and len(values) == 1:
+        return as_json(values[0])
+    return as_json(values)
+
+
+def _put(record: dict[str, Any], path: Path, value: Any, *, only_new: bool = False) -> bool:
+    """Put a value where its names lead; return False if something else is in the way."""
+    at = record
+    for name in path[:-1]:
+        inner = at.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return False
+        at = inner
+    if path[-1] in at:
+        return only_new
+    at[path[-1]] = value
+    return True
+
+
+class Seen(NamedTuple):
+    """How often training had a set of fields, and a text with its values cut out, by hashes."""
+
+    signatures: Mapping[int, int]
+    templates: Mapping[int, int]
+
+
+def signature_of(type_hash: int, spans: Sequence[tuple[int, int, int]]) -> int:
+    """Return the hash of a record's type and the fields that have values."""
+    return phrase_hash([type_hash, *sorted(field + 1 for field, _, _ in spans)])
+
+
+def template_of(words: Sequence[int], spans: Sequence[tuple[int, int, int]]) -> int:
+    """Return the hash of a text whose values stand for their fields alone."""
+    inside: dict[int, int] = {}
+    for field, first, last in spans:
+        for place in range(first, last + 1):
+            inside.setdefault(place, field + 1 if place == first else 0)
+    return phrase_hash(
+        [inside.get(place, word) for place, word in enumerate(words) if inside.get(place, word)]
+    )
+
+
+def type_hash_of(value: str) -> int:
+    """Return the hash of a type."""
+    return hash_of(f"type {value}")
+
+
+CLIP = 30.0
+
+
+def evidence_of(
+    drafted: Draft,
+    decoded: Decoded,
+    known: Known,
+    words: Sequence[int],
+    *,
+    type_hash: int,
+    leads: FloatArray,
+    seen: Seen,
+    own: tuple[int, int] | None,
+) -> list[float]:
+    """Return what speaks for a record beside the evidence of its type; the second is the lead.
+
+    Args:
+        drafted: The record.
+        decoded: What the tagger said.
+        known: What memory says of the text.
+        words: The hashes of its words.
+        type_hash: Hash of its type.
+        leads: Of the other heads' answers.
+        seen: What training had.
+        own: Signature and template of this very text where it is of training: they do not count.
+    """
+    spans = [(span.field, span.first, span.last) for span in drafted.spans]
+    signature, template = signature_of(type_hash, spans), template_of(words, spans)
+    signatures = seen.signatures.get(signature, 0) - bool(own and own[0] == signature)
+    templates = seen.templates.get(template, 0) - bool(own and own[1] == template)
+    marginals = np.clip(decoded.marginals.astype(np.float64), 1e-9, 1 - 1e-7)
+    odds = np.log(marginals / (1 - marginals)) if len(marginals) else np.zeros(1)
+    right = wrong = unknown = 0
+    starts = {
+        (place, code // 8)
+        for place, code in zip(known.places, known.codes, strict=True)
+        if code % 8 in (1, 3, 5)
+    }
+    starting = {place for place, _ in starts}
+    for field, first, _ in spans:
+        if (first, field) in starts:
+            right += 1
+        elif first in starting:
+            wrong += 1
+        else:
+            unknown += 1
+    within = {place for _, first, last in spans for place in range(first, last + 1)}
+    new = known.new
+    return [
+        max(decoded.logprob, -CLIP),
+        min(decoded.logprob - decoded.second, CLIP),
+        float(odds.min()),
+        float(marginals.mean()) if len(marginals) else 0.0,
+        float(np.log1p(len(words))),
+        float(len(spans)),
+        min([span.probability for span in drafted.spans], default=1.0),
+        float(drafted.torn),
+        float(np.log1p(max(signatures, 0))),
+        float(np.log1p(max(templates, 0))),
+        right / (len(spans) or 1),
+        float(wrong),
+        float(unknown),
+        float(len([place for place in starting if place not in within])),
+        float(sum(flag for place, flag in enumerate(new) if place not in within)),
+        float(sum(flag for place, flag in enumerate(new) if place in within)),
+        float(leads.min()) if len(leads) else 1.0,
+        float(leads.mean()) if len(leads) else 1.0,
+    ]

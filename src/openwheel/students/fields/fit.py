@@ -1,0 +1,458 @@
+"""Training a student of records, with out-of-fold records of every training input."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.progress import Step
+from openwheel.students.fields.align import Aligned, Tag, align, forbidden, tags_of
+from openwheel.students.fields.clusters import cluster_words
+from openwheel.students.fields.confidence import cross_fitted, fit_confidence
+from openwheel.students.fields.crf import EPOCHS, Decoded, decode, fit_crf
+from openwheel.students.fields.drafts import (
+    Draft,
+    Seen,
+    evidence_of,
+    signature_of,
+    template_of,
+    type_hash_of,
+)
+from openwheel.students.fields.features import (
+    Asked,
+    Span,
+    keys_of,
+    look_up,
+    matrix_of,
+    remember,
+    vocabulary,
+    word_hash,
+)
+from openwheel.students.fields.form import (
+    ABSENT,
+    Field,
+    Path,
+    Read,
+    RecordForm,
+    as_json,
+    infer_record_form,
+    leaves,
+)
+from openwheel.students.fields.heads import (
+    Said,
+    fit_heads,
+    labels_of,
+    questions_of,
+    said_of_rows,
+)
+from openwheel.students.fields.schema import unknown_keywords
+from openwheel.students.fields.student import (
+    MOST_WORDS,
+    FieldsSettings,
+    FieldsStudent,
+    Tagger,
+)
+from openwheel.students.fields.style import learn_style, with_order_of_input
+from openwheel.students.fields.words import words_of
+from openwheel.students.guard import Guard
+from openwheel.students.left_out import fit_guard, leave_out
+from openwheel.students.lm.schema import requested_schema
+from openwheel.students.material import Material, prepare
+from openwheel.students.model import text_of
+from openwheel.students.rung import Lesson, Losses
+from openwheel.students.student import Fitted, Inputs, NotLearnedError
+from openwheel.tasks import canonical_answer, record_of
+from openwheel.wire import Answer, split_reasoning
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+FOLDS = 3
+"""Parts that are each predicted by a tagger fitted on the others."""
+
+MOST_RECORDS = 20_000
+"""The latest different inputs up to this many are trained on."""
+
+MOST_TAGS = 400
+MOST_WEIGHTS = 700_000
+"""Weights of the head of types: bounds its part of a student's files at 6 MB."""
+
+ALWAYS = 0.95
+"""A field that does not come out of the input leaves nothing to learn if in so many records."""
+
+
+class _Records(NamedTuple):
+    """Different inputs with their records, laid out.
+
+    Attributes:
+        rows: Of each the row among the exchanges.
+        reads: Of each the text, its words and the record.
+        flat: The leaves of each record.
+    """
+
+    rows: list[int]
+    reads: list[Read]
+    flat: list[dict[Path, Any]]
+
+    def take(self, rows: IntArray) -> "_Records":
+        return _Records(
+            [self.rows[i] for i in rows],
+            [self.reads[i] for i in rows],
+            [self.flat[i] for i in rows],
+        )
+
+
+def fit_fields(lesson: Lesson) -> Fitted:
+    """Train a student of records.
+
+    Raises:
+        ValueError: There is nothing to learn.
+        NotLearnedError: A field cannot be learned; the message names it.
+    """
+    inputs, answers, variables = lesson.inputs, lesson.answers, lesson.variables
+    surfaces = {answer: split_reasoning(text)[1] for answer, text in lesson.surfaces.items()}
+    schema = requested_schema(lesson.template.response_format) if lesson.template else ""
+    if schema and (unknown := unknown_keywords(msgspec.json.decode(schema))):
+        raise NotLearnedError(
+            "the JSON Schema that requests carry has keywords that are not checked: "
+            f"{', '.join(sorted(unknown))}"
+        )
+    records = _read(inputs, answers, variables, surfaces, lesson.folds)
+    form = infer_record_form(records.reads)
+    _require_learnable(form)
+    type_field = _type_field(form, records.flat)
+    said = [
+        as_json(found[form.fields[type_field].path])
+        if type_field >= 0 and form.fields[type_field].path in found
+        else ABSENT
+        for found in records.flat
+    ]
+    types, material = prepare([inputs[row] for row in records.rows], said, variables, None)
+    records = records.take(material.rows)
+    material = material._replace(folds=material.places % FOLDS, most=MOST_WEIGHTS)
+    style = learn_style([surfaces.get(answers[row], answers[row]) for row in records.rows])
+    learning = _Learning(form, type_field, types, material, records)
+    firsts = [
+        {form.fields[field].path: first for field, first, _ in reversed(one.spans)}
+        for one in learning.aligned
+    ]
+    style = with_order_of_input(style, [one.record for one in records.reads], firsts)
+    with Step(lesson.progress, "learning records", FOLDS + 1, "passes") as step:
+        trained = learning.fit(step)
+    settings = FieldsSettings(
+        variables=variables,
+        record=form,
+        style=style,
+        schema=schema,
+        type_field=type_field,
+        types=types,
+        questions=learning.questions,
+        tags=tuple(trained.tags),
+        longest=trained.memory.longest,
+        guard_intercept=0.0,
+        guard_limit=1.0,
+    )
+    return _fitted(
+        settings,
+        learning,
+        trained,
+        answers=answers,
+        folds=lesson.folds,
+        losses_of=lesson.losses_of,
+    )
+
+
+def _read(
+    inputs: Sequence[Inputs],
+    answers: Sequence[str],
+    variables: tuple[int, ...],
+    surfaces: Mapping[str, str],
+    folds: tuple[str, ...],
+) -> _Records:
+    """Read the latest different inputs whose answers are records."""
+    read: dict[str, dict[str, Any] | None] = {}
+    seen: set[tuple[str, str]] = set()
+    rows: list[int] = []
+    for row in range(len(inputs) - 1, -1, -1):
+        answer = answers[row]
+        if answer not in read:
+            read[answer] = record_of(Answer(surfaces.get(answer, answer)), folds)
+        pair = (text_of(inputs[row], variables), answer)
+        if read[answer] is not None and pair not in seen:
+            seen.add(pair)
+            rows.append(row)
+            if len(rows) >= MOST_RECORDS:
+                break
+    rows.reverse()
+    reads = []
+    for row in rows:
+        text = text_of(inputs[row], variables)
+        record = read[answers[row]]
+        assert record is not None
+        reads.append(Read(text, words_of(text)[:MOST_WORDS], record))
+    return _Records(rows, reads, [leaves(one.record) for one in reads])
+
+
+def _require_learnable(form: RecordForm) -> None:
+    """Raise a NotLearnedError if nearly all records have a field that is not learned."""
+    found = [field for field in form.fields if field.kind == "other" and field.present >= ALWAYS]
+    if found:
+        named = "; ".join(
+            f"{field.name!r} does not come out of the input ({field.derived:.0%} of its values "
+            "stand there), and is none of a closed set"
+            for field in found
+        )
+        raise NotLearnedError(f"its records have fields that cannot be learned: {named}")
+
+
+def _type_field(form: RecordForm, flat: Sequence[Mapping[Path, Any]]) -> int:
+    """Return the label that says most about which other fields there are, -1 if none does."""
+    best, most = -1, -1.0
+    spans = [field for field in form.fields if field.kind == "span"]
+    for index, field in enumerate(form.fields):
+        if field.kind != "label":
+            continue
+        groups: dict[str, list[int]] = defaultdict(list)
+        for row, found in enumerate(flat):
+            groups[as_json(found[field.path]) if field.path in found else ABSENT].append(row)
+        told = 0.0
+        for span in spans:
+            there = np.array([_has(found, span) for found in flat])
+            told += _entropy(there.mean()) - sum(
+                len(rows) / len(flat) * _entropy(there[rows].mean()) for rows in groups.values()
+            )
+        if told > most:
+            best, most = index, told
+    return best
+
+
+def _has(found: Mapping[Path, Any], field: Field) -> bool:
+    return field.path in found and as_json(found[field.path]) != field.otherwise
+
+
+def _entropy(share: float) -> float:
+    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
+
+
+class _Trained(NamedTuple):
+    """All that is fitted, and what was predicted out of fold."""
+
+    tags: list[Tag]
+    memory: Any
+    seen: Seen
+    heads: Any
+    tagger: Tagger
+    said: Said
+    decoded: list[Decoded]
+    asked: list[Asked]
+    own: list[tuple[int, int]]
+
+
+class _Learning:
+    """One task's records, as they are learned."""
+
+    def __init__(
+        self,
+        form: RecordForm,
+        type_field: int,
+        types: tuple[str, ...],
+        material: Material,
+        records: _Records,
+    ) -> None:
+        self.form = form
+        self.type_field = type_field
+        self.types = types
+        self.material = material
+        self.records = records
+        self.questions = questions_of(form.fields, type_field)
+        self.labels = [
+            (question, labels_of(question, form.fields[question.field], records.flat))
+            for question in self.questions
+        ]
+        self.aligned: list[Aligned] = align(records.reads, form.fields)
+
+    def fit(self, step: Step) -> _Trained:
+        """Fit heads and taggers, on all and on all but each fold."""
+        material, reads = self.material, self.records.reads
+        everything = np.arange(len(reads))
+        types = len(self.types)
+        parts, order, fold_heads = [], [], []
+        for fold in np.unique(material.folds):
+            fitting, testing = self._parts(int(fold))
+            heads = fit_heads(material, fitting, types, self.labels)
+            fold_heads.append(heads)
+            parts.append(said_of_rows(heads, material, testing))
+            order.append(testing)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        said = Said(
+            *[_joined([getattr(part, name) for part in parts], back) for name in Said._fields]
+        )
+        heads = fit_heads(material, everything, types, self.labels)
+        words = [[word.text for word in one.words] for one in reads]
+        hashes = [[word_hash(word) for word in each] for each in words]
+        spans: list[list[Span]] = [one.spans for one in self.aligned]
+        memory = remember(words, spans, cluster_words(hashes))
+        type_hashes = [type_hash_of(value) for value in self.types]
+        asked = [
+            Asked(each, type_hashes[label], look_up(memory, hashed, own, seen=True))
+            for each, hashed, own, label in zip(
+                words, hashes, spans, said.evidence.labels, strict=True
+            )
+        ]
+        rows, keys = keys_of(asked, memory)
+        known = vocabulary(keys)
+        lengths = np.array([len(each) for each in words], np.int64)
+        features = matrix_of(rows, keys, known, int(lengths.sum()))
+        paths = [tags_of(len(each), own) for each, own in zip(words, spans, strict=True)]
+        tags = [(0, 0), *sorted({tag for path in paths for tag in path} - {(0, 0)})]
+        if len(tags) > MOST_TAGS:
+            raise NotLearnedError(
+                f"the records' fields take {len(tags)} tags, more than {MOST_TAGS}"
+            )
+        index = {tag: i for i, tag in enumerate(tags)}
+        flat = np.array([index[tag] for path in paths for tag in path], np.int64)
+        rules = forbidden(tags)
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+
+        def words_in(chosen: IntArray) -> IntArray:
+            parts = [np.arange(starts[i], starts[i + 1]) for i in chosen]
+            return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+        decoded: list[Decoded | None] = [None] * len(reads)
+        step(1)
+        for done, fold in enumerate(np.unique(material.folds)):
+            fitting, testing = self._parts(int(fold))
+            inside, outside = words_in(fitting), words_in(testing)
+            crf = fit_crf(features[inside], flat[inside], lengths[fitting], rules, epochs=EPOCHS)
+            scores = np.asarray(features[outside] @ crf.weights)
+            for row, one in zip(testing, decode(crf, scores, lengths[testing]), strict=True):
+                decoded[row] = one
+            step(done + 2)
+        crf = fit_crf(features, flat, lengths, rules, epochs=EPOCHS)
+        kept = np.abs(crf.weights).max(axis=1) > SMALL if len(known) else np.zeros(0, np.bool_)
+        crf = crf._replace(weights=crf.weights[kept].astype(np.float16))
+        own_hashes = [type_hashes[max(label, 0)] for label in material.labels]
+        own = [
+            (signature_of(kind, found), template_of(hashed, found))
+            for kind, found, hashed in zip(own_hashes, spans, hashes, strict=True)
+        ]
+        seen = Seen(
+            dict(Counter(signature for signature, _ in own)),
+            dict(Counter(template for _, template in own)),
+        )
+        return _Trained(
+            tags,
+            memory,
+            seen,
+            heads,
+            Tagger(known[kept], crf),
+            said,
+            [one for one in decoded if one is not None],
+            asked,
+            own,
+        )
+
+    def _parts(self, fold: int) -> tuple[IntArray, IntArray]:
+        here = self.material.folds == fold
+        return np.flatnonzero(~here), np.flatnonzero(here)
+
+
+SMALL = 0.02
+"""Features whose weights are all smaller than this are left out of a student."""
+
+
+def _joined(parts: Sequence[Any], back: IntArray) -> Any:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)[back]
+    return type(parts[0])(*[np.concatenate(column) for column in zip(*parts, strict=True)]).take(
+        back
+    )
+
+
+def _fitted(
+    settings: FieldsSettings,
+    learning: _Learning,
+    trained: _Trained,
+    *,
+    answers: Sequence[str],
+    folds: tuple[str, ...],
+    losses_of: Losses | None,
+) -> Fitted:
+    """Fit the confidence on records out of fold, and return the student."""
+    records, said = learning.records, trained.said
+    student = FieldsStudent(
+        settings,
+        heads=trained.heads,
+        tagger=trained.tagger,
+        memory=trained.memory,
+        seen=trained.seen,
+        confidence=fit_confidence(np.zeros((0, 1)), np.zeros(0, np.bool_)),
+        guard=Guard(fit_confidence(np.zeros((0, 1)), np.zeros(0, np.bool_)).logistic, 1.0),
+    )
+    drafts: list[Draft] = []
+    rows: list[list[float]] = []
+    for i, one in enumerate(records.reads):
+        found, asked = trained.decoded[i], trained.asked[i]
+        label = int(said.evidence.labels[i])
+        drafted = student.draft_of(one.text, one.words, label, said.answers[i], found)
+        drafts.append(drafted)
+        rows.append(
+            evidence_of(
+                drafted,
+                found,
+                asked.known,
+                [word_hash(word) for word in asked.words],
+                type_hash=asked.type,
+                leads=said.leads[i],
+                seen=trained.seen,
+                own=trained.own[i],
+            )
+        )
+    written = [student.written(drafted) for drafted in drafts]
+    losses = np.ones(len(written))
+    usable = [i for i, text in enumerate(written) if text]
+    if losses_of is None:
+        for i in usable:
+            said_here = canonical_answer(Answer(written[i]), "record", folds)
+            losses[i] = float(said_here != answers[records.rows[i]])
+    else:
+        found_losses = losses_of([records.rows[i] for i in usable], [written[i] for i in usable])
+        losses[usable] = found_losses
+    agrees = losses < 0.5
+    features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
+    able = np.array([bool(text) for text in written], np.bool_)
+    confidence = np.zeros(len(written))
+    places = learning.material.places
+    if able.any():
+        confidence[able] = cross_fitted(features[able], agrees[able], places[able])
+    guard = fit_guard(
+        leave_out(learning.material, len(learning.types)),
+        said.evidence,
+        agrees,
+        confidence,
+        vectors=False,
+    )
+    confidence[guard.defers(said.evidence)] = 0.0
+    settings = msgspec.structs.replace(
+        settings, guard_intercept=guard.model.intercept, guard_limit=guard.limit
+    )
+    student = FieldsStudent(
+        settings,
+        heads=trained.heads,
+        tagger=trained.tagger,
+        memory=trained.memory,
+        seen=trained.seen,
+        confidence=fit_confidence(features[able], agrees[able]),
+        guard=guard,
+    )
+    return Fitted(
+        student,
+        confidence,
+        agrees,
+        np.array(records.rows, np.int64),
+        None if losses_of is None else losses,
+    )

@@ -1,0 +1,369 @@
+"""The student of records on the rung ``linear``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from openwheel.errors import StudentFileError
+from openwheel.students.agreement import Agreement
+from openwheel.students.evidence import Core, Lexical
+from openwheel.students.fields.confidence import Confidence
+from openwheel.students.fields.crf import Crf, Decoded, decode
+from openwheel.students.fields.drafts import Draft, Seen, draft, evidence_of, type_hash_of
+from openwheel.students.fields.features import (
+    Asked,
+    Known,
+    Memory,
+    keys_of,
+    look_up,
+    matrix_of,
+    word_hash,
+)
+from openwheel.students.fields.form import RecordForm
+from openwheel.students.fields.heads import Heads, Question, said_of
+from openwheel.students.fields.schema import satisfies
+from openwheel.students.fields.style import Style
+from openwheel.students.fields.words import Word, words_of
+from openwheel.students.guard import Guard
+from openwheel.students.head import Head
+from openwheel.students.model import text_of
+from openwheel.students.rung import Saved
+from openwheel.students.student import Answers, Inputs
+from openwheel.students.tfidf import Tfidf
+from openwheel.trust import Base
+
+AT_ONCE = 500
+"""Texts whose features are laid out at once."""
+
+MOST_WORDS = 1_000
+"""A text with more words is left to the teacher: tagging it would hold up a gateway."""
+
+
+class FieldsSettings(msgspec.Struct, frozen=True):
+    """What is saved of a student beside its arrays.
+
+    Attributes:
+        variables: Which inputs it reads.
+        record: The form of its records.
+        style: How it writes them.
+        schema: The JSON Schema that requests carry, as JSON; ``""`` if they carry none.
+        type_field: Index of the field that is a record's type; -1 if none is.
+        types: The types as canonical JSON.
+        questions: What heads tell beside the type.
+        tags: What the tagger's tags mean.
+        longest: Words of the longest value that is looked up.
+        guard_intercept, guard_limit: Of the guard.
+    """
+
+    variables: tuple[int, ...]
+    record: RecordForm
+    style: Style
+    schema: str
+    type_field: int
+    types: tuple[str, ...]
+    questions: tuple[Question, ...]
+    tags: tuple[tuple[int, int], ...]
+    longest: int
+    guard_intercept: float
+    guard_limit: float
+
+
+class Tagger(NamedTuple):
+    """A tagger: the features that have weights, sorted, and the random field on them."""
+
+    keys: npt.NDArray[np.uint64]
+    crf: Crf
+
+    def scores(self, asked: Sequence[Asked], memory: Memory) -> npt.NDArray[np.float32]:
+        """Return the score of each tag at each word, one text after the other."""
+        rows, keys = keys_of(asked, memory)
+        words = sum(len(one.words) for one in asked)
+        features = matrix_of(rows, keys, self.keys, words)
+        columns, local = np.unique(features.indices, return_inverse=True)
+        own = features.__class__(
+            (features.data, local.astype(np.int32), features.indptr), shape=(words, len(columns))
+        )
+        return np.asarray(own @ self.crf.weights[columns].astype(np.float32))
+
+    def tag(self, asked: Sequence[Asked], memory: Memory) -> list[Decoded]:
+        """Return the best path of each text."""
+        found: list[Decoded] = []
+        for start in range(0, len(asked), AT_ONCE):
+            part = asked[start : start + AT_ONCE]
+            lengths = np.array([len(one.words) for one in part], np.int64)
+            found += decode(self.crf, self.scores(part, memory), lengths)
+        return found
+
+
+class FieldsStudent:
+    """A student that writes records: their type by a linear head, their fields by a tagger."""
+
+    rung = "linear"
+    answers: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        settings: FieldsSettings,
+        *,
+        heads: Heads,
+        tagger: Tagger,
+        memory: Memory,
+        seen: Seen,
+        confidence: Confidence,
+        guard: Guard,
+    ) -> None:
+        self.settings = settings
+        self.heads = heads
+        self.tagger = tagger
+        self.memory = memory
+        self.seen = seen
+        self.confidence = confidence
+        self.guard = guard
+        self._schema = msgspec.json.decode(settings.schema) if settings.schema else None
+        self._types = [type_hash_of(value) for value in settings.types]
+
+    def base(self) -> Base | None:
+        """Return None: it is built on no checkpoint."""
+        return None
+
+    def write_files(self, folder: Path) -> None:
+        """Write nothing: it has no further files."""
+
+    def answer_one(self, inputs: Inputs) -> tuple[str, float]:
+        """Answer one input."""
+        texts, confidence = self.answer([inputs])
+        return texts[0], float(confidence[0])
+
+    def answer(self, inputs: Sequence[Inputs]) -> Answers:
+        """Answer a batch with records as the teacher would have written them."""
+        if not inputs:
+            return Answers([], np.zeros(0))
+        texts = [text_of(values, self.settings.variables) for values in inputs]
+        said = said_of(self.heads, texts)
+        words = [words_of(text) for text in texts]
+        types = [self._types[label] for label in said.evidence.labels]
+        hashes = [[word_hash(word.text) for word in each] for each in words]
+        known = [look_up(self.memory, each, seen=False) for each in hashes]
+        fits = np.array(
+            [
+                0 < len(each) <= MOST_WORDS and _is_text(text)
+                for text, each in zip(texts, words, strict=True)
+            ],
+            np.bool_,
+        )
+        asked = [
+            Asked([word.text for word in each] if fit else (), kind, k if fit else _NOTHING)
+            for each, kind, k, fit in zip(words, types, known, fits, strict=True)
+        ]
+        decoded = self.tagger.tag(asked, self.memory)
+        drafts = [
+            self.draft_of(text, each if fit else [], int(label), answers, found)
+            for text, each, fit, label, answers, found in zip(
+                texts, words, fits, said.evidence.labels, said.answers, decoded, strict=True
+            )
+        ]
+        rows = [
+            evidence_of(
+                drafted,
+                found,
+                one.known,
+                each if fit else [],
+                type_hash=kind,
+                leads=leads,
+                seen=self.seen,
+                own=None,
+            )
+            for drafted, found, one, each, fit, kind, leads in zip(
+                drafts, decoded, asked, hashes, fits, types, said.leads, strict=True
+            )
+        ]
+        features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
+        confidence = self.confidence.of(features)
+        confidence[self.guard.defers(said.evidence) | ~fits] = 0.0
+        answers = []
+        for i, drafted in enumerate(drafts):
+            written = self.written(drafted) if fits[i] else ""
+            answers.append(written)
+            if not written:
+                confidence[i] = 0.0
+        return Answers(answers, confidence)
+
+    def draft_of(
+        self, text: str, words: Sequence[Word], label: int, answers: Sequence[int], found: Decoded
+    ) -> Draft:
+        """Make a record of what heads and tagger say of a text."""
+        settings = self.settings
+        return draft(
+            settings.record,
+            type_field=settings.type_field,
+            type_value=settings.types[label],
+            questions=settings.questions,
+            answers=answers,
+            tags=settings.tags,
+            decoded=found,
+            text=text,
+            words=words,
+        )
+
+    def written(self, drafted: Draft) -> str:
+        """Return a record as it is sent; ``""`` where there is none that the schema allows."""
+        if drafted.record is None:
+            return ""
+        if self._schema is not None and not satisfies(drafted.record, self._schema):
+            return ""
+        return self.settings.style.write(drafted.record)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Return what to save."""
+        lexical = self.heads.core.lexical
+        assert lexical is not None
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "tfidf.keys": lexical.tfidf.keys,
+            "tfidf.idf": lexical.tfidf.idf,
+            "type.centroids": lexical.centroids,
+            "type.weights": self.heads.core.head.weights,
+            "type.bias": self.heads.core.head.bias,
+            "heads.weights": self.heads.weights,
+            "heads.bias": self.heads.bias,
+            "tagger.keys": self.tagger.keys,
+            "tagger.weights": self.tagger.crf.weights,
+            "tagger.transitions": self.tagger.crf.transitions,
+            "guard.mean": self.guard.model.mean,
+            "guard.scale": self.guard.model.scale,
+            "guard.coefficients": self.guard.model.coefficients,
+            "words": np.array(sorted(self.memory.words), np.uint64),
+            "clusters": np.array(
+                [(word, *pair) for word, pair in sorted(self.memory.clusters.items())], np.uint64
+            ).reshape(-1, 3),
+            **_pairs("phrases", self.memory.phrases),
+            **_pairs("parts", self.memory.parts),
+            **_counts("signatures", self.seen.signatures),
+            **_counts("templates", self.seen.templates),
+            **{f"confidence.{name}": array for name, array in self.confidence.state().items()},
+        }
+        return msgspec.to_builtins(self.settings), arrays
+
+    @classmethod
+    def from_state(
+        cls, settings: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]
+    ) -> "FieldsStudent":
+        """Rebuild a saved student.
+
+        Raises:
+            StudentFileError: A part is missing, or parts do not fit.
+        """
+        try:
+            known = msgspec.convert(settings, FieldsSettings)
+            lexical = Lexical(
+                Tfidf(arrays["tfidf.keys"], arrays["tfidf.idf"]), arrays["type.centroids"]
+            )
+            core = Core(Head(arrays["type.weights"], arrays["type.bias"]), lexical, None)
+            sizes = tuple(question.answers for question in known.questions)
+            heads = Heads(core, arrays["heads.weights"], arrays["heads.bias"], sizes)
+            crf = Crf(arrays["tagger.weights"], arrays["tagger.transitions"])
+            clusters = {int(w): (int(a), int(b)) for w, a, b in arrays["clusters"]}
+            memory = Memory(
+                _read_pairs(arrays, "phrases"),
+                _read_pairs(arrays, "parts"),
+                dict.fromkeys(arrays["words"].tolist(), 1),
+                clusters,
+                known.longest,
+            )
+            seen = Seen(_read_counts(arrays, "signatures"), _read_counts(arrays, "templates"))
+            own = {
+                name.removeprefix("confidence."): array
+                for name, array in arrays.items()
+                if name.startswith("confidence.")
+            }
+            model = Agreement(
+                arrays["guard.mean"],
+                arrays["guard.scale"],
+                arrays["guard.coefficients"],
+                known.guard_intercept,
+            )
+            tagger = Tagger(arrays["tagger.keys"], crf)
+            confidence = Confidence.from_state(own)
+        except (KeyError, ValueError, msgspec.ValidationError) as error:
+            raise StudentFileError(f"The student's files lack a part: {error}") from None
+        _require_fit(known, heads, tagger)
+        return cls(
+            known,
+            heads=heads,
+            tagger=tagger,
+            memory=memory,
+            seen=seen,
+            confidence=confidence,
+            guard=Guard(model, known.guard_limit),
+        )
+
+
+def is_of_records(saved: Saved) -> bool:
+    """Return whether a saved student of the rung ``linear`` is one of records."""
+    return "record" in saved.settings
+
+
+def load_fields(saved: Saved) -> FieldsStudent:
+    """Rebuild a saved student of records; see `Rung.load`."""
+    return FieldsStudent.from_state(saved.settings, saved.arrays)
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be sent: half of a surrogate pair cannot."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+_NOTHING = Known([], [], [])
+
+
+def _require_fit(settings: FieldsSettings, heads: Heads, tagger: Tagger) -> None:
+    """Raise a StudentFileError unless parts of a student fit together."""
+    tags, fields = len(settings.tags), len(settings.record.fields)
+    wanted = {
+        "tagger.weights": ((len(tagger.keys), tags), tagger.crf.weights.shape),
+        "tagger.transitions": ((tags + 1, tags), tagger.crf.transitions.shape),
+        "type.bias": ((len(settings.types),), heads.core.head.bias.shape),
+        "heads.bias": ((sum(heads.sizes),), heads.bias.shape),
+    }
+    for name, (shape, found) in wanted.items():
+        if shape != found:
+            raise StudentFileError(
+                f"The student's files do not fit together: {name} must have the shape {shape}, "
+                f"has {found}"
+            )
+    named = [code // 2 for tag in settings.tags for code in ((tag[0] + 1), (tag[1] + 1))]
+    asked = [question.field for question in settings.questions]
+    if max([*named, *(f + 1 for f in asked), settings.type_field + 1], default=0) > fields:
+        raise StudentFileError(f"The student's files name a field beyond the {fields} there are")
+
+
+def _pairs(name: str, known: Mapping[int, Mapping[int, int]]) -> dict[str, npt.NDArray[Any]]:
+    pairs = sorted((key, field) for key, fields in known.items() for field in fields)
+    return {
+        f"{name}.keys": np.array([key for key, _ in pairs], np.uint64),
+        f"{name}.fields": np.array([field for _, field in pairs], np.uint16),
+    }
+
+
+def _read_pairs(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> dict[int, dict[int, int]]:
+    found: dict[int, dict[int, int]] = {}
+    keys, fields = arrays[f"{name}.keys"].tolist(), arrays[f"{name}.fields"].tolist()
+    for key, field in zip(keys, fields, strict=True):
+        found.setdefault(key, {})[field] = 1
+    return found
+
+
+def _counts(name: str, known: Mapping[int, int]) -> dict[str, npt.NDArray[Any]]:
+    pairs = sorted(known.items())
+    return {
+        f"{name}.keys": np.array([key for key, _ in pairs], np.uint64),
+        f"{name}.times": np.array([times for _, times in pairs], np.uint32),
+    }
+
+
+def _read_counts(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> dict[int, int]:
+    keys, times = arrays[f"{name}.keys"].tolist(), arrays[f"{name}.times"].tolist()
+    return dict(zip(keys, times, strict=True))
