@@ -21,7 +21,7 @@ from openwheel.loop.audit.policy import (
     audit_probability,
     has_moved,
 )
-from openwheel.loop.audit.state import ALL, Audit, Watch, new_watch, observe, told
+from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, told
 from openwheel.students import train
 from shared import rows
 
@@ -162,7 +162,7 @@ def run(
         latest: As many of these as the audited share is counted on.
         most: Requests after the drift at which to stop waiting.
     """
-    watch = new_watch(
+    watch = new_state(
         promotion=1,
         task="t",
         student="s",
@@ -205,8 +205,8 @@ def run(
 
 
 def _told(
-    watch: Watch, asked: Asked, rows: npt.NDArray[np.int64], answered: Flags, audited: Flags
-) -> Watch:
+    watch: AuditState, asked: Asked, rows: npt.NDArray[np.int64], answered: Flags, audited: Flags
+) -> AuditState:
     deferred = rows[~answered]
     return told(
         watch,

@@ -7,7 +7,7 @@ import pytest
 from cli.runner import run
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.step import audit
-from openwheel.loop.drift.self_disagreement import Twice, write_twice
+from openwheel.loop.drift.self_disagreement import SelfDisagreement, write_self_disagreement
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.curate import assign_new
@@ -84,10 +84,10 @@ def test_a_changed_teacher_and_its_disagreement_with_itself_are_shown(openwheel,
     put(database, "." * 20, model="big-1")
     with Store.open(database) as store, store.write() as connection:
         (task,) = Registry(store).tasks()
-        begun = Twice(cursor=0, live=ConfidenceSequence(0.05), failed=2)
+        begun = SelfDisagreement(cursor=0, live=ConfidenceSequence(0.05), failed=2)
         for loss in (0.0, 1.0, 0.0, 0.0):
             begun = begun.asked(loss)
-        write_twice(connection, task.task.id, begun)
+        write_self_disagreement(connection, task.task.id, begun)
     (found,) = json.loads(openwheel("audits", "messages", "--json"))["audits"]
     teacher = found["teacher"]
     assert (teacher["asked_twice"], teacher["loss"], teacher["rate"]) == (4, 1, 0.25)

@@ -1,8 +1,8 @@
 import pytest
 
 from openwheel.errors import SettingError
-from openwheel.loop.audit.records import write_look
-from openwheel.loop.audit.state import Alarm, new_watch
+from openwheel.loop.audit.records import write_step
+from openwheel.loop.audit.state import Alarm, new_state
 from openwheel.loop.audit.status import audit_status
 from openwheel.loop.audit.step import audit
 from openwheel.loop.by_hand import promote_by_hand
@@ -61,7 +61,7 @@ def test_nor_does_a_slice_come_back_by_taking_the_student_off_and_putting_it_on(
 def test_that_a_judge_has_no_budget_left_is_no_evidence(store, registry, name):
     (promotion,) = registry.promotions().values()
     student = promotion.certificate.student
-    watch = new_watch(
+    state = new_state(
         promotion=promotion.since,
         task=promotion.task_id,
         student=student,
@@ -70,8 +70,8 @@ def test_that_a_judge_has_no_budget_left_is_no_evidence(store, registry, name):
         run_length=1e6,
         cursor=promotion.after_seq,
     )
-    alarm = Alarm(student=student, by="judge", epsilon=0.05, seq=watch.cursor)
-    assert write_look(store, promotion, watch, before=None, plan=None, alarms=[alarm])
+    alarm = Alarm(student=student, by="judge", epsilon=0.05, seq=state.cursor)
+    assert write_step(store, promotion, state, before=None, plan=None, alarms=[alarm])
     assert registry.promotions()[promotion.task_id].certificate is None
     promote_by_hand(registry, SETTINGS, name)
     assert registry.promotions()[promotion.task_id].by == "user"

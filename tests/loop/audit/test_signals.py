@@ -6,7 +6,7 @@ import pytest
 
 from openwheel.gate.monitors import JumpDetector
 from openwheel.loop.audit.policy import RUN_LENGTH, WRONG_GUESSES, Signal, asked_for
-from openwheel.loop.audit.state import ALL, Audit, Watch, new_watch, observe, told
+from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, told
 
 DRAWN = np.random.default_rng(3)
 
@@ -15,8 +15,8 @@ def wrong(rate, n, rng=DRAWN):
     return (rng.random(n) < rate).astype(float).tolist()
 
 
-def watch():
-    return new_watch(
+def state():
+    return new_state(
         promotion=1, task="t", student="s", epsilon=0.05, delta=0.05, run_length=1e6, cursor=0
     )
 
@@ -84,7 +84,7 @@ def test_one_answer_in_thousands_is_no_rise():
 
 
 def test_a_signal_is_up_for_a_number_of_audits():
-    found = told(watch(), {WRONG_GUESSES: wrong(0.3, 300)})
+    found = told(state(), {WRONG_GUESSES: wrong(0.3, 300)})
     assert found.up == ()
     assert found.evidence.signal == ""
     found = told(found, {WRONG_GUESSES: [1.0] * 100})
@@ -100,8 +100,8 @@ def test_a_signal_is_up_for_a_number_of_audits():
 
 def test_what_is_told_changes_no_test_of_audits():
     audits = [Audit(seq, "", 0.0, ALL, float(seq % 9 == 0), 0.2) for seq in range(1, 300)]
-    plain, alarms = observe(watch(), audits)
-    heard, same = observe(told(watch(), {WRONG_GUESSES: [1.0] * 500}), audits)
+    plain, alarms = observe(state(), audits)
+    heard, same = observe(told(state(), {WRONG_GUESSES: [1.0] * 500}), audits)
     assert alarms == same
     assert (plain.whole, plain.live) == (heard.whole, heard.live)
 
@@ -113,7 +113,7 @@ def test_it_asks_for_what_brings_a_doubled_rate_into_doubt(students):
     for _ in range(students):
         losses = wrong(0.02, 600, rng) + wrong(0.1, asked_for(0.05, 1e6), rng)
         found, alarms = observe(
-            watch(), [Audit(seq, "", 0.0, ALL, loss, 0.2) for seq, loss in enumerate(losses, 1)]
+            state(), [Audit(seq, "", 0.0, ALL, loss, 0.2) for seq, loss in enumerate(losses, 1)]
         )
         reached += bool(alarms) or found.evidence.doubt >= 0.5
     assert reached > students / 2
@@ -125,6 +125,6 @@ def test_a_number_of_audits_is_asked_for_at_any_epsilon(epsilon):
 
 
 def test_a_watch_without_signals_is_read():
-    body = msgspec.json.decode(msgspec.json.encode(watch()))
+    body = msgspec.json.decode(msgspec.json.encode(state()))
     del body["signals"]
-    assert msgspec.convert(body, Watch) == watch()
+    assert msgspec.convert(body, AuditState) == state()

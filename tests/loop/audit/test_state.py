@@ -3,13 +3,13 @@ import random
 import msgspec
 import pytest
 
-from openwheel.loop.audit.state import DAY, Audit, Spending, Watch, new_watch, observe
+from openwheel.loop.audit.state import DAY, Audit, AuditState, Spending, new_state, observe
 
 EPSILON = DELTA = 0.05
 
 
-def watch(*slices, run_length=1e6):
-    return new_watch(
+def state(*slices, run_length=1e6):
+    return new_state(
         promotion=1,
         task="t",
         student="s",
@@ -34,17 +34,17 @@ def stream(rates, n, *, seed=0, first=101):
 def test_how_audits_are_batched_makes_no_difference():
     audits = stream({"a": 0.02, "b": 0.5, "c": 0.03}, 400)
     audits += stream({"a": 0.3, "c": 0.3}, 400, seed=1, first=501)
-    whole, alarms = observe(watch("a", "b", "c"), audits)
+    whole, alarms = observe(state("a", "b", "c"), audits)
     assert alarms[0].slice == "b"
     assert alarms[-1].slice == ""
     rng = random.Random(2)
     for _ in range(3):
-        found, said, start = watch("a", "b", "c"), [], 0
+        found, said, start = state("a", "b", "c"), [], 0
         while start < len(audits):
             end = start + rng.randrange(1, 90)
             found, more = observe(found, audits[start:end])
             # Kept and read again, as between two looks.
-            found = msgspec.json.decode(msgspec.json.encode(found), type=Watch)
+            found = msgspec.json.decode(msgspec.json.encode(found), type=AuditState)
             said += more
             start = end
         assert found == whole
@@ -53,7 +53,7 @@ def test_how_audits_are_batched_makes_no_difference():
 
 def test_a_slice_that_is_bad_alone_is_taken_off_alone():
     audits = stream({"a": 0.01, "b": 0.4, "c": 0.01}, 200)
-    found, alarms = observe(watch("a", "b", "c"), audits)
+    found, alarms = observe(state("a", "b", "c"), audits)
     assert [alarm.slice for alarm in alarms] == ["b"]
     assert found.deferred == ("b",)
     assert not found.ended
@@ -65,12 +65,12 @@ def test_a_slice_that_is_bad_alone_is_taken_off_alone():
     # Its evidence is not held against the rest, which has a smaller share of delta now.
     later, alarms = observe(found, stream({"a": 0.01, "c": 0.01}, 400, seed=1, first=301))
     assert not alarms
-    assert later.whole.since.delta < watch("a", "b", "c").whole.since.delta
+    assert later.whole.since.delta < state("a", "b", "c").whole.since.delta
     assert later.whole.since.seen.answers < 600
 
 
 def test_what_is_bad_everywhere_is_taken_off_everywhere():
-    found, alarms = observe(watch("a", "b", "c"), stream({"a": 0.3, "b": 0.3, "c": 0.3}, 300))
+    found, alarms = observe(state("a", "b", "c"), stream({"a": 0.3, "b": 0.3, "c": 0.3}, 300))
     assert alarms[-1].slice == ""
     assert found.ended
     assert alarms[-1].disagreed
@@ -80,14 +80,14 @@ def test_what_is_bad_everywhere_is_taken_off_everywhere():
 
 
 def test_a_student_without_slices_has_all_of_what_rates_may_spend():
-    assert watch().whole.since.delta > 2 * watch("a", "b").whole.since.delta
-    _, alarms = observe(watch(), stream({"": 0.3}, 100))
+    assert state().whole.since.delta > 2 * state("a", "b").whole.since.delta
+    _, alarms = observe(state(), stream({"": 0.3}, 100))
     assert [alarm.slice for alarm in alarms] == [""]
     assert alarms[0].by == "e-process"
 
 
 def test_a_change_after_a_long_good_time_is_seen_and_placed():
-    good, _ = observe(watch(), stream({"": 0.01}, 3_000))
+    good, _ = observe(state(), stream({"": 0.01}, 3_000))
     changed, alarms = observe(good, stream({"": 0.3}, 200, seed=1, first=3_101))
     assert changed.ended
     (alarm,) = alarms
@@ -101,7 +101,7 @@ def test_students_just_within_their_limit_are_rarely_taken_off():
     """At most 4.5% by the rate and 0.06% by the detector; 9 of 60 would come up once in 1,000."""
     off = 0
     for seed in range(60):
-        found, _ = observe(watch(), stream({"": EPSILON}, 600, seed=seed))
+        found, _ = observe(state(), stream({"": EPSILON}, 600, seed=seed))
         off += found.ended
     assert off < 9
 

@@ -9,7 +9,7 @@ import time
 import msgspec
 import pytest
 
-from openwheel.loop.audit.records import changed_after, latest_watch, read_alarms, read_watch
+from openwheel.loop.audit.records import changed_after, latest_state, read_alarms, read_state
 from openwheel.loop.audit.status import audit_status
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
@@ -32,16 +32,16 @@ def look(store, registry):
 
 def watched(store, registry):
     (promotion,) = registry.promotions().values()
-    return read_watch(store, promotion.since)
+    return read_state(store, promotion.since)
 
 
 def test_each_audit_is_looked_at_once(store, registry, audited, look):
     for batch in (GOOD, "..x..", GOOD):
         assert look(audited(batch)) == []
         assert look() == []
-    watch = watched(store, registry)
-    assert (watch.live.seen.answers, watch.live.seen.loss) == (65, 1)
-    assert watch.cursor == store.last_seq()
+    state = watched(store, registry)
+    assert (state.live.seen.answers, state.live.seen.loss) == (65, 1)
+    assert state.cursor == store.last_seq()
     # The loop looks at what is new: it stands although what it has seen is gone.
     with store.write() as connection:
         connection.exec_driver_sql("DELETE FROM exchanges WHERE student != ''")
@@ -157,9 +157,9 @@ def test_a_watch_from_before_signals_goes_on(store, registry, audited, deferred,
         )
     deferred("." * 10)
     look(audited("."))
-    watch = watched(store, registry)
-    assert watch.live.seen.answers == 31
-    assert watch.signals["wrong-guesses"].detector.seen.answers == 10
+    state = watched(store, registry)
+    assert state.live.seen.answers == 31
+    assert state.signals["wrong-guesses"].detector.seen.answers == 10
 
 
 def test_an_audit_whose_request_the_teacher_rejects_is_lost(store, registry, audited, look):
@@ -273,11 +273,11 @@ def test_a_learner_killed_between_reading_and_writing_loses_and_repeats_nothing(
             process.send_signal(signal.SIGKILL)
             process.wait()
         process.stdout.close()
-        watch = latest_watch(store, registry.tasks()[0].task.id)
-        assert watch is None or watch.live.seen.answers <= total
+        state = latest_state(store, registry.tasks()[0].task.id)
+        assert state is None or state.live.seen.answers <= total
     assert audit(store, registry, SETTINGS) == []
-    watch = watched(store, registry)
-    assert (watch.live.seen.answers, watch.live.seen.loss) == (total, wrong)
+    state = watched(store, registry)
+    assert (state.live.seen.answers, state.live.seen.loss) == (total, wrong)
     # And at the alarm: either all of it is there, or nothing.
     audited("x" * 10)
     process = subprocess.Popen(

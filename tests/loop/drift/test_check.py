@@ -8,7 +8,7 @@ import pytest
 
 from openwheel.gate import spent, verify
 from openwheel.loop.audit.step import audit
-from openwheel.loop.drift.check import notice
+from openwheel.loop.drift.check import check_teachers
 from openwheel.loop.drift.records import read_changes
 from openwheel.loop.drift.versions_seen import see
 from openwheel.loop.offline.learn import learn
@@ -34,7 +34,7 @@ def look(store, settings=SETTINGS):
     """Look at who answers, as a learner does between turns."""
     registry = Registry(store)
     until = assign_new(store, registry, after=0)
-    return notice(store, registry, settings, until=until)
+    return check_teachers(store, registry, settings, until=until)
 
 
 def kinds(done):
@@ -238,7 +238,7 @@ KILLED = """
 import os, random, signal, sys, time
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.drift.check import notice
+from openwheel.loop.drift.check import check_teachers
 from openwheel.store import Store
 
 rng = random.Random(0)
@@ -246,7 +246,7 @@ for path in sys.argv[1:]:
     child = os.fork()
     if not child:
         with Store.open(path) as store:
-            notice(store, Registry(store), LoopSettings())
+            check_teachers(store, Registry(store), LoopSettings())
         os._exit(0)
     time.sleep(rng.uniform(0.0, 0.06))
     os.kill(child, signal.SIGKILL)

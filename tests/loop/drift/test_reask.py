@@ -11,7 +11,11 @@ import pytest
 from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.reask import ask_again, asking_in_background
 from openwheel.loop.drift.records import read_changes
-from openwheel.loop.drift.self_disagreement import BASELINE, read_twice, seconds_cost
+from openwheel.loop.drift.self_disagreement import (
+    BASELINE,
+    read_self_disagreement,
+    second_answers_cost,
+)
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
@@ -57,7 +61,7 @@ def test_what_it_is_asked_again_is_of_the_certificates_evidence(store, model, ce
         assert body == sent
         assert (row.exchange, row.loss) == (stored[row.seq].id, 0)
         assert (row.teacher, row.model) == ("gpu", "big-1")
-    twice = read_twice(store, certified.task)
+    twice = read_self_disagreement(store, certified.task)
     assert (twice.live.seen.answers, twice.live.seen.loss, twice.failed) == (20, 0, 0)
 
 
@@ -71,7 +75,7 @@ def test_it_is_asked_a_share_of_its_answers_and_more_until_the_usual_is_known(
     assert len(model.bodies) == 9  # what is left over is not lost
     ask(1, some)
     assert len(model.bodies) == 10
-    while read_twice(store, certified.task).learning:
+    while read_self_disagreement(store, certified.task).learning:
         ask(20)
     before = len(model.bodies)
     ask(100, some)
@@ -116,7 +120,9 @@ def test_a_change_behind_its_name_is_found_and_certified_anew(
     assert shadow.id == certified.student
     assert shadow.attempt == 2
     assert shadow.judged_after <= store.last_seq()
-    assert read_twice(store, certified.task) is None  # begins anew with the next student
+    assert (
+        read_self_disagreement(store, certified.task) is None
+    )  # begins anew with the next student
     asked = len(model.bodies)
     assert ask(20) == []  # nobody is promoted
     assert len(model.bodies) == asked
@@ -133,7 +139,7 @@ def test_a_jump_is_only_told_where_it_is_to_be(store, registry, model, certified
     assert [event.kind for event in events] == ["changed"]
     assert registry.promotions()[certified.task].certificate is not None
     ask(20, told)  # what is usual is learned anew
-    assert read_twice(store, certified.task).learning
+    assert read_self_disagreement(store, certified.task).learning
 
 
 def test_a_teacher_that_cannot_be_asked_is_counted_and_left_in_peace(
@@ -147,7 +153,7 @@ def test_a_teacher_that_cannot_be_asked_is_counted_and_left_in_peace(
     assert "503" in event.reason
     assert len(model.bodies) == 1
     assert rest.until > 0
-    assert read_twice(store, certified.task).failed == 1
+    assert read_self_disagreement(store, certified.task).failed == 1
     assert rows(store) == []
     ask(20, rests=rests)
     assert len(model.bodies) == 1  # in peace
@@ -166,7 +172,7 @@ def test_a_teacher_that_never_answers_holds_up_nothing(
     model.go_on.clear()
     told = []
     with asking_in_background(store, SETTINGS, tell=told.extend, resources=resources, every=0.01):
-        while read_twice(store, certified.task) is None:
+        while read_self_disagreement(store, certified.task) is None:
             threading.Event().wait(0.01)
         traffic(20)
         until = assign_new(store, registry, after=0)
@@ -184,14 +190,14 @@ def test_it_is_off_without_a_share_or_a_teacher(
             traffic(20)
             assert ask_again(registry, settings, having) == []
     assert model.bodies == []
-    assert read_twice(store, certified.task) is None
+    assert read_self_disagreement(store, certified.task) is None
 
 
 def test_it_is_paid_from_the_money_for_audits(store, registry, model, certified, ask):
     dear = LoopSettings(ask_twice=1.0, audit_dollars=25.0, prices={"gpu": (10_000.0, 0.0)})
     ask(20, dear)  # ten dollars each
     task = certified.task
-    assert seconds_cost(store, task) == pytest.approx(10.0 * len(model.bodies))
+    assert second_answers_cost(store, task) == pytest.approx(10.0 * len(model.bodies))
     spent = len(model.bodies)
     assert spent == 3
     ask(20, dear)

@@ -9,7 +9,7 @@ import pytest
 from openwheel.errors import SettingError
 from openwheel.gate import Compared, Window, spent, verify
 from openwheel.gate.plan import Plan
-from openwheel.loop.audit.records import latest_watch, read_alarms
+from openwheel.loop.audit.records import latest_state, read_alarms
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import Origin, TaskData
 from openwheel.loop.records import Candidate, Slicer
@@ -160,7 +160,7 @@ def test_a_student_whose_audits_no_budget_judges_any_more_is_taken_off(
     (row,) = read_alarms(store)
     assert row.alarm.by == "judge"
     # What was judged stays counted, and that nobody looks any more ends it once only.
-    assert latest_watch(store, "t").live.seen.answers == 6
+    assert latest_state(store, "t").live.seen.answers == 6
     assert look(asked + 100) == []
 
 

@@ -188,7 +188,7 @@ def to_audits(
     slicer: Slicer,
     prices: Mapping[str, tuple[float, float]],
 ) -> list[Audit]:
-    """Return audits as a watch takes them: with slice, loss and cost."""
+    """Return audits as a state takes them: with slice, loss and cost."""
     found = []
     for row, loss in zip(rows, lost, strict=True):
         known = slicer.variable is not None and row.inputs is not None

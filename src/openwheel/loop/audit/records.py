@@ -1,4 +1,4 @@
-"""What audits have shown, and what follows: watches, plans, alarms, slices off, coverage.
+"""What audits have shown, and what follows: states, plans, alarms, slices off, coverage.
 
 What a look found and what follows from it is one write.
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from openwheel.loop.audit.state import Alarm, Watch
+from openwheel.loop.audit.state import Alarm, AuditState
 from openwheel.loop.records import AuditPlan, Promotion, Slicer
 from openwheel.loop.registry import Registry
 from openwheel.store import Store, audits, promotions, students, tasks
@@ -71,16 +71,16 @@ class Latest(msgspec.Struct, frozen=True):
     held_back: int
 
 
-def read_watch(store: Store, promotion: int) -> Watch | None:
+def read_state(store: Store, promotion: int) -> AuditState | None:
     """Return what the audits of a promotion have shown, None if it was never looked at."""
     with store.read() as transaction:
-        return audits.find_state(transaction, Watch, promotion)
+        return audits.find_state(transaction, AuditState, promotion)
 
 
-def latest_watch(store: Store, task_id: str) -> Watch | None:
-    """Return the watch of a task's latest promotion that was looked at."""
+def latest_state(store: Store, task_id: str) -> AuditState | None:
+    """Return the state of a task's latest promotion that was looked at."""
     with store.read() as transaction:
-        return audits.latest_state(transaction, Watch, task_id)
+        return audits.latest_state(transaction, AuditState, task_id)
 
 
 def read_alarms(store: Store, task_id: str | None = None) -> list[AlarmRow]:
@@ -162,10 +162,10 @@ def slices_off(registry: Registry, task_id: str) -> tuple[str, ...]:
     return plan.deferred if plan is not None else ()
 
 
-def write_look(
+def write_step(
     store: Store,
     promotion: Promotion,
-    watch: Watch,
+    state: AuditState,
     *,
     before: int | None,
     plan: AuditPlan | None,
@@ -178,7 +178,7 @@ def write_look(
     Args:
         store: The store.
         promotion: What was looked at.
-        watch: What its audits have shown.
+        state: What its audits have shown.
         before: The cursor that the look began at, None for the first.
         plan: For the audits to come; None leaves it.
         alarms: What was raised; one on the whole task takes the student off.
@@ -192,7 +192,7 @@ def write_look(
         if promotions.latest(transaction, task_id) != promotion.id:
             return False
         if not audits.move_state(
-            transaction, promotion.since, task_id, watch, cursor=watch.cursor, before=before
+            transaction, promotion.since, task_id, state, cursor=state.cursor, before=before
         ):
             return False
         if plan is not None:

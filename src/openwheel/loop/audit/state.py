@@ -177,7 +177,7 @@ class Spending(msgspec.Struct, frozen=True):
         return left * max(rate, self.before / DAY)
 
 
-class Watch(msgspec.Struct, frozen=True, kw_only=True):
+class AuditState(msgspec.Struct, frozen=True, kw_only=True):
     """What the audits of one promotion have shown.
 
     Attributes:
@@ -293,7 +293,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def new_watch(
+def new_state(
     *,
     promotion: int,
     task: str,
@@ -304,8 +304,8 @@ def new_watch(
     cursor: int,
     slices: Sequence[str] = (),
     spending: Spending | None = None,
-) -> Watch:
-    """Return a watch that has seen nothing yet.
+) -> AuditState:
+    """Return a state that has seen nothing yet.
 
     With slices, the whole has half of what there is of delta, and all slices together the other
     half; the detectors share the run length likewise.
@@ -315,7 +315,7 @@ def new_watch(
     rate = OF_RATE * delta
     whole = spent(share * rate, 1) if slices else rate
     began = Change(after_seq=cursor)
-    return Watch(
+    return AuditState(
         promotion=promotion,
         task=task,
         student=student,
@@ -335,68 +335,70 @@ def new_watch(
     )
 
 
-def observe(watch: Watch, audits: Sequence[Audit]) -> tuple[Watch, tuple[Alarm, ...]]:
-    """Return the watch after more audits, and the alarms they raised, in order.
+def observe(state: AuditState, audits: Sequence[Audit]) -> tuple[AuditState, tuple[Alarm, ...]]:
+    """Return the state after more audits, and the alarms they raised, in order.
 
     At an alarm in one slice that slice is taken off, and the evidence on the whole begins anew
     without it, at a smaller share of delta: unless other slices are in doubt as well, or half of
     the answers would be gone. An alarm on the whole is the last.
     """
     if not audits:
-        return watch, ()
-    moved = _moved(watch, audits)
+        return state, ()
+    moved = _moved(state, audits)
     bad = [name for name in moved.left if moved.slices[name].alarm]
-    if watch.ended or not (bad or moved.whole.alarm):
+    if state.ended or not (bad or moved.whole.alarm):
         return moved, ()
     if len(audits) > 1:  # find the very answer
         half = len(audits) // 2
-        first, early = observe(watch, audits[:half])
+        first, early = observe(state, audits[:half])
         second, late = observe(first, audits[half:])
         return second, early + late
     return _taken_off(moved, bad, audits[0])
 
 
-def told(watch: Watch, news: Mapping[str, Sequence[float]]) -> Watch:
-    """Return the watch after free news: for each signal losses of exchanges, in order."""
-    until = watch.live.seen.answers + asked_for(watch.epsilon, watch.run_length)
+def told(state: AuditState, news: Mapping[str, Sequence[float]]) -> AuditState:
+    """Return the state after free news: for each signal losses of exchanges, in order."""
+    until = state.live.seen.answers + asked_for(state.epsilon, state.run_length)
     signals = {
-        name: watch.signals.get(name, Signal()).after(losses, until=until)
+        name: state.signals.get(name, Signal()).after(losses, until=until)
         for name, losses in news.items()
     }
-    return msgspec.structs.replace(watch, signals=watch.signals | signals)
+    return msgspec.structs.replace(state, signals=state.signals | signals)
 
 
-def _moved(watch: Watch, audits: Sequence[Audit]) -> Watch:
-    kept = [audit for audit in audits if audit.slice not in watch.deferred]
+def _moved(state: AuditState, audits: Sequence[Audit]) -> AuditState:
+    kept = [audit for audit in audits if audit.slice not in state.deferred]
     by_slice: dict[str, list[Audit]] = {}
-    spending = watch.spending
+    spending = state.spending
     for audit in audits:
         spending = spending.after(audit)
     for audit in kept:
-        if audit.slice in watch.slices:
+        if audit.slice in state.slices:
             by_slice.setdefault(audit.slice, []).append(audit)
     wrong = [audit.id for audit in kept if audit.loss > 0]
     return msgspec.structs.replace(
-        watch,
+        state,
         cursor=audits[-1].seq,
-        whole=watch.whole.after(kept),
-        slices=watch.slices
-        | {name: watch.slices[name].after(found) for name, found in by_slice.items()},
-        live=watch.live.update([audit.loss for audit in audits]),
-        disagreed=(*watch.disagreed, *wrong)[-LATEST_DISAGREED:],
+        whole=state.whole.after(kept),
+        slices=state.slices
+        | {name: state.slices[name].after(found) for name, found in by_slice.items()},
+        live=state.live.update([audit.loss for audit in audits]),
+        disagreed=(*state.disagreed, *wrong)[-LATEST_DISAGREED:],
         spending=spending,
     )
 
 
-def _taken_off(watch: Watch, bad: Sequence[str], last: Audit) -> tuple[Watch, tuple[Alarm, ...]]:
-    alarms = tuple(_alarm(watch, name, watch.slices[name], last) for name in bad)
-    found = msgspec.structs.replace(watch, deferred=(*watch.deferred, *bad))
+def _taken_off(
+    state: AuditState, bad: Sequence[str], last: Audit
+) -> tuple[AuditState, tuple[Alarm, ...]]:
+    alarms = tuple(_alarm(state, name, state.slices[name], last) for name in bad)
+    found = msgspec.structs.replace(state, deferred=(*state.deferred, *bad))
     answers = {name: stream.since.seen.answers for name, stream in found.slices.items()}
     off = sum(answers[name] for name in found.deferred)
     elsewhere = any(found.slices[name].doubt >= DOUBT for name in found.left)
     if not bad or off > MOST_OFF * sum(answers.values()) or (found.whole.alarm and elsewhere):
         ended = msgspec.structs.replace(found, ended=True)
-        return ended, (*alarms, _alarm(watch, ALL, found.whole, last))
+        return ended, (*alarms, _alarm(state, ALL, found.whole, last))
     if elsewhere:  # the evidence is not of one slice alone, and stands
         return found, alarms
     restarts = found.restarts + 1
@@ -408,13 +410,13 @@ def _taken_off(watch: Watch, bad: Sequence[str], last: Audit) -> tuple[Watch, tu
     return msgspec.structs.replace(found, restarts=restarts, whole=anew), alarms
 
 
-def _alarm(watch: Watch, name: str, stream: Stream, last: Audit) -> Alarm:
+def _alarm(state: AuditState, name: str, stream: Stream, last: Audit) -> Alarm:
     monitor = stream.since if stream.since.alarm or not stream.change.alarm else stream.change
     return Alarm(
-        student=watch.student,
+        student=state.student,
         slice=name,
         by="e-process" if monitor is stream.since else "e-detector",
-        epsilon=watch.epsilon,
+        epsilon=state.epsilon,
         audits=stream.since.seen.answers,
         loss=stream.since.seen.loss,
         e_value=math.exp(monitor.evidence),
@@ -423,5 +425,5 @@ def _alarm(watch: Watch, name: str, stream: Stream, last: Audit) -> Alarm:
         audits_since=stream.began.audits,
         loss_since=stream.began.loss,
         seq=last.seq,
-        disagreed=watch.disagreed,
+        disagreed=state.disagreed,
     )

@@ -6,8 +6,8 @@ import time
 import msgspec
 
 from openwheel.loop.audit.policy import SAID
-from openwheel.loop.audit.records import AlarmRow, latest_requests, read_alarms, read_watch
-from openwheel.loop.audit.state import Stream, Watch, new_watch
+from openwheel.loop.audit.records import AlarmRow, latest_requests, read_alarms, read_state
+from openwheel.loop.audit.state import AuditState, Stream, new_state
 from openwheel.loop.drift.status import TeacherStatus, teacher_status
 from openwheel.loop.records import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
@@ -180,7 +180,7 @@ def _with_student(
 ) -> TaskAudit:
     certificate = promotion.certificate
     assert certificate is not None
-    watch = read_watch(store, promotion.since) or new_watch(
+    state = read_state(store, promotion.since) or new_state(
         promotion=promotion.since,
         task=promotion.task_id,
         student=certificate.student,
@@ -189,48 +189,48 @@ def _with_student(
         run_length=math.e,  # of a detector that has seen nothing, and is not kept
         cursor=promotion.after_seq,
     )
-    seen, whole, spending = watch.live.seen, watch.whole, watch.spending
+    seen, whole, spending = state.live.seen, state.whole, state.spending
     latest = latest_requests(store, promotion)
     return msgspec.structs.replace(
         status,
         student=certificate.student,
         since=promotion.time,
-        epsilon=watch.epsilon,
-        delta=watch.delta,
+        epsilon=state.epsilon,
+        delta=state.delta,
         audit=plan.audit,
         canary=plan.canary,
         asked=plan.asked,
         plan=plan.reason,
         deferred=plan.deferred,
-        requests=watch.requests,
-        answered=watch.answered,
-        best_effort=watch.best_effort,
+        requests=state.requests,
+        answered=state.answered,
+        best_effort=state.best_effort,
         coverage=latest.answered / latest.requests if latest.requests else None,
         audits=seen.answers,
         loss=seen.loss,
         rate=seen.rate,
-        interval=watch.live.interval,
-        level=watch.live.level,
+        interval=state.live.interval,
+        level=state.live.level,
         e_value=math.exp(whole.since.evidence),
         e_value_limit=math.exp(whole.since.limit),
         change_e_value=math.exp(whole.change.evidence),
         change_limit=math.exp(whole.change.limit),
         cost=status.cost + spending.total,
         cost_today=status.cost_today + spending.today(time.time()),
-        slices=tuple(_slice(watch, name, stream) for name, stream in watch.slices.items()),
-        signals=tuple(_signal(watch, name) for name in watch.signals),
-        disagreed=watch.disagreed,
+        slices=tuple(_slice(state, name, stream) for name, stream in state.slices.items()),
+        signals=tuple(_signal(state, name) for name in state.signals),
+        disagreed=state.disagreed,
         against_evidence=promotion.against_evidence,
     )
 
 
-def _signal(watch: Watch, name: str) -> SignalStatus:
-    signal = watch.signals[name]
+def _signal(state: AuditState, name: str) -> SignalStatus:
+    signal = state.signals[name]
     detector = signal.detector
     return SignalStatus(
         signal=name,
         said=SAID[name],
-        up=name in watch.up,
+        up=name in state.up,
         until=signal.until,
         raised=signal.raised,
         seen=detector.seen.answers,
@@ -241,10 +241,10 @@ def _signal(watch: Watch, name: str) -> SignalStatus:
     )
 
 
-def _slice(watch: Watch, name: str, stream: Stream) -> SliceStatus:
+def _slice(state: AuditState, name: str, stream: Stream) -> SliceStatus:
     return SliceStatus(
         slice=name,
-        off=name in watch.deferred,
+        off=name in state.deferred,
         audits=stream.since.seen.answers,
         loss=stream.since.seen.loss,
         e_value=math.exp(stream.since.evidence),

@@ -25,10 +25,10 @@ from openwheel.loop.audit.query import (
     read_traffic,
     to_audits,
 )
-from openwheel.loop.audit.records import latest_watch, read_watch, write_look
-from openwheel.loop.audit.state import Alarm, Spending, Watch, new_watch, observe, told
-from openwheel.loop.drift.check import notice
-from openwheel.loop.drift.self_disagreement import day_of, seconds_cost
+from openwheel.loop.audit.records import latest_state, read_state, write_step
+from openwheel.loop.audit.state import Alarm, AuditState, Spending, new_state, observe, told
+from openwheel.loop.drift.check import check_teachers
+from openwheel.loop.drift.self_disagreement import day_of, second_answers_cost
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.records import AuditPlan, Candidate, Event, Promotion
 from openwheel.loop.registry import Registry
@@ -81,7 +81,7 @@ def audit(
     until = store.last_seq() if until is None else until
     records = {record.task.id: record for record in registry.tasks()}
     # A student whose teacher is another one by now is no matter of audits any more.
-    events = notice(store, registry, settings, until=until)
+    events = check_teachers(store, registry, settings, until=until)
     plans = registry.plans()
     for task_id, promotion in registry.promotions().items():
         if promotion.certificate is None:
@@ -115,12 +115,12 @@ def _look(store: Store, case: _Case) -> list[Event]:
     limit = JUDGED_AT_ONCE if judged else AT_ONCE
     plan = case.plan
     while True:
-        watch = read_watch(store, case.promotion.since)
-        before = None if watch is None else watch.cursor
-        watch = watch or _new_watch(store, case)
+        state = read_state(store, case.promotion.since)
+        before = None if state is None else state.cursor
+        state = state or _new_state(store, case)
         if before is not None and before >= case.until:
             return events
-        rows = read_audits(store, watch.student, after=watch.cursor, until=case.until, limit=limit)
+        rows = read_audits(store, state.student, after=state.cursor, until=case.until, limit=limit)
         try:
             losses = losses_of(rows, case.subject)
         except TeacherError as error:
@@ -131,17 +131,17 @@ def _look(store: Store, case: _Case) -> list[Event]:
             case.candidate.slicer,
             case.subject.settings.prices,
         )
-        found, alarms = observe(watch, seen)
+        found, alarms = observe(state, seen)
         more = len(rows) == limit or len(losses) < len(rows)
         if len(losses) < len(rows) and not found.ended:
             alarms = (*alarms, _unjudged(found))
             found = msgspec.structs.replace(found, ended=True)
         cursor = found.cursor if more else case.until
-        found = _with_traffic(store, case, found, after=watch.cursor, until=cursor)
+        found = _with_traffic(store, case, found, after=state.cursor, until=cursor)
         changed = _next_plan(store, case, plan, found)
-        if not (rows or changed) and cursor - watch.cursor < WORTH_WRITING:
+        if not (rows or changed) and cursor - state.cursor < WORTH_WRITING:
             return events
-        if not write_look(store, case.promotion, found, before=before, plan=changed, alarms=alarms):
+        if not write_step(store, case.promotion, found, before=before, plan=changed, alarms=alarms):
             return events
         plan = changed or plan
         events += [
@@ -151,11 +151,11 @@ def _look(store: Store, case: _Case) -> list[Event]:
             return events
 
 
-def _new_watch(store: Store, case: _Case) -> Watch:
+def _new_state(store: Store, case: _Case) -> AuditState:
     slicer, certificate = case.candidate.slicer, case.certificate
-    earlier = latest_watch(store, case.promotion.task_id)
+    earlier = latest_state(store, case.promotion.task_id)
     slices = slicer.known if slicer.variable is not None else ()
-    return new_watch(
+    return new_state(
         promotion=case.promotion.since,
         task=case.promotion.task_id,
         student=certificate.student,
@@ -169,33 +169,37 @@ def _new_watch(store: Store, case: _Case) -> Watch:
     )
 
 
-def _with_traffic(store: Store, case: _Case, watch: Watch, *, after: int, until: int) -> Watch:
-    traffic = read_traffic(store, watch.task, after=after, until=until)
-    free = read_free(store, watch.task, after=after, until=until)
+def _with_traffic(
+    store: Store, case: _Case, state: AuditState, *, after: int, until: int
+) -> AuditState:
+    traffic = read_traffic(store, state.task, after=after, until=until)
+    free = read_free(store, state.task, after=after, until=until)
     known = case.candidate.surfaces or None  # one that writes has no closed set
-    watch = told(watch, news_of(free, case.subject, known))
+    state = told(state, news_of(free, case.subject, known))
     return msgspec.structs.replace(
-        watch,
+        state,
         cursor=until,
-        requests=watch.requests + traffic.requests,
-        answered=watch.answered + traffic.answered,
-        best_effort=watch.best_effort + traffic.best_effort,
+        requests=state.requests + traffic.requests,
+        answered=state.answered + traffic.answered,
+        best_effort=state.best_effort + traffic.best_effort,
     )
 
 
-def _unjudged(watch: Watch) -> Alarm:
-    return Alarm(student=watch.student, by="judge", epsilon=watch.epsilon, seq=watch.cursor)
+def _unjudged(state: AuditState) -> Alarm:
+    return Alarm(student=state.student, by="judge", epsilon=state.epsilon, seq=state.cursor)
 
 
-def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> AuditPlan | None:
+def _next_plan(store: Store, case: _Case, plan: AuditPlan, state: AuditState) -> AuditPlan | None:
     """Return another plan for the audits to come, None if the one there is will do."""
     settings, task = case.subject.settings, case.subject.record.task.name
-    evidence, now = watch.evidence, time.time()
+    evidence, now = state.evidence, time.time()
     # What the teacher was asked again is of the same money.
-    twice = seconds_cost(store, watch.task, since=day_of(now)) if settings.dollars(task) else 0.0
-    share = audit_probability(evidence, _budget(settings, task, watch.spending, now, twice))
+    twice = (
+        second_answers_cost(store, state.task, since=day_of(now)) if settings.dollars(task) else 0.0
+    )
+    share = audit_probability(evidence, _budget(settings, task, state.spending, now, twice))
     canary = canary_share(first_canary(settings, task), evidence, now=plan.canary)
-    off = watch.deferred != plan.deferred
+    off = state.deferred != plan.deferred
     grown = canary != plan.canary and (canary == 1 or has_moved(plan.canary, canary))
     if not off and not grown and not has_moved(plan.audit, share):
         return None
@@ -206,7 +210,7 @@ def _next_plan(store: Store, case: _Case, plan: AuditPlan, watch: Watch) -> Audi
     else:
         reason = f"{evidence.audits:,} audits without doubt"
     return AuditPlan(
-        audit=share, canary=canary if grown else plan.canary, deferred=watch.deferred, reason=reason
+        audit=share, canary=canary if grown else plan.canary, deferred=state.deferred, reason=reason
     )
 
 

@@ -13,7 +13,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store, drift
 
 
-def notice(
+def check_teachers(
     store: Store,
     registry: Registry,
     settings: LoopSettings,
@@ -50,7 +50,7 @@ def notice(
     return events
 
 
-def judged_anew(
+def of_this_teacher(
     store: Store, settings: LoopSettings, task: str, shadow: Candidate
 ) -> tuple[Candidate, list[Event]]:
     """Return who shadows so that evidence of another teacher does not judge it, and what was done.

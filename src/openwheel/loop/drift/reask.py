@@ -15,18 +15,18 @@ import msgspec
 from openwheel.errors import OpenwheelError, SettingError, TeacherError
 from openwheel.gate.monitors import ConfidenceSequence
 from openwheel.loop.audit.query import BYTES_A_TOKEN
-from openwheel.loop.audit.records import latest_watch
+from openwheel.loop.audit.records import latest_state
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.drift.check import following
 from openwheel.loop.drift.records import Change, add_told, recertify
 from openwheel.loop.drift.self_disagreement import (
     ConnectAgain,
-    Second,
-    Twice,
+    SecondAnswer,
+    SelfDisagreement,
     day_of,
-    find_twice,
-    seconds_cost,
-    write_twice,
+    find_self_disagreement,
+    second_answers_cost,
+    write_self_disagreement,
 )
 from openwheel.loop.drift.versions import Version
 from openwheel.loop.judging import TeacherJudge
@@ -185,11 +185,13 @@ class _Asking(msgspec.Struct, frozen=True):
         if not dollars:
             return False
         store, now = self.registry.store, time.time()
-        watch = latest_watch(store, task_id)
-        audits = watch.spending.today(now) if watch is not None else 0.0
-        return audits + seconds_cost(store, task_id, since=day_of(now)) >= dollars
+        watched = latest_state(store, task_id)
+        audits = watched.spending.today(now) if watched is not None else 0.0
+        return audits + second_answers_cost(store, task_id, since=day_of(now)) >= dollars
 
-    def _ask(self, subject: Subject, promotion: Promotion, due: Twice, rest: Rests) -> list[Event]:
+    def _ask(
+        self, subject: Subject, promotion: Promotion, due: SelfDisagreement, rest: Rests
+    ) -> list[Event]:
         """Ask as often as is owed; return what followed."""
         for _ in range(int(due.owed)):
             name = subject.record.task.name
@@ -212,7 +214,7 @@ class _Asking(msgspec.Struct, frozen=True):
                 return [event]
         return []
 
-    def _second(self, subject: Subject, promotion: Promotion) -> Second | None:
+    def _second(self, subject: Subject, promotion: Promotion) -> SecondAnswer | None:
         """Ask once; None where there is nothing to ask, or a judge's budget is spent.
 
         Raises:
@@ -230,7 +232,7 @@ class _Asking(msgspec.Struct, frozen=True):
         tokens = reply.usage or Usage(
             len(first.request) // BYTES_A_TOKEN + 1, len(reply.answer.text) // BYTES_A_TOKEN + 1
         )
-        return Second(
+        return SecondAnswer(
             first.seq,
             first.id,
             loss,
@@ -239,14 +241,14 @@ class _Asking(msgspec.Struct, frozen=True):
         )
 
     def _keep(
-        self, subject: Subject, promotion: Promotion, due: Twice, second: Second
+        self, subject: Subject, promotion: Promotion, due: SelfDisagreement, second: SecondAnswer
     ) -> Event | None:
         """Keep a second answer with all that follows from it, in one write."""
         task_id, name = promotion.task_id, subject.record.task.name
         assert promotion.certificate is not None
         candidate = self.registry.candidate(promotion.certificate.student)
         with self.registry.store.write() as transaction:
-            twice = find_twice(transaction, task_id)
+            twice = find_self_disagreement(transaction, task_id)
             if twice is None or twice.id != due.id:
                 return None  # it changed meanwhile: this answer is compared with another teacher's
             drift.add_second_answer(
@@ -261,7 +263,7 @@ class _Asking(msgspec.Struct, frozen=True):
             twice = msgspec.structs.replace(
                 twice.asked(second.loss), cursor=max(due.cursor, twice.cursor)
             )
-            write_twice(transaction, task_id, twice)
+            write_self_disagreement(transaction, task_id, twice)
             if not twice.detector.alarm:
                 return None
             acts = "disagreement" in self.settings.recertify_on
@@ -283,19 +285,21 @@ class _Asking(msgspec.Struct, frozen=True):
         return Event(name, "demoted", change.reason)
 
 
-def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
+def _due(store: Store, promotion: Promotion, share: float) -> SelfDisagreement | None:
     """Return how often the teacher is to be asked again, counting its new answers."""
     assert promotion.certificate is not None
     task_id = promotion.task_id
     with store.read() as transaction:
-        twice = find_twice(transaction, task_id)
+        twice = find_self_disagreement(transaction, task_id)
         # What is not assigned to its task yet is counted once it is.
         newest = drift.newest_of(transaction, task_id)
     if twice is None:
-        begun = Twice(cursor=newest, live=ConfidenceSequence(promotion.certificate.epsilon))
+        begun = SelfDisagreement(
+            cursor=newest, live=ConfidenceSequence(promotion.certificate.epsilon)
+        )
         with store.write() as transaction:
-            if find_twice(transaction, promotion.task_id) is None:
-                write_twice(transaction, promotion.task_id, begun)
+            if find_self_disagreement(transaction, promotion.task_id) is None:
+                write_self_disagreement(transaction, promotion.task_id, begun)
         return None
     if newest <= twice.cursor:
         return twice
@@ -308,19 +312,19 @@ def _due(store: Store, promotion: Promotion, share: float) -> Twice | None:
     return due
 
 
-def _settle(store: Store, task_id: str, due: Twice) -> None:
+def _settle(store: Store, task_id: str, due: SelfDisagreement) -> None:
     with store.write() as transaction:
-        now = find_twice(transaction, task_id)
+        now = find_self_disagreement(transaction, task_id)
         if now is not None and now.id == due.id and now.cursor <= due.cursor:
             owed = msgspec.structs.replace(now, owed=due.owed, cursor=due.cursor)
-            write_twice(transaction, task_id, owed)
+            write_self_disagreement(transaction, task_id, owed)
 
 
-def _note_failure(store: Store, task_id: str, due: Twice) -> None:
+def _note_failure(store: Store, task_id: str, due: SelfDisagreement) -> None:
     with store.write() as transaction:
-        now = find_twice(transaction, task_id)
+        now = find_self_disagreement(transaction, task_id)
         if now is not None and now.id == due.id:
-            write_twice(transaction, task_id, now.asked(None))
+            write_self_disagreement(transaction, task_id, now.asked(None))
 
 
 def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | None:

@@ -34,7 +34,7 @@ MOST_OWED = 20.0
 DAY = 86_400.0
 
 
-class Twice(msgspec.Struct, frozen=True, kw_only=True):
+class SelfDisagreement(msgspec.Struct, frozen=True, kw_only=True):
     """What asking the teacher of one task again has shown, since it last changed.
 
     Attributes:
@@ -60,11 +60,11 @@ class Twice(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is not known yet what is usual."""
         return self.detector.seen.answers < self.detector.baseline
 
-    def owing(self, answers: int, share: float, *, cursor: int) -> "Twice":
+    def owing(self, answers: int, share: float, *, cursor: int) -> "SelfDisagreement":
         """Return the same when the teacher has given more answers.
 
         Examples:
-            >>> twice = Twice(cursor=0, live=ConfidenceSequence(0.05))
+            >>> twice = SelfDisagreement(cursor=0, live=ConfidenceSequence(0.05))
             >>> round(twice.owing(30, 0.01, cursor=30).owed, 9)
             1.5
         """
@@ -72,7 +72,7 @@ class Twice(msgspec.Struct, frozen=True, kw_only=True):
         owed = min(self.owed + rate * answers, MOST_OWED)
         return msgspec.structs.replace(self, owed=owed, cursor=max(cursor, self.cursor))
 
-    def asked(self, loss: float | None) -> "Twice":
+    def asked(self, loss: float | None) -> "SelfDisagreement":
         """Return the same when the teacher was asked once more.
 
         Args:
@@ -99,7 +99,7 @@ class Twice(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Second(msgspec.Struct, frozen=True):
+class SecondAnswer(msgspec.Struct, frozen=True):
     """One request that the teacher was asked twice.
 
     Attributes:
@@ -116,24 +116,26 @@ class Second(msgspec.Struct, frozen=True):
     dollars: float
 
 
-def read_twice(store: Store, task_id: str) -> Twice | None:
+def read_self_disagreement(store: Store, task_id: str) -> SelfDisagreement | None:
     """Return what asking a task's teacher again has shown, None if that has not begun."""
     with store.read() as transaction:
-        return find_twice(transaction, task_id)
+        return find_self_disagreement(transaction, task_id)
 
 
-def all_twice(store: Store) -> dict[str, Twice]:
+def all_self_disagreement(store: Store) -> dict[str, SelfDisagreement]:
     """Return the same of every task of which it has begun, by its id."""
     with store.read() as transaction:
-        return drift.read_asked(transaction, Twice)
+        return drift.read_asked(transaction, SelfDisagreement)
 
 
-def find_twice(transaction: Transaction, task_id: str) -> Twice | None:
+def find_self_disagreement(transaction: Transaction, task_id: str) -> SelfDisagreement | None:
     """Do the same inside the caller's transaction."""
-    return drift.find_asked(transaction, Twice, task_id)
+    return drift.find_asked(transaction, SelfDisagreement, task_id)
 
 
-def write_twice(transaction: Transaction, task_id: str, twice: Twice) -> None:
+def write_self_disagreement(
+    transaction: Transaction, task_id: str, twice: SelfDisagreement
+) -> None:
     """Keep what asking again has shown, inside the caller's transaction."""
     drift.put_asked(transaction, task_id, twice, cursor=twice.cursor)
 
@@ -143,12 +145,14 @@ def day_of(now: float) -> float:
     return now // DAY * DAY
 
 
-def seconds_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
+def second_answers_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
     """Return what second answers of a task cost since a time, in dollars."""
-    return seconds_costs(store, since=since, task_id=task_id).get(task_id, 0.0)
+    return second_answers_costs(store, since=since, task_id=task_id).get(task_id, 0.0)
 
 
-def seconds_costs(store: Store, *, since: float = 0.0, task_id: str = "") -> dict[str, float]:
+def second_answers_costs(
+    store: Store, *, since: float = 0.0, task_id: str = ""
+) -> dict[str, float]:
     """Return the same of each task, by its id; of one alone where it is named."""
     with store.read() as transaction:
         return drift.second_answers_cost(transaction, since=since, task_id=task_id)

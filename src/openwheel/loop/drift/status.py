@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import msgspec
 
 from openwheel.loop.drift.records import ChangeRow, Did, read_changes
-from openwheel.loop.drift.self_disagreement import Twice, all_twice, day_of, seconds_costs
+from openwheel.loop.drift.self_disagreement import (
+    SelfDisagreement,
+    all_self_disagreement,
+    day_of,
+    second_answers_costs,
+)
 from openwheel.loop.drift.versions import Kind, Sighting, Version
 from openwheel.loop.drift.versions_seen import all_sightings
 from openwheel.store import Store
@@ -81,8 +86,11 @@ class TeacherStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 def teacher_status(store: Store) -> dict[str, TeacherStatus]:
     """Return what is known of the teacher of each task of which anything is, by task id."""
-    cost, today = seconds_costs(store), seconds_costs(store, since=day_of(time.time()))
-    sightings, twice = all_sightings(store), all_twice(store)
+    cost, today = (
+        second_answers_costs(store),
+        second_answers_costs(store, since=day_of(time.time())),
+    )
+    sightings, twice = all_sightings(store), all_self_disagreement(store)
     changes: dict[str, list[ChangeRow]] = {}
     for row in read_changes(store):
         changes.setdefault(row.task_id, []).append(row)
@@ -98,7 +106,7 @@ def teacher_status(store: Store) -> dict[str, TeacherStatus]:
     return found
 
 
-def _with_twice(status: TeacherStatus, twice: Twice) -> TeacherStatus:
+def _with_twice(status: TeacherStatus, twice: SelfDisagreement) -> TeacherStatus:
     seen = twice.live.seen
     return msgspec.structs.replace(
         status,

@@ -5,7 +5,7 @@ import numpy as np
 from openwheel.gate.order import OrderEvidence, order_evidence
 from openwheel.loop.audit.records import changed_after, slice_changes, slices_off
 from openwheel.loop.data import TaskData
-from openwheel.loop.drift.check import notice
+from openwheel.loop.drift.check import check_teachers
 from openwheel.loop.drift.records import changed_since
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.shadow import find_shadow
@@ -24,7 +24,7 @@ def gather(state: TaskState) -> None:
     # Who answered what may judge and train is looked at first, so that no evidence on one teacher
     # speaks for another.
     settings = state.subject.settings
-    state.events += notice(store, registry, settings, until=state.newest, task_id=task_id)
+    state.events += check_teachers(store, registry, settings, until=state.newest, task_id=task_id)
     # Among those whom that had shadow anew may be one whose answers were compared otherwise.
     state.events += compared_otherwise(registry, state.subject.record)
     given_up = critical_named_anew(registry, state.subject)

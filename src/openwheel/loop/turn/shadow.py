@@ -15,7 +15,7 @@ from openwheel.gate.judge import Method
 from openwheel.loop.audit.policy import first_plan
 from openwheel.loop.audit.records import LATEST
 from openwheel.loop.data import TaskData
-from openwheel.loop.drift.check import judged_anew
+from openwheel.loop.drift.check import of_this_teacher
 from openwheel.loop.feedback.corrections import corrected_inputs
 from openwheel.loop.records import Candidate
 from openwheel.loop.turn import explain
@@ -125,7 +125,7 @@ def judge_new(state: TaskState) -> None:
 def _of_this_teacher(state: TaskState, shadow: Candidate) -> Candidate:
     """Return who shadows so that evidence of another teacher does not judge it."""
     settings = state.subject.settings
-    shadow, events = judged_anew(state.registry.store, settings, state.name, shadow)
+    shadow, events = of_this_teacher(state.registry.store, settings, state.name, shadow)
     state.events += events
     return shadow
 
