@@ -1,3 +1,4 @@
+import ast
 import re
 import signal
 import subprocess
@@ -12,6 +13,16 @@ from evidence import Check
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = Check("good", [["true"], ["echo", "seen"]])
+EXTRAS = {
+    "llguidance",
+    "onnx",
+    "onnxruntime",
+    "peft",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "xllamacpp",
+}
 BAD = Check("bad", [["false"], ["echo", "never"]])
 ABSENT = Check("demo-3.99", [], "no Python 3.99 was found")
 
@@ -69,3 +80,47 @@ def test_every_python_that_the_package_names_is_tried():
     names = {check.name for check in evidence.checks(Path("logs"))}
     for release in evidence.named_releases():
         assert {f"demo-{release}", f"tests-{release}"} <= names
+
+
+def test_checks_are_listed_and_chosen_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evidence.py", "--list"])
+    assert evidence.main() == 0
+    listed = capsys.readouterr().out.split()
+    assert listed == [check.name for check in evidence.checks(Path("logs"))]
+    assert {"tests", "long-tests", *evidence.BENCHMARKS} <= set(listed)
+    monkeypatch.setattr(sys, "argv", ["evidence.py", "validity", "validty"])
+    with pytest.raises(SystemExit) as ended:
+        evidence.main()
+    assert ended.value.code == 2
+    assert "no such check: validty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", evidence.BENCHMARKS)
+def test_a_benchmark_that_is_a_check_is_there_and_takes_its_options(name):
+    script, *options = evidence.BENCHMARKS[name]
+    source = (ROOT / "benchmarks" / script).read_text(encoding="utf-8")
+    for option in options:
+        assert not option.startswith("--") or f'"{option}"' in source
+
+
+def test_what_runs_without_torch_imports_none():
+    """Under other Pythons only the core and what tests need is there."""
+    without = [
+        path
+        for path in (ROOT / "tests").rglob("*.py")
+        if not path.is_relative_to(ROOT / "tests" / "clients")
+        and not any(path.is_relative_to(ROOT / folder) for folder in evidence.NEED_TORCH)
+    ]
+    assert len(without) > 100
+    for path in without:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if "importorskip(" in ast.unparse(node):
+                break  # without it the rest of the file is skipped
+            modules = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            assert not EXTRAS & {module.partition(".")[0] for module in modules}, path
