@@ -44,6 +44,24 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def test_links_to_a_heading_find_it():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text):
+            if target.startswith(("http://", "https://")):
+                continue
+            aimed = page if not target else (page.parent / target).resolve()
+            if aimed.suffix == ".md":
+                assert anchor in anchors(aimed), f"{page.name}: {target}#{anchor}"
+
+
 def test_nothing_is_promised_without_its_condition():
     for page in PAGES:
         assert "guarantee" not in page.read_text(encoding="utf-8").lower(), page.name
