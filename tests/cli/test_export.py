@@ -11,8 +11,9 @@ from made_up import tickets, write_log
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder with a tiny checkpoint in it."""
+    """A folder with a tiny checkpoint in it, and settings that say what it is under."""
     folder = tmp_path_factory.mktemp("desk")
+    (folder / "openwheel.toml").write_text('[policy.models]\n"target" = "MIT"\n')
     tiny.saved(folder / "target", "qwen2", tiny.byte_level(), num_hidden_layers=3)
     return folder
 

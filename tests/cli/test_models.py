@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cli.runner import run as openwheel
 
@@ -92,6 +94,28 @@ def test_one_is_shown_in_full(models):
     assert told["checkpoint"]["may_train_others"] == "conditional"
     assert told["family"]["attention_targets"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert "none: no class in transformers" in models("show", "moonshotai/Kimi-K3")
+
+
+def test_a_folder_is_shown_as_what_lies_in_it(models, tmp_path):
+    config = {
+        "model_type": "gemma3_text", "hidden_size": 640, "num_hidden_layers": 18,
+        "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,
+        "intermediate_size": 2048, "vocab_size": 262144,
+    }  # fmt: skip
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"w": np.zeros((1000, 1000), np.float16)}, folder / "model.safetensors")
+    told = models.json("show", folder)
+    assert [one["checkpoint"]["id"] for one in told["checkpoints"]] == [
+        "google/gemma-3-270m",
+        "google/gemma-3-270m-it",
+    ]
+    assert told["told_by"] == "configuration"
+    assert (told["weights"]["parameters"], told["weights"]["stored"]) == (10**6, 2 * 10**6)
+    assert "Gemma Terms of Use" in models("show", folder)
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    assert models.json("show", folder)["checkpoints"] == []
 
 
 def test_two_are_compared(models):

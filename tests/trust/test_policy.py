@@ -279,7 +279,9 @@ def test_what_was_known_of_a_teacher_that_is_gone_is_known_still():
     assert policy(unknown="refuse").may_promote(lineage(said)).allowed
     base = Base(id="/models/mine", kind="lm", licences=("LicenseRef-Qwen-Research",))
     assert not policy().may_promote(lineage(base=base)).allowed
-    assert policy().may_promote(lineage(base=msgspec.structs.replace(base, licences=()))).allowed
+    unknown = lineage(base=msgspec.structs.replace(base, licences=()))
+    assert not policy().may_promote(unknown).allowed
+    assert policy(models={"/models/*": "Apache-2.0"}).may_promote(unknown).allowed
 
 
 def test_teachers_are_judged_by_the_models_they_are_listed_for():

@@ -22,7 +22,9 @@ CatalogFiles = Annotated[
         help="A catalogue file of your own, beside those in openwheel.toml; may be repeated.",
     ),
 ]
-Id = Annotated[str, typer.Argument(metavar="ID", help="A checkpoint's id on the hub.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="A checkpoint's id on the hub, or its folder.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -105,12 +107,45 @@ def show(id: Id, catalog: CatalogFiles = None, json: options.Json = False) -> No
     from openwheel.cli import models_print
 
     rows = open_catalog(catalog)
-    row = rows.find(id)
     figures = open_figures()
+    path = Path(id).expanduser()
+    if path.exists():
+        _show_folder(path, rows, figures, json)
+        return
+    row = rows.find(id)
     if json:
         print_json(_all(rows, figures, row))
     else:
         models_print.print_checkpoint(rows, figures, row)
+
+
+def _show_folder(path: Path, rows: "Catalog", figures: "Figures", json: bool) -> None:
+    """Show what lies in a folder or a GGUF file, and the checkpoints that it may be."""
+    from openwheel.catalog.fit import of_folder
+    from openwheel.cli import models_print
+    from openwheel.trust import recognise
+
+    weights, found = of_folder(path), recognise(path, rows)
+    if json:
+        print_json(
+            {
+                "folder": str(path),
+                "weights": weights,
+                "told_by": found.told_by,
+                "licence": found.licence,
+                "checkpoints": [_all(rows, figures, row) for row in found.rows],
+            }
+        )
+        return
+    note(f"{path}: {weights.parameters / 1e9:.3g} billion weights in {weights.stored / 1e9:.3g} GB")
+    if found.rows:
+        ids = " or ".join(row.id for row in found.rows)
+        note(f"By its {found.told_by} it is {ids}, or made of it")
+        models_print.print_checkpoint(rows, figures, found.rows[0])
+    elif found.licence:
+        note(f"Its files say that it is under {found.licence}")
+    else:
+        note(f"Its licence is not known{found.hint}; say it under [policy.models]")
 
 
 def compare(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openwheel.cli.output import warn
 from openwheel.settings import Settings, override, read_settings, setting_rows
 
 if TYPE_CHECKING:
     from openwheel.loop.drift.self_disagreement import ConnectAgain
     from openwheel.loop.judging import Connect
     from openwheel.loop.settings import LoopSettings
+    from openwheel.trust import Policy
 
 CONFIG = Path("openwheel.toml")
 DEFAULT_DATABASE = Path("openwheel.db")
@@ -161,7 +163,20 @@ def loop_settings(
         answer=answer,
     )
     settings = override(settings_from(None), changes)
-    return LoopSettings.of(settings)
+    loop = LoopSettings.of(settings)
+    check_bases(loop.policy, settings)
+    return loop
+
+
+def check_bases(policy: "Policy", settings: Settings) -> None:
+    """Say what is to be known of an encoder or a base before anything is trained on it.
+
+    Raises:
+        PolicyError: Students may not be built on it.
+    """
+    for decision in policy.on_bases(settings):
+        for warning in decision.require().warnings:
+            warn(warning)
 
 
 def again() -> "ConnectAgain | None":

@@ -134,8 +134,7 @@ def _check_policy(settings: Settings) -> None:
     for decision in policy.refused_teachers():
         decision.require()
     if settings.loop.turns:
-        for decision in policy.on_bases(settings):
-            decision.require()
+        options.check_bases(policy, settings)
 
 
 def turn(

@@ -6,6 +6,7 @@ catalogue says of licences, and shows where that was read.
 
 from openwheel.trust.card import model_card
 from openwheel.trust.decision import Condition, Decision, Point
+from openwheel.trust.folders import Folder, recognise
 from openwheel.trust.lineage import (
     Base,
     Certified,
@@ -24,6 +25,7 @@ __all__ = [
     "Condition",
     "DataWindow",
     "Decision",
+    "Folder",
     "LeftOut",
     "Lineage",
     "Point",
@@ -32,4 +34,5 @@ __all__ = [
     "Terms",
     "licence_summary",
     "model_card",
+    "recognise",
 ]

@@ -42,7 +42,8 @@ class TaughtBy(msgspec.Struct, frozen=True, kw_only=True):
         exchanges: How many of its answers.
         checkpoint: Its hub id, ``""`` if that is not known.
         licences: Ids of the licences its answers are under, none if it is not known.
-        told_by: What tells it: ``settings``, the model's ``name``, or ``nothing``.
+        told_by: What tells it: ``settings``, the model's ``name``, a folder's ``configuration``,
+            or ``nothing``.
         training: What the settings said of its answers, None if nothing.
         terms: Its terms in the operator's words.
         jurisdiction: Where it is, by the operator's word.

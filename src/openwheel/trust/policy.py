@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,7 @@ from openwheel.settings import (
 )
 from openwheel.trust import rules
 from openwheel.trust.decision import Condition, Decision, Point
+from openwheel.trust.folders import recognise
 from openwheel.trust.lineage import Lineage
 from openwheel.trust.names import Names
 from openwheel.trust.places import checked, is_here, within
@@ -118,6 +120,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         told = section.checkpoint or local.partition("@")[0] or self._mapped(model)
         if section.licence or told:
             rows = self._rows(told)
+            if local and Path(local).expanduser().is_dir():
+                rows = recognise(Path(local).expanduser(), self.catalog).rows
             licences = _all(self, rows)
             if section.licence:
                 licences = self._licences(section.licence)
@@ -140,17 +144,23 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def terms_of_base(self, checkpoint: str) -> Terms:
-        """Return what a checkpoint is under, by hub id or folder."""
-        told = self._mapped(checkpoint)
-        rows = self._rows(told or checkpoint)
-        licences = _all(self, rows) if rows else self._licences(told)
-        return Terms(
-            subject=f"checkpoint {checkpoint}",
-            role="base",
-            checkpoint=rows[0].id if len(rows) == 1 else checkpoint,
-            licences=licences,
-            told_by=("settings" if told else "name") if licences else "nothing",
-        )
+        """Return what a checkpoint is under, by hub id or folder.
+
+        The operator's word in `policy.models` comes first. A folder is what lies in it, whatever
+        it is called; an id is looked up in the catalogue.
+        """
+        base = Terms(subject=f"checkpoint {checkpoint}", role="base", checkpoint=checkpoint)
+        path = Path(checkpoint).expanduser()
+        told = self._mapped(checkpoint) or self._mapped(str(path.absolute()))
+        if told or not path.exists():
+            rows = self._rows(told or checkpoint)
+            licences = _all(self, rows) if rows else self._licences(told)
+            told_by: Literal["settings", "name"] = "settings" if told else "name"
+            return self._with_rows(base, rows, licences, told_by)
+        found = recognise(path, self.catalog)
+        licences = _all(self, found.rows) if found.rows else self._licences(found.licence)
+        terms = self._with_rows(base, found.rows, licences, found.told_by)
+        return msgspec.structs.replace(terms, hint=found.hint)
 
     def may_send(self, teacher: str, model: str | None = None) -> Decision:
         """Decide whether a request may be sent to a teacher.
@@ -266,6 +276,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             conditions=tuple(dict.fromkeys(c for d in decisions for c in d.conditions)),
         )
 
+    def _with_rows(
+        self,
+        terms: Terms,
+        rows: tuple[Checkpoint, ...],
+        licences: tuple[Licence, ...],
+        told_by: Literal["settings", "name", "configuration", "files", "nothing"],
+    ) -> Terms:
+        return msgspec.structs.replace(
+            terms,
+            checkpoint=rows[0].id if len(rows) == 1 else terms.checkpoint,
+            licences=licences,
+            told_by=told_by if licences else "nothing",
+        )
+
     def _with_kept(self, terms: Terms, names: Iterable[str]) -> Terms:
         """Return terms with the licences that a lineage kept, where none are known any more."""
         if terms.licences:
@@ -306,14 +330,27 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 )
             warned += rules.warnings(licence, terms.role, point, self.section)
         if unknown := self._unknown(terms, point):
+            remedy = (
+                "Say what it is: `licence`, `checkpoint` or `training` under [[teachers]], or "
+                "[policy.models], in openwheel.toml"
+                if terms.role == "teacher"
+                else f"Say what it is under [policy.models] in openwheel.toml: {terms.named!r} = "
+                '"a checkpoint or a licence"'
+            )
             if self.section.unknown == "refuse":
                 return msgspec.structs.replace(
                     decision,
                     allowed=False,
                     reason=f"{unknown}, and `unknown` is set to refuse",
-                    remedy="Say what it is: `licence`, `checkpoint` or `training` under "
-                    "[[teachers]], or [policy.models], in openwheel.toml",
+                    remedy=remedy,
                 )
+            if terms.role == "base" and terms.told_by == "nothing":
+                # Who trains on weights that nobody knows may keep the result, not pass it on.
+                if point in {"promote", "export"}:
+                    return msgspec.structs.replace(
+                        decision, allowed=False, reason=unknown, remedy=remedy
+                    )
+                unknown += f". No student built on it is promoted or exported until then. {remedy}"
             if point != "send":  # what is not known binds nobody who only asks
                 warned.append(f"{terms.subject}: {unknown}")
         asked: list[Condition] = []
@@ -330,7 +367,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if not terms.licences:
             if terms.training == "allowed" and point != "send":
                 return ""
-            return "its licence is not known"
+            return f"its licence is not known{terms.hint}"
         for licence in terms.licences:
             if silence := rules.silence(licence, terms.role, point):
                 settled = terms.training == "allowed" or self._override(

@@ -17,7 +17,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         role: Whether answers of it are learned from, or it is itself trained or built on.
         checkpoint: Its hub id, ``""`` if that is not known.
         licences: All that apply; none if it is not known.
-        told_by: What tells it: the operator's settings, the model's name, or nothing.
+        told_by: What tells it: the operator's settings, the model's name, a folder's configuration
+            or its files, or nothing.
+        hint: Where nothing tells it: what is known beside.
         training: What the operator says of its answers.
         terms: Its terms in the operator's words.
         jurisdiction: Where it is, by the operator's word.
@@ -27,10 +29,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     role: Literal["teacher", "base"]
     checkpoint: str = ""
     licences: tuple[Licence, ...] = ()
-    told_by: Literal["settings", "name", "nothing"] = "nothing"
+    told_by: Literal["settings", "name", "configuration", "files", "nothing"] = "nothing"
+    hint: str = ""
     training: Literal["allowed", "forbidden"] | None = None
     terms: str = ""
     jurisdiction: str = ""
+
+    @property
+    def named(self) -> str:
+        """A checkpoint as it was named: a folder or an id."""
+        return self.subject.removeprefix("checkpoint ")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import Resources
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
-from openwheel.settings import LmSection, TaskSection
+from openwheel.settings import LmSection, PolicySection, TaskSection
+from openwheel.trust import Policy
 from openwheel.wire import APIS
 from students.lm.conftest import fit_trains, make_base, tiny_base, train  # noqa: F401 - fixtures
 from students.lm.made import exchanges
@@ -33,7 +34,8 @@ def engine(tiny_base):  # noqa: F811
 
 def settings(base, **changes) -> LoopSettings:
     lm = LmSection(base=str(base), epochs=4, learning_rate=5e-3, threads=1)
-    return LoopSettings(rungs=("lm",), lm=lm, epsilon=0.1, **changes)
+    policy = Policy(section=PolicySection(models={str(base): "Apache-2.0"}))
+    return LoopSettings(rungs=("lm",), lm=lm, epsilon=0.1, policy=policy, **changes)
 
 
 def rows(n: int, written, *, seed: int = 0) -> list[dict[str, str]]:
