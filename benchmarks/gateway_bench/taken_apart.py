@@ -30,9 +30,9 @@ class Free:
         """Do nothing."""
         return False
 
-    def decide(self, request: Request, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "", key: str = "") -> Decision:
         """Answer."""
-        del request, task
+        del request, task, key
         return _DECISION
 
 
@@ -48,10 +48,10 @@ class Timed:
         """Load what was promoted or demoted since."""
         return self._serving.refresh()
 
-    def decide(self, request: Request, task: str = "") -> Decision | Pending:
+    def decide(self, request: Request, task: str = "", key: str = "") -> Decision | Pending:
         """Decide, and count what it took."""
         began = time.thread_time()
-        decision = self._serving.decide(request, task)
+        decision = self._serving.decide(request, task, key)
         self.seconds += time.thread_time() - began
         self.count += 1
         return decision

@@ -52,7 +52,7 @@ def test_a_body_that_once_hurt(guarded, answering, http, student, caplog, name):
     hurt, threads = BODIES[name], []
 
     class Noted(type(student())):
-        def decide(self, request, task=""):
+        def decide(self, request, task="", key=""):
             threads.append(threading.current_thread().name)
             return super().decide(request, task)
 
@@ -137,7 +137,7 @@ def test_others_are_served_while_a_student_looks_at_a_long_text(gateway, upstrea
     looking, seen = threading.Event(), threading.Event()
 
     class Slow(type(student())):
-        def decide(self, request, task=""):
+        def decide(self, request, task="", key=""):
             if len(request.prompt.messages[-1].text) > 1_000:
                 looking.set()
                 assert seen.wait(20)

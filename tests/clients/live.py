@@ -33,7 +33,7 @@ class TextServing:
     def refresh(self) -> bool:
         return False
 
-    def decide(self, request: Request, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "", key: str = "") -> Decision:
         prompt = request.prompt
         sure = prompt.plain and not prompt.tools and self.answers(prompt.messages[-1].text)
         answer = f'{{"queue":"{STUDENT}"}}' if prompt.response_format else STUDENT

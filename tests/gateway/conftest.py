@@ -67,7 +67,7 @@ class WordServing:
         self.refreshed += 1
         return False
 
-    def decide(self, request: Request, task: str = "") -> Decision:
+    def decide(self, request: Request, task: str = "", key: str = "") -> Decision:
         prompt = request.prompt
         self.asked.append((prompt, task))
         if not self.student:

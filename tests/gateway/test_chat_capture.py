@@ -281,7 +281,7 @@ def test_only_whole_answers_of_status_200_are_captured(gateway, http, upstream):
 def test_student_that_fails_leaves_the_request_to_the_teacher(gateway, http, student):
     serving = student(audit_probability=1.0)
 
-    def decide(prompt, task=""):
+    def decide(prompt, task="", key=""):
         raise StudentFileError("weights.safetensors is not what was certified")
 
     serving.decide = decide

@@ -37,7 +37,7 @@ class OneStudent:
     def refresh(self) -> bool:
         return False
 
-    def decide(self, request, task=""):
+    def decide(self, request, task="", key=""):
         inputs = TASK.match(request.prompt)
         if inputs is None:
             return Decision(reason="no task")

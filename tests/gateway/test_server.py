@@ -24,7 +24,7 @@ REQUEST = b'{"messages":[{"role":"user","content":"x"}]}'
 
 class NoStudents:
     def refresh(self): return False
-    def decide(self, prompt, task=""): return Decision()
+    def decide(self, prompt, task="", key=""): return Decision()
 
 class SlowFile:
     def append(self, exchanges):

@@ -246,7 +246,7 @@ def test_what_is_unlike_training_is_no_best_effort(gateway, teacher, http):
         def refresh(self):
             return False
 
-        def decide(self, request, task=""):
+        def decide(self, request, task="", key=""):
             return Decision(
                 task="route",
                 student="s",
@@ -266,7 +266,7 @@ def test_a_student_that_takes_milliseconds_gives_its_best_too(gateway, teacher, 
         def refresh(self):
             return False
 
-        def decide(self, request, task=""):
+        def decide(self, request, task="", key=""):
             found = Decision(
                 task="route",
                 student="slow",

@@ -277,7 +277,7 @@ def test_one_that_was_promoted_during_the_wait_answers(gateway, teacher, student
         def refresh(self):
             return False
 
-        def decide(self, request, task=""):
+        def decide(self, request, task="", key=""):
             if self.answer is None:
                 return Decision(task="route", reason="no student")
             return Decision(self.answer, "route", "student-2", 0.99, 0.05)

@@ -59,6 +59,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
                     "coverage": audit.coverage if audit else None,
                     "certificate": certificate.id if certificate else None,
                     "latest": promotion.reason if promotion else None,
+                    "deferred_keys": certificate.deferred_keys if certificate else (),
                     "against_evidence": promotion is not None and promotion.against_evidence,
                     "template": template.describe() if template else None,
                     "audit": audit,
@@ -84,6 +85,9 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
     for t in found:
         if t["latest"] and (t["student"] is None or t["against_evidence"]):
             out.print(f"{t['task']}: {t['latest']}")
+        if t["deferred_keys"]:
+            keys = ", ".join(key or "none" for key in t["deferred_keys"])
+            out.print(f"{t['task']}: left to the teacher are the keys {keys}", markup=False)
     out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
     for text in said_of(beyond):
         out.print(text, markup=False)

@@ -168,6 +168,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         training, calibration_window: What each side of the split held.
         slices: Counts of each slice of the traffic; slices not listed are deferred.
         deferred_slices: Slices left to the teacher since training showed too much disagreement.
+        deferred_keys: Keys of the gateway whose requests are left to the teacher, since training
+            showed too much disagreement; they are not among the calibration exchanges.
         versions: Of Openwheel and the libraries that computed it.
         created: ISO 8601, UTC.
         compared: How answers were compared, None if an agreement was an equal canonical answer.
@@ -233,6 +235,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     critical_bound: float | None = None
     deferred_window: Window | None = None
     matcher: str = ""
+    deferred_keys: tuple[str, ...] = ()
 
     @property
     def never_given(self) -> tuple[str, ...]:

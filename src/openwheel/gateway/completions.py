@@ -159,13 +159,15 @@ class Completions:
         )
 
     async def _decide(self, call: Call, request: Request) -> Decision:
-        state = self._state
+        state, name = self._state, call.key.name if call.key else ""
         try:
             if is_small(call.body):
-                decision = state.serving.decide(request, call.task)
+                decision = state.serving.decide(request, call.task, name)
             else:
                 loop, decide = asyncio.get_running_loop(), state.serving.decide
-                decision = await loop.run_in_executor(state.reading, decide, request, call.task)
+                decision = await loop.run_in_executor(
+                    state.reading, decide, request, call.task, name
+                )
             if isinstance(decision, Decision):
                 return decision
             if self._pending >= _MOST_PENDING:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -68,6 +68,7 @@ class TaskData(msgspec.Struct, frozen=True):
         thoughts: What it thought before, where it wrote that into its answer; else ``""``.
         surfaces: For each canonical answer, how the teacher mostly wrote it, as a student does.
         origins: Who answered.
+        keys: The gateway's keys that clients used, ``""`` where they needed none, and in logs.
         left_out: Whose answers the policy kept out of training.
     """
 
@@ -86,6 +87,7 @@ class TaskData(msgspec.Struct, frozen=True):
     thoughts: list[str]
     surfaces: dict[str, str]
     origins: list[Origin]
+    keys: list[str]
     left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
@@ -110,6 +112,7 @@ class TaskData(msgspec.Struct, frozen=True):
             [self.thoughts[i] for i in rows],
             self.surfaces,
             [self.origins[i] for i in rows],
+            [self.keys[i] for i in rows],
             self.left_out,
         )
 
@@ -124,6 +127,12 @@ class TaskData(msgspec.Struct, frozen=True):
     def to_count(self) -> "TaskData":
         """Return the exchanges that train nobody, and count all the same."""
         return self.take(np.flatnonzero(~self.trains))
+
+    def without(self, keys: Collection[str]) -> "TaskData":
+        """Return the exchanges that were sent with other keys."""
+        if not keys:
+            return self
+        return self.take(np.flatnonzero([key not in keys for key in self.keys]))
 
     def window(self) -> Window:
         """Return what identifies these exchanges in a certificate."""
@@ -175,7 +184,7 @@ def load_answers(
     seq, times, unbiased, probability, done, trains = [], [], [], [], [], []
     weight: list[float] = []
     inputs: list[Inputs] = []
-    settings: list[str] = []
+    settings, keys = list[str](), list[str]()
     answers: list[str] = []
     texts: list[str] = []
     thoughts: list[str] = []
@@ -206,13 +215,13 @@ def load_answers(
         probability.append(row.audit_probability)
         deferred = row.student != "" and row.student_answer is None
         weight.append(row.audit_probability if deferred else float(row.unbiased))
+        keys.append(shared.setdefault(row.key, row.key))
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
         thought, text = split_reasoning(row.text)
         thoughts.append(thought)
-        text = shared.setdefault(text, text)
-        texts.append(text)
+        texts.append(shared.setdefault(text, text))
         if not learned:
             continue
         spelled = written_answer(row.answer, folds)
@@ -236,6 +245,7 @@ def load_answers(
         thoughts,
         surfaces | {label: counter.most_common(1)[0][0] for label, counter in written.items()},
         origins,
+        keys,
         tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common() if n),
     )
 

@@ -193,6 +193,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         matcher: `TaskMatcher.fingerprint` of its task: which prompts it is for; ``""`` for students
             from before that was kept.
         critical: The canonical answers that it leaves to the teacher where they may be due.
+        outside: The keys whose requests it leaves to the teacher, and has not learned from.
     """
 
     id: str
@@ -222,6 +223,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 1.0
     matcher: str = ""
     critical: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     def compares(self, record: TaskRecord) -> bool:
         """Whether its answers are compared as those of its task are now."""

@@ -48,8 +48,8 @@ class Decision(msgspec.Struct, frozen=True):
         canary: The share of requests that the student may answer; the rest is held back for the
             teacher, by a coin that is flipped before it is known who could answer.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
-            ``unlike training``, ``critical``, ``slice``, ``settings``, ``not plain``, ``busy``);
-            ``""`` if it answered.
+            ``unlike training``, ``critical``, ``key``, ``slice``, ``settings``, ``not plain``,
+            ``busy``); ``""`` if it answered.
         form: The answer form of the task.
         folds: How its answers may differ and still be one.
     """
@@ -91,8 +91,11 @@ class Serving(Protocol):
     def refresh(self) -> bool:
         """Load what was promoted or demoted since; return whether anything changed."""
 
-    def decide(self, request: Request, task: str = "") -> Decision | Pending:
-        """Decide who answers ``request``, whose client may have named a ``task``."""
+    def decide(self, request: Request, task: str = "", key: str = "") -> Decision | Pending:
+        """Decide who answers ``request``, whose client may have named a ``task`` and has a ``key``.
+
+        The key is known by its name; ``""`` where clients need none.
+        """
 
 
 class _Promoted(msgspec.Struct, frozen=True):
@@ -109,6 +112,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     form: Form
     folds: tuple[str, ...]
     asked_how: Literal["at once", "thread", "remote"]
+    outside: frozenset[str]
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -218,6 +222,7 @@ class RegistryServing:
                 candidate.form,
                 candidate.folds,
                 rungs()[candidate.rung].asked,
+                frozenset(candidate.outside),
             )
         self._problems, self._broken = problems, broken
         return _Table(version, matcher, promoted, names)
@@ -264,8 +269,8 @@ class RegistryServing:
         """Return why promoted students cannot be used, by the name of their task."""
         return self._broken
 
-    def decide(self, request: Request, task: str = "") -> Decision | Pending:
-        """Decide who answers ``request``, whose client may have named a ``task``."""
+    def decide(self, request: Request, task: str = "", key: str = "") -> Decision | Pending:
+        """Decide who answers a request, as `Serving.decide`."""
         table = self._table
         match = table.matcher.match(request.prompt, task)
         if match is None:
@@ -276,7 +281,7 @@ class RegistryServing:
             return Decision(task=found.name, reason="no student")
 
         def decided() -> Decision:
-            answer, confidence, reason = _ask(promoted, inputs, request)
+            answer, confidence, reason = _ask(promoted, inputs, request, key)
             return Decision(
                 answer=None if reason else answer,
                 task=found.name,
@@ -304,19 +309,26 @@ class RegistryServing:
         return decided()
 
 
+def _left(promoted: _Promoted, inputs: Inputs, request: Request, key: str) -> str:
+    """Say why a request is left to the teacher without asking a student, ``""`` if it is not."""
+    if not request.prompt.plain:
+        return "not plain"
+    if not promoted.accepted.accepts(request.settings):
+        return "settings"
+    if key in promoted.outside:
+        return "key"
+    return "slice" if promoted.slicer.defers(inputs) else ""
+
+
 def _ask(
-    promoted: _Promoted, inputs: Inputs, request: Request
+    promoted: _Promoted, inputs: Inputs, request: Request, key: str
 ) -> tuple[str | None, float | None, str]:
     """Return a student's answer, its confidence, and why it defers, ``""`` if it does not.
 
     What it defers after it was asked comes with the answer that it would have given, if any.
     """
-    if not request.prompt.plain:
-        return None, None, "not plain"
-    if not promoted.accepted.accepts(request.settings):
-        return None, None, "settings"
-    if promoted.slicer.defers(inputs):
-        return None, None, "slice"
+    if reason := _left(promoted, inputs, request, key):
+        return None, None, reason
     try:
         answer, confidence = _answer(promoted, inputs)
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:

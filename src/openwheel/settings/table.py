@@ -382,6 +382,20 @@ class TaskSection(Section, frozen=True):
             "goes to the teacher, for tasks whose answers are labels."
         ),
     ] = ()
+    keys_outside: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Keys whose requests are left to the teacher, besides those that training "
+            "shows not to fit the task. It holds from the next training on."
+        ),
+    ] = ()
+    keys_inside: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Keys whose requests are never left to the teacher for whose they are, as "
+            "those of high trust are not. It holds from the next training on."
+        ),
+    ] = ()
     audit: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         Meta(description="In place of loop.audit."),

@@ -44,6 +44,7 @@ class TaskRow(NamedTuple):
     confidence: float | None
     teacher: str
     model: str
+    key: str
 
     @property
     def answer(self) -> Answer:

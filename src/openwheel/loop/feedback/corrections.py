@@ -208,6 +208,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
         thoughts=[*thoughts, *("" for _ in rows)],
         surfaces=surfaces,
         origins=[*training.origins, *(CORRECTION for _ in rows)],
+        keys=[*training.keys, *("" for _ in rows)],
     )
     # Shuffled exchanges stay as they are: they were declared exchangeable.
     return together if not rows else together.take(np.argsort(together.seq, kind="stable"))

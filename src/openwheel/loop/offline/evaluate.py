@@ -94,7 +94,7 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
         except RequestError:
             continue
         started = time.perf_counter()
-        decision = settled(serving.decide(request, exchange.task))
+        decision = settled(serving.decide(request, exchange.task, exchange.key))
         milliseconds = (time.perf_counter() - started) * 1e3
         answered = decision.answer is not None
         same = answered and agrees(

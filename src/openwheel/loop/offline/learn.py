@@ -23,6 +23,7 @@ from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.turn.choose import Trained, save_candidate, train_best
 from openwheel.loop.turn.curate import curate
+from openwheel.loop.turn.outsiders import Parts, train_inside
 from openwheel.loop.turn.room import said_of
 from openwheel.loop.turn.standing import certify_anew, compared_otherwise
 from openwheel.progress import Progress, each, silent
@@ -167,16 +168,22 @@ def _learn_task(
     fewest = _fewest(subject, attempt) if judged else 0
     progress(f"task {record.task.name}: training on {len(training):,}")
     trouble: list[str] = []
-    trained = train_best(
-        subject,
-        training,
-        untrained,
-        calibration.inputs,
-        expected=fewest,
-        progress=progress,
-        trouble=trouble.append,
-    )
-    finding = msgspec.structs.replace(finding, warnings=(*finding.warnings, *trouble))
+
+    def train_on(parts: Parts) -> Trained | None:
+        return train_best(
+            subject,
+            parts.training,
+            parts.untrained,
+            parts.calibration.inputs,
+            expected=fewest,
+            progress=progress,
+            trouble=trouble.append,
+        )
+
+    parts = Parts(training, untrained, calibration)
+    trained, (training, _, calibration), outside = train_inside(registry, subject, parts, train_on)
+    warnings = (*finding.warnings, *trouble, *(one.said() for one in outside))
+    finding = msgspec.structs.replace(finding, warnings=warnings)
     if trained is None:
         return msgspec.structs.replace(
             finding,
@@ -215,6 +222,7 @@ def _learn_task(
         training,
         trained_until=int(data.seq.max()),
         method="betting" if subject.bounded else "binomial",
+        outside=tuple(one.key for one in outside),
     )
     try:
         progress(f"task {record.task.name}: judging on {len(calibration):,}")

@@ -181,7 +181,7 @@ def replay(
             request = exchange.read()
         except RequestError:
             continue
-        decision = settled(serving.decide(request, exchange.task))
+        decision = settled(serving.decide(request, exchange.task, exchange.key))
         way = route(decision, coin.random())
         waiting += _captured(exchange, decision, way)
         each(_count(counts, exchange, decision, way))

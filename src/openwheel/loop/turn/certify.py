@@ -109,6 +109,7 @@ def calibrate(
         TeacherError: A judge could not be asked; what it said so far is kept.
     """
     method = method or candidate.method
+    calibration = calibration.without(candidate.outside)  # those it never answers
     weighs = method == "anytime" and comparison.equality and bool((calibration.weight < 1).any())
     if not weighs:
         calibration = calibration.take(np.flatnonzero(calibration.unbiased))
@@ -257,6 +258,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
         calibration_window=calibrated.data.window(),
         slices=_slices(candidate, calibrated, test),
         deferred_slices=candidate.slicer.deferred,
+        deferred_keys=candidate.outside,
         versions={
             "openwheel": __version__,
             "python": platform.python_version(),

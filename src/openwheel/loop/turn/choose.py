@@ -58,6 +58,7 @@ class Trained(msgspec.Struct, frozen=True):
         agreement: Out-of-fold agreement.
         evidence: How many calibration exchanges there are, a burst counted once.
         enough: How many of those should be enough for it to pass.
+        stream: What it would have done on the exchanges of its training.
     """
 
     student: Student
@@ -69,6 +70,7 @@ class Trained(msgspec.Struct, frozen=True):
     agreement: float
     evidence: int
     enough: int
+    stream: "Stream"
 
 
 def train_best(
@@ -181,6 +183,7 @@ def train_best(
             agreement=float(fitted.agrees.mean()) if len(fitted.agrees) else 0.0,
             evidence=votes,
             enough=int(planned * (growth or 1.0)),
+            stream=stream,
         )
         if best is None or _better(trained, best):
             best = trained
@@ -256,11 +259,13 @@ class Stream(msgspec.Struct, frozen=True):
         inputs: Of each exchange, in order of arrival.
         confidence: Shape (n,).
         losses: How far its answer would have been from the teacher's, from 0 to 1, shape (n,).
+        keys: The keys that clients used.
     """
 
     inputs: list[Inputs]
     confidence: FloatArray
     losses: FloatArray
+    keys: list[str]
 
 
 def as_served(
@@ -289,10 +294,12 @@ def as_served(
     order = np.argsort(place, kind="stable")
     order = order[place[order] >= since]
     inputs = [values for part, _, _ in parts for values in part.inputs]
+    keys = [key for part, _, _ in parts for key in part.keys]
     return Stream(
         [inputs[i] for i in order],
         np.concatenate([confidence for _, confidence, _ in parts])[order],
         np.concatenate([losses for _, _, losses in parts])[order],
+        [keys[i] for i in order],
     )
 
 
@@ -379,6 +386,7 @@ def save_candidate(
     trained_until: int,
     method: Method,
     share: float = 1.0,
+    outside: tuple[str, ...] = (),
 ) -> Candidate:
     """Count the attempt, save the student's files and register it as shadowing.
 
@@ -416,6 +424,7 @@ def save_candidate(
         lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
         matcher=registry.matcher_of(task_id),
         critical=subject.critical,
+        outside=outside,
     )
     registry.add_candidate(candidate)
     return candidate

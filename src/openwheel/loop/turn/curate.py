@@ -1,7 +1,7 @@
 """Curating: finding new tasks in the traffic, assigning exchanges to tasks, inferring forms."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from openwheel.errors import RequestError
@@ -9,10 +9,11 @@ from openwheel.loop.data import encode_inputs
 from openwheel.loop.records import TaskRecord, encode_settings
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.outsiders import form_inside, trusted_keys
 from openwheel.loop.turn.room import Standing, beyond, make_room, names_with_room
 from openwheel.progress import Progress, Step, silent
 from openwheel.store import BY_STUDENTS, Exchange, Store
-from openwheel.tasks import FORMS, Form, Task, TaskMatcher, find_tasks, infer_form
+from openwheel.tasks import FORMS, Form, Task, TaskMatcher, find_tasks
 from openwheel.tasks.hints import in_the_way
 from openwheel.tasks.match import takes_from
 from openwheel.wire import Answer, Prompt
@@ -86,11 +87,12 @@ def curate(
         changed |= {task.id for task in found}
     registry.set_beyond(beyond(most, [*beyond_names, *left], len(gone), rare))
     changed |= store.tasks_since(after)
+    trusted = trusted_keys(registry)
     forms = [
         form
         for record in registry.tasks()
         if record.task.id in changed or _asks_anew(record, settings)
-        if (form := _form(store, record, settings, newest)) is not None
+        if (form := _form(store, record, settings, newest, trusted)) is not None
     ]
     if forms:
         registry.set_forms(forms)
@@ -162,7 +164,11 @@ def _asks_anew(record: TaskRecord, settings: LoopSettings) -> bool:
 
 
 def _form(
-    store: Store, record: TaskRecord, settings: LoopSettings, newest: int
+    store: Store,
+    record: TaskRecord,
+    settings: LoopSettings,
+    newest: int,
+    trusted: Collection[str],
 ) -> tuple[str, Form, str, tuple[str, ...]] | None:
     """Infer a task's form from its latest answers; None if it stays as it is.
 
@@ -174,17 +180,22 @@ def _form(
     by_fields = chosen is not None and chosen.kind == "fields"
     if record.attempts and folds == record.folds and not (by_fields and FORMS[record.form].closed):
         return None
-    answers = deque(
+    section = settings.task(name)
+    rows = deque(
         (
-            row.answer
+            (row.answer, row.key)
             for row in store.task_rows(record.task.id, after=newest - FORM_WINDOW)
-            if row.source not in BY_STUDENTS and row.answer.complete
+            if row.source not in BY_STUDENTS
+            and row.answer.complete
+            and row.key not in section.keys_outside
         ),
         maxlen=FORM_SAMPLE,
     )
-    if not answers:
+    if not rows:
         return None
-    evidence = infer_form(answers, folds, closed=not by_fields)
+    answers, keys = zip(*rows, strict=True)
+    inside = {*section.keys_inside, *trusted}
+    evidence = form_inside(answers, keys, folds, inside=inside, closed=not by_fields)
     reason = evidence.reason
     if evidence.form in {"text", "unknown"}:
         texts = [answer.final for answer in answers if not answer.tool_calls]

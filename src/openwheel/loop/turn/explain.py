@@ -15,6 +15,7 @@ from openwheel.loop.turn.certify import Calibrated
 from openwheel.students import rungs
 from openwheel.students.model import text_of
 from openwheel.tasks import FORMS, hints
+from openwheel.tasks.forms import shown
 from openwheel.trust import LeftOut
 
 MOST_LABELS = 12
@@ -103,6 +104,9 @@ def in_the_way(subject: Subject, data: TaskData) -> str:
 def remarks(certificate: Certificate) -> tuple[str, ...]:
     """Return what a certificate's reader should know beside its promise, a sentence each."""
     found = [_never_given(certificate)] if certificate.never_given else []
+    if certificate.deferred_keys:
+        keys = ", ".join(shown(key) if key else "none" for key in certificate.deferred_keys)
+        found.append(f"Requests of these keys are left to the teacher, and judged nobody: {keys}.")
     critical, bound = certificate.critical, certificate.critical_bound
     if critical is not None and bound is not None:
         share = critical.otherwise / critical.teacher if critical.teacher else 0.0

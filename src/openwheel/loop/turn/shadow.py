@@ -223,7 +223,7 @@ def _certify(
     Raises:
         StudentFileError: Its files cannot be loaded.
     """
-    registry, subject, data = state.registry, state.subject, state.data
+    registry, subject, data = state.registry, state.subject, state.data.without(candidate.outside)
     registry.judges(candidate.task_id, state.newest)
     remote = rungs()[candidate.rung].asked == "remote"  # takes seconds for each
     before = data.seq <= candidate.trained_until

@@ -11,6 +11,7 @@ from openwheel.loop.feedback.corrections import corrected
 from openwheel.loop.subject import Subject, believed_by
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.choose import Trained, save_candidate, train_best
+from openwheel.loop.turn.outsiders import Parts, train_inside
 from openwheel.loop.turn.shadow import BETTER
 from openwheel.loop.turn.state import TaskState
 from openwheel.students import train as train_rung
@@ -79,17 +80,24 @@ def train(state: TaskState) -> None:
     training = corrected(registry.store, subject.record, kept)
     state.progress(f"task {state.name}: training on {len(training):,}")
     share = ONE_LOOK if first else 1.0
-    trained = train_best(
-        subject,
-        training,
-        untrained.take(np.flatnonzero(inside)),
-        calibration.inputs,
-        expected=0 if first else len(data) // 2,
-        anytime=True,
-        share=share,
-        progress=state.progress,
-        trouble=lambda text: state.tell("trouble", text),
-    )
+
+    def train_on(parts: Parts) -> Trained | None:
+        return train_best(
+            subject,
+            parts.training,
+            parts.untrained,
+            parts.calibration.inputs,
+            expected=0 if first else len(data) // 2,
+            anytime=True,
+            share=share,
+            progress=state.progress,
+            trouble=lambda text: state.tell("trouble", text),
+        )
+
+    parts = Parts(training, untrained.take(np.flatnonzero(inside)), calibration)
+    trained, (training, _, _), outside = train_inside(registry, subject, parts, train_on)
+    for one in outside:
+        state.tell("left", one.said())
     why_not = UNTRAINED if trained is None else _why_not_tried(trained, to_beat, first=first)
     if trained is None or why_not:
         registry.set_trained_on(state.task_id, labelled)
@@ -105,6 +113,7 @@ def train(state: TaskState) -> None:
             trained_until=trained_until,
             method="anytime",
             share=share,
+            outside=tuple(one.key for one in outside),
         )
     finally:
         # Only now: a turn killed before has trained nobody, and its task need not grow first.

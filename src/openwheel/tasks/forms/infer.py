@@ -18,6 +18,12 @@ MIN_ANSWERS = 20
 # A label's form is that of at least this share of the answers: a teacher asked for a label now
 # and then explains itself (about 2% in logs of real endpoints), which must not hide the task.
 MAJORITY = 0.95
+ODD = 0.15
+"""The share of answers that may be none of a task's labels where these are plain: each has come
+``PLAIN`` times on average. Else whoever sends a few odd requests could turn labels into text. That
+costs no promise: an odd answer is a disagreement like any other."""
+PLAIN = 10
+
 MAX_LABEL_CHARACTERS = 120
 MAX_LABEL_WORDS = 12
 MAX_LABELS = 1000
@@ -155,7 +161,19 @@ def _open_fields(counts: Counter[str]) -> str:
 def _label_or_text(counts: Counter[str]) -> FormEvidence:
     n = counts.total()
     short = {text: count for text, count in counts.items() if _short(text)}
-    shortly = sum(short.values())
+    shortly, found = sum(short.values()), closed_set(short.values())
+    if shortly >= MAJORITY * n and found.closed:
+        likely = f"the next is a new one with a probability of about {found.unseen:.1%}"
+        reason = f"{found.size} answers make up {found.covered} of {n}, and {likely}."
+        return FormEvidence("label", n, len(counts), reason)
+    odd = n - found.covered
+    if PLAIN * found.size <= found.covered >= (1 - ODD) * n and 1 < found.size <= MAX_LABELS:
+        strange = [text for text in counts if short.get(text, 1) == 1]
+        reason = (
+            f"{found.size} answers make up {found.covered} of {n}; {odd} ({odd / n:.1%}) are "
+            f"others{_such(strange)}."
+        )
+        return FormEvidence("label", n, len(counts), reason)
     if shortly < MAJORITY * n:
         longer = [text for text, _ in counts.most_common() if text not in short]
         reason = (
@@ -164,15 +182,11 @@ def _label_or_text(counts: Counter[str]) -> FormEvidence:
             f"{_such(longer)}."
         )
         return FormEvidence("text", n, len(counts), reason)
-    found = closed_set(short.values())
     rare = [text for text, count in short.items() if count == 1] or [*short]
     if not found.size or found.size > MAX_LABELS:
         reason = f"{len(counts)} distinct answers among {n} are not a closed set{_such(rare)}."
         return FormEvidence("text", n, len(counts), reason)
     likely = f"the next is a new one with a probability of about {found.unseen:.1%}"
-    if found.closed:
-        reason = f"{found.size} answers make up {found.covered} of {n}, and {likely}."
-        return FormEvidence("label", n, len(counts), reason)
     if found.covered >= 0.5 * shortly and n < 20 * found.size:
         reason = (
             f"{n} answers with {len(counts)} distinct ones may be labels, but {likely}; more are "

@@ -1,0 +1,246 @@
+"""Keys whose traffic does not fit a task: they are left to the teacher, by name.
+
+A key is a slice that cuts across inputs. Whoever holds one could otherwise make a task hard to
+learn for all: with odd answers that turn its labels into text, or with answers that no student can
+give. Which keys are outside follows from training exchanges alone, before a calibration label is
+looked at; from then on students neither learn from them, nor answer them, nor are judged on them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from openwheel.gate import make_plan
+from openwheel.loop.data import TaskData
+from openwheel.loop.registry import Registry
+from openwheel.loop.subject import Subject
+from openwheel.loop.turn.choose import Stream, Trained, evidently_bad
+from openwheel.store import keys as store_keys
+from openwheel.store.feedback import FeedbackStore
+from openwheel.tasks import FormEvidence, canonical_answer, infer_form
+from openwheel.tasks.forms import shown
+from openwheel.wire import Answer
+
+MOST = 0.25
+"""The largest share of a task's exchanges that may be outside: what more do is the task."""
+
+EVIDENT = 0.01
+"""A key is outside when chance alone would show what it did in fewer cases than this, whichever of
+all keys it is."""
+
+ROUNDS = 2
+"""Times that a task is trained anew without keys: what one spoils may hide another."""
+
+TRIED = 20
+"""Keys without which a form is looked for, at most."""
+
+
+class Outside(msgspec.Struct, frozen=True):
+    """A key that is outside of a task.
+
+    Attributes:
+        key: Its name.
+        exchanges: How many training exchanges it sent.
+        disagreements: On how many of them the student would have disagreed with the teacher; None
+            if a user put it outside.
+    """
+
+    key: str
+    exchanges: int
+    disagreements: int | None = None
+
+    def said(self) -> str:
+        """Say why, in a sentence."""
+        who = f"the key {shown(self.key)}" if self.key else "clients without a key"
+        why = (
+            "as the settings say (keys_outside)"
+            if self.disagreements is None
+            else f"on {self.disagreements:,} of which the student disagrees with the teacher, far "
+            "more than on others'; keys_inside in the task's settings takes them back in"
+        )
+        return (
+            f"Requests of {who} are left to the teacher, {self.exchanges:,} of those to train on, "
+            f"{why}."
+        )
+
+
+class Parts(NamedTuple):
+    """Exchanges to train on, those of the same time that train nobody, and those to judge with."""
+
+    training: TaskData
+    untrained: TaskData
+    calibration: TaskData
+
+    def without(self, outside: Sequence[Outside]) -> "Parts":
+        """Return them without those of keys that are outside."""
+        keys = {one.key for one in outside}
+        return Parts(*(part.without(keys) for part in self))
+
+
+class Inside(NamedTuple):
+    """A student with the exchanges that it was trained on, once keys were put outside.
+
+    Attributes:
+        trained: None if nothing was found to learn.
+        parts: The exchanges of other keys.
+        outside: The keys.
+    """
+
+    trained: Trained | None
+    parts: Parts
+    outside: tuple[Outside, ...]
+
+
+def train_inside(
+    registry: Registry,
+    subject: Subject,
+    parts: Parts,
+    train: Callable[[Parts], Trained | None],
+) -> Inside:
+    """Train a student on the exchanges of all keys whose traffic fits the task.
+
+    Args:
+        registry: Of the store.
+        subject: The task.
+        parts: Its exchanges. The answers of those to judge with are not looked at.
+        train: Trains on them.
+    """
+    section = subject.settings.task(subject.record.task.name)
+    seen = Counter(parts.training.keys) + Counter(parts.untrained.keys)
+    outside = [Outside(key, seen[key]) for key in section.keys_outside if seen[key]]
+    inside = {*section.keys_inside, *trusted_keys(registry)}
+    parts = parts.without(outside)
+    most = MOST * (len(parts.training) + len(parts.untrained))
+    trained = train(parts) if len(parts.training) else None
+    for _ in range(ROUNDS):
+        if trained is None:
+            break
+        found = outsiders(trained.stream, subject, inside=inside, most=most)
+        if not found:
+            break
+        outside += found
+        most -= sum(seen[one.key] for one in found)
+        parts = parts.without(found)
+        trained = train(parts)
+    return Inside(trained, parts, tuple(outside))
+
+
+def outsiders(
+    stream: Stream, subject: Subject, *, inside: Collection[str], most: float
+) -> list[Outside]:
+    """Return the keys whose disagreement is evidently above epsilon where others' is not.
+
+    First those are looked at that disagree evidently more often than all others together. Of them
+    a key is outside if it does evidently too often where the student would answer others.
+
+    Args:
+        stream: What a student would have done on training exchanges, out of fold.
+        subject: The task.
+        inside: Keys that are not put outside.
+        most: How many exchanges may be outside.
+    """
+    keys = np.array(stream.keys, np.object_)
+    sizes = Counter(stream.keys)
+    if len(sizes) < 2:
+        return []
+    epsilon = subject.settings.epsilon
+    wrong = {key: float(stream.losses[keys == key].sum()) for key in sizes}
+    total, all_wrong = len(keys), float(stream.losses.sum())
+    suspects: list[tuple[float, str]] = []
+    for key, size in sizes.items():
+        if key in inside or size > most:
+            continue
+        others = (all_wrong - wrong[key]) / max(total - size, 1)
+        p = _above(wrong[key], size, max(epsilon, others))
+        if p < EVIDENT / len(sizes):
+            suspects.append((p, key))
+    left: npt.NDArray[np.bool_] = np.ones(total, np.bool_)
+    for _, key in sorted(suspects):
+        if sizes[key] <= most:
+            most -= sizes[key]
+            left &= keys != key
+    if left.all() or not left.any():
+        return []
+    plan = make_plan(
+        stream.confidence[left],
+        stream.losses[left],
+        epsilon=epsilon,
+        delta=subject.settings.delta,
+        calibration=max(int(left.sum()) // 3, 1),
+        bounded=subject.bounded,
+    )
+    if not plan.thresholds:
+        return []  # without them it cannot be learned either
+    start = plan.thresholds[int(np.argmax(plan.weights))]
+    bad = evidently_bad(stream.keys, (stream.confidence >= start) & ~left, stream.losses, epsilon)
+    return [Outside(key, sizes[key], round(wrong[key])) for key in bad]
+
+
+def _above(wrong: float, size: int, rate: float) -> float:
+    """Return the chance of so many disagreements under a rate."""
+    if rate >= 1:
+        return 1.0
+    return float(scipy.special.bdtrc(np.floor(wrong) - 1, size, rate))
+
+
+def trusted_keys(registry: Registry) -> set[str]:
+    """Return the names of the keys of high trust."""
+    trusts = FeedbackStore(registry.store).trusts()
+    if "high" not in trusts.values():
+        return set()
+    with registry.store.read() as transaction:
+        kept = store_keys.read(transaction)
+    return {key.name for key in kept if trusts.get(key.id) == "high"}
+
+
+def form_inside(
+    answers: Sequence[Answer],
+    keys: Sequence[str],
+    folds: tuple[str, ...] = (),
+    *,
+    inside: Collection[str] = (),
+    closed: bool = True,
+) -> FormEvidence:
+    """Infer the form of a task's answers, where need be without those of a few keys.
+
+    If all of them have no form, those of keys are left out that got the most answers which nobody
+    else got, up to a share of all.
+
+    Args:
+        answers: The sample.
+        keys: Which key each was sent with.
+        folds: How answers may differ and still be one.
+        inside: Keys whose answers are not left out.
+        closed: Whether JSON objects that are a closed set are labels.
+    """
+    evidence = infer_form(answers, folds, closed=closed)
+    sizes = Counter(keys)
+    if evidence.form not in {"text", "unknown"} or len(sizes) < 2:
+        return evidence
+    who: dict[str, set[str]] = defaultdict(set)
+    said = [canonical_answer(answer, "label", folds) for answer in answers]
+    for text, key in zip(said, keys, strict=True):
+        who[text].add(key)
+    odd = Counter(key for text, key in zip(said, keys, strict=True) if len(who[text]) == 1)
+    room, out = MOST * len(answers), list[str]()
+    for key, _ in odd.most_common(TRIED):
+        if key in inside or sizes[key] > room:
+            continue
+        room -= sizes[key]
+        out.append(key)
+        rest = [answer for answer, key in zip(answers, keys, strict=True) if key not in out]
+        found = infer_form(rest, folds, closed=closed)
+        if found.form not in {"text", "unknown"}:
+            named = ", ".join(
+                f"{shown(key) if key else 'none'} ({odd[key]:,} of {sizes[key]:,} answers that "
+                "nobody else got)"
+                for key in out
+            )
+            reason = f"{found.reason} Left out of this are the keys {named}."
+            return msgspec.structs.replace(found, reason=reason)
+    return evidence
