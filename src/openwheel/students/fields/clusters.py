@@ -4,7 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 MOST_WORDS = 8_000
 NEIGHBOURS = 300
@@ -13,6 +17,7 @@ NEIGHBOURS = 300
 DIMENSIONS = 40
 WIDE, NARROW = 40, 200
 FEWEST_WORDS = 60
+ROUNDS = 15
 
 
 def cluster_words(texts: Sequence[Sequence[int]]) -> dict[int, tuple[int, int]]:
@@ -51,10 +56,8 @@ def cluster_words(texts: Sequence[Sequence[int]]) -> dict[int, tuple[int, int]]:
     return {word: (int(wide[i]) + 1, int(narrow[i]) + 1) for word, i in row_of.items()}
 
 
-def _vectors(together: "sparse.csr_matrix") -> np.ndarray:
+def _vectors(together: "sparse.csr_matrix") -> FloatArray:
     """Return unit vectors of words by their positive pointwise mutual information."""
-    from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415  (only training needs it)
-
     total = together.sum()
     of_words = np.asarray(together.sum(1)).ravel() + 1e-9
     of_columns = np.asarray(together.sum(0)).ravel() + 1e-9
@@ -64,13 +67,21 @@ def _vectors(together: "sparse.csr_matrix") -> np.ndarray:
     positive = sparse.csr_matrix(
         (information[kept], (pairs.row[kept], pairs.col[kept])), shape=together.shape
     )
-    size = min(DIMENSIONS, min(positive.shape) - 1)
-    vectors = TruncatedSVD(size, random_state=0).fit_transform(positive)
+    # Columns are few, so their products say what a decomposition of the whole would.
+    _, axes = np.linalg.eigh((positive.T @ positive).toarray())
+    vectors = np.asarray(positive @ axes[:, ::-1][:, :DIMENSIONS])
     return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9))
 
 
-def _means(vectors: np.ndarray, clusters: int) -> np.ndarray:
-    from sklearn.cluster import MiniBatchKMeans  # noqa: PLC0415
-
-    model = MiniBatchKMeans(clusters, random_state=0, n_init=1, batch_size=1024)
-    return np.asarray(model.fit_predict(vectors))
+def _means(vectors: FloatArray, clusters: int) -> IntArray:
+    """Return the cluster of each unit vector, by k-means from vectors drawn at random."""
+    start = np.random.default_rng(0).choice(len(vectors), clusters, replace=False)
+    means = vectors[start]
+    nearest = np.zeros(len(vectors), np.int64)
+    for _ in range(ROUNDS):
+        nearest = (vectors @ means.T).argmax(1)
+        sums = np.zeros_like(means)
+        np.add.at(sums, nearest, vectors)
+        length = np.linalg.norm(sums, axis=1, keepdims=True)
+        means = np.where(length > 0, sums / np.maximum(length, 1e-9), means)
+    return nearest
