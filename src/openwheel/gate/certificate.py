@@ -81,6 +81,21 @@ class ByAnswer(msgspec.Struct, frozen=True):
     agreed: int
 
 
+class ByField(msgspec.Struct, frozen=True):
+    """One field of records that the student answered, at the certified threshold.
+
+    Attributes:
+        field: The names that lead to it, with dots between.
+        records: Calibration exchanges that the student answered and in which the teacher's record
+            or the student's has the field.
+        agreed: In how many of those both have the same value.
+    """
+
+    field: str
+    records: int
+    agreed: int
+
+
 class Critical(msgspec.Struct, frozen=True):
     """What became of requests with a critical answer, a burst counted once.
 
@@ -185,6 +200,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         unfinished: Those whose teacher's answer was cut, filtered, refused or of another kind. An
             answer of the student to one of them counts as a disagreement.
         answers: Counts of each answer, for labels.
+        fields: Counts of each field, for records; those that differ most often first.
         critical: What became of requests with a critical answer, None if the user named none.
         critical_bound: Upper bound of the share of them that the student answers otherwise. It
             holds with probability 1 - delta for itself: it is no part of the promise, nor of what
@@ -231,6 +247,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     populations: tuple[Slice, ...] = ()
     unfinished: Slice | None = None
     answers: tuple[ByAnswer, ...] = ()
+    fields: tuple[ByField, ...] = ()
     critical: Critical | None = None
     critical_bound: float | None = None
     deferred_window: Window | None = None
@@ -500,6 +517,8 @@ def _parts(certificate: Certificate) -> list[str]:
         or sum(part.student for part in certificate.answers) > answered
     ):
         problems.append("its counts by answer do not add up to its counts")
+    if not all(0 <= part.agreed <= part.records <= answered for part in certificate.fields):
+        problems.append("its counts by field are not ones there can be")
     return problems + _critical(certificate)
 
 

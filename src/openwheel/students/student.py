@@ -126,6 +126,7 @@ class Fitted(NamedTuple):
             of degree; else None, and it is 0 where the answer agrees and 1 where not.
         unknown: Confidence of inputs by students that were not taught their answers; None where
             no answer could be left out.
+        blame: What of the answers was wrong most often out of fold, a sentence or ``""``.
     """
 
     student: Student
@@ -134,3 +135,4 @@ class Fitted(NamedTuple):
     rows: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float64] | None = None
     unknown: npt.NDArray[np.float64] | None = None
+    blame: str = ""

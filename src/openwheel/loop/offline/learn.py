@@ -208,7 +208,7 @@ def _learn_task(
                 "Refused: training predicts that no threshold would pass. Out of fold the student "
                 f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} votes among "
                 "calibration exchanges are not enough evidence at that rate. No share of delta was "
-                f"spent.{in_the_way}"
+                f"spent.{_blamed(trained)}{in_the_way}"
             )
             # What is in the way is to be removed first; a number would say that data removes it.
             more = None if in_the_way else _more_needed(subject, training, trained, n, attempt)
@@ -271,7 +271,7 @@ def _verdict(
         more = _to_judge(subject, trained, n_calibration, candidate.attempt + 1)
         if more is not None:
             more = max(more, int(SURPRISED * finding.n))
-        reason = explain.refused(calibrated.judgement, candidate) + in_the_way
+        reason = explain.refused(calibrated.judgement, candidate) + _blamed(trained) + in_the_way
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     certificate = write_certificate(record.task, candidate, calibrated)
     registry.certify(certificate)
@@ -405,6 +405,11 @@ def _to_judge(subject: Subject, trained: Trained, calibration: int, attempt: int
     )
     share = trained.evidence / calibration if trained.evidence else 1.0
     return None if growth is None else math.ceil(evidence * growth / share)
+
+
+def _blamed(trained: Trained) -> str:
+    """Return what was wrong most often, with a space before it."""
+    return f" {trained.blame}" if trained.blame else ""
 
 
 def _exponent(subject: Subject, training: TaskData, trained: Trained) -> float:

@@ -24,7 +24,14 @@ from openwheel.gate import (
     judge,
 )
 from openwheel.gate.betting import STEPS
-from openwheel.gate.certificate import POPULATIONS, SCHEMA, ByAnswer, Critical, critical_bound
+from openwheel.gate.certificate import (
+    POPULATIONS,
+    SCHEMA,
+    ByAnswer,
+    ByField,
+    Critical,
+    critical_bound,
+)
 from openwheel.gate.judge import Method
 from openwheel.loop.data import TaskData
 from openwheel.loop.losses import affordable, losses_of
@@ -35,10 +42,14 @@ from openwheel.progress import Progress, Step, silent
 from openwheel.students import Student, rungs
 from openwheel.tasks import FORMS, Inputs, Task
 from openwheel.tasks.compare import Comparison, Pair
+from openwheel.tasks.forms import fields_apart, leaves, record_of
 from openwheel.trust import licence_summary
 from openwheel.wire import Answer
 
 FloatArray = npt.NDArray[np.float64]
+
+MOST_FIELDS = 100
+"""Fields of records that a certificate counts."""
 
 WRITTEN_AT_ONCE = 256
 """Exchanges that a student of the rung ``lm`` answers between two times that it is told how far it
@@ -247,6 +258,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             np.arange(judgement.exchanges),
         ),
         answers=by_answer(calibrated, test) if FORMS[candidate.form].closed else (),
+        fields=by_field(calibrated, test, candidate.folds) if candidate.form == "record" else (),
         critical=critical,
         deferred_window=calibrated.deferred.window() if len(calibrated.deferred) else None,
         critical_bound=(
@@ -322,6 +334,26 @@ def by_answer(calibrated: Calibrated, test: Test) -> tuple[ByAnswer, ...]:
         agreed[calibrated.answers[i]] += int(calibrated.losses[i] == 0)
     ordered = sorted(teacher | student, key=lambda answer: (-teacher[answer], answer))
     return tuple(ByAnswer(name, teacher[name], student[name], agreed[name]) for name in ordered)
+
+
+def by_field(calibrated: Calibrated, test: Test, folds: tuple[str, ...]) -> tuple[ByField, ...]:
+    """Count each field of the records answered at a threshold, the one that differs most first."""
+    records: Counter[str] = Counter()
+    apart: Counter[str] = Counter()
+    for i in np.flatnonzero(calibrated.confidence >= test.threshold):
+        if not calibrated.data.finished[i]:
+            continue
+        teacher = record_of(Answer(calibrated.data.texts[i]), folds)
+        student = record_of(Answer(calibrated.answers[i]), folds)
+        if teacher is None or student is None:
+            continue
+        names = {".".join(path) for record in (teacher, student) for path in leaves(record)}
+        records.update(names)
+        apart.update(fields_apart(teacher, student))
+    ordered = sorted(records, key=lambda name: (-apart[name], -records[name], name))
+    return tuple(
+        ByField(name, records[name], records[name] - apart[name]) for name in ordered[:MOST_FIELDS]
+    )
 
 
 def _critical(candidate: Candidate, calibrated: Calibrated, test: Test) -> Critical | None:

@@ -59,6 +59,7 @@ class Trained(msgspec.Struct, frozen=True):
         evidence: How many calibration exchanges there are, a burst counted once.
         enough: How many of those should be enough for it to pass.
         stream: What it would have done on the exchanges of its training.
+        blame: What of its answers was wrong most often out of fold, a sentence or ``""``.
     """
 
     student: Student
@@ -71,6 +72,7 @@ class Trained(msgspec.Struct, frozen=True):
     evidence: int
     enough: int
     stream: "Stream"
+    blame: str = ""
 
 
 def train_best(
@@ -184,6 +186,7 @@ def train_best(
             evidence=votes,
             enough=int(planned * (growth or 1.0)),
             stream=stream,
+            blame=fitted.blame,
         )
         if best is None or _better(trained, best):
             best = trained

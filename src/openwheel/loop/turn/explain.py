@@ -19,6 +19,7 @@ from openwheel.tasks.forms import shown
 from openwheel.trust import LeftOut
 
 MOST_LABELS = 12
+MOST_FIELDS = 5
 EXAMPLES = 12
 BINS = 10
 FRONTIER = 8
@@ -107,6 +108,13 @@ def remarks(certificate: Certificate) -> tuple[str, ...]:
     if certificate.deferred_keys:
         keys = ", ".join(shown(key) if key else "none" for key in certificate.deferred_keys)
         found.append(f"Requests of these keys are left to the teacher, and judged nobody: {keys}.")
+    differ = [part for part in certificate.fields if part.agreed < part.records]
+    if differ:
+        named = ", ".join(
+            f"{part.field!r} in {part.records - part.agreed:,} of {part.records:,}"
+            for part in differ[:MOST_FIELDS]
+        )
+        found.append(f"Where its records differed from the teacher's, these fields did: {named}.")
     critical, bound = certificate.critical, certificate.critical_bound
     if critical is not None and bound is not None:
         share = critical.otherwise / critical.teacher if critical.teacher else 0.0

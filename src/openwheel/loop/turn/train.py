@@ -101,7 +101,8 @@ def train(state: TaskState) -> None:
     why_not = UNTRAINED if trained is None else _why_not_tried(trained, to_beat, first=first)
     if trained is None or why_not:
         registry.set_trained_on(state.task_id, labelled)
-        state.end("waiting", why_not + explain.in_the_way(subject, before))
+        blame = f" {trained.blame}" if trained is not None and trained.blame else ""
+        state.end("waiting", why_not + blame + explain.in_the_way(subject, before))
         return
     try:
         state.subject = believed_by(subject, training)

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from openwheel.students.fields.crf import NEVER
 from openwheel.students.fields.features import Span
-from openwheel.students.fields.form import Field, Read, as_json, leaves
+from openwheel.students.fields.form import Field, Read, as_json
 from openwheel.students.fields.render import Place, Value, places_of
+from openwheel.tasks.forms.record import leaves
 
 LAYERS = 2
 """A value may lie in another; more than that are not tagged."""

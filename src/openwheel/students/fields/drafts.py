@@ -11,10 +11,11 @@ import numpy.typing as npt
 from openwheel.students.fields.align import TagSpan, spans_of
 from openwheel.students.fields.crf import Decoded
 from openwheel.students.fields.features import Known, hash_of, phrase_hash
-from openwheel.students.fields.form import ABSENT, Field, Path, RecordForm, as_json
+from openwheel.students.fields.form import ABSENT, Field, RecordForm, as_json
 from openwheel.students.fields.heads import Question
 from openwheel.students.fields.render import Value
 from openwheel.students.fields.words import Word
+from openwheel.tasks.forms.record import Path
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -35,12 +35,10 @@ from openwheel.students.fields.features import (
 from openwheel.students.fields.form import (
     ABSENT,
     Field,
-    Path,
     Read,
     RecordForm,
     as_json,
     infer_record_form,
-    leaves,
 )
 from openwheel.students.fields.heads import (
     Said,
@@ -66,6 +64,8 @@ from openwheel.students.model import text_of
 from openwheel.students.rung import Lesson, Losses
 from openwheel.students.student import Fitted, Inputs, NotLearnedError
 from openwheel.tasks import canonical_answer, record_of
+from openwheel.tasks.forms import fields_apart, leaves
+from openwheel.tasks.forms.record import Path
 from openwheel.wire import Answer, split_reasoning
 
 FloatArray = npt.NDArray[np.float64]
@@ -361,6 +361,9 @@ class _Learning:
         return np.flatnonzero(~here), np.flatnonzero(here)
 
 
+BLAMED, DERIVED = 4, 0.98
+"""Fields that a refusal names, and the share of values from the input below which it says so."""
+
 SMALL = 0.02
 """Features whose weights are all smaller than this are left out of a student."""
 
@@ -455,4 +458,37 @@ def _fitted(
         agrees,
         np.array(records.rows, np.int64),
         None if losses_of is None else losses,
+        blame=_blame(records, drafts, agrees, learning.form),
     )
+
+
+def _blame(
+    records: _Records, drafts: Sequence[Draft], agrees: npt.NDArray[np.bool_], form: RecordForm
+) -> str:
+    """Say which fields were wrong most often in the records that differ out of fold."""
+    apart: Counter[str] = Counter()
+    unwritten = 0
+    for one, drafted, same in zip(records.reads, drafts, agrees, strict=True):
+        if same:
+            continue
+        if drafted.record is None:
+            unwritten += 1
+        else:
+            apart.update(fields_apart(one.record, drafted.record))
+    wrong = int((~agrees).sum())
+    if not wrong:
+        return ""
+    fields = {field.name: field for field in form.fields}
+    parts = []
+    for name, times in apart.most_common(BLAMED):
+        field = fields.get(name)
+        said = f"{name!r} in {times:,}"
+        if field is not None:
+            said += f" ({field.described}"
+            if field.kind == "span" and field.derived < DERIVED:
+                said += f", {field.derived:.0%} of its values stand in the input"
+            said += ")"
+        parts.append(said)
+    if unwritten:
+        parts.append(f"no record in {unwritten:,}")
+    return f"Of {wrong:,} records that differ out of fold, {', '.join(parts)} are wrong."

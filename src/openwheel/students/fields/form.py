@@ -9,8 +9,8 @@ import msgspec
 from openwheel.students.fields.render import Example, Rendering, Value, learn_rendering
 from openwheel.students.fields.words import Word
 from openwheel.tasks.forms.infer import closed_set
+from openwheel.tasks.forms.record import Path, leaves
 
-Path = tuple[str, ...]
 Kind = Literal["constant", "label", "labels", "span", "other"]
 Many = Literal["no", "list", "either"]
 
@@ -30,7 +30,6 @@ MOST_VALUES = 200
 """A field that is a label has at most this many values."""
 
 MOST_FIELDS = 250
-DEEPEST = 6
 
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -95,22 +94,6 @@ class Read(NamedTuple):
     text: str
     words: Sequence[Word]
     record: Mapping[str, Any]
-
-
-def leaves(record: Mapping[str, Any]) -> dict[Path, Any]:
-    """Return what is in a record by the names that lead there: scalars, lists, empty objects."""
-    found: dict[Path, Any] = {}
-
-    def visit(value: Any, path: Path) -> None:
-        if isinstance(value, Mapping) and value and len(path) < DEEPEST:
-            for name, part in value.items():
-                visit(part, (*path, name))
-        else:
-            found[path] = value
-
-    visit(record, ())
-    found.pop((), None)
-    return found
 
 
 def as_json(value: Any) -> str:

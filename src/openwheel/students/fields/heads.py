@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from openwheel.students.cores import fit_core
 from openwheel.students.evidence import Core, Evidence, evaluate, look_one
-from openwheel.students.fields.form import ABSENT, Field, Path, as_json
+from openwheel.students.fields.form import ABSENT, Field, as_json
 from openwheel.students.head import fit_head
 from openwheel.students.material import Material
 from openwheel.students.tfidf import Counts, count
+from openwheel.tasks.forms.record import Path
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from openwheel.students.fields.form import Path
+from openwheel.tasks.forms.record import Path
 
 SAMPLE = 500
 

@@ -1,5 +1,8 @@
 """Records: JSON objects that are no closed set."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from openwheel.tasks.folds import folding
@@ -8,6 +11,46 @@ from openwheel.tasks.forms.form import AnswerForm, shown
 from openwheel.wire import Answer
 
 _encoder = msgspec.json.Encoder(order="sorted")
+
+
+Path = tuple[str, ...]
+"""The names that lead to a part of a record."""
+
+DEEPEST = 6
+
+
+def leaves(record: Mapping[str, Any]) -> dict[Path, Any]:
+    """Return what is in a record by the names that lead there: scalars, lists, empty objects.
+
+    >>> leaves({"buyer": {"name": "Ann"}, "items": []})
+    {('buyer', 'name'): 'Ann', ('items',): []}
+    """
+    found: dict[Path, Any] = {}
+
+    def visit(value: Any, path: Path) -> None:
+        if isinstance(value, Mapping) and value and len(path) < DEEPEST:
+            for name, part in value.items():
+                visit(part, (*path, name))
+        elif path:
+            found[path] = value
+
+    visit(record, ())
+    return found
+
+
+def fields_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the fields in which two records differ, by their names with dots between.
+
+    >>> fields_apart({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4})
+    ['b.c', 'd']
+    """
+    here, there = leaves(one), leaves(other)
+    return [
+        ".".join(path)
+        for path in dict.fromkeys((*here, *there))
+        if (path in here) != (path in there)
+        or _encoder.encode(here[path]) != _encoder.encode(there[path])
+    ]
 
 
 def canonical_record(text: str) -> str | None:
