@@ -1,7 +1,7 @@
 """Audits: the teacher's answers beside students', what they have shown, and alarms."""
 
 import time
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -44,13 +44,13 @@ class TeacherAnswer(NamedTuple):
     student_guess: str | None
 
 
-class StoredAlarm(NamedTuple):
-    """An alarm; ``alarm`` is the struct that was added, as JSON."""
+class AlarmRow(NamedTuple, Generic[_Body]):
+    """An alarm on a promotion, the row that took it off (None where only a slice was), and when."""
 
     task_id: str
     promotion: int
     demotion: int | None
-    alarm: bytes
+    alarm: _Body
     time: float
 
 
@@ -211,10 +211,20 @@ def add_alarm(
     )
 
 
-def read_alarms(transaction: Transaction, task_id: str | None = None) -> list[StoredAlarm]:
+def read_alarms(
+    transaction: Transaction, kind: type[_Body], task_id: str | None = None
+) -> list[AlarmRow[_Body]]:
     """Return alarms, oldest first."""
-    columns = (alarms.c.task_id, alarms.c.promotion_id, alarms.c.demotion_id, alarms.c.alarm)
-    query = sa.select(*columns, alarms.c.time).order_by(alarms.c.id)
+    query = sa.select(alarms).order_by(alarms.c.id)
     if task_id is not None:
         query = query.where(alarms.c.task_id == task_id)
-    return [StoredAlarm._make(row) for row in transaction.execute(query)]
+    return [
+        AlarmRow(
+            row.task_id,
+            row.promotion_id,
+            row.demotion_id,
+            msgspec.json.decode(row.alarm, type=kind),
+            row.time,
+        )
+        for row in transaction.execute(query)
+    ]

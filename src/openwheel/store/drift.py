@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -58,11 +58,11 @@ class AnsweredRow(NamedTuple):
     settings: str
 
 
-class StoredChange(NamedTuple):
-    """A change of a task's teacher; ``change`` is the struct that was added, as JSON."""
+class ChangeRow(NamedTuple, Generic[_Body]):
+    """A change of a task's teacher that was noticed, and when, in seconds since 1970."""
 
     task_id: str
-    change: bytes
+    change: _Body
     time: float
 
 
@@ -214,13 +214,18 @@ def add_change(
     )
 
 
-def read_changes(transaction: Transaction, task_id: str | None = None) -> list[StoredChange]:
+def read_changes(
+    transaction: Transaction, kind: type[_Body], task_id: str | None = None
+) -> list[ChangeRow[_Body]]:
     """Return changes of teachers, oldest first."""
     table = teacher_changes.c
     query = sa.select(table.task_id, table.change, table.time).order_by(table.id)
     if task_id is not None:
         query = query.where(table.task_id == task_id)
-    return [StoredChange._make(row) for row in transaction.execute(query)]
+    return [
+        ChangeRow(row.task_id, msgspec.json.decode(row.change, type=kind), row.time)
+        for row in transaction.execute(query)
+    ]
 
 
 def changed_after(transaction: Transaction, task_id: str) -> int:

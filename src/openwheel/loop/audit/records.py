@@ -11,6 +11,7 @@ from openwheel.loop.audit.state import Alarm, AuditState
 from openwheel.loop.records import AuditPlan, Promotion, Slicer
 from openwheel.loop.registry import Registry
 from openwheel.store import Store, audits, promotions, students, tasks
+from openwheel.store.audits import AlarmRow
 from openwheel.tasks import Inputs
 
 LATEST = 1_000
@@ -19,24 +20,6 @@ LATEST = 1_000
 FEWEST = 200
 """With fewer since the promotion the certificate's coverage stands in: a share of so many has a
 standard error of 3.5 points at most."""
-
-
-class AlarmRow(msgspec.Struct, frozen=True):
-    """An alarm that was raised.
-
-    Attributes:
-        task_id: The task.
-        promotion: The promotion it was raised on (`Promotion.since`).
-        demotion: The row that took the student off, None where only a slice was.
-        alarm: The evidence.
-        time: Seconds since 1970.
-    """
-
-    task_id: str
-    promotion: int
-    demotion: int | None
-    alarm: Alarm
-    time: float
 
 
 class SliceChange(msgspec.Struct, frozen=True):
@@ -83,20 +66,10 @@ def latest_state(store: Store, task_id: str) -> AuditState | None:
         return audits.latest_state(transaction, AuditState, task_id)
 
 
-def read_alarms(store: Store, task_id: str | None = None) -> list[AlarmRow]:
+def read_alarms(store: Store, task_id: str | None = None) -> list[AlarmRow[Alarm]]:
     """Return the alarms that were raised, oldest first."""
     with store.read() as transaction:
-        rows = audits.read_alarms(transaction, task_id)
-    return [
-        AlarmRow(
-            row.task_id,
-            row.promotion,
-            row.demotion,
-            msgspec.json.decode(row.alarm, type=Alarm),
-            row.time,
-        )
-        for row in rows
-    ]
+        return audits.read_alarms(transaction, Alarm, task_id)
 
 
 def changed_after(store: Store, task_id: str) -> int:
@@ -131,7 +104,7 @@ def untrained_changes(registry: Registry) -> dict[str, int]:
     An alarm on the whole task, or in a slice that is still off; the change is the exchange after
     which it came.
     """
-    latest: dict[str, AlarmRow] = {}
+    latest: dict[str, AlarmRow[Alarm]] = {}
     for row in read_alarms(registry.store):
         latest[row.task_id] = row
     found = {}

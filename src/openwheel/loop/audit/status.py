@@ -6,12 +6,13 @@ import time
 import msgspec
 
 from openwheel.loop.audit.policy import SAID
-from openwheel.loop.audit.records import AlarmRow, latest_requests, read_alarms, read_state
-from openwheel.loop.audit.state import AuditState, Stream, new_state
+from openwheel.loop.audit.records import latest_requests, read_alarms, read_state
+from openwheel.loop.audit.state import Alarm, AuditState, Stream, new_state
 from openwheel.loop.drift.status import TeacherStatus, teacher_status
 from openwheel.loop.records import AuditPlan, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
+from openwheel.store.audits import AlarmRow
 
 
 class SliceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +154,7 @@ def audit_status(store: Store) -> list[TaskAudit]:
     registry = Registry(store)
     promotions, plans = registry.promotions(), registry.plans()
     teachers = teacher_status(store)
-    alarms: dict[str, list[AlarmRow]] = {}
+    alarms: dict[str, list[AlarmRow[Alarm]]] = {}
     for row in read_alarms(store):
         alarms.setdefault(row.task_id, []).append(row)
     found = []
@@ -252,7 +253,7 @@ def _slice(state: AuditState, name: str, stream: Stream) -> SliceStatus:
     )
 
 
-def _alarm(row: AlarmRow) -> AlarmStatus:
+def _alarm(row: AlarmRow[Alarm]) -> AlarmStatus:
     alarm = row.alarm
     return AlarmStatus(
         time=row.time,

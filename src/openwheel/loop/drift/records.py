@@ -9,6 +9,7 @@ from openwheel.loop.drift.versions import Kind, Version
 from openwheel.loop.records import Candidate
 from openwheel.loop.registry import begin_anew
 from openwheel.store import Store, Transaction, drift
+from openwheel.store.drift import ChangeRow
 
 Did = Literal["demoted", "shadowing", "told"]
 
@@ -39,22 +40,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class ChangeRow(msgspec.Struct, frozen=True):
-    """A change that was noticed, of which task, when, in seconds since 1970."""
-
-    task_id: str
-    change: Change
-    time: float
-
-
-def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow]:
+def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow[Change]]:
     """Return the changes that were noticed, oldest first."""
     with store.read() as transaction:
-        rows = drift.read_changes(transaction, task_id)
-    return [
-        ChangeRow(row.task_id, msgspec.json.decode(row.change, type=Change), row.time)
-        for row in rows
-    ]
+        return drift.read_changes(transaction, Change, task_id)
 
 
 def changed_since(store: Store, task_id: str) -> int:

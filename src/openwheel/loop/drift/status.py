@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from openwheel.loop.drift.records import ChangeRow, Did, read_changes
+from openwheel.loop.drift.records import Change, Did, read_changes
 from openwheel.loop.drift.self_disagreement import (
     SelfDisagreement,
     all_self_disagreement,
@@ -15,6 +15,7 @@ from openwheel.loop.drift.self_disagreement import (
 from openwheel.loop.drift.versions import Kind, Sighting, Version
 from openwheel.loop.drift.versions_seen import all_sightings
 from openwheel.store import Store
+from openwheel.store.drift import ChangeRow
 
 
 class ChangeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +92,7 @@ def teacher_status(store: Store) -> dict[str, TeacherStatus]:
         second_answers_costs(store, since=day_of(time.time())),
     )
     sightings, twice = all_sightings(store), all_self_disagreement(store)
-    changes: dict[str, list[ChangeRow]] = {}
+    changes: dict[str, list[ChangeRow[Change]]] = {}
     for row in read_changes(store):
         changes.setdefault(row.task_id, []).append(row)
     found = {}
@@ -139,7 +140,7 @@ def _each_once(sightings: Sequence[Sighting]) -> list[Sighting]:
     return list(first.values())
 
 
-def _change(row: ChangeRow) -> ChangeStatus:
+def _change(row: ChangeRow[Change]) -> ChangeStatus:
     change = row.change
     return ChangeStatus(
         time=row.time,
