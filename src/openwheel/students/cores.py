@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from openwheel.students.distances import fit_distances
 from openwheel.students.evidence import (
@@ -85,7 +85,7 @@ def fit_core(material: Material, rows: IntArray, answers: int) -> Core:
         blocks.append(features)
     if material.vectors is not None:
         vectors = material.vectors[rows]
-        blocks.append(sparse.csr_matrix(vectors.astype(np.float64) * VECTOR_SCALE))
+        blocks.append(scipy.sparse.csr_matrix(vectors.astype(np.float64) * VECTOR_SCALE))
         # The latest ones: a fixed number bounds memory and the time of an answer.
         distances = fit_distances(vectors, labels, answers)
         semantic = Semantic(vectors[-MOST_VECTORS:], labels[-MOST_VECTORS:], distances)
@@ -93,7 +93,7 @@ def fit_core(material: Material, rows: IntArray, answers: int) -> Core:
     if material.prototypes is not None:
         head = _with_prototypes(material.prototypes, blocks[:-1], labels, weights)
     else:
-        joined = blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr")
+        joined = blocks[0] if len(blocks) == 1 else scipy.sparse.hstack(blocks, format="csr")
         penalty = 1.0 if material.vectors is None else VECTOR_PENALTY
         head = fit_head(joined, labels, answers, weights, penalty=penalty)
     return Core(head, lexical, semantic)
@@ -101,7 +101,7 @@ def fit_core(material: Material, rows: IntArray, answers: int) -> Core:
 
 def _with_prototypes(
     prototypes: npt.NDArray[np.float32],
-    ngrams: "list[sparse.csr_matrix]",
+    ngrams: "list[scipy.sparse.csr_matrix]",
     labels: IntArray,
     weights: FloatArray,
 ) -> Head:
@@ -118,10 +118,10 @@ def _with_prototypes(
 
 
 def _centroids(
-    features: sparse.csr_matrix, labels: IntArray, answers: int
+    features: "scipy.sparse.csr_matrix", labels: IntArray, answers: int
 ) -> npt.NDArray[np.float32]:
     """Return the mean direction of each answer's rows as columns, shape (features, answers)."""
-    one_hot = sparse.csr_matrix(
+    one_hot = scipy.sparse.csr_matrix(
         (np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), answers)
     )
     sums = (features.T @ one_hot).toarray()

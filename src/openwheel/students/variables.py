@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
@@ -62,7 +62,7 @@ def _accuracy(texts: list[str], labels: npt.NDArray[np.int64]) -> float:
     shape = (int(labels.max()) + 1, len(fitting))
     one_hot = (np.ones(len(fitting)), (labels[fitting], np.arange(len(fitting))))
     # Sparse: of hundreds of answers each has few of the n-grams.
-    sums = sparse.csr_matrix(one_hot, shape=shape) @ features[fitting]
+    sums = scipy.sparse.csr_matrix(one_hot, shape=shape) @ features[fitting]
     norms = np.sqrt(np.asarray(sums.multiply(sums).sum(axis=1)).ravel()) + 1e-9
     predicted = ((features[testing] @ sums.T).toarray() / norms).argmax(axis=1)
     return float((predicted == labels[testing]).mean())

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from openwheel.students.model import text_of
 from openwheel.students.student import Inputs
@@ -114,7 +114,7 @@ def _similar(texts: Sequence[str], near: int) -> IntArray:
     return links
 
 
-def _word_sets(texts: Sequence[str]) -> tuple[sparse.csr_matrix, FloatArray]:
+def _word_sets(texts: Sequence[str]) -> "tuple[scipy.sparse.csr_matrix, FloatArray]":
     """Return which words each text has, as a matrix of ones, and how many."""
     index: dict[str, int] = {}
     columns: list[int] = []
@@ -126,14 +126,14 @@ def _word_sets(texts: Sequence[str]) -> tuple[sparse.csr_matrix, FloatArray]:
             found = set(sorted(found, key=lambda word: word * 2654435761 % 2**32)[:MOST_WORDS])
         columns.extend(found)
         starts.append(len(columns))
-    matrix = sparse.csr_matrix(
+    matrix = scipy.sparse.csr_matrix(
         (np.ones(len(columns), np.float32), columns, starts), shape=(len(texts), max(len(index), 1))
     )
     return matrix, np.diff(starts).astype(np.float64)
 
 
 def _alike(
-    words: sparse.csr_matrix, sizes: FloatArray, rows: IntArray, others: IntArray
+    words: "scipy.sparse.csr_matrix", sizes: FloatArray, rows: IntArray, others: IntArray
 ) -> npt.NDArray[np.bool_]:
     """Return which of some texts share enough words with which others, shape (rows, others)."""
     shared = (words[rows] @ words[others].T).toarray()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -49,14 +49,14 @@ def cluster_words(texts: Sequence[Sequence[int]]) -> dict[int, tuple[int, int]]:
                 rows.append(row)
                 columns.append(after + NEIGHBOURS * (after < edge))
     shape = (len(known), edge + 2)
-    together = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+    together = scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
     vectors = _vectors(together)
     wide = _means(vectors, min(WIDE, len(known) // 6))
     narrow = _means(vectors, min(NARROW, len(known) // 3))
     return {word: (int(wide[i]) + 1, int(narrow[i]) + 1) for word, i in row_of.items()}
 
 
-def _vectors(together: "sparse.csr_matrix") -> FloatArray:
+def _vectors(together: "scipy.sparse.csr_matrix") -> FloatArray:
     """Return unit vectors of words by their positive pointwise mutual information."""
     total = together.sum()
     of_words = np.asarray(together.sum(1)).ravel() + 1e-9
@@ -64,7 +64,7 @@ def _vectors(together: "sparse.csr_matrix") -> FloatArray:
     pairs = together.tocoo()
     information = np.log(pairs.data * total / (of_words[pairs.row] * of_columns[pairs.col]))
     kept = information > 0
-    positive = sparse.csr_matrix(
+    positive = scipy.sparse.csr_matrix(
         (information[kept], (pairs.row[kept], pairs.col[kept])), shape=together.shape
     )
     # Columns are few, so their products say what a decomposition of the whole would.

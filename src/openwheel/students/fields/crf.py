@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -57,15 +57,15 @@ class Decoded(NamedTuple):
 class _Batch(NamedTuple):
     """Texts of about one length: local features, which columns those are, tags, mask."""
 
-    features: "sparse.csr_matrix"
-    transposed: "sparse.csr_matrix"
+    features: "scipy.sparse.csr_matrix"
+    transposed: "scipy.sparse.csr_matrix"
     columns: npt.NDArray[np.int32]
     tags: IntArray
     mask: BoolArray
 
 
 def fit_crf(
-    features: "sparse.csr_matrix",
+    features: "scipy.sparse.csr_matrix",
     tags: IntArray,
     lengths: IntArray,
     forbidden: FloatArray,
@@ -116,7 +116,7 @@ def fit_crf(
 
 
 def _batches(
-    features: "sparse.csr_matrix", tags: IntArray, lengths: IntArray, rng: np.random.Generator
+    features: "scipy.sparse.csr_matrix", tags: IntArray, lengths: IntArray, rng: np.random.Generator
 ) -> list[_Batch]:
     """Lay texts of about one length together, with the columns that each batch touches."""
     starts = np.concatenate(([0], np.cumsum(lengths)))
@@ -131,7 +131,7 @@ def _batches(
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen])
         inside = features[rows]
         columns, local = np.unique(inside.indices, return_inverse=True)
-        own = sparse.csr_matrix(
+        own = scipy.sparse.csr_matrix(
             (inside.data, local.astype(np.int32), inside.indptr), shape=(len(rows), len(columns))
         )
         mask = np.arange(int(lengths[chosen].max()))[None] < lengths[chosen][:, None]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 KeyArray = npt.NDArray[np.uint64]
 IntArray = npt.NDArray[np.int64]
@@ -305,12 +305,16 @@ def vocabulary(keys: KeyArray) -> KeyArray:
     return distinct[kept]
 
 
-def matrix_of(rows: IntArray, keys: KeyArray, known: KeyArray, words: int) -> "sparse.csr_matrix":
+def matrix_of(
+    rows: IntArray, keys: KeyArray, known: KeyArray, words: int
+) -> "scipy.sparse.csr_matrix":
     """Return features as a matrix, shape (words, known features)."""
     columns, kept = places_in(known, keys)
     data = np.ones(int(kept.sum()), np.float32)
     shape = (words, len(known))
-    return sparse.csr_matrix((data, (rows[kept], columns[kept].astype(np.int32))), shape=shape)
+    return scipy.sparse.csr_matrix(
+        (data, (rows[kept], columns[kept].astype(np.int32))), shape=shape
+    )
 
 
 def places_in(known: KeyArray, keys: KeyArray) -> tuple[IntArray, npt.NDArray[np.bool_]]:
