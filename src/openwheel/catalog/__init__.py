@@ -4,7 +4,6 @@ Knows nothing of traffic.
 """
 
 from openwheel.catalog.catalog import Catalog
-from openwheel.catalog.figures import Figures, Popularity, Price, figures_path, read_figures
 from openwheel.catalog.read import load_catalog
 from openwheel.catalog.rows import (
     Checkpoint,
@@ -24,15 +23,10 @@ __all__ = [
     "Clause",
     "Confidence",
     "Family",
-    "Figures",
     "Licence",
-    "Popularity",
-    "Price",
     "Quality",
     "Shape",
     "Threshold",
     "Verdict",
-    "figures_path",
     "load_catalog",
-    "read_figures",
 ]

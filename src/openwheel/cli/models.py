@@ -1,17 +1,16 @@
 """``openwheel models``: what there is, with sizes, licences and what they allow."""
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openwheel.cli import models_fit, options
-from openwheel.cli.output import note, print_json, warn
-from openwheel.errors import CatalogError, SettingError
+from openwheel.cli.output import note, print_json
+from openwheel.errors import SettingError
 
 if TYPE_CHECKING:
-    from openwheel.catalog import Catalog, Checkpoint, Figures
+    from openwheel.catalog import Catalog, Checkpoint
     from openwheel.settings import Settings
 
 CatalogFiles = Annotated[
@@ -33,7 +32,6 @@ def register(app: typer.Typer) -> None:
     models.callback(invoke_without_command=True)(list_models)
     models.command()(show)
     models.command()(compare)
-    models.command()(refresh)
     models_fit.register(models)
     app.add_typer(models)
 
@@ -94,11 +92,10 @@ def list_models(
         and (not encoders or row.kind == "encoder")
     ]
     chosen.sort(key=lambda row: (row.total_parameters or float("inf"), row.id.lower()))
-    figures = open_figures()
     if json:
-        print_json({"checkpoints": [_told(rows, figures, row) for row in chosen]})
+        print_json({"checkpoints": [_told(rows, row) for row in chosen]})
         return
-    models_print.print_list(rows, figures, chosen)
+    models_print.print_list(rows, chosen)
     note(f"{len(chosen)} of {len(rows.checkpoints)} checkpoints; `openwheel models show ID`")
 
 
@@ -107,19 +104,18 @@ def show(id: Id, catalog: CatalogFiles = None, json: options.Json = False) -> No
     from openwheel.cli import models_print
 
     rows = open_catalog(catalog)
-    figures = open_figures()
     path = Path(id).expanduser()
     if path.exists():
-        _show_folder(path, rows, figures, json)
+        _show_folder(path, rows, json)
         return
     row = rows.find(id)
     if json:
-        print_json(_all(rows, figures, row))
+        print_json(_all(rows, row))
     else:
-        models_print.print_checkpoint(rows, figures, row)
+        models_print.print_checkpoint(rows, row)
 
 
-def _show_folder(path: Path, rows: "Catalog", figures: "Figures", json: bool) -> None:
+def _show_folder(path: Path, rows: "Catalog", json: bool) -> None:
     """Show what lies in a folder or a GGUF file, and the checkpoints that it may be."""
     from openwheel.catalog.fit import of_folder
     from openwheel.cli import models_print
@@ -133,7 +129,7 @@ def _show_folder(path: Path, rows: "Catalog", figures: "Figures", json: bool) ->
                 "weights": weights,
                 "told_by": found.told_by,
                 "licence": found.licence,
-                "checkpoints": [_all(rows, figures, row) for row in found.rows],
+                "checkpoints": [_all(rows, row) for row in found.rows],
             }
         )
         return
@@ -141,7 +137,7 @@ def _show_folder(path: Path, rows: "Catalog", figures: "Figures", json: bool) ->
     if found.rows:
         ids = " or ".join(row.id for row in found.rows)
         note(f"By its {found.told_by} it is {ids}, or made of it")
-        models_print.print_checkpoint(rows, figures, found.rows[0])
+        models_print.print_checkpoint(rows, found.rows[0])
     elif found.licence:
         note(f"Its files say that it is under {found.licence}")
     else:
@@ -159,56 +155,10 @@ def compare(
 
     rows = open_catalog(catalog)
     pair = [rows.find(first), rows.find(second)]
-    figures = open_figures()
     if json:
-        print_json({"checkpoints": [_all(rows, figures, row) for row in pair]})
+        print_json({"checkpoints": [_all(rows, row) for row in pair]})
     else:
-        models_print.print_comparison(rows, figures, pair)
-
-
-def refresh(
-    hub_url: Annotated[str | None, options.setting("catalog.hub_url")] = None,
-    prices_url: Annotated[str | None, options.setting("catalog.prices_url")] = None,
-    catalog: CatalogFiles = None,
-    json: options.Json = False,
-) -> None:
-    """Fetch downloads, likes, derivatives and prices, and keep them in the user's cache folder.
-
-    What cannot be fetched stays as it was. Nothing else needs the network or these figures.
-    """
-    from openwheel.catalog import figures_path
-    from openwheel.catalog.figures import write_figures
-    from openwheel.catalog.refresh import fetch_popularity, fetch_prices
-    from openwheel.settings import override
-
-    settings = override(
-        options.settings_from(None),
-        {"catalog.hub_url": hub_url, "catalog.prices_url": prices_url},
-    ).catalog
-    rows = open_catalog(catalog)
-    wanted = [row.id for row in rows.checkpoints]
-    path = figures_path()
-    figures = open_figures()
-    at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    failed = []
-    try:
-        figures = fetch_popularity(settings.hub_url, wanted, at=at, old=figures)
-    except CatalogError as error:
-        failed.append(str(error))
-    try:
-        figures = fetch_prices(settings.prices_url, wanted, at=at, old=figures)
-    except CatalogError as error:
-        failed.append(str(error))
-    if len(failed) < 2:
-        write_figures(path, figures)
-    if json:
-        print_json({"path": str(path), "figures": figures, "failed": failed})
-    elif len(failed) < 2:
-        from openwheel.cli import models_print
-
-        models_print.print_refreshed(path, figures)
-    if failed:
-        raise CatalogError(f"Not all was fetched, and the old figures stay. {'. '.join(failed)}")
+        models_print.print_comparison(rows, pair)
 
 
 def open_catalog(files: list[Path] | None) -> "Catalog":
@@ -217,17 +167,6 @@ def open_catalog(files: list[Path] | None) -> "Catalog":
 
     settings: Settings = options.settings_from(None)
     return load_catalog([*(Path(name) for name in settings.catalog.files), *(files or ())])
-
-
-def open_figures() -> "Figures":
-    """Return the figures in the cache; what cannot be read there is said, and left out."""
-    from openwheel.catalog import Figures, figures_path, read_figures
-
-    try:
-        return read_figures(figures_path())
-    except CatalogError as error:
-        warn(str(error))
-        return Figures()
 
 
 def _refuse_options(context: typer.Context) -> None:
@@ -246,20 +185,18 @@ def _within(asked: str, *names: str) -> bool:
     return any(asked.lower() in name.lower() for name in names)
 
 
-def _told(rows: "Catalog", figures: "Figures", row: "Checkpoint") -> dict[str, Any]:
+def _told(rows: "Catalog", row: "Checkpoint") -> dict[str, Any]:
     import msgspec
 
     return {
         **msgspec.to_builtins(row),
         "may_train_others": rows.may_train_others(row),
-        "popularity": figures.popularity_of(row.id),
-        "price": figures.price_of(row.id),
     }
 
 
-def _all(rows: "Catalog", figures: "Figures", row: "Checkpoint") -> dict[str, Any]:
+def _all(rows: "Catalog", row: "Checkpoint") -> dict[str, Any]:
     return {
-        "checkpoint": _told(rows, figures, row),
+        "checkpoint": _told(rows, row),
         "licences": rows.licences_of(row),
         "family": rows.family(row.model_type),
     }

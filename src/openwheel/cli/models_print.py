@@ -1,13 +1,12 @@
 """How ``openwheel models`` prints checkpoints for people."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openwheel.cli.output import out, print_table
 
 if TYPE_CHECKING:
-    from openwheel.catalog import Catalog, Checkpoint, Family, Figures, Licence, Price
+    from openwheel.catalog import Catalog, Checkpoint, Family, Licence
 
 _TRAIN = {"yes": "yes", "no": "NO", "conditional": "if", "unknown": "?"}
 _MEASURES = {
@@ -24,13 +23,9 @@ _THEN = {
 }
 
 
-def print_list(catalog: "Catalog", figures: "Figures", checkpoints: Sequence["Checkpoint"]) -> None:
-    """Print a line a checkpoint; figures only where some were fetched."""
+def print_list(catalog: "Catalog", checkpoints: Sequence["Checkpoint"]) -> None:
+    """Print a line a checkpoint."""
     columns = ["checkpoint", "billions", "context", "released", "home", "licence", "trains"]
-    if figures.popularity:
-        columns.append("downloads")
-    if figures.prices:
-        columns.append("$/M in, out")
     lines = []
     for row in checkpoints:
         line = [
@@ -42,19 +37,14 @@ def print_list(catalog: "Catalog", figures: "Figures", checkpoints: Sequence["Ch
             f"{row.licence.removeprefix('LicenseRef-')} ({row.confidence})",
             _TRAIN[catalog.may_train_others(row)],
         ]
-        popularity = figures.popularity_of(row.id)
-        if figures.popularity:
-            line.append(f"{popularity.downloads:,}" if popularity else "-")
-        if figures.prices:
-            line.append(price(figures.price_of(row.id)))
         lines.append(line)
     print_table(columns, lines)
 
 
-def print_checkpoint(catalog: "Catalog", figures: "Figures", row: "Checkpoint") -> None:
+def print_checkpoint(catalog: "Catalog", row: "Checkpoint") -> None:
     """Print all that is known of one."""
     out.print(row.id, style="bold")
-    _print_facts(facts(catalog, figures, row))
+    _print_facts(facts(catalog, row))
     for licence in catalog.licences_of(row):
         out.print(f"\nLicence: {licence.name}", style="bold")
         _print_facts(_licence_facts(licence))
@@ -64,9 +54,9 @@ def print_checkpoint(catalog: "Catalog", figures: "Figures", row: "Checkpoint") 
         _print_facts(_family_facts(family))
 
 
-def print_comparison(catalog: "Catalog", figures: "Figures", pair: Sequence["Checkpoint"]) -> None:
+def print_comparison(catalog: "Catalog", pair: Sequence["Checkpoint"]) -> None:
     """Print two side by side, with a mark where they differ."""
-    told = [dict(facts(catalog, figures, row)) for row in pair]
+    told = [dict(facts(catalog, row)) for row in pair]
     for row, rest in zip(pair, told, strict=True):
         licences = catalog.licences_of(row)
         rest["notice"] = ", ".join(filter(None, (x.notice for x in licences))) or "-"
@@ -82,25 +72,7 @@ def print_comparison(catalog: "Catalog", figures: "Figures", pair: Sequence["Che
     print_table(["", *(row.id for row in pair), ""], lines)
 
 
-def print_refreshed(path: Path, figures: "Figures") -> None:
-    """Print what of the figures there is now."""
-    lines = []
-    if figures.popularity_at:
-        lines.append(
-            f"{len(figures.popularity)} checkpoints counted by {figures.popularity_from} "
-            f"({figures.popularity_at}), {len(figures.missing)} not found there"
-        )
-    if figures.prices_at:
-        lines.append(
-            f"{len(figures.prices)} prices from {figures.prices_from} ({figures.prices_at})"
-        )
-    lines.extend(f"not found: {name}" for name in figures.missing)
-    lines.append(f"kept in {path}")
-    for line in lines:
-        out.print(line)
-
-
-def facts(catalog: "Catalog", figures: "Figures", row: "Checkpoint") -> Iterator[tuple[str, str]]:
+def facts(catalog: "Catalog", row: "Checkpoint") -> Iterator[tuple[str, str]]:
     """Yield what is known of a checkpoint, by name."""
     yield "organisation", f"{row.organisation} ({row.country})"
     yield "family", row.family
@@ -123,20 +95,6 @@ def facts(catalog: "Catalog", figures: "Figures", row: "Checkpoint") -> Iterator
         yield "shape", f"{'; '.join(parts)} ({shape.confidence})"
     for quality in row.quality:
         yield quality.benchmark, f"{quality.value:g} ({quality.confidence}; {quality.source})"
-    popularity = figures.popularity_of(row.id)
-    if popularity is not None:
-        derived = popularity.derivatives
-        yield (
-            "popularity",
-            f"{popularity.downloads:,} downloads in 30 days, {popularity.likes:,} likes"
-            + (f", {derived:,} derivatives" if derived is not None else "")
-            + f" ({figures.popularity_at[:10]})",
-        )
-    if figures.price_of(row.id) is not None:
-        yield (
-            "$ a million tokens in, out",
-            (f"{price(figures.price_of(row.id))} ({figures.prices_at[:10]})"),
-        )
     yield "source", row.source
     if row.notes:
         yield "notes", row.notes
@@ -158,11 +116,6 @@ def tokens(count: int | None) -> str:
     if count is None:
         return "?"
     return f"{round(count / 1024):,}K" if count >= 1024 else str(count)
-
-
-def price(found: "Price | None") -> str:
-    """Return a price for a million tokens, in and out."""
-    return "-" if found is None else f"{found.input:g}, {found.output:g}"
 
 
 def _licence_facts(licence: "Licence") -> Iterator[tuple[str, str]]:

@@ -208,15 +208,9 @@ class EngineSection(Section, frozen=True):
 
 
 class CatalogSection(Section, frozen=True):
-    """The catalogue of checkpoints, and where its figures are fetched."""
+    """The catalogue of checkpoints."""
 
     files: Annotated[
         tuple[str, ...],
         Meta(description="Your own catalogue files; their rows come before those that ship."),
     ] = ()
-    hub_url: Annotated[
-        str, Meta(min_length=1, description="The hub that counts downloads, likes, derivatives.")
-    ] = "https://huggingface.co"
-    prices_url: Annotated[
-        str, Meta(min_length=1, description="The API whose list of models has the prices.")
-    ] = "https://openrouter.ai/api/v1"
