@@ -88,3 +88,16 @@ def test_every_source_file_and_folder_named_in_the_docs_exists():
             if page not in contributors and not name.startswith(("src/", "tests/", "benchmarks/")):
                 continue
             assert any((root / name).exists() for root in roots), f"{page.name}: {name}"
+
+
+def test_every_feature_has_a_page_and_a_test():
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| \[[\w-]+\]\(([\w-]+\.md)\) \| `(.+)` \|$", page, re.MULTILINE)
+    tables = sum(line.startswith("|---") for line in page.splitlines())
+    assert len(rows) == sum(line.startswith("|") for line in page.splitlines()) - 2 * tables
+    assert len(rows) > 50
+    for name, test in rows:
+        assert (ROOT / "docs" / name).exists(), name
+        file, _, function = test.partition("::")
+        source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in source, test
