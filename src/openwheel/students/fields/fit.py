@@ -180,7 +180,9 @@ def _read(
     for row in range(len(inputs) - 1, -1, -1):
         answer = answers[row]
         if answer not in read:
-            read[answer] = record_of(Answer(surfaces.get(answer, answer)), folds)
+            spelled = Answer(surfaces.get(answer, answer))
+            # As the teacher spells it; folds tell where a record stands among words.
+            read[answer] = record_of(spelled) or record_of(spelled, folds)
         pair = (text_of(inputs[row], variables), answer)
         if read[answer] is not None and pair not in seen:
             seen.add(pair)
@@ -458,12 +460,16 @@ def _fitted(
         agrees,
         np.array(records.rows, np.int64),
         None if losses_of is None else losses,
-        blame=_blame(records, drafts, agrees, learning.form),
+        blame=_blame(records, drafts, agrees, learning.form, folds),
     )
 
 
 def _blame(
-    records: _Records, drafts: Sequence[Draft], agrees: npt.NDArray[np.bool_], form: RecordForm
+    records: _Records,
+    drafts: Sequence[Draft],
+    agrees: npt.NDArray[np.bool_],
+    form: RecordForm,
+    folds: tuple[str, ...],
 ) -> str:
     """Say which fields were wrong most often in the records that differ out of fold."""
     apart: Counter[str] = Counter()
@@ -474,7 +480,8 @@ def _blame(
         if drafted.record is None:
             unwritten += 1
         else:
-            apart.update(fields_apart(one.record, drafted.record))
+            both = [record_of(Answer(as_json(r)), folds) for r in (one.record, drafted.record)]
+            apart.update(fields_apart(*(record or {} for record in both)))
     wrong = int((~agrees).sum())
     if not wrong:
         return ""

@@ -22,7 +22,7 @@ Value = str | int | float
 Kind = Literal["text", "number", "date", "time"]
 
 CASES: Final = ("keep", "lower", "upper", "title", "sentence")
-MARKS: Final = ("keep", "possessive", "edges", "none")
+MARKS: Final = ("keep", "possessive", "apart", "edges", "none")
 SPACES: Final = ("keep", "none", "_", "-")
 
 DATE_FORMATS: Final = tuple(
@@ -129,6 +129,8 @@ def _as_text(surface: str, case: str, marks: str, spaces: str) -> str:
     text = " ".join(surface.split())
     if marks == "possessive":
         text = re.sub(r"['\u2019]s?\Z", "", text)
+    elif marks == "apart":
+        text = re.sub(r"(?<=\w)(['\u2019]s)\b", r" \1", text)
     elif marks == "edges":
         text = re.sub(r"\A\W+|\W+\Z", "", text)
     elif marks == "none":

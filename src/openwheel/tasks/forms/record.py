@@ -45,9 +45,12 @@ def fields_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     ['b.c', 'd']
     """
     here, there = leaves(one), leaves(other)
+    # An empty object beside one with fields differs in those fields, which say so themselves.
+    inner = {path[:size] for path in (*here, *there) for size in range(1, len(path))}
     return [
         ".".join(path)
         for path in dict.fromkeys((*here, *there))
+        if path not in inner
         if (path in here) != (path in there)
         or _encoder.encode(here[path]) != _encoder.encode(there[path])
     ]

@@ -1,0 +1,160 @@
+"""Records learned without a GPU: certified coverage, disagreement on published test splits, cost.
+
+    python benchmarks/structured.py [--data NAME ...] [--most N]
+
+Each data set's human annotation is written as a JSON object, which stands for a teacher's answer:
+a perfect teacher, which no real one is. What is not the published test split is shuffled once with
+a fixed seed; its latest quarter calibrates, the rest is learned from (``--most`` of it). A record
+agrees if all of it does, as canonical JSON, lists of ``maintie`` as sets. The oracle is the most
+that the same confidences could answer of the test split with its disagreement at most epsilon, were
+its answers known.
+
+``banking77`` is a closed set: the same labels as a JSON object and bare must be learned alike.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coverage import CALIBRATION_SHARE, DELTA, SEED, Judged, cpu_seconds, report_gate
+from openwheel.gate import spent
+from openwheel.loop.turn.bursts import bursts
+from openwheel.students import Fitted, save_student, train
+from openwheel.students.fields.fit import fit_fields
+from openwheel.students.rung import Lesson
+from openwheel.students.student import NotLearnedError
+from openwheel.tasks import canonical_answer
+from openwheel.tasks.forms import infer_form
+from openwheel.wire import Answer
+from shared import about, rows
+
+EPSILONS = (0.05, 0.02)
+ASKED = 300
+"""Test inputs that are answered one by one, for the time that an answer takes."""
+
+
+class Pair(NamedTuple):
+    """An input, and the teacher's answer as it was written."""
+
+    text: str
+    answer: str
+
+
+def _record(row: dict[str, Any]) -> str:
+    kept = {"intent": row["intent"]} if row.get("intent") else {}
+    return json.dumps({**kept, "slots": row["slots"]})
+
+
+def _of(name: str, test: str, write: Callable[[dict[str, Any]], str]) -> tuple[list[Pair], ...]:
+    found = list(rows(name))
+    rest = [Pair(row["text"], write(row)) for row in found if row["split"] != test]
+    return rest, [Pair(row["text"], write(row)) for row in found if row["split"] == test]
+
+
+def _maintie() -> tuple[list[Pair], ...]:
+    found = [Pair(row["text"], _record(row)) for row in rows("maintie_gold")]
+    order = np.random.default_rng(SEED + 1).permutation(len(found))
+    cut = len(found) // 5
+    return [found[i] for i in order[cut:]], [found[i] for i in order[:cut]]
+
+
+SETS: dict[str, Callable[[], tuple[list[Pair], ...]]] = {
+    "snips": lambda: _of("snips", "test", _record),
+    "slurp": lambda: _of("slurp_dev_test", "test", _record),
+    "wnut17": lambda: _of("wnut17_ner", "test", _record),
+    "maintie": _maintie,
+    "banking77-json": lambda: _of(
+        "banking77", "test", lambda row: json.dumps({"topic": row["label"]})
+    ),
+    "banking77-bare": lambda: _of("banking77", "test", lambda row: str(row["label"])),
+}
+
+
+UNORDERED = {"maintie": ("set",)}
+"""Folds of data whose lists are in the order of annotation, which nothing tells."""
+
+
+def canonical(text: str, form: str, folds: tuple[str, ...] = ()) -> str:
+    return canonical_answer(Answer(text), form, folds)
+
+
+def ask(fitted: Fitted, pairs: list[Pair], form: str, folds: tuple[str, ...]) -> Judged:
+    """Return a student's confidences on some pairs, and whether it agrees."""
+    texts, confidence = fitted.student.answer([(pair.text,) for pair in pairs])
+    agrees = [
+        bool(text) and canonical(text, form, folds) == canonical(pair.answer, form, folds)
+        for text, pair in zip(texts, pairs, strict=True)
+    ]
+    return Judged(confidence, np.array(agrees))
+
+
+def run(name: str, most: int) -> None:
+    rest, test = SETS[name]()
+    order = np.random.default_rng(SEED).permutation(len(rest))
+    shuffled = [rest[i] for i in order]
+    cut = len(shuffled) - int(CALIBRATION_SHARE * len(shuffled))
+    training, calibration = shuffled[:cut], shuffled[cut:]
+    if most:
+        training, calibration = training[-most:], calibration[: max(most // 3, 1)]
+    form = infer_form([Answer(pair.answer) for pair in training]).form
+    folds = UNORDERED.get(name, ())
+    answers = [canonical(pair.answer, form, folds) for pair in training]
+    inputs = [(pair.text,) for pair in training]
+    started = cpu_seconds()
+    try:
+        if form == "record":
+            surfaces = dict(zip(answers, (pair.answer for pair in training), strict=True))
+            lesson = Lesson(
+                inputs=inputs,
+                answers=answers,
+                variables=(0,),
+                form=form,
+                folds=folds,
+                surfaces=surfaces,
+            )
+            fitted = fit_fields(lesson)
+        else:
+            fitted = train("linear", inputs, answers, variables=(0,))
+    except NotLearnedError as error:
+        print(f"\n{name}: refused, {error}")
+        return
+    seconds = cpu_seconds() - started
+    evidence, judged = (ask(fitted, part, form, folds) for part in (calibration, test))
+    began = time.process_time()
+    for pair in test[:ASKED]:
+        fitted.student.answer_one((pair.text,))
+    each = (time.process_time() - began) / len(test[:ASKED]) * 1e3
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "student"
+        save_student(fitted.student, folder)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+    print(
+        f"\n{name}, {form}: {len(training):,} to learn from, {len(calibration):,} to calibrate, "
+        f"{len(test):,} to test; right on test {judged.agrees.mean():.3f}; {seconds:.0f} s of CPU "
+        f"to learn, {each:.2f} ms of CPU an answer, {size / 1e6:.1f} MB"
+    )
+    clusters = bursts([(pair.text,) for pair in calibration], (0,))
+    report_gate(fitted, evidence, clusters, judged, EPSILONS)
+    if fitted.blame:
+        print(f"  {fitted.blame}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--data", nargs="*", default=list(SETS), choices=list(SETS))
+    options.add_argument("--most", type=int, default=0, help="records to learn from")
+    chosen = options.parse_args()
+    print(about("benchmarks/structured.py"))
+    print(f"delta {DELTA:.0%}, first attempt: {spent(DELTA, 1):.2%} spent; seed {SEED}")
+    for name in chosen.data:
+        run(name, chosen.most)
+
+
+if __name__ == "__main__":
+    main()
