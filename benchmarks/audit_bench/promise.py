@@ -127,7 +127,7 @@ def count(
 
 
 def _of_student(given: Sequence[Given], windows: Sequence[int], epsilon: float) -> Counted:
-    """Count one student's answers; each window begins anew."""
+    """Count one student's answers; each window starts over."""
     found = Counted()
     waiting = list(windows)
     window: tuple[int, int] | None = None

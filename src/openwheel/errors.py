@@ -3,7 +3,7 @@
 ::
 
     OpenwheelError
-    ├── OperatorError          whoever runs Openwheel can mend it
+    ├── OperatorError          the operator can mend it
     │   ├── SettingError       a setting or option is not what it must be
     │   ├── LogError           a log cannot be read (names the file and line)
     │   ├── StoreError         the traffic store cannot be opened, read or written
@@ -27,7 +27,7 @@ class OpenwheelError(Exception):
 
 
 class OperatorError(OpenwheelError):
-    """Something whoever runs Openwheel can mend."""
+    """Something that the operator of Openwheel can mend."""
 
 
 class SettingError(OperatorError):

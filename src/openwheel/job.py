@@ -1,4 +1,4 @@
-"""Work in a child process: what whoever has it done and whoever does it agree on.
+"""Work in a child process: the protocol between parent and child.
 
 The child is ``python -m MODULE ORDER.json``. It tells events as JSON lines on its standard output,
 `Failed` if it cannot go on; what libraries print goes to its log. These rules hold for all:
@@ -224,5 +224,5 @@ def thread_caps(threads: int | str) -> dict[str, str]:
 
 
 def step_back() -> None:
-    """Be as nice as whoever trains: a gateway on the same machine comes first."""
+    """Lower the priority as training does: a gateway on the same machine comes first."""
     os.nice(max(0, NICENESS - os.nice(0)))

@@ -1,4 +1,4 @@
-"""Telling whoever waits what is being done, and how far it is. Knows nothing of terminals."""
+"""Progress of long work: what is being done, and how far it is. Knows nothing of terminals."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -13,7 +13,7 @@ from openwheel.inference.writer import Ask
 from openwheel.wire import PromptMessage
 
 TASK = PromptMessage("system", "please help me to pay the bill today my account was lost " * 2)
-# Left out: it reads its cache's state anew in each forward pass, so it runs one at a time.
+# Left out: it reads its cache's state again in each forward pass, so it runs one at a time.
 TEXTS = ("the bank card", "billing", "a new one please yes or no other returns", "shipping 0123")
 
 

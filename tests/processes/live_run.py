@@ -116,12 +116,12 @@ class Run:
         self._away[-1] = (self._away[-1][0], time.monotonic())
 
     def reload(self) -> None:
-        """Have the settings read anew: all workers and the learner are replaced.
+        """Have the settings read again: all workers and the learner are replaced.
 
         A learner that died again and again is kept from its next start for up to ten seconds; a
         new one is not.
         """
-        said = "The settings were read anew"
+        said = "The settings were read again"
         before = self._gateway.log.count(said)
         self._gateway.process.send_signal(signal.SIGHUP)
         self.until(lambda: self._gateway.log.count(said) > before)

@@ -79,7 +79,7 @@ def say():
 def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
     up, live_teacher, tmp_path, seed, say, kills, workers
 ):
-    """Turns are killed, a worker and the teacher too; the settings are read anew; the clock
+    """Turns are killed, a worker and the teacher too; the settings are read again; the clock
     is put a month ahead, then a day back, then right. At last the teacher changes its mind."""
     clock = Clock(tmp_path)
     (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url, workers=workers))

@@ -49,7 +49,7 @@ def test_a_local_model_answers_and_fails_and_ends_with_the_gateway(
 
 
 def killed_and_changed(gateway, engine, folder, tmp_path, wait_for):
-    """Kill the model, have its settings read anew; return the process that runs it at last."""
+    """Kill the model, have its settings read again; return the process that runs it at last."""
     os.kill(engine, signal.SIGKILL)
     wait_for(lambda: not gateway.is_alive(engine))
 
@@ -66,7 +66,7 @@ def killed_and_changed(gateway, engine, folder, tmp_path, wait_for):
     changed = SETTINGS.format(folder=folder).replace("context = 256", "context = 64")
     (tmp_path / "openwheel.toml").write_text(changed)
     gateway.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "read anew" in gateway.log, seconds=120)
+    wait_for(lambda: "read again" in gateway.log, seconds=120)
     wait_for(lambda: not gateway.is_alive(other))
     refused = gateway.ask("the bank card " * 60)
     assert refused.status == 400

@@ -114,7 +114,7 @@ def test_settings_change_under_load_without_a_failed_request(up, teacher, load, 
         clients.more(50)
         write_settings(tmp_path, two, workers=2, host="::1")
         gateway.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "The settings were read anew" in gateway.log)
+        wait_for(lambda: "The settings were read again" in gateway.log)
         after = gateway.children()
         asked = len(one.asked)
         clients.more(100)
@@ -174,7 +174,7 @@ def test_broken_settings_are_told_and_change_nothing(up, teacher, load, wait_for
     assert "Traceback" not in gateway.log
     write_settings(tmp_path, upstream, workers=2)
     gateway.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "The settings were read anew" in gateway.log)
+    wait_for(lambda: "The settings were read again" in gateway.log)
     assert len(gateway.children()) == 2
 
 

@@ -24,7 +24,7 @@ class SharedCounters:
     mapped: they cost a microsecond, where a mapped file that someone truncates kills the process.
 
     What was written before the machine last started counts for nothing, since its monotonic clock
-    started anew. A file that is damaged, truncated or removed is made anew.
+    started again. A file that is damaged, truncated or removed is made again.
 
     While the file cannot be used, and on systems without POSIX locks, each process keeps its
     slots for itself. A process may have a file open once: closing it once more would free the
@@ -89,7 +89,7 @@ class SharedCounters:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, _PAIR.size, offset)
 
     def check(self) -> None:
-        """Make the file anew if it was damaged or removed.
+        """Make the file again if it was damaged or removed.
 
         Raises:
             StoreError: It could not be used since the last look, so that limits were not shared.
@@ -126,7 +126,7 @@ class SharedCounters:
             return
         fcntl.lockf(self._fd, fcntl.LOCK_EX, _HEADER, 0)
         try:
-            # Another process may have made it anew while this one waited.
+            # Another process may have made it again while this one waited.
             if os.pread(self._fd, _HEADER, 0) != self._header:
                 os.ftruncate(self._fd, 0)
                 os.pwrite(self._fd, self._header, 0)

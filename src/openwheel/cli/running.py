@@ -59,7 +59,7 @@ def up(
 
     Certified students answer what they are confident of, a teacher the rest. Every exchange is
     stored, and a learner process beside the gateway takes turns of the loop as traffic grows.
-    SIGHUP reads the settings file anew, without dropping a connection.
+    SIGHUP reads the settings file again, without dropping a connection.
     """
     changes = {
         "gateway.host": host or None,

@@ -15,7 +15,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         temperature: 0 takes the most likely one.
         top_p: Only the most likely tokens that together have this probability are drawn from.
-        seed: Makes draws repeatable; None draws anew each time.
+        seed: Makes draws repeatable; None draws again each time.
     """
 
     temperature: float = 0.0

@@ -210,7 +210,7 @@ def _prompts(prompt: str | list[str | int], engine: Engine) -> list[Rendered]:
 
 
 def _choices(wanted: Wanted, asked: _Common, engine: Engine) -> tuple[Wanted, ...]:
-    """Return the same answer ``n`` times, each drawn anew."""
+    """Return the same answer ``n`` times, each drawn again."""
     count = 1 if asked.n is None else asked.n
     if not 1 <= count <= _MOST_CHOICES:
         raise RequestError(f"n must be 1 to {_MOST_CHOICES}, was {count}")

@@ -243,7 +243,7 @@ class Scheduler:
     def _do_call(self) -> None:
         with self._changed:
             work, done = self._calls.popleft()
-        self._adapter = None  # whatever is done to the model, it has to be put in place anew
+        self._adapter = None  # whatever is done to the model, it has to be put in place again
         try:
             work()
             done.set_result(None)

@@ -20,7 +20,7 @@ def papers_of(
     Args:
         done: The export.
         lineage: Of the student.
-        conditions: What the licences ask of whoever passes it on.
+        conditions: What the licences ask of those who pass it on.
     """
     found = {
         "README.md": _card(done, lineage, conditions),

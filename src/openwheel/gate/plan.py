@@ -213,7 +213,7 @@ def growth_needed(
         epsilon: The most disagreement allowed.
         delta: The level of the test.
         exponent: Disagreement falls as the factor to the power of minus this: 0 if a student is
-            not trained anew, else as its learning curve shows.
+            not trained again, else as its learning curve shows.
         anytime: Whether it will be judged by anytime-valid tests.
         bounded: Whether losses may lie between 0 and 1.
 

@@ -71,7 +71,7 @@ def create_app(
         teacher: Closed when the app stops.
         serving: Decides who answers. ``decide`` runs on the event loop; ``refresh`` in a thread,
             beside it.
-        capture: Takes the exchanges; flushed when the app stops, closed by whoever made it.
+        capture: Takes the exchanges; flushed when the app stops, closed by the caller.
         settings: Of these ``gateway``, ``capture``, the teachers' prices, and whether a task's
             student may answer below its threshold while no teacher can be reached.
         access: Says who may do what; None lets everybody in.

@@ -87,7 +87,7 @@ class Capture(Protocol):
         """Return how capture stands."""
 
 
-# An exchange, when it came, whom to tell when it is settled, and whether it may be a repetition.
+# An exchange, when it came, what to tell when it is settled, and whether it may be a repetition.
 _Waiting = tuple[Exchange, float, Callable[[], None] | None, bool]
 
 
@@ -221,7 +221,7 @@ class CaptureWriter:
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
 
     def _settle(self, batch: list[_Waiting]) -> None:
-        """Write a batch, or give it up, and tell whoever waits for it."""
+        """Write a batch, or give it up, and tell those that wait for it."""
         new: list[Exchange] = []
         for exchange, _, _, is_retry in batch:
             # The earlier try may be in this very batch, where the store is slow.

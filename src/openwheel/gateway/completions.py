@@ -47,7 +47,7 @@ _EVENT_STREAM = [
 ]
 _SOURCES = {"student": b"student", "teacher": b"teacher", "best_effort": b"best-effort"}
 _MOST_PENDING = 64
-# What was decided longer ago is decided anew before a student stands in for the teacher: it may
+# What was decided longer ago is decided again before a student stands in for the teacher: it may
 # have been taken off meanwhile.
 _FRESH_S = 1.0
 
@@ -113,7 +113,7 @@ class Completions:
             headers=_headers("teacher", call.decision),
             tap=partial(self._tap, call),
             instead=None if request is None else partial(self._instead, call, request, send),
-            # Whom a student can answer need not wait for a teacher that is down.
+            # A request that a student can answer need not wait for a teacher that is down.
             patient=answer is None,
         )
         if not await while_connected(receive, work):

@@ -17,7 +17,7 @@ from openwheel.wire import (
 )
 
 REJECTS: Final = frozenset({400, 413, 414, 415, 422, 451})
-"""Statuses by which a teacher rejects the request at hand, whoever sends it and whenever.
+"""Statuses by which a teacher rejects the request itself, whoever sends it and whenever.
 
 All others are of the teacher, the key or the moment, and say nothing of the request.
 """

@@ -109,7 +109,7 @@ class FeedbackEndpoint:
                 code="feedback_off",
             )
         who = 0 if key is None else key.id
-        # However many send it, whoever has none waiting finds room, and one alone has half of it.
+        # However many clients send, one that has none waiting finds room; one alone has half of it.
         free = _MOST_AT_ONCE - self._pending.total()
         if self._pending[who] >= free and (key is not None or free <= 0):
             raise FeedbackError("Too much feedback at once; try again", status=503, code="busy")

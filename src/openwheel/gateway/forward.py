@@ -43,7 +43,7 @@ from openwheel.teachers import (
 
 logger = logging.getLogger(__name__)
 
-# Whoever comes back waits again, so it need not be long.
+# A client that comes back waits again, so it need not be long.
 _RETRY = (b"retry-after", b"1")
 _MAY_BE_OWN = OWN_KEY.encode()
 _OWN = re.compile(rb"(?<![A-Za-z0-9])ow-[\w-]{43}")

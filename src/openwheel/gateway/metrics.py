@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """``GET /metrics``; with keys in force, for whoever has one that is not limited.
+    """``GET /metrics``; with keys in force, for keys that are not limited.
 
     Args:
         take: Makes this worker's snapshot, on the event loop.

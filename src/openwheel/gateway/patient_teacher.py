@@ -20,7 +20,7 @@ from openwheel.teachers import (
 )
 
 DOWN: Final = frozenset({502, 503, 504, 529})
-"""Statuses that say nothing of the request: whoever stands before a teacher found it away, or the
+"""Statuses that say nothing of the request: a proxy found the teacher unavailable, or the
 teacher has no room (RFC 9110, sections 15.6.3 to 15.6.5; 529 is Anthropic's "overloaded")."""
 
 # Of these the one that says that the request was not taken, so that it may be sent again. What is

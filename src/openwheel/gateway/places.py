@@ -39,7 +39,7 @@ class Places:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have a request answered by whoever serves its path."""
+        """Hand a request to the application that serves its path."""
         if scope["type"] != "http":  # a websocket: refused before it is accepted
             await send({"type": "websocket.close", "code": 1000})
             return

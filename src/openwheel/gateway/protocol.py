@@ -196,7 +196,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer whoever offers HTTP/2 or a websocket in HTTP/1.1; refuse to be a tunnel."""
+        """Answer an offer of HTTP/2 or a websocket in HTTP/1.1; refuse to be a tunnel."""
         if self.scope["method"] == "CONNECT":  # what follows it is no HTTP
             self.send_400_response("This is no proxy: it takes no CONNECT")
 

@@ -60,7 +60,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on a signal, and go on after it: whoever called has things to close."""
+        """Stop on a signal and return: the caller has things to close."""
         with stopping_on_signals(self.handle_exit):
             yield
 
@@ -120,7 +120,7 @@ def run_gateway(
         app: The gateway.
         host: Address to listen on.
         port: 0 for any free one.
-        allow_public: Whether ``host`` may be reachable from other machines: whoever reaches a
+        allow_public: Whether ``host`` may be reachable from other machines: a client that reaches a
             gateway without keys can use it, and the teacher's key with it.
         settings: What a client may take; host and port are not looked at.
         ready: Called with the URL when requests are accepted.

@@ -140,7 +140,7 @@ class SnapshotFolder:
     def fold(self, alive: Collection[int]) -> None:
         """Put the counts of workers that are gone into one file, and remove theirs.
 
-        Whoever starts the workers calls it, before the first (with no process alive, so that no
+        The process that starts the workers calls it before the first (no process is alive, so no
         new process's id can be an old one's) and after one has ended. Safe at any time, in
         several processes at once, and when it is killed half-way.
 

@@ -261,7 +261,7 @@ class RemoteWriter:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
         """Send a request, and return the body of its answer.
 
-        A connection that was idle may have been closed by the server: then it is sent anew.
+        A connection that was idle may have been closed by the server: then it is sent again.
         """
         data = None if body is None else msgspec.json.encode(body)
         with self._lock:

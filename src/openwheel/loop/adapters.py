@@ -31,7 +31,7 @@ class AdapterServer(Writer, Protocol):
 class Adapters:
     """Loads adapters into a server, each under a name that says what is in it.
 
-    So the same adapter is loaded once, whoever asks: the learner that judges a student, and every
+    So the same adapter is loaded once: for the learner that judges a student, and for every
     worker that serves it.
 
     Args:
@@ -61,7 +61,7 @@ class Adapters:
     def sweep(self, keep: Collection[str]) -> None:
         """Have all adapters unloaded that were loaded under names of ours, but some.
 
-        Whoever still asks for one has it loaded again.
+        A student that still asks for one has it loaded again.
 
         Args:
             keep: The names of those to keep.

@@ -389,7 +389,7 @@ def begin_anew(
     """Have a student judged on what came after an exchange, inside the caller's transaction.
 
     Where it was promoted it is taken off first. Whoever shadows in its task is replaced by it, and
-    the task may train anew.
+    the task may train again.
 
     Args:
         transaction: One that writes.

@@ -29,7 +29,7 @@ the savings meanwhile. It is done where the calls are won back before the traffi
 
 
 _UNKNOWN = (-1,)
-"""The version of a table that has to be loaded anew."""
+"""The version of a table that has to be loaded again."""
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -55,7 +55,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
     loop = LoopSettings.of(settings if turns else _without_turns(settings))
     path = Path(settings.store.path)
     captured = settings.capture
-    # The workers have made it: to make it anew would hide that it was lost.
+    # The workers have made it: to make it again would hide that it was lost.
     with Store.open(path, create=False) as store, contextlib.ExitStack() as stack:
         housekeeping = retention(store, days=captured.keep_days, most_bytes=captured.max_store)
         if turns:

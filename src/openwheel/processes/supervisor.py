@@ -209,7 +209,7 @@ def supervise(
     ready: Callable[[], None],
     reload: Callable[[], Settings],
 ) -> int:
-    """Run a gateway until SIGTERM or SIGINT; SIGHUP reads the settings anew.
+    """Run a gateway until SIGTERM or SIGINT; SIGHUP reads the settings again.
 
     Args:
         settings: What to run.
@@ -305,7 +305,7 @@ async def _run(
         await supervisor.stop(old, patience=settings.gateway.stop_timeout + _PATIENCE_S)
         settings = changed
         await supervisor.stop_local(settings)
-        logger.info("The settings were read anew")
+        logger.info("The settings were read again")
 
 
 def _address(settings: Settings) -> tuple[str, int]:

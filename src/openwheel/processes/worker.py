@@ -94,7 +94,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
 
         def alone() -> None:
             server.stop()
-            sock.close()  # requests under way must not keep the port from whoever comes next
+            sock.close()  # requests under way must not keep the port from the next process
 
         when_alone(alone)
         spare_collector()
@@ -115,7 +115,7 @@ def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":
 
 
 def _check_public(settings: Settings, access: Access) -> None:
-    """Refuse to give the teacher's key to whoever can reach this machine.
+    """Refuse to give the teacher's key to all that can reach this machine.
 
     Raises:
         SettingError: The address is public, requests need no key, and nobody said that this is

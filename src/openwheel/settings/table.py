@@ -327,7 +327,7 @@ class LoopSection(Section, frozen=True):
     recertify_on: Annotated[
         tuple[Literal["model", "fingerprint", "disagreement"], ...],
         Meta(
-            description="Changes of the teacher after which a student has to be certified anew: "
+            description="Changes of the teacher after which a student has to be certified again: "
             "another model name or endpoint, another system_fingerprint, a jump of its "
             "disagreement with itself. The others are only told."
         ),

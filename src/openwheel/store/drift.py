@@ -199,7 +199,7 @@ def add_change(
         task_id: The task.
         change: The change.
         after_seq: Evidence up to this exchange is of the teacher before.
-        recertifies: Whether a student has to be certified anew.
+        recertifies: Whether a student has to be certified again.
         demotion: The row that took the student off, if one did.
     """
     transaction.execute(
@@ -229,7 +229,7 @@ def read_changes(
 
 
 def changed_after(transaction: Transaction, task_id: str) -> int:
-    """Return the exchange after which students of a task had to be certified anew, 0 for none."""
+    """Return the exchange after which students of a task had to be certified again, 0 for none."""
     table = teacher_changes.c
     query = sa.select(sa.func.max(table.after_seq)).where(table.task_id == task_id, table.anew)
     return transaction.execute(query).scalar_one() or 0

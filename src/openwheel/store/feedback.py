@@ -19,7 +19,7 @@ Trust = Literal["none", "low", "normal", "high"]
 """How far a key's corrections are believed; ``none`` once it was revoked."""
 
 NO_KEY = 0
-"""Stands for whoever speaks where no key is needed."""
+"""The speaker where no key is needed."""
 
 MOST_FOUND = 2
 """Exchanges that are looked for by one id: with more than one it cannot be told which is meant."""
@@ -97,7 +97,7 @@ class Corrected(NamedTuple):
 
 
 def put_trust(connection: Transaction, key: int, trust: Trust) -> None:
-    """Write how far a key is believed, in a transaction of whoever changes the key."""
+    """Write how far a key is believed, in the transaction that changes the key."""
     change = insert(feedback_trust).values(key=key, trust=trust)
     change = change.on_conflict_do_update(index_elements=["key"], set_={"trust": trust})
     connection.execute(change)

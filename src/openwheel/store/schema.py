@@ -316,7 +316,7 @@ teacher_changes = sa.Table(
     sa.Column("demotion_id", sa.Integer, sa.ForeignKey("promotions.id")),
     # Evidence up to this exchange is of the teacher before.
     sa.Column("after_seq", sa.Integer, nullable=False),
-    # Whether a student has to be certified anew, or the change was only told.
+    # Whether a student has to be certified again, or the change was only told.
     sa.Column("anew", sa.Boolean, nullable=False),
     sa.Column("change", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Float, nullable=False),

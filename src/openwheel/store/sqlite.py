@@ -50,7 +50,7 @@ _SENTENCES = {
 def make_engine(path: Path, *, busy_seconds: float) -> sa.Engine:
     """Return an engine on the SQLite file at ``path``.
 
-    Whoever finds it locked by another process waits for ``busy_seconds`` before giving up.
+    A process that finds it locked by another one waits for ``busy_seconds`` before giving up.
 
     A transaction that is begun with the execution option that `write_options` gives takes the
     write lock at its start, so that it cannot fail half-way because another process wrote.

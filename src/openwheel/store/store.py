@@ -57,7 +57,7 @@ _ASSIGN = (
 class Store:
     """One file with all that is kept, shared by any number of threads and processes.
 
-    Every exchange has a ``seq``, which grows in the order of commits: whoever has read up to some
+    Every exchange has a ``seq``, which grows in the order of commits: one that has read to some
     ``seq`` and asks for what came after it misses nothing. Made by `Store.open`.
 
     All methods raise `StoreError` when the file cannot be read or written; a write that fails

@@ -113,7 +113,7 @@ def load_student(
     if saved.format != rung.format:
         raise StudentFileError(
             f"The student at {folder} has format {saved.format}; this version reads "
-            f"{rung.format} of the rung {saved.rung}: train it anew"
+            f"{rung.format} of the rung {saved.rung}: train it again"
         )
     parts = Saved(
         saved.settings, arrays, folder, expected, read, encoder, encoders or Encoders(), serve

@@ -19,7 +19,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# Written anew for the connection to the teacher. Content coding is settled together with the
+# Written again for the connection to the teacher. Content coding is settled together with the
 # hop-by-hop headers: the teacher is asked for none, so that stream chunks are not held back in a
 # compressor; should it code its answer all the same, bytes and header pass untouched.
 _WRITTEN_ANEW = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})

@@ -298,7 +298,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def pause(self) -> None:
-        """Read no more until whoever reads the answer catches up."""
+        """Read no more until the reader of the answer catches up."""
         transport = self._transport
         if not self._paused and transport is not None and not transport.is_closing():
             self._paused = True
@@ -382,7 +382,7 @@ class _Connection(asyncio.Protocol):
         answer.status = status
         answer.bodiless = answer.bodiless or status in {204, 304}
         answer.delimited = answer.bodiless or framed
-        if not answer.head.done():  # whoever waited may have left
+        if not answer.head.done():  # the caller may have left
             answer.head.set_result(None)
         if answer.bodiless and (framed or status not in {204, 304}):
             # The parser does not know, and would wait for a body.

@@ -1,4 +1,4 @@
-"""Several teachers as one: which to ask first, and whom to ask when one fails."""
+"""Several teachers as one: which to ask first, and which when one fails."""
 
 import asyncio
 import functools
@@ -159,7 +159,7 @@ class TeacherPool:
                     reached = not isinstance(error, TeacherNotReachedError)
                     if reached and isinstance(error, TeacherTimeoutError):
                         raise
-                    # Whoever sends the request again must hear that one may be at work on it.
+                    # A client that sends the request again must hear that one may be at work on it.
                     if reached or not begun:
                         failure = error
                     begun |= reached
@@ -179,7 +179,7 @@ class TeacherPool:
                 held.close()
 
     def _attempts(self, watches: Sequence[Watch]) -> Iterator[tuple[Watch, float]]:
-        """Yield whom to ask, each with the seconds to wait before."""
+        """Yield the teachers to ask, each with the seconds to wait before."""
         order = self._order(watches)
         for watch in order:
             yield watch, 0.0
@@ -205,7 +205,7 @@ class TeacherPool:
         return ready + sorted(resting, key=Watch.busy_until)
 
     def _find_candidates(self, model: str, messages: bool) -> tuple[tuple[Watch, ...], str]:
-        """Return whom to ask for a model, and, where none may be asked that takes it, why."""
+        """Return the teachers to ask for a model, and why none may be asked where that is so."""
         found = candidates(self._members, model, messages=messages)
         allowed = [member for member in found if not why_not(member, model)]
         reason = refusal(found, model) if found else ""

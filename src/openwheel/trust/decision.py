@@ -12,7 +12,7 @@ promoting a student and exporting one."""
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What a licence asks of whoever uses or passes on a student.
+    """What a licence asks of those who use or pass on a student.
 
     Attributes:
         about: The matter.

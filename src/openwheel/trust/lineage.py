@@ -110,7 +110,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
         training: The window of its training exchanges.
         decisions: What the policy decided when it was trained.
         overrides: Written permissions that it rests on, by licence or checkpoint.
-        conditions: What the licences ask of whoever uses or passes it on.
+        conditions: What the licences ask of those who use it or pass it on.
         certificates: What it was certified for, oldest first.
         files: sha256 of each of its files.
         versions: Of Openwheel and of what trained it.

@@ -241,7 +241,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             yield self.may_learn_from("", settings.lm.teacher)
 
     def _made_of(self, lineage: Lineage, point: Point) -> Decision:
-        """Judge anew all that a student was made of, by the policy as it is now."""
+        """Judge again all that a student was made of, by the policy as it is now."""
         parts = []
         if lineage.base is not None:
             base = self.terms_of_base(lineage.base.id)
@@ -259,7 +259,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 subject=subject,
                 allowed=False,
                 reason="what it was made of was not kept, and `unknown` is set to refuse",
-                remedy="Train it anew",
+                remedy="Train it again",
             )
         for decision in decisions:
             if not decision.allowed:

@@ -74,7 +74,7 @@ def message_error(message: str, *, type: str, code: str | None = None) -> bytes:
     """Write an error, its type one of Anthropic's.
 
     Args:
-        message: For whoever reads the client's log.
+        message: For the reader of the client's log.
         type: As the OpenAI API has it.
         code: As the gateway names what happened.
     """

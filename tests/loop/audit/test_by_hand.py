@@ -43,7 +43,7 @@ def test_who_an_alarm_took_off_comes_back_only_against_the_evidence(store, regis
     assert registry.plans()[promotion.since].canary == SETTINGS.canary
     (status,) = audit_status(store)
     assert status.against_evidence
-    assert status.audits == 0  # its monitors begin anew, and the alarm stays
+    assert status.audits == 0  # its monitors start over, and the alarm stays
     assert status.alarms
 
 

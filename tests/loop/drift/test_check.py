@@ -162,7 +162,7 @@ def test_a_shadow_is_judged_only_on_what_came_after_the_change(store, registry, 
     newest = store.last_seq()
     traffic(120, NEXT)
     done = take_turn(store)
-    assert any("begins anew" in event.reason for event in done.events)
+    assert any("starts over" in event.reason for event in done.events)
     after = registry.candidate(before.id)
     assert (after.attempt, after.judged_after) == (before.attempt + 1, newest)
     traffic(200, NEXT)

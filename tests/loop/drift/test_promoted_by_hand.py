@@ -25,7 +25,7 @@ def test_who_another_teacher_took_off_needs_a_new_certificate(store, registry, t
     traffic(250, NEXT)
     turn(store, SETTINGS, after=1_005)
     promotion = registry.promotions()[first.task]
-    assert promotion.certificate != first  # it was certified anew meanwhile
+    assert promotion.certificate != first  # it was certified again meanwhile
     assert not promotion.against_evidence
     registry.demote(first.task, by="user", reason="by hand")
     assert promote_by_hand(registry, SETTINGS, name) == promotion.certificate

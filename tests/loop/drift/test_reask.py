@@ -122,7 +122,7 @@ def test_a_change_behind_its_name_is_found_and_certified_anew(
     assert shadow.judged_after <= store.last_seq()
     assert (
         read_self_disagreement(store, certified.task) is None
-    )  # begins anew with the next student
+    )  # starts over with the next student
     asked = len(model.bodies)
     assert ask(20) == []  # nobody is promoted
     assert len(model.bodies) == asked
@@ -138,7 +138,7 @@ def test_a_jump_is_only_told_where_it_is_to_be(store, registry, model, certified
         events = ask(20, told)
     assert [event.kind for event in events] == ["changed"]
     assert registry.promotions()[certified.task].certificate is not None
-    ask(20, told)  # what is usual is learned anew
+    ask(20, told)  # what is usual is learned again
     assert read_self_disagreement(store, certified.task).learning
 
 

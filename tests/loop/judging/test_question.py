@@ -17,7 +17,7 @@ def content(question):
 
 
 def test_the_prompt_is_the_one_of_its_version():
-    """A change of the prompt is another comparison: raise PROMPT_VERSION, and set this anew."""
+    """A change of the prompt is another comparison: raise PROMPT_VERSION, and set this again."""
     assert PROMPT_VERSION == 1
     assert PROMPT_SHA256.startswith("aaa08cd4251f9e43")
 

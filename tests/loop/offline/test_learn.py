@@ -182,7 +182,7 @@ def test_what_judged_a_shadow_judges_nobody_else(store, registry, fill):
     finding = only(learn(store, SETTINGS, source="made up"))
     assert "judge no second attempt" in finding.reason
     fill(tickets(1_000, seed=2))
-    turn(store, SETTINGS, after=440)  # trains anew
+    turn(store, SETTINGS, after=440)  # trains again
     certified = registry.certificates()
     for candidate, _, _ in registry.candidates()[1:]:
         assert candidate.trained_until == 1_440  # nothing that came before judges it

@@ -10,7 +10,7 @@ from openwheel.gate.monitors.bets import ROUNDING, FloatArray, alternatives, bet
 from openwheel.gate.monitors.monitor import Counts, audited, require_share
 
 LATER = 0.02
-"""Share of the wealth that is kept to start betting anew, a little after every answer."""
+"""Share of the wealth that is kept to start betting again, a little after every answer."""
 
 
 class EProcess(msgspec.Struct, frozen=True, tag="e-process", kw_only=False):

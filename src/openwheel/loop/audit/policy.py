@@ -164,7 +164,7 @@ class Signal(msgspec.Struct, frozen=True):
     """One kind of free news.
 
     Attributes:
-        detector: Learns what is usual, and looks for more than that; begins anew when it is raised.
+        detector: Learns what is usual, and looks for more than that; starts over when it is raised.
         raised: How often it was raised.
         until: It is up until there are so many audits.
     """
@@ -176,7 +176,7 @@ class Signal(msgspec.Struct, frozen=True):
     def after(self, losses: Sequence[float], *, until: int) -> "Signal":
         """Return the same after more exchanges, each with a loss in [0, 1].
 
-        Where it is raised, what is usual is learned anew: a change that audits find harmless is
+        Where it is raised, what is usual is learned again: a change that audits find harmless is
         not held against a student for ever.
 
         Args:
@@ -198,7 +198,7 @@ def asked_for(epsilon: float, run_length: float) -> int:
 
     As many as bring a detector with this run length to where there is doubt if twice epsilon of the
     answers disagree. Doubt then keeps the share up by itself; if there is none, the signal has to
-    be raised anew.
+    be raised again.
 
     Examples:
         >>> asked_for(0.05, 1_000_000)

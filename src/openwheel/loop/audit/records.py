@@ -99,7 +99,7 @@ def slice_changes(registry: Registry, task_id: str, *, after: int) -> list[Slice
 
 
 def untrained_changes(registry: Registry) -> dict[str, int]:
-    """Return the tasks that wait to be trained anew after an alarm, each with its change.
+    """Return the tasks that wait to be trained again after an alarm, each with its change.
 
     An alarm on the whole task, or in a slice that is still off; the change is the exchange after
     which it came.
@@ -146,7 +146,7 @@ def write_step(
 ) -> bool:
     """Keep what a look found, in one transaction with what follows from it.
 
-    Whoever is killed has either done all of it or nothing: no audit is lost or counted twice.
+    A process that is killed has done all of it or nothing: no audit is lost or counted twice.
 
     Args:
         store: The store.

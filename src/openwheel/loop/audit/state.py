@@ -190,7 +190,7 @@ class AuditState(msgspec.Struct, frozen=True, kw_only=True):
         slices: Each slice that students may answer.
         live: The live rate, for people; it alarms nobody.
         deferred: Slices that audits took off.
-        restarts: How often the evidence on the whole began anew after a slice was taken off.
+        restarts: How often the evidence on the whole started over after a slice was taken off.
         ended: Whether there was an alarm on the whole: what comes after is only counted.
         disagreed: Ids of the latest disagreements.
         requests, answered: Requests of the task since, and how many of them students answered.
@@ -338,7 +338,7 @@ def new_state(
 def observe(state: AuditState, audits: Sequence[Audit]) -> tuple[AuditState, tuple[Alarm, ...]]:
     """Return the state after more audits, and the alarms they raised, in order.
 
-    At an alarm in one slice that slice is taken off, and the evidence on the whole begins anew
+    At an alarm in one slice that slice is taken off, and the evidence on the whole starts over
     without it, at a smaller share of delta: unless other slices are in doubt as well, or half of
     the answers would be gone. An alarm on the whole is the last.
     """

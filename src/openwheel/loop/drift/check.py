@@ -1,4 +1,4 @@
-"""One look at who answers: a version that is news to a certificate has its student judged anew."""
+"""One look at who answers: a version that is news to a certificate has its student judged again."""
 
 import datetime
 from collections.abc import Sequence
@@ -166,5 +166,5 @@ def following(*, promoted: bool, acts: bool) -> str:
     if not acts:
         return "; by loop.recertify_on its student goes on"
     if promoted:
-        return "; its student was certified for another, and has to be certified anew"
-    return "; what its student was judged on so far is of another, and it begins anew"
+        return "; its student was certified for another, and has to be certified again"
+    return "; what its student was judged on so far is of another, and it starts over"

@@ -24,9 +24,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         before: The versions that were known, the latest last.
         after_seq: The change came after this exchange, or before it was noticed at it.
         exchange: The id of the exchange that showed it.
-        student: The student that has to be certified anew, ``""`` where it was only told.
+        student: The student that has to be certified again, ``""`` where it was only told.
         did: ``demoted``: the student was taken off, and shadows. ``shadowing``: it shadowed, and
-            begins anew. ``told``: nothing else.
+            starts over. ``told``: nothing else.
         reason: In a sentence.
     """
 
@@ -49,7 +49,7 @@ def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow[Cha
 def changed_since(store: Store, task_id: str) -> int:
     """Return the exchange after which a task's teacher is another one, as far as is known.
 
-    0 if it never changed so that a student had to be certified anew.
+    0 if it never changed so that a student had to be certified again.
     """
     with store.read() as transaction:
         return drift.changed_after(transaction, task_id)
@@ -67,10 +67,10 @@ def recertify(
     *,
     promotion: int | None,
 ) -> Candidate | None:
-    """Have a student judged anew, on what came after a change, inside the caller's transaction.
+    """Have a student judged again, on what came after a change, inside the caller's transaction.
 
     Where it was promoted it is taken off first. It shadows as a new attempt, at a smaller share
-    of delta, and the task may train anew.
+    of delta, and the task may train again.
 
     Args:
         transaction: One that writes.
@@ -96,7 +96,7 @@ def recertify(
     anew, demotion = began
     for change in found:
         _add(transaction, task_id, change, demotion)
-    drift.delete_asked(transaction, task_id)  # what asking again has shown begins anew
+    drift.delete_asked(transaction, task_id)  # what asking again has shown starts over
     return anew
 
 

@@ -29,7 +29,7 @@ class ChangeStatus(msgspec.Struct, frozen=True, kw_only=True):
         after_seq: Evidence up to this exchange is of the teacher before.
         exchange: The id of the exchange that showed it.
         student, did: Which student it was about, ``""`` if none, and what became of it:
-            ``demoted``, ``shadowing`` (it begins anew) or ``told`` (nothing).
+            ``demoted``, ``shadowing`` (it starts over) or ``told`` (nothing).
         reason: In a sentence.
     """
 

@@ -10,7 +10,7 @@ Kind = Literal["model", "fingerprint", "disagreement"]
 
 FEWEST_EACH = 200
 """Exchanges of a certificate's evidence for each fingerprint in it, at least, or they say nothing:
-where they come more often than a student could be certified anew, none would ever be."""
+where they come more often than a student could be certified again, none would ever be."""
 
 ALWAYS_FEW = 3
 """So many fingerprints are few in any case."""
@@ -106,7 +106,7 @@ def _was_not_told(known: Sequence[Version], new: Version) -> bool:
     its = [one.model for one in known if one.teacher == new.teacher]
     if not named or (its and not any(its)):
         return True
-    if not new.teacher:  # whoever it was, the model is known
+    if not new.teacher:  # the endpoint is unknown, the model is known
         return any(one.model == new.model for one in named)
     if any(one.teacher for one in named):
         return False

@@ -31,7 +31,7 @@ MOST_SHARE: Final[Mapping[Trust, float]] = MappingProxyType(
 
 QUORUM: Final = 0.1
 """Keys of low trust are believed on an input when more than this share of all keys says the same,
-so that whoever controls fewer cannot confirm himself."""
+so that a person who controls fewer cannot confirm their own corrections."""
 
 FEWEST_VOICES: Final = 2
 

@@ -57,7 +57,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             newest: The newest exchange.
             now: By the monotonic clock.
-            ready: Whether a task may be trained anew after an alarm.
+            ready: Whether a task may be trained again after an alarm.
 
         Examples:
             >>> daily = Timetable(newest=1_000, due=1_200, every=86_400.0, last=5.0)

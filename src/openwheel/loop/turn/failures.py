@@ -61,7 +61,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 def begin(store: Store) -> None:
-    """Note that a turn begins. Those noted before have died: only for whoever holds the lock."""
+    """Note that a turn begins; those noted before have died. Only for who holds the lock."""
     with store.write() as transaction:
         turns.fail(transaction)
         turns.begin(transaction)
@@ -92,7 +92,7 @@ def forget(store: Store) -> None:
 
 
 def notice(store: Store) -> list[Failure]:
-    """Return what failed; a turn still noted has died: only for whoever holds the lock."""
+    """Return what failed; a turn still noted has died: only for the process that holds the lock."""
     with store.read() as transaction:
         died = turns.is_under_way(transaction)
     if died:

@@ -14,7 +14,7 @@ from openwheel.loop.turn.state import Changes, TaskState
 
 
 def gather(state: TaskState) -> None:
-    """Find who is promoted, who shadows and what changed, ending the standing of whom that ends.
+    """Find the promoted student, the shadow and what changed, and end what the changes end.
 
     It is over where what was imported is in no order of arrival.
     """
@@ -25,7 +25,7 @@ def gather(state: TaskState) -> None:
     # speaks for another.
     settings = state.subject.settings
     state.events += check_teachers(store, registry, settings, until=state.newest, task_id=task_id)
-    # Among those whom that had shadow anew may be one whose answers were compared otherwise.
+    # A student that now shadows again may be one whose answers were compared otherwise.
     state.events += compared_otherwise(registry, state.subject.record)
     given_up = critical_named_anew(registry, state.subject)
     state.events += given_up

@@ -1,6 +1,6 @@
 """What turns may take of the machine: requests come first.
 
-Whoever trains is nice, computes with few threads, may take a share of the memory, and is the first
+A process that trains is nice, has few threads, may take a share of the memory, and is the first
 to go when memory runs out. The processes that training starts inherit all of it but the threads.
 """
 

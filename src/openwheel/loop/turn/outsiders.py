@@ -34,7 +34,7 @@ EVIDENT = 0.01
 all keys it is."""
 
 ROUNDS = 2
-"""Times that a task is trained anew without keys: what one spoils may hide another."""
+"""Times that a task is trained again without keys: what one spoils may hide another."""
 
 TRIED = 20
 """Keys without which a form is looked for, at most."""

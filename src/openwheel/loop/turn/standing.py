@@ -17,7 +17,7 @@ from openwheel.trust import Policy
 
 
 def certify_anew(registry: Registry) -> list[Event]:
-    """Have each student judged anew whose task takes other prompts than it was trained for.
+    """Have each student judged again whose task takes other prompts than it was trained for.
 
     The promoted one, or else the one that shadows: it shadows as a new attempt, judged on what
     comes from now on. To be called whenever tasks may have changed, before anybody is judged.
@@ -43,7 +43,7 @@ def certify_anew(registry: Registry) -> list[Event]:
         takers = ", ".join(repr(other.name) for other in matcher.takers(task)) or "none"
         reason = (
             "the task takes other prompts than its student was certified for (tasks that take part "
-            f"of them now: {takers}); it has to be certified anew"
+            f"of them now: {takers}); it has to be certified again"
         )
         with registry.store.write() as transaction:
             anew = begin_anew(
@@ -63,8 +63,8 @@ def certify_anew(registry: Registry) -> list[Event]:
 def compared_otherwise(registry: Registry, record: TaskRecord) -> list[Event]:
     """Give up students whose answers were compared by other folds than the task's are now.
 
-    Whoever shadows is replaced: another comparison is another attempt. Whoever is promoted is taken
-    off if it was certified with a fold that the task has no more. The task may train anew.
+    A shadow is replaced: another comparison is another attempt. A promoted student is taken
+    off if it was certified with a fold that the task has no more. The task may train again.
     """
     task_id, name = record.task.id, record.task.name
     events = []
@@ -82,7 +82,7 @@ def compared_otherwise(registry: Registry, record: TaskRecord) -> list[Event]:
     if not set(candidate.folds) <= set(record.folds):
         reason = (
             f"answers are compared {_how(record.folds)} now, and its student was certified for "
-            f"answers compared {_how(candidate.folds)}; it has to be certified anew"
+            f"answers compared {_how(candidate.folds)}; it has to be certified again"
         )
         registry.set_trained_on(task_id, 0)
         registry.demote(task_id, by="turn", reason=reason)

@@ -24,7 +24,7 @@ FEWEST_TO_TRAIN = 200
 """Labelled exchanges before a first training: with fewer, half would be held out of very little."""
 
 GROWTH = 1.25
-"""A task is trained anew when its labelled exchanges have grown by this factor."""
+"""A task is trained again when its labelled exchanges have grown by this factor."""
 
 FIRST_GROWTH, FEW_LABELS = 1.05, 5_000
 """The same before a first attempt, up to so many labels: training is quick, and nobody answers."""
@@ -158,7 +158,7 @@ def _why_not_tried(trained: Trained, to_beat: float, *, first: bool) -> str:
 
 
 def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
-    """Return whether there are enough labels to train anew for a slice that audits took off.
+    """Return whether there are enough labels to train again for a slice that audits took off.
 
     At first as many as for a first training, not all of other slices. After that twice as many
     each time: the rest of the task is well, and waits for its growth.

@@ -1,4 +1,4 @@
-"""One turn of the live loop: curate, audit, judge who shadows, train anew where it pays.
+"""One turn of the live loop: curate, audit, judge who shadows, train again where it pays.
 
 In live traffic a student trains on every label so far and then shadows: it is judged, by tests that
 may be looked at again and again, on the exchanges that arrive afterwards. The first attempt on a
@@ -34,7 +34,7 @@ from openwheel.progress import Progress, each, silent
 from openwheel.store import Store
 
 ALL_TASKS = "all tasks"
-"""Whom an event is about that is about no task in particular."""
+"""The task of an event that is about no single task."""
 
 STEPS: tuple[Callable[[TaskState], None], ...] = (
     gather,  # what changed, who is promoted, who shadows

@@ -88,7 +88,7 @@ def load_checkpoint(folder: Path, order: str) -> tuple[State, dict[str, Any]] | 
         return state, load_file(folder / TENSORS)
     except (OSError, SafetensorError, msgspec.DecodeError) as error:
         raise ModelError(
-            f"The checkpoint {folder} cannot be read: {error}. Without it the run begins anew"
+            f"The checkpoint {folder} cannot be read: {error}. Without it the run starts over"
         ) from None
 
 

@@ -103,7 +103,7 @@ class HeldOut(msgspec.Struct, frozen=True, tag="held_out"):
 
 
 class Note(msgspec.Struct, frozen=True, tag="note"):
-    """Something to tell whoever runs this."""
+    """Something to tell the user."""
 
     text: str
 

@@ -4,7 +4,7 @@ The score of an answer is the cosine of the text's vector and the answer's proto
 loss is the softmax of those scores (Wang et al., 2017, "NormFace"; Zhai and Wu, 2019,
 "Classification is a strong baseline for deep metric learning"). Every prototype is a negative in
 every step, which a batch of 64 texts could not offer among 77 answers. They stay the head: one
-fitted anew would see vectors of texts that the body was trained on, far clearer than any to come.
+fitted again would see vectors of texts that the body was trained on, far clearer than any to come.
 """
 
 import contextlib

@@ -33,7 +33,7 @@ Tell = Callable[[Event], None]
 
 
 def _clear_up(order: Order) -> None:
-    """Leave nothing: whoever gave the order, and has ended, cannot clear up."""
+    """Leave nothing: the process that gave the order has ended and cannot clear up."""
     shutil.rmtree(order.folder, ignore_errors=True)
 
 
