@@ -141,7 +141,7 @@ def _step(path: Path, wish: "Wish", json: bool) -> None:
     )
     whole = 1000 * wish.context * found.seconds / found.tokens
     out.print(
-        f"An epoch of 1,000 exchanges of {wish.context:,} tokens takes about {whole / 60:,.0f} "
+        f"An epoch of 1,000 exchanges of {wish.context:,} tokens takes about {whole / 60:,.1f} "
         "minutes, less where they share their beginning."
     )
 

@@ -350,7 +350,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                     return msgspec.structs.replace(
                         decision, allowed=False, reason=unknown, remedy=remedy
                     )
-                unknown += f". No student built on it is promoted or exported until then. {remedy}"
+                unknown += f". Until you say it, no student of it is promoted or exported. {remedy}"
             if point != "send":  # what is not known binds nobody who only asks
                 warned.append(f"{terms.subject}: {unknown}")
         asked: list[Condition] = []

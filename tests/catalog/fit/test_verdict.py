@@ -47,6 +47,7 @@ def test_the_longest_context_takes_what_is_free():
     too_long = judge(MODEL, cpu(2.15), Wish(context=found.longest + 1, precision="bf16"))
     assert (longer.fits, too_long.fits) == (True, False)
     assert judge(MODEL, cpu(9), wish).longest == 8192
+    assert judge(MODEL, cpu(9), Wish(context=10_000)).longest == 8192
 
 
 def test_speed_is_bandwidth_over_what_is_read():

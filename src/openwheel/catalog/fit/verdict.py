@@ -49,6 +49,10 @@ ALIVE = 64
 (`benchmarks/memory.py`)."""
 
 
+LONGEST = 1 << 20
+"""Tokens to try at most where nothing says what a checkpoint was made for."""
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What is to run.
 
@@ -159,12 +163,14 @@ def _longest(weights: Weights, device: Device, wish: Wish, precision: str) -> in
     shape = weights.shape
     if shape is None or not token_values(shape):
         return None
-    low, high = wish.context, max(weights.context, wish.context)
+    low, high = 0, weights.context or LONGEST
+    if _needed(weights, device, wish, precision, high) <= device.free:
+        return high
     while high - low > 1:
-        middle = (low + high + 1) // 2
+        middle = (low + high) // 2
         fits = _needed(weights, device, wish, precision, middle) <= device.free
         low, high = (middle, high) if fits else (low, middle)
-    return high if _needed(weights, device, wish, precision, high) <= device.free else low
+    return low
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
