@@ -39,7 +39,7 @@ BENCHMARKS = {
     "gateway": ("gateway.py", "--rounds", "1"),
     "idle": ("gateway.py", "--idle"),
 }
-NEED_TORCH = ("tests/engine", "tests/export", "tests/inference")
+NEED_TORCH = ("tests/inference", "tests/export")
 STOP_S, LOOK_S = 30.0, 0.1
 ENDING = (signal.SIGINT, signal.SIGTERM)
 

@@ -1,15 +1,14 @@
-"""The rung ``lm``: training speed beside TRL, and tiny models from scratch through the whole rung.
+"""The rung ``lm``: training speed, and tiny models from scratch through the whole rung.
 
     python benchmarks/lm.py --train              training tokens per CPU-second, TRL beside it
     python benchmarks/lm.py --rung               tiny models from scratch through the whole rung
-    python benchmarks/lm.py --serve              tokens a second of the engine and of generate
 
 Models are random, of Qwen3's architecture, with a tokenizer trained on the data: no network.
 """
 
 import argparse
 
-from lm_bench import rung, serve
+from lm_bench import rung
 from lm_bench.train import measure
 from shared import about
 
@@ -20,10 +19,9 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--train", action="store_true")
-    add("--rung", nargs="*", metavar="DATA", help="snips and sms_spam unless named")
+    add("--rung", nargs="*", metavar="DATA", help="of coverage.py, and snips-records")
     add("--most", type=int, default=3_000, help="exchanges that --rung trains on")
-    add("--serve", action="store_true")
-    add("--requests", type=int, default=128, help="requests a round of --serve")
+    add("--precision", default="q8_0", help="in which --rung serves the base")
     add("--shape", default="tiny", help="tiny, small or 0.6b")
     add("--exchanges", type=int, default=400, help="exchanges a run of --train")
     add("--rounds", type=int, default=3)
@@ -33,9 +31,8 @@ def main() -> None:
     if chosen.train:
         measure(chosen.shape, chosen.exchanges, chosen.rounds, chosen.device)
     if chosen.rung is not None:
-        rung.measure(chosen.rung or ["snips", "sms_spam"], chosen.shape, chosen.most)
-    if chosen.serve:
-        serve.measure(chosen.shape, chosen.requests, chosen.rounds, chosen.device)
+        names = chosen.rung or ["snips", "sms_spam", rung.RECORDS]
+        rung.measure(names, chosen.shape, chosen.most, chosen.precision)
 
 
 if __name__ == "__main__":

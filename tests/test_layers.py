@@ -24,7 +24,6 @@ ORDER = [
     "access",
     "tasks",
     "inference",
-    "engine",
     "students",
     "export",
     "gate",
@@ -40,13 +39,12 @@ STRANGERS = {
     "catalog": {"wire"},
     "store": {"catalog", "trust"},
     "importing": {"catalog", "trust"},
-    "engine": {"trust", "store", "access", "tasks"},
     "access": {"wire", "catalog", "trust"},
     "tasks": {"catalog", "trust", "access"},
     "students": {"access"},
     "gate": {
         *("errors", "job", "logs", "progress", "wire", "catalog", "trust", "store", "access"),
-        *("tasks", "inference", "engine", "students", "export"),
+        *("tasks", "inference", "students", "export"),
     },
     "export": {"access"},
     "loop": {"access", "export"},
@@ -113,6 +111,12 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_a_gateway_loads_no_training_and_no_torch():
     statement = "import openwheel.gateway, openwheel.loop.serving, openwheel.teachers"
     assert not loaded(statement) & {"sklearn", "torch", "transformers", "jinja2"}
+
+
+def test_serving_a_model_loads_nothing_heavy():
+    statement = "import openwheel.inference.local, openwheel.inference.server"
+    heavy = {"numpy", "torch", "transformers", "peft", "gguf", "safetensors", "huggingface_hub"}
+    assert not loaded(statement) & heavy
 
 
 def test_access_loads_little():

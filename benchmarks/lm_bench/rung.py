@@ -1,106 +1,152 @@
-"""Tiny models from scratch through the whole rung: train, decode within the form, confidence, gate.
+"""Tiny models from scratch through the whole rung: train, serve, decode within the form, certify.
 
 A random model of a few million weights is first trained whole on the training exchanges as plain
 text, in place of the pretraining that a real base has had; then the rung does what it does on any
-base. The gate judges it as it judges every student, and the test split shows what that is worth.
+base: an adapter is trained, llama.cpp serves it, the gate judges it as it judges every student. The
+test split shows what that is worth.
 """
 
+import contextlib
+import json
 import os
 import tempfile
-import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from coverage import (
-    CALIBRATION_SHARE,
-    SETS,
-    Judged,
-    Pair,
-    Split,
-    ask,
-    cpu_seconds,
-    report_gate,
-)
+from coverage import CALIBRATION_SHARE, SETS, Judged, Pair, Split, report_gate
 from lm_bench.made import make_base, pretrain
+from openwheel.inference.base_file import base_file
+from openwheel.inference.process import ServerProcess
 from openwheel.settings import LmSection
-from openwheel.tasks import Template
+from openwheel.students import Fitted, Served
+from openwheel.students.lm.fit import fit_lm
+from openwheel.tasks import Form, Template, canonical_answer
 from openwheel.tasks.template import Part
+from openwheel.wire import Answer
+from shared import rows
 
 EPSILONS = (0.05, 0.02)
+RECORDS = "snips-records"
+"""SNIPS with a record as its answer: the intent, and which slots are named, in their order."""
+
 TASK = Template((Part(("Name the class of the text.",)), Part(), Part(("", "")), Part()))
 
 
-def measure(names: list[str], shape: str, most: int) -> None:
+class Data(NamedTuple):
+    """A data set, the form of its answers, and how each is written."""
+
+    split: Split
+    form: Form
+    surfaces: Mapping[str, str]
+
+
+def measure(names: list[str], shape: str, most: int, precision: str) -> None:
     """Print agreement and certified coverage of each data set's student."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name in names:
-        split = SETS[name]()
+        data = _records() if name == RECORDS else Data(SETS[name](), "label", {})
+        split = data.split
         share = max(1, int(most * CALIBRATION_SHARE))
-        cut = Split(
-            split.name, split.teacher, split.training[:most], split.calibration[:share], split.test
+        cut = msgspec.structs.replace(
+            split, training=split.training[:most], calibration=split.calibration[:share]
         )
         with tempfile.TemporaryDirectory() as folder:
-            _run(cut, shape, Path(folder))
+            os.environ["OPENWHEEL_CACHE"] = folder
+            _run(data._replace(split=cut), shape, Path(folder), precision)
 
 
-def _run(split: Split, shape: str, folder: Path) -> None:
-    from openwheel.engine.base import load_base
-    from openwheel.engine.engine import Engine
-    from openwheel.students import Served
-    from openwheel.students.lm.fit import fit_lm
+def _records() -> Data:
+    surfaces: dict[str, str] = {}
 
-    base = folder / "base"
+    def pair(row: Mapping[str, Any]) -> Pair:
+        written = json.dumps({**dict.fromkeys(row["slots"], True), "intent": row["intent"]})
+        canonical = canonical_answer(Answer(written), "record")
+        surfaces.setdefault(canonical, written)
+        return row["text"], canonical
+
+    found = list(rows("snips"))
+    rest = [pair(row) for row in found if row["split"] != "test"]
+    test = [pair(row) for row in found if row["split"] == "test"]
+    cut = int(len(rest) * (1 - CALIBRATION_SHARE))
+    return Data(Split(RECORDS, "gold", rest[:cut], rest[cut:], test), "record", surfaces)
+
+
+def _run(data: Data, shape: str, folder: Path, precision: str) -> None:
+    split, base = data.split, folder / "base"
     make_base(base, [f"{t} {a}" for t, a in split.training], shape=shape, vocabulary=4096)
-    clock = time.process_time()
-    loss = pretrain(base, [_chat(pair) for pair in split.training], epochs=4)
-    seconds = time.process_time() - clock
-    print(f"\n{split.name}, {shape} model: from scratch {seconds:.0f} s of CPU, {loss:.2f} nats")
-    with Engine(load_base(str(base))) as engine:
+    loss = pretrain(base, [_chat(pair, data.surfaces) for pair in split.training], epochs=4)
+    print(f"\n{split.name}, {shape} model from scratch, {loss:.2f} nats, served in {precision}")
+    file = base_file(str(base), precision=precision)
+    with (
+        ServerProcess(str(file), threads=1, context=512) as process,
+        contextlib.closing(process.writer()) as writer,
+    ):
 
         def serve(adapter: Path) -> Served:
-            engine.load_adapter("student", adapter)
-            return Served(engine, "student")
+            writer.load_adapter("student", adapter)
+            return Served(writer, "student")
 
-        before = cpu_seconds()
         fitted = fit_lm(
             [(text,) for text, _ in split.training],
             [answer for _, answer in split.training],
             template=TASK,
-            form="label",
+            form=data.form,
             settings=LmSection(base=str(base), epochs=4, learning_rate=2e-3, threads=1),
             variables=(0,),
-            surfaces={},
+            surfaces=data.surfaces,
             work=folder / "work",
             serve=serve,
         )
-        seconds = cpu_seconds() - before
-        started = time.process_time()
-        test_confidence, test_agrees = ask(fitted, split.test)
-        each = (time.process_time() - started) / len(split.test)
+        assert process.pid is not None
+        before = _cpu(process.pid)
+        test = _ask(fitted, split.test, data.form)
+        each = (_cpu(process.pid) - before) / len(split.test)
         seen = {text for text, _ in split.training}
         evidence = [pair for pair in split.calibration if pair[0] not in seen]
-        confidence, agrees = ask(fitted, evidence)
-    clusters = np.arange(len(evidence))
+        calibration = _ask(fitted, evidence, data.form)
     print(
         f"  {len(split.training):,} to train, {len(evidence):,} to calibrate, {len(split.test):,} "
-        f"to test; training and held-out answers {seconds:.0f} s of CPU, an answer "
-        f"{each * 1e3:.1f} ms; agreement held out {fitted.agrees.mean():.3f}, "
-        f"on the test split {test_agrees.mean():.3f}"
+        f"to test; an answer {each * 1e3:.1f} ms of CPU; agreement held out "
+        f"{fitted.agrees.mean():.3f}, on the test split {test.agrees.mean():.3f}"
     )
-    report_gate(
-        fitted,
-        Judged(confidence, agrees),
-        clusters,
-        Judged(test_confidence, test_agrees),
-        EPSILONS,
-    )
+    report_gate(fitted, calibration, np.arange(len(evidence)), test, EPSILONS)
 
 
-def _chat(pair: Pair) -> str:
+def _ask(fitted: Fitted, pairs: list[Pair], form: Form) -> Judged:
+    """Return a student's confidences on some pairs, and whether it agrees."""
+    written = fitted.student.answer([(text,) for text, _ in pairs])
+    said = [canonical_answer(Answer(text), form) for text in written.texts]
+    agrees: npt.NDArray[np.bool_] = np.array(
+        [one == answer for one, (_, answer) in zip(said, pairs, strict=True)]
+    )
+    return Judged(written.confidence, agrees)
+
+
+def _cpu(pid: int) -> float:
+    """Return the processor time of this process, of a server, and of what that runs."""
+    return sum(os.times()[:2]) + sum(map(_used, _with_children(pid)))
+
+
+def _used(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _with_children(pid: int) -> Iterator[int]:
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _with_children(int(child))
+
+
+def _chat(pair: Pair, surfaces: Mapping[str, str]) -> str:
     text, answer = pair
     system = TASK.parts[0].literals[0]
     return (
         f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n"
-        f"<|im_start|>assistant\n{answer}<|im_end|>\n"
+        f"<|im_start|>assistant\n{surfaces.get(answer, answer)}<|im_end|>\n"
     )

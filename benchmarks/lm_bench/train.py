@@ -119,9 +119,9 @@ def _run(side: str, folder: Path, device: str) -> dict[str, float]:
 
 def ours() -> None:
     """Train with Openwheel's loop; print what it took."""
-    from openwheel.engine.base import load_base
     from openwheel.settings import LmSection
     from openwheel.students.lm.adapter import add_adapter
+    from openwheel.students.lm.base import load_base
     from openwheel.students.lm.batches import packs_exactly
     from openwheel.students.lm.examples import Record, encode
     from openwheel.students.lm.order import Order

@@ -5,7 +5,7 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from engine.tiny import tiny_tokenizer
+from inference.tiny import tiny_tokenizer
 from openwheel.inference.lark import lark_of
 from openwheel.inference.writer import Constraint
 

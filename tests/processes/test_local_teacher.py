@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from engine.tiny import save_tiny
+from inference.tiny import save_tiny
 
 SETTINGS = """
 [loop]

@@ -1,16 +1,17 @@
-"""The command that runs a model behind the OpenAI API."""
+"""The command that serves a small model on this machine, by llama.cpp."""
 
 import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import note, out
+from openwheel.cli.output import out
 from openwheel.errors import SettingError
 
 
@@ -21,7 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     model: Annotated[
-        str, typer.Argument(help="A folder with a model, or its id on the Hugging Face hub.")
+        str,
+        typer.Argument(
+            help="A GGUF file, a folder with a model, or its id on the Hugging Face hub."
+        ),
     ],
     adapter: Annotated[
         list[str] | None,
@@ -31,39 +35,24 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 8100,
     precision: Annotated[
-        str, typer.Option(metavar="auto|float32|bfloat16|float16", help="What it computes in.")
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option(help="A torch device, or auto: an accelerator if there is one.")
-    ] = "auto",
+        str,
+        typer.Option(
+            metavar="f32|bf16|f16|q8_0", help="In which the GGUF file of a folder is made."
+        ),
+    ] = "q8_0",
     revision: Annotated[
         str, typer.Option(help="The hub's commit, 40 hexadecimal digits, for a model of the hub.")
     ] = "",
-    max_batch: Annotated[
-        int, typer.Option(min=0, help="The most answers written at a time; 0 for 16.")
+    slots: Annotated[
+        int, typer.Option(min=0, help="The most answers written at a time; 0 for 4.")
     ] = 0,
     context: Annotated[
         int,
-        typer.Option(
-            min=0,
-            help="The most tokens of a prompt with its answer; 0 for what the model was made "
-            "for, 8,192 at most.",
-        ),
+        typer.Option(min=0, help="The most tokens of a prompt with its answer; 0 for 4,096."),
     ] = 0,
-    reasoning: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|none|think|think_answer|mistral|harmony",
-            help="The form in which the model thinks; auto reads it from its chat template.",
-        ),
-    ] = "auto",
-    tools: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|none|tags|mistral|llama|harmony",
-            help="The form in which it calls tools, likewise.",
-        ),
-    ] = "auto",
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads that compute; 0 for as many as there are cores.")
+    ] = 0,
     allow_adapters: Annotated[
         bool,
         typer.Option(
@@ -82,11 +71,13 @@ def serve(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Run a small open-weight model on this machine behind the OpenAI API.
+    """Serve a small open-weight model on this machine behind the OpenAI API, by llama.cpp.
 
-    Adapters are served under their own names, as the `model` of a request.
+    Adapters are served under their own names, as the `model` of a request. A folder is written as
+    a GGUF file first, once.
     """
     adapters = dict(_adapter(one) for one in adapter or [])
+    from openwheel.settings import EngineSection, Precision
     from openwheel.sockets import is_loopback, listen, url_of
 
     loopback = is_loopback(host)
@@ -97,47 +88,37 @@ def serve(
         )
     if allow_adapters and not loopback:
         raise SettingError("--allow-adapters needs a loopback address: clients name folders here")
-    # Before torch is loaded: threads that spin while they wait starve the other processes.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    known = get_args(Precision)
+    if precision not in known:
+        raise SettingError(f"--precision must be one of {', '.join(known)}, was {precision!r}")
+    section = EngineSection(
+        precision=cast(Precision, precision),
+        threads=threads,
+        slots=slots or EngineSection().slots,
+        context=context,
+    )
+    from openwheel.inference.local import make_front
+    from openwheel.inference.process import Ready
+    from openwheel.inference.server import FrontServer
 
+    front = make_front(model, section, name=name, revision=revision)
     with contextlib.closing(listen(host, port)) as sock:
-        from openwheel.engine.open import open_engine
+        import msgspec
 
-        with open_engine(
-            model,
-            name=name,
-            adapters=adapters,
-            revision=revision,
-            precision=precision,
-            device=device,
-            max_batch=max_batch,
-            context=context,
-            reasoning=reasoning,
-            tools=tools,
-        ) as engine:
-            import msgspec
+        url = url_of(sock)
 
-            from openwheel.engine.process import Ready
-            from openwheel.engine.server import EngineServer
+        def ready() -> None:
+            if json:
+                said = Ready(url, front.models())
+                sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
+                sys.stdout.flush()
+            else:
+                out.print(f"{front.name} answers on {url}/v1")
 
-            url = url_of(sock)
-
-            def ready() -> None:
-                if json:
-                    said = Ready(url, engine.models())
-                    sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
-                    sys.stdout.flush()
-                else:
-                    out.print(f"{engine.name} answers on {url}/v1")
-
-            server = EngineServer(engine, sock, adapters=allow_adapters, ready=ready)
-            if with_parent:
-                _when_alone(server)
-            if not engine.abilities.batch:
-                note("This model's answers are written one at a time: together, they may change")
-            server.run()
+        server = FrontServer(front, sock, adapters=adapters, changes=allow_adapters, ready=ready)
+        if with_parent:
+            _when_alone(server.stop)
+        server.run()
 
 
 def _adapter(given: str) -> tuple[str, Path]:
@@ -147,14 +128,10 @@ def _adapter(given: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _when_alone(server: object) -> None:
-    from openwheel.engine.server import EngineServer
-
-    assert isinstance(server, EngineServer)
-
+def _when_alone(stop: Callable[[], None]) -> None:
     def wait() -> None:
         while os.read(0, 1 << 16):
             pass
-        server.stop()
+        stop()
 
     threading.Thread(target=wait, name="openwheel-parent-watch", daemon=True).start()

@@ -9,12 +9,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
-from openwheel.engine.base import load_base
 from openwheel.errors import ModelError
 from openwheel.export.compare import Agreement, agree, logits_on
 from openwheel.export.source import Source
 from openwheel.inference.checkpoint import Checkpoint, find_checkpoint
 from openwheel.machine import free_memory
+from openwheel.students.lm.base import load_base
 
 PRECISIONS = {
     "fp32": ("float32", torch.float32),

@@ -1,7 +1,7 @@
-"""Asking an engine in another process: Openwheel's own, vLLM or SGLang.
+"""Asking a server of models in another process: llama.cpp, vLLM or SGLang.
 
-Source: the OpenAI API reference; vLLM, "LoRA Adapters" and "Structured Outputs"; SGLang, "LoRA
-Serving" and "OpenAI APIs - Completions".
+Source: llama.cpp, ``tools/server/README.md``; the OpenAI API reference; vLLM, "LoRA
+Adapters" and "Structured Outputs"; SGLang, "LoRA Serving" and "OpenAI APIs - Completions".
 """
 
 import http.client
@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from openwheel.errors import EngineDownError, EngineError, SettingError
+from openwheel.errors import EngineDownError, EngineError, RequestError, SettingError
+from openwheel.inference.completion import completion_request, read_completion
 from openwheel.inference.writer import Ask, Constraint, Written
 
-Dialect = Literal["openwheel", "vllm", "sglang"]
+Dialect = Literal["llama.cpp", "vllm", "sglang"]
 
 _FAR_BELOW = 100.0
 _REGEX_SIGNS = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -37,11 +38,6 @@ class _Logprobs(msgspec.Struct):
     content: list[_Token] | None = None
 
 
-class _Scores(msgspec.Struct):
-    logprobs: list[float]
-    margins: list[float]
-
-
 class _Message(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
@@ -52,7 +48,6 @@ class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
-    token_scores: _Scores | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -77,7 +72,8 @@ class _Models(msgspec.Struct):
 class RemoteWriter:
     """Has answers written by a server; see `Writer`. Usable from many threads; close it when done.
 
-    Under ``vllm`` the log-probabilities are the model's own by that server's default
+    ``llama.cpp`` is one that `openwheel.inference.front` stands before. Its log-probabilities are
+    the model's own, and so are those under ``vllm`` by that server's default
     (``--logprobs-mode raw_logprobs``). Under ``sglang`` they are those after the constraint: they
     then say less, and margins are never negative.
 
@@ -98,7 +94,7 @@ class RemoteWriter:
         self,
         url: str,
         *,
-        dialect: Dialect = "openwheel",
+        dialect: Dialect = "llama.cpp",
         base: str = "",
         key_env: str = "",
         timeout: float = 120.0,
@@ -130,6 +126,7 @@ class RemoteWriter:
         """Write answers; see `Writer.write`.
 
         Raises:
+            RequestError: A prompt is too long, or a constraint is none that can be kept.
             EngineError: The server cannot be reached, answers no, or not as the API has it.
         """
         if len(asks) == 1:
@@ -175,6 +172,9 @@ class RemoteWriter:
             raise EngineError(f"{self._shown} refused to {verb} an adapter: {_excerpt(answer)}")
 
     def _write(self, ask: Ask) -> Written:
+        if self._dialect == "llama.cpp":
+            answer = self._ask("POST", "/completion", completion_request(ask))
+            return read_completion(answer, ask, self._shown)
         answer = self._ask("POST", "/v1/chat/completions", self._body(ask))
         try:
             completion = msgspec.json.decode(answer, type=_Completion)
@@ -205,10 +205,7 @@ class RemoteWriter:
         }
         if ask.stop:
             body["stop"] = list(ask.stop)
-        if self._dialect == "openwheel":
-            body["token_scores"] = True
-        else:
-            body |= {"logprobs": True, "top_logprobs": 2}
+        body |= {"logprobs": True, "top_logprobs": 2}
         return body | self._constraint(ask.constraint)
 
     def _constraint(self, constraint: Constraint) -> dict[str, Any]:
@@ -250,9 +247,6 @@ class RemoteWriter:
             raise EngineError(f"{self._shown} answered with no list of models: {error}") from None
 
     def _scores(self, choice: _Choice) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        if choice.token_scores is not None:
-            scores = choice.token_scores
-            return tuple(scores.logprobs), tuple(scores.margins)
         tokens = (choice.logprobs.content if choice.logprobs else None) or []
         if not tokens and choice.message.content:
             raise EngineError(f"{self._shown} gave no log-probabilities, which were asked for")
@@ -300,6 +294,8 @@ class RemoteWriter:
             with self._lock:
                 self._idle.append(connection)
         if response.status != 200:
+            if b'"context_length_exceeded"' in answer:
+                raise RequestError(f"{self._shown}: {_excerpt(answer)}")
             raise EngineError(
                 f"{self._shown} answered {path} with status {response.status}: {_excerpt(answer)}"
             )

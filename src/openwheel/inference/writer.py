@@ -22,12 +22,30 @@ class Constraint(msgspec.Struct, frozen=True):
     regex: str = ""
 
 
+class Prompt(msgspec.Struct, frozen=True):
+    """A conversation as its model's chat template writes it.
+
+    Attributes:
+        text: The text, special tokens included, without its first token where that is given.
+        first: The token it begins with, so that no other is put before it; None where the model's
+            tokenizer begins every text by itself.
+        after: What ends the thought that comes before the answer, ``""`` where there is none.
+        ends: What the model writes after the answer, which is not part of it.
+    """
+
+    text: str
+    first: int | None = None
+    after: str = ""
+    ends: str = ""
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One answer to write, greedily unless a temperature is given.
 
     Attributes:
         model: Name under which the engine serves the model or adapter.
-        messages: The conversation; the engine applies the model's own chat template.
+        messages: The conversation; vLLM and SGLang apply the model's own chat template.
+        prompt: The same as text, which llama.cpp is given.
         constraint: What the answer may be.
         max_tokens: The most tokens to write.
         stop: Texts that end the answer and are not part of it.
@@ -37,6 +55,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     messages: tuple[PromptMessage, ...]
+    prompt: Prompt | None = None
     constraint: Constraint = Constraint()
     max_tokens: int = 256
     stop: tuple[str, ...] = ()

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from openwheel.engine.process import EngineProcess
+from openwheel.inference.front import LEAST_CONTEXT
+from openwheel.inference.process import ServerProcess
 from openwheel.inference.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters, AdapterServer
 from openwheel.loop.drift.self_disagreement import ConnectAgain
 from openwheel.loop.judging import Connect
-from openwheel.settings import LmSection
+from openwheel.settings import EngineSection, LmSection
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.onnx_encoder import Encoders
 from openwheel.students.tune.tuning import open_encoder
@@ -61,17 +62,23 @@ def open_resources(
     """
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if settings.builds_on("encoder") else None
-        adapters = adapters_of(settings.lm, stack) if settings.lm.base else None
+        adapters = adapters_of(settings.lm, settings.engine, stack) if settings.lm.base else None
         yield Resources(encoder, adapters, Encoders(), connect, again)
 
 
 def adapters_of(
-    lm: LmSection, stack: contextlib.ExitStack, *, timeout: float = 600.0, rest: float = 0.0
+    lm: LmSection,
+    engine: EngineSection,
+    stack: contextlib.ExitStack,
+    *,
+    timeout: float = 600.0,
+    rest: float = 0.0,
 ) -> Adapters:
     """Return what serves adapters of the settings' base; the stack ends it.
 
     Args:
         lm: The settings of the rung.
+        engine: How models are served on this machine, where no server has the base.
         stack: Closes connections, and ends an engine that had to be started.
         timeout: Seconds that an answer may take.
         rest: Seconds that a server which could not be reached is not asked again.
@@ -82,8 +89,14 @@ def adapters_of(
             api, key = lm.server_api, lm.server_key_env
             writer = RemoteWriter(lm.server, dialect=api, key_env=key, timeout=timeout)
         else:
-            started = EngineProcess(
-                lm.base, revision=lm.revision, precision=lm.precision, threads=lm.threads
+            started = ServerProcess(
+                lm.gguf or lm.base,
+                name=lm.base,
+                revision="" if lm.gguf else lm.revision,
+                precision=engine.precision,
+                slots=engine.slots,
+                context=engine.context or LEAST_CONTEXT,
+                threads=engine.threads,
             )
             writer = stack.enter_context(started).writer()
         stack.callback(writer.close)

@@ -7,6 +7,7 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.settings import (
+    EngineSection,
     LmSection,
     LoopSection,
     Settings,
@@ -28,6 +29,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         rungs: Which rungs may be tried.
         answer: How answers may differ and still be one, as `read_folds` returns it.
         lm: The base of the rung ``lm``, and how it is trained and served.
+        engine: How models are served on this machine.
         prices: See `teacher_prices`.
         policy: What may be learned from, built on and promoted.
         tasks: What the user decided about single tasks, by their names.
@@ -35,6 +37,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
 
     rungs: tuple[str, ...] = ("exact", "linear")
     lm: LmSection = LmSection()
+    engine: EngineSection = EngineSection()
     prices: Mapping[str, tuple[float, float]] = msgspec.field(default_factory=dict)
     policy: Policy = Policy()
     tasks: Mapping[str, TaskSection] = msgspec.field(default_factory=dict)
@@ -54,6 +57,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         return cls(
             **(msgspec.structs.asdict(loop) | own),
             lm=lm,
+            engine=settings.engine,
             prices=teacher_prices(settings.teachers),
             policy=Policy.of(settings),
             tasks=settings.tasks,

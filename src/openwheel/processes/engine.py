@@ -1,4 +1,4 @@
-"""An engine as a process: a model on this machine that answers on a socket of the supervisor's.
+"""A model on this machine as a process: llama.cpp behind a socket of the supervisor's.
 
 The socket outlives the process. While the model is loaded, or loaded again after the process has
 died, requests wait instead of being refused.
@@ -8,6 +8,9 @@ import socket
 import sys
 
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.inference.front import LEAST_CONTEXT
+from openwheel.inference.local import make_front
+from openwheel.inference.server import FrontServer
 from openwheel.job import when_alone
 from openwheel.logs import escaped, set_up_logs
 from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready
@@ -21,34 +24,14 @@ def run_engine(order: Order) -> None:
     """
     if order.local is None:
         raise SettingError("An engine needs a model to run")
-    local = order.local
-    try:
-        from openwheel.inference.checkpoint import find_checkpoint  # noqa: PLC0415
-
-        find_checkpoint(local.source, revision=local.revision)  # one that is not there is told now
-        from openwheel.engine.engine import EngineLimits  # noqa: PLC0415 - seconds of imports
-        from openwheel.engine.open import open_engine  # noqa: PLC0415
-        from openwheel.engine.server import EngineServer  # noqa: PLC0415
-    except ImportError as error:
-        raise SettingError(
-            f"A local model needs the extra `lm` (pip install 'openwheel[lm]'): {error}"
-        ) from None
-    section = order.settings.engine
-    limits = EngineLimits(
-        max_batch=section.max_batch, max_queue=section.max_queue, context=section.context
+    local, section = order.local, order.settings.engine
+    # What students need, their adapters say.
+    context = LEAST_CONTEXT if local.adapters and not local.teaches else 0
+    front = make_front(
+        local.source, section, name=local.name, revision=local.revision, context=context
     )
-    with (
-        socket.socket(fileno=order.descriptor) as sock,
-        open_engine(
-            local.source,
-            name=local.name,
-            revision=local.revision,
-            precision=section.precision,
-            device=section.device,
-            limits=limits,
-        ) as engine,
-    ):
-        server = EngineServer(engine, sock, adapters=local.adapters, ready=say_ready)
+    with socket.socket(fileno=order.descriptor) as sock:
+        server = FrontServer(front, sock, changes=local.adapters, ready=say_ready)
         when_alone(server.stop)
         server.run()
 

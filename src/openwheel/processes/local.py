@@ -1,6 +1,5 @@
 """Models run on this machine, each by an engine with a socket of its own: teachers, bases."""
 
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +61,9 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
         return models
     for url, model in models.items():
         if (model.source, model.revision) == (base.source, base.revision):
-            models[url] = models[STUDENTS] = msgspec.structs.replace(model, adapters=True)
+            models[url] = models[STUDENTS] = msgspec.structs.replace(
+                model, adapters=True, teaches=True
+            )
             return models
     models[STUDENTS] = base
     return models
@@ -71,14 +72,17 @@ def local_models(settings: Settings) -> dict[str, LocalModel]:
 def _base(settings: Settings) -> LocalModel | None:
     """Return the base of the rung ``lm``, if students have one and no server elsewhere has it."""
     lm: LmSection = settings.lm
-    wanted = lm.base and not lm.server and "lm" in (settings.loop.rungs or ("lm",))
-    return LocalModel(_absolute(lm.base), lm.revision, lm.base, adapters=True) if wanted else None
+    if not lm.base or lm.server or "lm" not in (settings.loop.rungs or ("lm",)):
+        return None
+    if lm.gguf:
+        return LocalModel(str(Path(lm.gguf).expanduser().absolute()), "", lm.base, adapters=True)
+    return LocalModel(_absolute(lm.base), lm.revision, lm.base, adapters=True)
 
 
 def _absolute(source: str) -> str:
     """Return a folder's whole path: processes of their own need not have this folder as theirs."""
     folder = Path(source).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else source
+    return str(folder.absolute()) if folder.exists() else source
 
 
 def make_local(model: LocalModel, settings: Settings, runtime: Path) -> LocalEngine:
@@ -89,8 +93,7 @@ def make_local(model: LocalModel, settings: Settings, runtime: Path) -> LocalEng
     """
     sock = listen("127.0.0.1", 0)
     order = Order(settings=settings, runtime=str(runtime), descriptor=sock.fileno(), local=model)
-    threads = settings.engine.threads or os.cpu_count() or 1
-    child = Child(_ENGINE, order, f"The engine of {model.source}", threads=threads)
+    child = Child(_ENGINE, order, f"The engine of {model.source}")
     return LocalEngine(model, sock, child, order)
 
 
@@ -105,7 +108,7 @@ def with_local(settings: Settings, engines: Mapping[str, LocalEngine]) -> Settin
     lm = settings.lm
     if STUDENTS in engines:
         url = url_of(engines[STUDENTS].sock)
-        lm = msgspec.structs.replace(lm, server=url, server_api="openwheel")
+        lm = msgspec.structs.replace(lm, server=url, server_api="llama.cpp")
     return msgspec.structs.replace(settings, teachers=teachers, lm=lm)
 
 

@@ -30,12 +30,14 @@ class LocalModel(msgspec.Struct, frozen=True):
         revision: The hub's commit.
         name: What it is served as.
         adapters: Whether students' adapters may be loaded.
+        teaches: Whether it is a teacher too.
     """
 
     source: str
     revision: str
     name: str
     adapters: bool = False
+    teaches: bool = False
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         )
         lm = settings.lm
         engine = (
-            adapters_of(lm, stack, timeout=lm.answer_timeout, rest=_ENGINE_RESTS_S)
+            adapters_of(lm, settings.engine, stack, timeout=lm.answer_timeout, rest=_ENGINE_RESTS_S)
             if lm.server
             else None
         )

@@ -4,7 +4,13 @@
 a test holds the docs to it. Knows nothing of what the settings are for.
 """
 
-from openwheel.settings.models import CatalogSection, EngineSection, LmSection, PolicySection
+from openwheel.settings.models import (
+    CatalogSection,
+    EngineSection,
+    LmSection,
+    PolicySection,
+    Precision,
+)
 from openwheel.settings.names import LOCAL, REPLAY, teacher_names, teacher_prices
 from openwheel.settings.read import (
     SettingRow,
@@ -38,6 +44,7 @@ __all__ = [
     "LogSection",
     "LoopSection",
     "PolicySection",
+    "Precision",
     "SettingRow",
     "Settings",
     "StoreSection",

@@ -6,6 +6,9 @@ from msgspec import Meta
 
 from openwheel.settings.section import Section, Share
 
+Precision = Literal["f32", "bf16", "f16", "q8_0"]
+"""Of the weights in a GGUF file."""
+
 
 class PolicySection(Section, frozen=True):
     """What licences, places and uses are allowed: a veto on sending, training and promoting."""
@@ -165,12 +168,20 @@ class LmSection(Section, frozen=True):
         str,
         Meta(
             description="URL of a server that has the base and takes adapters while it runs; empty "
-            "starts an engine on this machine."
+            "starts llama.cpp on this machine, as [engine] says."
         ),
     ] = ""
     server_api: Annotated[
-        Literal["openwheel", "vllm", "sglang"], Meta(description="What that server is.")
+        Literal["llama.cpp", "vllm", "sglang"],
+        Meta(description="What that server is; llama.cpp: `openwheel serve`."),
     ] = "vllm"
+    gguf: Annotated[
+        str,
+        Meta(
+            description="A GGUF file of the base, for llama.cpp on this machine; empty: one is "
+            "made of the base, once."
+        ),
+    ] = ""
     server_key_env: Annotated[
         str, Meta(description="Environment variable that holds that server's key.")
     ] = ""
@@ -181,19 +192,26 @@ class LmSection(Section, frozen=True):
 
 
 class EngineSection(Section, frozen=True):
-    """Models that are run on this machine: teachers whose URL is ``local:MODEL``."""
+    """Models that llama.cpp serves on this machine: teachers ``local:MODEL``, the base of students.
+
+    The extra `serve`.
+    """
 
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="What they compute in; auto is what the hardware does well."),
-    ] = "auto"
-    device: Annotated[str, Meta(description="A torch device; auto takes an accelerator.")] = "auto"
+        Precision,
+        Meta(description="In which a GGUF file is made of a folder or a hub id, once."),
+    ] = "q8_0"
     threads: Annotated[
-        int, Meta(ge=0, description="Threads for a forward pass; 0 for as many as there are cores.")
+        int, Meta(ge=0, description="Threads that compute; 0 for as many as there are cores.")
     ] = 0
-    max_batch: Annotated[
-        int, Meta(ge=1, description="The most answers that a model writes at a time.")
-    ] = 16
+    slots: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="The most answers that a model writes at a time; each remembers a prompt.",
+        ),
+    ] = 4
     max_queue: Annotated[
         int, Meta(ge=1, description="The most answers that may wait; more are refused with 429.")
     ] = 512
@@ -201,8 +219,8 @@ class EngineSection(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="The most tokens of a prompt with its answer; 0 for what the model was "
-            "made for, 8192 at most.",
+            description="The most tokens of a prompt with its answer; 0: what students need, and "
+            "4,096 for a teacher.",
         ),
     ] = 0
 

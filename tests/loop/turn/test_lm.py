@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from inference.served import writer_of
 from openwheel.errors import EngineError
 from openwheel.gate import verify
 from openwheel.loop.adapters import Adapters
@@ -25,10 +26,7 @@ ASKED = "Thing: {}\nColour, as JSON:"
 
 @pytest.fixture(scope="module")
 def engine(tiny_base):  # noqa: F811
-    from openwheel.engine.base import load_base
-    from openwheel.engine.engine import Engine
-
-    with Engine(load_base(str(tiny_base))) as running:
+    with writer_of(tiny_base) as running:
         yield running
 
 

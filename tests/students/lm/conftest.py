@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from inference.tiny import save_tiny
 from openwheel.students.lm import fit
 from openwheel.students.lm.order import ADAPTER, Event, Order, Report
 from openwheel.students.lm.train import train_adapter
@@ -76,6 +77,11 @@ def make_base(tmp_path_factory: pytest.TempPathFactory) -> MakeBase:
 @pytest.fixture(scope="session")
 def tiny_base(make_base: MakeBase) -> Path:
     return make_base()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny-qwen3"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="the extra `lm` is not installed")
 
 @pytest.fixture(scope="module")
 def examples(tiny_base) -> list[Example]:
-    from openwheel.engine.base import load_base
+    from openwheel.students.lm.base import load_base
 
     asking = Asking(template=TASK)
     inputs, answers = exchanges(12)
@@ -44,7 +44,7 @@ def loss_and_gradient(model, batches):
 
 
 def test_packed_examples_share_their_beginning_and_learn_as_if_alone(tiny_base, examples):
-    from openwheel.engine.base import load_base
+    from openwheel.students.lm.base import load_base
 
     model = load_base(str(tiny_base)).model
     rows = list(range(len(examples)))
@@ -62,7 +62,7 @@ def test_packed_examples_share_their_beginning_and_learn_as_if_alone(tiny_base, 
 
 
 def test_padded_batches_learn_as_if_alone(tiny_base, examples):
-    from openwheel.engine.base import load_base
+    from openwheel.students.lm.base import load_base
 
     model = load_base(str(tiny_base)).model
     rows = list(range(len(examples)))
@@ -84,7 +84,7 @@ def test_every_learned_token_is_an_answer_and_its_end(examples):
 
 
 def test_a_window_shorter_than_the_examples_is_noticed(make_base, tiny_base, examples):
-    from openwheel.engine.base import load_base
+    from openwheel.students.lm.base import load_base
 
     plain = load_base(str(tiny_base)).model
     assert packs_exactly(plain, examples, tolerance=1e-3)

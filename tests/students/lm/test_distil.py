@@ -29,7 +29,7 @@ MESSAGES = (PromptMessage("user", "Which?"),)
 
 @pytest.fixture(scope="module")
 def base(tiny_base):
-    from openwheel.engine.base import load_base
+    from openwheel.students.lm.base import load_base
 
     return load_base(str(tiny_base))
 

@@ -26,8 +26,8 @@ def tokenizer():
 def test_family(model_type: str, tokenizer, tmp_path: Path) -> None:
     import transformers
 
-    from openwheel.engine.base import load_base
     from openwheel.students.lm.adapter import add_adapter, learned, save_adapter, targets_of
+    from openwheel.students.lm.base import load_base
     from openwheel.students.lm.batches import logits_of, packs_exactly, plan_batches
     from openwheel.students.lm.examples import Example
 

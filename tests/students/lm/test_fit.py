@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.served import writer_of
 from openwheel.errors import StudentFileError
 from openwheel.settings import LmSection
 from openwheel.students import Served, load_student, save_student
@@ -22,10 +23,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def engine(tiny_base):
-    from openwheel.engine.base import load_base
-    from openwheel.engine.engine import Engine
-
-    with Engine(load_base(str(tiny_base))) as running:
+    with writer_of(tiny_base) as running:
         yield running
 
 
@@ -109,6 +107,8 @@ def test_it_is_saved_with_its_adapter_and_answers_the_same(fitted, serve, tmp_pa
         "arrays.safetensors",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
+        "adapter/adapter.gguf",
+        "adapter/llama_cpp.json",
     }
     loaded = load_student(folder, hashes, serve=lambda adapter: Served(*serve(adapter)))
     inputs = exchanges(20, seed=3)[0]

@@ -22,7 +22,7 @@ TARGETS = ("q_proj", "v_proj", "down_proj")
 
 @pytest.fixture(scope="module")
 def base(tiny_base):
-    from openwheel.engine.base import load_base
+    from openwheel.students.lm.base import load_base
 
     return load_base(str(tiny_base))
 
@@ -35,7 +35,7 @@ def examples(length: int, n: int = 8) -> list[Example]:
 LIMITED = """
 import sys
 from peft import LoraConfig, get_peft_model
-from openwheel.engine.base import load_base
+from openwheel.students.lm.base import load_base
 from openwheel.errors import ModelError
 from openwheel.settings import LmSection
 from openwheel.machine import _data, limit_data

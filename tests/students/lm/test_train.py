@@ -51,9 +51,12 @@ def finished(train, tiny_base, tmp_path_factory):
 def test_it_learns_and_says_so(finished):
     adapter, report, told = finished
     assert {path.name for path in adapter.iterdir()} == {
+        "adapter.gguf",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "llama_cpp.json",
     }
+    assert report.frame is not None
     losses = [event.loss for event in told if isinstance(event, HeldOut)]
     assert losses[0] > 2 * report.held_out_loss
     assert report.held_out_loss == min(losses)

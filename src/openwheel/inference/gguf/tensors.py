@@ -72,9 +72,9 @@ class Tensors:
             values = values + np.float32(self._family.norm_offset)
         if self._family.interleave:
             if source.endswith(("q_proj.weight", "q_proj.bias")):
-                values = _interleaved(values, self._config.num_attention_heads)
+                values = interleaved(values, self._config.num_attention_heads)
             elif source.endswith(("k_proj.weight", "k_proj.bias")):
-                values = _interleaved(values, self._config.num_key_value_heads)
+                values = interleaved(values, self._config.num_key_value_heads)
         return np.ascontiguousarray(values)
 
     def __iter__(self) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -93,7 +93,7 @@ def rope_factors(config: Any) -> npt.NDArray[np.float32] | None:
     return factors
 
 
-def _interleaved(values: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
+def interleaved(values: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
     """Put each head's rows from two halves into pairs, as interleaved rotary embeddings want."""
     half = values.shape[0] // heads // 2
     by_half = values.reshape(heads, 2, half, *values.shape[1:])

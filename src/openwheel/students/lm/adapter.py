@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openwheel.catalog import load_catalog
-from openwheel.engine.base import Base
 from openwheel.errors import ModelError
 from openwheel.settings import LmSection
+from openwheel.students.lm.base import Base
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 

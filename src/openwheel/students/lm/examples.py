@@ -7,14 +7,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.engine.prompts import prompt_ids, turn_end
-from openwheel.engine.reasoning import (
+from openwheel.errors import ModelError, RequestError
+from openwheel.students.lm.reasoning import (
     ReasoningStyle,
     begins_inside,
     reasoning_style,
     template_of,
 )
-from openwheel.errors import ModelError, RequestError
+from openwheel.students.lm.rendering import prompt_ids, turn_end
 from openwheel.wire import PromptMessage
 
 TokenArray = npt.NDArray[np.int64]

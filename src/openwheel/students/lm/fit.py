@@ -148,7 +148,7 @@ def fit_lm(
 
         adapter, report = train_adapter(place_order(work, records, settings), follow)
     most = math.ceil(LONGER_ANSWERS * report.longest_answer) + 8
-    asking = msgspec.structs.replace(asking, max_tokens=most)
+    asking = msgspec.structs.replace(asking, max_tokens=most, frame=report.frame)
     writer, model = serve(adapter)
     asked, written = ask_all(writer, model, asking, [inputs[row] for row in parts.judged], progress)
     losses = np.ones(len(parts.judged))  # what is never asked about is never answered

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from openwheel.inference.frame import Frame
 from openwheel.job import Failed
 from openwheel.settings import LmSection
 
@@ -67,6 +68,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         base_revision: The hub's commit of the base.
         model_type: The base's.
         targets: LoRA targets.
+        frame: What stands around messages in the prompts that were trained on; None where that
+            is not one text.
     """
 
     steps: int
@@ -84,6 +87,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     base_revision: str = ""
     model_type: str = ""
     targets: tuple[str, ...] = ()
+    frame: Frame | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

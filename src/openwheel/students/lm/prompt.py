@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from openwheel.inference.frame import Frame
 from openwheel.inference.writer import Ask, Constraint
 from openwheel.students.lm.schema import in_schema_order, inferred_schema, requested_schema
 from openwheel.students.model import text_of
@@ -35,6 +36,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: The most tokens of an answer, what the model thought before it included.
         longest: Characters of the longest prompt in training.
         thinking: Whether the model thinks before it answers.
+        frame: What stands around the messages in the prompts that were trained on.
     """
 
     template: Template
@@ -46,6 +48,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 256
     longest: int = 0
     thinking: bool = False
+    frame: Frame | None = None
 
     def messages(self, inputs: Inputs) -> tuple[PromptMessage, ...]:
         """Return the conversation that asks about an input.
@@ -86,6 +89,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
         return Ask(
             model=model,
             messages=messages,
+            prompt=self.frame.prompt(messages) if self.frame else None,
             constraint=self.constraint,
             max_tokens=self.max_tokens,
             thinking=self.thinking,

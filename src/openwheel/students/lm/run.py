@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from openwheel.engine.base import Base
 from openwheel.errors import ModelError
 from openwheel.settings import LmSection
 from openwheel.students.lm.adapter import learned
+from openwheel.students.lm.base import Base
 from openwheel.students.lm.batches import Batch, plan_batches, shared_beginning
 from openwheel.students.lm.checkpoint import State, load_checkpoint, save_checkpoint
 from openwheel.students.lm.examples import Example

@@ -80,8 +80,8 @@ def take_step(asked: Asked) -> Step:
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from openwheel.engine.base import load_base  # noqa: PLC0415 - seconds of imports
     from openwheel.students.lm.adapter import add_adapter  # noqa: PLC0415
+    from openwheel.students.lm.base import load_base  # noqa: PLC0415 - seconds of imports
     from openwheel.students.lm.batches import packs_exactly  # noqa: PLC0415
     from openwheel.students.lm.examples import Example  # noqa: PLC0415
     from openwheel.students.lm.memory import fit_memory  # noqa: PLC0415

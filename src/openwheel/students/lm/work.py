@@ -2,17 +2,20 @@
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from openwheel.engine.base import Base, load_base
 from openwheel.errors import ModelError
+from openwheel.inference.frame import Frame
+from openwheel.inference.needs import GGUF, NEEDS, Needs
 from openwheel.job import run_job
 from openwheel.machine import within_free_memory
 from openwheel.settings import LmSection
@@ -21,8 +24,10 @@ from openwheel.students.lm.adapter import (
     save_adapter,
     targets_in,
 )
+from openwheel.students.lm.base import Base, load_base
 from openwheel.students.lm.batches import packs_exactly
 from openwheel.students.lm.examples import Example, Record, encode
+from openwheel.students.lm.framing import frame_of, is_exact
 from openwheel.students.lm.memory import Fit, fit_memory, is_lack_of_memory
 from openwheel.students.lm.order import (
     ADAPTER,
@@ -35,11 +40,15 @@ from openwheel.students.lm.order import (
     Report,
 )
 from openwheel.students.lm.probabilities import TokenNames, with_probabilities
+from openwheel.students.lm.prompt import LONGER_THAN_SEEN
 from openwheel.students.lm.run import Material, Run, Tell, pass_tokens
 
 PACKING: Final = MappingProxyType({"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05})
 """How far rounding may move log-probabilities of likely tokens where examples are packed."""
 
+
+MOST_TRIED = 2_000
+"""Prompts on which a frame is tried."""
 
 LOCK = "lock"
 """Held in a work folder by the process that trains there."""
@@ -92,6 +101,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
     training = [i for i, record in enumerate(kept) if not record.held_out]
     model = add_adapter(base, settings)
     targets = targets_in(model)
+    frame = _frame(base, kept, tell)
     soft = teacher.model if teacher is not None else None
     packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
     most = pass_tokens(base, examples, settings)
@@ -128,8 +138,11 @@ def carry_out(order: Order, tell: Tell) -> Report:
         base_revision=base.revision,
         model_type=base.model_type,
         targets=targets,
+        frame=frame,
     )
-    _finish(order, model, weights, report)
+    _finish(
+        order, model, weights, report, served=lambda folder: _serve(folder, base, examples, tell)
+    )
     return report
 
 
@@ -158,6 +171,34 @@ def _time(fit: Fit, training: Sequence[Example], settings: LmSection) -> str:
         f"a pass of {fit.tokens:,} tokens takes {fit.seconds:.2g} s: {settings.epochs} epochs "
         f"would take about {minutes:,.0f} minutes"
     )
+
+
+def _frame(base: Base, records: Sequence[Record], tell: Tell) -> Frame | None:
+    """Return what stands around messages in the prompts, if that gives all of these."""
+    thinking = any(record.reasoning for record in records)
+    frame = frame_of(base.tokenizer, thinking=thinking)
+    tried = [record.messages for record in records[:: 1 + len(records) // MOST_TRIED]]
+    if frame is None or not is_exact(frame, base.tokenizer, tried, thinking=thinking):
+        tell(Note("the base's chat template cannot be written for llama.cpp: vLLM or SGLang can"))
+        return None
+    return frame
+
+
+def _serve(folder: Path, base: Base, examples: Sequence[Example], tell: Tell) -> None:
+    """Write beside an adapter what llama.cpp serves it by."""
+    prompt = max(example.prompt for example in examples)
+    answer = max(len(example.ids) - example.prompt for example in examples)
+    wanted = math.ceil(LONGER_THAN_SEEN * (prompt + answer)) + 8
+    config = base.model.config
+    context = min(wanted, getattr(config, "max_position_embeddings", None) or wanted)
+    try:
+        from openwheel.inference.gguf.lora import write_lora  # noqa: PLC0415 - the extra may lack
+
+        write_lora(folder, folder / GGUF, config)
+    except ModelError as error:
+        tell(Note(f"{error}: vLLM or SGLang can serve it"))
+        return
+    (folder / NEEDS).write_bytes(msgspec.json.encode(Needs(context)))
 
 
 def _teacher(base: Base, settings: LmSection) -> Base | None:
@@ -216,13 +257,21 @@ def _finished(order: Order) -> Report | None:
     return ended.report if ended.order == order.id and (order.path / ADAPTER).exists() else None
 
 
-def _finish(order: Order, model: Any, weights: dict[str, Any], report: Report) -> None:
+def _finish(
+    order: Order,
+    model: Any,
+    weights: dict[str, Any],
+    report: Report,
+    *,
+    served: Callable[[Path], None],
+) -> None:
     """Put adapter and report in their places, the report last: it says that all is there."""
     folder, scratch = order.path / ADAPTER, order.path / f"{ADAPTER}.new"
     try:
         (order.path / REPORT).unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
         save_adapter(model, weights, scratch)
+        served(scratch)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(scratch, folder)
         part = order.path / f"{REPORT}.new"

@@ -1,0 +1,103 @@
+"""Serving a model by llama.cpp on a socket, until told to stop."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from openwheel.errors import OpenwheelError
+from openwheel.inference.app import create_front_app
+from openwheel.inference.front import Front
+from openwheel.signals import stopping_on_signals
+
+_STOP_S = 5
+
+
+class FrontServer:
+    """Serves a front on a listening socket.
+
+    Args:
+        front: Answers; it is started and stopped here.
+        sock: Already listening; it stays open.
+        adapters: Adapters to have from the start: folders by name.
+        changes: Whether clients may load and unload adapters.
+        ready: Called when requests are accepted.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        sock: socket.socket,
+        *,
+        adapters: Mapping[str, Path] | None = None,
+        changes: bool = False,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sock = sock
+        self._front = front
+        self._adapters = adapters or {}
+        self._failed: OpenwheelError | None = None
+        app = create_front_app(front, adapters=changes)
+        app.router.lifespan_context = self._lifespan
+        config = uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_STOP_S,
+        )
+        self._server = _Server(config, ready)
+
+    def run(self) -> None:
+        """Serve until told to stop, by `stop`, SIGINT or SIGTERM.
+
+        Raises:
+            OpenwheelError: llama.cpp cannot run the model, or an adapter is none.
+        """
+        self._server.run(sockets=[self._sock.dup()])
+        if self._failed is not None:
+            raise self._failed
+
+    def stop(self) -> None:
+        """Stop, from any thread."""
+        self._server.should_exit = True
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        try:
+            for name, folder in self._adapters.items():
+                self._front.add(name, folder)
+            await self._front.start()
+        except OpenwheelError as error:
+            # Raised, it would be logged with its trace; `run` tells whoever called.
+            self._failed = error
+            self.stop()
+        try:
+            yield
+        finally:
+            await self._front.stop()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on a signal, and go on after it: whoever called has things to close."""
+        with stopping_on_signals(self.handle_exit):
+            yield
