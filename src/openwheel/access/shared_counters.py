@@ -1,4 +1,4 @@
-"""Pairs of numbers that all worker processes on one machine read and change one at a time."""
+"""Share pairs of numbers among all worker processes of one machine."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""How the audit of each task stands, as gauges: read from the registry, one for all workers."""
+"""Gauges of each task's audit and teacher, read from the registry: one for all workers."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The endpoints where students may answer: decide who does, answer, hand on the exchange."""
+"""Answer the requests that students may answer: decide who does, answer, capture the exchange."""
 
 import asyncio
 import logging

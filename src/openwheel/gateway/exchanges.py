@@ -1,4 +1,4 @@
-"""Making exchanges of what passed through the gateway."""
+"""Make exchanges of calls and their answers."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Reaching the teacher: knowing when it is down, and waiting while it is being restarted."""
+"""Retry the teacher while it is unavailable, and know when it is."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ from openwheel.teachers import (
 )
 
 DOWN: Final = frozenset({502, 503, 504, 529})
-"""Statuses that say nothing of the request: a proxy found the teacher unavailable, or the
-teacher has no room (RFC 9110, sections 15.6.3 to 15.6.5; 529 is Anthropic's "overloaded")."""
+"""Statuses that mean the teacher is unavailable, not that the request is bad (RFC 9110, sections
+15.6.3 to 15.6.5; 529 is Anthropic's "overloaded")."""
 
 # Of these the one that says that the request was not taken, so that it may be sent again. What is
 # behind a 502 or a 504 may have begun to work on it; 529 and 429 ask for less traffic.
@@ -34,7 +34,7 @@ _MOST_MODELS: Final = 100
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """What no teacher has answered for, in the last minute and since it last did.
+    """The models that no teacher has answered for, in the last minute and since one last did.
 
     Attributes:
         models: As requests name them, ``""`` for those that name none.
@@ -54,9 +54,9 @@ class _Failing(msgspec.Struct):
 
 
 class PatientTeacher:
-    """Sends to the teacher, and waits for it where that is wanted.
+    """Sends requests to the teacher, and retries while it is unavailable, where that is wanted.
 
-    It is a `Teacher` that does not wait, too, for audits.
+    Audits use it as a `Teacher`, which does not wait.
 
     A request waits only if no teacher can have begun to work on it: there was no connection, or
     the answer was 503 (and none of several teachers broke off or failed otherwise). A
@@ -103,13 +103,13 @@ class PatientTeacher:
         await self._teacher.close()
 
     def stop(self) -> None:
-        """Let nothing wait any more: what waits gives up at once."""
+        """End all waits, now and from now on."""
         self._stopping = True
         for event in self._back.values():
             event.set()
 
     def outage(self) -> Outage | None:
-        """Return what cannot be answered for; None if nothing is known of that sort."""
+        """Return the outage; None if there is none that is known."""
         now = self._clock()
         self._failing = {
             model: one for model, one in self._failing.items() if now - one.last < _REMEMBERED_S

@@ -1,4 +1,4 @@
-"""What becomes of an exchange: is it kept, does its answer wait for that, what did it cost."""
+"""Keep exchanges, all or a share of them, and count what they cost."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ _MOST_TOKENS: Final = 4_096
 
 
 class Recorder:
-    """Takes every exchange.
+    """Keeps exchanges and counts their costs.
 
     Args:
         capture: Where exchanges are kept; None keeps nothing.

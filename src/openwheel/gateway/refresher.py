@@ -1,4 +1,4 @@
-"""Looking every second for what others have changed: promotions, keys, what keys have spent."""
+"""Refresh promotions, keys and what keys have spent, every second."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class Refresher:
-    """Calls functions in a thread, again and again, so that no request waits for them.
+    """Calls functions in a thread every second, so that no request waits for them.
 
     Args:
         meter: Counts the times that one failed.

@@ -1,4 +1,4 @@
-"""What a span says of a request that is over."""
+"""Make the span of a request that is over."""
 
 import time
 from typing import Final

@@ -1,4 +1,4 @@
-"""What all endpoints of the gateway work with."""
+"""The gateway's state: what all its endpoints share."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -16,7 +16,7 @@ from openwheel.settings import GatewaySection
 
 
 class TapMemory(msgspec.Struct):
-    """What all answers under way hold together, so that many long ones cannot fill the memory.
+    """The memory that all answers under way take together, which is limited.
 
     Attributes:
         most: Bytes they may hold; past it an answer is passed on and not captured.
@@ -28,7 +28,7 @@ class TapMemory(msgspec.Struct):
 
 
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
-    """What all endpoints work with.
+    """What all endpoints share.
 
     Attributes:
         teacher: Waits for it where that is wanted.

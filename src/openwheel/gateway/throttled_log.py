@@ -1,4 +1,4 @@
-"""Log entries that may come by the thousand, one in some seconds."""
+"""Log warnings that may come by the thousand, one in some seconds."""
 
 import logging
 import time
