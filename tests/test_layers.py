@@ -1,4 +1,4 @@
-"""Imports point one way only, as DESIGN has it: a stage knows nothing of those after it."""
+"""Imports point one way only: a stage knows nothing of those after it."""
 
 import ast
 import re
