@@ -65,6 +65,16 @@ def test_a_body_that_stops_coming_is_cut_off(served, upstream, framing):
     assert not upstream.received
 
 
+def test_a_second_host_is_refused(served, upstream):
+    """Else a proxy before the gateway may have checked the other one."""
+    client = served()()
+    client.send(post(head=b"Host: other\r\n"))
+    response = client.response()
+    assert (response.status, response.code) == (400, "invalid_http")
+    assert client.is_closed()
+    assert not upstream.received
+
+
 @pytest.mark.parametrize("sent", [b"", b"\r\n"])
 @pytest.mark.parametrize("before", [False, True])
 def test_who_asks_for_nothing_is_sent_away(served, sent, before):

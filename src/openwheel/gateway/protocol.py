@@ -126,6 +126,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if size > self._limits.max_header:
             self._refuse_head()
             return
+        if [name for name, _ in self.headers].count(b"host") > 1:  # RFC 9112, 3.2
+            self.send_400_response("The request must have one Host header, it has several")
+            return
         self._gained = True
         super().on_headers_complete()
         if self._stopping:
