@@ -12,12 +12,10 @@ from openwheel.access import KeyStore
 from openwheel.gate import verify
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
-from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.serving import Decision, RegistryServing
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.subject import subject_of
 from openwheel.loop.turn.choose import Stream
-from openwheel.loop.turn.outsiders import outsiders, trusted_keys
+from openwheel.loop.turn.outsiders import misfits, trusted_keys
 from openwheel.loop.turn.turn import turn
 from openwheel.settings import TaskSection
 from openwheel.store import Exchange, Store
@@ -131,12 +129,11 @@ def test_settings_and_trust_overrule(store):
         np.array([0.0] * 180 + [1.0] * 20),
         [HONEST] * 150 + ["other"] * 30 + [ODD] * 20,
     )
-    subject = subject_of(Registry(store), Registry(store).tasks()[0], settings, NO_RESOURCES)
-    found = outsiders(stream, subject, inside=(), most=50)
+    found = misfits(stream, settings, inside=(), most=50)
     assert [(one.key, one.exchanges, one.disagreements) for one in found] == [(ODD, 20, 20)]
-    assert outsiders(stream, subject, inside={ODD}, most=50) == []
+    assert misfits(stream, settings, inside={ODD}, most=50) == []
     # Those of whom there is too much to leave them out are the task.
-    assert outsiders(stream, subject, inside=(), most=19) == []
+    assert misfits(stream, settings, inside=(), most=19) == []
     chosen = {name: TaskSection(keys_outside=(ODD,))}
     settings = msgspec.structs.replace(settings, tasks=chosen)
     with Store.open(store.path.with_name("other.db")) as other:

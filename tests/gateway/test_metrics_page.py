@@ -14,13 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import openwheel
 from openwheel.gateway import CaptureStats
-from openwheel.gateway.audit_metrics import audit_samples
+from openwheel.gateway.audit_metrics import audit_samples, left_out_samples
 from openwheel.gateway.meter import Meter, ProcessUsage
 from openwheel.gateway.metric import Sample
 from openwheel.gateway.metrics_page import METRICS, metrics_page
 from openwheel.gateway.snapshots import Merged, merge
 from openwheel.loop.audit.status import TaskAudit
 from openwheel.loop.drift.status import ChangeStatus, TeacherStatus
+from openwheel.loop.records import Beyond
 from openwheel.teachers import MemberHealth
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -125,7 +126,10 @@ def test_odd_names_survive(merged):
 
 @pytest.mark.parametrize("accept", ["", OPEN_METRICS])
 def test_every_metric_there_is_shows_and_no_other(merged, accept):
-    found = page(merged, accept, audit_samples(lambda: [AUDIT]))
+    left_out = left_out_samples(lambda: Beyond(tasks=3, names=5))
+    found = page(merged, accept, audit_samples(lambda: [AUDIT]) + left_out)
+    assert found["openwheel_tasks_left_out",] == 3
+    assert found["openwheel_task_names_left_out",] == 5
     names = {re.sub("_(bucket|sum|count)$", "", key[0]) for key in found}
     assert names == {row.name for row in METRICS}
 

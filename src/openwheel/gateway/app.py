@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -36,6 +36,9 @@ from openwheel.settings import Settings, teacher_prices
 from openwheel.teachers import MemberHealth, Teacher
 from openwheel.wire import APIS
 
+if TYPE_CHECKING:
+    from openwheel.loop.records import Beyond
+
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = Settings()
@@ -57,6 +60,7 @@ def create_app(
     broken: Callable[[], Mapping[str, str]] = dict,
     teachers: Callable[[], list[MemberHealth]] = list,
     audit_status: AuditStatus = tuple,
+    left_out: "Callable[[], Beyond | None]" = lambda: None,
     feedback: Desk | None = None,
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
@@ -79,6 +83,7 @@ def create_app(
         broken: Why a promoted student cannot be used, by its task's name, likewise.
         teachers: How the teachers have been doing, likewise.
         audit_status: How the audit of each task stands, for ``/metrics``; called in a thread.
+        left_out: Which tasks are left out, likewise.
         feedback: Takes what clients say of answers; None takes nothing.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
@@ -127,7 +132,7 @@ def create_app(
             down=patient.outage() is not None,
         )
 
-    metrics = Metrics(take_snapshot, guard, snapshots, slot, audit_status)
+    metrics = Metrics(take_snapshot, guard, snapshots, slot, audit_status, left_out=left_out)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Gauges of each task's audit and teacher, read from the registry: one for all workers."""
+"""Gauges of tasks, their audits and teachers, read from the registry: one for all workers."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +10,7 @@ from openwheel.gateway.metric import Metric, Sample, Values
 
 if TYPE_CHECKING:
     from openwheel.loop.audit.status import TaskAudit
+    from openwheel.loop.records import Beyond
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,16 @@ def audit_samples(status: AuditStatus) -> list[Sample]:
     # That a student was taken off is to be seen after it is gone.
     told = [task for task in tasks if task.student is not None or task.teacher.changes]
     return found + [sample for task in told[:MOST_TASKS] for sample in _read(TEACHER_CHANGES, task)]
+
+
+def left_out_samples(read: "Callable[[], Beyond | None]") -> list[Sample]:
+    """Return the gauges of tasks that are left out; none if the store cannot be read."""
+    try:
+        beyond = read()
+    except StoreError as error:
+        logger.error("Which tasks are left out could not be read: %s", error)
+        return []
+    return [one for metric in LEFT_OUT for one in metric.samples(beyond)] if beyond else []
 
 
 def _read(metrics: Iterable[Metric["TaskAudit"]], task: "TaskAudit") -> Iterator[Sample]:
@@ -101,5 +112,14 @@ TEACHER_CHANGES: Final[tuple[Metric["TaskAudit"], ...]] = (
            "Ends of the confidence sequence of that, low and high, at 95% at all times at once.",
            lambda task: None if task.teacher.rate is None else _ends(task.teacher.interval),
            ("task", "end")),
+)
+
+LEFT_OUT: Final[tuple[Metric["Beyond"], ...]] = (
+    Metric("openwheel_tasks_left_out",
+           "Tasks that were found and left out: there is no room for more (loop.most_tasks).",
+           lambda beyond: beyond.tasks),
+    Metric("openwheel_task_names_left_out",
+           "Names of tasks that too few exchanges have for them to be some.",
+           lambda beyond: beyond.names),
 )
 # fmt: on

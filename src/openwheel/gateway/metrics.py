@@ -3,16 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
 from openwheel.access import RefusedError
 from openwheel.gateway.asgi import header, method_not_allowed, send_body
-from openwheel.gateway.audit_metrics import AuditStatus, audit_samples
+from openwheel.gateway.audit_metrics import AuditStatus, audit_samples, left_out_samples
 from openwheel.gateway.guard import Guard, api_of, send_refusal
 from openwheel.gateway.meter import Snapshot
 from openwheel.gateway.metrics_page import metrics_page
 from openwheel.gateway.snapshots import Snapshots, keep_writing, merge
+
+if TYPE_CHECKING:
+    from openwheel.loop.records import Beyond
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ class Metrics:
         snapshots: Those of all workers; None for a worker that is alone.
         slot: This worker's number.
         audits: How the audit of each task stands; called in a thread.
+        left_out: Which tasks are left out, likewise.
     """
 
     def __init__(
@@ -35,12 +40,15 @@ class Metrics:
         snapshots: Snapshots | None = None,
         slot: int = 0,
         audits: AuditStatus = tuple,
+        *,
+        left_out: "Callable[[], Beyond | None]" = lambda: None,
     ) -> None:
         self._take = take
         self._guard = guard
         self._snapshots = snapshots
         self._slot = slot
         self._audits = audits
+        self._left_out = left_out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer one request."""
@@ -72,4 +80,5 @@ class Metrics:
         else:
             self._snapshots.write(self._slot, snapshot)
             merged = self._snapshots.merged()
-        return metrics_page(merged, accept, audit_samples(self._audits))
+        more = audit_samples(self._audits) + left_out_samples(self._left_out)
+        return metrics_page(merged, accept, more)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from openwheel.gateway.audit_metrics import AUDITED, TEACHER_CHANGES
+from openwheel.gateway.audit_metrics import AUDITED, LEFT_OUT, TEACHER_CHANGES
 from openwheel.gateway.meter import (
     CAPTURED,
     COUNTED,
@@ -36,6 +36,7 @@ METRICS: Final[tuple[Metric[Any], ...]] = (
     *WORKERS,
     *AUDITED,
     *TEACHER_CHANGES,
+    *LEFT_OUT,
 )
 
 _UNITS: Final = ("seconds", "bytes", "dollars")

@@ -84,6 +84,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             teachers=pool.health,
             refresh_every=REFRESH_EVERY,
             audit_status=partial(_audit_status, registry),
+            left_out=registry.beyond,
             feedback=None if captured.mode == "off" else FeedbackDesk(store),
             snapshots=SnapshotFolder(runtime / "snapshots"),
             slot=order.slot,

@@ -18,6 +18,7 @@ import scipy
 from openwheel.gate import make_plan
 from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.choose import Stream, Trained, evidently_bad
 from openwheel.store import keys as store_keys
@@ -120,7 +121,9 @@ def train_inside(
     for _ in range(ROUNDS):
         if trained is None:
             break
-        found = outsiders(trained.stream, subject, inside=inside, most=most)
+        found = misfits(
+            trained.stream, subject.settings, inside=inside, most=most, bounded=subject.bounded
+        )
         if not found:
             break
         outside += found
@@ -130,8 +133,13 @@ def train_inside(
     return Inside(trained, parts, tuple(outside))
 
 
-def outsiders(
-    stream: Stream, subject: Subject, *, inside: Collection[str], most: float
+def misfits(
+    stream: Stream,
+    settings: LoopSettings,
+    *,
+    inside: Collection[str],
+    most: float,
+    bounded: bool = False,
 ) -> list[Outside]:
     """Return the keys whose disagreement is evidently above epsilon where others' is not.
 
@@ -140,15 +148,16 @@ def outsiders(
 
     Args:
         stream: What a student would have done on training exchanges, out of fold.
-        subject: The task.
+        settings: What the user decides.
         inside: Keys that are not put outside.
         most: How many exchanges may be outside.
+        bounded: Whether a loss may lie strictly between 0 and 1.
     """
     keys = np.array(stream.keys, np.object_)
     sizes = Counter(stream.keys)
     if len(sizes) < 2:
         return []
-    epsilon = subject.settings.epsilon
+    epsilon = settings.epsilon
     wrong = {key: float(stream.losses[keys == key].sum()) for key in sizes}
     total, all_wrong = len(keys), float(stream.losses.sum())
     suspects: list[tuple[float, str]] = []
@@ -170,9 +179,9 @@ def outsiders(
         stream.confidence[left],
         stream.losses[left],
         epsilon=epsilon,
-        delta=subject.settings.delta,
+        delta=settings.delta,
         calibration=max(int(left.sum()) // 3, 1),
-        bounded=subject.bounded,
+        bounded=bounded,
     )
     if not plan.thresholds:
         return []  # without them it cannot be learned either
