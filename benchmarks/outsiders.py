@@ -6,9 +6,9 @@ Run: python benchmarks/outsiders.py
 import argparse
 import json
 import random
-import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -19,10 +19,26 @@ from openwheel.loop.turn.outsiders import misfits
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from made_up import QUEUES, tickets
+ODD: Final = "odd"
+COMMON: Final = "the my please since again about with help today still it is not".split()
+QUEUES: Final = {
+    "billing": "invoice payment refund charge receipt tax amount card".split(),
+    "delivery": "parcel courier late address tracking shipment depot van".split(),
+    "account": "password login email profile username locked reset phone".split(),
+    "product": "broken screen battery button noise scratch warranty part".split(),
+}
 
-ODD = "odd"
+
+def tickets(n: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Return made-up tickets, and the queues that their words give away."""
+    rng, rows = random.Random(seed), []
+    for _ in range(n):
+        queue = rng.choice(list(QUEUES))
+        own = QUEUES[queue]
+        words = [rng.choice(own) if rng.random() < 0.6 else rng.choice(COMMON) for _ in range(5)]
+        # A number makes inputs distinct, which real ones mostly are.
+        rows.append((" ".join([*words, rng.choice(own), str(rng.randrange(10**6))]), queue))
+    return rows
 
 
 def answer(kind: str, rng: random.Random, queue: str) -> str:
@@ -37,8 +53,8 @@ def answer(kind: str, rng: random.Random, queue: str) -> str:
 def attack(kind: str, odd: int, *, keys: bool) -> str:
     """Return what came of 1,500 exchanges with some odd ones among them."""
     rng = random.Random(5)
-    rows = [(row["input"], row["output"], "desk") for row in tickets(1_500)]
-    rows += [(r["input"], answer(kind, rng, r["output"]), ODD) for r in tickets(odd, seed=9)]
+    rows = [(text, queue, "desk") for text, queue in tickets(1_500)]
+    rows += [(text, answer(kind, rng, queue), ODD) for text, queue in tickets(odd, seed=9)]
     rng.shuffle(rows)
     exchanges = []
     for i, (text, said, key) in enumerate(rows):
