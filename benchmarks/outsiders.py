@@ -20,12 +20,15 @@ from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
 ODD: Final = "odd"
-COMMON: Final = "the my please since again about with help today still it is not".split()
+COMMON: Final = (
+    *("the", "my", "please", "since", "again", "about", "with"),
+    *("help", "today", "still", "it", "is", "not"),
+)
 QUEUES: Final = {
-    "billing": "invoice payment refund charge receipt tax amount card".split(),
-    "delivery": "parcel courier late address tracking shipment depot van".split(),
-    "account": "password login email profile username locked reset phone".split(),
-    "product": "broken screen battery button noise scratch warranty part".split(),
+    "billing": ["invoice", "payment", "refund", "charge", "receipt", "tax", "amount", "card"],
+    "delivery": ["parcel", "courier", "late", "address", "tracking", "shipment", "depot", "van"],
+    "account": ["password", "login", "email", "profile", "username", "locked", "reset", "phone"],
+    "product": ["broken", "screen", "battery", "button", "noise", "scratch", "warranty", "part"],
 }
 
 
