@@ -1,10 +1,7 @@
 """The command that serves a small model on this machine, by llama.cpp."""
 
 import contextlib
-import os
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -13,6 +10,7 @@ import typer
 from openwheel.cli import options
 from openwheel.cli.output import out
 from openwheel.errors import SettingError
+from openwheel.job import when_alone
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +115,7 @@ def serve(
 
         server = FrontServer(front, sock, adapters=adapters, changes=allow_adapters, ready=ready)
         if with_parent:
-            _when_alone(server.stop)
+            when_alone(server.stop)
         server.run()
 
 
@@ -126,12 +124,3 @@ def _adapter(given: str) -> tuple[str, Path]:
     if not name or not equals or not folder:
         raise SettingError(f"--adapter must be NAME=FOLDER, was {given!r}")
     return name, Path(folder)
-
-
-def _when_alone(stop: Callable[[], None]) -> None:
-    def wait() -> None:
-        while os.read(0, 1 << 16):
-            pass
-        stop()
-
-    threading.Thread(target=wait, name="openwheel-parent-watch", daemon=True).start()
