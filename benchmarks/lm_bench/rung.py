@@ -10,9 +10,9 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from coverage import CALIBRATION_SHARE, SETS, Judged, Pair, Split, report_gate
 from lm_bench.made import make_base, pretrain
-from openwheel.inference.base_file import base_file
-from openwheel.inference.process import ServerProcess
-from openwheel.settings import LmSection
+from openwheel.inference.local import make_front
+from openwheel.inference.remote import RemoteWriter
+from openwheel.inference.server import serving
+from openwheel.settings import EngineSection, LmSection, Precision
 from openwheel.students import Fitted, Served
 from openwheel.students.lm.fit import fit_lm
 from openwheel.tasks import Form, Template, canonical_answer
@@ -81,11 +82,9 @@ def _run(data: Data, shape: str, folder: Path, precision: str) -> None:
     make_base(base, [f"{t} {a}" for t, a in split.training], shape=shape, vocabulary=4096)
     loss = pretrain(base, [_chat(pair, data.surfaces) for pair in split.training], epochs=4)
     print(f"\n{split.name}, {shape} model from scratch, {loss:.2f} nats, served in {precision}")
-    file = base_file(str(base), precision=precision)
-    with (
-        ServerProcess(str(file), threads=1, context=512) as process,
-        contextlib.closing(process.writer()) as writer,
-    ):
+    section = EngineSection(precision=cast(Precision, precision), threads=1)
+    front = make_front(str(base), section, context=512)
+    with serving(front) as url, contextlib.closing(RemoteWriter(url, timeout=600)) as writer:
 
         def serve(adapter: Path) -> Served:
             writer.load_adapter("student", adapter)
@@ -102,10 +101,10 @@ def _run(data: Data, shape: str, folder: Path, precision: str) -> None:
             work=folder / "work",
             serve=serve,
         )
-        assert process.pid is not None
-        before = _cpu(process.pid)
+        llama = front.health()["process"]
+        before = _cpu(llama)
         test = _ask(fitted, split.test, data.form)
-        each = (_cpu(process.pid) - before) / len(split.test)
+        each = (_cpu(llama) - before) / len(split.test)
         seen = {text for text, _ in split.training}
         evidence = [pair for pair in split.calibration if pair[0] not in seen]
         calibration = _ask(fitted, evidence, data.form)
@@ -128,19 +127,10 @@ def _ask(fitted: Fitted, pairs: list[Pair], form: Form) -> Judged:
 
 
 def _cpu(pid: int) -> float:
-    """Return the processor time of this process, of a server, and of what that runs."""
-    return sum(os.times()[:2]) + sum(map(_used, _with_children(pid)))
-
-
-def _used(pid: int) -> float:
+    """Return the processor time of this process and of another."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _with_children(pid: int) -> Iterator[int]:
-    yield pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield from _with_children(int(child))
+    other = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(os.times()[:2]) + other
 
 
 def _chat(pair: Pair, surfaces: Mapping[str, str]) -> str:

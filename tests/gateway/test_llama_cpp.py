@@ -7,14 +7,13 @@ import signal
 import threading
 import time
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inference.served import gguf_of, random_adapter
+from inference.served import front_thread, gguf_of, random_adapter
 from openwheel.inference import Constraint
-from openwheel.inference.process import ServerProcess
+from openwheel.inference.remote import RemoteWriter
 from openwheel.loop.adapters import Adapters
 from openwheel.loop.serving import Decision, Pending
 from openwheel.students.agreement import Agreement
@@ -68,7 +67,7 @@ class OneStudent:
 
 @pytest.fixture(scope="module")
 def process(tiny_base):  # noqa: F811
-    with ServerProcess(str(gguf_of(tiny_base)), name="base", threads=1, slots=2) as running:
+    with front_thread(gguf_of(tiny_base), name="base") as running:
         yield running
 
 
@@ -78,7 +77,7 @@ def student(process, tiny_base, tmp_path_factory):  # noqa: F811
 
     folder = random_adapter(tiny_base, tmp_path_factory.mktemp("adapter"))
     frame = frame_of(AutoTokenizer.from_pretrained(tiny_base))
-    with contextlib.closing(process.writer(timeout=30)) as writer:
+    with contextlib.closing(RemoteWriter(process[1], timeout=30)) as writer:
         served = Adapters(lambda: writer).serve(folder)
         constraint = Constraint(choices=COLOURS)
         asking = Asking(template=TASK, constraint=constraint, max_tokens=40, frame=frame)
@@ -142,10 +141,10 @@ def test_in_every_api_streamed_or_not_it_is_the_students_answer(gateway, student
 def killer(process, stop: threading.Event, seconds: float) -> None:
     """Kill llama.cpp again and again, but not what stands before it."""
     while not stop.wait(seconds):
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        for pid in children.split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        pid = process[0].health()["process"]
+        with contextlib.suppress(ProcessLookupError):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(60, marks=pytest.mark.evidence)])

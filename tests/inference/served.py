@@ -1,7 +1,6 @@
 """Tiny checkpoints, random adapters of theirs, and llama.cpp that serves them in a thread."""
 
 import contextlib
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from openwheel.inference.gguf.lora import write_lora
 from openwheel.inference.llama_cpp import Run
 from openwheel.inference.needs import GGUF
 from openwheel.inference.remote import RemoteWriter
-from openwheel.inference.server import FrontServer
-from openwheel.sockets import listen, url_of
+from openwheel.inference.server import serving
 
 
 def gguf_of(folder: Path, *, precision: str = "f32") -> Path:
@@ -49,24 +47,14 @@ def front_thread(
     *,
     name: str = "tiny",
     adapters: Mapping[str, Path] | None = None,
-    changes: bool = True,
     max_queue: int = 512,
     **run: Any,
 ) -> Iterator[tuple[Front, str]]:
     """Serve a GGUF file from a thread on a free port; yields the front and its URL."""
     told = {"slots": 2, "context": 512, "threads": 1, "exact": True, **run}
     front = Front(Run(model=str(file), name=name, **told), max_queue=max_queue)
-    with contextlib.closing(listen("127.0.0.1", 0)) as sock:
-        started = threading.Event()
-        server = FrontServer(front, sock, adapters=adapters, changes=changes, ready=started.set)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            assert started.wait(60)
-            yield front, url_of(sock)
-        finally:
-            server.stop()
-            thread.join()
+    with serving(front, adapters) as url:
+        yield front, url
 
 
 @contextlib.contextmanager

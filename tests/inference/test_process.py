@@ -1,9 +1,9 @@
 """A server in a real process, and `openwheel serve` as an operator runs it."""
 
 import contextlib
+import json
 import os
 import select
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,37 +14,44 @@ import pytest
 from cli.runner import run
 from inference.served import gguf_of
 from openwheel.errors import EngineError, ModelError
-from openwheel.inference import Ask
 from openwheel.inference.base_file import base_file
-from openwheel.inference.process import ServerProcess
-from openwheel.inference.writer import Prompt
+from openwheel.inference.remote import RemoteWriter
 
 HELLO = [{"role": "user", "content": "the bank card"}]
 
 
-def test_a_child_process_answers_a_writer_and_the_official_client(model_folder):
-    serving = ServerProcess(str(gguf_of(model_folder)), name="tiny", threads=1, context=256)
-    with serving as process:
-        assert process.ready.models == ["tiny"]
-        with contextlib.closing(process.writer()) as writer:
-            asked = Ask(model="tiny", messages=(), prompt=Prompt("yes"), max_tokens=4)
-            written, again = writer.write([asked, asked])
-            assert written.text == again.text
-            assert written.completion_tokens <= 4
-        with openai.OpenAI(base_url=f"{process.ready.url}/v1", api_key="none") as client:
+@contextlib.contextmanager
+def served(*arguments):
+    """Run `openwheel serve`; yields its process and what it says once it answers."""
+    command = [sys.executable, "-m", "openwheel", "serve", *arguments, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def test_it_answers_the_official_client_without_torch_and_ends_when_told(model_folder):
+    options = ("--name", "tiny", "--threads", "1", "--context", "256")
+    with served(str(gguf_of(model_folder)), *options) as (process, said):
+        assert said["models"] == ["tiny"]
+        with openai.OpenAI(base_url=f"{said['url']}/v1", api_key="none") as client:
             asked = {"model": "tiny", "messages": HELLO, "temperature": 0, "max_tokens": 8}
             whole = client.chat.completions.create(**asked)
             chunks = client.chat.completions.create(**asked, stream=True)
             spelled = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
             assert spelled == whole.choices[0].message.content
+        refused = pytest.raises(EngineError, match="status 403: Adapters cannot be changed here")
+        with contextlib.closing(RemoteWriter(said["url"])) as writer, refused:
+            writer.load_adapter("a", model_folder)
         libraries = mapped(process.pid)
-        assert not [name for name in libraries if "torch" in name or "transformers" in name]
-        child = children(process.pid)
-        assert len(child) == 1
-        assert any("xllamacpp" in name for name in mapped(child[0]))
-    assert process.pid is None
-    with pytest.raises(EngineError, match="has not been started"):
-        _ = process.ready
+        assert not [name for name in libraries if "torch" in name or "numpy" in name]
+        (llama,) = children(process.pid)
+        assert any("xllamacpp" in name for name in mapped(llama))
+        ended = os.pidfd_open(llama)
+    assert process.returncode == 0
+    assert select.select([ended], [], [], 30)[0]
+    os.close(ended)
 
 
 def mapped(pid: int) -> list[str]:
@@ -85,28 +92,18 @@ def test_a_folder_is_written_as_gguf_once_and_a_changed_one_anew(
 
 
 def test_a_model_that_cannot_be_served_is_told_in_a_line(tmp_path):
-    with pytest.raises(EngineError, match=r"cannot be served: The model .* has no config\.json"):
-        ServerProcess(str(tmp_path)).start()
+    said = run("serve", str(tmp_path), cwd=tmp_path, code=2).stderr
+    assert "has no config.json" in said
+    assert "Traceback" not in said
 
 
-def test_it_ends_with_llama_cpp_when_its_parent_is_killed(model_folder):
-    code = (
-        "import sys, time\n"
-        "from openwheel.inference.process import ServerProcess\n"
-        "process = ServerProcess(sys.argv[1], threads=1, context=64)\n"
-        "process.start()\n"
-        "print(process.pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    command = [sys.executable, "-c", code, str(gguf_of(model_folder))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        child = int(parent.stdout.readline())
-        watched = [os.pidfd_open(pid) for pid in (child, *children(child))]
-        parent.send_signal(signal.SIGKILL)
-    assert len(watched) == 2
-    for one in watched:  # the file of a process becomes readable when it ends
-        assert select.select([one], [], [], 30)[0]
-        os.close(one)
+def test_llama_cpp_ends_when_what_started_it_is_killed(model_folder):
+    with served(str(gguf_of(model_folder)), "--threads", "1", "--context", "64") as (process, _):
+        (llama,) = children(process.pid)
+        watched = os.pidfd_open(llama)
+        process.kill()
+        assert select.select([watched], [], [], 30)[0]  # readable when it has ended
+        os.close(watched)
 
 
 @pytest.mark.parametrize(

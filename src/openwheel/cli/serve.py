@@ -10,7 +10,6 @@ import typer
 from openwheel.cli import options
 from openwheel.cli.output import out
 from openwheel.errors import SettingError
-from openwheel.job import when_alone
 
 
 def register(app: typer.Typer) -> None:
@@ -64,9 +63,6 @@ def serve(
             "--allow-public", help="Listen on an address that other machines reach, without keys."
         ),
     ] = False,
-    with_parent: Annotated[
-        bool, typer.Option("--with-parent", help="End when standard input does.")
-    ] = False,
     json: options.Json = False,
 ) -> None:
     """Serve a small open-weight model on this machine behind the OpenAI API, by llama.cpp.
@@ -96,7 +92,6 @@ def serve(
         context=context,
     )
     from openwheel.inference.local import make_front
-    from openwheel.inference.process import Ready
     from openwheel.inference.server import FrontServer
 
     front = make_front(model, section, name=name, revision=revision)
@@ -107,15 +102,13 @@ def serve(
 
         def ready() -> None:
             if json:
-                said = Ready(url, front.models())
+                said = {"url": url, "models": front.models()}
                 sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
                 sys.stdout.flush()
             else:
                 out.print(f"{front.name} answers on {url}/v1")
 
         server = FrontServer(front, sock, adapters=adapters, changes=allow_adapters, ready=ready)
-        if with_parent:
-            when_alone(server.stop)
         server.run()
 
 

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 
-from openwheel.errors import SettingError
+from openwheel.errors import ModelError
 from openwheel.inference.base_file import base_file
 from openwheel.inference.front import Front
 from openwheel.inference.llama_cpp import Run
@@ -27,11 +27,11 @@ def make_front(
             need no more.
 
     Raises:
-        SettingError: llama.cpp is not installed.
-        ModelError: There is no such model, or it cannot be written as GGUF.
+        ModelError: llama.cpp is not installed, there is no such model, or it cannot be written as
+            GGUF.
     """
     if importlib.util.find_spec("xllamacpp") is None:
-        raise SettingError(
+        raise ModelError(
             "Serving a model on this machine needs the extra `serve` "
             "(pip install 'openwheel[serve]')"
         )

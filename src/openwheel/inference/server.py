@@ -2,7 +2,8 @@
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -12,6 +13,7 @@ from openwheel.errors import OpenwheelError
 from openwheel.inference.app import create_front_app
 from openwheel.inference.front import Front
 from openwheel.signals import stopping_on_signals
+from openwheel.sockets import listen, url_of
 
 _STOP_S = 5
 
@@ -82,6 +84,41 @@ class FrontServer:
             yield
         finally:
             await self._front.stop()
+
+
+@contextlib.contextmanager
+def serving(front: Front, adapters: Mapping[str, Path] | None = None) -> Iterator[str]:
+    """Serve a front from a thread on a free port of this machine, until the block ends.
+
+    Yields:
+        The URL, e.g. ``http://127.0.0.1:54321``.
+
+    Raises:
+        OpenwheelError: llama.cpp cannot run the model, or an adapter is none.
+    """
+    failed: list[OpenwheelError] = []
+    begun = threading.Event()
+
+    def run() -> None:
+        try:
+            server.run()
+        except OpenwheelError as error:
+            failed.append(error)
+        finally:
+            begun.set()
+
+    with contextlib.closing(listen("127.0.0.1", 0)) as sock:
+        server = FrontServer(front, sock, adapters=adapters, changes=True, ready=begun.set)
+        thread = threading.Thread(target=run, name="openwheel-front")
+        thread.start()
+        try:
+            begun.wait()
+            if failed:
+                raise failed[0]
+            yield url_of(sock)
+        finally:
+            server.stop()
+            thread.join()
 
 
 class _Server(uvicorn.Server):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from openwheel.inference.front import LEAST_CONTEXT
-from openwheel.inference.process import ServerProcess
+from openwheel.inference.local import make_front
 from openwheel.inference.remote import RemoteWriter
+from openwheel.inference.server import serving
 from openwheel.loop.adapters import Adapters, AdapterServer
 from openwheel.loop.drift.self_disagreement import ConnectAgain
 from openwheel.loop.judging import Connect
@@ -89,16 +90,14 @@ def adapters_of(
             api, key = lm.server_api, lm.server_key_env
             writer = RemoteWriter(lm.server, dialect=api, key_env=key, timeout=timeout)
         else:
-            started = ServerProcess(
+            front = make_front(
                 lm.gguf or lm.base,
+                engine,
                 name=lm.base,
                 revision="" if lm.gguf else lm.revision,
-                precision=engine.precision,
-                slots=engine.slots,
-                context=engine.context or LEAST_CONTEXT,
-                threads=engine.threads,
+                context=LEAST_CONTEXT,
             )
-            writer = stack.enter_context(started).writer()
+            writer = RemoteWriter(stack.enter_context(serving(front)), timeout=timeout)
         stack.callback(writer.close)
         return writer
 

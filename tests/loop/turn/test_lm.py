@@ -1,18 +1,21 @@
 """The rung ``lm`` in the loop: trained, judged, certified, promoted and served, on a tiny model."""
 
+import contextlib
 import json
 
 import pytest
 
-from inference.served import writer_of
+from inference.served import gguf_of, random_adapter, writer_of
 from openwheel.errors import EngineError
 from openwheel.gate import verify
+from openwheel.inference import Ask, Constraint
+from openwheel.inference.writer import Prompt
 from openwheel.loop.adapters import Adapters
 from openwheel.loop.offline.learn import learn
-from openwheel.loop.resources import Resources
+from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
-from openwheel.settings import LmSection, PolicySection, TaskSection
+from openwheel.settings import EngineSection, LmSection, PolicySection, TaskSection
 from openwheel.trust import Policy
 from openwheel.wire import APIS
 from students.lm.conftest import fit_trains, make_base, tiny_base, train  # noqa: F401 - fixtures
@@ -133,3 +136,22 @@ def test_texts_are_learned_once_a_comparison_is_chosen(
     assert certificate.compared.setting == "rouge:0.9"
     assert "rouge:0.9" in certificate.statement
     assert verify(certificate).holds
+
+
+def test_where_no_server_has_the_base_llama_cpp_is_started_for_the_first_adapter(
+    tiny_base,  # noqa: F811
+    tmp_path,
+):
+    adapter = random_adapter(tiny_base, tmp_path)
+    lm = LmSection(base="the/base", gguf=str(gguf_of(tiny_base)))
+    with contextlib.ExitStack() as stack:
+        adapters = adapters_of(lm, EngineSection(threads=1, precision="f32"), stack)
+        served = adapters.serve(adapter)
+        chosen = Constraint(choices=("blue", "red"))
+        ask = Ask(model=served.model, messages=(), prompt=Prompt("x"), constraint=chosen)
+        (written,) = served.writer.write([ask])
+        assert written.text in {"blue", "red"}
+        adapters.sweep(set())
+        assert served.writer.write([ask]) == [written]  # loaded again for who still asks
+    with pytest.raises(EngineError, match="cannot be reached"):
+        served.writer.write([ask])

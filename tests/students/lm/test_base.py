@@ -5,11 +5,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import torch
 
 from inference.tiny import save_tiny, tiny_config, tiny_tokenizer
 from openwheel.errors import ModelError
 from openwheel.students.lm.base import load_base
+
+torch = pytest.importorskip("torch", reason="the extra `lm` is not installed")
 
 
 def test_a_folder_is_loaded_with_its_tokenizer_frozen_and_in_float32_on_a_cpu(model_folder):
