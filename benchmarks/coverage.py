@@ -149,11 +149,13 @@ def report_gate(
     clusters: npt.NDArray[np.int64],
     test: Judged,
     epsilons: Sequence[float] = EPSILONS,
+    floor: float | None = None,
 ) -> None:
     """Print what the gate certifies at each epsilon, and what that is worth on the test set."""
+    usual = LoopSettings().floor if floor is None else floor
     for epsilon in epsilons:
         losses = (~fitted.agrees).astype(np.float64)
-        worst = LoopSettings(epsilon=epsilon).worst("")
+        worst = LoopSettings(epsilon=epsilon, floor=usual).worst("")
         plan = make_plan(
             fitted.confidence,
             losses,

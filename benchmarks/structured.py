@@ -101,7 +101,7 @@ def run(name: str, most: int) -> None:
     cut = len(shuffled) - int(CALIBRATION_SHARE * len(shuffled))
     training, calibration = shuffled[:cut], shuffled[cut:]
     if most:
-        training, calibration = training[-most:], calibration[: max(most // 3, 1)]
+        training = training[-most:]
     form = infer_form([Answer(pair.answer) for pair in training]).form
     folds = UNORDERED.get(name, ())
     answers = [canonical(pair.answer, form, folds) for pair in training]
@@ -141,6 +141,9 @@ def run(name: str, most: int) -> None:
     )
     clusters = bursts([(pair.text,) for pair in calibration], (0,))
     report_gate(fitted, evidence, clusters, judged, EPSILONS)
+    if form == "record":
+        print("  without the floor of an answer's own chance to disagree:")
+        report_gate(fitted, evidence, clusters, judged, EPSILONS, floor=0.0)
     if fitted.blame:
         print(f"  {fitted.blame}")
 

@@ -14,8 +14,11 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-EPOCHS = 6
-BATCH = 64
+EPOCHS, FEWER_EPOCHS, MANY_TEXTS = 10, 8, 5_000
+"""Passes over the texts; of many texts fewer learn as much."""
+
+BATCH = 32
+TAGGED_AT_ONCE = 64
 MOST_WORDS = 4_000
 """Words of a batch, padding included: bounds memory where texts are long."""
 
@@ -69,8 +72,6 @@ def fit_crf(
     tags: IntArray,
     lengths: IntArray,
     forbidden: FloatArray,
-    *,
-    epochs: int = EPOCHS,
 ) -> Crf:
     """Fit a random field.
 
@@ -79,8 +80,8 @@ def fit_crf(
         tags: Of each word, shape (words,).
         lengths: Words of each text; they sum to the number of words.
         forbidden: Shape (tags + 1, tags): `NEVER` where a tag cannot follow, else 0.
-        epochs: Passes over the texts.
     """
+    epochs = EPOCHS if len(lengths) <= MANY_TEXTS else FEWER_EPOCHS
     rng = np.random.default_rng(0)
     size = forbidden.shape[1]
     weights = np.zeros((features.shape[1], size), np.float32)
@@ -156,8 +157,8 @@ def decode(crf: Crf, scores: FloatArray, lengths: IntArray) -> list[Decoded]:
     order = order[lengths[order] > 0]
     at = 0
     while at < len(order):
-        longest = int(lengths[order[min(at + BATCH, len(order)) - 1]])
-        chosen = order[at : at + max(1, min(BATCH, MOST_WORDS // longest))]
+        longest = int(lengths[order[min(at + TAGGED_AT_ONCE, len(order)) - 1]])
+        chosen = order[at : at + max(1, min(TAGGED_AT_ONCE, MOST_WORDS // longest))]
         at += len(chosen)
         mask = np.arange(int(lengths[chosen].max()))[None] < lengths[chosen][:, None]
         laid = np.zeros((*mask.shape, scores.shape[1]), np.float32)

@@ -13,7 +13,7 @@ from openwheel.progress import Step
 from openwheel.students.fields.align import Aligned, Tag, align, forbidden, tags_of
 from openwheel.students.fields.clusters import cluster_words
 from openwheel.students.fields.confidence import cross_fitted, fit_confidence
-from openwheel.students.fields.crf import EPOCHS, Decoded, decode, fit_crf
+from openwheel.students.fields.crf import Decoded, decode, fit_crf
 from openwheel.students.fields.drafts import (
     Draft,
     Seen,
@@ -329,12 +329,12 @@ class _Learning:
         for done, fold in enumerate(np.unique(material.folds)):
             fitting, testing = self._parts(int(fold))
             inside, outside = words_in(fitting), words_in(testing)
-            crf = fit_crf(features[inside], flat[inside], lengths[fitting], rules, epochs=EPOCHS)
+            crf = fit_crf(features[inside], flat[inside], lengths[fitting], rules)
             scores = np.asarray(features[outside] @ crf.weights)
             for row, one in zip(testing, decode(crf, scores, lengths[testing]), strict=True):
                 decoded[row] = one
             step(done + 2)
-        crf = fit_crf(features, flat, lengths, rules, epochs=EPOCHS)
+        crf = fit_crf(features, flat, lengths, rules)
         kept = np.abs(crf.weights).max(axis=1) > SMALL if len(known) else np.zeros(0, np.bool_)
         crf = crf._replace(weights=crf.weights[kept].astype(np.float16))
         own_hashes = [type_hashes[max(label, 0)] for label in material.labels]
