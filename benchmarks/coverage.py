@@ -149,6 +149,7 @@ def report_gate(
     clusters: npt.NDArray[np.int64],
     test: Judged,
     epsilons: Sequence[float] = EPSILONS,
+    *,
     floor: float | None = None,
 ) -> None:
     """Print what the gate certifies at each epsilon, and what that is worth on the test set."""
