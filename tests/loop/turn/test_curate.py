@@ -35,6 +35,14 @@ def test_tasks_are_found_assigned_and_their_form_inferred(store, registry, fill)
     assert sorted(store.task_counts().values()) == [200, 200]
 
 
+def test_what_a_task_that_is_gone_was_given_is_looked_for_again(store, registry, fill):
+    fill(urgency(100))
+    store.assign((seq, "gone", "[]", "") for seq in range(1, 101))
+    curate(store, registry)
+    (record,) = registry.tasks()
+    assert store.task_counts() == {record.task.id: 100}
+
+
 def test_what_arrives_later_joins_its_task(store, registry, fill):
     fill(urgency(100))
     looked_at = curate(store, registry)

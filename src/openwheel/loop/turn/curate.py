@@ -54,6 +54,9 @@ def curate(
     """
     newest = assign_new(store, registry, after=after, progress=progress)
     records = registry.tasks()
+    # A learner that looks beside a turn may give exchanges to a task while it is displaced.
+    for lost in store.task_counts().keys() - {None, *(record.task.id for record in records)}:
+        store.unassign(str(lost))
     known = [record.task for record in records]
     named = {task.explicit for task in known if task.explicit}
     most = settings.most_tasks
