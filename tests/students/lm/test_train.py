@@ -173,7 +173,12 @@ def test_an_unknown_family_is_refused_with_the_way_to_name_its_modules(train, ma
     with pytest.raises(ModelError, match=r"no LoRA targets for model_type 'gpt_neox'.*targets ="):
         train(order)
     named = settings(base, targets=("query_key_value",), epochs=1)
-    assert train(place_order(tmp_path / "other", records(), named))[1].steps == 10
+    with pytest.raises(ModelError, match=r"cannot be served by llama\.cpp .*\[lm\] server"):
+        train(place_order(tmp_path / "here", records(), named))
+    elsewhere = msgspec.structs.replace(named, server="http://localhost:1", server_api="vllm")
+    adapter, report = train(place_order(tmp_path / "other", records(), elsewhere))
+    assert report.steps == 10
+    assert not (adapter / "adapter.gguf").exists()
 
 
 def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(train, tiny_base, tmp_path):

@@ -102,6 +102,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
     model = add_adapter(base, settings)
     targets = targets_in(model)
     frame = _frame(base, kept, tell)
+    _check_served(base, frame, settings)
     soft = teacher.model if teacher is not None else None
     packed = packs_exactly(model, examples, tolerance=PACKING[base.precision])
     most = pass_tokens(base, examples, settings)
@@ -182,6 +183,28 @@ def _frame(base: Base, records: Sequence[Record], tell: Tell) -> Frame | None:
         tell(Note("the base's chat template cannot be written for llama.cpp: vLLM or SGLang can"))
         return None
     return frame
+
+
+def _check_served(base: Base, frame: Frame | None, settings: LmSection) -> None:
+    """Refuse before anything is trained what nothing could serve.
+
+    Raises:
+        ModelError: llama.cpp is to serve the student, and cannot.
+    """
+    if settings.server and settings.server_api != "llama.cpp":
+        return
+    from openwheel.inference.gguf.families import FAMILIES  # noqa: PLC0415 - seconds of imports
+
+    if frame is None or base.model_type not in FAMILIES:
+        why = (
+            "its chat template is not one text around the messages"
+            if frame is None
+            else f"{base.model_type} is not among the families {', '.join(FAMILIES)}"
+        )
+        raise ModelError(
+            f"Students of {base.name} cannot be served by llama.cpp ({why}); name a server of "
+            "vLLM or SGLang as [lm] server"
+        )
 
 
 def _serve(folder: Path, base: Base, examples: Sequence[Example], tell: Tell) -> None:
