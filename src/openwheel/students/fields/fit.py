@@ -498,4 +498,4 @@ def _blame(
         parts.append(said)
     if unwritten:
         parts.append(f"no record in {unwritten:,}")
-    return f"Of {wrong:,} records that differ out of fold, {', '.join(parts)} are wrong."
+    return f"In {wrong:,} records that differ out of fold these are wrong: {', '.join(parts)}."
