@@ -9,12 +9,41 @@ from openwheel.students import train
 from openwheel.tasks import canonical_answer
 from openwheel.wire import Answer
 
-WORDS = ["red", "Blue", "3", "1,200", "$4.50", "4/6/2026", "ann’s", "x-1", "5pm", "twenty-one", "你好", "!!", "_", "café"]
+WORDS = [
+    "red",
+    "Blue",
+    "3",
+    "1,200",
+    "$4.50",
+    "4/6/2026",
+    "ann’s",
+    "x-1",
+    "5pm",
+    "twenty-one",
+    "你好",
+    "!!",
+    "_",
+    "café",
+]
 
 
 def value(draw, words, depth=0):
     start = draw.randrange(len(words))
-    kind = draw.choice(["copy", "copy", "title", "word", "integer", "float", "list", "object", "rows", "odd", "nested"])
+    kind = draw.choice(
+        [
+            "copy",
+            "copy",
+            "title",
+            "word",
+            "integer",
+            "float",
+            "list",
+            "object",
+            "rows",
+            "odd",
+            "nested",
+        ]
+    )
     if kind == "object" and depth < 3:
         return {
             draw.choice("abc"): value(draw, words, depth + 1) for _ in range(draw.randint(0, 2))
