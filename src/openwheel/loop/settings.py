@@ -17,7 +17,7 @@ from openwheel.settings import (
 from openwheel.students import rungs
 from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form
-from openwheel.tasks.compare import FOR_TEXT, Chosen, read_comparison
+from openwheel.tasks.compare import KINDS, Chosen, read_comparison
 from openwheel.tasks.folds import read_folds
 from openwheel.trust import Policy
 
@@ -123,12 +123,13 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
             folds = read_folds(self.answer if own is None else own)
         except SettingError as error:
             raise SettingError(str(error) if own is None else f"tasks.{name}: {error}") from None
-        if chosen is None or chosen.kind not in FOR_TEXT:
+        if chosen is None or KINDS[chosen.kind].folds:
             return folds
         if own:
             raise SettingError(
-                f"tasks.{name}: answer is for answers that are compared by exact or fields, "
-                f"compare was {chosen.setting!r}"
+                f"tasks.{name}: answer is for answers that are compared by "
+                f"{' or '.join(kind.name for kind in KINDS.values() if kind.folds)}, compare was "
+                f"{chosen.setting!r}"
             )
         return ()
 

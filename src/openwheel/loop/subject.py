@@ -15,7 +15,8 @@ from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import BY_STUDENTS
 from openwheel.tasks import FORMS, Inputs, canonical_answer
-from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Pair, make_comparison
+from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Given, Pair, make_comparison
+from openwheel.tasks.compare.choose import JUDGE
 from openwheel.tasks.hints import section
 from openwheel.wire import Answer
 
@@ -83,7 +84,7 @@ def subject_of(
     name = record.task.name
     chosen = settings.comparison(name) or EXACT
     judge = None
-    if chosen.kind == "judge" and resources.connect is not None:
+    if chosen.kind == JUDGE.name and resources.connect is not None:
         judge = TeacherJudge(
             resources.connect,
             JudgeCache(registry.store, record.task.id),
@@ -91,9 +92,8 @@ def subject_of(
             budget=settings.task(name).judge_budget,
         )
     try:
-        comparison = make_comparison(
-            chosen, record.form, record.folds, encoder=resources.encoder, judge=judge
-        )
+        given = Given(record.form, record.folds, resources.encoder, judge)
+        comparison = make_comparison(chosen, given)
     except SettingError as error:
         raise SettingError(f"tasks.{name}: {error}") from None
     plain = comparison.equality and not record.folds

@@ -7,6 +7,7 @@ from openwheel.errors import SettingError
 from openwheel.tasks.compare import (
     KINDS,
     ExactComparison,
+    Given,
     Pair,
     RougeComparison,
     choose,
@@ -75,7 +76,7 @@ def test_what_is_no_comparison_is_named(setting):
 )
 def test_a_comparison_goes_with_a_form_and_has_what_it_needs(setting, form, said):
     with pytest.raises(SettingError, match=said):
-        make_comparison(read_comparison(setting), form)
+        make_comparison(read_comparison(setting), Given(form))
 
 
 def test_what_is_chosen_is_made():
@@ -83,7 +84,7 @@ def test_what_is_chosen_is_made():
     for kind, form in [("exact", "label"), ("rouge", "text"), ("embedding", "text"),
                        ("fields", "record"), ("judge", "text")]:  # fmt: skip
         made = make_comparison(
-            read_comparison(SETTINGS[kind]), form, encoder=Encoder(), judge=judge
+            read_comparison(SETTINGS[kind]), Given(form, encoder=Encoder(), judge=judge)
         )
         assert made.setting == ("rouge:0.5" if kind == "judge" else SETTINGS[kind])
         assert made.losses([Pair("r", Answer("{}"), Answer("{}"))]) == [0.0]
@@ -103,7 +104,9 @@ def test_exact_is_equality_in_the_sense_of_the_form():
 def test_other_folds_are_another_comparison():
     fields, exact = read_comparison("fields:total"), read_comparison("exact")
     for chosen, form in ((fields, "record"), (exact, "label")):
-        found = [make_comparison(chosen, form, folds) for folds in ((), ("case",), ("stop",))]
+        found = [
+            make_comparison(chosen, Given(form, folds)) for folds in ((), ("case",), ("stop",))
+        ]
         assert len({one.fingerprint for one in found}) == 3
         assert found[1].setting == f"{chosen.setting} after case"
     # What was certified before there were folds keeps its hash.
@@ -118,7 +121,7 @@ def test_answers_go_through_folds_before_they_are_compared():
     ]  # fmt: skip
     chosen = read_comparison("fields:total,buyer")
     folds = ("case", "stop", "emphasis")
-    assert make_comparison(chosen, "record").losses(pairs) == [1.0, 1.0, 1.0]
-    assert make_comparison(chosen, "record", folds).losses(pairs) == [0.0, 0.0, 1.0]
+    assert make_comparison(chosen, Given("record")).losses(pairs) == [1.0, 1.0, 1.0]
+    assert make_comparison(chosen, Given("record", folds)).losses(pairs) == [0.0, 0.0, 1.0]
     words = [Pair("", Answer("**Yes.**"), Answer("yes")), Pair("", Answer("yes"), Answer("no"))]
     assert ExactComparison("label", folds).losses(words) == [0.0, 1.0]

@@ -14,6 +14,7 @@ from openwheel.loop.turn.room import Standing, beyond, make_room, names_with_roo
 from openwheel.progress import Progress, Step, silent
 from openwheel.store import BY_STUDENTS, Exchange, Store
 from openwheel.tasks import FORMS, Form, Task, TaskMatcher, find_tasks
+from openwheel.tasks.compare.fields import FIELDS
 from openwheel.tasks.hints import in_the_way
 from openwheel.tasks.match import takes_from
 from openwheel.wire import Answer, Prompt
@@ -180,7 +181,7 @@ def _form(
     """
     name = record.task.name
     folds, chosen = settings.folds(name), settings.comparison(name)
-    by_fields = chosen is not None and chosen.kind == "fields"
+    by_fields = chosen is not None and chosen.kind == FIELDS.name
     if record.attempts and folds == record.folds and not (by_fields and FORMS[record.form].closed):
         return None
     section = settings.task(name)

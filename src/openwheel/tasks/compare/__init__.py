@@ -6,13 +6,12 @@ teacher, is `openwheel.loop.judging`.
 
 from openwheel.tasks.compare.choose import (
     EXACT,
-    FOR_TEXT,
     KINDS,
     Chosen,
     make_comparison,
     read_comparison,
 )
-from openwheel.tasks.compare.comparison import Comparison, Pair, fingerprint_of
+from openwheel.tasks.compare.comparison import Comparison, Given, Kind, Pair, fingerprint_of
 from openwheel.tasks.compare.embedding import EmbeddingComparison
 from openwheel.tasks.compare.exact import ExactComparison, equal, settled
 from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, Tolerance, read_rules
@@ -20,7 +19,6 @@ from openwheel.tasks.compare.rouge import RougeComparison, rouge_l
 
 __all__ = [
     "EXACT",
-    "FOR_TEXT",
     "KINDS",
     "Chosen",
     "Comparison",
@@ -28,6 +26,8 @@ __all__ = [
     "ExactComparison",
     "FieldRules",
     "FieldsComparison",
+    "Given",
+    "Kind",
     "Pair",
     "RougeComparison",
     "Tolerance",

@@ -1,37 +1,47 @@
 """From a setting to a comparison."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
 import msgspec
 
 from openwheel.errors import SettingError
-from openwheel.tasks.compare.comparison import Comparison
-from openwheel.tasks.compare.embedding import EmbeddingComparison, Encoder
-from openwheel.tasks.compare.exact import ExactComparison
-from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, read_rules
-from openwheel.tasks.compare.rouge import RougeComparison
-from openwheel.tasks.forms import FORMS, Form
+from openwheel.tasks.compare.comparison import Comparison, Given, Kind, no_parameter
+from openwheel.tasks.compare.embedding import EMBEDDING
+from openwheel.tasks.compare.exact import EXACT_KIND
+from openwheel.tasks.compare.fields import FIELDS
+from openwheel.tasks.compare.rouge import ROUGE
+from openwheel.tasks.forms import FORMS
 
-KINDS = ("exact", "rouge", "embedding", "fields", "judge")
-FOR_TEXT = ("rouge", "embedding", "judge")
-_EXPECTED = (
-    "exact, rouge:F, embedding:COSINE (F and COSINE above 0, at most 1), fields, fields:RULES or "
-    "judge"
+
+def _judge(_setting: str, _parameter: None, given: Given) -> Comparison:
+    if given.judge is None:
+        raise SettingError("compare = 'judge' needs a teacher that can be asked, and has none")
+    return given.judge
+
+
+JUDGE = Kind("judge", "judge", no_parameter, _judge)
+"""The judge itself asks a teacher: `openwheel.loop.judging`."""
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {kind.name: kind for kind in (EXACT_KIND, ROUGE, EMBEDDING, FIELDS, JUDGE)}
 )
+"""All kinds by name. A new one is registered here, and with the forms that it is for."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
     """A comparison as the user chose it, before what it needs is there.
 
     Attributes:
-        kind: One of `KINDS`.
+        kind: A key of `KINDS`.
         setting: As it was written.
-        at_least: The limit of ``rouge`` and ``embedding``, else 0.
-        rules: Those of ``fields``.
+        parameter: What its kind read after the colon.
     """
 
     kind: str
     setting: str
-    at_least: float = 0.0
-    rules: FieldRules = FieldRules()
+    parameter: Any = None
 
 
 EXACT = Chosen("exact", "exact")
@@ -41,69 +51,36 @@ def read_comparison(setting: str) -> Chosen:
     """Read a setting such as ``rouge:0.7``.
 
     Raises:
-        SettingError: There is no such comparison, or its limit is none.
+        SettingError: There is no such comparison, or its parameter is none.
 
     Examples:
-        >>> read_comparison("rouge:0.7").at_least
+        >>> read_comparison("rouge:0.7").parameter
         0.7
     """
     setting = setting.strip()
-    kind, colon, rest = setting.partition(":")
-    if kind == "fields":
-        return Chosen(kind, setting, rules=read_rules(rest))
-    if kind in ("rouge", "embedding"):
+    name, colon, rest = setting.partition(":")
+    if name in KINDS and bool(colon) <= bool(rest.strip()):
         try:
-            limit = float(rest)
+            return Chosen(name, setting, KINDS[name].read(rest))
         except ValueError:
-            limit = 0.0
-        if 0 < limit <= 1:
-            return Chosen(kind, setting, at_least=limit)
-    elif kind in KINDS and not colon:
-        return Chosen(kind, setting)
-    raise SettingError(f"compare must be {_EXPECTED}; was {setting!r}")
+            pass
+    *others, last = [kind.written for kind in KINDS.values()]
+    raise SettingError(f"compare must be {', '.join(others)} or {last}; was {setting!r}")
 
 
-def make_comparison(
-    chosen: Chosen,
-    form: Form,
-    folds: tuple[str, ...] = (),
-    *,
-    encoder: Encoder | None = None,
-    judge: Comparison | None = None,
-) -> Comparison:
-    """Return the comparison for a task whose answers have a form.
-
-    Args:
-        chosen: What the user chose.
-        form: The form of the task's answers.
-        folds: How these may differ and still be one; for ``exact`` and ``fields``.
-        encoder: For ``embedding``.
-        judge: For ``judge``.
+def make_comparison(chosen: Chosen, given: Given) -> Comparison:
+    """Return the comparison for a task, given the form of its answers and what there is.
 
     Raises:
         SettingError: It does not go with the form, or what it needs is not there.
     """
-    if chosen.kind not in FORMS[form].comparisons | {"exact"}:
+    form = FORMS[given.form]
+    if chosen.kind not in form.comparisons | {"exact"}:
         takers = " or ".join(
             known.name for known in FORMS.values() if chosen.kind in known.comparisons
         )
-        others = ", ".join(["exact", *sorted(FORMS[form].comparisons)])
         raise SettingError(
             f"compare = {chosen.setting!r} is for answers of the form {takers}; these are of the "
-            f"form {form}, compared by {others}"
+            f"form {form.name}, compared by {', '.join(['exact', *sorted(form.comparisons)])}"
         )
-    if chosen.kind == "rouge":
-        return RougeComparison(chosen.at_least)
-    if chosen.kind == "embedding":
-        if encoder is None:
-            raise SettingError(
-                f"compare = {chosen.setting!r} needs a sentence encoder: set `encoder` in [loop]"
-            )
-        return EmbeddingComparison(chosen.at_least, encoder)
-    if chosen.kind == "judge":
-        if judge is None:
-            raise SettingError("compare = 'judge' needs a teacher that can be asked, and has none")
-        return judge
-    if chosen.kind == "fields":
-        return FieldsComparison(chosen.setting, chosen.rules, folds)
-    return ExactComparison(form, folds)
+    return KINDS[chosen.kind].make(chosen.setting, chosen.parameter, given)

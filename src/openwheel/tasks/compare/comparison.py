@@ -1,11 +1,14 @@
 """What every comparison is: two answers to one request in, a loss from 0 to 1 out."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
+from openwheel.tasks.forms import Form
 from openwheel.wire import Answer
 
 VERSION = 1
@@ -49,6 +52,68 @@ class Comparison(Protocol):
 
         The same pair has the same loss however often it is asked for.
         """
+
+
+class Encoder(Protocol):
+    """Text in, one unit vector out; `openwheel.students.encoder.TextEncoder` is one.
+
+    Attributes:
+        fingerprint: Hash of what the vectors come from.
+    """
+
+    fingerprint: str
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return unit vectors, shape (len(texts), dimensions)."""
+
+
+class Given(NamedTuple):
+    """What a comparison is made with.
+
+    Attributes:
+        form: The form of the task's answers.
+        folds: How these may differ and still be one.
+        encoder: A sentence encoder, None if none is set.
+        judge: A teacher that judges, None if none can be asked.
+    """
+
+    form: Form
+    folds: tuple[str, ...] = ()
+    encoder: Encoder | None = None
+    judge: Comparison | None = None
+
+
+class Kind(NamedTuple):
+    """A kind of comparison that a user can choose.
+
+    Attributes:
+        name: What the setting begins with; what follows a colon is its parameter.
+        written: How the setting is written, for messages.
+        read: Reads the parameter, ``""`` if there is none; raises a ValueError if it is none.
+        make: Returns the comparison, given the setting and the parameter; raises a SettingError if
+            what it needs is not there.
+        folds: Whether it goes by the folds of the task.
+    """
+
+    name: str
+    written: str
+    read: Callable[[str], Any]
+    make: Callable[[str, Any, Given], Comparison]
+    folds: bool = False
+
+
+def no_parameter(text: str) -> None:
+    """Read the parameter of a kind that has none."""
+    if text:
+        raise ValueError(text)
+
+
+def limit(text: str) -> float:
+    """Read a limit above 0 and at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError(text)
+    return value
 
 
 def fingerprint_of(*parts: Any) -> str:

@@ -1,30 +1,18 @@
 """Comparison by the direction of sentence vectors."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.tasks.compare.comparison import Pair, fingerprint_of
+from openwheel.errors import SettingError
+from openwheel.tasks.compare.comparison import Encoder, Given, Kind, Pair, fingerprint_of, limit
 from openwheel.tasks.compare.exact import settled
 
 LONGEST_PIECE = 400
 """Characters that are embedded at once. Encoders read some 256 to 512 tokens and leave out the
 rest without a word; a longer text has the mean of its pieces' vectors, and all of it counts."""
-
-
-class Encoder(Protocol):
-    """Text in, one unit vector out; `openwheel.students.encoder.TextEncoder` is one.
-
-    Attributes:
-        fingerprint: Hash of what the vectors come from.
-    """
-
-    fingerprint: str
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return unit vectors, shape (len(texts), dimensions)."""
 
 
 class EmbeddingComparison:
@@ -87,3 +75,14 @@ def pieces(text: str) -> list[str]:
             else:
                 found.append(part)
     return found or [""]
+
+
+def _make(setting: str, at_least: float, given: Given) -> EmbeddingComparison:
+    if given.encoder is None:
+        raise SettingError(
+            f"compare = {setting!r} needs a sentence encoder: set `encoder` in [loop]"
+        )
+    return EmbeddingComparison(at_least, given.encoder)
+
+
+EMBEDDING = Kind("embedding", "embedding:COSINE (above 0, at most 1)", limit, _make)

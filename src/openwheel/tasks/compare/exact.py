@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from openwheel.tasks.compare.comparison import Pair, fingerprint_of
+from openwheel.tasks.compare.comparison import Kind, Pair, fingerprint_of, no_parameter
 from openwheel.tasks.folds import VERSION
 from openwheel.tasks.forms import Form, canonical_answer
 
@@ -23,6 +23,15 @@ class ExactComparison:
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
         """Return 0.0 for equal answers, 1.0 for others."""
         return [float(not equal(pair, self.form, self.folds)) for pair in pairs]
+
+
+EXACT_KIND = Kind(
+    "exact",
+    "exact",
+    no_parameter,
+    lambda _setting, _parameter, given: ExactComparison(given.form, given.folds),
+    folds=True,
+)
 
 
 def equal(pair: Pair, form: Form, folds: tuple[str, ...] = ()) -> bool:

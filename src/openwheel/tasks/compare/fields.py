@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from openwheel.errors import SettingError
-from openwheel.tasks.compare.comparison import Pair, fingerprint_of
+from openwheel.tasks.compare.comparison import Kind, Pair, fingerprint_of
 from openwheel.tasks.compare.exact import equal, versioned, with_folds
 from openwheel.tasks.forms import record_of
 
@@ -157,3 +157,12 @@ def _read_tolerance(written: str, item: str) -> Tolerance:
             f"a tolerance must be a number or a percentage, as in total~0.01, was {item!r}"
         )
     return Tolerance(relative=value / 100) if written.endswith("%") else Tolerance(absolute=value)
+
+
+FIELDS = Kind(
+    "fields",
+    "fields, fields:RULES",
+    read_rules,
+    lambda setting, rules, given: FieldsComparison(setting, rules, given.folds),
+    folds=True,
+)

@@ -12,7 +12,7 @@ the candidate; here F is their harmonic mean (beta = 1).
 import unicodedata
 from collections.abc import Sequence
 
-from openwheel.tasks.compare.comparison import Pair, fingerprint_of
+from openwheel.tasks.compare.comparison import Kind, Pair, fingerprint_of, limit
 from openwheel.tasks.compare.exact import settled
 
 _UNSPACED = (
@@ -117,3 +117,11 @@ def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
         matched = row & places.get(word, 0)
         row = (row + matched | row - matched) & whole
     return len(first) - row.bit_count()
+
+
+ROUGE = Kind(
+    "rouge",
+    "rouge:F (F above 0, at most 1)",
+    limit,
+    lambda _setting, at_least, _given: RougeComparison(at_least),
+)
