@@ -10,7 +10,8 @@ from typing import Final
 from openwheel.errors import RequestError
 from openwheel.inference.writer import Constraint
 
-# Models may write white space without end where any amount of it is allowed.
+# Models may write white space without end where any amount of it is allowed. The llguidance of
+# early wheels takes the bound for each piece of it, and so does not keep it.
 _GUIDANCE: Final = {"whitespace_flexible": True, "whitespace_pattern": r"[ \n\r\t]{0,40}"}
 HEAD: Final = "%llguidance {}\n"
 
