@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,15 @@ def test_every_learned_record_may_be_written_within_its_own_constraint(records, 
         learned = learned_text(answer, surfaces, constraint)
         assert json.loads(learned) == json.loads(answer)
         assert may_write(constraint, learned), (learned, constraint)
+
+
+@pytest.mark.parametrize("character", ["\x7f", "\\u007f", "\\/", "\\u00e9", "\x80", "\\u0001"])
+def test_every_character_of_a_learned_record_can_be_written(character):
+    answer = f'{{"text": "a{character}b"}}'
+    constraint = constraint_for("record", TASK, [answer] * 20, {})
+    learned = learned_text(answer, {}, constraint)
+    assert json.loads(learned) == json.loads(answer)
+    assert may_write(constraint, learned)
 
 
 def test_keys_are_put_in_the_schemas_order_and_all_else_stays():

@@ -141,8 +141,9 @@ def _ordered(text: str, options: Sequence[Any], root: Any) -> str:
         items = [schema["items"] for schema in schemas if "items" in schema]
         seams, values = _parts(text)
         return _joined(seams, [_ordered(value, items, root) for value in values])
-    if text[0] == '"' and "\\" in text:
-        return json.dumps(_DECODER.decode(text), ensure_ascii=False)
+    if text[0] == '"' and ("\\" in text or "\x7f" in text):
+        # JSON allows the character DEL as it is, grammars of JSON only escaped.
+        return json.dumps(_DECODER.decode(text), ensure_ascii=False).replace("\x7f", "\\u007f")
     return text
 
 
