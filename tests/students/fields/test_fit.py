@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from made_up_records import orders
+from made_up_records import SYLLABLES, THINGS, orders
 from openwheel.errors import StudentFileError
 from openwheel.students import load_student, save_student, train
 from openwheel.students.student import NotLearnedError
@@ -203,4 +203,44 @@ def test_a_schema_that_cannot_be_checked_is_named():
 )
 def test_there_may_be_nothing_to_learn(rows):
     with pytest.raises(ValueError, match=r"nothing to learn|cannot be learned|no answer was given"):
+        taught(rows)
+
+
+def lines(n, seed=0):
+    """Orders of several lines each, an object a line."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(n):
+        made = [
+            (rng.randint(2, 90), f"{rng.choice(SYLLABLES.split())}{rng.choice('xyz')} {thing}")
+            for thing in rng.sample(THINGS, rng.choice((0, 1, 2, 3)))
+        ]
+        said = ", ".join(f"{count} {item}" for count, item in made) or "nothing today"
+        record = {
+            "lines": [{"item": item, "count": count, "unit": "pcs"} for count, item in made],
+        }
+        rows.append({"input": f"please send {said}, thanks", "output": json.dumps(record)})
+    return rows
+
+
+def test_lists_of_objects_are_learned():
+    student = taught(lines(300)).student
+    kinds = {f.name: f.described for f in student.settings.record.fields}
+    assert kinds == {
+        "lines[].item": "list of spans",
+        "lines[].count": "list of numbers",
+        "lines[].unit": "constant",
+    }
+    new = lines(80, seed=1)
+    same = [text == row["output"] for text, row in zip(written(student, new), new, strict=True)]
+    assert np.mean(same) > 0.85
+
+
+def test_a_list_of_objects_with_a_field_that_is_not_from_the_input_is_named():
+    rows = lines(120)
+    rng = random.Random(0)
+    for row in rows:
+        record = json.loads(row["output"]) | {"lines": [{"id": f"{rng.getrandbits(60):x}"}]}
+        row["output"] = json.dumps(record)
+    with pytest.raises(NotLearnedError, match=r"'lines\[\].id' does not come out of the input"):
         taught(rows)

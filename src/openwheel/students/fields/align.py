@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from openwheel.students.fields.crf import NEVER
 from openwheel.students.fields.features import Span
-from openwheel.students.fields.form import Field, Read, as_json
+from openwheel.students.fields.form import Field, Read, as_json, flat_of
 from openwheel.students.fields.render import Place, Value, places_of
-from openwheel.tasks.forms.record import leaves
 
 LAYERS = 2
 """A value may lie in another; more than that are not tagged."""
@@ -85,7 +84,7 @@ def _around(one: Read, index: int, place: Place) -> list[tuple[int, int, str]]:
 def _candidates(
     one: Read, fields: Sequence[tuple[int, Field]]
 ) -> list[tuple[int, Value, list[Place]]]:
-    there = leaves(one.record)
+    there = flat_of(one.record)
     found = []
     for index, field in fields:
         for value in values_of(field, there):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from openwheel.students.fields.align import TagSpan, spans_of
 from openwheel.students.fields.crf import Decoded
 from openwheel.students.fields.features import Known, hash_of, phrase_hash
-from openwheel.students.fields.form import ABSENT, Field, RecordForm, as_json
+from openwheel.students.fields.form import ABSENT, ROW, Field, RecordForm, Rows, as_json
 from openwheel.students.fields.heads import Question
 from openwheel.students.fields.render import Value
 from openwheel.students.fields.words import Word
@@ -73,28 +73,61 @@ def draft(
     chosen: dict[int, list[int]] = {}
     for question, answer in zip(questions, answers, strict=True):
         chosen.setdefault(question.field, []).append(int(answer))
-    record: dict[str, Any] = {}
-    torn = 0
+    # What cannot be learned, and is there.
+    failed = failed or any(
+        answers[0] for index, answers in chosen.items() if form.fields[index].kind == "other"
+    )
+    torn = sum(
+        field.many == "no" and len({as_json(value) for _, value in by_field.get(i, ())}) > 1
+        for i, field in enumerate(form.fields)
+    )
+    parts = []
     # In the order in which the input has them, for a teacher that writes them so.
     firsts = {index: found[0][0].first for index, found in reversed(by_field.items())}
     for index in sorted(range(len(form.fields)), key=lambda i: (firsts.get(i, -1), i)):
         field = form.fields[index]
+        if field.kind == "other" or ROW in field.path:
+            continue
         if index == type_field:
             said = type_value
         elif field.kind == "span":
-            found = by_field.get(index, [])
-            torn += field.many == "no" and len({as_json(value) for _, value in found}) > 1
-            said = _values(field, found)
-        elif field.kind == "other":
-            failed = failed or bool(chosen[index][0])
-            continue
+            said = _values(field, by_field.get(index, ()))
         else:
             said = _chosen(field, chosen.get(index, []))
-        if said != ABSENT:
-            failed = not _put(record, field.path, msgspec.json.decode(said)) or failed
+        parts.append((field.path, said))
+    for rows in form.rows:
+        objects = _objects(form, rows, by_field)
+        parts.append((rows.path, as_json(objects) if objects else rows.otherwise))
+    record: dict[str, Any] = {}
+    put = [_put(record, path, msgspec.json.decode(said)) for path, said in parts if said != ABSENT]
     for empty in form.objects:
         _put(record, empty, {}, only_new=True)
-    return Draft(None if failed else record, spans, torn)
+    return Draft(None if failed or not all(put) else record, spans, torn)
+
+
+def _objects(
+    form: RecordForm, rows: Rows, by_field: Mapping[int, Sequence[tuple[TagSpan, Value]]]
+) -> list[dict[str, Any]]:
+    """Return the objects of a list: the values of their fields, parted in the input's order."""
+    own = {i: field for i, field in enumerate(form.fields) if field.path[:-1] == (*rows.path, ROW)}
+    found = [(span, value) for i in own for span, value in by_field.get(i, ())]
+    objects: list[dict[int, Value]] = []
+    for span, value in sorted(found, key=lambda part: (part[0].first, part[0].last)):
+        if not objects or span.field == rows.leader or span.field in objects[-1]:
+            objects.append({})
+        objects[-1][span.field] = value
+    made = []
+    for values in objects:
+        row: dict[str, Any] = {}
+        for i, field in own.items():
+            if i in values:
+                row[field.path[-1]] = values[i]
+            elif field.kind == "constant":
+                row[field.path[-1]] = msgspec.json.decode(field.values[0])
+            elif field.otherwise:
+                row[field.path[-1]] = msgspec.json.decode(field.otherwise)
+        made.append(row)
+    return made
 
 
 def _chosen(field: Field, answers: Sequence[int]) -> str:

@@ -38,6 +38,7 @@ from openwheel.students.fields.form import (
     Read,
     RecordForm,
     as_json,
+    flat_of,
     infer_record_form,
 )
 from openwheel.students.fields.heads import (
@@ -64,7 +65,7 @@ from openwheel.students.model import text_of
 from openwheel.students.rung import Lesson, Losses
 from openwheel.students.student import Fitted, Inputs, NotLearnedError
 from openwheel.tasks import canonical_answer, record_of
-from openwheel.tasks.forms import fields_apart, leaves
+from openwheel.tasks.forms import fields_apart
 from openwheel.tasks.forms.record import Path
 from openwheel.wire import Answer, split_reasoning
 
@@ -196,7 +197,7 @@ def _read(
         record = read[answers[row]]
         assert record is not None
         reads.append(Read(text, words_of(text)[:MOST_WORDS], record))
-    return _Records(rows, reads, [leaves(one.record) for one in reads])
+    return _Records(rows, reads, [flat_of(one.record) for one in reads])
 
 
 def _require_learnable(form: RecordForm) -> None:

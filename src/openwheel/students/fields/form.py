@@ -6,7 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from openwheel.students.fields.render import Example, Rendering, Value, learn_rendering
+from openwheel.students.fields.render import (
+    Example,
+    Rendering,
+    Value,
+    learn_rendering,
+    places_of,
+)
 from openwheel.students.fields.words import Word
 from openwheel.tasks.forms.infer import closed_set
 from openwheel.tasks.forms.record import Path, leaves
@@ -28,6 +34,9 @@ MOSTLY_FROM_INPUT = 0.5
 
 MOST_VALUES = 200
 """A field that is a label has at most this many values."""
+
+LEADS = 0.9
+"""Share of the objects in lists that a field comes first in, to say where one begins."""
 
 MOST_FIELDS = 250
 
@@ -67,7 +76,7 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def name(self) -> str:
         """The names that lead to it, with dots between."""
-        return ".".join(self.path)
+        return ".".join(self.path).replace(".[]", "[]")
 
     @property
     def described(self) -> str:
@@ -81,11 +90,30 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
         return kind if self.many == "no" else f"list of {kind}s"
 
 
+class Rows(msgspec.Struct, frozen=True):
+    """A list of objects in records, such as the lines of an order.
+
+    Attributes:
+        path: The names that lead to it.
+        otherwise: What a record has where the input has none, as canonical JSON.
+        leader: Index of the field that each object begins with in the input, -1 if none does: then
+            one begins where a field comes again.
+    """
+
+    path: Path
+    otherwise: str = ABSENT
+    leader: int = -1
+
+
 class RecordForm(msgspec.Struct, frozen=True):
-    """The fields of a task's records, and which objects among them are there when empty."""
+    """The fields of a task's records, its lists of objects, and which objects are there if empty.
+
+    The fields of the objects in a list have ``[]`` among the names that lead to them.
+    """
 
     fields: tuple[Field, ...]
     objects: tuple[Path, ...] = ()
+    rows: tuple[Rows, ...] = ()
 
 
 class Read(NamedTuple):
@@ -94,6 +122,42 @@ class Read(NamedTuple):
     text: str
     words: Sequence[Word]
     record: Mapping[str, Any]
+
+
+ROW = "[]"
+"""Among the names that lead to a field: it is one of each object in a list."""
+
+
+def flat_of(record: Mapping[str, Any]) -> dict[Path, Any]:
+    """Return the leaves of a record; of a list of plain objects the values of each name together.
+
+    >>> flat_of({"lines": [{"item": "rug", "n": 2}, {"item": "lamp", "n": None}]})
+    {('lines', '[]', 'item'): ['rug', 'lamp'], ('lines', '[]', 'n'): [2]}
+    """
+    found: dict[Path, Any] = {}
+    for path, value in leaves(record).items():
+        if not _is_rows(value):
+            found[path] = value
+            continue
+        for row in value:
+            for name, part in row.items():
+                found.setdefault((*path, ROW, name), [])
+                if part is not None:
+                    found[*path, ROW, name].append(part)
+    return found
+
+
+def _is_rows(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(row, Mapping)
+            and row
+            and all(part is None or isinstance(part, str | int | float) for part in row.values())
+            for row in value
+        )
+    )
 
 
 def as_json(value: Any) -> str:
@@ -109,7 +173,7 @@ def infer_record_form(exchanges: Sequence[Read]) -> RecordForm:
     """
     if not exchanges:
         raise ValueError("there are no records: there is nothing to learn")
-    flat = [leaves(one.record) for one in exchanges]
+    flat = [flat_of(one.record) for one in exchanges]
     paths: dict[Path, int] = {}
     objects: Counter[Path] = Counter()
     for found in flat:
@@ -123,8 +187,89 @@ def infer_record_form(exchanges: Sequence[Read]) -> RecordForm:
             f"the records have {len(paths)} different fields, more than {MOST_FIELDS}: names of "
             "fields that differ from record to record cannot be learned"
         )
-    fields = [_field(path, exchanges, flat) for path in paths]
-    return RecordForm(tuple(fields), tuple(_empty_objects(flat, objects)))
+    lists = list(dict.fromkeys(path[: path.index(ROW)] for path in paths if ROW in path))
+    fields = [
+        _field_of_rows(path, exchanges, flat) if ROW in path else _field(path, exchanges, flat)
+        for path in paths
+        if path not in lists  # an empty list
+    ]
+    rows = [_rows(path, fields, exchanges, flat) for path in lists]
+    return RecordForm(tuple(fields), tuple(_empty_objects(flat, objects)), tuple(rows))
+
+
+def _field_of_rows(
+    path: Path, exchanges: Sequence[Read], flat: Sequence[Mapping[Path, Any]]
+) -> Field:
+    """Return a field of the objects in a list: a constant, or what stands in the input."""
+    before = path.index(ROW)
+    rows = [row for one in exchanges for row in _rows_at(one.record, path[:before])]
+    values = [row[path[-1]] for row in rows if row.get(path[-1]) is not None]
+    share = sum(path in found for found in flat) / len(flat)
+    if len(values) == len(rows) and len({as_json(value) for value in values}) == 1:
+        return Field(path, "constant", (as_json(values[0]),), "list", present=share)
+    nothing = "null" if any(row.get(path[-1], 0) is None for row in rows) else ABSENT
+    examples = [
+        Example(one.text, one.words, part)
+        for one, found in zip(exchanges, flat, strict=True)
+        for part in found.get(path, ())
+        if _is_value(part)
+    ]
+    if not examples or len(examples) < len(values):
+        return Field(path, "other", present=share, derived=0.0)
+    examples = examples[:: max(1, len(examples) // SAMPLE)][: 2 * SAMPLE]
+    rendering, derived = learn_rendering(examples)
+    kind: Kind = "span" if derived >= MOSTLY_FROM_INPUT else "other"
+    return Field(
+        path,
+        kind,
+        many="list",
+        otherwise=nothing,
+        rendering=rendering,
+        repeats=True,
+        derived=derived,
+        present=share,
+    )
+
+
+def _rows_at(record: Any, path: Path) -> list[Mapping[str, Any]]:
+    for name in path:
+        record = record.get(name) if isinstance(record, Mapping) else None
+    return record if _is_rows(record) else []
+
+
+def _rows(
+    path: Path,
+    fields: Sequence[Field],
+    exchanges: Sequence[Read],
+    flat: Sequence[Mapping[Path, Any]],
+) -> Rows:
+    """Return a list of objects, with the field that they begin with."""
+    counts = Counter(
+        as_json(found[path]) if path in found else ABSENT
+        for one, found in zip(exchanges, flat, strict=True)
+        if not _rows_at(one.record, path)
+    )
+    without = max(("[]", "null", ABSENT), key=lambda text: counts.get(text, 0))
+    first: Counter[int] = Counter()
+    several = 0
+    own = [(i, f) for i, f in enumerate(fields) if f.path[:-1] == (*path, ROW) and f.kind == "span"]
+    for one in exchanges:
+        for row in _rows_at(one.record, path):
+            places = []
+            for index, field in own:
+                value = row.get(field.path[-1])
+                found = (
+                    places_of(one.text, one.words, value, field.rendering.kind)
+                    if value is not None
+                    else []
+                )
+                if len(found) == 1:
+                    places.append((found[0].first, index))
+            if len(places) > 1:
+                several += 1
+                first[min(places)[1]] += 1
+    leader, times = first.most_common(1)[0] if first else (-1, 0)
+    return Rows(path, without, leader if times >= LEADS * several else -1)
 
 
 def _empty_objects(flat: Sequence[Mapping[Path, Any]], objects: Counter[Path]) -> list[Path]:
