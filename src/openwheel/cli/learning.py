@@ -62,7 +62,8 @@ def learn(
     """Find the tasks in logs, train students, and certify those that agree with the teacher.
 
     The logs are added to the store (a line that is there already is not added again), and every
-    label task in it is trained on all but its latest quarter, which then judges the student.
+    task in it whose answers students learn is trained on all but its latest quarter, which then
+    judges the student.
     """
     settings = options.loop_settings(
         epsilon=epsilon,

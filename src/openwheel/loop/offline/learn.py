@@ -49,7 +49,7 @@ def learn(
     resources: Resources = NO_RESOURCES,
     progress: Progress = silent,
 ) -> Findings:
-    """Find tasks in everything stored, and try to certify a student for each label task.
+    """Find tasks in everything stored, and try to certify a student for each that they may learn.
 
     Args:
         store: The traffic.
