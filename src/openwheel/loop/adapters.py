@@ -1,4 +1,4 @@
-"""Students' adapters in the engine that serves them."""
+"""Serves students' adapters from an engine."""
 
 import hashlib
 import threading
@@ -29,14 +29,14 @@ class AdapterServer(Writer, Protocol):
 
 
 class Adapters:
-    """Loads adapters into a server, each under a name that says what is in it.
+    """Loads adapters into a server, each under a name made from its contents.
 
-    So the same adapter is loaded once: for the learner that judges a student, and for every
-    worker that serves it.
+    So an adapter is loaded once for the learner that judges a student and for every worker that
+    serves it.
 
     Args:
         server: Returns the server; called when the first adapter is served, and then no more.
-        rest: Seconds that a server which could not be reached is not asked again, so that one
+        rest: Seconds before a server that could not be reached is asked again, so that one
             request waits for it and not all.
     """
 
@@ -48,7 +48,7 @@ class Adapters:
         self._lock = threading.Lock()
 
     def serve(self, adapter: Path) -> Served:
-        """Have an adapter's folder served; return who writes with it, and its name there.
+        """Load an adapter from its folder; return a writer with it, and its name on the server.
 
         Raises:
             EngineError: The server cannot be reached, or refuses the adapter.
@@ -59,7 +59,7 @@ class Adapters:
         return Served(_Loaded(self, name, adapter), name)
 
     def sweep(self, keep: Collection[str]) -> None:
-        """Have all adapters unloaded that were loaded under names of ours, but some.
+        """Unload all adapters that Openwheel loaded, except some.
 
         A student that still asks for one has it loaded again.
 

@@ -1,4 +1,4 @@
-"""Promoting by hand: what evidence took off comes back by new evidence, or against the old."""
+"""Promotes students by hand: after new evidence, or against the old evidence if asked to."""
 
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate
@@ -12,14 +12,14 @@ from openwheel.loop.settings import LoopSettings
 def promote_by_hand(
     registry: Registry, settings: LoopSettings, name: str, *, against_evidence: bool = False
 ) -> Certificate:
-    """Put the latest certified student of a task in front of its traffic, and return what it has.
+    """Promote the latest certified student of a task, and return its certificate.
 
     Args:
         registry: Of the store.
         settings: What the user decides.
         name: The task's name or id.
-        against_evidence: Also one that evidence took off since it was certified. That is kept with
-            the promotion, and the student is a canary at first, as if a turn had promoted it.
+        against_evidence: Promote a student that evidence took off as well. The promotion records
+            that, and the student is a canary at first, as if a turn had promoted it.
 
     Raises:
         SettingError: There is no such task or certificate, or evidence speaks against it.
@@ -58,10 +58,10 @@ def promote_by_hand(
 
 
 def evidence_against(registry: Registry, certificate: Certificate) -> str:
-    """Return what came up against a student, or a slice of it, since its certificate's evidence.
+    """Return the evidence against a student, or a slice of it, since its certificate's evidence.
 
-    An alarm of its audits, or that its evidence no longer counts: another teacher, other prompts.
-    That a judge's budget was spent is no evidence. ``""`` if there is nothing.
+    This is an alarm of its audits, another teacher, or other prompts. A judge's spent budget is
+    no evidence. ``""`` if there is none.
     """
     first, student = certificate.calibration_window.first_seq, certificate.student
     candidate = registry.candidate(student)

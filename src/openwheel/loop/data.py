@@ -1,4 +1,4 @@
-"""A task's labelled exchanges, laid out for training and judging."""
+"""Loads a task's labelled exchanges as arrays for training and judging."""
 
 import hashlib
 from collections import Counter
@@ -38,38 +38,39 @@ FEWEST_LABELLED = 60
 
 
 class Origin(NamedTuple):
-    """Who answered: the name of the endpoint (``""`` for a log), and of the model there."""
+    """The endpoint (``""`` for a log) and the model that answered."""
 
     teacher: str
     model: str
 
 
 class TaskData(msgspec.Struct, frozen=True):
-    """Exchanges that went to a teacher, in the order taken as time.
+    """The task's exchanges that went to a teacher, in time order.
 
     Attributes:
         seq: Place in the store, shape (n,).
-        place: Place in the order taken as time, shape (n,).
+        place: Place in the time order, shape (n,).
         time: Seconds since 1970, 0 if unknown, shape (n,).
         unbiased: Which may calibrate, shape (n,).
-        probability: With which the teacher was asked whatever a student would have answered, in
-            (0, 1], shape (n,); it says something of the unbiased ones only.
-        weight: What each counts for where those that a student deferred are evidence, too, from 0
-            to 1, shape (n,). The teacher answers all of those, and of the others what the audit
-            picks: so they count by the audit's share at the time, and the picked ones in full. Each
-            request is then expected to count for that share, whoever answers it.
-        finished: To which the teacher gave an answer that a student could have given, shape (n,).
-        trains: Which of those may be learned from, shape (n,): the policy may keep some out, and
+        probability: The chance that the teacher was asked whatever a student would have answered,
+            in (0, 1], shape (n,); of meaning for the unbiased ones only.
+        weight: The weight of each exchange, from 0 to 1, if requests that a student deferred are
+            evidence too, shape (n,). The teacher answers all deferred requests, and of the others
+            only those that the audit picks. So deferred ones weigh the audit's share at the time,
+            and picked ones weigh 1. Each request is then expected to weigh that share, whether
+            student or teacher answers it.
+        finished: Whether the teacher gave an answer that a student could have given, shape (n,).
+        trains: Whether it may be learned from, shape (n,): the policy may keep some out, and
             refusals in text are no labels and no records.
         inputs: Values of the task's variables.
-        settings: As the store keeps them, ``""`` where they are not known.
+        settings: As the store keeps them, ``""`` where they are unknown.
         answers: The teacher's canonical answers; of no meaning where it did not finish.
-        texts: The same as the teacher wrote them, without what it thought before.
-        thoughts: What it thought before, where it wrote that into its answer; else ``""``.
-        surfaces: For each canonical answer, how the teacher mostly wrote it, as a student does.
-        origins: Who answered.
+        texts: The answers as the teacher wrote them, without its reasoning.
+        thoughts: The reasoning, where the teacher wrote it into its answer; else ``""``.
+        surfaces: For each canonical answer the teacher's usual spelling, which a student writes.
+        origins: The endpoint and model that answered.
         keys: The gateway's keys that clients used, ``""`` where they needed none, and in logs.
-        left_out: Whose answers the policy kept out of training.
+        left_out: The origins that the policy kept out of training.
     """
 
     seq: IntArray
@@ -117,7 +118,7 @@ class TaskData(msgspec.Struct, frozen=True):
         )
 
     def in_order(self, rows: IntArray) -> "TaskData":
-        """Return the exchanges in another order, which is taken as time from now on."""
+        """Return the exchanges in another order, which is the time order from then on."""
         return msgspec.structs.replace(self.take(rows), place=np.arange(len(rows)))
 
     def to_train(self) -> "TaskData":
@@ -125,11 +126,11 @@ class TaskData(msgspec.Struct, frozen=True):
         return self if self.trains.all() else self.take(np.flatnonzero(self.trains))
 
     def to_count(self) -> "TaskData":
-        """Return the exchanges that train nobody, and count all the same."""
+        """Return the exchanges that are not trained on but count all the same."""
         return self.take(np.flatnonzero(~self.trains))
 
     def without(self, keys: Collection[str]) -> "TaskData":
-        """Return the exchanges that were sent with other keys."""
+        """Return the exchanges without those of some keys."""
         if not keys:
             return self
         return self.take(np.flatnonzero([key not in keys for key in self.keys]))
@@ -163,19 +164,18 @@ def load_answers(
 ) -> TaskData:
     """Load a task's exchanges that went to a teacher, in order of arrival.
 
-    Those whose answer cannot or may not be learned from are among them: what a certificate counts
-    is what clients would have got.
+    Exchanges whose answer cannot or may not be learned from are included, since a certificate
+    counts all answers that clients would have got.
 
     Args:
         store: The traffic.
         task_id: The task.
         form: Of its answers.
         folds: How these may differ and still be one.
-        after: Only what came after this ``seq``.
-        until: Nothing after this ``seq``; by default the newest. What came after tasks were last
-            found may be of a task that is not known of it yet.
-        policy: Says which answers may be learned from; by default what licences alone forbid may
-            not.
+        after: Only exchanges after this ``seq``.
+        until: No exchange after this ``seq``; by default the newest. Exchanges that came after
+            tasks were last found may not be assigned to their task yet.
+        policy: Decides which answers may be learned from; by default licences alone forbid.
     """
     policy = policy or Policy()
     decided: dict[Origin, Decision] = {}
@@ -272,10 +272,10 @@ def _key(text: str) -> bytes:
 def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
     """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
 
-    Those up to ``judged`` had a verdict before, and only train.
+    Exchanges up to ``judged`` had a verdict before, and only train.
 
-    What came after the first calibration exchange and is biased is left out: training may not
-    look at the time that is judged.
+    Biased exchanges after the first calibration exchange are left out: training may not see the
+    time that is judged.
     """
     unbiased = np.flatnonzero(data.unbiased)
     size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))

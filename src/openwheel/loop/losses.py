@@ -1,6 +1,6 @@
-"""The loss of a student's answer: one rule for calibration, audits and evaluation.
+"""Computes the loss of a student's answer for calibration, audits and evaluation.
 
-What is counted is what a client would have got instead of the teacher's answer.
+It counts the answer that a client would have got instead of the teacher's.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from openwheel.wire import Answer
 
 
 def finished(teacher: Answer) -> bool:
-    """Whether the teacher gave an answer that a student could have given.
+    """Return whether the teacher gave an answer that a student could have given.
 
-    One that was cut, filtered or refused is none, nor is an empty one, a call of a tool or a
-    rejected request. Such an exchange trains nobody, and any answer of a student to it disagrees.
+    An answer that was cut, filtered or refused is not finished, nor is an empty one, a call of a
+    tool or a rejected request. Such an exchange is not trained on, and any student's answer to it
+    disagrees.
     """
     return teacher.complete and not teacher.tool_calls and bool(teacher.text.strip())
 
@@ -39,10 +40,10 @@ def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:
 
 
 def affordable(pairs: Sequence[Pair], comparison: Comparison) -> int:
-    """Return of how many pairs, from the first on, the loss can be told.
+    """Return of how many pairs, from the first on, the loss can be computed.
 
-    A judge's budget may not reach for all. What it leaves out depends on no reply, so that the
-    first pairs are still traffic as it came.
+    A judge's budget may not suffice for all. The choice depends on no reply, so the first pairs are
+    still traffic as it came.
     """
     if not isinstance(comparison, TeacherJudge):
         return len(pairs)

@@ -1,4 +1,4 @@
-"""What the registry keeps: tasks, candidates, promotions, plans of audits, events and turns."""
+"""The records of the registry: tasks, candidates, promotions, plans of audits, events and turns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -35,14 +35,14 @@ ABSENT = ""
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The settings seen in training, each by itself.
+    """The settings seen in training, each one separately.
 
     Attributes:
         values: For each setting its values as canonical JSON, `ABSENT` where a request had none.
-        ranges: For each setting with numbers among its values, the least and the largest: what
-            lies between was as good as seen.
+        ranges: For each setting with numbers among its values, the least and the largest:
+            numbers between them count as seen.
         free: Settings that take any value.
-        unknown: Whether no training request told its settings, so that all are accepted.
+        unknown: Whether no training request had settings, so that all are accepted.
     """
 
     values: dict[str, tuple[str, ...]] = {}
@@ -53,7 +53,7 @@ class Accepted(msgspec.Struct, frozen=True):
     def accepts(self, settings: Mapping[str, str] | None) -> bool:
         """Return whether a request with these settings is like those seen.
 
-        Settings that are not known are not held against a request.
+        Unknown settings are accepted.
         """
         if self.unknown or settings is None:
             return True
@@ -72,7 +72,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 def accepted(seen: Iterable[str]) -> Accepted:
-    """Return what was seen, from requests' settings as the store keeps them."""
+    """Return the accepted settings, from requests' settings as the store keeps them."""
     different = {encoded for encoded in seen if encoded}
     if not different:
         return Accepted(unknown=True)
@@ -94,7 +94,7 @@ def accepted(seen: Iterable[str]) -> Accepted:
 
 
 def encode_settings(settings: Mapping[str, str] | None) -> str:
-    """Return settings as the store keeps them, ``""`` for those not known."""
+    """Return settings as the store keeps them, ``""`` for unknown ones."""
     return "" if settings is None else _encoder.encode(settings).decode()
 
 
@@ -117,8 +117,8 @@ class TaskRecord(msgspec.Struct, frozen=True):
         task: The task.
         form: The form of its answers.
         folds: How these may differ and still be one, as `read_folds` returns it.
-        form_reason: Why that form, in a sentence.
-        attempts: How many students were judged ever.
+        form_reason: The reason for that form, in a sentence.
+        attempts: How many students were ever judged.
         trained_on: Labelled exchanges at the last training, 0 if there was none.
     """
 
@@ -136,7 +136,7 @@ class Slicer(msgspec.Struct, frozen=True):
     Attributes:
         variable: Index of the input whose value names the slice, None for one slice.
         known: Values seen in training; others are deferred.
-        deferred: Values left to the teacher: training showed too much disagreement.
+        deferred: Values left to the teacher, since training showed too much disagreement.
     """
 
     variable: int | None = None
@@ -144,7 +144,7 @@ class Slicer(msgspec.Struct, frozen=True):
     deferred: tuple[str, ...] = ()
 
     def slice_of(self, inputs: Sequence[str]) -> str:
-        """Return the slice of an exchange, ``"all"`` where there is but one."""
+        """Return the slice of an exchange, ``"all"`` where there is only one."""
         if self.variable is None or self.variable >= len(inputs):
             return "all"
         return inputs[self.variable]
@@ -157,27 +157,27 @@ class Slicer(msgspec.Struct, frozen=True):
         return name not in self.known or name in self.deferred
 
     def without(self, slices: Sequence[str]) -> "Slicer":
-        """Return the same with more slices left to the teacher."""
+        """Return the slicer with more slices left to the teacher."""
         return msgspec.structs.replace(self, deferred=(*self.deferred, *slices))
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A trained student and all that is needed to judge and to serve it.
+    """A trained student with all that judging and serving it need.
 
     Attributes:
         id: Of the student; its folder's name.
         task_id: Its task.
         rung: Its rung.
         files: sha256 of each of its files.
-        attempt: Which attempt on its task it is.
-        epsilon, delta, delta_spent: What it is judged by.
+        attempt: The number of its attempt on its task.
+        epsilon, delta, delta_spent: The limit, the risk, and its attempt's share of the risk.
         plan: The thresholds to test.
         slicer: How its traffic is cut into slices.
         variables: Which of the task's variables it reads.
-        surfaces: For each canonical answer, the bytes the teacher mostly wrote.
+        surfaces: For each canonical answer the teacher's usual spelling, byte for byte.
         trained_until: The newest exchange it may have seen; evidence comes after it.
-        judged_after: Evidence comes after this exchange too: the teacher was another one before,
-            or the task took other prompts.
+        judged_after: Evidence comes after this exchange too: the teacher was another one before
+            it, or the task took other prompts.
         coverage: What training predicts it will be certified at.
         enough: Votes among calibration exchanges that should be enough for that.
         training: Hash and extent of what it was trained on.
@@ -186,12 +186,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         accepted: The settings it may be asked with.
         form: The task's answer form when it was trained.
         folds: How answers could differ and still be one then.
-        compare: By what two answers are compared, as ``compare`` of the task's settings has it.
-        compared: The same as a certificate has it, with hashes; None for plain equality.
-        lineage: What it was made of; None for students from before there were lineages.
+        compare: The comparison, as ``compare`` of the task's settings has it.
+        compared: The comparison as a certificate has it, with hashes; None for plain equality.
+        lineage: Its lineage; None for students from before there were lineages.
         share: Share of ``delta_spent`` that its tests have; the rest is for others.
-        matcher: `TaskMatcher.fingerprint` of its task: which prompts it is for; ``""`` for students
-            from before that was kept.
+        matcher: `TaskMatcher.fingerprint` of its task, which identifies the prompts it is for;
+            ``""`` for students from before that was kept.
         critical: The canonical answers that it leaves to the teacher where they may be due.
         outside: The keys whose requests it leaves to the teacher, and has not learned from.
     """
@@ -230,18 +230,18 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return (self.form, self.folds) == (record.form, record.folds)
 
     def as_certified(self, record: TaskRecord) -> TaskRecord:
-        """Return its task as it was when it was trained: so its promise is to be kept."""
+        """Return its task as it was when it was trained, since its promise is about that task."""
         return msgspec.structs.replace(record, form=self.form, folds=self.folds)
 
     def made_of(self) -> Lineage:
-        """Return what it was made of, as far as that was kept."""
+        """Return its lineage, or the parts of it that were kept."""
         if self.lineage is not None:
             return self.lineage
         return Lineage(student=self.id, task=self.task_id, rung=self.rung, complete=False)
 
 
 class Beyond(msgspec.Struct, frozen=True):
-    """Tasks that were left out for want of room, or since too few exchanges name them.
+    """Tasks that were left out: there was no room, or too few exchanges name them.
 
     Attributes:
         room: How many tasks there was room for.
@@ -263,7 +263,7 @@ class Beyond(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What a turn did about one task."""
+    """An event of a turn or an audit about one task."""
 
     task: str
     kind: Kind
@@ -271,11 +271,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """What a turn did.
+    """One turn with its events.
 
     Attributes:
         looked_at: The newest exchange it has seen; pass it to the next turn.
-        events: What it did, a task each, in no order of weight.
+        events: What it did, in no order of importance; each event is about one task.
     """
 
     looked_at: int
@@ -287,16 +287,16 @@ By = Literal["turn", "audit", "user", "override", "policy", "teacher", "traffic"
 
 
 class AuditPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a promotion is audited for the time being.
+    """How a promotion is audited now.
 
-    It depends on the past alone, so that whether a request is audited tells nothing of it.
+    It depends on the past alone, so the choice of audited requests does not depend on them.
 
     Attributes:
         audit: The share of the requests it may answer that are audited, in (0, 1].
         canary: The share of its task's requests that it may answer, in (0, 1]; the rest is held
             back for the teacher, by a coin.
         deferred: Slices that audits took off; the rest of the task goes on.
-        reason: Why so, in a few words.
+        reason: The reason, in a few words.
     """
 
     audit: float
@@ -325,7 +325,7 @@ class Promotion(msgspec.Struct, frozen=True):
 
     Attributes:
         task_id: The task.
-        certificate: Of the student that was promoted; None if one was taken off.
+        certificate: The promoted student's; None if a student was taken off.
         by, reason: Who did it, and why.
         after_seq: The newest exchange when this student was first promoted: its audits come after.
         audit: The share of requests to audit, at first.

@@ -1,4 +1,4 @@
-"""The registry: which tasks there are, what was tried on them, and what is promoted."""
+"""Keeps the registry: tasks, students, certificates, promotions and turns."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from openwheel.trust import Policy
 
 
 class StudentFiles(Protocol):
-    """Where students' files are, and where they are made."""
+    """Finds the files of students, and a place to make them."""
 
     def folder(self, student_id: str) -> Path:
         """Return the folder of a student's files on this machine."""
@@ -38,7 +38,7 @@ class StudentFiles(Protocol):
 
 
 class StudentsFolder:
-    """Students' files in one folder, which all who learn and serve have before them."""
+    """Keeps students' files in one folder that learners and workers share."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -66,10 +66,10 @@ class Registry:
         self.files = files if files is not None else StudentsFolder(beside)
 
     def version(self) -> tuple[int, ...]:
-        """Return what changes whenever a task is found, a student comes, goes or shadows.
+        """Return a version that changes when a task is found, or a student comes, goes or shadows.
 
-        It changes too with every new plan for the audits of one, and with every turn: how much is
-        audited for a student that waits depends on what was covered since.
+        It also changes with every new audit plan and with every turn: the share audited for a
+        student that waits depends on the coverage since.
         """
         with self.store.read() as transaction:
             return promotions.version(transaction)
@@ -111,7 +111,7 @@ class Registry:
                 tasks.add(transaction, task.id, task.name, task, form_reason=reason)
 
     def remove_tasks(self, gone: Sequence[Task]) -> None:
-        """Remove tasks of which no student was ever judged; of others it does nothing."""
+        """Remove those tasks of which no student was ever judged."""
         with self.store.write() as transaction:
             for task in gone:
                 tasks.remove(transaction, task.id)
@@ -129,7 +129,7 @@ class Registry:
                 tasks.set_beyond(transaction, found)
 
     def set_form(self, task_id: str, form: Form, reason: str, folds: tuple[str, ...] = ()) -> None:
-        """Set the form of a task's answers, and how they may differ and still be one."""
+        """Set the form and the folds of a task's answers."""
         self.set_forms([(task_id, form, reason, folds)])
 
     def set_forms(self, forms: Sequence[tuple[str, Form, str, tuple[str, ...]]]) -> None:
@@ -146,14 +146,14 @@ class Registry:
     def attempt(self, task_id: str) -> int:
         """Count one more attempt on a task and return its number, from 1.
 
-        Committed before any calibration label is looked at, so that a process killed in between
-        has spent its share of delta.
+        It is committed before any calibration label is read, so a process killed in between has
+        spent its share of delta.
         """
         with self.store.write() as transaction:
             return tasks.count_attempt(transaction, task_id)
 
     def matcher_of(self, task_id: str) -> str:
-        """Return the fingerprint of which prompts belong to a task now."""
+        """Return the fingerprint of a task's matcher, which identifies the prompts it takes."""
         known = [record.task for record in self.tasks()]
         matcher = TaskMatcher(known)
         return next(matcher.fingerprint(task) for task in known if task.id == task_id)
@@ -165,9 +165,9 @@ class Registry:
             students.put(transaction, candidate.id, anew)
 
     def judges(self, task_id: str, until: int) -> None:
-        """Note that a task's exchanges up to one are about to judge, or to be shown with a verdict.
+        """Note that a task's exchanges up to one are about to judge, or to appear in a verdict.
 
-        Committed before a label is looked at, like the attempt.
+        It is committed before a label is read, like the attempt.
         """
         with self.store.write() as transaction:
             tasks.set_judged(transaction, task_id, until)
@@ -175,7 +175,7 @@ class Registry:
     def judged_until(self, task_id: str) -> int:
         """Return up to which exchange of a task verdicts were given, 0 if none ever was.
 
-        What a student was trained on counts, too: its trade-off was shown.
+        Exchanges that a student was trained on count, too: its trade-off was shown.
         """
         with self.store.read() as transaction:
             until = tasks.judged_until(transaction, task_id)
@@ -201,7 +201,7 @@ class Registry:
             students.set_state(transaction, student_id, state)
 
     def withdraw(self, student_id: str) -> None:
-        """Forget a student whose judging was stopped: nobody saw a verdict.
+        """Forget a student whose judging was stopped before a verdict was shown.
 
         The exchanges that were to judge it may then judge another. Its attempt stays counted.
         """
@@ -257,11 +257,11 @@ class Registry:
         policy: Policy | None = None,
         expected_promotion: int | None = None,
     ) -> bool:
-        """Put a certified student in front of its task's traffic.
+        """Promote a certified student.
 
-        One that is there already keeps the audits it has had, and the plan for more. A certificate
-        that was not kept before is kept in the same write: whoever is killed between the two would
-        leave a student that is certified, and that no turn looks at again.
+        A student that is promoted already keeps its audits, and the plan for more. A certificate
+        that was not kept before is kept in the same write: a process killed between two writes
+        would leave a certified student that no turn looks at again.
 
         Args:
             certificate: Of the student.
@@ -269,9 +269,9 @@ class Registry:
             reason: Why.
             audit: The share of its requests to audit, at first.
             canary: The share of its task's requests that it may answer, at first.
-            policy: May forbid it for what it was made of; by default what licences alone forbid.
-            expected_promotion: The `Promotion.id` of the task that this was decided on, 0 for
-                none. Where another has come since, nothing is promoted.
+            policy: May forbid it by its lineage; by default licences alone do.
+            expected_promotion: The `Promotion.id` of the task when this was decided, 0 for none. If
+                another has come since, the student is not promoted.
 
         Returns:
             Whether it was promoted.
@@ -320,7 +320,7 @@ class Registry:
             return promotions.read_plans(transaction, AuditPlan)
 
     def add_turn(self, turn: Turn, seconds: float) -> None:
-        """Note a turn that was taken, and how long it took; it is no longer under way."""
+        """Record a turn and how long it took; it is no longer under way."""
         with self.store.write() as transaction:
             turns.add(transaction, turn.looked_at, turn.events, seconds=seconds)
 
@@ -386,10 +386,10 @@ def begin_anew(
     reason: str,
     **changed: Any,
 ) -> tuple[Candidate, int | None] | None:
-    """Have a student judged on what came after an exchange, inside the caller's transaction.
+    """Have a student judged on later exchanges alone, inside the caller's transaction.
 
-    Where it was promoted it is taken off first. Whoever shadows in its task is replaced by it, and
-    the task may train again.
+    A promoted student is taken off first. It replaces the shadow of its task, and the task may
+    train again.
 
     Args:
         transaction: One that writes.
@@ -398,11 +398,11 @@ def begin_anew(
         promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
         by: Who takes it off.
         reason: Why.
-        changed: Other fields of the candidate that are new.
+        changed: New values of other fields of the candidate.
 
     Returns:
-        The student as it shadows, and the row of the demotion if there was one; None, with nothing
-        written, if it is not in front of traffic any more, or does not shadow.
+        The shadowing student, and the row of the demotion if there was one; None, with nothing
+        written, if it is neither promoted nor shadowing any more.
     """
     task_id = candidate.task_id
     if promotion is None and students.state_of(transaction, candidate.id) != "shadow":
@@ -421,10 +421,10 @@ def begin_anew(
 
 
 def again(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:
-    """Return a student as a new attempt, judged on what came after an exchange.
+    """Return a student as a new attempt, judged on the exchanges after one.
 
-    All of the attempt's delta is for its tests. With less than before they need more evidence,
-    about as the logarithm of its inverse.
+    Its tests have all of the attempt's delta. With less delta than before they need more evidence,
+    about in proportion to the logarithm of its inverse.
     """
     delta = spent(candidate.delta, attempt)
     more = math.log(delta) / math.log(candidate.delta_spent * candidate.share)

@@ -1,4 +1,4 @@
-"""What rungs need from outside to train and to answer: an encoder, and an engine."""
+"""Provides what rungs need from outside to train and to answer: an encoder, and an engine."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ class Resources(msgspec.Struct, frozen=True):
     """What rungs need from outside.
 
     Attributes:
-        encoder: The sentence encoder of the rung ``encoder``; to answer, students load the one
-            they were trained with where none is given.
+        encoder: The sentence encoder of the rung ``encoder``. Without one, students load the
+            encoder they were trained with to answer.
         adapters: Serves the adapters of the rung ``lm``; None where there is no engine.
-        encoders: Encoders that students have of their own, of which each is loaded once.
+        encoders: Students' own encoders, each loaded once.
         connect: Reaches the teachers, for a judge; None where there are none.
-        again: Reaches the teachers, to ask them twice; None where that is not to be done.
+        again: Reaches the teachers, to ask them twice; None if they are not asked twice.
     """
 
     encoder: TextEncoder | None = None
@@ -48,10 +48,9 @@ NO_RESOURCES = Resources()
 def open_resources(
     settings: "LoopSettings", connect: Connect | None = None, again: ConnectAgain | None = None
 ) -> Iterator[Resources]:
-    """Have at hand what the settings ask for, until the block ends.
+    """Open the resources that the settings ask for, until the block ends.
 
-    Where no server has the base of students, an engine is started when the first adapter is to
-    be served.
+    If no server has the base of students, an engine is started with the first adapter.
 
     Args:
         settings: Which rungs there are, and with what.
@@ -75,14 +74,14 @@ def adapters_of(
     timeout: float = 600.0,
     rest: float = 0.0,
 ) -> Adapters:
-    """Return what serves adapters of the settings' base; the stack ends it.
+    """Return the server of adapters for the settings' base; the stack closes it.
 
     Args:
         lm: The settings of the rung.
         engine: How models are served on this machine, where no server has the base.
         stack: Closes connections, and ends an engine that had to be started.
         timeout: Seconds that an answer may take.
-        rest: Seconds that a server which could not be reached is not asked again.
+        rest: Seconds before a server that could not be reached is asked again.
     """
 
     def connect() -> AdapterServer:

@@ -1,6 +1,6 @@
-"""The routing rule: who answers a request, whether its answer is evidence, and what is kept of it.
+"""Routes requests: to student or teacher, held back, audited, evidence or not.
 
-The same for a gateway and for a replay.
+Gateway and replay use the same rule.
 """
 
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from openwheel.wire import Answer
 
 
 class Route(NamedTuple):
-    """Where a request goes.
+    """The route of one request.
 
     Attributes:
-        held_back: Whether the canary holds it back, so that the teacher answers the client.
-        audited: Whether the teacher is asked, whatever the student answers: since the request is
+        held_back: Whether the canary holds it back, and so the teacher answers the client.
+        audited: Whether the teacher is asked, whatever the student answers: because the request is
             held back, or for an audit.
         unbiased: Whether the teacher is asked whatever any student would have done, so that its
-            answer is traffic as it came.
+            answer is evidence.
     """
 
     held_back: bool
@@ -29,12 +29,12 @@ class Route(NamedTuple):
 
 
 def route(decision: Decision, draw: float) -> Route:
-    """Return where a request goes.
+    """Return the route of a request.
 
-    One coin decides of both, before it is looked at what the student would answer: what is held
-    back is sent to the teacher, too. Where no student is promoted the teacher answers everything.
-    Where a student could not be asked, what it would have done is not known to be out of the
-    matter, so that the answer is no evidence (`UNDECIDED`).
+    One coin decides on both the canary and the audit, before anyone knows what the student would
+    answer: requests held back go to the teacher, too. Without a promoted student the teacher
+    answers everything. If a student could not be asked, the choice may have depended on the
+    request, so the answer is no evidence (`UNDECIDED`).
 
     Args:
         decision: What the promoted student would do, if there is one.
@@ -53,13 +53,13 @@ UNDECIDED = Decision(audit_probability=0.0, reason="student failed")
 def by_teacher(exchange: Exchange, decision: Decision, route: Route) -> Exchange:
     """Return the exchange of a request that the teacher answered.
 
-    What the student answered, or would have answered if the request had not been held back, is
-    kept with it: an audit. What it would have said where it deferred is kept apart from that; the
-    student without an answer tells such a request from one that was held back.
+    The student's answer, or the one it would have given to a request that was held back, is kept
+    with it: an audit. The answer it would have given where it deferred is kept apart from that.
+    Such a request names a student without an answer, unlike one that was held back.
 
     Args:
         exchange: The request and the teacher's answer.
-        decision: Who was to answer.
+        decision: The decision on who answers.
         route: Where the request went.
     """
     deferred = decision.answer is None

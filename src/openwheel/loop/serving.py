@@ -1,4 +1,4 @@
-"""Deciding, for one prompt, whether a promoted student answers or the teacher does."""
+"""Decides for each prompt whether a promoted student or the teacher answers."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -33,18 +33,17 @@ _UNKNOWN = (-1,)
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Who answers one prompt.
+    """The decision on who answers one prompt.
 
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it; None to defer.
-        below_threshold_answer: What it would have answered where it defers for a low confidence,
-            or since the request is unlike its training.
+        below_threshold_answer: The answer it would have given, if it defers for a low confidence or
+            because the request is unlike its training.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
         student: Id of the promoted student that was asked, ``""`` if the task has none.
         confidence: The student's confidence, None if none was asked.
-        audit_probability: With what probability the teacher is to be asked, whatever the student
-            would answer (0 to 1): because the request is held back, or because it is audited.
-            1.0 where no student is promoted.
+        audit_probability: The chance (0 to 1) that the teacher is asked, whatever the student would
+            answer, because the request is held back or audited. 1.0 where no student is promoted.
         canary: The share of requests that the student may answer; the rest is held back for the
             teacher, by a coin that is flipped before it is known who could answer.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
@@ -67,11 +66,11 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A decision that has yet to be made, since the student takes milliseconds.
+    """A decision still to be made, by a student that takes milliseconds.
 
     Attributes:
-        decide: Makes it; to be called in a thread where others would wait.
-        busy: The decision where there is no time for that: the teacher answers.
+        decide: Makes the decision; call it in a thread if others would wait.
+        busy: The decision if there is no time for that: the teacher answers.
         remote: Whether deciding mostly waits for another process.
     """
 
@@ -86,7 +85,7 @@ def settled(decision: Decision | Pending) -> Decision:
 
 
 class Serving(Protocol):
-    """What the gateway asks; it knows nothing of how students work."""
+    """The gateway's view of students: who answers a request."""
 
     def refresh(self) -> bool:
         """Load what was promoted or demoted since; return whether anything changed."""
@@ -94,7 +93,7 @@ class Serving(Protocol):
     def decide(self, request: Request, task: str = "", key: str = "") -> Decision | Pending:
         """Decide who answers ``request``, whose client may have named a ``task`` and has a ``key``.
 
-        The key is known by its name; ``""`` where clients need none.
+        The key is given by its name; ``""`` if clients need none.
         """
 
 
@@ -116,7 +115,7 @@ class _Promoted(msgspec.Struct, frozen=True):
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """What is promoted at one moment; replaced whole, so that no request sees half a change."""
+    """The promoted students at one moment; replaced whole, so no request sees half a change."""
 
     version: tuple[int, ...]
     matcher: TaskMatcher
@@ -125,7 +124,7 @@ class _Table(msgspec.Struct, frozen=True):
 
 
 class RegistryServing:
-    """Serves what the registry says is promoted."""
+    """Serves the students that are promoted in the registry."""
 
     def __init__(
         self, registry: Registry, resources: Resources = NO_RESOURCES, *, at_once: bool = True
@@ -133,7 +132,7 @@ class RegistryServing:
         """Load what is promoted now.
 
         Args:
-            registry: Where promotions are looked up.
+            registry: The registry of promotions.
             resources: What students need from outside.
             at_once: Whether to wait for students that another process runs; else the next
                 refresh does, and their tasks go to the teacher until then.
@@ -150,8 +149,8 @@ class RegistryServing:
     def refresh(self) -> bool:
         """Load what was promoted or demoted since; return whether anything changed.
 
-        A student that cannot be loaded is left out and said so in the log: its task goes to the
-        teacher. A store that cannot be read leaves all as it was.
+        A student that cannot be loaded is left out and logged: its task goes to the teacher. If the
+        store cannot be read, everything stays as it was.
         """
         try:
             version = self._registry.version()
@@ -180,7 +179,8 @@ class RegistryServing:
                 continue
             known = self._registry.candidate(promotion.certificate.student).matcher
             if known and known != matcher.fingerprint(record.task):
-                # The next turn takes it off; until then nobody serves what was never certified.
+                # The next turn takes it off; until then it is not served, since it was not
+                # certified for this.
                 said = "it takes other prompts than its student was certified for"
                 self._trouble(problems, record.task.id, names, said)
                 del promotions[record.task.id]
@@ -230,7 +230,7 @@ class RegistryServing:
     def _trouble(
         self, problems: dict[str, str], task_id: str, names: Mapping[str, str], said: str
     ) -> None:
-        """Note why a task goes to the teacher, and say so once, not every second."""
+        """Note why a task goes to the teacher, and log it once, not every second."""
         problems[task_id] = said
         if self._problems.get(task_id) != said:
             _log.error("task %s goes to the teacher: %s", names[task_id], said)
@@ -238,7 +238,7 @@ class RegistryServing:
     def _take_off(
         self, promotions: Mapping[str, Promotion], plans: Mapping[int, AuditPlan]
     ) -> None:
-        """Take off at once what was demoted: loading a student of another task takes seconds."""
+        """Take off demoted students at once: loading a student of another task takes seconds."""
         left: dict[str, _Promoted] = {}
         for task_id, one in self._table.promoted.items():
             promotion = promotions.get(task_id)
@@ -253,7 +253,7 @@ class RegistryServing:
         self._table = msgspec.structs.replace(self._table, promoted=left)
 
     def _shadow_audit(self, shadow: Candidate | None, promotion: Promotion) -> float:
-        """Return the share to audit for the sake of a shadow, 0 if it is not worth its evidence."""
+        """Return the share to audit for a shadow, 0 if the shadow is not worth its evidence."""
         if shadow is None:
             return 0.0
         covered = coverage_now(self._registry, promotion)
@@ -310,7 +310,7 @@ class RegistryServing:
 
 
 def _left(promoted: _Promoted, inputs: Inputs, request: Request, key: str) -> str:
-    """Say why a request is left to the teacher without asking a student, ``""`` if it is not."""
+    """Return why a request is left to the teacher without asking a student, ``""`` if it is not."""
     if not request.prompt.plain:
         return "not plain"
     if not promoted.accepted.accepts(request.settings):
@@ -325,14 +325,14 @@ def _ask(
 ) -> tuple[str | None, float | None, str]:
     """Return a student's answer, its confidence, and why it defers, ``""`` if it does not.
 
-    What it defers after it was asked comes with the answer that it would have given, if any.
+    If it defers after it was asked, the answer that it would have given is returned too, if any.
     """
     if reason := _left(promoted, inputs, request, key):
         return None, None, reason
     try:
         answer, confidence = _answer(promoted, inputs)
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
-        # The teacher can answer; the gateway counts this and says so.
+        # The teacher can answer; the gateway counts this and logs it.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
         student = promoted.student
@@ -347,7 +347,7 @@ def _ask(
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
     """Return a student's answer as the teacher would have written it, and its confidence.
 
-    None where it has no answer.
+    The answer is None if it has none.
     """
     text, confidence = promoted.student.answer_one(inputs)
     return promoted.surfaces.get(text, text) or None, confidence

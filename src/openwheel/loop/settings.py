@@ -1,4 +1,4 @@
-"""What the user decides about the loop."""
+"""The user's settings of the loop."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -23,7 +23,7 @@ from openwheel.trust import Policy
 
 
 class LoopSettings(LoopSection, frozen=True, kw_only=True):
-    """Settings of the loop: those of ``[loop]``, and what of the other tables it needs.
+    """Settings of the loop: those of ``[loop]``, and those that it needs of the other tables.
 
     Attributes:
         rungs: Which rungs may be tried.
@@ -31,8 +31,8 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         lm: The base of the rung ``lm``, and how it is trained and served.
         engine: How models are served on this machine.
         prices: See `teacher_prices`.
-        policy: What may be learned from, built on and promoted.
-        tasks: What the user decided about single tasks, by their names.
+        policy: Decides what may be learned from, built on and promoted.
+        tasks: The settings of single tasks, by their names.
     """
 
     rungs: tuple[str, ...] = ("exact", "linear")
@@ -44,10 +44,10 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: Settings) -> "LoopSettings":
-        """Return what ``openwheel.toml`` and the options say of the loop, checked.
+        """Return the loop's settings from ``openwheel.toml`` and the options, checked.
 
         Raises:
-            SettingError: It does not go together.
+            SettingError: Settings contradict each other.
             PolicyError: Students may not be built on what it names.
         """
         loop, lm = settings.loop, settings.lm
@@ -76,7 +76,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
 
     @property
     def bases(self) -> dict[str, str]:
-        """What rungs are built on: an encoder and a language model, ``""`` where none is named."""
+        """The bases of rungs: an encoder and a language model, ``""`` where none is named."""
         return {"encoder": self.encoder, "lm": self.lm.base}
 
     def builds_on(self, kind: Literal["encoder", "lm"]) -> bool:
@@ -84,7 +84,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         return any(rungs()[rung].base == kind for rung in self.rungs)
 
     def task(self, name: str) -> TaskSection:
-        """Return what the user decided about a task."""
+        """Return the settings of a task."""
         return self.tasks.get(name, TaskSection())
 
     def worst(self, name: str) -> float:
@@ -94,7 +94,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         return min(floor * self.epsilon, 0.5) if floor else 1.0
 
     def dollars(self, name: str) -> float:
-        """Return what the audits of a task may cost a day, 0 for no limit."""
+        """Return the limit of a task's audit costs a day, in dollars; 0 for no limit."""
         own = self.task(name).audit_dollars
         return self.audit_dollars if own is None else own
 
@@ -137,7 +137,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         """Return these settings if they can be used.
 
         Raises:
-            SettingError: They do not go together; the message names what does not.
+            SettingError: They contradict each other; the message names which.
             PolicyError: Students may not be built on the encoder or the base.
         """
         for name in self.tasks:

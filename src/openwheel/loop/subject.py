@@ -1,4 +1,4 @@
-"""A task as a turn works on it: what it is, how its answers are compared, and with what."""
+"""A task with all that a turn needs to work on it."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,7 +26,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     Attributes:
         record: The task.
-        settings: What the user decides.
+        settings: The user's settings.
         resources: What rungs need from outside.
         comparison: How two answers are compared.
         work: Folder for a training under way.
@@ -75,11 +75,11 @@ class Subject(msgspec.Struct, frozen=True):
 def subject_of(
     registry: Registry, record: TaskRecord, settings: LoopSettings, resources: Resources
 ) -> Subject:
-    """Return what a turn works on.
+    """Return the subject of a turn for a task.
 
     Raises:
-        SettingError: The comparison that the user chose does not go with the task's answers, or
-            what it needs is not there.
+        SettingError: The comparison that the user chose does not suit the task's answers, or
+            something that it needs is missing.
     """
     name = record.task.name
     chosen = settings.comparison(name) or EXACT
@@ -105,7 +105,7 @@ def subject_of(
 
 
 def _judge_model(registry: Registry, record: TaskRecord, settings: LoopSettings) -> str:
-    """Return the model that judges: the one chosen, else the one that did, else who answered most.
+    """Return the judge's model: the chosen one, the earlier one, or the one that answered most.
 
     Raises:
         SettingError: No model is known.
@@ -130,10 +130,10 @@ def _judge_model(registry: Registry, record: TaskRecord, settings: LoopSettings)
 
 
 def believed_by(subject: Subject, training: TaskData) -> Subject:
-    """Return a subject whose judge was measured on training exchanges, and will do.
+    """Measure a subject's judge on training exchanges, and return the subject with it.
 
     Raises:
-        SettingError: The judge will not do, and why.
+        SettingError: The judge is not consistent enough; the message says why.
         TeacherError: The judge could not be asked.
     """
     judge = subject.comparison
@@ -148,7 +148,7 @@ def believed_by(subject: Subject, training: TaskData) -> Subject:
 
 
 def why_left(record: TaskRecord, settings: LoopSettings) -> str:
-    """Say why no student may learn a task, ``""`` if one may."""
+    """Return why no student may learn a task, ``""`` if one may."""
     form = FORMS[record.form]
     if form.left is not None:
         return record.form_reason + form.left

@@ -1,8 +1,8 @@
-"""The audit as it runs: how much of it, what it shows, and what is done about it.
+"""Runs the audit: chooses how many requests to audit, tests what they show, and demotes.
 
-Read in this order: `policy` (how many requests to audit), `signals` (what else asks for more),
-`state` (what a promotion's audits have shown, and when that is an alarm), `query` (audits out of
-the store), `records` (states, plans and alarms in the registry), `step` (one look, as the learner
-takes it), `status` (for people). The statistics are `openwheel.gate.monitors`; how requests are
-audited is the gateway's business.
+Read in this order: `policy` (how many requests to audit), `signals` (what else raises that),
+`state` (the audits of one promotion, and when they are an alarm), `query` (reads audits from the
+store), `records` (states, plans and alarms in the registry), `step` (one look of the learner),
+`status` (for people). The statistics are in `openwheel.gate.monitors`; the gateway asks the
+teacher.
 """

@@ -36,8 +36,8 @@ class Evidence(msgspec.Struct, frozen=True):
     Attributes:
         audits: Audited answers since the promotion, or the last alarm in one of its slices.
         enough: As many, without a disagreement, would show a rate below epsilon (`enough_audits`).
-        doubt: How near the nearest monitor is to its alarm, as a share of the logarithm, up to 1.
-        signal: What asks for more audits though there is no doubt; ``""`` if nothing does.
+        doubt: How near the nearest monitor is to its alarm, from 0 to 1, on a log scale.
+        signal: The signal that asks for more audits without doubt; ``""`` if there is none.
     """
 
     audits: int
@@ -78,9 +78,9 @@ def audit_probability(evidence: Evidence, budget: Budget) -> float:
     """Return the share of answered requests to audit next.
 
     Four times the usual share until there is enough evidence, and in doubt or at a signal. Then
-    it falls as one over the number of audits, to the least share: a change is what is left to
-    notice, and that takes longer the less is audited, so there is a floor. Money that would not
-    last the day brings it down further, to a tenth of the least share, and no further.
+    it falls as one over the number of audits, to the least share. The least share is a floor
+    because a change is noticed later the fewer requests are audited. If the money would not last
+    the day, the share falls further, to at most a tenth of the least share.
 
     Examples:
         >>> usual = Budget(share=0.05, least=0.02)
@@ -112,10 +112,10 @@ def audit_probability(evidence: Evidence, budget: Budget) -> float:
 def canary_share(start: float, evidence: Evidence, *, now: float) -> float:
     """Return the share of its task's requests that a student may answer next.
 
-    From ``start`` to all as audits come in, evenly on a log scale; with doubt back to ``start``,
-    unless it got all once (``now`` is 1). What is held back is audited for nothing, since the
-    teacher answers it anyway. So at 5% and 5% it takes about a hundred requests that the student
-    could have answered.
+    It grows from ``start`` to 1 as audits come in, evenly on a log scale. In doubt it falls back to
+    ``start``, unless it was 1 before (``now``). Requests held back are audited at no cost, since
+    the teacher answers them anyway. So at 5% and 5% it takes about a hundred requests that the
+    student could have answered.
 
     Examples:
         >>> [round(canary_share(0.2, Evidence(n, 59), now=0.2), 2) for n in (0, 30, 59)]
@@ -131,7 +131,7 @@ def canary_share(start: float, evidence: Evidence, *, now: float) -> float:
 
 
 def has_moved(old: float, new: float) -> bool:
-    """Return whether a share has changed so much that workers should know."""
+    """Return whether a share has changed enough to write it for the workers."""
     return not 1 / CHANGED < new / old < CHANGED
 
 

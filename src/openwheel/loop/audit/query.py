@@ -1,4 +1,4 @@
-"""Audits out of the store: which there are, what they lost, what they cost."""
+"""Reads audits from the store, with their losses and costs."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -30,7 +30,7 @@ JUDGED_AT_ONCE = 64
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What teacher and student answered to one request, or would have.
+    """The teacher's and the student's answer to one request.
 
     Attributes:
         inputs: Values of the task's variables; None if it was not assigned to its task.
@@ -49,7 +49,7 @@ class AuditRow(Answered, frozen=True):
         seq, id, time: Of the exchange with the teacher's answer.
         probability: With which it was audited.
         endpoint: Name of the teacher that answered.
-        tokens: That it read and wrote.
+        tokens: The tokens that it read and wrote.
         extra: Whether the teacher was asked for the audit alone.
     """
 
@@ -63,12 +63,12 @@ class AuditRow(Answered, frozen=True):
 
 
 class Free(msgspec.Struct, frozen=True):
-    """What came of a teacher without asking for it, in order.
+    """The teacher's answers that cost no audit, in order of arrival.
 
     Attributes:
         deferred: Answers to requests that the student deferred.
         audited: Answers to those it answered, or was held back from.
-        guesses: Deferred requests with what the student would have said.
+        guesses: Deferred requests with the answer that the student would have given.
     """
 
     deferred: list[Answer]
@@ -118,7 +118,7 @@ def _answer(row: audits.AuditedAnswer | audits.TeacherAnswer) -> Answer:
 
 
 def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
-    """Return what teachers answered in a range of ``seq``: of more than is news, the latest."""
+    """Return a range's teacher answers that cost no audit, the latest ones if there are many."""
     with store.read() as transaction:
         rows = audits.by_teachers(
             transaction, task_id, after=after, until=until, limit=NEWS_AT_ONCE
@@ -136,7 +136,7 @@ def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
 def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traffic:
     """Count a task's requests in a range of ``seq``.
 
-    Where only a sample of the traffic is kept, so is it here.
+    If only a sample of the traffic is kept, it counts that sample.
     """
     with store.read() as transaction:
         return Traffic(*audits.count_requests(transaction, task_id, after=after, until=until))
@@ -145,10 +145,10 @@ def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traff
 def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     """Return the loss of each answer of a student, from 0 (agrees) to 1.
 
-    It is 1 where the teacher's answer was no finished text: the student's would have been one.
+    It is 1 where the teacher gave no finished text, since the student would have given one.
 
-    A judge's budget may not reach for all: then only for the first ones, which are still audits
-    as they came.
+    If a judge's budget does not suffice for all, only the first losses are returned. Those are
+    still audits as they came.
 
     Raises:
         TeacherError: A judge could not be asked.
@@ -163,7 +163,7 @@ def news_of(free: Free, subject: Subject, known: Collection[str] | None) -> dict
 
     Args:
         free: What teachers answered.
-        subject: The task. What a judge would have to compare is no news: it costs money.
+        subject: The task. Answers for a judge to compare are left out: that costs money.
         known: The canonical answers that the student can give; None if it writes its own.
     """
     news = {}

@@ -1,6 +1,6 @@
-"""What audits have shown, and what follows: states, plans, alarms, slices off, coverage.
+"""Keeps the results of audits in the registry: states, plans, alarms, slices off, coverage.
 
-What a look found and what follows from it is one write.
+A look's results and their consequences are one write.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ standard error of 3.5 points at most."""
 
 
 class SliceChange(msgspec.Struct, frozen=True):
-    """A change for the worse in one slice, at which audits took it off.
+    """A change for the worse in one slice, for which audits took the slice off.
 
     Attributes:
         slice: Its name.
-        slicer: What told it from others then.
+        slicer: How the traffic was cut into slices then.
         after_seq: The change came after this exchange, as far as can be told.
     """
 
@@ -45,7 +45,7 @@ class Latest(msgspec.Struct, frozen=True):
 
     Attributes:
         requests: How many.
-        answered: How many of them the student answered; best effort is none of it.
+        answered: How many of them the student answered, without best effort.
         held_back: How many it could have answered, had the canary not held them back.
     """
 
@@ -55,13 +55,13 @@ class Latest(msgspec.Struct, frozen=True):
 
 
 def read_state(store: Store, promotion: int) -> AuditState | None:
-    """Return what the audits of a promotion have shown, None if it was never looked at."""
+    """Return the audit state of a promotion, None if there was no look at it."""
     with store.read() as transaction:
         return audits.find_state(transaction, AuditState, promotion)
 
 
 def latest_state(store: Store, task_id: str) -> AuditState | None:
-    """Return the state of a task's latest promotion that was looked at."""
+    """Return the audit state of a task's latest promotion that has one."""
     with store.read() as transaction:
         return audits.latest_state(transaction, AuditState, task_id)
 
@@ -73,9 +73,9 @@ def read_alarms(store: Store, task_id: str | None = None) -> list[AlarmRow[Alarm
 
 
 def changed_after(store: Store, task_id: str) -> int:
-    """Return the exchange after which a task's traffic changed, as the latest demotion had it.
+    """Return the exchange after which a task's traffic changed, by its latest demotion.
 
-    0 if no audit ever took a student of it off.
+    0 if no audit ever took off a student of it.
     """
     off = [row.alarm for row in read_alarms(store, task_id) if row.demotion is not None]
     return off[-1].after_seq if off else 0
@@ -144,21 +144,21 @@ def write_step(
     plan: AuditPlan | None,
     alarms: Sequence[Alarm],
 ) -> bool:
-    """Keep what a look found, in one transaction with what follows from it.
+    """Write a look's results, in one transaction with their consequences.
 
-    A process that is killed has done all of it or nothing: no audit is lost or counted twice.
+    So a process that is killed has done all of it or nothing: no audit is lost or counted twice.
 
     Args:
         store: The store.
-        promotion: What was looked at.
-        state: What its audits have shown.
+        promotion: The promotion that was looked at.
+        state: The state of its audits.
         before: The cursor that the look began at, None for the first.
         plan: For the audits to come; None leaves it.
-        alarms: What was raised; one on the whole task takes the student off.
+        alarms: The alarms raised; one on the whole task takes the student off.
 
     Returns:
-        False, with nothing written, if the promotion is no longer the task's, or another look
-        was quicker.
+        False, with nothing written, if the promotion is no longer the task's, or if another
+        look wrote first.
     """
     with store.write() as transaction:
         task_id = promotion.task_id
@@ -176,7 +176,7 @@ def write_step(
                 demotion = promotions.add(
                     transaction, task_id, None, by="audit", reason=alarm.reason
                 )
-                # It may train at once, and who shadows is dropped: its evidence is of other
+                # It may train at once, and the shadow is dropped: its evidence is of other
                 # traffic.
                 tasks.set_trained_on(transaction, task_id, 0)
                 students.move(transaction, task_id, "shadow", "replaced")

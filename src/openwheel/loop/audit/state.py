@@ -1,4 +1,4 @@
-"""What the audits of one promotion have shown so far, and what is an alarm: pure, no I/O."""
+"""The state of one promotion's audits, and when it is an alarm: pure functions, no I/O."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ class Audit(msgspec.Struct, frozen=True):
         seq: Of the exchange with the teacher's answer.
         id: Of the same exchange.
         time: Seconds since 1970.
-        slice: The slice it is in, ``""`` if that is not known or there is but one.
+        slice: The slice it is in, ``""`` if that is unknown or there is only one.
         loss: From 0, where the student's answer agrees, to 1.
         probability: With which it was audited.
-        micro_dollars: What it cost; None where the client was given the teacher's answer anyway.
+        micro_dollars: Its cost; None where the client got the teacher's answer anyway.
     """
 
     seq: int
@@ -48,13 +48,13 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Where a change for the worse began, if there was one: Page's CUSUM, last at zero.
+    """Estimates where a change for the worse began: where Page's CUSUM was last at zero.
 
-    It estimates and tests nothing: an alarm is the monitors' business.
+    It tests nothing: the monitors raise alarms.
 
     Attributes:
         value: Of the CUSUM.
-        after_seq: What came after this exchange is after the change.
+        after_seq: Exchanges after this one are after the change.
         audits, loss: Audited answers since, and the sum of their losses.
     """
 
@@ -104,7 +104,7 @@ class Stream(msgspec.Struct, frozen=True):
 
     @property
     def doubt(self) -> float:
-        """How near the nearer monitor is to its alarm, as a share of the logarithm."""
+        """How near the nearer monitor is to its alarm, from 0 to 1, on a log scale."""
         near = (monitor.evidence / monitor.limit for monitor in (self.since, self.change))
         return max(0.0, *near)
 
@@ -119,7 +119,7 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Spending(msgspec.Struct, frozen=True):
-    """What a task's audits cost, and how many requests they stand for.
+    """The cost of a task's audits, and how many requests they stand for.
 
     Attributes:
         day: Days since 1970, by UTC.
@@ -140,9 +140,9 @@ class Spending(msgspec.Struct, frozen=True):
     total: float = 0.0
 
     def after(self, audit: Audit) -> "Spending":
-        """Return the same after one more audit; late ones, of the day before, end no day.
+        """Return the spending after one more audit; a late one, of the day before, begins no day.
 
-        An earlier day still was not late: the clock had been ahead, and was set right.
+        A still earlier day is not late: the clock had been ahead, and was set right.
         """
         found = self
         day = int(audit.time // DAY)
@@ -168,7 +168,7 @@ class Spending(msgspec.Struct, frozen=True):
         return self.dollars if self.day - 1 <= int(now // DAY) <= self.day else 0.0
 
     def requests_left(self, now: float) -> float:
-        """Return about how many requests are still to come on the day, by today and yesterday."""
+        """Estimate how many requests are still to come on the day, from today's and yesterday's."""
         left = DAY - now % DAY
         if int(now // DAY) > self.day:
             return left * self.requests / DAY
@@ -178,7 +178,7 @@ class Spending(msgspec.Struct, frozen=True):
 
 
 class AuditState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the audits of one promotion have shown.
+    """The state of one promotion's audits.
 
     Attributes:
         promotion: The row of the promotion (`Promotion.since`).
@@ -188,15 +188,15 @@ class AuditState(msgspec.Struct, frozen=True, kw_only=True):
         cursor: The newest exchange that was looked at.
         whole: All audits, but those of slices that were taken off.
         slices: Each slice that students may answer.
-        live: The live rate, for people; it alarms nobody.
+        live: The live rate, for people; it raises no alarm.
         deferred: Slices that audits took off.
         restarts: How often the evidence on the whole started over after a slice was taken off.
-        ended: Whether there was an alarm on the whole: what comes after is only counted.
+        ended: Whether there was an alarm on the whole: later audits are only counted.
         disagreed: Ids of the latest disagreements.
         requests, answered: Requests of the task since, and how many of them students answered.
         best_effort: How many students answered below their threshold; these are no coverage.
         spending: What audits cost.
-        signals: What deferred requests and audits tell beside their losses, by name.
+        signals: The signals of deferred requests and unknown answers, by name.
     """
 
     promotion: int
@@ -273,7 +273,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reason(self) -> str:
-        """Say so in a sentence."""
+        """Describe the alarm in a sentence."""
         if self.by == "judge":
             return (
                 "audit: its audits can no longer be judged, since the judge's budget is spent; "
@@ -307,8 +307,8 @@ def new_state(
 ) -> AuditState:
     """Return a state that has seen nothing yet.
 
-    With slices, the whole has half of what there is of delta, and all slices together the other
-    half; the detectors share the run length likewise.
+    With slices, the whole task has half of delta, and all slices together the other half. The
+    detectors share the run length likewise.
     """
     share = 0.5 if slices else 1.0
     each = 0.5 / max(len(slices), 1)
@@ -339,8 +339,8 @@ def observe(state: AuditState, audits: Sequence[Audit]) -> tuple[AuditState, tup
     """Return the state after more audits, and the alarms they raised, in order.
 
     At an alarm in one slice that slice is taken off, and the evidence on the whole starts over
-    without it, at a smaller share of delta: unless other slices are in doubt as well, or half of
-    the answers would be gone. An alarm on the whole is the last.
+    without it, at a smaller share of delta. It does not start over if other slices are in doubt
+    as well, or if half of the answers would be gone. An alarm on the whole is the last.
     """
     if not audits:
         return state, ()

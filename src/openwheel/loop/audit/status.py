@@ -1,4 +1,4 @@
-"""How the audit of each task stands, for the command line, the dashboard and the metrics."""
+"""Reports the audit of each task to the command line, the dashboard and the metrics."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from openwheel.store.audits import AlarmRow
 
 
 class SliceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one slice stands; figures as in `TaskAudit`."""
+    """The audit of one slice; figures as in `TaskAudit`."""
 
     slice: str
     off: bool
@@ -27,11 +27,11 @@ class SliceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignalStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one signal stands, which asks for more audits and takes nobody off.
+    """One signal, which asks for more audits and never takes a student off.
 
     Attributes:
         signal: Its name.
-        said: What it says in words when it is raised.
+        said: What it means, in words.
         up: Whether it asks for more audits now.
         until: It is up until there are so many audited answers.
         raised: How often it was raised.
@@ -59,7 +59,7 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         time: Seconds since 1970.
-        student, slice: What was taken off; a slice of ``""`` is all of it.
+        student, slice: The student or slice taken off; a slice of ``""`` is the whole task.
         reason: In a sentence.
         e_value, limit: The evidence, and what is an alarm.
         after_seq: The change came after this exchange, as far as can be told.
@@ -77,7 +77,7 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """How the audit of one task stands. What is None has no student, or was not looked at yet.
+    """The audit of one task. Fields are None without a student, or before the first look.
 
     Attributes:
         task, id: Name and id.
@@ -86,15 +86,15 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         epsilon, delta: The most disagreement allowed, and the risk.
         audit: Share of the requests it may answer that are audited now.
         canary: Share of requests that it may answer now.
-        asked: Share of requests for which the teacher is asked whatever the student answers.
+        asked: Share of requests sent to the teacher whatever the student answers.
         plan: Why these shares.
         deferred: Slices that audits took off.
         requests, answered: Requests since the promotion, and how many students answered.
         best_effort: Requests that a student answered below its threshold, since no teacher could
             be reached.
         coverage: Share of its latest requests (`coverage.LATEST` at most) that the student
-            answered; best effort is none of it.
-        audits: Audited answers; those the canary held back are among them.
+            answered, without best effort.
+        audits: Audited answers, with those that the canary held back.
         loss: The sum of their losses: where answers agree or not, the number of disagreements.
         rate: Live disagreement: the mean loss.
         interval: Of the live rate, at all times at once (`level`).
@@ -104,8 +104,8 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         e_value_limit: What of it is an alarm.
         change_e_value: Evidence of a later change.
         change_limit: What of it is an alarm.
-        cost: Dollars that audits of the task cost, ever, asking the teacher twice included; what
-            the canary holds back is no cost.
+        cost: Dollars that audits of the task cost, ever, with asking the teacher twice; requests
+            that the canary holds back cost nothing.
         cost_today: The same today, by UTC.
         slices: Each slice the student may answer.
         signals: What asks for more audits, or would.
@@ -150,7 +150,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit_status(store: Store) -> list[TaskAudit]:
-    """Return how the audit of each task stands, in the order of the tasks."""
+    """Return the audit of each task, in the order of the tasks."""
     registry = Registry(store)
     promotions, plans = registry.promotions(), registry.plans()
     teachers = teacher_status(store)

@@ -1,4 +1,4 @@
-"""One look at the audits of what is promoted, as the learner takes it again and again."""
+"""Takes one look at the audits of every promoted student; the learner repeats it."""
 
 import time
 
@@ -60,15 +60,15 @@ def audit(
     *,
     until: int | None = None,
 ) -> list[Event]:
-    """Look at the new audits of every promoted student, and act on what they show.
+    """Test the new audits of every promoted student, and act on the results.
 
-    Before that at whether its teacher is still the one that it was certified for.
+    Each student's teacher is checked first: it must still be the one of the certificate.
 
     A student, or a slice of it, is taken off when they show disagreement evidently above epsilon.
-    The tests may be looked at as often as one likes: for a student that keeps its promise the
-    chance of ever being taken off by the rate since its promotion is at most delta, and the
-    detector of changes errs less than once in `LoopSettings.audit_run_length` audits. Each look
-    reads what is new, and writes what it found with what follows in one transaction.
+    The tests may be repeated at any time. For a student that keeps its promise, the chance of
+    ever being taken off by the rate since its promotion is at most delta, and the detector of
+    changes errs less than once in `LoopSettings.audit_run_length` audits. Each look reads the
+    new audits, and writes its results and their consequences in one transaction.
 
     Args:
         store: The traffic.
@@ -80,7 +80,7 @@ def audit(
     """
     until = store.last_seq() if until is None else until
     records = {record.task.id: record for record in registry.tasks()}
-    # A student whose teacher is another one by now is no matter of audits any more.
+    # A student whose teacher changed has just been taken off: its audits no longer matter.
     events = check_teachers(store, registry, settings, until=until)
     plans = registry.plans()
     for task_id, promotion in registry.promotions().items():
@@ -164,7 +164,7 @@ def _new_state(store: Store, case: _Case) -> AuditState:
         run_length=case.subject.settings.audit_run_length,
         cursor=case.promotion.after_seq,
         slices=[name for name in slices if name not in slicer.deferred],
-        # A day's money is the task's, whoever is promoted.
+        # A day's money belongs to the task, whichever student is promoted.
         spending=earlier.spending if earlier is not None else None,
     )
 
@@ -193,7 +193,7 @@ def _next_plan(store: Store, case: _Case, plan: AuditPlan, state: AuditState) ->
     """Return another plan for the audits to come, None if the one there is will do."""
     settings, task = case.subject.settings, case.subject.record.task.name
     evidence, now = state.evidence, time.time()
-    # What the teacher was asked again is of the same money.
+    # Second answers of the teacher are paid from the same money.
     twice = (
         second_answers_cost(store, state.task, since=day_of(now)) if settings.dollars(task) else 0.0
     )

@@ -1,4 +1,4 @@
-"""One look at who answers: a version that is news to a certificate has its student judged again."""
+"""Checks which teacher answers: a version new to a certificate has its student judged again."""
 
 import datetime
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ def check_teachers(
 ) -> list[Event]:
     """Look for changes of the teacher of every promoted student, and act on them.
 
-    Only what is new is read, and a task of which nothing is new is passed over.
+    Only new exchanges are read, and a task without new ones is skipped.
 
     Args:
         store: The traffic.
         registry: Of the same store.
         settings: What the user decides.
-        until: Nothing after this exchange: the newest that was assigned to its task; by default
+        until: No exchange after this one: the newest that was assigned to its task; by default
             the newest there is.
         task_id: Only this task; by default all.
     """
@@ -53,9 +53,9 @@ def check_teachers(
 def of_this_teacher(
     store: Store, settings: LoopSettings, task: str, shadow: Candidate
 ) -> tuple[Candidate, list[Event]]:
-    """Return who shadows so that evidence of another teacher does not judge it, and what was done.
+    """Return the shadow, judged by evidence of its own teacher alone, and the events of that.
 
-    To be called before it is judged, when all that may judge it was looked at by `notice`.
+    Call it before the shadow is judged, after `notice` has read all exchanges that may judge it.
     """
     known = max(shadow.trained_until, shadow.judged_after + 1)
     found = _unknown(store, shadow, until=known, evidence=shadow.training.exchanges)
@@ -79,7 +79,7 @@ def _look_at(
         _settle(store, promotion, versions)
         return []
     known = max(certificate.training.last_seq, certificate.calibration_window.last_seq)
-    if promotion.by_hand:  # who saw the evidence, of whatever version
+    if promotion.by_hand:  # the person saw the evidence, of any version
         known = max(known, promotion.after_seq)
     evidence = certificate.training.exchanges + certificate.calibration_window.exchanges
     candidate = registry.candidate(certificate.student)
@@ -96,7 +96,7 @@ def _look_at(
 
 
 def _settle(store: Store, promotion: Promotion, versions: int, told: Sequence[Change] = ()) -> None:
-    """Note that there is nothing to be done, whatever was told."""
+    """Note that nothing has to be done, whatever was reported."""
     task_id = promotion.task_id
     with store.write() as transaction:
         for change in told:
@@ -107,10 +107,10 @@ def _settle(store: Store, promotion: Promotion, versions: int, told: Sequence[Ch
 def _unknown(
     store: Store, candidate: Candidate, *, until: int, evidence: int
 ) -> list[tuple[Kind, Sighting]]:
-    """Return the versions that are news, but those that were told before.
+    """Return the new versions, without those reported before.
 
-    Who answers where another model was asked for than the student stands in for is no matter of
-    its certificate.
+    Answers to requests for another model than the student stands in for do not concern its
+    certificate.
     """
     accepted = candidate.accepted
     models = None if accepted.unknown else accepted.values.get("model")
@@ -162,7 +162,7 @@ def _change(
 
 
 def following(*, promoted: bool, acts: bool) -> str:
-    """Say what follows from a change."""
+    """Describe the consequence of a change."""
     if not acts:
         return "; by loop.recertify_on its student goes on"
     if promoted:

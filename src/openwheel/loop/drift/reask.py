@@ -1,7 +1,7 @@
-"""Asking the teacher again what it answered before, beside the learner, which waits for nothing.
+"""Asks the teacher its earlier requests again, in a thread beside the learner.
 
-A model that changes behind its name shows only if its answers of before are compared with those of
-now: asked twice in a row it would agree with itself.
+A model that changes behind its name shows only if its earlier answers are compared with new ones:
+asked twice in a row it would agree with itself.
 """
 
 import asyncio
@@ -65,13 +65,13 @@ _DRAWS = 8
 
 
 class Rests(msgspec.Struct):
-    """How long a teacher that could not be asked is left in peace."""
+    """How long to wait before a teacher that failed is asked again."""
 
     until: float = 0.0
     next: float = REST
 
     def after(self, *, failed: bool) -> None:
-        """Take note of how asking ended."""
+        """Note whether asking failed."""
         if not failed:
             self.until, self.next = 0.0, REST
             return
@@ -99,12 +99,12 @@ def asking_in_background(
     resources: Resources,
     every: float = EVERY,
 ) -> Iterator[None]:
-    """Ask again in a thread until the block ends, where that is wanted and there is a teacher.
+    """Ask again in a thread until the block ends, if the settings want it and there is a teacher.
 
     Args:
         store: The traffic.
         settings: What the user decides.
-        tell: Given what followed, from the thread.
+        tell: Called with each event, from the thread.
         resources: How the teacher is reached, and what comparisons need from outside.
         every: Seconds between looks.
     """
@@ -132,15 +132,15 @@ def ask_again(
     seed: int | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> list[Event]:
-    """Ask the teachers of promoted tasks again as often as is due, and act on what that shows.
+    """Ask the teachers of promoted tasks again as often as is due, and act on a jump.
 
     Args:
         registry: Of the store.
         settings: What the user decides.
         resources: How the teacher is reached, and what comparisons need from outside.
-        rests: For each task, by its id, how long it is not asked about: told how asking ended.
-        seed: Of what is drawn.
-        over: Asked whether to end at once.
+        rests: For each task, by its id, how long to wait after a failure.
+        seed: Of the drawn requests.
+        over: Returns whether to end at once.
     """
     if resources.again is None or not settings.ask_twice:
         return []
@@ -149,7 +149,7 @@ def ask_again(
 
 
 class _Asking(msgspec.Struct, frozen=True):
-    """What one look needs."""
+    """The parts that one look works with."""
 
     registry: Registry
     settings: LoopSettings
@@ -175,7 +175,7 @@ class _Asking(msgspec.Struct, frozen=True):
                 record = candidate.as_certified(records[task_id])
                 subject = subject_of(self.registry, record, self.settings, self.resources)
             except SettingError:
-                continue  # turns and audits say so
+                continue  # turns and audits report it
             events += self._ask(subject, promotion, due, rest)
         return events
 
@@ -192,7 +192,7 @@ class _Asking(msgspec.Struct, frozen=True):
     def _ask(
         self, subject: Subject, promotion: Promotion, due: SelfDisagreement, rest: Rests
     ) -> list[Event]:
-        """Ask as often as is owed; return what followed."""
+        """Ask as often as is due; return the events."""
         for _ in range(int(due.owed)):
             name = subject.record.task.name
             if self.over() or self._spent(promotion.task_id, name):
@@ -215,7 +215,7 @@ class _Asking(msgspec.Struct, frozen=True):
         return []
 
     def _second(self, subject: Subject, promotion: Promotion) -> SecondAnswer | None:
-        """Ask once; None where there is nothing to ask, or a judge's budget is spent.
+        """Ask once; None if there is no request to ask, or a judge's budget is spent.
 
         Raises:
             OpenwheelError: The teacher, or a judge, could not be asked, or may not be.
@@ -243,7 +243,7 @@ class _Asking(msgspec.Struct, frozen=True):
     def _keep(
         self, subject: Subject, promotion: Promotion, due: SelfDisagreement, second: SecondAnswer
     ) -> Event | None:
-        """Keep a second answer with all that follows from it, in one write."""
+        """Keep a second answer and its consequences, in one write."""
         task_id, name = promotion.task_id, subject.record.task.name
         assert promotion.certificate is not None
         candidate = self.registry.candidate(promotion.certificate.student)
@@ -291,7 +291,7 @@ def _due(store: Store, promotion: Promotion, share: float) -> SelfDisagreement |
     task_id = promotion.task_id
     with store.read() as transaction:
         twice = find_self_disagreement(transaction, task_id)
-        # What is not assigned to its task yet is counted once it is.
+        # Exchanges that are not assigned to their task yet are counted once they are.
         newest = drift.newest_of(transaction, task_id)
     if twice is None:
         begun = SelfDisagreement(
@@ -306,7 +306,7 @@ def _due(store: Store, promotion: Promotion, share: float) -> SelfDisagreement |
     with store.read() as transaction:
         answers = drift.count_answers(transaction, task_id, after=twice.cursor, until=newest)
     due = twice.owing(answers, share, cursor=newest)
-    # What is owed is kept before it is asked for: who is killed then is asked for it again.
+    # The count is written before asking: a process killed meanwhile asks again.
     if due.owed >= 1 or newest - twice.cursor >= WORTH_WRITING:
         _settle(store, promotion.task_id, due)
     return due
@@ -328,9 +328,9 @@ def _note_failure(store: Store, task_id: str, due: SelfDisagreement) -> None:
 
 
 def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | None:
-    """Draw a request, with its answer, from what the certificate rests on.
+    """Draw a request, with its answer, from the certificate's evidence.
 
-    From a random place on the next one: near enough to evenly, since it depends on no answer.
+    It is the next one after a random place. That is nearly uniform, and depends on no answer.
     """
     assert promotion.certificate is not None
     window = promotion.certificate.calibration_window
@@ -340,7 +340,7 @@ def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | No
             window.first_seq,
         )
         with store.read() as transaction:
-            # A log names no model to ask for, nor was it this teacher's: its first answers here do.
+            # A log names no model to ask for, and may be another teacher's: first answers here do.
             row = drift.next_answer(
                 transaction,
                 promotion.task_id,
@@ -361,7 +361,7 @@ def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | No
 async def _answered(
     connect: ConnectAgain, first: _First, over: Callable[[], bool]
 ) -> tuple[Reply, str]:
-    """Ask, for as long as that may take.
+    """Ask the teacher, waiting as long as an answer may take.
 
     Raises:
         TeacherError: There was no answer.

@@ -1,4 +1,4 @@
-"""What follows from a change of the teacher, in one write: either all of it is done or nothing."""
+"""Writes the consequences of a change of the teacher in one transaction."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,11 +20,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: A new ``model``, a new ``fingerprint`` of one, or a jump of its ``disagreement``
             with itself.
-        version: The new version; of a jump the one that gave the last answer.
+        version: The new version; for a jump the one that gave the last answer.
         before: The versions that were known, the latest last.
         after_seq: The change came after this exchange, or before it was noticed at it.
         exchange: The id of the exchange that showed it.
-        student: The student that has to be certified again, ``""`` where it was only told.
+        student: The student to certify again, ``""`` where the change was only reported.
         did: ``demoted``: the student was taken off, and shadows. ``shadowing``: it shadowed, and
             starts over. ``told``: nothing else.
         reason: In a sentence.
@@ -47,7 +47,7 @@ def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow[Cha
 
 
 def changed_since(store: Store, task_id: str) -> int:
-    """Return the exchange after which a task's teacher is another one, as far as is known.
+    """Return the exchange after which a task's teacher changed last.
 
     0 if it never changed so that a student had to be certified again.
     """
@@ -56,7 +56,7 @@ def changed_since(store: Store, task_id: str) -> int:
 
 
 def add_told(transaction: Transaction, task_id: str, change: Change) -> None:
-    """Note a change of which nothing follows, inside the caller's transaction."""
+    """Note a change without consequences, inside the caller's transaction."""
     _add(transaction, task_id, change, None)
 
 
@@ -79,8 +79,8 @@ def recertify(
         promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
 
     Returns:
-        The student as it shadows; None, with nothing written, if it is not in front of traffic
-        any more, or does not shadow.
+        The shadowing student; None, with nothing written, if it is neither promoted nor
+        shadowing any more.
     """
     task_id = candidate.task_id
     began = begin_anew(
@@ -96,7 +96,7 @@ def recertify(
     anew, demotion = began
     for change in found:
         _add(transaction, task_id, change, demotion)
-    drift.delete_asked(transaction, task_id)  # what asking again has shown starts over
+    drift.delete_asked(transaction, task_id)  # the evidence of second answers starts over
     return anew
 
 

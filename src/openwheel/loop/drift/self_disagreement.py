@@ -1,4 +1,4 @@
-"""What asking the teacher again has shown: its disagreement with itself, and whether it jumped."""
+"""Measures the teacher's disagreement with itself, and notices when it jumps."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -35,10 +35,10 @@ DAY = 86_400.0
 
 
 class SelfDisagreement(msgspec.Struct, frozen=True, kw_only=True):
-    """What asking the teacher of one task again has shown, since it last changed.
+    """The disagreement of one task's teacher with itself, since it last changed.
 
     Attributes:
-        id: Of this beginning: an answer that was asked for before another one began is dropped.
+        id: Of this measurement: an answer that was asked for before it began is dropped.
         cursor: The teacher's answers up to this exchange were counted.
         owed: Second answers to ask for.
         detector: Notices a jump.
@@ -57,11 +57,11 @@ class SelfDisagreement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def learning(self) -> bool:
-        """Whether it is not known yet what is usual."""
+        """Whether the usual rate is still unknown."""
         return self.detector.seen.answers < self.detector.baseline
 
     def owing(self, answers: int, share: float, *, cursor: int) -> "SelfDisagreement":
-        """Return the same when the teacher has given more answers.
+        """Return the state after the teacher has given more answers.
 
         Examples:
             >>> twice = SelfDisagreement(cursor=0, live=ConfidenceSequence(0.05))
@@ -73,7 +73,7 @@ class SelfDisagreement(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, owed=owed, cursor=max(cursor, self.cursor))
 
     def asked(self, loss: float | None) -> "SelfDisagreement":
-        """Return the same when the teacher was asked once more.
+        """Return the state after the teacher was asked once more.
 
         Args:
             loss: How far its answer is from the first, from 0 to 1; None if it gave none.
@@ -90,7 +90,7 @@ class SelfDisagreement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reason(self) -> str:
-        """Say in a sentence what a jump looks like."""
+        """Describe a jump in a sentence."""
         seen, (low, high) = self.detector.seen, self.detector.range
         return (
             f"the teacher changed behind its name: asked again, it disagreed with itself on "
@@ -105,8 +105,8 @@ class SecondAnswer(msgspec.Struct, frozen=True):
     Attributes:
         seq, exchange: Of the exchange with the first answer.
         loss: How far the second is from it, from 0 to 1.
-        version: Who gave the second.
-        dollars: What it cost.
+        version: The version that gave the second.
+        dollars: The cost of the second.
     """
 
     seq: int
@@ -117,26 +117,26 @@ class SecondAnswer(msgspec.Struct, frozen=True):
 
 
 def read_self_disagreement(store: Store, task_id: str) -> SelfDisagreement | None:
-    """Return what asking a task's teacher again has shown, None if that has not begun."""
+    """Return the self-disagreement of a task's teacher, None if no measurement has begun."""
     with store.read() as transaction:
         return find_self_disagreement(transaction, task_id)
 
 
 def all_self_disagreement(store: Store) -> dict[str, SelfDisagreement]:
-    """Return the same of every task of which it has begun, by its id."""
+    """Return the self-disagreement of every task that has one, by the task's id."""
     with store.read() as transaction:
         return drift.read_asked(transaction, SelfDisagreement)
 
 
 def find_self_disagreement(transaction: Transaction, task_id: str) -> SelfDisagreement | None:
-    """Do the same inside the caller's transaction."""
+    """Return the self-disagreement of a task's teacher, inside the caller's transaction."""
     return drift.find_asked(transaction, SelfDisagreement, task_id)
 
 
 def write_self_disagreement(
     transaction: Transaction, task_id: str, twice: SelfDisagreement
 ) -> None:
-    """Keep what asking again has shown, inside the caller's transaction."""
+    """Keep a task's self-disagreement, inside the caller's transaction."""
     drift.put_asked(transaction, task_id, twice, cursor=twice.cursor)
 
 
@@ -146,7 +146,7 @@ def day_of(now: float) -> float:
 
 
 def second_answers_cost(store: Store, task_id: str, *, since: float = 0.0) -> float:
-    """Return what second answers of a task cost since a time, in dollars."""
+    """Return the cost of a task's second answers since a time, in dollars."""
     return second_answers_costs(store, since=since, task_id=task_id).get(task_id, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a task's teacher, for the command line and the metrics."""
+"""Reports each task's teacher to the command line and the metrics."""
 
 import time
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class ChangeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that answered, and where it was seen first; ``teacher`` is empty for a log's."""
+    """A version that answered, and where it was seen first; ``teacher`` is ``""`` for a log."""
 
     teacher: str
     model: str
@@ -57,7 +57,7 @@ class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TeacherStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a task's teacher.
+    """A task's teacher: its versions, its changes, and its disagreement with itself.
 
     Attributes:
         asked_twice: Times it was asked again, since it last changed or the student came.
@@ -86,7 +86,7 @@ class TeacherStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def teacher_status(store: Store) -> dict[str, TeacherStatus]:
-    """Return what is known of the teacher of each task of which anything is, by task id."""
+    """Return the status of the teacher of each task that has one, by task id."""
     cost, today = (
         second_answers_costs(store),
         second_answers_costs(store, since=day_of(time.time())),
@@ -133,7 +133,7 @@ def _version(sighting: Sighting) -> VersionStatus:
 
 
 def _each_once(sightings: Sequence[Sighting]) -> list[Sighting]:
-    """Return where each version was seen first, whatever model was asked for."""
+    """Return the first sighting of each version, for any model asked for."""
     first: dict[Version, Sighting] = {}
     for one in sightings:
         first.setdefault(one.version, one)

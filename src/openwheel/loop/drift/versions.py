@@ -1,4 +1,4 @@
-"""What is a change of the teacher: pure, no I/O."""
+"""Decides what counts as a change of the teacher: pure functions, no I/O."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ _TAG = re.compile(r"(-\d|@|:).*")
 
 
 class Version(NamedTuple):
-    """Who answered: an endpoint, the model as it named it, and the system that ran it.
+    """A version of a teacher: an endpoint, the model as it named it, and the system that ran it.
 
-    What is not known is ``""``. A log names no endpoint.
+    Unknown fields are ``""``. A log names no endpoint.
     """
 
     teacher: str
@@ -40,7 +40,7 @@ class Sighting(msgspec.Struct, frozen=True):
     Attributes:
         version: The version.
         live: Whether it answered here; else it is from a log.
-        asked: The model that was asked for, as settings have it; ``""`` if that is not known.
+        asked: The model that was asked for, as settings have it; ``""`` if unknown.
         seq, id, time: Of its first exchange.
     """
 
@@ -55,16 +55,16 @@ class Sighting(msgspec.Struct, frozen=True):
 def changes(
     sightings: Iterable[Sighting], *, until: int, evidence: int
 ) -> list[tuple[Kind, Sighting]]:
-    """Return the versions that are news to a certificate, in the order in which they came.
+    """Return the versions that are new to a certificate, in the order in which they came.
 
-    What its evidence says nothing of is no news when it is told at last: a store from before
-    fingerprints were kept, a log that names no endpoint, a server that names no model. A log that
-    is imported later changes nothing either.
+    A field that the evidence does not have is not new when it is first reported: a store from
+    before fingerprints were kept, a log that names no endpoint, a server that names no model. A
+    log that is imported later changes nothing either.
 
     Args:
         sightings: Every version of the task, with where it was seen first.
         until: Versions up to this exchange are known.
-        evidence: Exchanges that the certificate rests on.
+        evidence: Number of exchanges in the certificate's evidence.
 
     Examples:
         >>> def seen(seq, *version):
@@ -101,7 +101,7 @@ def _news(known: Sequence[Version], new: Version, most: int) -> Kind | None:
 
 
 def _was_not_told(known: Sequence[Version], new: Version) -> bool:
-    """Whether a model is only told more exactly than before."""
+    """Whether a model is only named more exactly than before."""
     named = [one for one in known if one.model]
     its = [one.model for one in known if one.teacher == new.teacher]
     if not named or (its and not any(its)):
@@ -110,7 +110,7 @@ def _was_not_told(known: Sequence[Version], new: Version) -> bool:
         return any(one.model == new.model for one in named)
     if any(one.teacher for one in named):
         return False
-    # All that is known is of logs, which may have the name that was asked for.
+    # The evidence is all of logs, which may have the name that was asked for.
     return any(_same_but_for_tag(one.model, new.model) for one in named)
 
 

@@ -1,4 +1,4 @@
-"""Which versions of its teacher answered a task: each exchange is looked at once."""
+"""Records which versions of its teacher answered a task; each exchange is read once."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -18,10 +18,10 @@ MOST_KEPT = 1_000
 
 
 def see(store: Store, tasks: Iterable[str], *, until: int) -> None:
-    """Take note of the versions that answered up to an exchange, of tasks that are known.
+    """Record the versions that answered known tasks, up to an exchange.
 
-    What was looked at before is not read again; a task that is new is caught up with once. Doing
-    it twice, or being killed on the way, changes nothing.
+    Exchanges read before are not read again; those of a new task are read once. Doing it twice,
+    or being killed on the way, changes nothing.
 
     Args:
         store: The traffic.
@@ -52,7 +52,7 @@ def sightings_of(store: Store, task_id: str) -> list[Sighting]:
 
 
 def all_sightings(store: Store, task_id: str = "") -> dict[str, list[Sighting]]:
-    """Return the same of each task, by its id; of one alone where it is named."""
+    """Return the sightings of each task, by its id; only of one task if it is named."""
     with store.read() as transaction:
         rows = drift.read_versions(transaction, task_id)
     found: dict[str, list[Sighting]] = {}
@@ -86,7 +86,7 @@ def _since(store: Store, after: int, until: int, tasks: Collection[str]) -> dict
 
 
 def _unknown(store: Store, found: Mapping[VersionKey, Place]) -> dict[VersionKey, Place]:
-    """Return what is not kept yet, but of tasks of which no more is kept."""
+    """Return the sightings that are not kept yet, without tasks that have no room for more."""
     known: set[VersionKey] = set()
     full: set[str] = set()
     for task in {key.task_id for key in found}:

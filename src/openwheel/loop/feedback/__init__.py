@@ -1,4 +1,4 @@
-"""Feedback: taking it, what its corrections teach, and accuracy against them.
+"""Takes feedback, trains on believed corrections, and measures accuracy against them.
 
 Knows nothing of HTTP.
 """

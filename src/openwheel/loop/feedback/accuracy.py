@@ -1,4 +1,4 @@
-"""Accuracy of teacher and student against corrections, side by side.
+"""Measures the accuracy of teacher and student against corrections, side by side.
 
 Corrected exchanges are no random sample: people correct what is wrong, so both accuracies are far
 below those of all traffic. What may be compared is the two on the same exchanges, and even there
@@ -27,7 +27,7 @@ LEVEL: Final = 0.95
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """How often an answer was what the correction says.
+    """How often an answer equals the correction.
 
     Attributes:
         n: Corrected exchanges.
@@ -39,16 +39,16 @@ class Rate(msgspec.Struct, frozen=True):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The exact interval (Clopper and Pearson) at 95%, as if exchanges were independent."""
+        """The exact interval (Clopper and Pearson) at 95%, taking exchanges as independent."""
         return clopper_pearson(self.right, self.n, LEVEL) if self.n else (0.0, 1.0)
 
 
 class TaskAccuracy(msgspec.Struct, frozen=True):
-    """What believed corrections say of one task.
+    """The accuracy on one task, by its believed corrections.
 
     Attributes:
         task: Its name.
-        corrections: What became of all corrections.
+        corrections: How each correction was used.
         teacher, student: On all corrected exchanges that it answered.
         both_teacher, both_student: On those that both answered, the same for both.
     """
@@ -86,7 +86,7 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     pairs: list[tuple[bool | None, bool | None]] = []
     for one in believed:
         row = one.row
-        if row.source == "best_effort":  # nobody has certified it, and nobody is judged by it
+        if row.source == "best_effort":  # it was not certified, and judges no student
             continue
         by_student = row.text if row.source == "student" else row.student_answer
         by_teacher: str | None = row.text

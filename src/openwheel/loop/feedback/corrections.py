@@ -1,8 +1,8 @@
-"""What corrections may do: which are believed, and what training makes of them.
+"""Decides which corrections are believed, and puts them into training.
 
 A correction outranks the teacher in training, and nowhere else: calibration and audits stay about
-agreement with the teacher. Whoever can send feedback could otherwise teach students wrong answers,
-so a key is believed as far as it is trusted, and has a limited share in a task's labels.
+agreement with the teacher. Anybody who can send feedback could otherwise teach students wrong
+answers, so a key is believed by its trust, and may change a limited share of a task's labels.
 """
 
 import math
@@ -52,13 +52,13 @@ class Believed(msgspec.Struct, frozen=True):
 
 
 class Sorted(msgspec.Struct, frozen=True):
-    """What became of a task's corrections.
+    """A task's corrections by how they may be used.
 
     Attributes:
         believed: Those that may train, by exchange.
-        unconfirmed: Those that nobody trusted enough has confirmed.
-        contradicted: Those of inputs for which equally trusted keys say different things, and
-            those that others outrank.
+        unconfirmed: Those that no key of enough trust has confirmed.
+        contradicted: Those of inputs on which equally trusted keys disagree, and those that
+            others outrank.
         unusable: Those that are no answers of the task's form.
         beyond: Those past their keys' share.
     """
@@ -79,14 +79,14 @@ def sort_corrections(
     known: frozenset[str] | None = None,
     folds: tuple[str, ...] = (),
 ) -> Sorted:
-    """Tell which corrections are believed.
+    """Sort corrections by whether they are believed.
 
-    All that is said of one input is taken together. Keys of high trust outrank those of normal
-    trust, and these all others; if the most trusted disagree, nobody is believed.
+    All corrections of one input are taken together. Keys of high trust outrank those of normal
+    trust, and these all others; if the most trusted disagree, none is believed.
 
     Args:
         rows: All corrections of a task.
-        trusts: How far each key is believed; one that is missing has low trust.
+        trusts: The trust of each key; one that is missing has low trust.
         form: Of the task's answers.
         labels: How many exchanges there are to train on, of which a key may change a share.
         known: The answers that a label task has; None where any will do.
@@ -113,7 +113,7 @@ def sort_corrections(
                 count[why] += 1
     charged: Counter[int] = Counter()
     believed: dict[int, Believed] = {}
-    # The newest exchanges tell most of the traffic to come.
+    # The newest exchanges are most like the traffic to come.
     for one, voices in sorted(chosen, key=lambda pair: -pair[0].row.seq):
         if one.row.seq in believed:
             continue
@@ -135,7 +135,7 @@ def sort_corrections(
 def _verdict(
     group: Sequence[Believed], trusts: Mapping[int, Trust], quorum: int
 ) -> tuple[str | None, set[int], str]:
-    """Return the answer that is believed for an input, by whom, and what the others are."""
+    """Return the answer believed for an input, its keys, and the reason against the others."""
     for level, needed in (("high", 1), ("normal", 1), ("low", quorum)):
         voices: dict[str, set[int]] = defaultdict(set)
         for one in group:
@@ -150,7 +150,7 @@ def _verdict(
 
 
 def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted:
-    """Return what became of a task's corrections, given its exchanges to train on."""
+    """Sort a task's corrections, given its exchanges to train on."""
     kept = FeedbackStore(store)
     rows = kept.corrections(record.task.id)
     known = frozenset(data.answers) if FORMS[record.form].closed else None
@@ -160,7 +160,7 @@ def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted
 
 
 def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
-    """Return exchanges to train on with corrections in place of what was answered.
+    """Return exchanges to train on, with corrections in place of the answers.
 
     A teacher's answer, an audit's included, is replaced; an exchange that a student answered and no
     teacher did is added. Only exchanges of the time that the others span are.
@@ -188,7 +188,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
         elif one.row.source in BY_STUDENTS:
             added.append(one)
         else:
-            continue  # what the policy or a change left out stays out
+            continue  # exchanges that the policy or a change left out stay out
         surfaces.setdefault(one.answer, one.row.correction)
     rows = [one.row for one in added]
     together = msgspec.structs.replace(
@@ -217,8 +217,8 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
 def corrected_inputs(registry: Registry, candidate: Candidate) -> list[Inputs]:
     """Return inputs of corrected exchanges that a candidate may have been trained on.
 
-    Whether they were believed does not matter: what is left out of the evidence must follow from
-    what was known before the evidence came, and from nothing that is said of it.
+    Whether they were believed does not matter: which exchanges are left out of the evidence must
+    follow from facts before the evidence came, and never from feedback on it.
     """
     made = {
         found.id: created for found, _, created in registry.candidates(task_id=candidate.task_id)

@@ -1,6 +1,6 @@
-"""Taking feedback: of which exchange it speaks, who may give it, whether a correction can be used.
+"""Takes feedback: finds its exchange, checks the key's right, and checks the correction.
 
-Knows nothing of HTTP; what corrections are used for is in `openwheel.loop.feedback.corrections`.
+Knows nothing of HTTP. Corrections are used in `openwheel.loop.feedback.corrections`.
 """
 
 import time
@@ -26,13 +26,13 @@ _TASKS_LAST_S = 30.0
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What a client says.
+    """A client's feedback on one answer.
 
     Attributes:
         id: That of the answer, in its body or in its ``x-request-id`` header.
         score: From 0 to 1.
         label: Whether the answer was good.
-        correction: What should have been answered, as text; a record as its JSON.
+        correction: The right answer, as text; a record as its JSON.
         comment: For people.
     """
 
@@ -44,7 +44,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    """What ``POST /v1/feedback`` takes."""
+    """The body of ``POST /v1/feedback``."""
 
     id: str
     score: float | None = None
@@ -60,7 +60,7 @@ class Speaker(msgspec.Struct, frozen=True):
         id: Never used for another key.
         name: As exchanges have it.
         created: In seconds since 1970; a key of the same name before it was another.
-        anywhere: Whether it may speak of the answers that other keys got.
+        anywhere: Whether it may give feedback on the answers that other keys got.
     """
 
     id: int
@@ -84,7 +84,7 @@ class FeedbackError(RequestError):
 
 
 class UnknownExchangeError(FeedbackError):
-    """There is no such exchange, or not yet, or not for this key."""
+    """No exchange has the id, or none yet, or none of this key."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -99,7 +99,7 @@ _correction = msgspec.json.Decoder(str | dict[str, msgspec.Raw] | None)
 
 
 def read_feedback(body: bytes) -> Said:
-    """Read what a client sent.
+    """Read the feedback in a request's body.
 
     Raises:
         FeedbackError: It is not feedback.
@@ -131,17 +131,17 @@ class FeedbackDesk:
         self._tasks: tuple[float, dict[str, TaskRecord]] = (0.0, {})
 
     def take(self, said: Said, key: Speaker | None) -> str:
-        """Keep what a client says, and return the form of the task it was checked by.
+        """Keep a client's feedback, and return the form of the task that it was checked by.
 
-        The form is ``""`` where the exchange was not found to belong to a task yet: its correction
-        is then checked when it is used.
+        The form is ``""`` if the exchange has no task yet: its correction is then checked when it
+        is used.
 
         Args:
             said: From `read_feedback`.
-            key: Whose it is; None where none is needed.
+            key: The client's key; None where none is needed.
 
         Raises:
-            UnknownExchangeError: There is no such exchange that the key may speak of.
+            UnknownExchangeError: No exchange that the key may give feedback on has the id.
             FeedbackError: More than one exchange has the id, or the correction cannot be used.
             StoreError: The store could not be read or written.
         """
@@ -211,7 +211,7 @@ def why_unusable(correction: str, form: Form, folds: tuple[str, ...] = ()) -> st
 
 
 def _text_of(raw: msgspec.Raw) -> str | None:
-    """Return a correction as an answer would be written: an object stays in the style it has."""
+    """Return a correction as the text of an answer: an object keeps its style."""
     correction = _correction.decode(raw)
     return bytes(raw).decode() if isinstance(correction, dict) else correction
 

@@ -1,4 +1,4 @@
-"""The judge: asking a teacher, blind and in both orders, whether two answers are interchangeable.
+"""Asks a judge, blind and in both orders, whether two answers are interchangeable.
 
 Knows nothing of HTTP: it is given a way to ask.
 """

@@ -1,4 +1,4 @@
-"""Whether a judge can be relied on: measured before a student is judged by it."""
+"""Measures a judge before a student is judged by it."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ FLIPS = 0.2
 
 
 class Share(msgspec.Struct, frozen=True):
-    """How many of how many."""
+    """A share: how many of how many."""
 
     count: int
     of: int
@@ -44,14 +44,14 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Consistency(msgspec.Struct, frozen=True):
-    """What was measured of a judge.
+    """The measurements of a judge.
 
     Attributes:
         identical: Answers that it did not find interchangeable with themselves.
-        swapped: Answers to another request that it did, in both orders.
-        flips: Pairs of two different answers of which the order decided.
+        swapped: Answers to another request that it found interchangeable, in both orders.
+        flips: Pairs of two different answers for which the order decided.
         first: Of those, how many it found interchangeable with the answers in the order given.
-        own: The teacher's two own answers to one request: the loss they have as a sum, rounded
+        own: The teacher's own two answers to one request: the sum of their losses, rounded
             up, and how many pairs there were.
         unread: Replies that could not be read, also when asked for again.
     """
@@ -64,7 +64,7 @@ class Consistency(msgspec.Struct, frozen=True):
     unread: Share
 
     def problems(self, epsilon: float) -> tuple[str, ...]:
-        """Return why no student can be judged by it, a sentence each; none if it will do.
+        """Return why no student can be judged by it, a sentence each; none if it is good enough.
 
         Args:
             epsilon: The most disagreement allowed: a judge that evidently finds more between the
@@ -103,14 +103,14 @@ class Consistency(msgspec.Struct, frozen=True):
 def measure(
     judge: TeacherJudge, exchanges: Sequence[Pair], twice: Sequence[Pair] = ()
 ) -> Consistency:
-    """Ask a judge what the answers to are known, or known to be alike.
+    """Ask a judge about pairs whose verdict is known, or must be the same.
 
     At most four questions for each of `PROBES` exchanges, and two for each pair of ``twice``.
 
     Args:
         judge: The judge.
-        exchanges: Requests with the teacher's answer, of training: never those that calibrate.
-            What is in ``student`` is not looked at.
+        exchanges: Training requests with the teacher's answer, never those that calibrate.
+            ``student`` is ignored.
         twice: The teacher's two answers to one request, where it was asked twice.
 
     Raises:
@@ -148,7 +148,7 @@ def measure(
 def believed(
     judge: TeacherJudge, exchanges: Sequence[Pair], twice: Sequence[Pair], epsilon: float
 ) -> Compared:
-    """Measure a judge, and return what a certificate says of it if it will do.
+    """Measure a judge, and return the entry for a certificate if it is consistent enough.
 
     Args:
         judge: The judge.
@@ -157,7 +157,7 @@ def believed(
         epsilon: The most disagreement allowed.
 
     Raises:
-        SettingError: It will not do, and why, with numbers; or the budget does not reach.
+        SettingError: It is not, with the numbers; or the budget does not suffice.
         TeacherError: The teacher could not be asked.
     """
     found = measure(judge, exchanges, twice)

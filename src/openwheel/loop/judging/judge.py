@@ -1,4 +1,4 @@
-"""The teacher as judge: whether two answers to one request are interchangeable."""
+"""Compares two answers to one request by asking the teacher whether they are interchangeable."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ WAIT = 0.5
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """A question by what it is about, in one order."""
+    """A question about one pair, in one order."""
 
     request: str
     first: str
@@ -38,11 +38,11 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 class TeacherJudge:
-    """Compares texts by asking a model, in both orders; a loss is the share that said no.
+    """Compares texts by asking a model, in both orders; the loss is the share of noes.
 
-    The model is not told which answer is whose. Equal answers need no question, and answers that
-    call tools agree only if they are equal. A reply that cannot be read is asked for once more
-    and then taken as a no. What was said is kept, so that a pair has one loss for good.
+    The question does not say which answer is whose. Equal answers need no question, and answers
+    that call tools agree only if they are equal. A reply that cannot be read is asked for once
+    more and then counts as no. Replies are kept, so that a pair always has the same loss.
     """
 
     setting = "judge"
@@ -84,10 +84,9 @@ class TeacherJudge:
         return found
 
     def affordable(self, pairs: Sequence[Pair]) -> int:
-        """Return how many pairs, from the first on, the budget reaches for.
+        """Return for how many pairs, from the first on, the budget suffices.
 
-        What it leaves out depends on no reply, so that the first pairs are still traffic as it
-        came.
+        The choice depends on no reply, so the first pairs are still traffic as it came.
         """
         left = self.left()
         questions = [[] if _known(pair) is not None else _both_orders(pair) for pair in pairs]
@@ -106,7 +105,7 @@ class TeacherJudge:
         return max(0, self._budget - self._cache.spent())
 
     def verdicts(self, pairs: Sequence[Pair]) -> list[tuple[bool | None, bool | None]]:
-        """Return what the judge says of each pair, in both orders; None where it did not say.
+        """Return the judge's verdict on each pair, in both orders; None where it gave none.
 
         Every pair is asked about, equal answers too.
 
@@ -155,7 +154,7 @@ class TeacherJudge:
     async def _ask_one(
         self, ask: AskTeacher, slots: asyncio.Semaphore, asked: _Asked
     ) -> tuple[bool | None, int]:
-        """Return what the judge said, and how many times it was asked."""
+        """Return the judge's verdict, and how many times it was asked."""
         async with slots:
             for number in (1, 2):
                 question = ask_about(self.model, asked.request, asked.first, asked.second)

@@ -1,4 +1,4 @@
-"""Looking at something again and again in a thread, beside work that may take minutes."""
+"""Repeats a look in a thread, beside work that may take minutes."""
 
 import contextlib
 import logging
@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 def in_background(
     look: Callable[[Callable[[], bool]], None], *, name: str, every: float, failed: str
 ) -> Iterator[None]:
-    """Take looks in a thread until the block ends. One that fails is told of and the next comes.
+    """Take looks in a thread until the block ends; a look that fails is logged.
 
     Args:
         look: Takes one look; it can ask whether the block has ended.
         name: Of the thread.
         every: Seconds between looks.
-        failed: What it means that a look failed, for the log.
+        failed: The message for the log if a look fails.
     """
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The learner: audits and turns by themselves, for as long as it runs."""
+"""Runs the learner: audits, and turns when they are due."""
 
 import contextlib
 import logging
@@ -44,7 +44,7 @@ def run_learner(
     stop: Callable[[], bool] = lambda: False,
     housekeeping: Callable[[], object] = lambda: None,
 ) -> None:
-    """Look at the traffic again and again: audit what is promoted, and take a turn when it is due.
+    """Audit promoted students, and take a turn when it is due, until told to stop.
 
     After an alarm a turn is due as soon as there are enough labels to train on what changed. A
     store that was not empty gets its first turn at once. After a turn that failed the next one
@@ -53,10 +53,10 @@ def run_learner(
     Args:
         store: The traffic.
         settings: What the user decides.
-        tell: Told what happened to a task, when it is not what happened the time before.
+        tell: Called with an event of a task, unless it is the same as the last one.
         resources: What rungs need from outside.
-        turns: Whether to take turns, for which the caller holds the lock; else it audits alone.
-        stop: Asked between looks whether to end.
+        turns: Whether to take turns, for which the caller holds the lock; else it only audits.
+        stop: Returns whether to end; called between looks.
         housekeeping: Called between looks.
     """
     registry = Registry(store)
@@ -69,7 +69,7 @@ def run_learner(
         nonlocal alarmed
         for event in events:
             alarmed = alarmed or (turns and event.kind in {"demoted", "deferred"})
-            # What is left out stays so, whatever else happens to the task.
+            # Tasks left out stay so, whatever else happens to the task.
             slot = event.task, event.kind if event.kind in {"vetoed", "trouble"} else ""
             if told.get(slot) != event:
                 told[slot] = event
@@ -117,7 +117,7 @@ def _ready(store: Store, changed: Mapping[str, int], table: Timetable, newest: i
 
 
 def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:
-    """Return when the first turn of this learner is due, and say so if the last ones failed."""
+    """Return when the first turn of this learner is due, and report turns that failed before."""
     failures.notice(store)
     last = registry.last_turn()
     now, clock = time.monotonic(), time.time()
@@ -142,7 +142,7 @@ def _with_waits(store: Store, table: Timetable) -> Timetable:
 
 
 def _sweep_adapters(registry: Registry, resources: Resources) -> None:
-    """Have the engine let go of adapters whose students are neither promoted nor shadowing."""
+    """Unload the adapters of students that are neither promoted nor shadowing."""
     if resources.adapters is None:
         return
     wanted = {found.id for found, _, _ in registry.candidates(state="shadow")}
@@ -166,12 +166,12 @@ def auditing_in_background(
 ) -> Iterator[None]:
     """Look at new audits in a thread until the block ends.
 
-    A look that meets one of the turn's gives way: what both would write, the first one writes.
+    If a look and one of the turn's have the same results to write, the first one writes them.
 
     Args:
         store: The traffic.
         settings: What the user decides.
-        tell: Given what looks did, from the thread.
+        tell: Called with the events of looks, from the thread.
         resources: What comparisons need from outside.
         after: Exchanges up to this one are assigned to their tasks.
         every: Seconds between looks.

@@ -1,4 +1,4 @@
-"""One learner at a time for each store."""
+"""Lets one learner at a time learn from a store."""
 
 import contextlib
 import fcntl
@@ -23,11 +23,11 @@ class LearnerLock(Protocol):
     """The right to learn from a store."""
 
     def held(self, *, patience: float = 0.0) -> AbstractContextManager[None]:
-        """Hold it until the block ends, or the process.
+        """Hold the right until the block or the process ends.
 
         Args:
-            patience: Seconds to wait for another process. A gateway without turns holds it now and
-                then for a moment, to keep the store within its limits.
+            patience: Seconds to wait for another process. A gateway without turns holds it for a
+                moment at times, to keep the store within its limits.
 
         Raises:
             OtherLearnerError: Another process holds it.

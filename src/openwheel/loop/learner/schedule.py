@@ -1,4 +1,4 @@
-"""When the next turn is due."""
+"""Decides when the next turn is due."""
 
 import msgspec
 
@@ -16,8 +16,8 @@ FEWEST_SHADOWING = 50
 def next_turn(exchanges: int, *, shadowing: bool = False) -> int:
     """Return at how many exchanges the next turn is due, after one at ``exchanges``.
 
-    A twentieth more, within bounds: early on there is too little to learn from anything less, and
-    later a student that waits to be certified should not wait for long. Sooner while one shadows.
+    A twentieth more, within bounds: early on fewer exchanges teach too little, and later a student
+    that waits to be certified should not wait for long. Sooner while one shadows.
 
     Examples:
         >>> next_turn(0), next_turn(5_000), next_turn(100_000)
@@ -32,13 +32,12 @@ def next_turn(exchanges: int, *, shadowing: bool = False) -> int:
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     """What makes the next turn due: new evidence, or time.
 
-    Its times are a monotonic clock's, which nobody steps: a clock that is set while it runs neither
-    stops turns nor multiplies them.
+    Its times are of a monotonic clock: setting the wall clock neither stops turns nor repeats them.
 
     Attributes:
         newest: The newest exchange at the last turn.
         due: The newest exchange at which a turn is due.
-        every: Seconds after which one is due if anything new came; 0: never for time alone.
+        every: Seconds after which a turn is due if anything new came; 0: never for time alone.
         last: When the last turn ended.
         not_before: No turn before this time: turns failed, and wait.
         again: When a task may be tried again at which turns failed.
@@ -82,9 +81,9 @@ def timetable(
 ) -> Timetable:
     """Return the timetable of a learner that starts: its first turn is due at once.
 
-    At once where there are as many exchanges as a first turn needs. With fewer, a turn may still
-    be due for time alone. A clock that was set back or ahead between two learners makes that one
-    late by at most ``every``, or due once.
+    That needs as many exchanges as a first turn. With fewer, a turn may still be due for time
+    alone. If the clock was set between two learners, that one is late by at most ``every``, or one
+    turn too early.
 
     Args:
         every: Seconds after which a turn is due if anything new came, 0 for never.

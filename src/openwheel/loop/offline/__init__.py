@@ -1,4 +1,4 @@
-"""Passes over a log that is all there: learn, evaluate, replay, data sets.
+"""Learns from, evaluates, replays and exports a complete log.
 
 Knows nothing of live traffic.
 """

@@ -1,7 +1,7 @@
-"""A task's exchanges as a data set, for training somewhere else and for looking at.
+"""Exports a task's exchanges as a data set.
 
-The answers are the teacher's, or a correction's where one is believed; a student's own answers
-are none. What the policy forbids to learn from is left out.
+The answers are the teacher's, or a correction's where one is believed; a student's own answers are
+left out, and so are answers that the policy forbids to learn from.
 """
 
 import itertools
@@ -120,7 +120,7 @@ def _example(
     try:
         prompt = exchange.prompt()
         body = _decoder.decode(exchange.request)
-    except (RequestError, msgspec.DecodeError):  # nothing that could be sent again
+    except (RequestError, msgspec.DecodeError):  # the request cannot be sent again
         return None
     if exchange.api == "chat":
         messages = body["messages"]

@@ -1,4 +1,4 @@
-"""What the promoted students would have done on a log."""
+"""Evaluates the promoted students on a log."""
 
 import time
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class TaskScore(msgspec.Struct, frozen=True):
-    """The score of one task, by name; ``(no task)`` for what belongs to none."""
+    """The score of one task, by name; ``(no task)`` for exchanges of no task."""
 
     task: str
     score: Score

@@ -1,4 +1,4 @@
-"""What a turn found about each task, in a form that can be shown: plain data, no models."""
+"""The findings of a turn about each task: plain data for reports."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ Point = tuple[float, float]
 
 
 class Example(msgspec.Struct, frozen=True):
-    """One calibration exchange: its input, what the teacher and the student said."""
+    """One calibration exchange: its input, the teacher's and the student's answer."""
 
     text: str
     teacher: str
@@ -51,7 +51,7 @@ class Confusion(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one turn found about one task.
+    """The findings of one turn about one task.
 
     Attributes:
         task, name: Id and name.
@@ -119,12 +119,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one turn found.
+    """The findings of one turn.
 
     Attributes:
         created: ISO 8601, UTC.
         version: Of Openwheel.
-        source: The logs or the store it read, in words.
+        source: The logs or the store that it read, in words.
         exchanges: How many exchanges there are, and how many belong to no task.
         tasks: One finding a task, largest first.
         warnings: Sentences the user should read, about the log as a whole.

@@ -1,4 +1,4 @@
-"""One offline pass over a log that is all there: train on the past, certify on the latest part."""
+"""Learns from a complete log: trains on the past, certifies on the latest part."""
 
 import math
 
@@ -49,7 +49,7 @@ def learn(
     resources: Resources = NO_RESOURCES,
     progress: Progress = silent,
 ) -> Findings:
-    """Find tasks in everything stored, and try to certify a student for each that they may learn.
+    """Find tasks in all stored exchanges, and try to certify a student for each learnable one.
 
     Args:
         store: The traffic.
@@ -59,7 +59,7 @@ def learn(
             seed.
         details: Also trace learning curves, which takes half as long again.
         resources: What rungs need from outside.
-        progress: Told what is being done.
+        progress: Called with each step.
     """
     registry = Registry(store)
     progress("finding tasks")
@@ -210,7 +210,7 @@ def _learn_task(
                 "calibration exchanges are not enough evidence at that rate. No share of delta was "
                 f"spent.{_blamed(trained)}{in_the_way}"
             )
-            # What is in the way is to be removed first; a number would say that data removes it.
+            # The obstacle has to be removed first; a number would say that more data removes it.
             more = None if in_the_way else _more_needed(subject, training, trained, n, attempt)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     # All of them are spent as evidence, shuffled or not: a later attempt is judged on what comes.
@@ -238,7 +238,7 @@ def _learn_task(
     except KeyboardInterrupt:
         registry.withdraw(candidate.id)
         raise
-    with finishing():  # half of a verdict would be no student, and evidence that is spent
+    with finishing():  # half of a verdict would leave no student, and spent evidence
         return _verdict(
             registry,
             subject,
@@ -262,7 +262,7 @@ def _verdict(
     n_calibration: int,
     in_the_way: str,
 ) -> Finding:
-    """Keep what the gate saw of a student, and promote one that passed."""
+    """Keep the gate's verdict on a student, and promote one that passed."""
     record, settings = subject.record, subject.settings
     finding = describe(finding, candidate, calibrated)
     registry.set_trained_on(record.task.id, finding.n)
@@ -297,7 +297,7 @@ def _verdict(
 
 
 def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> Finding:
-    """Return a finding with what the gate saw, whether or not it passed."""
+    """Return a finding with the gate's verdict, passed or not."""
     judgement = calibrated.judgement
     best = judgement.best
     deferred, disagreed = explain.examples(calibrated, candidate)
@@ -328,7 +328,7 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
 
 
 def _lacking(finding: Finding, data: TaskData) -> Finding | None:
-    """Return the refusal of exchanges that are too few or in no known order, if they are so."""
+    """Return why exchanges are refused that are too few or in no known order, if they are."""
     if finding.n < FEWEST_LABELLED:
         return msgspec.structs.replace(
             finding,
@@ -350,7 +350,7 @@ def _lacking(finding: Finding, data: TaskData) -> Finding | None:
 def _in_order(
     data: TaskData, shuffle: int | None, judged: int
 ) -> tuple[TaskData, OrderEvidence | None]:
-    """Return the exchanges in the order taken as time, and whether that is believable.
+    """Return the exchanges in time order, and whether that order is believable.
 
     Shuffled rows were declared exchangeable: no order is looked for in them, but those up to
     ``judged`` come first, since they only train.
@@ -368,7 +368,7 @@ def _in_order(
 def _more_needed(
     subject: Subject, training: TaskData, trained: Trained, n: int, attempt: int
 ) -> int | None:
-    """Return about how many more exchanges it would take, None if that is beyond reach.
+    """Estimate how many more exchanges it would take, None if too many.
 
     Follows the learning curve: a linear student trained on the latest half, against all.
     """
@@ -385,13 +385,13 @@ def _more_needed(
 
 
 def _fewest(subject: Subject, attempt: int) -> int:
-    """Return with how many calibration exchanges, and no disagreement, an attempt may pass."""
+    """Return the fewest calibration exchanges that may pass without a disagreement."""
     settings = subject.settings
     return math.ceil(math.log(spent(settings.delta, attempt)) / math.log1p(-settings.epsilon))
 
 
 def _to_judge(subject: Subject, trained: Trained, calibration: int, attempt: int) -> int | None:
-    """Return about how many new exchanges it takes to judge an attempt, None if beyond reach.
+    """Estimate how many new exchanges it takes to judge an attempt, None if too many.
 
     Where earlier ones had a verdict all new ones judge, and hardly change what is learned.
     """
@@ -408,7 +408,7 @@ def _to_judge(subject: Subject, trained: Trained, calibration: int, attempt: int
 
 
 def _blamed(trained: Trained) -> str:
-    """Return what was wrong most often, with a space before it."""
+    """Return the answer that was wrong most often, with a space before it."""
     return f" {trained.blame}" if trained.blame else ""
 
 

@@ -1,4 +1,4 @@
-"""Replaying a log as the stream it was: what the loop would have done from nothing, in order."""
+"""Replays a log in order as live traffic for a loop that starts from nothing."""
 
 import random
 import time
@@ -35,7 +35,7 @@ class Moment(msgspec.Struct, frozen=True):
         latest: Those since the moment before.
         teacher_calls: Requests the teacher answered so far, audits included.
         audits: Answers of students that were audited so far.
-        events: What audits did since the moment before, and the turn then.
+        events: The events of audits since the moment before, and of the turn then.
         cpu_s: CPU seconds of the turn then.
     """
 
@@ -48,11 +48,11 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
-        exchange: The request, and what the teacher said.
-        decision: Who was to answer.
+        exchange: The request, and the teacher's answer.
+        decision: The decision on who answers.
         answered: Whether a student answered; else the teacher did.
         agrees: Whether that answer was the teacher's.
         audited: Whether the teacher was asked as well.
@@ -66,7 +66,7 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What a replay came to: all exchanges, each task, and how it went over time.
+    """The result of a replay: all exchanges, each task, and the time line.
 
     Attributes:
         total: All exchanges.
@@ -112,8 +112,8 @@ def replay(
     """Send a log through the loop as if it were live traffic.
 
     Students answer what they are certified for as soon as they are; the teacher's answers to those
-    requests are then hidden from the loop, except for what the audit coin picks. Disagreement is
-    counted on all answers, since the log knows what the teacher said.
+    requests are then hidden from the loop, except for those that the audit coin picks. Disagreement
+    is counted on all answers, since the log has the teacher's answer to each.
 
     Args:
         store: An empty store to work in.
@@ -121,9 +121,9 @@ def replay(
         settings: What the user decides.
         seed: Of the audit coin.
         resources: What rungs need from outside.
-        progress: Told about each turn, and of the steps in it that take long.
-        each: Told what became of each request, in order.
-        tell: Told what turns and audits did to a task, as it happens.
+        progress: Called with each turn, and with the steps in it that take long.
+        each: Called with the outcome of each request, in order.
+        tell: Called with each event of turns and audits, as it happens.
     """
     coin = random.Random(seed)
     registry = Registry(store)
@@ -195,7 +195,7 @@ def replay(
 
 
 def _steps_alone(progress: Progress) -> Progress:
-    """Return what tells how far steps are, and leaves out phrases: there are many turns."""
+    """Return a callback that reports steps and leaves out phrases: there are many turns."""
 
     def tell(
         said: str, done: float | None = None, total: float | None = None, unit: str = "", /
@@ -219,7 +219,7 @@ def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:
 
 
 def _captured(exchange: Exchange, decision: Decision, way: Route) -> list[Exchange]:
-    """Return what a gateway would have captured of one exchange."""
+    """Return the exchanges that a gateway would have captured for one request."""
     asked = by_teacher(exchange, decision, way)
     if decision.answer is None or way.held_back:
         return [asked]

@@ -1,4 +1,4 @@
-"""A turn of the loop: curate, then for each task judge the shadow, and train where that pays.
+"""Takes a turn of the loop: curates, then for each task judges the shadow and trains.
 
-Knows nothing of what serves: it leaves promotions, which workers pick up.
+Knows nothing of serving: workers pick up the promotions that it writes.
 """

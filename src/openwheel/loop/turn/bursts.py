@@ -1,7 +1,7 @@
-"""Bursts: which exchanges are on one matter, so that they have one vote together.
+"""Finds bursts: exchanges on one matter, which have one vote together.
 
-It looks at inputs and their order alone, never at an answer, so that evidence may be counted by it
-before a label is looked at.
+It reads inputs and their order alone, never an answer, so evidence may be counted before a label is
+read.
 """
 
 import re
@@ -49,8 +49,8 @@ def bursts(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> IntArray:
     """Return the burst of each exchange: the number of its first member, shape (n,).
 
     Exchanges are alike if their inputs are equal, equal but for digits, case and white space, or
-    share many of their words. Like exchanges that come much sooner after one another than in the
-    rest of the window are one burst; an input that comes back after a while begins another.
+    share many of their words. Like exchanges that follow one another much sooner than in the rest
+    of the window are one burst. An input that comes again after a while begins another burst.
 
     Args:
         inputs: In order of arrival.

@@ -1,4 +1,4 @@
-"""Judging a candidate on its calibration exchanges, and writing its certificate."""
+"""Judges a candidate on its calibration exchanges, and writes its certificate."""
 
 import datetime
 import platform
@@ -57,19 +57,19 @@ is."""
 
 
 class Calibrated(msgspec.Struct, frozen=True):
-    """A candidate with what the gate found, and what it looked at.
+    """A candidate with the gate's judgement and the evidence for it.
 
     Attributes:
-        judgement: What the gate found.
+        judgement: The gate's judgement.
         data: The calibration exchanges.
         new: Whose input training never saw, shape (n,).
         answers: What the student answered to each, ``""`` where it had no answer.
         confidence: Its confidences, 0 where a slice was deferred, shape (n,).
         losses: How far its answer was from the teacher's, from 0 (agrees) to 1, shape (n,).
-        compared: Whether that was looked at: where no threshold would answer, a comparison that
-            costs is spared and the loss is set to 1, shape (n,).
+        compared: Whether its loss was computed: where no threshold would answer, a comparison that
+            costs money is skipped and the loss is set to 1, shape (n,).
         first: Which exchanges are the first of their burst and so have a vote.
-        deferred: Requests that students deferred, which were evidence by their weight.
+        deferred: Requests that students deferred, which count as evidence by their weight.
     """
 
     judgement: Judgement
@@ -101,36 +101,36 @@ def calibrate(
 ) -> Calibrated:
     """Judge a candidate.
 
-    A judge with a budget looks at as many of the exchanges, from the first on, as it reaches for.
+    A judge with a budget compares as many exchanges, from the first on, as it suffices for.
 
     Args:
         candidate: What to judge it by.
         student: Its student.
         training: The inputs it was trained on.
-        calibration: Exchanges it has not seen, in order of arrival, whatever became of the
-            teacher's answer: unbiased ones, and requests that students deferred. Those are
-            evidence by their weight where the method is ``anytime`` and equality compares.
+        calibration: Exchanges it has not seen, in order of arrival, whether or not the teacher
+            gave an answer: unbiased ones, and requests that students deferred. Those are evidence
+            by their weight if the method is ``anytime`` and answers are compared by equality.
         comparison: How answers are compared.
         request_of: Returns the request that has these inputs, as text, for a judge.
         method: How it is tested; by default as the candidate says.
-        progress: Told how many exchanges a student that writes its answers has answered.
+        progress: Called with how many exchanges a student that writes its answers has answered.
 
     Raises:
         SettingError: The comparison is not the one the candidate was registered with.
-        TeacherError: A judge could not be asked; what it said so far is kept.
+        TeacherError: A judge could not be asked; its replies so far are kept.
     """
     method = method or candidate.method
-    calibration = calibration.without(candidate.outside)  # those it never answers
+    calibration = calibration.without(candidate.outside)  # answers that it never gives
     weighs = method == "anytime" and comparison.equality and bool((calibration.weight < 1).any())
     if not weighs:
         calibration = calibration.take(np.flatnonzero(calibration.unbiased))
     data = calibration
     answers, confidence = _answers(candidate, student, data.inputs, progress)
-    # What it would leave to the teacher says nothing of its answers.
+    # Requests that it leaves to the teacher do not show how good its answers are.
     left = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
     left |= ~_accepted(candidate, data)
     confidence = np.where(left, 0.0, confidence)
-    # A comparison that costs is spared where no threshold would answer.
+    # A comparison that costs money is skipped where no threshold would answer.
     least = 0.0 if comparison.equality else min(candidate.plan.thresholds, default=np.inf)
     compared = confidence >= least
     _require_same(comparison, candidate)
@@ -181,7 +181,7 @@ def calibrate(
 def _answers(
     candidate: Candidate, student: Student, inputs: Sequence[Inputs], progress: Progress
 ) -> tuple[list[str], FloatArray]:
-    """Return what a student answers, ``""`` where it has no answer, and its confidences."""
+    """Return a student's answers, ``""`` where it has none, and its confidences."""
     # Others are asked about all at once, and quickly.
     remote = rungs()[candidate.rung].asked == "remote"
     size = WRITTEN_AT_ONCE if remote else max(1, len(inputs))

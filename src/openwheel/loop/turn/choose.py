@@ -1,4 +1,4 @@
-"""Training a task's students and choosing among their rungs, on training data alone."""
+"""Trains a task's students and chooses among their rungs, on training data alone."""
 
 import secrets
 from collections import Counter
@@ -59,7 +59,7 @@ class Trained(msgspec.Struct, frozen=True):
         evidence: How many calibration exchanges there are, a burst counted once.
         enough: How many of those should be enough for it to pass.
         stream: What it would have done on the exchanges of its training.
-        blame: What of its answers was wrong most often out of fold, a sentence or ``""``.
+        blame: The answer that was wrong most often out of fold, in a sentence, or ``""``.
     """
 
     student: Student
@@ -89,24 +89,24 @@ def train_best(
 ) -> Trained | None:
     """Train each rung and return the one that training predicts to cover most.
 
-    A rung that cannot be trained (no memory for it, no engine) is left out, and told of.
+    A rung that cannot be trained (no memory for it, no engine) is left out and reported.
 
     Args:
         subject: The task.
         training: Exchanges to train on.
-        untrained: Exchanges of the same time that train nobody, and count all the same.
+        untrained: Exchanges of the same time that are not trained on but count all the same.
         calibration: Inputs of the calibration exchanges there are; never their answers.
         expected: Exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
         share: Share of the attempt's delta that these have.
-        progress: Told what is being done.
-        trouble: Told of what could not be done.
+        progress: Called with each step.
+        trouble: Called with each step that failed.
 
     Returns:
         None if no rung found anything to learn.
 
     Raises:
-        MemoryError: There was too little memory for any rung that might have.
+        MemoryError: There was too little memory for each rung that might have learned.
     """
     settings = subject.settings
     critical = subject.critical
@@ -136,7 +136,7 @@ def train_best(
             trouble(f"The rung {rung} is left out: {error}.")
             continue
         except ValueError:
-            continue  # nothing to learn for this rung; another may still
+            continue  # this rung has nothing to learn; another may
         except (EngineError, ModelError) as error:
             trouble(f"The rung {rung} is left out: {error}")
             continue
@@ -196,7 +196,7 @@ def train_best(
 
 
 def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
-    """Return which variables a student reads: those that tell labels apart, or all."""
+    """Return the variables that a student reads: those that help to predict labels, or all."""
     if FORMS[subject.record.form].closed:
         return choose_variables(training.inputs, training.answers)
     return tuple(range(len(training.inputs[0]))) if training.inputs else ()
@@ -234,7 +234,7 @@ def _lesson(
 
 
 def _not_critical(subject: Subject, training: TaskData) -> str:
-    """Say why a screen for the critical answers cannot be trained, ``""`` if it can."""
+    """Return why a screen for the critical answers cannot be trained, ``""`` if it can."""
     name = subject.record.task.name
     if not FORMS[subject.record.form].closed:
         return (
@@ -276,10 +276,10 @@ def as_served(
 ) -> Stream:
     """Return what a student would have done on all exchanges of its training, in order.
 
-    Inputs that training saw once are predicted out of fold, as new ones will be. Those that came
-    again are answered by the student itself, as they will be, and so are exchanges that train
-    nobody. A student that another process answers for takes seconds for each: of it only
-    predictions out of fold are used, and exchanges that train nobody get confidences like theirs.
+    Inputs that training saw once are predicted out of fold, as new ones will be. The student itself
+    answers inputs that came again, as it will when serving, and exchanges that are not trained on.
+    A student that runs in another process takes seconds for each. Of it only predictions out of
+    fold are used, and exchanges that are not trained on get confidences drawn from theirs.
     """
     student = fitted.student
     since = np.sort(training.place)[-LATEST:][0]
@@ -307,7 +307,7 @@ def as_served(
 
 
 def _like(confidence: FloatArray, n: int) -> FloatArray:
-    """Return confidences that are spread as others are, in no order."""
+    """Return confidences with the distribution of others, in no order."""
     if not len(confidence):
         return np.zeros(n)
     return np.random.default_rng(0).permutation(np.quantile(confidence, np.linspace(0, 1, n)))
@@ -322,7 +322,7 @@ def _answered(
     if not index:
         return np.zeros(0), np.zeros(0)
     texts, confidence = student.answer(list(index))  # equal inputs once
-    if not student.answers:  # it writes them as the teacher does
+    if not student.answers:  # the student spells answers as the teacher does
         folds = record.folds
         texts = [text and canonical_answer(Answer(text), record.form, folds) for text in texts]
     same = [
@@ -333,7 +333,7 @@ def _answered(
 
 
 def _better(new: Trained, old: Trained) -> bool:
-    """Whether a dearer rung is worth its cost; where neither would pass, the nearer one is."""
+    """Return whether a dearer rung is worth its cost, or nearer if neither would pass."""
     if new.coverage or old.coverage:
         return new.coverage > old.coverage + CHEAPER
     return (new.growth or np.inf) < (old.growth or np.inf) or (
@@ -342,7 +342,7 @@ def _better(new: Trained, old: Trained) -> bool:
 
 
 def _share_of_votes(inputs: Sequence[Inputs], variables: tuple[int, ...]) -> float:
-    """Return how many votes an exchange to come is worth: as many as the latest third were."""
+    """Return how many votes a future exchange has, estimated from the latest third."""
     latest = inputs[2 * len(inputs) // 3 :][-LATEST // 10 :]
     return len(set(bursts(latest, variables).tolist())) / len(latest) if latest else 1.0
 
@@ -393,7 +393,7 @@ def save_candidate(
 ) -> Candidate:
     """Count the attempt, save the student's files and register it as shadowing.
 
-    In this order: files without a record are garbage to sweep, a record without files would be a
+    The order matters: files without a record are only garbage, a record without files would be a
     student that cannot answer.
     """
     settings, task_id = subject.settings, subject.record.task.id
@@ -445,8 +445,8 @@ training showed less often than this."""
 def find_slicer(inputs: Sequence[Inputs]) -> Slicer:
     """Choose the variable whose values name the slices, from training inputs in time order.
 
-    It takes few values, none of them rare, and none that came up only lately: a date takes few
-    values in a log of a few days, but tomorrow's is new, which would defer everything.
+    It has few values, none of them rare, and none that appeared only lately. A date has few values
+    in a log of a few days, but tomorrow's is new, which would defer everything.
     """
     width = min((len(values) for values in inputs), default=0)
     best = Slicer()

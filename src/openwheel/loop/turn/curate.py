@@ -1,4 +1,4 @@
-"""Curating: finding new tasks in the traffic, assigning exchanges to tasks, inferring forms."""
+"""Curates: finds new tasks in the traffic, assigns exchanges to tasks, infers forms."""
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
@@ -39,16 +39,16 @@ def curate(
 ) -> int:
     """Bring tasks and assignments up to date with the traffic.
 
-    Known tasks take what belongs to them first; new tasks are found in samples of the rest, as far
-    as there is room for them.
+    Known tasks take their exchanges first. New tasks are found in samples of the rest, while there
+    is room for them.
 
     Args:
         store: The traffic.
         registry: Gets the new tasks and forms.
         settings: What the user decides: how answers are compared, and may differ.
-        after: Exchanges up to this ``seq`` that no known task matched were looked at before and
-            are not matched again unless a new task was found.
-        progress: Told how many exchanges were matched with the tasks.
+        after: Exchanges up to this ``seq`` that no known task matched are not matched again unless
+            a new task was found.
+        progress: Called with how many exchanges were matched with the tasks.
 
     Returns:
         The newest ``seq`` that was looked at.
@@ -117,7 +117,7 @@ def _counted(sample: Iterable[Exchange], matcher: TaskMatcher) -> Counter[tuple[
 
 
 def assign_new(store: Store, registry: Registry, *, after: int, progress: Progress = silent) -> int:
-    """Assign what came after ``after`` to the tasks that are known; return the newest ``seq``."""
+    """Assign exchanges after ``after`` to the known tasks; return the newest ``seq``."""
     newest = store.last_seq()
     known = [record.task for record in registry.tasks()]
     if known and newest > after:
@@ -126,7 +126,7 @@ def assign_new(store: Store, registry: Registry, *, after: int, progress: Progre
 
 
 def examples_of(exchanges: Iterable[Exchange]) -> Iterator[tuple[Prompt, Answer, str]]:
-    """Yield prompt, answer and named task of exchanges that can teach something."""
+    """Yield prompt, answer and named task of exchanges that tasks can be found in."""
     for exchange in exchanges:
         if exchange.source in BY_STUDENTS or not exchange.answer.complete:
             continue
@@ -150,7 +150,7 @@ def _assign(
                 request = exchange.read()
             except RequestError:
                 continue
-            # What only a teacher may answer teaches nothing either.
+            # Requests that only a teacher may answer are of no use either.
             plain = request.prompt.plain
             match = matcher.match(request.prompt, exchange.task) if plain else None
             if match is not None:
@@ -162,7 +162,7 @@ def _assign(
 
 
 def _asks_anew(record: TaskRecord, settings: LoopSettings) -> bool:
-    """Whether the settings say something of how a task's answers are compared."""
+    """Return whether the settings change how a task's answers are compared."""
     name = record.task.name
     return name in settings.tasks or settings.folds(name) != record.folds
 
@@ -176,8 +176,8 @@ def _form(
 ) -> tuple[str, Form, str, tuple[str, ...]] | None:
     """Infer a task's form from its latest answers; None if it stays as it is.
 
-    Once a student was judged on it, a form stays until the user wants answers compared otherwise:
-    the gate and the audit, not the form, notice when answers change.
+    Once a student was judged by it, a form stays until the user has answers compared otherwise: the
+    gate and the audit notice when answers change.
     """
     name = record.task.name
     folds, chosen = settings.folds(name), settings.comparison(name)

@@ -1,4 +1,4 @@
-"""Turning what the gate found into sentences, counts and curves for people."""
+"""Explains the gate's judgement in sentences, counts and curves."""
 
 from collections.abc import Iterable
 
@@ -28,7 +28,7 @@ LONGEST = 400
 
 
 def passed(judgement: Judgement, candidate: Candidate) -> str:
-    """Say in a sentence what a certified student showed."""
+    """Describe in a sentence the evidence for a certified student."""
     test = judgement.best
     assert test is not None
     return (
@@ -79,13 +79,13 @@ def judged_before(judged: int, fresh: int) -> str:
 
 
 def in_the_way(subject: Subject, data: TaskData) -> str:
-    """Say what in a task's answers keeps students from learning it, and what setting removes that.
+    """Describe what in a task's answers keeps students from learning it, and which setting helps.
 
     With a space before it; ``""`` if nothing is known.
 
     Args:
         subject: The task.
-        data: Exchanges that judge nobody: a setting may be chosen by what is said.
+        data: Exchanges that judge no student, since a setting may be chosen by the description.
     """
     record = subject.record
     texts = [text for text, done in zip(data.texts, data.finished, strict=True) if done]
@@ -138,7 +138,7 @@ def _never_given(certificate: Certificate) -> str:
 
 
 def _of_all(test: Test, judgement: Judgement) -> str:
-    """Say what a student answered and disagreed on, of all exchanges and of the votes."""
+    """Say how many a student answered and disagreed on, of all exchanges and of the votes."""
     answered, wrong = test.answered_with_repeats, test.disagreements_with_repeats
     said = (
         f"{answered:,} of {judgement.exchanges:,} calibration exchanges "

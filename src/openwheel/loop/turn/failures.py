@@ -1,8 +1,8 @@
-"""Turns that were begun, and what is known of those that failed: killed, out of memory, a crash.
+"""Records turns that fail: killed, out of memory, crashed.
 
-A turn is noted before it begins and at each task, and forgotten when it ends. What is still noted
-when the next learner comes has died, since there is one learner at a time. A task at which turns
-failed waits, longer each time, and the others go on without it; a failure at no task holds up all.
+A turn is noted before it begins and at each task, and forgotten when it ends. A turn that is still
+noted when the next learner starts has died, since there is one learner at a time. A task at which
+turns failed waits, longer each time, and the others go on; a failure at no task holds up all tasks.
 """
 
 import math
@@ -40,7 +40,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """What is to be waited for before the next try.
+    """The wait before the next try.
 
     Attributes:
         failures: How many failed in a row.
@@ -61,7 +61,7 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 def begin(store: Store) -> None:
-    """Note that a turn begins; those noted before have died. Only for who holds the lock."""
+    """Note that a turn begins; earlier ones have died. The caller holds the learner's lock."""
     with store.write() as transaction:
         turns.fail(transaction)
         turns.begin(transaction)
@@ -86,13 +86,13 @@ def failed(store: Store, task_id: str | None, reason: str) -> None:
 
 
 def forget(store: Store) -> None:
-    """Forget the turn under way: somebody stopped it, and it is none that died."""
+    """Forget the turn under way, because it was stopped and did not die."""
     with store.write() as transaction:
         turns.forget(transaction)
 
 
 def notice(store: Store) -> list[Failure]:
-    """Return what failed; a turn still noted has died: only for the process that holds the lock."""
+    """Return the failures; a turn still noted has died. The caller holds the learner's lock."""
     with store.read() as transaction:
         died = turns.is_under_way(transaction)
     if died:
@@ -102,7 +102,7 @@ def notice(store: Store) -> list[Failure]:
 
 
 def read(store: Store) -> list[Failure]:
-    """Return what is known to have failed and not gone well since, oldest first."""
+    """Return the failures that no later success has cleared, oldest first."""
     with store.read() as transaction:
         rows = turns.failures(transaction)
     return [Failure(row.began, row.noticed, row.task_id, row.reason or DIED) for row in rows]
@@ -113,9 +113,9 @@ def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
 
     Args:
         failed: What `failures` returned.
-        now: Seconds since 1970. However the clock was set since, nobody waits longer than the
-            whole wait; where the failure is yet to come by it, nobody waits at all: until then may
-            be years.
+        now: Seconds since 1970. If the clock was set since, no task waits longer than the whole
+            wait. If it was set back to before the failure, no task waits, since that could take
+            years.
     """
     by_task: dict[str | None, list[Failure]] = {}
     for one in failed:

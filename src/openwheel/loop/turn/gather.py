@@ -1,4 +1,4 @@
-"""What there is to a task before anybody is judged: changes, whose standing ended, who is there."""
+"""Gathers a task's changes, promoted student and shadow before any student is judged."""
 
 import numpy as np
 
@@ -14,15 +14,15 @@ from openwheel.loop.turn.state import Changes, TaskState
 
 
 def gather(state: TaskState) -> None:
-    """Find the promoted student, the shadow and what changed, and end what the changes end.
+    """Find the promoted student, the shadow and the changes, and give up students that changes end.
 
-    It is over where what was imported is in no order of arrival.
+    The task's turn is over if imported exchanges are in no order of arrival.
     """
     registry, store, task_id = state.registry, state.registry.store, state.task_id
     for text in explain.left_out(state.data.left_out):
         state.tell("vetoed", text)
-    # Who answered what may judge and train is looked at first, so that no evidence on one teacher
-    # speaks for another.
+    # Changes of the teacher come first, so that evidence on one teacher is never used for
+    # another.
     settings = state.subject.settings
     state.events += check_teachers(store, registry, settings, until=state.newest, task_id=task_id)
     # A student that now shadows again may be one whose answers were compared otherwise.
@@ -45,7 +45,7 @@ def gather(state: TaskState) -> None:
 
 
 def _order(data: TaskData) -> OrderEvidence:
-    """Judge the order of what was imported; a gateway's exchanges are kept as they came.
+    """Judge the order of imported exchanges; a gateway's are kept as they came.
 
     Their times do not show it: many are answered at once, and clocks are set.
     """

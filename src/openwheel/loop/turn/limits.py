@@ -1,7 +1,7 @@
-"""What turns may take of the machine: requests come first.
+"""Limits a turn's use of the machine, since requests come first.
 
-A process that trains is nice, has few threads, may take a share of the memory, and is the first
-to go when memory runs out. The processes that training starts inherit all of it but the threads.
+A process that trains has a high niceness, few threads and a share of the memory, and the kernel
+ends it first when memory runs out. The processes that training starts inherit all but the threads.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ TO_SAY_SO = 64 << 20
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a turn's process may take.
+    """The limits of a turn's process.
 
     Attributes:
         nice: Its niceness, from 0 to 19.
-        threads: How many compute at once.
+        threads: How many threads compute at once.
         memory: Bytes, 0 for no limit.
     """
 
@@ -41,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
-        """Return what the settings make of this machine."""
+        """Return the limits that the settings give on this machine."""
         loop = settings.loop
         share = int(loop.turn_memory * main_memory().total)
         return cls(
@@ -52,13 +52,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply_limits(limits: Limits) -> list[str]:
-    """Hold this process, and those it starts from now on, to its limits.
+    """Apply limits to this process and those it starts later.
 
     Args:
-        limits: The limits; of threads only libraries that are not imported yet take note.
+        limits: The limits; that of threads affects only libraries that are not imported yet.
 
     Returns:
-        What could not be done, in sentences.
+        The limits that could not be set, in sentences.
     """
     for name, value in thread_caps(limits.threads).items():
         os.environ.setdefault(name, value)
@@ -81,7 +81,7 @@ def apply_limits(limits: Limits) -> list[str]:
 
 @contextlib.contextmanager
 def some_more_memory() -> Iterator[None]:
-    """Let this process take a little more until the block ends: enough to say what is wrong."""
+    """Allow this process a little more memory until the block ends, to report the error."""
     limit = data_limit()
     if limit is None:
         yield
@@ -94,7 +94,7 @@ def some_more_memory() -> Iterator[None]:
 
 
 def too_much() -> str:
-    """Say that this process would need more memory than it may take, and what to do."""
+    """Say that this process needs more memory than it may take, and what to do."""
     limit = data_limit()
     if limit is None:
         return "it takes more memory than there is"

@@ -1,4 +1,4 @@
-"""Lineages of students: written down when they are trained, read back with what came since."""
+"""Writes students' lineages when they are trained, and reads them with their certificates."""
 
 import datetime
 import platform
@@ -25,7 +25,7 @@ from openwheel.trust import (
 def make_lineage(
     student: Student, student_id: str, task_id: str, training: TaskData, policy: Policy
 ) -> Lineage:
-    """Write down what a student was made of.
+    """Make the lineage of a student.
 
     Args:
         student: The student, just trained.

@@ -1,9 +1,9 @@
-"""Keys whose traffic does not fit a task: they are left to the teacher, by name.
+"""Finds keys whose traffic does not fit a task, and leaves them to the teacher.
 
-A key is a slice that cuts across inputs. Whoever holds one could otherwise make a task hard to
-learn for all: with odd answers that turn its labels into text, or with answers that no student can
-give. Which keys are outside follows from training exchanges alone, before a calibration label is
-looked at; from then on students neither learn from them, nor answer them, nor are judged on them.
+A key is a slice that cuts across inputs. Its holder could otherwise make a task hard to learn for
+all: with odd answers that turn its labels into text, or with answers that no student can give.
+Training exchanges alone decide which keys are outside, before a calibration label is read. From
+then on students neither learn from them, nor answer them, nor are judged on them.
 """
 
 from collections import Counter, defaultdict
@@ -56,7 +56,7 @@ class Outside(msgspec.Struct, frozen=True):
     disagreements: int | None = None
 
     def said(self) -> str:
-        """Say why, in a sentence."""
+        """Say why the keys are outside, in a sentence."""
         who = f"the key {shown(self.key)}" if self.key else "clients without a key"
         why = (
             "as the settings say (keys_outside)"
@@ -71,7 +71,7 @@ class Outside(msgspec.Struct, frozen=True):
 
 
 class Parts(NamedTuple):
-    """Exchanges to train on, those of the same time that train nobody, and those to judge with."""
+    """Exchanges to train on, those of the same time that only count, and those to judge with."""
 
     training: TaskData
     untrained: TaskData
@@ -87,7 +87,7 @@ class Inside(NamedTuple):
     """A student with the exchanges that it was trained on, once keys were put outside.
 
     Attributes:
-        trained: None if nothing was found to learn.
+        trained: None if there was nothing to learn.
         parts: The exchanges of other keys.
         outside: The keys.
     """
@@ -103,13 +103,13 @@ def train_inside(
     parts: Parts,
     train: Callable[[Parts], Trained | None],
 ) -> Inside:
-    """Train a student on the exchanges of all keys whose traffic fits the task.
+    """Train a student on the exchanges of the keys whose traffic fits the task.
 
     Args:
         registry: Of the store.
         subject: The task.
-        parts: Its exchanges. The answers of those to judge with are not looked at.
-        train: Trains on them.
+        parts: Its exchanges. The answers of those to judge with are not read.
+        train: Trains a student.
     """
     section = subject.settings.task(subject.record.task.name)
     seen = Counter(parts.training.keys) + Counter(parts.untrained.keys)
@@ -143,8 +143,8 @@ def misfits(
 ) -> list[Outside]:
     """Return the keys whose disagreement is evidently above epsilon where others' is not.
 
-    First those are looked at that disagree evidently more often than all others together. Of them
-    a key is outside if it does evidently too often where the student would answer others.
+    The candidates are keys that disagree evidently more often than all others together. One is
+    outside if it disagrees evidently too often where the student would answer the others.
 
     Args:
         stream: What a student would have done on training exchanges, out of fold.
@@ -215,14 +215,14 @@ def form_inside(
     inside: Collection[str] = (),
     closed: bool = True,
 ) -> FormEvidence:
-    """Infer the form of a task's answers, where need be without those of a few keys.
+    """Infer the form of a task's answers, if necessary without those of a few keys.
 
-    If all of them have no form, those of keys are left out that got the most answers which nobody
-    else got, up to a share of all.
+    If all answers together have no form, answers of the keys with the most unique answers are left
+    out, up to a share of all.
 
     Args:
         answers: The sample.
-        keys: Which key each was sent with.
+        keys: The key that each was sent with.
         folds: How answers may differ and still be one.
         inside: Keys whose answers are not left out.
         closed: Whether JSON objects that are a closed set are labels.

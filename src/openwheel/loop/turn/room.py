@@ -1,4 +1,4 @@
-"""Which tasks there is room for: whoever sends requests can make up tasks, and each costs a turn.
+"""Chooses the tasks that there is room for, since clients can make up any number of tasks.
 
 Knows nothing of how tasks are found.
 """
@@ -20,11 +20,11 @@ exchanges: else two of a size would take turns."""
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What speaks for a task where there is not room for all.
+    """The claim of a task to its room.
 
     Attributes:
         id: Of the task.
-        key: Whose task it is: the key that sent most of its exchanges.
+        key: The key that sent most of its exchanges.
         exchanges: How many there are.
         stays: Whether nothing displaces it.
     """
@@ -38,8 +38,8 @@ class Standing(msgspec.Struct, frozen=True):
 def chosen(standings: Sequence[Standing], most: int) -> set[str]:
     """Return the tasks that there is room for.
 
-    Those that stay come first. Of the others each key has one after the other, its largest first,
-    so that whoever makes up thousands of tasks displaces his own.
+    Tasks that stay come first. The keys take turns for the rest, each with its largest first, so a
+    client that makes up thousands of tasks displaces its own.
     """
     taken = [one.id for one in standings if one.stays]
     by_key: dict[str, list[Standing]] = defaultdict(list)
@@ -57,15 +57,15 @@ def make_room(
     seen: Mapping[tuple[str, str], int],
     settings: LoopSettings,
 ) -> tuple[list[Task], list[Task], list[Standing]]:
-    """Return which tasks found are to be added, which that are there go, and which are left out.
+    """Return which new tasks are added, which existing ones go, and which are left out.
 
-    A task stays if a student of it was ever judged, if it has a table in the settings, and if it
-    takes prompts from one that stays: were it gone, the other would take prompts that it was not
-    certified for.
+    A task stays if a student of it was ever judged, or if it has a table in the settings. A task
+    that takes prompts from one that stays also stays: without it, the other would take prompts that
+    it was not certified for.
 
     Args:
         store: The traffic.
-        records: The tasks that there are.
+        records: The existing tasks.
         found: New ones.
         seen: How many exchanges of each new one there are, by its id and the key that sent them.
         settings: What the user decides.
@@ -130,7 +130,7 @@ def names_with_room(
 
 
 def beyond(room: int, left: Sequence[Standing], gone: int, rare: Mapping[str, int]) -> Beyond:
-    """Return what is counted of tasks that there was no room for, and of names that are rare."""
+    """Count the tasks without room, and the names that are too rare."""
     keys = Counter(one.key for one in left)
     return Beyond(
         room=room,
@@ -144,7 +144,7 @@ def beyond(room: int, left: Sequence[Standing], gone: int, rare: Mapping[str, in
 
 
 def said_of(found: Beyond) -> list[str]:
-    """Say what was left out, in sentences; none if nothing was."""
+    """Describe the tasks left out, in sentences; none if there are none."""
     said = []
     if found.tasks or found.displaced:
         keys = [

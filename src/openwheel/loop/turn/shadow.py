@@ -1,6 +1,6 @@
-"""Who shadows: judged on what came since its training, promoted the moment that suffices.
+"""Judges shadows on the exchanges since their training, and promotes them.
 
-Its tests may be looked at again and again, and those of a promoted student that shadowed go on.
+The tests are anytime-valid: each turn may look again, and goes on after the promotion.
 """
 
 import msgspec
@@ -48,7 +48,7 @@ EVIDENT = 0.99
 
 
 def find_shadow(state: TaskState) -> None:
-    """Find who shadows; one that learned a slice before it changed is dropped with its evidence.
+    """Find the shadow; one that learned a slice before the slice changed is dropped.
 
     Promoted for the rest of the traffic, it would answer a slice that audits have just taken off.
     """
@@ -64,11 +64,12 @@ def find_shadow(state: TaskState) -> None:
 
 
 def widen(state: TaskState) -> None:
-    """Judge the promoted student again on all evidence so far: it may be allowed to answer more.
+    """Judge the promoted student again on all evidence so far, for a certificate to answer more.
 
-    Only one that shadowed: its tests may be looked at again, those of an offline gate may not. And
-    only while nobody shadows and no slice is off: a certificate on all of its slices would speak of
-    answers that it does not give. Nor does what it did before evidence took it off earn anything.
+    Only for a student that shadowed: its tests may be repeated, those of an offline gate may not.
+    Only while no student shadows and no slice is off: a certificate on all slices would count
+    answers that the student does not give. Evidence from before evidence took it off does not
+    count.
     """
     current, promotion = state.certificate, state.promotion
     if current is None or promotion is None or state.shadow is not None or state.changes.off:
@@ -80,7 +81,7 @@ def widen(state: TaskState) -> None:
     try:
         calibrated, certificate = _certify(state, candidate)
     except StudentFileError:
-        return  # said by every gateway that serves it
+        return  # every gateway that serves it logs this
     if certificate is None:
         return
     # What it would answer, and what it may, of the same latest requests.
@@ -96,7 +97,7 @@ def widen(state: TaskState) -> None:
 
 
 def judge_shadow(state: TaskState) -> None:
-    """Judge who has been shadowing, and give it up if that is in vain.
+    """Judge the shadow, and give it up if more evidence is unlikely to help.
 
     Sets the coverage that a new student has to beat.
     """
@@ -114,16 +115,16 @@ def judge_shadow(state: TaskState) -> None:
 
 
 def judge_new(state: TaskState) -> None:
-    """Judge the student that was just trained: on what was held out at one look, if anything was.
+    """Judge the student that was just trained at one look, on held-out exchanges if any.
 
-    That may be taken once, for a share of delta like that of its anytime tests.
+    That look is allowed once, for a share of delta like that of its anytime tests.
     """
     assert state.shadow is not None
     _judge(state, _of_this_teacher(state, state.shadow), one_look=state.one_look)
 
 
 def _of_this_teacher(state: TaskState, shadow: Candidate) -> Candidate:
-    """Return who shadows so that evidence of another teacher does not judge it."""
+    """Return the shadow, judged by evidence of its own teacher alone."""
     settings = state.subject.settings
     shadow, events = of_this_teacher(state.registry.store, settings, state.name, shadow)
     state.events += events
@@ -131,11 +132,11 @@ def _of_this_teacher(state: TaskState, shadow: Candidate) -> Candidate:
 
 
 def _judge(state: TaskState, candidate: Candidate, *, one_look: bool = False) -> tuple[int, bool]:
-    """Judge who shadows on all evidence so far, and promote the moment it suffices.
+    """Judge the shadow on all evidence so far, and promote it if that suffices.
 
     Returns:
-        How much independent evidence there was, and whether that speaks so much against it that
-        waiting for more is in vain.
+        How much independent evidence there was, and whether it is so bad that waiting for more is
+        unlikely to help.
     """
     registry = state.registry
     try:
@@ -181,7 +182,7 @@ def _judge(state: TaskState, candidate: Candidate, *, one_look: bool = False) ->
 
 
 def _promote(state: TaskState, certificate: Certificate, reason: str) -> bool:
-    """Promote, unless an audit or a person changed who is promoted since it was decided.
+    """Promote, unless an audit or a person changed the promotion since the decision.
 
     Raises:
         PolicyError: It may not be promoted.
@@ -200,10 +201,10 @@ def _promote(state: TaskState, certificate: Certificate, reason: str) -> bool:
 
 
 def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
-    """Whether a student that another teacher taught evidently disagrees with the one there is.
+    """Return whether a student of another teacher evidently disagrees with the present one.
 
-    To give one up that might have passed breaks no promise; to wait for it costs a teacher's call
-    for each request.
+    Giving up a student that might have passed breaks no promise. Waiting for it costs a teacher's
+    call for each request.
     """
     best = judgement.best
     if not candidate.judged_after or best is None or not best.answered:
@@ -215,10 +216,10 @@ def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
 def _certify(
     state: TaskState, candidate: Candidate, method: Method | None = None
 ) -> tuple[Calibrated, Certificate | None]:
-    """Judge a candidate on what came after its training; write what it earned.
+    """Judge a candidate on the exchanges after its training; write its certificate if it passes.
 
-    Evidence are unbiased exchanges and, by their weight, requests that a student deferred. Those
-    from before a change of the teacher are none.
+    The evidence is unbiased exchanges and, by their weight, requests that a student deferred, all
+    since the last change of the teacher.
 
     Raises:
         StudentFileError: Its files cannot be loaded.
@@ -244,11 +245,11 @@ def _certify(
 
 
 def evidence(data: TaskData, most: int) -> TaskData:
-    """Return what is evidence among exchanges: unbiased ones, and the first deferred requests.
+    """Return the evidence among exchanges: unbiased ones, and the first deferred requests.
 
-    After ``most`` deferred requests they are evidence no more, and what the audit picked counts in
-    full, deferred or not. Each request is then expected to count for as much as before, so the
-    tests stay what they are.
+    After ``most`` deferred requests further ones are no evidence, and requests that the audit
+    picked count in full, deferred or not. Each request is then expected to count for as much as
+    before, so the tests do not change.
     """
     deferred = np.flatnonzero(~data.unbiased & (data.weight > 0))
     end = len(data)

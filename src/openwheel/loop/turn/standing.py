@@ -1,11 +1,11 @@
-"""What ends a student's standing whatever its evidence: other prompts, folds, answers or policy.
+"""Ends the standing of students: other prompts, folds, critical answers or policy.
 
-A certificate is about a stream: when its task takes other prompts than were certified, it ends. A
-task that takes part of another's prompts, a task that is gone, another template, another way to
-match: all of them change the fingerprint of what the matcher sends to a task.
+A certificate is about a stream: when its task takes other prompts than were certified, it ends. The
+matcher's fingerprint of a task changes with another task that takes part of its prompts, a task
+that is gone, another template, or another way to match.
 
-When the user wants a task's answers compared otherwise, its students were for other ones. One stays
-where it was held to more than is asked now, and is audited as it was certified.
+When the user has a task's answers compared otherwise, its students end. One that was certified by a
+stricter comparison stays, and is audited as it was certified.
 """
 
 from openwheel.loop.records import Event, TaskRecord
@@ -17,10 +17,10 @@ from openwheel.trust import Policy
 
 
 def certify_anew(registry: Registry) -> list[Event]:
-    """Have each student judged again whose task takes other prompts than it was trained for.
+    """Judge each student again whose task takes other prompts than it was trained for.
 
-    The promoted one, or else the one that shadows: it shadows as a new attempt, judged on what
-    comes from now on. To be called whenever tasks may have changed, before anybody is judged.
+    The promoted student, or else the shadow, shadows as a new attempt, judged on the exchanges from
+    now on. Call this whenever tasks may have changed, before any student is judged.
     """
     tasks = [record.task for record in registry.tasks()]
     matcher = TaskMatcher(tasks)
@@ -95,7 +95,7 @@ def _how(folds: tuple[str, ...]) -> str:
 
 
 def critical_named_anew(registry: Registry, subject: Subject) -> list[Event]:
-    """Give up students that do not leave to the teacher what the user named as critical since."""
+    """Give up students that answer what the user has since named as critical."""
     task_id, name = subject.record.task.id, subject.record.task.name
     promotion = registry.promotions().get(task_id)
     current = promotion.certificate if promotion else None

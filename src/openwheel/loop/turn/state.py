@@ -1,4 +1,4 @@
-"""One task's part of a turn, as it stands: what its steps read and change."""
+"""The state of one task's part of a turn, which its steps read and change."""
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ from openwheel.progress import Progress
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Changes for the worse, after which evidence and labels of before count less.
+    """Changes for the worse, after which older evidence and labels count less.
 
     Attributes:
         after: The latest of all the task's traffic, or of its teacher, came after this exchange; 0
@@ -33,15 +33,15 @@ class TaskState(msgspec.Struct, kw_only=True):
     Attributes:
         registry: Of the store.
         subject: The task.
-        progress: Told what is being done.
+        progress: Called with each step.
         data: The task's exchanges.
-        events: What was done.
-        over: Whether nothing is left to be done.
-        promotion: Who is in front of the task's traffic, and by which row.
-        shadow: Who shadows.
-        changes: What changed for the worse.
+        events: The events so far.
+        over: Whether the task's part of the turn is over.
+        promotion: The task's promotion.
+        shadow: The shadowing student.
+        changes: The changes for the worse.
         trained_on: Labelled exchanges at the last training; 0 where it may train at once.
-        to_beat: The share of requests that a new student has to cover more than.
+        to_beat: The coverage that a new student has to exceed.
         one_look: Whether exchanges were held out that judge the shadow at one look.
     """
 
@@ -70,14 +70,14 @@ class TaskState(msgspec.Struct, kw_only=True):
 
     @property
     def certificate(self) -> Certificate | None:
-        """What the student in front of the traffic is certified for, None if there is none."""
+        """The promoted student's certificate, None if there is none."""
         return self.promotion.certificate if self.promotion is not None else None
 
     @property
     def expected_promotion(self) -> int:
         """The row of the task's latest promotion or demotion when it was decided on, 0 for none.
 
-        Where another one has come since, an audit or a person was quicker, and nobody is promoted.
+        If another row has come since, an audit or a person was quicker, and no student is promoted.
         """
         return self.promotion.id if self.promotion is not None else 0
 
@@ -92,10 +92,10 @@ class TaskState(msgspec.Struct, kw_only=True):
         return int(np.count_nonzero(self.data.trains))
 
     def tell(self, kind: Kind, reason: str) -> None:
-        """Note what was done."""
+        """Add an event."""
         self.events.append(Event(self.name, kind, reason))
 
     def end(self, kind: Kind, reason: str) -> None:
-        """Note what was done last."""
+        """Add the last event, and end the task's part of the turn."""
         self.tell(kind, reason)
         self.over = True

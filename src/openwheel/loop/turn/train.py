@@ -1,4 +1,4 @@
-"""Training a student: when that pays, on what, and whether it is worth trying."""
+"""Trains a student when that pays, and decides whether it is worth an attempt."""
 
 from collections.abc import Sequence
 
@@ -56,9 +56,9 @@ RUNG = "linear"
 def train(state: TaskState) -> None:
     """Train a student where there are enough new labels; it shadows.
 
-    Only a first attempt holds anything out. When a later one comes depends on what the shadow
-    before it was seen to do, on exchanges that must therefore not judge again: it trains on every
-    label, and shadows what comes.
+    Only a first attempt holds exchanges out. The time of a later one depends on the verdicts on the
+    shadow before it, so those exchanges must not judge again: it trains on every label, and shadows
+    later exchanges.
     """
     if not _is_due(state):
         return
@@ -117,13 +117,13 @@ def train(state: TaskState) -> None:
             outside=tuple(one.key for one in outside),
         )
     finally:
-        # Only now: a turn killed before has trained nobody, and its task need not grow first.
+        # Only now: a turn killed before this trained no student, so its task need not grow first.
         registry.set_trained_on(state.task_id, labelled)
     state.one_look = first
 
 
 def _is_due(state: TaskState) -> bool:
-    """Return whether there are enough new labels to train on; where there are not, it is over."""
+    """Return whether there are enough new labels to train on; if not, the task's part is over."""
     stale = int((state.data.trains & (state.data.seq <= state.changes.after)).sum())
     labelled = state.labelled
     growth = GROWTH if state.subject.record.attempts or labelled > FEW_LABELS else FIRST_GROWTH
@@ -144,7 +144,7 @@ def _is_due(state: TaskState) -> bool:
 
 
 def _why_not_tried(trained: Trained, to_beat: float, *, first: bool) -> str:
-    """Say why a student is not tried, ``""`` if it is; the first one is judged at one look."""
+    """Return why a student is not tried, ``""`` if it is; the first one is judged at one look."""
     worth = trained.coverage >= WORTH_A_FIRST * trained.agreement > 0
     likely = first and worth and trained.evidence >= FEWEST_VOTES
     if not likely and (trained.growth is None or trained.growth > PATIENCE):
@@ -160,8 +160,8 @@ def _why_not_tried(trained: Trained, to_beat: float, *, first: bool) -> str:
 def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
     """Return whether there are enough labels to train again for a slice that audits took off.
 
-    At first as many as for a first training, not all of other slices. After that twice as many
-    each time: the rest of the task is well, and waits for its growth.
+    At first as many as for a first training, not all of other slices. After that twice as many each
+    time, since the rest of the task needs no training.
     """
     since = data.trains & (data.seq > change.after_seq)
     fresh, stale = int(since.sum()), int((data.trains & ~since).sum())
@@ -183,7 +183,7 @@ def worth_training_on(
     Args:
         subject: The task.
         data: Exchanges to train on.
-        after_seq: The change came after this exchange, as far as can be told; 0 for none.
+        after_seq: The change came after about this exchange; 0 for none.
         slices: Changes of one slice each, later than that; of the other slices all is kept.
     """
     if not FORMS[subject.record.form].closed:
@@ -198,7 +198,7 @@ def worth_training_on(
 
 
 def _without(data: TaskData, stale: BoolArray, recent: BoolArray) -> TaskData:
-    """Leave out what is stale if a student trained without it agrees more on what is recent."""
+    """Leave out stale exchanges if a student trained without them agrees more on recent ones."""
     if not stale.any() or not recent.any():
         return data
     kept = data.take(np.flatnonzero(~stale))

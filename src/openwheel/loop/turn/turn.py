@@ -1,4 +1,4 @@
-"""One turn of the live loop: curate, audit, judge who shadows, train again where it pays.
+"""Takes one turn of the live loop: curates, audits, judges shadows, trains again where it pays.
 
 In live traffic a student trains on every label so far and then shadows: it is judged, by tests that
 may be looked at again and again, on the exchanges that arrive afterwards. The first attempt on a
@@ -37,10 +37,10 @@ ALL_TASKS = "all tasks"
 """The task of an event that is about no single task."""
 
 STEPS: tuple[Callable[[TaskState], None], ...] = (
-    gather,  # what changed, who is promoted, who shadows
-    widen,  # certify who is promoted for more of the traffic
-    judge_shadow,  # certify and promote who shadows, or give it up
-    train,  # where there are enough new labels: somebody new shadows
+    gather,  # find the changes, the promoted student and the shadow
+    widen,  # certify the promoted student for more of the traffic
+    judge_shadow,  # certify and promote the shadow, or give it up
+    train,  # if there are enough new labels: a new student shadows
     judge_new,  # certify and promote it, the first one at once
 )
 """A task's part of a turn. Each step may say that it is over."""
@@ -55,14 +55,14 @@ def turn(
     by_hand: bool = True,
     progress: Progress = silent,
 ) -> Turn:
-    """Run one turn.
+    """Take one turn.
 
     Args:
         store: The traffic, which may grow meanwhile.
         settings: What the user decides.
-        after: What :attr:`Turn.looked_at` was the last time, 0 at first.
+        after: :attr:`Turn.looked_at` of the last turn, 0 at first.
         resources: What rungs need from outside.
-        by_hand: Whether a person wants it now; else tasks wait at which turns failed.
+        by_hand: Whether a person asked for it; otherwise tasks at which turns failed wait.
         progress: Told what is being done.
     """
     started = time.monotonic()
@@ -84,7 +84,7 @@ def turn(
         raise
     except MemoryError:
         gc.collect()
-    # Only here is everything free again that the turn had taken.
+    # Only here is all of the turn's memory free again.
     if done is None:
         return Turn(after, (_short_of_memory(store, None, ALL_TASKS),))
     registry.add_turn(done, time.monotonic() - started)
@@ -156,14 +156,14 @@ def _too_few(record: TaskRecord, exchanges: int) -> Event:
 def turn_task(
     registry: Registry, subject: Subject, progress: Progress, *, until: int
 ) -> list[Event]:
-    """Take a task's part of a turn; return what came of it.
+    """Take a task's part of a turn; return its state.
 
     Args:
         registry: Of the store.
-        subject: The task, with what the user decides about it.
+        subject: The task, with its settings.
         progress: Told what is being done.
-        until: Nothing after this exchange: up to it tasks were looked for. Of what came since, a
-            learner that looks beside the turn may have assigned some, and would leave a gap.
+        until: No exchange after this one, up to which tasks were looked for. A learner that looks
+            beside the turn may have assigned some later ones, which would leave a gap.
 
     Raises:
         OpenwheelError: An engine, a teacher that judges or a setting cannot be used.
