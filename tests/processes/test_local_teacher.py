@@ -27,7 +27,9 @@ models = ["m"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENWHEEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield save_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.mark.parametrize("fails", [False, pytest.param(True, marks=pytest.mark.evidence)])
