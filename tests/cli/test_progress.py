@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from openwheel.cli.learning import IMPORT_BATCH
-from openwheel.cli.progress import LINE_EVERY_S, Lines, shown
+from openwheel.cli.progress import shown
 from openwheel.errors import StoreError
 from openwheel.loop.registry import Registry
+from openwheel.progress import LINE_EVERY_S, Lines
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
@@ -72,6 +73,23 @@ def test_a_step_that_stopped_early_says_how_far_it_was(lines, said, clock):
     clock.now += 4
     lines("training", 40, 40, "steps")
     assert said == ["training: 40 of 400 steps, 10/s, 4 s in all"]
+
+
+def test_how_well_a_step_goes_stands_beside_how_far_it_is(lines, said, clock):
+    lines("training", 0, None, "steps")
+    lines("training", 1, 40, "steps", "54 tokens/s, loss 0.900")
+    clock.now += LINE_EVERY_S
+    lines("training", 11, 40, "steps", "54 tokens/s, loss 0.310")
+    assert said == ["training: 11 of 40 steps, 1/s, 54 tokens/s, loss 0.310, 29 s left"]
+
+
+def test_lines_come_as_seldom_as_they_are_to(said, clock):
+    lines = Lines(said.append, clock, every=60.0)
+    lines("training", 0, 400, "steps")
+    for done in range(1, 181):
+        clock.now += 1
+        lines("training", done, 400, "steps")
+    assert len(said) == 3
 
 
 def test_a_step_of_unknown_size_says_what_is_done(lines, said, clock):

@@ -1,5 +1,6 @@
 """The whole rung: train, serve, answer within the form, confidence, save and load."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_it_says_how_far_it_is(fitted, told):
     training = [about[1:] for about in told if about[0] == "training the model"]
     assert training[0] == (0, None, "steps")
     assert training[-1][0] == training[-1][1] > 0
+    assert re.fullmatch(r"[\d,]+ tokens/s, loss [\d.]+ \(held out [\d.]+\)", training[-1][-1])
     assert told[-1] == ("asking the model", len(fitted.rows), len(fitted.rows), "requests")
 
 

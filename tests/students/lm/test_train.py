@@ -1,10 +1,12 @@
 """Training, killed and gone on with."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,7 @@ from openwheel.settings import LmSection
 from openwheel.students.lm.examples import Record
 from openwheel.students.lm.order import Event, HeldOut, Note, Progress
 from openwheel.students.lm.prompt import Asking
+from openwheel.students.lm.run import LOOKS, look_steps
 from openwheel.students.lm.train import place_order, train_adapter
 from openwheel.wire import PromptMessage
 
@@ -132,6 +135,66 @@ def test_a_killed_learner_leaves_no_process_that_trains_and_the_next_goes_on(
     assert report.steps == 30
 
 
+def test_at_its_time_limit_the_best_weights_are_kept_and_with_more_time_it_goes_on(
+    finished, train, tiny_base, tmp_path
+):
+    work = tmp_path / "work"
+    told: list[Event] = []
+    short = place_order(work, records(), settings(tiny_base, time_limit=0.001))
+    adapter, report = train(short, told.append)
+    looks = [event.loss for event in told if isinstance(event, HeldOut)]
+    assert (report.steps, report.best_step, report.time_limit) == (1, 1, 0.001)
+    assert report.held_out_loss == looks[0]
+    assert (adapter / "adapter_model.safetensors").exists()
+    told.clear()
+    assert train(short, told.append)[1] == report  # its time is up still
+    assert not told
+    longer = place_order(work, records(), settings(tiny_base, threads=1, answer_timeout=99.0))
+    adapter, report = train(longer)
+    expected, straight, _ = finished
+    assert (report.continued, report.time_limit) == (1, 0.0)
+    assert (report.steps, report.best_step) == (straight.steps, straight.best_step)
+    name = "adapter_model.safetensors"
+    assert (adapter / name).read_bytes() == (expected / name).read_bytes()
+    assert not (work / "checkpoint").exists()
+
+
+def test_what_changes_nothing_that_is_learned_is_the_same_order(tiny_base, tmp_path):
+    def order(**changes):
+        return place_order(tmp_path, records(8), settings(tiny_base, **changes)).id
+
+    usual = order()
+    for same in (
+        {"time_limit": 900.0, "threads": 2, "pass_tokens": 512, "answer_timeout": 60.0},
+        {"server": "http://127.0.0.1:1", "server_api": "sglang", "server_key_env": "KEY"},
+        {"gguf": "base.gguf"},
+    ):
+        assert order(**same) == usual
+    for other in ({"epochs": 4}, {"rank": 8}, {"seed": 1}, {"context": 99}, {"patience": 1}):
+        assert order(**other) != usual
+
+
+def test_what_it_takes_is_said_before_the_first_step(finished):
+    _, _, told = finished
+    first = next(i for i, event in enumerate(told) if isinstance(event, Progress))
+    (said,) = [e.text for e in told[:first] if isinstance(e, Note) and "on this machine" in e.text]
+    assert re.match(r"training takes about \d+ \w+ on this machine: 30 steps on one thread", said)
+    assert "lm.time_limit" in said
+    assert "--rungs" in said
+    steps = [event for event in told if isinstance(event, Progress)]
+    assert all(event.speed > 0 and event.loss > 0 for event in steps)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(53, 1), (148, 2), (150, 2), (3, 3), (1, 1)])
+def test_the_last_look_is_at_the_last_step_and_none_is_near_it(steps, epochs):
+    looks = sorted(look_steps(steps, epochs))
+    assert looks[-1] == steps
+    assert looks[0] > 0
+    assert len(looks) <= LOOKS * epochs
+    apart = [after - before for before, after in pairwise([0, *looks])]
+    assert min(apart) >= steps // (LOOKS * epochs)
+
+
 def test_other_settings_do_not_go_on_with_a_run(finished, train, tiny_base, tmp_path):
     shutil.copytree(finished[0].parent, tmp_path / "work")
     other = place_order(tmp_path / "work", records(), settings(tiny_base, epochs=1))
@@ -157,7 +220,6 @@ def test_it_stops_early_and_keeps_the_best(train, tiny_base, tmp_path):
     [
         ({"base": "/nowhere/at/all"}, "must be a folder or an id of the hub"),
         ({"targets": ("no_such_module",)}, "LoRA cannot be put on"),
-        ({"time_limit": 0.001}, "must take at most 0.001 s"),
         ({"context": 16}, "all 200 are longer"),
     ],
 )

@@ -15,7 +15,7 @@ from openwheel.progress import Progress, Step, silent
 from openwheel.settings import LmSection
 from openwheel.students.lm.confidence import FOLDS, cross_fitted, evidence, fit_confidence
 from openwheel.students.lm.examples import Record, TopLogprobs
-from openwheel.students.lm.order import Event
+from openwheel.students.lm.order import Event, HeldOut
 from openwheel.students.lm.order import Progress as AtStep
 from openwheel.students.lm.prompt import (
     Asking,
@@ -139,14 +139,13 @@ def fit_lm(
         inputs, answers, parts, asking=asking, surfaces=surfaces, extras=extras or Extras()
     )
     with Step(progress, "training the model", unit="steps") as step:
-
-        def follow(event: Event) -> None:
-            if isinstance(event, AtStep):
-                step(event.step, event.steps)
-            if tell is not None:
-                tell(event)
-
+        follow = _follow(step, tell)
         adapter, report = train_adapter(place_order(work, records, settings), follow)
+    if report.time_limit:
+        progress(
+            f"lm: stopped by lm.time_limit after {report.steps:,} steps; the weights of step "
+            f"{report.best_step:,} are judged. With a higher limit the same training goes on"
+        )
     most = math.ceil(LONGER_ANSWERS * report.longest_answer) + 8
     asking = msgspec.structs.replace(asking, max_tokens=most, frame=report.frame)
     writer, model = serve(adapter)
@@ -182,6 +181,23 @@ def fit_lm(
         np.array(parts.judged, np.int64),
         None if losses_of is None else losses,
     )
+
+
+def _follow(step: Step, tell: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """Return what tells how far training is, how fast and how well it goes."""
+    held_out = ""
+
+    def follow(event: Event) -> None:
+        nonlocal held_out
+        if isinstance(event, HeldOut):
+            held_out = f" (held out {event.loss:.3f})"
+        if isinstance(event, AtStep):
+            about = f"{event.speed:,.0f} tokens/s, loss {event.loss:.3f}{held_out}"
+            step(event.step, event.steps, about)
+        if tell is not None:
+            tell(event)
+
+    return follow
 
 
 def divide(

@@ -1,22 +1,29 @@
 """What the process that trains is told, and what it tells."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 
 from openwheel.inference.frame import Frame
 from openwheel.job import Failed
+from openwheel.machine import processors
 from openwheel.settings import LmSection
 
 RECORDS = "examples.jsonl"
 ADAPTER, CHECKPOINT, REPORT = "adapter", "checkpoint", "report.json"
 
 
+NOT_LEARNED = (
+    *("time_limit", "threads", "pass_tokens"),
+    *("server", "server_api", "server_key_env", "gguf", "answer_timeout"),
+)
+"""Settings that change nothing of what is learned but its rounding: a run goes on with others."""
+
+
 def threads_of(settings: LmSection) -> int:
-    """Return how many threads compute: all but one of the cores, unless the settings say."""
-    return settings.threads or max(1, (os.cpu_count() or 2) - 1)
+    """Return how many threads compute: one for each core, unless the settings say."""
+    return settings.threads or max(1, int(processors()))
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +34,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             there.
         settings: The settings of the rung.
         records_sha256: Hash of the records file, so that changed records begin a new run.
-        deadline_s: Seconds it may take, from its start; 0: no end.
+        deadline_s: Seconds it may take, in all processes that work on it, without loading the
+            base; 0: no end.
         checkpoint_s: Seconds of work that a killed run may have to do again.
     """
 
@@ -40,7 +48,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """What a checkpoint must carry to be continued: all that the result depends on."""
-        depends = [msgspec.to_builtins(self.settings), self.records_sha256]
+        settings = msgspec.structs.asdict(self.settings)
+        learned = {name: value for name, value in settings.items() if name not in NOT_LEARNED}
+        depends = [learned, self.records_sha256]
         return hashlib.sha256(msgspec.json.encode(depends, order="sorted")).hexdigest()
 
     @property
@@ -64,6 +74,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         longest_answer: Tokens of the longest answer, its end-of-turn token included.
         packed: Whether examples were packed.
         continued: The step from which an earlier run was continued; 0 if none was.
+        time_limit: Seconds after which it was stopped before its last step; 0 if it was not.
         soft: Exchanges learned from the teacher's probabilities rather than its answer alone.
         base_revision: The hub's commit of the base.
         model_type: The base's.
@@ -83,6 +94,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     longest_answer: int
     packed: bool
     continued: int = 0
+    time_limit: float = 0.0
     soft: int = 0
     base_revision: str = ""
     model_type: str = ""
@@ -91,12 +103,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """A line of progress: ``loss`` is that of this step, in nats a token, where it is known."""
+    """Where a run stands after a step.
+
+    Attributes:
+        step: Steps taken, ``steps`` at the most.
+        loss: Of this step, in nats a token.
+        tokens: Tokens learned from, in all.
+        speed: Tokens a second in this process, looks at the held-out part included.
+    """
 
     step: int
     steps: int
-    loss: float | None
+    loss: float
     tokens: int
+    speed: float
 
 
 class HeldOut(msgspec.Struct, frozen=True, tag="held_out"):

@@ -90,6 +90,16 @@ def steps_an_epoch(training: Sequence[int], settings: LmSection) -> int:
     return math.ceil(len(training) / settings.batch)
 
 
+def look_steps(steps: int, epochs: int) -> frozenset[int]:
+    """Return the steps after which the held-out part is looked at, the last one among them.
+
+    >>> sorted(look_steps(53, 1)), sorted(look_steps(150, 2))
+    ([26, 53], [38, 75, 112, 150])
+    """
+    looks = LOOKS * epochs
+    return frozenset(round(steps * look / looks) for look in range(1, looks + 1)) - {0}
+
+
 def pass_tokens(base: Base, examples: Sequence[Example], settings: LmSection) -> int:
     """Return how many tokens a pass may have.
 
@@ -120,6 +130,7 @@ class Run:
         material: What is trained, and on what.
         state: Where it stands.
         continued: The step from which an earlier run was continued; 0 if none was.
+        stopped: Whether its time was up before its last step.
     """
 
     def __init__(self, order: Order, material: Material, most: int, tell: Tell) -> None:
@@ -136,10 +147,13 @@ class Run:
             material.examples, material.held_out, most=most, packed=material.packed
         )
         self.state = State(order=order.id)
-        self.continued = 0
+        self.continued, self.stopped = 0, False
         self._restore()
+        self._due = look_steps(self.steps, self._settings.epochs) if self._looks else frozenset()
+        self._look_s = 0.0
         self._since = (time.monotonic(), time.process_time())
         self._began = self._saved = time.monotonic()
+        self._tokens_before = self.state.tokens
 
     @property
     def steps(self) -> int:
@@ -147,27 +161,38 @@ class Run:
         return self._settings.epochs * steps_an_epoch(self.material.training, self._settings)
 
     def run(self) -> dict[str, Any]:
-        """Train to the end and return the weights to keep.
+        """Train to the end, or until the time is up, and return the weights to keep.
 
         Raises:
-            ModelError: The time ran out, the loss is no number, or a checkpoint cannot be written.
+            ModelError: The loss is no number, or a checkpoint cannot be written.
         """
-        every = max(1, steps_an_epoch(self.material.training, self._settings) // LOOKS)
         while self.state.step < self.steps and self.state.stale < self._settings.patience:
+            if self.state.step and self._is_late():
+                self._stop()
+                break
             self._step()
-            if self._looks and (self.state.step % every == 0 or self.state.step == self.steps):
+            if self.state.step in self._due:
                 self._look()
             if time.monotonic() - self._saved > self.order.checkpoint_s:
                 self._save()
-            limit = self.order.deadline_s
-            if limit and self.state.step < self.steps and time.monotonic() - self._began > limit:
-                self._save()
-                raise ModelError(
-                    f"Training must take at most {limit:g} s and was at step {self.state.step} of "
-                    f"{self.steps}; the same order again goes on from there"
-                )
         self._clock()
         return self._best if self._looks else {n: w.detach() for n, w in self._weights.items()}
+
+    def _is_late(self) -> bool:
+        """Return whether the time is up once a last look is taken, earlier processes counted."""
+        used = self.state.seconds + time.monotonic() - self._since[0]
+        return bool(self.order.deadline_s) and used + self._look_s > self.order.deadline_s
+
+    def _stop(self) -> None:
+        """Stop before the last step.
+
+        The look that judges the last weights comes after the checkpoint: a run that goes on from
+        there with more time is the one that was never stopped.
+        """
+        self._save()
+        self.stopped = True
+        if self._looks and self.state.step not in self._due:
+            self._look()
 
     def _step(self) -> None:
         import torch  # noqa: PLC0415
@@ -199,14 +224,17 @@ class Run:
         tokens = self.state.tokens + sum(batch.tokens for batch in batches)
         losses = (*self.state.losses, total / count)[-LAST_LOSSES:]
         self._change(step=step + 1, tokens=tokens, losses=losses)
-        self._tell(Progress(step + 1, self.steps, total / count, tokens))
+        speed = (tokens - self._tokens_before) / (time.monotonic() - self._began)
+        self._tell(Progress(step + 1, self.steps, total / count, tokens, speed))
 
     def look(self) -> float | None:
         """Return the mean loss of held-out tokens in nats, None if nothing is held out."""
         return held_out_loss(self.material, self._looks) if self._looks else None
 
     def _look(self) -> None:
+        begun = time.monotonic()
         loss = held_out_loss(self.material, self._looks)
+        self._look_s = time.monotonic() - begun
         self._tell(HeldOut(self.state.step, loss))
         if self.state.best_loss is None or loss < self.state.best_loss:
             self._best = {name: w.detach().clone() for name, w in self._weights.items()}

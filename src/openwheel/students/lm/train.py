@@ -27,8 +27,9 @@ from openwheel.students.lm.order import (
     threads_of,
 )
 
-LATE_S = 60.0
-"""Seconds beyond its time limit after which a process that does not end by itself is killed."""
+LATE_S = 900.0
+"""Seconds beyond its time limit after which a process is killed: in these it loads the base, takes
+the pass that is measured, and writes its adapter."""
 
 
 def place_order(

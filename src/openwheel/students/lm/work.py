@@ -18,6 +18,7 @@ from openwheel.inference.frame import Frame
 from openwheel.inference.needs import GGUF, NEEDS, Needs
 from openwheel.job import run_job
 from openwheel.machine import within_free_memory
+from openwheel.progress import lasting
 from openwheel.settings import LmSection
 from openwheel.students.lm.adapter import (
     add_adapter,
@@ -41,11 +42,14 @@ from openwheel.students.lm.order import (
 )
 from openwheel.students.lm.probabilities import TokenNames, with_probabilities
 from openwheel.students.lm.prompt import LONGER_THAN_SEEN
-from openwheel.students.lm.run import Material, Run, Tell, pass_tokens
+from openwheel.students.lm.run import LOOKS, Material, Run, Tell, pass_tokens
 
 PACKING: Final = MappingProxyType({"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05})
 """How far rounding may move log-probabilities of likely tokens where examples are packed."""
 
+
+FORWARD: Final = 1 / 3
+"""Share of a pass of training that is forward: going back takes twice as many operations."""
 
 MOST_TRIED = 2_000
 """Prompts on which a frame is tried."""
@@ -109,7 +113,6 @@ def carry_out(order: Order, tell: Tell) -> Report:
     memory = fit_memory(model, examples, most=most, packed=packed, teacher=soft)
     if memory.checkpointing:
         tell(Note("memory is short: each layer is computed again for its gradient"))
-    tell(Note(_time(memory, [examples[i] for i in training], settings)))
     material = Material(
         model,
         examples,
@@ -119,6 +122,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
         soft,
     )
     run = Run(order, material, memory.most, tell)
+    tell(Note(_estimate(memory, run, base)))
     with within_free_memory(1.0):
         weights = run.run()
     report = Report(
@@ -133,6 +137,7 @@ def carry_out(order: Order, tell: Tell) -> Report:
         longest_answer=max(len(example.ids) - example.prompt for example in examples),
         packed=packed,
         continued=run.continued,
+        time_limit=order.deadline_s if run.stopped else 0.0,
         soft=len(examples)
         if material.teacher is not None
         else sum(example.soft is not None for example in examples),
@@ -164,14 +169,33 @@ def _examples(
     return [record for record, _ in short], [example for _, example in short]
 
 
-def _time(fit: Fit, training: Sequence[Example], settings: LmSection) -> str:
-    """Say what was measured, and how long all of it would take at that speed."""
-    tokens = settings.epochs * sum(len(example.ids) for example in training)
-    minutes = tokens * fit.seconds / fit.tokens / 60
+def _estimate(fit: Fit, run: Run, base: Base) -> str:
+    """Say how long what is left of a run takes at the measured speed, and how to go without."""
+    import torch  # noqa: PLC0415 - long loaded, but in this process alone
+
+    settings, material = run.order.settings, run.material
+    left = 1 - run.state.step / run.steps
+    seconds = left * run_tokens(material, settings.epochs) * fit.seconds / fit.tokens
+    threads = torch.get_num_threads()
+    where = f"{threads} threads" if base.device == "cpu" and threads > 1 else "one thread"
+    cost = f", {lasting(seconds * threads)} of processor time" if threads > 1 else ""
+    if base.device != "cpu":
+        where, cost = base.device, ""
+    limit = run.order.deadline_s
+    ends = f"{lasting(limit)} by lm.time_limit" if limit else "any time by lm.time_limit"
     return (
-        f"a pass of {fit.tokens:,} tokens takes {fit.seconds:.2g} s: {settings.epochs} epochs "
-        f"would take about {minutes:,.0f} minutes"
+        f"training takes about {lasting(seconds)} on this machine: {run.steps - run.state.step:,} "
+        f"steps on {where}{cost} (measured: {fit.tokens:,} tokens in {fit.seconds:.2g} s). It can "
+        f"end after {ends}, with the best weights until then; rungs without lm go without it "
+        "(--rungs exact,linear)"
     )
+
+
+def run_tokens(material: Material, epochs: int) -> float:
+    """Return the tokens of a run, those that are only looked at by the share that it takes."""
+    learned = sum(len(material.examples[i].ids) for i in material.training)
+    seen = sum(len(material.examples[i].ids) for i in material.held_out)
+    return epochs * (learned + LOOKS * FORWARD * seen)
 
 
 def _frame(base: Base, records: Sequence[Record], tell: Tell) -> Frame | None:
@@ -272,12 +296,19 @@ def _context(base: Base, settings: LmSection) -> int:
 
 
 def _finished(order: Order) -> Report | None:
-    """Return the report of a run of this very order that ended, None if there is none."""
+    """Return the report of a run of this very order that ended, None if there is none.
+
+    One that was stopped has not ended where it may now take longer.
+    """
     try:
         ended = msgspec.json.decode((order.path / REPORT).read_bytes(), type=Ended)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return ended.report if ended.order == order.id and (order.path / ADAPTER).exists() else None
+    if ended.order != order.id or not (order.path / ADAPTER).exists():
+        return None
+    stopped = ended.report.time_limit
+    longer = not order.deadline_s or order.deadline_s > stopped
+    return None if stopped and longer else ended.report
 
 
 def _finish(
@@ -302,7 +333,8 @@ def _finish(
         os.replace(part, order.path / REPORT)
     except OSError as error:
         raise ModelError(f"The adapter cannot be written to {folder}: {error}") from None
-    shutil.rmtree(order.path / CHECKPOINT, ignore_errors=True)
+    if not report.time_limit:  # else it can go on from there
+        shutil.rmtree(order.path / CHECKPOINT, ignore_errors=True)
 
 
 if __name__ == "__main__":
