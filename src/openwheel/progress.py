@@ -17,7 +17,6 @@ LINE_EVERY_S: Final = 10.0
 """Seconds between lines about a step, where there is no terminal."""
 
 BRIEF_S: Final = 1.0
-"""A step that took less than this is over without a line."""
 
 
 class Progress(Protocol):
@@ -53,6 +52,23 @@ def silent(
     /,
 ) -> None:
     """Tell nobody."""
+
+
+def steps_alone(progress: Progress) -> Progress:
+    """Return what tells of steps alone: phrases at every turn would fill a log."""
+
+    def tell(
+        said: str,
+        done: float | None = None,
+        total: float | None = None,
+        unit: str = "",
+        about: str = "",
+        /,
+    ) -> None:
+        if done is not None:
+            progress(said, done, total, unit, about)
+
+    return tell
 
 
 class Step:
@@ -191,6 +207,7 @@ class Lines:
         say: Prints a line.
         clock: Seconds that pass.
         every: Seconds between lines about a step.
+        brief: A step that took less, in seconds, is over without a line.
     """
 
     def __init__(
@@ -199,10 +216,11 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
         *,
         every: float = LINE_EVERY_S,
+        brief: float = BRIEF_S,
     ) -> None:
         self.say = say
         self._clock = clock
-        self._every = every
+        self._every, self._brief = every, brief
         self._steps: dict[str, Watched] = {}
         self._over = False
 
@@ -253,7 +271,7 @@ class Lines:
 
     def ended(self, step: Watched, now: float) -> None:
         """Show a step's end."""
-        if now - step.began >= BRIEF_S and step.done:
+        if now - step.began >= self._brief and step.done:
             took = f"{lasting(now - step.began)} in all"
             told = ", ".join(filter(None, [step.so_far(now), step.about, took]))
             self.say(f"{step.name}: {told}")

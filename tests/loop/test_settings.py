@@ -1,7 +1,9 @@
 import pytest
 
 from openwheel.loop.settings import LoopSettings
-from openwheel.settings import TaskSection
+from openwheel.machine import processors
+from openwheel.settings import LmSection, TaskSection
+from openwheel.students.lm.order import threads_of
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,11 @@ from openwheel.settings import TaskSection
 def test_how_likely_wrong_an_answer_may_be(epsilon, floor, own, worst):
     settings = LoopSettings(epsilon=epsilon, floor=floor, tasks={"one": TaskSection(floor=own)})
     assert settings.worst("one") == pytest.approx(worst)
+
+
+def test_training_leaves_a_core_to_a_gateway_and_takes_all_of_them_without_one():
+    cores = max(1, int(processors()))
+    assert threads_of(LmSection()) == cores
+    assert threads_of(LoopSettings().beside_gateway().lm) == max(1, cores - 1)
+    own = LoopSettings(lm=LmSection(threads=7))
+    assert threads_of(own.lm) == threads_of(own.beside_gateway().lm) == 7

@@ -14,6 +14,7 @@ from openwheel.cli import options
 from openwheel.cli.output import note, out, print_json, warn
 from openwheel.cli.progress import shown, stopping
 from openwheel.errors import SettingError
+from openwheel.progress import steps_alone
 from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def turn(
         tune_encoder=tune_encoder,
         audit=audit,
         answer=answer,
-    )
+    ).beside_gateway()
     from openwheel.loop.turn.limits import Limits, apply_limits
 
     for problem in apply_limits(Limits.of(options.settings_from(None))):
@@ -188,6 +189,7 @@ def turn(
                 tell=_tell,
                 resources=resources,
                 stop=lambda: os.getppid() != parent,
+                progress=steps_alone(progress),
             )
             return
         done = run(store, settings, resources=resources, progress=progress)

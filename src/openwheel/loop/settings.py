@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from openwheel.errors import SettingError
+from openwheel.machine import processors
 from openwheel.settings import (
     EngineSection,
     LmSection,
@@ -132,6 +133,11 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
                 f"{chosen.setting!r}"
             )
         return ()
+
+    def beside_gateway(self) -> "LoopSettings":
+        """Return these settings for a machine where a gateway serves: one core is left to it."""
+        threads = self.lm.threads or max(1, int(processors()) - 1)
+        return msgspec.structs.replace(self, lm=msgspec.structs.replace(self.lm, threads=threads))
 
     def checked(self) -> "LoopSettings":
         """Return these settings if they can be used.

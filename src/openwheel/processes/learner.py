@@ -18,12 +18,15 @@ from openwheel.job import when_alone
 from openwheel.logs import escaped, set_up_logs
 from openwheel.loop.turn.limits import Limits, apply_limits
 from openwheel.processes.order import read_order
+from openwheel.progress import Lines, steps_alone
 from openwheel.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _LOCKED_S = 1.0
 _FORGETTING_S = 1.0
+_LINE_S = 60.0
+"""Seconds between lines in the log about what takes longer than that."""
 
 
 def run(settings: Settings, learning: threading.Event) -> None:
@@ -52,7 +55,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
         sys.stderr.flush()
 
     turns = settings.loop.turns
-    loop = LoopSettings.of(settings if turns else _without_turns(settings))
+    loop = LoopSettings.of(settings if turns else _without_turns(settings)).beside_gateway()
     path = Path(settings.store.path)
     captured = settings.capture
     # The workers have made it: to make it again would hide that it was lost.
@@ -72,6 +75,9 @@ def run(settings: Settings, learning: threading.Event) -> None:
             ),
             turns=turns,
             housekeeping=housekeeping,
+            progress=steps_alone(
+                Lines(lambda said: logger.info("%s", said), every=_LINE_S, brief=_LINE_S)
+            ),
         )
 
 

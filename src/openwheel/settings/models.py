@@ -154,7 +154,12 @@ class LmSection(Section, frozen=True):
         int, Meta(ge=1, description="Looks at held-out exchanges without gain before it stops.")
     ] = 3
     time_limit: Annotated[
-        float, Meta(ge=0, description="Seconds of a training run; 0: no end.")
+        float,
+        Meta(
+            ge=0,
+            description="Seconds of a training run, after which the best weights so far are "
+            "judged; 0: no end.",
+        ),
     ] = 0.0
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
@@ -162,7 +167,12 @@ class LmSection(Section, frozen=True):
     ] = "auto"
     device: Annotated[str, Meta(description="A torch device; auto takes an accelerator.")] = "auto"
     threads: Annotated[
-        int, Meta(ge=0, description="Threads for training; 0 leaves one core to the gateway.")
+        int,
+        Meta(
+            ge=0,
+            description="Threads for training; 0: as many as there are cores with `learn`, and "
+            "one fewer in turns, beside a gateway.",
+        ),
     ] = 0
     server: Annotated[
         str,
@@ -187,7 +197,7 @@ class LmSection(Section, frozen=True):
     ] = ""
     answer_timeout: Annotated[
         float, Meta(gt=0, description="Seconds a student may take before the teacher is asked.")
-    ] = 10.0
+    ] = 30.0
     seed: Annotated[int, Meta(ge=0, description="Where random numbers begin.")] = 0
 
 

@@ -7,6 +7,7 @@ from openwheel.loop.learner import learner
 from openwheel.loop.learner.learner import run_learner
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.turn import turn
+from openwheel.progress import steps_alone
 from openwheel.store import Exchange
 from openwheel.wire import Answer
 
@@ -23,9 +24,18 @@ def test_a_store_that_is_not_empty_gets_its_turn_at_once(store, registry, fill, 
     monkeypatch.setattr(learner, "LOOK_EVERY", 0)
     fill(tickets(1_000))
     told = []
-    run_learner(store, SETTINGS, tell=told.append, stop=looks(1))
+    shown = []
+    run_learner(
+        store,
+        SETTINGS,
+        tell=told.append,
+        stop=looks(1),
+        progress=steps_alone(lambda *about: shown.append(about)),
+    )
     assert [event.kind for event in told] == ["promoted"]
     assert registry.certificates()
+    assert ("learning", 1_000, 1_000, "exchanges", "") in shown
+    assert all(len(about) == 5 for about in shown)  # no phrases
 
 
 def test_too_little_new_traffic_takes_no_turn(store, registry, fill, monkeypatch):

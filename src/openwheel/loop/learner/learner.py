@@ -24,6 +24,7 @@ from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import assign_new
 from openwheel.loop.turn.train import FEWEST_TO_TRAIN
 from openwheel.loop.turn.turn import turn
+from openwheel.progress import Progress, silent
 from openwheel.store import Store
 from openwheel.students.lm.student import ADAPTER
 
@@ -43,6 +44,7 @@ def run_learner(
     turns: bool = True,
     stop: Callable[[], bool] = lambda: False,
     housekeeping: Callable[[], object] = lambda: None,
+    progress: Progress = silent,
 ) -> None:
     """Audit promoted students, and take a turn when it is due, until told to stop.
 
@@ -58,6 +60,7 @@ def run_learner(
         turns: Whether to take turns, for which the caller holds the lock; else it only audits.
         stop: Returns whether to end; called between looks.
         housekeeping: Called between looks.
+        progress: Told how far a turn is.
     """
     registry = Registry(store)
     looked_at, assigned, alarmed = 0, 0, turns
@@ -93,7 +96,12 @@ def run_learner(
                     every=LOOK_EVERY,
                 ):
                     done = turn(
-                        store, settings, after=looked_at, resources=resources, by_hand=False
+                        store,
+                        settings,
+                        after=looked_at,
+                        resources=resources,
+                        by_hand=False,
+                        progress=progress,
                     )
                 looked_at = assigned = done.looked_at
                 shadowing = bool(registry.candidates(state="shadow"))
