@@ -55,7 +55,7 @@ def silent(
 
 
 def steps_alone(progress: Progress) -> Progress:
-    """Return what tells of steps alone: phrases at every turn would fill a log."""
+    """Return a callback that reports steps and leaves out phrases: there are many turns."""
 
     def tell(
         said: str,

@@ -19,7 +19,7 @@ from openwheel.loop.serving import Decision, RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.curate import assign_new
 from openwheel.loop.turn.turn import turn
-from openwheel.progress import Progress, silent
+from openwheel.progress import Progress, silent, steps_alone
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer
 
@@ -156,7 +156,7 @@ def replay(
         started = time.process_time()
         keep()
         done = turn(
-            store, settings, after=looked_at, resources=resources, progress=_steps_alone(progress)
+            store, settings, after=looked_at, resources=resources, progress=steps_alone(progress)
         )
         serving.refresh()
         tell(done.events)
@@ -192,18 +192,6 @@ def replay(
     if counts.latest.n:
         take_turn()
     return _replayed(counts, timeline)
-
-
-def _steps_alone(progress: Progress) -> Progress:
-    """Return a callback that reports steps and leaves out phrases: there are many turns."""
-
-    def tell(
-        said: str, done: float | None = None, total: float | None = None, unit: str = "", /
-    ) -> None:
-        if done is not None:
-            progress(said, done, total, unit)
-
-    return tell
 
 
 def _replayed(counts: _Counts, timeline: Sequence[Moment]) -> Replayed:

@@ -182,12 +182,12 @@ def _estimate(fit: Fit, run: Run, base: Base) -> str:
     if base.device != "cpu":
         where, cost = base.device, ""
     limit = run.order.deadline_s
-    ends = f"{lasting(limit)} by lm.time_limit" if limit else "any time by lm.time_limit"
+    ends = f"ends it after {lasting(limit)}" if limit else "would end it sooner"
     return (
         f"training takes about {lasting(seconds)} on this machine: {run.steps - run.state.step:,} "
-        f"steps on {where}{cost} (measured: {fit.tokens:,} tokens in {fit.seconds:.2g} s). It can "
-        f"end after {ends}, with the best weights until then; rungs without lm go without it "
-        "(--rungs exact,linear)"
+        f"steps on {where}{cost} (measured: {fit.tokens:,} tokens in {fit.seconds:.2g} s). "
+        f"lm.time_limit {ends}, with the best weights so far; to skip it, leave lm out of the "
+        "rungs (--rungs exact,linear)"
     )
 
 
