@@ -20,7 +20,6 @@ IntArray = npt.NDArray[np.int64]
 FEWEST = 2
 """A feature that one word of all training alone has cannot carry over to another."""
 
-MOST_FEATURES = 200_000
 LONGEST_VALUE = 8
 """Words of the longest value that is looked up among those of training."""
 
@@ -295,13 +294,12 @@ def _keys(asked: Sequence[Asked], memory: Memory) -> tuple[IntArray, KeyArray]:
     return np.concatenate(all_rows), np.concatenate(all_keys)
 
 
-def vocabulary(keys: KeyArray) -> KeyArray:
-    """Return the features worth a weight, sorted: those seen `FEWEST` times or more."""
+def vocabulary(keys: KeyArray, most: int) -> KeyArray:
+    """Return the features worth a weight, sorted: those seen `FEWEST` times, ``most`` at most."""
     distinct, counts = np.unique(keys, return_counts=True)
-    kept = counts >= FEWEST
-    if kept.sum() > MOST_FEATURES:
-        least = np.sort(counts)[-MOST_FEATURES]
-        kept = counts >= least
+    kept = np.flatnonzero(counts >= FEWEST)
+    if len(kept) > most:
+        kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")[:most]])
     return distinct[kept]
 
 

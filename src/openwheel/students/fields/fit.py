@@ -78,9 +78,15 @@ FOLDS = 3
 MOST_RECORDS = 20_000
 """The latest different inputs up to this many are trained on."""
 
+MOST_WORDS_IN_ALL = 200_000
+"""The same for their words together: more cost memory and minutes."""
+
 MOST_TAGS = 400
+MOST_TAGGER_WEIGHTS = 8_000_000
+"""Features times tags: bounds the tagger's part of a student's files at 16 MB."""
+
 MOST_WEIGHTS = 700_000
-"""Weights of the head of types: bounds its part of a student's files at 6 MB."""
+"""Features times answers of all heads: bounds their part of a student's files at 6 MB."""
 
 ALWAYS = 0.95
 """A field that does not come out of the input leaves nothing to learn if in so many records."""
@@ -134,7 +140,10 @@ def fit_fields(lesson: Lesson) -> Fitted:
     ]
     types, material = prepare([inputs[row] for row in records.rows], said, variables, None)
     records = records.take(material.rows)
-    material = material._replace(folds=material.places % FOLDS, most=MOST_WEIGHTS)
+    others = sum(question.answers for question in questions_of(form.fields, type_field))
+    material = material._replace(
+        folds=material.places % FOLDS, most=MOST_WEIGHTS * len(types) // (len(types) + others)
+    )
     style = learn_style([surfaces.get(answers[row], answers[row]) for row in records.rows])
     learning = _Learning(form, type_field, types, material, records)
     firsts = [
@@ -178,25 +187,25 @@ def _read(
     read: dict[str, dict[str, Any] | None] = {}
     seen: set[tuple[str, str]] = set()
     rows: list[int] = []
+    reads: list[Read] = []
+    words = 0
     for row in range(len(inputs) - 1, -1, -1):
         answer = answers[row]
         if answer not in read:
             spelled = Answer(surfaces.get(answer, answer))
             # As the teacher spells it; folds tell where a record stands among words.
             read[answer] = record_of(spelled) or record_of(spelled, folds)
-        pair = (text_of(inputs[row], variables), answer)
-        if read[answer] is not None and pair not in seen:
-            seen.add(pair)
-            rows.append(row)
-            if len(rows) >= MOST_RECORDS:
-                break
-    rows.reverse()
-    reads = []
-    for row in rows:
-        text = text_of(inputs[row], variables)
-        record = read[answers[row]]
-        assert record is not None
+        record, text = read[answer], text_of(inputs[row], variables)
+        if record is None or (text, answer) in seen:
+            continue
+        seen.add((text, answer))
+        rows.append(row)
         reads.append(Read(text, words_of(text)[:MOST_WORDS], record))
+        words += len(reads[-1].words)
+        if len(rows) >= MOST_RECORDS or words >= MOST_WORDS_IN_ALL:
+            break
+    rows.reverse()
+    reads.reverse()
     return _Records(rows, reads, [flat_of(one.record) for one in reads])
 
 
@@ -306,16 +315,17 @@ class _Learning:
                 words, hashes, spans, said.evidence.labels, strict=True
             )
         ]
-        rows, keys = keys_of(asked, memory)
-        known = vocabulary(keys)
         lengths = np.array([len(each) for each in words], np.int64)
-        features = matrix_of(rows, keys, known, int(lengths.sum()))
         paths = [tags_of(len(each), own) for each, own in zip(words, spans, strict=True)]
         tags = [(0, 0), *sorted({tag for path in paths for tag in path} - {(0, 0)})]
         if len(tags) > MOST_TAGS:
             raise NotLearnedError(
                 f"the records' fields take {len(tags)} tags, more than {MOST_TAGS}"
             )
+        rows, keys = keys_of(asked, memory)
+        known = vocabulary(keys, MOST_TAGGER_WEIGHTS // len(tags))
+        features = matrix_of(rows, keys, known, int(lengths.sum()))
+        del rows, keys
         index = {tag: i for i, tag in enumerate(tags)}
         flat = np.array([index[tag] for path in paths for tag in path], np.int64)
         rules = forbidden(tags)
