@@ -244,3 +244,19 @@ def test_a_list_of_objects_with_a_field_that_is_not_from_the_input_is_named():
         row["output"] = json.dumps(record)
     with pytest.raises(NotLearnedError, match=r"'lines\[\].id' does not come out of the input"):
         taught(rows)
+
+
+def test_an_order_of_lists_that_means_nothing_is_told():
+    rng = random.Random(0)
+    rows = orders(200)
+    for row in rows:
+        record = json.loads(row["output"])
+        rng.shuffle(record["items"])
+        row["output"] = json.dumps(record)
+    assert "Only the order of lists differs in" in taught(rows).blame
+    answers = [canonical_answer(Answer(row["output"]), "record", ("set",)) for row in rows]
+    surfaces = dict(zip(answers, (row["output"] for row in rows), strict=True))
+    inputs = [(row["input"],) for row in rows]
+    more = {"form": "record", "surfaces": surfaces, "folds": ("set",)}
+    fitted = train("linear", inputs, answers, variables=(0,), **more)
+    assert fitted.agrees.mean() > 0.9

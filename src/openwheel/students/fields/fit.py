@@ -65,6 +65,7 @@ from openwheel.students.model import text_of
 from openwheel.students.rung import Lesson, Losses
 from openwheel.students.student import Fitted, Inputs, NotLearnedError
 from openwheel.tasks import canonical_answer, record_of
+from openwheel.tasks.folds import read_folds
 from openwheel.tasks.forms import fields_apart
 from openwheel.tasks.forms.record import Path
 from openwheel.wire import Answer, split_reasoning
@@ -377,6 +378,9 @@ class _Learning:
 BLAMED, DERIVED = 4, 0.98
 """Fields that a refusal names, and the share of values from the input below which it says so."""
 
+IN_ORDER_ALONE = 0.1
+"""Where the order of lists is all that is wrong in this share of records, a refusal says so."""
+
 SMALL = 0.02
 """Features whose weights are all smaller than this are left out of a student."""
 
@@ -484,7 +488,8 @@ def _blame(
 ) -> str:
     """Say which fields were wrong most often in the records that differ out of fold."""
     apart: Counter[str] = Counter()
-    unwritten = 0
+    unwritten = order = 0
+    as_sets = read_folds((*folds, "set"))
     for one, drafted, same in zip(records.reads, drafts, agrees, strict=True):
         if same:
             continue
@@ -493,6 +498,11 @@ def _blame(
         else:
             both = [record_of(Answer(as_json(r)), folds) for r in (one.record, drafted.record)]
             apart.update(fields_apart(*(record or {} for record in both)))
+            one_set, other = (
+                canonical_answer(Answer(as_json(r)), "record", as_sets)
+                for r in (one.record, drafted.record)
+            )
+            order += one_set == other
     wrong = int((~agrees).sum())
     if not wrong:
         return ""
@@ -509,4 +519,7 @@ def _blame(
         parts.append(said)
     if unwritten:
         parts.append(f"no record in {unwritten:,}")
-    return f"In {wrong:,} records that differ out of fold these are wrong: {', '.join(parts)}."
+    said = f"In {wrong:,} records that differ out of fold these are wrong: {', '.join(parts)}."
+    if order >= IN_ORDER_ALONE * wrong and "set" not in folds:
+        said += f' Only the order of lists differs in {order:,}: answer = ["set"] lets it differ.'
+    return said
