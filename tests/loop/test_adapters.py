@@ -15,6 +15,10 @@ class Server:
         self.loaded: dict[str, str] = {}
         self.down = False
         self.asked = 0
+        self.base = "one base"
+
+    def base_fingerprint(self):
+        return self.base
 
     def models(self):
         return ["base", *self.loaded]
@@ -75,14 +79,26 @@ def test_other_weights_or_settings_have_another_name(folder):
 
 def test_a_server_that_was_started_again_is_given_the_adapter(folder):
     server = Server()
-    writer, name = Adapters(lambda: server).serve(folder)
+    writer, name, _ = Adapters(lambda: server).serve(folder)
     server.loaded.clear()
     assert writer.write([ask(name)])[0].text == str(folder)
 
 
+def test_a_server_that_was_started_again_with_another_base_is_not_asked(folder):
+    """Its answers would be others than those that a certificate speaks of."""
+    server = Server()
+    writer, name, base = Adapters(lambda: server).serve(folder)
+    assert base == "one base"
+    server.loaded.clear()
+    server.base = "another"
+    with pytest.raises(EngineError, match="another base"):
+        writer.write([ask(name)])
+    assert not server.loaded
+
+
 def test_while_a_server_is_down_one_request_waits_for_it_and_not_all(folder):
     server = Server()
-    writer, name = Adapters(lambda: server, rest=60).serve(folder)
+    writer, name, _ = Adapters(lambda: server, rest=60).serve(folder)
     server.down = True
     for _ in range(5):
         with pytest.raises(EngineDownError):
@@ -94,7 +110,7 @@ def test_what_nobody_needs_is_let_go_and_what_is_not_ours_stays(folder):
     server = Server()
     adapters = Adapters(lambda: server)
     adapters.sweep(set())  # asks no server that nobody has asked yet
-    _, kept = adapters.serve(folder)
+    _, kept, _ = adapters.serve(folder)
     server.loaded |= {"openwheel-old": "old", "another": "not ours"}
     adapters.sweep({kept})
     assert set(server.loaded) == {kept, "another"}

@@ -89,7 +89,13 @@ class _Serving:
     def _model(self, name: str) -> dict[str, object]:
         base = self._front.name
         parent = None if name == base else base
-        return {"id": name, "object": "model", "owned_by": "openwheel", "parent": parent}
+        shown: dict[str, object] = {
+            "id": name,
+            "object": "model",
+            "owned_by": "openwheel",
+            "parent": parent,
+        }
+        return shown if parent else {**shown, "fingerprint": self._front.fingerprint}
 
     async def _change(
         self, request: Request, work: Callable[[_Adapter], Awaitable[None]], done: str

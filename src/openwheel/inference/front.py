@@ -7,6 +7,7 @@ that died is started again, and requests wait for it.
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -63,10 +64,13 @@ class Front:
 
     Attributes:
         name: What the base is served as.
+        fingerprint: Hash of what decides the base's answers: its file, and how llama.cpp keeps
+            what it has read. ``""`` before it was started.
     """
 
     def __init__(self, run: Run, *, max_queue: int = 512) -> None:
         self.name = run.name
+        self.fingerprint = ""
         self._base = run
         self._max_queue = max_queue
         self._adapters: dict[str, _Adapter] = {}
@@ -86,6 +90,7 @@ class Front:
         Raises:
             ModelError: It cannot run the base, or an adapter.
         """
+        self.fingerprint = await asyncio.to_thread(_fingerprint, self._base)
         await self._switch()
         self._keeper = asyncio.create_task(self._keep())
 
@@ -335,3 +340,18 @@ def _object(body: bytes) -> dict[str, Any]:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"The request body must be a JSON object: {error}") from None
+
+
+def _fingerprint(run: Run) -> str:
+    """Return the hash of a base's file, and of how exactly what was read is kept.
+
+    Raises:
+        ModelError: The file cannot be read.
+    """
+    try:
+        with Path(run.model).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        raise ModelError(f"The GGUF file {run.model} cannot be read: {error}") from None
+    digest.update(b"exact" if run.exact else b"")
+    return digest.hexdigest()

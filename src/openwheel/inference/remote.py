@@ -63,6 +63,7 @@ class _Completion(msgspec.Struct):
 class _Model(msgspec.Struct):
     id: str
     parent: str | None = None
+    fingerprint: str = ""
 
 
 class _Models(msgspec.Struct):
@@ -140,6 +141,14 @@ class RemoteWriter:
             EngineError: It cannot be reached, or lists none.
         """
         return [model.id for model in self._models()]
+
+    def base_fingerprint(self) -> str:
+        """Return the hash of what decides the base's answers, ``""`` where the server has none.
+
+        Raises:
+            EngineError: It cannot be reached, or lists no models.
+        """
+        return next((model.fingerprint for model in self._models() if model.parent is None), "")
 
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Have an adapter loaded; the folder is one of the server's machine.

@@ -21,6 +21,9 @@ class AdapterServer(Writer, Protocol):
     def models(self) -> list[str]:
         """Return the names that it serves."""
 
+    def base_fingerprint(self) -> str:
+        """Return the hash of what decides the base's answers, ``""`` where there is none."""
+
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Have an adapter loaded."""
 
@@ -56,7 +59,8 @@ class Adapters:
         """
         name = adapter_name(adapter)
         self._load(name, adapter)
-        return Served(_Loaded(self, name, adapter), name)
+        base = self._connected().base_fingerprint()
+        return Served(_Loaded(self, name, adapter, base), name, base)
 
     def sweep(self, keep: Collection[str]) -> None:
         """Unload all adapters that Openwheel loaded, except some.
@@ -75,23 +79,23 @@ class Adapters:
             if name.startswith(PREFIX) and name not in keep:
                 self._server.unload_adapter(name)
 
-    def write(self, asks: Sequence[Ask], name: str, adapter: Path) -> list[Written]:
+    def write(self, asks: Sequence[Ask], name: str, adapter: Path, base: str) -> list[Written]:
         """Write with an adapter, loading it again if the server has lost it.
 
         Raises:
-            EngineError: The server cannot be reached, or answers no.
+            EngineError: The server cannot be reached, answers no, or has another base by now.
         """
         server = self._connected()
         if time.monotonic() < self._rests_until:
             raise EngineDownError("The engine could not be reached lately, and is left in peace")
         try:
-            return self._write(server, asks, name, adapter)
+            return self._write(server, asks, name, adapter, base)
         except EngineDownError:
             self._rests_until = time.monotonic() + self._rest
             raise
 
     def _write(
-        self, server: AdapterServer, asks: Sequence[Ask], name: str, adapter: Path
+        self, server: AdapterServer, asks: Sequence[Ask], name: str, adapter: Path, base: str
     ) -> list[Written]:
         try:
             return server.write(asks)
@@ -100,6 +104,9 @@ class Adapters:
         except EngineError:
             if name in server.models():
                 raise
+        # A server that has lost an adapter was started again, and may have another base.
+        if server.base_fingerprint() != base:
+            raise EngineError("The engine serves another base than the student was judged on")
         self._load(name, adapter)
         return server.write(asks)
 
@@ -123,14 +130,15 @@ class Adapters:
 class _Loaded:
     """Writes with one adapter."""
 
-    def __init__(self, adapters: Adapters, name: str, adapter: Path) -> None:
+    def __init__(self, adapters: Adapters, name: str, adapter: Path, base: str) -> None:
         self._adapters = adapters
+        self._base = base
         self._name = name
         self._adapter = adapter
 
     def write(self, asks: Sequence[Ask]) -> list[Written]:
         """Write an answer to each; see `Writer.write`."""
-        return self._adapters.write(asks, self._name, self._adapter)
+        return self._adapters.write(asks, self._name, self._adapter, self._base)
 
 
 def adapter_name(adapter: Path) -> str:

@@ -24,10 +24,17 @@ from the teacher's, in [0, 1]."""
 
 
 class Served(NamedTuple):
-    """Who answers for a language-model student: a writer, and its name of the adapter."""
+    """Who answers for a language-model student.
+
+    Attributes:
+        writer: Writes its answers.
+        model: The writer's name of the adapter.
+        base: Fingerprint of the base that the writer has, ``""`` if it tells none.
+    """
 
     writer: Writer
     model: str
+    base: str = ""
 
 
 Serve = Callable[[Path], Served]

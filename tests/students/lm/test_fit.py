@@ -33,7 +33,7 @@ def serve(engine):
     def served(adapter: Path):
         name = f"student-{len(engine.models())}"
         engine.load_adapter(name, adapter)
-        return engine, name
+        return Served(engine, name, engine.base_fingerprint())
 
     return served
 
@@ -112,11 +112,20 @@ def test_it_is_saved_with_its_adapter_and_answers_the_same(fitted, serve, tmp_pa
         "adapter/adapter.gguf",
         "adapter/llama_cpp.json",
     }
-    loaded = load_student(folder, hashes, serve=lambda adapter: Served(*serve(adapter)))
+    loaded = load_student(folder, hashes, serve=serve)
     inputs = exchanges(20, seed=3)[0]
     one, other = student.answer(inputs), loaded.answer(inputs)
     assert one.texts == other.texts
     np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-5)
+
+
+def test_another_base_is_refused(fitted, serve, tmp_path):
+    """What was certified is what is served."""
+    folder = tmp_path / "student"
+    hashes = save_student(fitted.student, folder)
+    assert len(fitted.student.base().fingerprint) == 64
+    with pytest.raises(StudentFileError, match=r"another base .* than the one that is served now"):
+        load_student(folder, hashes, serve=lambda adapter: serve(adapter)._replace(base="0" * 64))
 
 
 def test_a_changed_adapter_is_refused_by_name(fitted, engine, tmp_path):

@@ -148,7 +148,7 @@ def fit_lm(
         )
     most = math.ceil(LONGER_ANSWERS * report.longest_answer) + 8
     asking = msgspec.structs.replace(asking, max_tokens=most, frame=report.frame)
-    writer, model = serve(adapter)
+    writer, model, served_base = serve(adapter)
     asked, written = ask_all(writer, model, asking, [inputs[row] for row in parts.judged], progress)
     losses = np.ones(len(parts.judged))  # what is never asked about is never answered
     losses[asked] = _losses(written, [parts.judged[i] for i in asked], answers, asking, losses_of)
@@ -168,6 +168,7 @@ def fit_lm(
             base=settings.base,
             base_revision=report.base_revision,
             model_type=report.model_type,
+            base_fingerprint=served_base,
         ),
         agreement,
         adapter=adapter,

@@ -38,6 +38,8 @@ class LmSettings(msgspec.Struct, frozen=True, kw_only=True):
         base: The base, as the settings named it.
         base_revision: The hub's commit of the base.
         model_type: The base's.
+        base_fingerprint: Of the base that its answers came from when its confidence was fitted,
+            as the writer told it; ``""`` if it told none.
     """
 
     asking: Asking
@@ -46,6 +48,7 @@ class LmSettings(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     base_revision: str = ""
     model_type: str = ""
+    base_fingerprint: str = ""
 
 
 class LmStudent:
@@ -114,7 +117,13 @@ class LmStudent:
 
     def base(self) -> Base:
         """Return the language model."""
-        return Base(id=self.settings.base, kind="lm", revision=self.settings.base_revision)
+        known = self.settings
+        return Base(
+            id=known.base,
+            kind="lm",
+            revision=known.base_revision,
+            fingerprint=known.base_fingerprint,
+        )
 
     def write_files(self, folder: Path) -> None:
         """Copy the adapter's folder."""
@@ -223,7 +232,14 @@ def load_lm(saved: Saved) -> LmStudent:
             raise StudentFileError(f"{name} is missing")
         if sha256_of(saved.folder / name) != saved.expected[name]:
             raise StudentFileError(f"{name} was changed since it was saved")
-    writer, model = saved.serve(adapter)
-    return LmStudent.from_state(
-        saved.settings, saved.arrays, adapter=adapter, writer=writer, model=model
+    served = saved.serve(adapter)
+    student = LmStudent.from_state(
+        saved.settings, saved.arrays, adapter=adapter, writer=served.writer, model=served.model
     )
+    fitted = student.settings.base_fingerprint
+    if fitted and served.base != fitted:
+        raise StudentFileError(
+            f"its answers were judged on another base ({fitted[:12]}) than the one that is served "
+            f"now ({served.base[:12] or 'unknown'}): serve that one, or train it again"
+        )
+    return student
