@@ -1,6 +1,6 @@
-"""The HTTP server: admit a request, route it to a student or a teacher, stream, capture.
+"""Serves requests over HTTP: admits them, routes them to students or teachers, captures exchanges.
 
-Knows nothing of training. Nothing here imports a model; students come in through `Serving`.
+Knows nothing of training. No module here imports a model; students come in through `Serving`.
 """
 
 from openwheel.gateway.app import create_app

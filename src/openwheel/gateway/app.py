@@ -1,4 +1,4 @@
-"""The gateway as an ASGI app: its routes, and what runs beside them."""
+"""Makes the gateway's ASGI app: its routes and its background work."""
 
 import asyncio
 import contextlib
@@ -78,17 +78,17 @@ def create_app(
         capture: Takes the exchanges; flushed when the app stops, closed by the caller.
         settings: Of these ``gateway``, ``capture``, the teachers' prices, and whether a task's
             student may answer below its threshold while no teacher can be reached.
-        access: Says who may do what; None lets everybody in.
+        access: Checks keys; None lets everybody in.
         students: The promoted students, task name to student id, for ``/healthz``.
         broken: Why a promoted student cannot be used, by its task's name, likewise.
-        teachers: How the teachers have been doing, likewise.
-        audit_status: How the audit of each task stands, for ``/metrics``; called in a thread.
-        left_out: Which tasks are left out, likewise.
-        feedback: Takes what clients say of answers; None takes nothing.
+        teachers: The health of the teachers, likewise.
+        audit_status: The audit of each task, for ``/metrics``; called in a thread.
+        left_out: The tasks left out, likewise.
+        feedback: Takes clients' feedback; None takes none.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
         routes: More routes, e.g. a dashboard's; they come before the gateway's own.
-        snapshots: Where workers of one gateway keep what they count; None for one alone.
+        snapshots: Where workers of one gateway keep their counts; None for a single worker.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
     """

@@ -1,4 +1,4 @@
-"""Small pieces of HTTP over ASGI: reading a body, sending JSON, errors in OpenAI's shape."""
+"""Reads bodies and sends JSON and errors over ASGI."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -34,7 +34,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         BodyTooLargeError: It has, or says it will have, more than ``limit`` bytes.
         ClientGoneError: The client went away first.
     """
-    # Before anything is taken, so that a client that asked whether to go on is told no.
+    # Before anything is read, so that a client that waits for "100 Continue" gets a refusal.
     declared = header(scope, b"content-length")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -102,7 +102,7 @@ async def send_error(
 async def method_not_allowed(
     scope: Scope, send: Send, allowed: str, api: Api | None = None
 ) -> None:
-    """Answer a method that a path does not take, in the shape of an API if it has one."""
+    """Send the error for a method that a path does not take, in the path's API if it has one."""
     error = error_body if api is None else api.error
     message = f"{scope['path']} takes {allowed}, not {scope['method']}"
     body = error(message, type="invalid_request_error", code="method_not_allowed")
@@ -110,13 +110,13 @@ async def method_not_allowed(
 
 
 async def send_too_large(send: Send, error: BodyTooLargeError, api: Api) -> None:
-    """Answer a request whose body is too large, in the shape of the API that was asked."""
+    """Send the error for a body that is too large, in the shape of the API that was asked."""
     body = api.error(str(error), type="invalid_request_error", code="request_too_large")
     await send_body(send, 413, body, [JSON])
 
 
 async def while_connected(receive: Receive, work: Coroutine[None, None, None]) -> bool:
-    """Do ``work``; cancel it if the client goes away first. Return whether it was done."""
+    """Do ``work``; cancel it if the client goes away first. Return whether it finished."""
     task = asyncio.current_task()
     if task is None:
         raise AssertionError("while_connected runs outside a task")

@@ -1,4 +1,4 @@
-"""Audits: asking the teacher, in the background, what a student has already answered."""
+"""Asks the teacher, in the background, for requests that a student has already answered."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ class Audits:
 
     Args:
         recorder: Takes the exchange of each audit that was answered.
-        at_once: The most to ask of the teacher at the same time, so that audits, which nobody
-            waits for, do not crowd out the requests that somebody does.
-        waiting: The most to have open. Past it audits are given up and counted as failed: that
-            depends on load only, never on the answers, so it does not bias what is collected.
+        at_once: The most audits to send to the teacher at the same time, so that audits do not
+            crowd out the requests that clients wait for.
+        waiting: The most audits to have open. Past it audits are given up and counted as failed.
+            That depends on load alone, never on the answers, so the audits stay unbiased.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Gauges of tasks, their audits and teachers, read from the registry: one for all workers."""
+"""Reads gauges of tasks, their audits and teachers from the registry, once for all workers."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ def audit_samples(status: AuditStatus) -> list[Sample]:
         return []
     served = [task for task in tasks if task.student is not None]
     found = [sample for task in served[:MOST_TASKS] for sample in _read(AUDITED, task)]
-    # That a student was taken off is to be seen after it is gone.
+    # A student that was taken off is still shown.
     told = [task for task in tasks if task.student is not None or task.teacher.changes]
     return found + [sample for task in told[:MOST_TASKS] for sample in _read(TEACHER_CHANGES, task)]
 

@@ -1,4 +1,4 @@
-"""One request on its way through the gateway."""
+"""Holds one request on its way through the gateway."""
 
 import time
 from typing import Final
@@ -15,32 +15,32 @@ _NOWHERE: Final = Route(held_back=False, audited=False, unbiased=False)
 
 
 class Call(msgspec.Struct):
-    """One request: what it asks for, what was decided about it, and how it fared.
+    """One request with its decision, its route and its outcome.
 
-    What is known only of a request that could be read keeps its default otherwise, and then no
-    student answers and nothing is captured.
+    If a request could not be read, fields that come from its body keep their defaults. Then no
+    student answers and it is not captured.
 
     Attributes:
         api: The API whose shape errors have.
-        key: That it was sent with; None if none was needed.
+        key: The key it was sent with; None if none was needed.
         body: As the client sent it.
-        model: That it asks for, ``""`` if it names none.
-        began: When its head came, in nanoseconds since 1970.
+        model: The model it asks for, ``""`` if it names none.
+        began: The time its head came, in nanoseconds since 1970.
         started: The same moment on the clock of `time.perf_counter`.
-        whole: When it was whole, on that clock.
+        whole: The time it was whole, on that clock.
         id: Of its exchange, and of a student's answer.
-        request: As it was read, None if it could not be.
+        request: The request as read, None if it could not be read.
         task: The task the client named.
-        is_retry: Whether the client's SDK says that it has sent it before.
-        decision: What was decided about it.
-        route: Where it goes.
+        is_retry: Whether the client's SDK marks it as sent before.
+        decision: The decision on who answers.
+        route: Its route.
         source: Who answered.
-        status: That the client was sent; 0 if none was.
+        status: The status sent to the client; 0 if none was.
         first_byte: Seconds to the first byte of the teacher's body; None if there was none.
         teacher: Name of the teacher that answered.
         response_model, output_tokens, input_tokens, finish_reason: Of the answer, where it was
             read.
-        error: What went wrong, as a short name; ``""`` if nothing did.
+        error: A short name of the error; ``""`` if there was none.
     """
 
     api: Api

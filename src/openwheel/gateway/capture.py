@@ -1,4 +1,4 @@
-"""Capture: exchanges go to the store in batches, off the request path, on a thread of their own."""
+"""Writes exchanges to the store in batches, on a thread beside the requests."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ _SDK_TRIES_WITHIN_S = 900.0  # their timeouts are ten minutes
 
 
 class ExchangeStore(Protocol):
-    """Where exchanges are kept."""
+    """Keeps exchanges."""
 
     def append(self, exchanges: Sequence[Exchange], /) -> int:
         """Commit all of ``exchanges`` or none; return how many were new.
@@ -42,7 +42,7 @@ class ExchangeStore(Protocol):
 
 
 class CaptureStats(msgspec.Struct, frozen=True):
-    """How capture stands.
+    """The state of capture.
 
     Attributes:
         queued: Exchanges waiting, the batch being written included.
@@ -52,7 +52,7 @@ class CaptureStats(msgspec.Struct, frozen=True):
         repeated: Exchanges left out, since the client's SDK had only asked again.
         failed: Attempts to write a batch that failed; each was tried again.
         lag_ms: From taking the oldest exchange of the last batch to its commit.
-        error: What the store last said, ``""`` once a batch was written again.
+        error: The store's last error, ``""`` once a batch was written again.
         alive: Whether the writer runs.
     """
 
@@ -67,7 +67,7 @@ class CaptureStats(msgspec.Struct, frozen=True):
 
 
 class Capture(Protocol):
-    """Where the gateway leaves an exchange when its response is complete."""
+    """Takes an exchange from the gateway when its response is complete."""
 
     def put(
         self, exchange: Exchange, done: Callable[[], None] | None = None, *, is_retry: bool = False
@@ -77,26 +77,26 @@ class Capture(Protocol):
         Args:
             exchange: What to keep.
             done: Called, from another thread, once it is committed or lost.
-            is_retry: Whether the client says that it has sent this request before.
+            is_retry: Whether the client marks the request as sent before.
         """
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was put is committed; return whether it is."""
+        """Wait until all exchanges taken so far are committed; return whether they are."""
 
     def stats(self) -> CaptureStats:
         """Return how capture stands."""
 
 
-# An exchange, when it came, what to tell when it is settled, and whether it may be a repetition.
+# An exchange, its time, a callback for when it is settled, and whether it may be a repetition.
 _Waiting = tuple[Exchange, float, Callable[[], None] | None, bool]
 
 
 class CaptureWriter:
     """Writes exchanges to a store from a thread, every few milliseconds, in batches.
 
-    A batch that the store refuses is kept and tried again, ever more slowly; meanwhile the queue
-    fills. When it is full, new exchanges are dropped, counted and logged: memory stays bounded and
-    no request waits.
+    A batch that the store refuses is kept and tried again, ever more slowly. Meanwhile the queue
+    fills. When it is full, new exchanges are dropped, counted and logged, so memory stays bounded
+    and no request waits.
 
     Args:
         store: Where to write.
@@ -162,11 +162,11 @@ class CaptureWriter:
             self._filled.set()
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until everything put so far is committed; return whether it is."""
+        """Wait until all exchanges taken so far are committed; return whether they are."""
         deadline = time.monotonic() + timeout
         with self._settled:
             given_up, target = self._given_up, self._accepted
-            # Short waits, since a writer that died tells nobody.
+            # Short waits, since a writer that died notifies no waiter.
             while self._settled_count < target and self._thread.is_alive():
                 if (left := deadline - time.monotonic()) <= 0:
                     return False
@@ -174,10 +174,10 @@ class CaptureWriter:
             return self._settled_count >= target and self._given_up == given_up
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Write what is left and stop; return whether nothing that was taken in is lost.
+        """Write the remaining exchanges and stop; return whether none is lost.
 
-        A store that still refuses after ``timeout`` seconds costs what is left, counted as
-        dropped and logged.
+        If the store still refuses after ``timeout`` seconds, the remaining exchanges are counted
+        as dropped and logged.
         """
         self._give_up_at = time.monotonic() + timeout
         with self._lock:  # so that no put comes between the writer's last look and its end
@@ -210,8 +210,8 @@ class CaptureWriter:
                 self._settle(batch)
             with self._lock:
                 if self._queue:
-                    # What came while a batch was written lingers too, since a commit costs as much
-                    # for one exchange as for fifty.
+                    # Exchanges that came while a batch was written linger too, since a commit costs
+                    # as much for one exchange as for fifty.
                     self._filled.set()
                 elif self._closing.is_set():
                     return
@@ -221,7 +221,7 @@ class CaptureWriter:
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
 
     def _settle(self, batch: list[_Waiting]) -> None:
-        """Write a batch, or give it up, and tell those that wait for it."""
+        """Write a batch, or give it up, and notify the requests that wait for it."""
         new: list[Exchange] = []
         for exchange, _, _, is_retry in batch:
             # The earlier try may be in this very batch, where the store is slow.
@@ -248,7 +248,7 @@ class CaptureWriter:
         try:
             return self._store.has_same(exchange, within=_SDK_TRIES_WITHIN_S)
         except StoreError:
-            return False  # writing, which comes next, will say what is wrong
+            return False  # writing, which comes next, will report the error
 
     def _write(self, batch: list[Exchange]) -> int:
         """Write a batch, trying until it is written or closing takes too long.
@@ -261,7 +261,7 @@ class CaptureWriter:
             try:
                 self._store.append(batch)
             except UnstorableError as error:
-                if len(batch) > 1:  # the others are not to suffer
+                if len(batch) > 1:  # the other exchanges are kept
                     return sum(self._write([one]) for one in batch)
                 logger.error("Capture: an exchange cannot be stored and is lost: %s", error)
                 return 0

@@ -1,4 +1,4 @@
-"""Answer the requests that students may answer: decide who does, answer, capture the exchange."""
+"""Answers the requests that students may answer, and captures their exchanges."""
 
 import asyncio
 import logging
@@ -47,8 +47,8 @@ _EVENT_STREAM = [
 ]
 _SOURCES = {"student": b"student", "teacher": b"teacher", "best_effort": b"best-effort"}
 _MOST_PENDING = 64
-# What was decided longer ago is decided again before a student stands in for the teacher: it may
-# have been taken off meanwhile.
+# An older decision is made again before a student stands in for the teacher: the student may have
+# been taken off meanwhile.
 _FRESH_S = 1.0
 
 
@@ -122,7 +122,7 @@ class Completions:
     async def _read(self, scope: Scope, call: Call) -> None:
         """Read a request and decide who answers it.
 
-        Where its body cannot be read only the teacher may.
+        If its body cannot be read, only the teacher may answer.
 
         Raises:
             RefusedError: The key does not allow this request.
@@ -148,7 +148,7 @@ class Completions:
         call.is_retry = header(scope, b"x-stainless-retry-count") not in {b"", b"0"}
 
     def _allowed(self, decision: Decision, request: Request) -> Decision:
-        """Return a decision without the student's answer where none may be given."""
+        """Return a decision, without the student's answer if the student may not answer."""
         if decision.answer is None and decision.below_threshold_answer is None:
             return decision
         if request.prompt.plain and (not request.kept or self._state.settings.answer_kept):
@@ -185,10 +185,10 @@ class Completions:
             return UNDECIDED
 
     async def _instead(self, call: Call, request: Request, send: Send, why: str) -> bool:
-        """Have a student answer in the teacher's place, if one may; return whether one did.
+        """Let a student answer in the teacher's place, if one may; return whether it did.
 
-        It may where it is certified to, which the canary alone kept it from, and, if that is
-        wanted, where only its confidence is too low.
+        It may if it is certified to answer and only the canary held the request back. With best
+        effort it may also if only its confidence is too low.
         """
         decision, state = call.decision, self._state
         if time.perf_counter() - call.whole >= _FRESH_S:
@@ -222,7 +222,7 @@ class Completions:
         source: Literal["student", "best_effort"] = "student",
         why: str = "",
     ) -> None:
-        """Answer as the teacher would have: the model asked for, a stream if one was."""
+        """Send a student's answer in the teacher's shape, for the model asked for."""
         call.source = source
         recorder, task = self._state.recorder, call.decision.task
         exchange = student_exchange(call, answer, source=source)
@@ -247,7 +247,7 @@ class Completions:
         rejected = call.request is not None and response.status in REJECTS
         if response.status != 200 and not rejected:
             return None
-        if call.request is None:  # a teacher may read what this gateway cannot, and wants its money
+        if call.request is None:  # a teacher may read it, and charge for it
             return CostTap(response, call, self._state.recorder, generates=True)
         return ExchangeTap(call, response, self._state)
 

@@ -1,7 +1,7 @@
-"""A transport that writes once an iteration of the event loop instead of once a piece.
+"""Writes to a connection once an iteration of the event loop instead of once a piece.
 
-A response's head and body are handed over one after the other; a system call for each, and a
-client that is woken twice, cost more than all that the gateway itself does for a request.
+A response's head and body come one after the other. A system call for each, and waking the client
+twice, cost more than all other work of the gateway for a request.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class CorkedTransport:
-    """Passes everything on to a transport, and what is written at the end of the iteration.
+    """Passes calls on to a transport, and writes at the end of the iteration.
 
-    Nothing waits: the pieces of one iteration go together, those of the next by themselves.
+    No piece waits longer: the pieces of one iteration go together, those of the next separately.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -28,12 +28,12 @@ class CorkedTransport:
         self._pieces.append(data)
 
     def write_eof(self) -> None:
-        """Write what was taken, and end the writing side."""
+        """Write the pieces taken so far, and end the writing side."""
         self._flush()
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Write what was taken, and close."""
+        """Write the pieces taken so far, and close."""
         self._flush()
         self._transport.close()
 

@@ -1,4 +1,4 @@
-"""Make exchanges of calls and their answers."""
+"""Makes exchanges from calls and their answers."""
 
 from typing import Final
 
@@ -52,8 +52,8 @@ def teacher_exchange(
 ) -> Exchange:
     """Return the exchange of a request that the teacher of this name answered for the client.
 
-    The ``ids`` are those of `client_ids`, where a client has seen the answer. Who rejects a request
-    names no model, and the one asked for would be taken for another teacher.
+    The ``ids`` are those of `client_ids`, if a client has seen the answer. A rejection names no
+    model, and the model asked for would count as another teacher.
     """
     named = "" if reply.answer == REJECTED else call.model
     exchange = Exchange(
@@ -112,7 +112,7 @@ def parse_reply(api: Api, status: int, headers: list[tuple[bytes, bytes]], body:
 
 
 def client_ids(headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[str, str]:
-    """Return what a client knows a teacher's answer by: the id in its body, that in its headers.
+    """Return the ids by which a client knows a teacher's answer: in its body, and in its headers.
 
     Either is ``""`` where the teacher gave none.
     """

@@ -1,4 +1,4 @@
-"""``POST /v1/feedback``: what a client says of an answer it got."""
+"""Serves ``POST /v1/feedback``: clients' feedback on answers they got."""
 
 import asyncio
 import collections
@@ -44,15 +44,14 @@ class Desk(Protocol):
     """Takes feedback; see `openwheel.loop.feedback.desk.FeedbackDesk`."""
 
     def take(self, said: Said, key: Speaker | None) -> str:
-        """Keep what a client says."""
+        """Keep a client's feedback."""
 
 
 class FeedbackEndpoint:
     """``POST /v1/feedback``.
 
     Args:
-        desk: Takes it, in a thread; None where nothing is captured, so that there is nothing to
-            speak of.
+        desk: Takes feedback, in a thread; None if exchanges are not captured.
         threads: Where the desk works.
     """
 
@@ -64,7 +63,7 @@ class FeedbackEndpoint:
         self._pending: collections.Counter[int] = collections.Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one client's word."""
+        """Answer one request."""
         if scope["method"] != "POST":
             await method_not_allowed(scope, send, "POST")
             return
@@ -101,7 +100,7 @@ class FeedbackEndpoint:
             await send_json(send, 200, {"object": "feedback", "status": "accepted"})
 
     async def _take(self, said: Said, key: Speaker | None) -> None:
-        """Keep feedback; where its answer is not to be found, wait a little for its commit."""
+        """Keep feedback; if its answer is not found, wait a little for the commit."""
         if self._desk is None:
             raise FeedbackError(
                 "This gateway keeps no answers, so it takes no feedback on them",
@@ -109,7 +108,8 @@ class FeedbackEndpoint:
                 code="feedback_off",
             )
         who = 0 if key is None else key.id
-        # However many clients send, one that has none waiting finds room; one alone has half of it.
+        # However many clients send, one with no request waiting finds room; one alone has half of
+        # it.
         free = _MOST_AT_ONCE - self._pending.total()
         if self._pending[who] >= free and (key is not None or free <= 0):
             raise FeedbackError("Too much feedback at once; try again", status=503, code="busy")

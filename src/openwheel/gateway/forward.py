@@ -1,4 +1,4 @@
-"""Forwarding: a request to the teacher and its response to the client, bytes as they are."""
+"""Forwards a request to the teacher and its response to the client, without changing bytes."""
 
 import asyncio
 import logging
@@ -56,30 +56,30 @@ class Tap(Protocol):
         """Take a chunk, and return whether it must wait for `before_end`."""
 
     async def before_end(self) -> None:
-        """Judge, when the last chunk has come, whether this may be told to be the end.
+        """Check, when the last chunk has come, whether the response is complete.
 
         Raises:
             TeacherError: The body is not whole; the client's connection is to break.
         """
 
     def after_end(self) -> None:
-        """Take note that the client has been sent the whole response."""
+        """Note that the client has been sent the whole response."""
 
     def left(self) -> None:
-        """Take note that the client went away before the response had ended."""
+        """Note that the client went away before the response had ended."""
 
     def close(self) -> None:
-        """Let go, however it ended."""
+        """Release resources, however the response ended."""
 
 
 class Forward:
-    """Passes every request that has no handler of its own, of a path that is known, on."""
+    """Forwards every request of a known path that has no handler of its own."""
 
     def __init__(self, state: GatewayState) -> None:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward one request, which `Places` has found the place of."""
+        """Forward one request whose place `Places` has found."""
         place: Place = scope[PLACE]
         state, call = self._state, Call(api_of(scope["path"]))
         try:
@@ -121,7 +121,7 @@ class Forward:
             state.tracer.record(request_span(scope, call))
 
     def _check(self, key: Key | None, place: Place, method: str, model: str) -> None:
-        """Check that a key may send a request, as far as can be told what it is about.
+        """Check that a key may send a request, by the model and path that it names.
 
         Raises:
             RefusedError: It may not.
@@ -132,8 +132,8 @@ class Forward:
         if place.kind == "model" and method != "DELETE":
             about = place.model
         else:
-            # What one teacher keeps is anybody's, and of a path that is not in the table nobody
-            # knows what in it names the model.
+            # Stored objects at a teacher may be any client's, and in a path outside the table the
+            # model's name cannot be found.
             about = model if place.kind in {"any", "named"} else ""
         guard.check_model(key, about)
         guard.check_task(key, "")
@@ -154,14 +154,14 @@ async def forward(
     """Send a request to the teacher and its response to the client.
 
     Args:
-        call: The request; told how it fares.
+        call: The request; its outcome is set on it.
         headers: Added to the response.
-        tap: Given the head of the response, returns what is to see its body, if anything is.
-        instead: Called with a short reason where no teacher answers, or it says that it cannot
-            now, before the client was sent anything. Returns whether it answered the client.
-        patient: Whether to wait for a teacher that cannot be reached, where that is wanted.
-        generates: Whether a teacher that was sent it is at work, which costs something, also where
-            nobody waits for the answer.
+        tap: Takes the head of the response and returns a `Tap` for its body, or None.
+        instead: Called with a short reason if no teacher answers, or none is available, before the
+            client was sent anything. Returns whether it answered the client.
+        patient: Whether to wait for a teacher that cannot be reached, if the settings want it.
+        generates: Whether the teacher generates tokens for it, which costs money even if the client
+            has left.
 
     Raises:
         TeacherError: The teacher broke off after its response had begun. The error leaves through
@@ -241,7 +241,7 @@ async def _relay(
 
 
 def _charge_unanswered(state: GatewayState, call: Call, sending: Sending, generates: bool) -> None:
-    """Charge what a teacher may have done for a request that it did not begin to answer."""
+    """Charge the tokens a teacher may have used for a request without beginning an answer."""
     if sending.teacher and generates:
         seconds = time.perf_counter() - call.started
         state.recorder.unanswered(sending.teacher, call.body, seconds, call.key)
@@ -260,12 +260,12 @@ def _why(error: TeacherError) -> str:
 
 
 def passable(scope: Scope, key: Key | None) -> Headers:
-    """Return the headers that a teacher may see: a key of the gateway is none of its business.
+    """Return the headers that a teacher may see, without those that hold a key of the gateway.
 
-    Nor is it where no key is needed, or not yet; nor in a header that nobody reads it from.
+    Such keys are left out even if no key is needed, and from every header.
     """
     headers: Headers = scope["headers"]
-    # One look for all: nearly no request of a gateway without keys has anything like it.
+    # One search for all headers: nearly no request of a gateway without keys has a match.
     own = _MAY_BE_OWN in b"\n".join([value for _, value in headers])
     if key is not None or (own and (credential(scope) or "").startswith(OWN_KEY)):
         headers = without_credentials(headers)
@@ -275,7 +275,7 @@ def passable(scope: Scope, key: Key | None) -> Headers:
 def target(scope: Scope) -> str:
     """Return the path and query of a request, encoded as the client sent them.
 
-    What is meant for another server, or holds a key of the gateway, is left out of the query.
+    Parts of the query for another server, or with a key of the gateway, are left out.
     """
     path: str = scope["raw_path"].decode("latin-1")
     query: bytes = scope["query_string"]

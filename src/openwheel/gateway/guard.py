@@ -1,4 +1,4 @@
-"""Who may do what: reading a request's credential, and saying no in the shape of its API."""
+"""Reads a request's credential, checks it, and refuses in the shape of its API."""
 
 import math
 
@@ -13,7 +13,7 @@ OWN_KEY = "ow-"
 
 
 class Guard:
-    """Asks `Access`, where there is one; a gateway without keys lets everything pass."""
+    """Checks requests with `Access`; a gateway without keys lets every request pass."""
 
     def __init__(self, access: Access | None) -> None:
         self._access = access
@@ -52,7 +52,7 @@ class Guard:
             self._access.check_model(key, model)
 
     def require_unlimited(self, key: Key | None) -> None:
-        """Check that a key may see what concerns all: it is limited to no models and no tasks.
+        """Check that a key may see data of all clients: it is limited to no models and no tasks.
 
         Raises:
             RefusedError: It is limited.
@@ -79,16 +79,15 @@ class Guard:
             self._access.check_task(key, task)
 
     def charge(self, key: Key | None, tokens: int, micro_dollars: int) -> None:
-        """Count what a request used."""
+        """Charge a key for the tokens of a request."""
         if key is not None and self._access is not None:
             self._access.charge(key, tokens, micro_dollars)
 
 
 def credential(scope: Scope) -> str | None:
-    """Return what a client sent to identify itself, None if nothing.
+    """Return the credential that a client sent, None if there is none.
 
-    SDKs put it in different headers, some in two of them: one that looks like a gateway's key is
-    preferred.
+    SDKs put it in different headers, some in two. One that looks like a gateway's key is preferred.
     """
     found: list[bytes] = []
     for name, value in scope["headers"]:
@@ -101,7 +100,7 @@ def credential(scope: Scope) -> str | None:
 
 
 async def send_refusal(send: Send, error: RefusedError, api: Api) -> None:
-    """Say no, in the shape of the API that was asked."""
+    """Send a refusal, in the shape of the API that was asked."""
     headers: Pairs = [JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))

@@ -1,4 +1,4 @@
-"""``GET /healthz``: whether something is being lost or has stopped."""
+"""Serves ``GET /healthz``: whether exchanges are being lost or a part has stopped."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,16 +22,16 @@ _STILL_S = 300.0
 class Health:
     """``GET /healthz``.
 
-    ``status`` is "ok", or "degraded" when something is being lost or has stopped: the capture
-    writer failing or dead, or having dropped something in the last five minutes, promotions or
-    keys no longer picked up, a promoted student that cannot be used, every teacher at rest, or none
-    to be reached for a model.
+    ``status`` is "ok", or "degraded" when exchanges are being lost or a part has stopped: the
+    capture writer failing or dead, or having dropped something in the last five minutes, promotions
+    or keys no longer picked up, a promoted student that cannot be used, every teacher at rest, or
+    none to be reached for a model.
 
     Args:
-        teachers: How each has been doing.
+        teachers: The health of each.
         students: The promoted student of each task, by name.
         broken: Why a promoted student cannot be used, by the task's name.
-        problem: What keeps promotions or keys from being picked up, ``""`` if nothing does.
+        problem: Why promotions or keys cannot be picked up, ``""`` if they can.
         teacher: Knows whether the teacher is down.
         best_effort: Whether students may answer below their threshold then, by task name.
     """
@@ -75,7 +75,7 @@ class Health:
         await send_json(send, 200, report)
 
     def report(self) -> dict[str, Any]:
-        """Return all that ``GET /healthz`` shows."""
+        """Return the full report of ``GET /healthz``."""
         capture = self._capture.stats() if self._capture else None
         problem = self._problem()
         teachers = self._teachers()

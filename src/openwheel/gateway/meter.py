@@ -1,7 +1,7 @@
-"""What a gateway's worker counts while it answers, and the snapshot it makes of it.
+"""Counts a worker's requests and events, and makes snapshots of the counts.
 
-Plain integers and floats, touched on the event loop only, so that counting needs no lock and costs
-a request about a microsecond. Knows nothing of files, other workers or Prometheus.
+The counts are plain integers and floats, changed on the event loop only, so counting needs no lock
+and costs a request about a microsecond. Knows nothing of files, other workers or Prometheus.
 """
 
 import os
@@ -41,7 +41,7 @@ class Histogram(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         bounds: The buckets' upper ends, in seconds.
         counts: How many fell into each bucket, none counted twice; one more than bounds.
-        sum: Of all that was observed, in seconds.
+        sum: Of all observations, in seconds.
     """
 
     name: str
@@ -52,14 +52,14 @@ class Histogram(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker has counted since it started.
+    """The counts of one worker since it started.
 
     Attributes:
         id: The worker's, never used again.
         number: How many snapshots the worker had made before.
         time, started: When it was made and when the worker started, in seconds of the monotonic
-            clock, which all processes of a machine share and nobody sets.
-        gauges: What holds now and says nothing once the worker is gone.
+            clock, which all processes of a machine share.
+        gauges: Values of now, which mean nothing once the worker is gone.
     """
 
     id: str
@@ -72,11 +72,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessUsage(msgspec.Struct, frozen=True):
-    """What a process uses.
+    """The resources that a process uses.
 
     Attributes:
         cpu_seconds: CPU time since it started, of all its threads.
-        memory_bytes: Memory in RAM; None where the system does not tell.
+        memory_bytes: Memory in RAM; None if the system does not report it.
     """
 
     cpu_seconds: float
@@ -114,7 +114,7 @@ class _Kind:
 
 
 class _Spent:
-    """What one teacher was asked to read and write."""
+    """The tokens that one teacher read and wrote."""
 
     __slots__ = ("input", "micro_dollars", "output")
 
@@ -123,7 +123,7 @@ class _Spent:
 
 
 class Events:
-    """What is counted one by one: each field is a count, and the metric that shows it."""
+    """Events that are counted; each field is a count with the metric that shows it."""
 
     # fmt: off
     audits: Annotated[int, Count("openwheel_audits_total",
@@ -159,11 +159,11 @@ class Events:
 
 
 class Meter(Events):
-    """Counts what a worker does.
+    """Counts a worker's requests and events.
 
     Attributes:
         began: When it began to, in seconds since 1970.
-        kinds, durations, tasks, spent: What was counted of requests and of teachers.
+        kinds, durations, tasks, spent: The counts of requests and of teachers.
     """
 
     def __init__(self) -> None:
@@ -212,12 +212,12 @@ class Meter(Events):
             self._new_task(task, source)
 
     def tokens(self, teacher: str, input: int, output: int, micro_dollars: int) -> None:
-        """Count what one answer of a teacher took.
+        """Count the tokens of one teacher's answer.
 
         Args:
             teacher: The teacher's name.
             input, output: Tokens it read and wrote.
-            micro_dollars: What that costs, in millionths of a dollar.
+            micro_dollars: Their cost, in millionths of a dollar.
         """
         spent = self.spent.get(teacher)
         if spent is None:
@@ -227,7 +227,7 @@ class Meter(Events):
         spent.micro_dollars += micro_dollars
 
     def counts(self) -> dict[str, int]:
-        """Return requests by source, and of each event how many there were, for ``/healthz``."""
+        """Return the counts of requests by source and of events, for ``/healthz``."""
         counts = dict.fromkeys(get_args(Source), 0)
         for (_, source, _), kind in self.kinds.items():
             counts[source] += kind.count
@@ -242,14 +242,14 @@ class Meter(Events):
         waiting: int = 0,
         down: bool = False,
     ) -> Snapshot:
-        """Return all that was counted so far.
+        """Return a snapshot of all counts.
 
         Args:
-            capture: How this worker's capture stands.
-            teachers: How its teachers have been doing.
-            usage: What its process uses.
+            capture: The state of this worker's capture.
+            teachers: The health of its teachers.
+            usage: The resources of its process.
             waiting: Requests that wait for a teacher.
-            down: Whether there are requests that no teacher can be reached for.
+            down: Whether no teacher can be reached for some requests.
         """
         counters: list[Sample] = []
         gauges: list[Sample] = []
@@ -312,7 +312,7 @@ class Meter(Events):
 def within_most_tasks(counters: Iterable[Sample]) -> tuple[Sample, ...]:
     """Return counters with no more than 500 tasks among them; the rest count as ``(others)``.
 
-    One worker never has more. Many that followed one another might, each with other tasks.
+    One worker never has more. Successive workers together may, each with other tasks.
     """
     tasks: set[str] = set()
     counts: dict[tuple[str, Labels], float] = {}
@@ -328,7 +328,7 @@ def within_most_tasks(counters: Iterable[Sample]) -> tuple[Sample, ...]:
 
 
 def label(text: str) -> str:
-    """Return a name as a label's value: not endless, and such that it can be written as UTF-8."""
+    """Return a name as a label's value: bounded in length, and valid UTF-8."""
     return text[:_LONGEST_LABEL].encode(errors="replace").decode()
 
 

@@ -1,6 +1,6 @@
-"""A metric: one row with its name, its help, and where its value comes from.
+"""Defines a metric as one row: its name, its help, and how its value is read.
 
-Each module that counts something has its rows; `openwheel.gateway.metrics_page` has all of them.
+Each module that counts has its rows; `openwheel.gateway.metrics_page` has all of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,9 +30,9 @@ class Metric(msgspec.Struct, Generic[Of], frozen=True):
     Attributes:
         name: As the page has it, ``_total`` and the like included.
         help: What it counts.
-        read: Returns its values; what it does not return a label for is given with them.
+        read: Returns its values, each with the labels that are not given otherwise.
         labels: Their names, in the order in which they are counted by.
-        shape: What it is to Prometheus, if it is no counter or gauge.
+        shape: Its type in Prometheus, if it is no counter or gauge.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Metric(msgspec.Struct, Generic[Of], frozen=True):
 
     @property
     def kind(self) -> Literal["counter", "gauge", "histogram", "info"]:
-        """What it is to Prometheus; the names of counters alone end so."""
+        """Its type in Prometheus; only the names of counters end in ``_total``."""
         return self.shape or ("counter" if self.name.endswith("_total") else "gauge")
 
     def samples(self, of: Of, given: Labels = ()) -> Iterator[Sample]:

@@ -1,4 +1,4 @@
-"""``GET /metrics``: what all workers have counted, for Prometheus."""
+"""Serves ``GET /metrics``: the counts of all workers, for Prometheus."""
 
 import asyncio
 import logging
@@ -26,11 +26,11 @@ class Metrics:
 
     Args:
         take: Makes this worker's snapshot, on the event loop.
-        guard: Says who may see it.
+        guard: Checks keys.
         snapshots: Those of all workers; None for a worker that is alone.
         slot: This worker's number.
-        audits: How the audit of each task stands; called in a thread.
-        left_out: Which tasks are left out, likewise.
+        audits: The audit of each task; called in a thread.
+        left_out: The tasks left out, likewise.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Metrics:
         await send_body(send, 200, page, [(b"content-type", kind.encode())])
 
     async def keep_writing(self) -> None:
-        """Write this worker's snapshot every second, for the others to show, until cancelled."""
+        """Write this worker's snapshot every second, for the other workers, until cancelled."""
         if self._snapshots is None:
             return
         try:

@@ -1,6 +1,6 @@
-"""``GET /metrics``: what the workers have counted, as a page for Prometheus.
+"""Writes the page of ``GET /metrics`` for Prometheus.
 
-`METRICS` is every metric there is; docs/operations.md lists the same.
+`METRICS` has every metric; docs/operations.md lists the same.
 """
 
 import math
@@ -47,16 +47,16 @@ def metrics_page(
 ) -> tuple[str, bytes]:
     """Return the page's content type and body.
 
-    Takes some milliseconds, and some tens of them the first time, when the library is loaded: it
-    is to be called in a thread.
+    It takes some milliseconds, and some tens of them the first time, when the library is loaded:
+    call it in a thread.
 
     Args:
-        merged: What the workers have counted. What `METRICS` does not list, such as the counts of
-            an older version, is left out.
-        accept: The request's Accept header; who asks for OpenMetrics gets it.
-        more: Gauges that are no worker's own.
+        merged: The workers' counts. Counts that `METRICS` does not list, such as those of an older
+            version, are left out.
+        accept: The request's Accept header, which may ask for OpenMetrics.
+        more: Gauges that belong to no worker.
     """
-    # Here, since only who is scraped should pay for loading it.
+    # Here, so that only gateways that are scraped load it.
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
 
     try:
@@ -67,7 +67,7 @@ def metrics_page(
 
 
 class _Collector:
-    """What the library asks for metrics."""
+    """Gives the metrics to the Prometheus library."""
 
     def __init__(self, merged: Merged, more: Sequence[Sample]) -> None:
         self._merged = merged
@@ -89,7 +89,7 @@ def _family(
 ) -> "Family":
     from prometheus_client import metrics_core  # noqa: PLC0415
 
-    # What OpenMetrics calls a family has no suffix, its samples have.
+    # In OpenMetrics a family's name has no suffix, its samples' names have.
     family = row.name.removesuffix("_total").removesuffix("_info")
     unit = family.rpartition("_")[2]
     unit = unit if unit in _UNITS else ""

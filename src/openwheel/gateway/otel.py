@@ -1,8 +1,8 @@
-"""Spans by the OpenTelemetry SDK, named by its semantic conventions for generative AI.
+"""Makes spans with the OpenTelemetry SDK, by its semantic conventions for generative AI.
 
-Those (https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai/gen-ai-spans.md,
-as of November 2026) are still in development. They describe a client's span; this is the server's
-end of the same request, so it has their names and the kind ``SERVER``.
+The conventions (https://github.com/open-telemetry/semantic-conventions-genai,
+docs/gen-ai/gen-ai-spans.md, as of November 2026) are still in development. They describe a client's
+span; this is the server's end of the same request, so it has their names and the kind ``SERVER``.
 """
 
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _PATH: Final = "/v1/traces"
 _LONGEST_TEXT: Final = 256
 _LOG_EVERY_S: Final = 60.0
-# Where the SDK says that spans cannot be sent, or that too many wait.
+# The SDK logs here that spans cannot be sent, or that too many wait.
 _SDK_LOGGERS: Final = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.sdk._shared_internal",
@@ -46,14 +46,14 @@ _OPERATIONS: Final = {
 
 
 class OtelTracer:
-    """Makes spans and sends them in batches, from a thread of the SDK's.
+    """Makes spans and sends them in batches, from a thread of the SDK.
 
-    When they cannot be sent they are dropped, up to 2,048 waiting, and a line a minute is logged.
+    If they cannot be sent, at most 2,048 wait, the rest is dropped, and a line a minute is logged.
 
     Args:
         endpoint: OTLP over HTTP; ``/v1/traces`` is added where it is missing.
         service_name: As spans name the service.
-        share: Share of the requests that bring no trace, 0 to 1, that get a span.
+        share: Share of the requests without a trace of their own, 0 to 1, that get a span.
         rng: Draws from [0, 1), for the share.
     """
 
@@ -86,7 +86,7 @@ class OtelTracer:
         self._root = Context()
 
     def record(self, request: RequestSpan) -> None:
-        """Take a request's span; never waits and never fails."""
+        """Take a request's span; never wait and never fail."""
         context = self._root
         if request.traceparent:
             context = self._parent(request)
@@ -106,7 +106,7 @@ class OtelTracer:
         span.end(request.end_ns)
 
     def close(self, timeout: float = 3.0) -> None:
-        """Send what is left, for at most ``timeout`` seconds."""
+        """Send the remaining spans, for at most ``timeout`` seconds."""
         # The SDK would wait for half a minute for a collector that does not answer.
         sending = threading.Thread(target=self._shut_down, name="openwheel-spans", daemon=True)
         sending.start()
@@ -122,7 +122,7 @@ class OtelTracer:
             logging.getLogger(name).removeFilter(self._seldom)
 
     def _parent(self, request: RequestSpan) -> Context:
-        """Return the client's trace, as far as its headers tell one."""
+        """Return the client's trace, if its headers name one."""
         carrier = {"traceparent": request.traceparent.decode("latin-1")}
         if request.tracestate:
             carrier["tracestate"] = request.tracestate.decode("latin-1")
@@ -131,14 +131,14 @@ class OtelTracer:
 
 
 class _Seldom(logging.Filter):
-    """Lets a line a minute pass."""
+    """Lets one line a minute pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self._next = float("-inf")
 
     def silence(self) -> None:
-        """Let none pass from now on."""
+        """Drop all lines from now on."""
         self._next = float("inf")
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the library's
@@ -158,7 +158,7 @@ def _name(request: RequestSpan) -> str:
 
 
 def _attributes(request: RequestSpan) -> dict[str, AttributeValue]:
-    """Return a span's attributes; without those that are not known."""
+    """Return a span's attributes, without unknown ones."""
     operation, provider = _OPERATIONS.get(request.api, ("", ""))
     error = request.error or (str(request.status) if request.status >= 400 else "")
     texts = {
@@ -200,9 +200,9 @@ def _attributes(request: RequestSpan) -> dict[str, AttributeValue]:
 
 
 def _text(text: str) -> str:
-    """Return a text that is not endless, and such that it can be written as UTF-8.
+    """Return a text bounded in length, and valid UTF-8.
 
-    One that cannot would cost its whole batch.
+    Invalid text would cost its whole batch.
     """
     text = text[:_LONGEST_TEXT]
     return text if text.isascii() else text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Retry the teacher while it is unavailable, and know when it is."""
+"""Retries the teacher while it is unavailable, and reports outages."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ DOWN: Final = frozenset({502, 503, 504, 529})
 """Statuses that mean the teacher is unavailable, not that the request is bad (RFC 9110, sections
 15.6.3 to 15.6.5; 529 is Anthropic's "overloaded")."""
 
-# Of these the one that says that the request was not taken, so that it may be sent again. What is
+# Of these the one that means that the request was not taken, so it may be sent again. A server
 # behind a 502 or a 504 may have begun to work on it; 529 and 429 ask for less traffic.
 _NOT_TAKEN: Final = 503
 _FIRST_PAUSE_S: Final = 0.1
@@ -34,12 +34,12 @@ _MOST_MODELS: Final = 100
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """The models that no teacher has answered for, in the last minute and since one last did.
+    """The models whose requests failed in the last minute, with no answer since.
 
     Attributes:
         models: As requests name them, ``""`` for those that name none.
         seconds: Since the first request that failed.
-        error: What went wrong last.
+        error: The last error.
     """
 
     models: tuple[str, ...]
@@ -54,7 +54,7 @@ class _Failing(msgspec.Struct):
 
 
 class PatientTeacher:
-    """Sends requests to the teacher, and retries while it is unavailable, where that is wanted.
+    """Sends requests to the teacher, and retries while it is unavailable, if the settings want it.
 
     Audits use it as a `Teacher`, which does not wait.
 
@@ -109,7 +109,7 @@ class PatientTeacher:
             event.set()
 
     def outage(self) -> Outage | None:
-        """Return the outage; None if there is none that is known."""
+        """Return the current outage, None if there is none."""
         now = self._clock()
         self._failing = {
             model: one for model, one in self._failing.items() if now - one.last < _REMEMBERED_S
@@ -156,7 +156,7 @@ class PatientTeacher:
         model: str = "",
         sending: Sending | None = None,
     ) -> TeacherResponse:
-        """Send one request, again and again while no teacher can be reached; see the class."""
+        """Send one request, and retry while no teacher can be reached; see the class."""
         until: float | None = None
         pause = _FIRST_PAUSE_S
         try:

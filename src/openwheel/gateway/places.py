@@ -1,4 +1,4 @@
-"""Where requests go whose path is not exactly that of an endpoint, and where there is nothing."""
+"""Finds the endpoint for paths written in other ways, and answers unknown paths."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -17,13 +17,13 @@ PLACE: Final = "openwheel.place"
 
 
 class Places:
-    """Finds what a path means, whichever base URL its client was given.
+    """Finds the endpoint of a path, for any base URL that a client may have.
 
     Args:
         served: The endpoints, by their paths.
-        forward: Passes on what has no endpoint.
-        paths: Patterns of more paths that are passed on.
-        guard: Is asked before a client is told that there is nothing.
+        forward: Forwards known paths without an endpoint.
+        paths: Patterns of more paths to forward.
+        guard: Checks the key before a client gets a 404.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Places:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request to the application that serves its path."""
+        """Call the application that serves a request's path."""
         if scope["type"] != "http":  # a websocket: refused before it is accepted
             await send({"type": "websocket.close", "code": 1000})
             return
@@ -60,7 +60,7 @@ class Places:
 
 
 def with_deployment(scope: Scope, body: bytes) -> bytes:
-    """Return a request's body, with the model that its path names where it names none itself."""
+    """Return a request's body, with the path's model if the body names none."""
     place: Place | None = scope.get(PLACE)
     if place is None or not place.deployment or named_model(body):
         return body
@@ -72,7 +72,7 @@ def with_deployment(scope: Scope, body: bytes) -> bytes:
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's
-    """Answer a path that leads nowhere."""
+    """Send the error for an unknown path."""
     host = header(scope, b"host").decode("latin-1")
     server = f"{scope['scheme']}://{host}" if host.isprintable() and host else "http://HOST:PORT"
     await send_error(

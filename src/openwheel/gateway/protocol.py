@@ -1,4 +1,4 @@
-"""HTTP/1.1 with limits: no client may hold a connection, or memory, without end.
+"""Limits what a client of HTTP/1.1 may use: sizes, times and connections.
 
 Uvicorn's protocol bounds neither the head of a request nor the time that a client takes to send
 one or to read an answer.
@@ -36,11 +36,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class LimitedProtocol(HttpToolsProtocol):
     """One client's connection.
 
-    Nothing is timed by a timer of its own, which every request would pay for: `sweep` looks at
-    all connections once a second.
+    No connection has a timer of its own, which every request would pay for: `sweep` checks all
+    connections once a second.
 
     Args:
-        limits: What the client may take: sizes, times and how many there may be.
+        limits: The sizes and times that a client may take, and the number of connections.
         refused: Connections that were refused and are about to close; shared by all.
     """
 
@@ -60,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refused = False
         self._read_past = 0
         self._in_head = False
-        self._gained = False  # whether what came last brought a request further
+        self._gained = False  # whether the last bytes brought a request further
         self._fruitless = 0  # bytes of a head, or of what is no body, since something did
         self._answering: RequestResponseCycle | None = None
         self._stopping = False
@@ -81,13 +81,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop answering, also where a pipelined request waits behind the one being answered."""
+        """Stop answering, also if a pipelined request waits behind the one being answered."""
         super().connection_lost(exc)
         self._all_refused.discard(self)
         self._stop_answering()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, as long as there are not too many before a request's body."""
+        """Take bytes, unless there are too many before a request's body."""
         if self._refused:
             self._drop(data)
             return
@@ -109,7 +109,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._asked_since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what follows a chunked body must not pass for one."""
+        """Take a header; trailers of a chunked body are not headers."""
         if self._in_head:
             # As uvicorn does, without a call of it for every header.
             name = name.lower()
@@ -148,7 +148,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Give a request that had to wait for this answer its time from now."""
+        """Start the time of a request that had to wait for this answer."""
         if self._asked_since is not None:
             self._asked_since = self.loop.time()
         super().on_response_complete()
@@ -164,7 +164,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stuck_since = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP request."""
+        """Send the error for bytes that are no HTTP request."""
         self._refuse(400, msg, "invalid_http")
 
     def shutdown(self) -> None:
@@ -184,7 +184,7 @@ class LimitedProtocol(HttpToolsProtocol):
         unread_since = self._stuck_since or self._closing_since
         if unread_since is not None and now - unread_since > self._limits.send_timeout:
             logger.warning("A client left its answer unread for too long; it was cut off")
-            _reset(self.transport)  # or the system would keep offering it what is unread
+            _reset(self.transport)  # or the system would keep reporting unread bytes
         elif (
             self._asked_since is not None
             and now - self._asked_since > self._limits.request_timeout
@@ -199,7 +199,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer an offer of HTTP/2 or a websocket in HTTP/1.1; refuse to be a tunnel."""
+        """Answer an offer of HTTP/2 or a websocket in HTTP/1.1; refuse a tunnel."""
         if self.scope["method"] == "CONNECT":  # what follows it is no HTTP
             self.send_400_response("This is no proxy: it takes no CONNECT")
 
@@ -218,7 +218,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         if self._is_idle() and not self._in_head:
-            self.transport.close()  # nothing was asked, or it is answered already
+            self.transport.close()  # there is no request, or it is answered already
             return
         seconds = f"{self._limits.request_timeout:g}"
         self._refuse(408, f"The request was not whole after {seconds} seconds", "request_timeout")
@@ -230,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answer by itself, and read no more requests from this client."""
+        """Send a refusal, and read no more requests from this client."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -248,13 +248,13 @@ class LimitedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head % (_STATUS[status], len(body), retry) + body)
         # Closing at once would reset the connection while the client still sends, and the reset
-        # may destroy the answer before it is read. That the client went away is read, too.
+        # may destroy the answer before it is read. The end of the connection is read, too.
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
     def _stop_answering(self) -> bool:
-        """Stop what is being answered, if anything is; return whether its answer had begun."""
+        """Cancel the request being answered, if any; return whether its answer had begun."""
         cycle = self._answering
         if cycle is None or cycle.response_complete:
             return False
@@ -269,7 +269,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class _WithoutChunks:
-    """An app whose answers without a length end by closing, as HTTP/1.0 knows no chunks."""
+    """An app whose answers without a length end by closing, since HTTP/1.0 has no chunks."""
 
     def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
         self._app = app
@@ -296,7 +296,7 @@ class _WithoutChunks:
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Break a connection at once: what came is not to pass for whole, nor the rest to be kept."""
+    """Break a connection at once, so that a partial answer is not taken for a whole one."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

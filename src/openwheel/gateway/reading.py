@@ -1,8 +1,8 @@
-"""Reading requests so that none takes long: what is large or has many parts is not read at all.
+"""Reads requests so that none takes long: very large ones are not read at all.
 
-What is not read is the teacher's to judge, like any body that is no request of its API: it is
-passed on as it came, no student answers it, and it is not captured. Measured on the worst shapes,
-reading costs up to two microseconds for each value, and ten milliseconds for a MiB of text.
+A body that is not read goes to the teacher as it came, like any body that is no request of its API.
+No student answers it, and it is not captured. Measured on the worst shapes, reading costs up to two
+microseconds for each value, and ten milliseconds for a MiB of text.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ tenth of a second for the longest text that it looks at."""
 
 
 def is_small(body: bytes) -> bool:
-    """Return whether reading a body, and asking a student, holds nobody up."""
+    """Return whether a body is small enough to read and decide about on the event loop."""
     return len(body) <= _AT_ONCE
 
 
@@ -32,7 +32,7 @@ async def read_large(api: Api, body: bytes, threads: Executor) -> Request:
     """Read a request that is not small, in a thread.
 
     Raises:
-        RequestError: The body is no request of the API, or more than is read.
+        RequestError: The body is no request of the API, or too large to read.
     """
     _require_readable(body)
     return await asyncio.get_running_loop().run_in_executor(threads, api.read_request, body)

@@ -1,4 +1,4 @@
-"""Keep exchanges, all or a share of them, and count what they cost."""
+"""Keeps exchanges, all or a share of them, and counts their costs."""
 
 import asyncio
 import contextlib
@@ -36,9 +36,9 @@ class Recorder:
     Args:
         capture: Where exchanges are kept; None keeps nothing.
         meter: Counts.
-        guard: Is told what keys used.
-        settings: How surely exchanges are kept, and which of them.
-        prices: What a million tokens cost, read and written, in dollars, by the teacher's name.
+        guard: Charges keys.
+        settings: How durably exchanges are kept, and which of them.
+        prices: Dollars for a million tokens, read and written, by the teacher's name.
         rng: Draws from [0, 1) for the sample.
     """
 
@@ -63,18 +63,18 @@ class Recorder:
         self._rng = rng
 
     def put(self, exchange: Exchange, task: str, *, is_retry: bool = False) -> None:
-        """Leave an exchange to the writer.
+        """Give an exchange to the writer.
 
         Args:
             exchange: What to keep.
-            task: The task it was found to belong to, ``""`` if to none.
-            is_retry: Whether the client says it has sent this request before.
+            task: Its task, ``""`` if it has none.
+            is_retry: Whether the client marks the request as sent before.
         """
         if self._capture is not None and (kept := self._kept(exchange, task)):
             self._capture.put(kept, is_retry=is_retry)
 
     async def commit(self, exchange: Exchange, task: str, *, is_retry: bool = False) -> None:
-        """Keep an exchange, and wait until it is on disk, for as long as that is allowed."""
+        """Keep an exchange, and wait until it is on disk, for ``strict_timeout`` seconds."""
         if self._capture is None or not (kept := self._kept(exchange, task)):
             return
         loop = asyncio.get_running_loop()
@@ -97,14 +97,14 @@ class Recorder:
     def spent(
         self, teacher: str, usage: Usage | None, read: int, written: int, key: Key | None
     ) -> None:
-        """Count what a teacher's answer cost.
+        """Count the cost of a teacher's answer.
 
         Args:
             teacher: Its name.
-            usage: Tokens as it counted them; None if it did not say.
+            usage: Tokens as it counted them; None if it reported none.
             read: Bytes of the request, from which tokens are estimated if need be.
             written: Bytes of the answer, likewise.
-            key: Whose request it was; None for the gateway's own, such as audits.
+            key: The client's key; None for the gateway's own requests, such as audits.
         """
         if usage is None:
             usage = Usage(read // BYTES_A_TOKEN + 1, written // BYTES_A_TOKEN + 1)
@@ -115,7 +115,7 @@ class Recorder:
         self._guard.charge(key, sum(tokens), cost)
 
     def unanswered(self, teacher: str, body: bytes, seconds: float, key: Key | None) -> None:
-        """Count what a teacher may have done for a request whose answer did not begin.
+        """Count the tokens a teacher may have used for a request whose answer did not begin.
 
         Args:
             teacher: Its name.
@@ -127,16 +127,16 @@ class Recorder:
         self.spent(teacher, None, len(body), written * BYTES_A_TOKEN, key)
 
     def _kept(self, exchange: Exchange, task: str) -> Exchange | None:
-        """Return an exchange as it is kept, None if it is not."""
+        """Return an exchange as it is to be kept, None if it is not."""
         share = self._sample.get(task, self._others) if self._sample else 1.0
         if share >= 1:
             return exchange
-        # What the audit picked is kept, also where it picks all: then a student is named.
+        # Audited exchanges are kept, also if all are audited: then a student is named.
         audited = exchange.unbiased and (exchange.audit_probability < 1 or exchange.student != "")
         if not audited and self._rng() >= share:
             self._meter.not_sampled += 1
             return None
         if exchange.source == "teacher" and exchange.student_answer is None:
-            # Deferred requests are evidence where all are kept. Of a sample, what is picked is.
+            # Deferred requests are evidence if all are kept. In a sample only audited ones are.
             return msgspec.structs.replace(exchange, student="")
         return exchange

@@ -1,4 +1,4 @@
-"""Refresh promotions, keys and what keys have spent, every second."""
+"""Refreshes promotions, keys and what keys have spent, every second."""
 
 import asyncio
 import logging
@@ -11,11 +11,11 @@ logger = logging.getLogger(__name__)
 
 
 class Refresher:
-    """Calls functions in a thread every second, so that no request waits for them.
+    """Calls functions in a thread every second, so no request waits for them.
 
     Args:
-        meter: Counts the times that one failed.
-        look: What to call; one that fails keeps the others from nothing.
+        meter: Counts failures.
+        look: The functions to call; one that fails does not keep the others from being called.
         every: Seconds between calls.
     """
 
@@ -32,7 +32,7 @@ class Refresher:
         self._task.add_done_callback(self._ended)
 
     def problem(self) -> str:
-        """Return what is wrong, ``""`` if nothing is."""
+        """Return the present problem, ``""`` if there is none."""
         if self._task is None or self._task.done():
             return "Changes are no longer picked up; restart"
         return "; ".join(self._problems.values())

@@ -1,4 +1,4 @@
-"""Running the gateway: uvicorn with uvloop and httptools, on a socket bound here."""
+"""Runs the gateway: uvicorn with uvloop and httptools, on a socket bound here."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ _MALFORMED = "Invalid HTTP request received."
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which says when it is ready and cuts off clients that take too long."""
+    """Uvicorn's server, with a callback when it is ready and time limits for clients."""
 
     def __init__(
         self, config: uvicorn.Config, look_every: float, ready: Callable[[], None]
@@ -60,7 +60,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on a signal and return: the caller has things to close."""
+        """Stop on a signal and return, so that the caller can clean up."""
         with stopping_on_signals(self.handle_exit):
             yield
 
@@ -71,7 +71,7 @@ class Server:
     Args:
         app: The gateway.
         sock: Already listening; it stays open.
-        settings: What a client may take, and how long requests under way may when stopping.
+        settings: The limits of clients, and how long requests under way may take when stopping.
         look_every: Seconds between looks at how long clients have taken.
         ready: Called when requests are accepted.
     """
@@ -92,7 +92,7 @@ class Server:
         """Serve until told to stop, by `stop`, SIGINT or SIGTERM; finish requests under way."""
         _take_all_descriptors()
         try:
-            sock = self._sock.dup()  # uvicorn closes what it is given
+            sock = self._sock.dup()  # uvicorn closes its socket
         except OSError:
             if self._server.should_exit:  # stopped, and its socket closed, before it began
                 return
@@ -122,7 +122,7 @@ def run_gateway(
         port: 0 for any free one.
         allow_public: Whether ``host`` may be reachable from other machines: a client that reaches a
             gateway without keys can use it, and the teacher's key with it.
-        settings: What a client may take; host and port are not looked at.
+        settings: The limits of clients; host and port are ignored.
         ready: Called with the URL when requests are accepted.
 
     Raises:
@@ -141,11 +141,10 @@ def run_gateway(
 
 
 def spare_collector() -> None:
-    """Have the garbage collector look at what requests leave behind, and at nothing else.
+    """Let the garbage collector check only objects that requests leave behind.
 
-    For a process that does nothing but answer requests. Modules and students stay for good, and
-    hardly anything in a request forms a cycle: by its defaults the collector takes a tenth of the
-    time of a request.
+    For a process that only answers requests. Modules and students stay for good, and a request
+    forms hardly any cycles. By its defaults the collector takes a tenth of the time of a request.
     """
     gc.collect()
     gc.freeze()
@@ -186,11 +185,10 @@ def gateway_thread(
 
 @contextlib.contextmanager
 def _own_errors_in_a_line() -> Iterator[None]:
-    """Have uvicorn log Openwheel's own errors as a line, and what is no HTTP now and then.
+    """Let uvicorn log Openwheel's own errors as one line, and invalid HTTP once in a while.
 
-    A response that must break is broken by raising, which uvicorn takes for a bug and logs with
-    its traceback; a teacher that broke off is none. Anybody can send what is no HTTP, by the
-    thousand.
+    A response is broken off by raising, which uvicorn takes for a bug and logs with its traceback;
+    a teacher that broke off is no bug. Anybody can send thousands of invalid requests.
     """
 
     def shorten(record: logging.LogRecord) -> bool:
@@ -214,7 +212,7 @@ def _own_errors_in_a_line() -> Iterator[None]:
 
 
 def _take_all_descriptors() -> None:
-    """Raise the soft limit of open files: every stream takes two, and the usual 1,024 are few."""
+    """Raise the soft limit of open files: every stream takes two, and 1,024 are usual."""
     if sys.platform == "win32":
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
-"""What several workers have counted, as one: each writes its snapshot to a file in one folder.
+"""Adds up the counts of all workers; each writes its snapshot to a file in one folder.
 
-Whichever worker is asked for metrics reads all of them. Counters and histograms of workers that
-are gone stay in the sum, so that counters never go back. Knows nothing of what is counted.
+The worker that serves ``/metrics`` reads all of them. Counters and histograms of workers that are
+gone stay in the sum, so counters never go back. Knows nothing of what is counted.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 _WORKER: Final = re.compile(r"worker-(\d+)-(\d+)\.msgpack")
 _GONE: Final = "gone.msgpack"
-# Of those that were folded lately a reader may still hold the file.
+# A reader may still hold the file of a worker that was folded lately.
 _FOLDED_KEPT: Final = 1_000
 
 
 class Merged(msgspec.Struct, frozen=True, kw_only=True):
-    """What all workers together have counted.
+    """The counts of all workers together.
 
     Attributes:
         workers: How many are alive.
@@ -48,7 +48,7 @@ class Merged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Gone(msgspec.Struct, frozen=True, kw_only=True):
-    """What workers that are gone had counted, and the ids of the latest of them."""
+    """The counts of workers that are gone, and the ids of the latest of them."""
 
     folded: tuple[str, ...] = ()
     counters: tuple[Sample, ...] = ()
@@ -59,22 +59,22 @@ _Read = TypeVar("_Read", Snapshot, _Gone)
 
 
 class Snapshots(Protocol):
-    """What workers tell each other of what they have counted."""
+    """Shares the counts of workers with one another."""
 
     def write(self, slot: int, snapshot: Snapshot) -> None:
-        """Tell what this worker, at a place among the workers from 0, has counted."""
+        """Write the counts of this worker, by its slot from 0."""
 
     def merged(self) -> Merged:
-        """Return what all workers have counted, as far as they told."""
+        """Return the counts of all workers, as last written."""
 
     def fold_dead(self) -> None:
-        """Add up what workers that are gone have counted; called now and then."""
+        """Add up the counts of workers that are gone; called from time to time."""
 
 
 class SnapshotFolder:
     """The folder of the snapshots of workers on one machine.
 
-    Files that cannot be read, or are none of ours, are skipped, each with one warning.
+    Files that cannot be read, or have another format, are skipped, each with one warning.
 
     Args:
         folder: Made if it is missing. It belongs to one gateway.
@@ -111,7 +111,7 @@ class SnapshotFolder:
                 self._written = snapshot.number
 
     def merged(self) -> Merged:
-        """Return what all workers have counted, as far as it was written."""
+        """Return the counts of all workers, as last written."""
         live: list[tuple[str, Snapshot]] = []
         dead: list[Snapshot] = []
         for path, slot, pid in self._worker_files():
@@ -132,7 +132,7 @@ class SnapshotFolder:
         )
 
     def fold_dead(self) -> None:
-        """Fold the files of processes that do not live any more; see `fold`."""
+        """Fold the files of processes that have ended; see `fold`."""
         # Each is looked up at its file's turn: a worker that starts meanwhile is in no list made
         # before.
         self._fold(lambda pid: not self._lives(pid))
@@ -244,12 +244,12 @@ async def keep_writing(
 
 
 def merge(live: Iterable[tuple[str, Snapshot]], *, gone: Iterable[Snapshot | _Gone] = ()) -> Merged:
-    """Return what workers have counted together.
+    """Return the counts of workers together.
 
     Args:
         live: Those that are alive, each with its slot. Of two with the same slot, when one takes
             over from the other, the later one's gauges hold.
-        gone: Those that are not; their gauges say nothing any more.
+        gone: Those that are not; their gauges are left out.
     """
     live = list(live)
     counters: dict[tuple[str, Labels], float] = {}

@@ -1,4 +1,4 @@
-"""Make the span of a request that is over."""
+"""Makes the span of a request that is over."""
 
 import time
 from typing import Final

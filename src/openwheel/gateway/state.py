@@ -1,4 +1,4 @@
-"""The gateway's state: what all its endpoints share."""
+"""Holds the state that all endpoints of a gateway share."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -16,7 +16,7 @@ from openwheel.settings import GatewaySection
 
 
 class TapMemory(msgspec.Struct):
-    """The memory that all answers under way take together, which is limited.
+    """The memory of all answers under way, which is limited.
 
     Attributes:
         most: Bytes they may hold; past it an answer is passed on and not captured.
@@ -28,16 +28,16 @@ class TapMemory(msgspec.Struct):
 
 
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
-    """What all endpoints share.
+    """The state that all endpoints share.
 
     Attributes:
-        teacher: Waits for it where that is wanted.
-        taps: What answers under way hold.
+        teacher: The teacher, with the waits of ``teacher_wait``.
+        taps: The memory of answers under way.
         slow: Runs students that take milliseconds, so that the event loop does not wait.
         remote: Waits for students that another process runs.
         reading: Reads large requests, and asks students about them.
         rng: Draws from [0, 1) for the audit coin.
-        settings: What is taken of clients.
+        settings: The limits of clients.
         best_effort: Whether a student may answer below its threshold while the teacher is down,
             by task name; ``*`` stands for all others.
         tracer: Sends spans, if any are wanted.

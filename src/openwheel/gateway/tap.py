@@ -1,4 +1,4 @@
-"""Seeing a teacher's answer as it passes, and making an exchange of it at its end."""
+"""Reads a teacher's answer as it passes, and makes an exchange of it at its end."""
 
 import logging
 from collections.abc import Iterable
@@ -50,9 +50,9 @@ class ExchangeTap:
     def chunk(self, chunk: bytes) -> bool:
         """Take a chunk, and return whether it must wait for `before_end`.
 
-        With strict capture the client is not to see the end of an answer before its commit: the
-        last event of a stream, or the last byte of a body whose length was announced. What is not
-        announced ends with the response, which waits anyway.
+        With strict capture the client must not get the end of an answer before its commit: the
+        last event of a stream, or the last byte of a body whose length was announced. A body of
+        unannounced length ends with the response, which waits anyway.
         """
         size = len(chunk)
         self._size += size
@@ -72,7 +72,7 @@ class ExchangeTap:
         return self._ended
 
     async def before_end(self) -> None:
-        """Judge whether this may be told to be the end; with strict capture, commit first.
+        """Check whether the answer is complete; with strict capture, commit first.
 
         Raises:
             TeacherError: The body is not whole; the client's connection is to break.
@@ -102,14 +102,14 @@ class ExchangeTap:
     def left(self) -> None:
         """Capture a stream whose client went away once it had seen the last event.
 
-        The SDKs do not wait for what ends the response behind it. With strict capture that event
-        is held, so that nobody has seen it.
+        The SDKs do not wait for the end of the response behind it. With strict capture that event
+        is held, so the client has not seen it.
         """
         if self._stream and self._call.api.ends(b"".join(self._chunks)):
             self.after_end()
 
     def close(self) -> None:
-        """Let go of the answer, however it ended; count what it cost, whole or not."""
+        """Release the answer, however it ended; count its cost, whole or not."""
         exchange = self._exchange
         self._memory.held -= self._held
         self._held = 0
@@ -179,16 +179,16 @@ class ExchangeTap:
 
 
 class CostTap:
-    """Reads what an answer that is not captured cost, if it says so.
+    """Reads the cost of an answer that is not captured, if the answer reports it.
 
     Args:
         response: The answer.
         call: The request.
-        recorder: Is told the cost.
-        generates: Whether the request is one for which a teacher writes tokens; what it does not
-            tell of their number is then estimated. A stream always is.
-        billed: Whether a whole answer would say what it cost, if it cost anything: of one that is
-            not whole the request is counted.
+        recorder: Counts the cost.
+        generates: Whether a teacher generates tokens for the request; if it does not report their
+            number, that is estimated. A stream is always estimated.
+        billed: Whether a whole answer reports its cost, if it has any: of a partial answer the
+            request is counted.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class CostTap:
         """Take note that the answer is whole.
 
         Raises:
-            TeacherError: It is not, as far as can be told of what ends with its connection.
+            TeacherError: It is not, as far as its connection shows.
         """
         if not self._delimited and self._answered and self._size <= _LARGEST_READ:
             body = b"".join(self._chunks)
@@ -259,10 +259,10 @@ class CostTap:
 
 
 def _require_whole(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Refuse JSON that stops in the middle: where only the connection's end says so, it may be cut.
+    """Refuse JSON that stops in the middle, since a closing connection may have cut it.
 
     Raises:
-        TeacherError: It does.
+        TeacherError: It stops in the middle.
     """
     if not any(name == b"content-type" and b"json" in value for name, value in headers):
         return
@@ -276,7 +276,7 @@ def _require_whole(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
 
 
 def _announced(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Return the length that a response says its body has, None if it says none."""
+    """Return the announced length of a response's body, None without one."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit():
             return int(value)
@@ -284,13 +284,13 @@ def _announced(headers: list[tuple[bytes, bytes]]) -> int | None:
 
 
 def _written(chunks: Iterable[bytes], size: int, *, stream: bool) -> int:
-    """Return about how many bytes of text an answer has that cannot be read as a whole.
+    """Estimate the bytes of text in an answer that cannot be read as a whole.
 
-    Most of a stream's bytes are the same in all its events; what is more in one than in the
-    shortest is text, and each event a token at least.
+    Most of a stream's bytes are the same in all its events. The bytes that an event has more than
+    the shortest are text, and each event is at least one token.
 
     Args:
-        chunks: What came of it; empty if that was too much to keep.
+        chunks: The chunks that came; empty if there were too many to keep.
         size: Bytes that came.
         stream: Whether they are events.
     """

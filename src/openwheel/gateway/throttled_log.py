@@ -1,4 +1,4 @@
-"""Log warnings that may come by the thousand, one in some seconds."""
+"""Logs repeated warnings at most once in some seconds."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ _EVERY_S: Final = 10.0
 
 
 class ThrottledLog:
-    """Logs a warning at most once in some seconds, and then says how many there were.
+    """Logs a warning at most once in some seconds, with the number of those in between.
 
     Args:
         logger: Takes them.

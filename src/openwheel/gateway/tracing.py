@@ -1,7 +1,7 @@
-"""OpenTelemetry: one span a request, recorded at its end.
+"""Records one OpenTelemetry span a request, at its end.
 
-A span holds names, counts and times; never what a message says, and never a key. This module needs
-nothing that is not installed; what makes the spans is in `openwheel.gateway.otel`.
+A span holds names, counts and times; never the content of a message, and never a key. This module
+needs no extra; `openwheel.gateway.otel` makes the spans.
 """
 
 from typing import Protocol
@@ -19,11 +19,11 @@ class RequestSpan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         start_ns, end_ns: Nanoseconds since 1970.
         method: The HTTP method.
-        route: Where it is served, e.g. ``/v1/chat/completions``; one of few.
+        route: The endpoint, e.g. ``/v1/chat/completions``; one of few.
         api: ``chat``, ``responses``, ``completions``, ``messages`` or ``embeddings``; ``""`` for
-            any other request, whose span says nothing of a model.
+                any other request, whose span has no model.
         status: Of the response that was sent; 0 if none was.
-        error: A word or two on what went wrong, such as ``teacher_timeout``; one of few.
+        error: A short name of the error, such as ``teacher_timeout``; one of few.
         source: Who answered: ``student``, ``teacher``, ``best_effort``, ``forwarded`` or
             ``refused``.
         traceparent, tracestate: The request's headers (W3C Trace Context), ``b""`` without.
@@ -34,7 +34,7 @@ class RequestSpan(msgspec.Struct, frozen=True, kw_only=True):
         response_model: As the answer names it.
         input_tokens, output_tokens: As the teacher counted them.
         finish_reason: Why the answer ended.
-        task, student, confidence, audited: As decided; see `openwheel.loop.serving.Decision`.
+        task, student, confidence, audited: See `openwheel.loop.serving.Decision`.
         teacher: The teacher that answered.
     """
 
@@ -68,17 +68,17 @@ class Tracer(Protocol):
     """Sends spans."""
 
     def record(self, request: RequestSpan) -> None:
-        """Take a request's span; never waits and never fails."""
+        """Take a request's span; never wait and never fail."""
 
     def close(self, timeout: float = 3.0) -> None:
-        """Send what is left, for at most ``timeout`` seconds. Called from a thread."""
+        """Send the remaining spans, for at most ``timeout`` seconds. Called from a thread."""
 
 
 def make_tracer(settings: TelemetrySection) -> Tracer | None:
-    """Return what sends spans; None if there is no endpoint to send them to.
+    """Return a tracer; None if there is no endpoint to send spans to.
 
-    It has a thread of its own, so it is to be made in the process that uses it. The OpenTelemetry
-    SDK's environment variables hold too, such as ``OTEL_EXPORTER_OTLP_HEADERS`` for a key.
+    It has a thread of its own, so make it in the process that uses it. The OpenTelemetry SDK's
+    environment variables apply too, such as ``OTEL_EXPORTER_OTLP_HEADERS`` for a key.
 
     Requests that bring a trace of their own get a span if their client records it.
 
@@ -99,7 +99,7 @@ def make_tracer(settings: TelemetrySection) -> Tracer | None:
             f"was {endpoint!r}"
         )
     try:
-        # Here, since who sends no spans should not pay for loading it.
+        # Here, so that gateways without spans do not load it.
         from openwheel.gateway.otel import OtelTracer  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
