@@ -1,7 +1,7 @@
-"""Who may use the gateway, for what, and how much: keys, scopes, rate limits and budgets.
+"""Controls access to the gateway: keys, scopes, rate limits and budgets.
 
-Knows nothing of HTTP: it takes a credential and gives a key or a `RefusedError`, whose fields are
-what a response needs.
+Knows nothing of HTTP: it takes a credential and returns a key or raises a `RefusedError`, whose
+fields are those of a response.
 """
 
 from openwheel.access.access import Access

@@ -1,4 +1,4 @@
-"""Whether a request may pass: is its key valid, is it in scope, is anything left to spend."""
+"""Decides whether a request may pass: a valid key, in scope, within limits and budget."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ _SHOWN = 100
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """The keys at one moment; replaced whole, so that no request sees half a change."""
+    """The keys at one moment; replaced whole, so no request sees half a change."""
 
     version: tuple[int, ...]
     by_hash: dict[bytes, Key]
@@ -31,8 +31,8 @@ class Access:
     """Admits requests and counts what they use. One for each worker process.
 
     A request goes through `identify` and `admit` before it is read, then through `check_model` and,
-    once its task is known, `check_task`; what it used is told to `charge` afterwards. These never
-    wait for the store: `refresh`, called about every second on another thread, reads and writes it.
+    once its task is known, `check_task`. `charge` counts its tokens afterwards. None of these waits
+    for the store: `refresh`, called about every second on another thread, reads and writes it.
 
     """
 
@@ -48,10 +48,10 @@ class Access:
         """Load the keys and what they have spent.
 
         Args:
-            store: Where keys and spending are.
+            store: The store of keys and spending.
             limits_path: A file that the workers share, for rate limits. On a local disk.
             required: Whether requests need a key. By default they do once a first key was made,
-                also where the store that held the keys is gone.
+                also if the store that held the keys is gone.
             clock: Seconds since 1970.
             ticks: Monotonic nanoseconds.
 
@@ -79,18 +79,18 @@ class Access:
     def in_force(self) -> bool:
         """Whether requests need a key.
 
-        Where nobody decided, they do from the first key on, and for good: if they did only while
-        a key is live, revoking the last one, or losing the store, would open the gateway to
-        everybody.
+        Without a setting they do from the first key on, for good. If they did only while a key is
+        live, revoking the last one, or losing the store, would open the gateway to everybody.
         """
         if self._required is not None:
             return self._required
         return self._once.keyed
 
     def refresh(self) -> None:
-        """Load keys that were made or revoked, write what was spent, and read what others spent.
+        """Load new and revoked keys, write this process's spending, and read that of others.
 
-        What cannot be read stays as it was last known, what cannot be written is kept.
+        If the store cannot be read, the last known keys stay; spending that cannot be written is
+        kept.
 
         Raises:
             StoreError: The store or the limits file cannot be used.
@@ -104,7 +104,7 @@ class Access:
                 self._limits.check()
 
     def close(self) -> None:
-        """Write what was spent, and close the limits file.
+        """Write the spending, and close the limits file.
 
         Raises:
             StoreError: The store cannot be written.
@@ -118,7 +118,7 @@ class Access:
         """Return the key that a request was sent with; None if none is needed.
 
         Args:
-            credential: What the client sent, without ``Bearer``; None if nothing.
+            credential: The client's credential, without ``Bearer``; None if it sent none.
 
         Raises:
             RefusedError: It is missing, unknown, revoked or expired (401).
@@ -127,7 +127,7 @@ class Access:
             return None
         if not credential:
             raise _unauthorized("No API key was sent; this gateway needs one of its own.")
-        # Looking up the hash takes a time that says nothing of how near a guess was.
+        # The time to look up a hash does not reveal how near a guess was.
         key = (
             self._known.by_hash.get(digest(credential))
             if len(credential) == SECRET_LENGTH
@@ -142,13 +142,13 @@ class Access:
         return key
 
     def admit(self, key: Key) -> Allowances:
-        """Count a request against its key's limits, before anything of it is read.
+        """Count a request against its key's limits, before it is read.
 
         Args:
             key: From `identify`.
 
         Returns:
-            What is left of the limits.
+            The allowances left.
 
         Raises:
             RefusedError: The key has spent its budget or has used up a rate limit (429).
@@ -162,7 +162,7 @@ class Access:
 
         Args:
             key: From `identify`.
-            model: That the request names; ``""`` if none, or if what it is about is not known.
+            model: The model that the request names; ``""`` if it names none, or if that is unknown.
 
         Raises:
             RefusedError: The key may not use the model (403).
@@ -185,7 +185,7 @@ class Access:
         left = self._limits.admit(
             key.id, requests=key.requests_per_minute, tokens=key.tokens_per_minute
         )
-        # Waiting for the one that takes longer, so as not to be refused twice.
+        # The longer of the two waits, so the client is not refused twice.
         waits = [
             (allowance.retry_after, name, allowance.limit)
             for name, allowance in (("requests", left.requests), ("tokens", left.tokens))
@@ -224,12 +224,12 @@ class Access:
             )
 
     def charge(self, key: Key, tokens: int, micro_dollars: int) -> None:
-        """Count what a request used, once its answer is complete.
+        """Count the tokens and the cost of a request, once its answer is complete.
 
         Args:
             key: From `identify`.
             tokens: Of prompt and answer.
-            micro_dollars: What they cost, in millionths of a dollar.
+            micro_dollars: Their cost, in millionths of a dollar.
         """
         self._ledger.spend(key, tokens, micro_dollars)
         if key.tokens_per_minute is not None and tokens > 0:

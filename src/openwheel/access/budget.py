@@ -1,4 +1,4 @@
-"""What each key has spent in the current day or month, counted by all workers together."""
+"""Counts the spending of each key in the current day or month, over all workers."""
 
 import datetime
 import threading
@@ -18,7 +18,7 @@ _Slot = tuple[str, int]
 
 
 class Spending(msgspec.Struct, frozen=True):
-    """What was used.
+    """An amount of tokens and money.
 
     Attributes:
         tokens: Of prompts and answers.
@@ -37,14 +37,14 @@ _NOTHING = Spending()
 
 
 class Ledger:
-    """Adds up what keys spend: in memory at once, in the store whenever it is flushed.
+    """Adds up the spending of keys: in memory at once, in the store at each flush.
 
-    `spend` and `spent` never wait for the store. Use one ledger for each process; what other
-    processes spent is known as of the last flush.
+    `spend` and `spent` never wait for the store. Use one ledger for each process; it knows the
+    spending of other processes as of the last flush.
     """
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
-        """Make a ledger that knows of nothing spent yet; `flush` reads what was.
+        """Make an empty ledger; `flush` reads earlier spending.
 
         Args:
             store: Where it is kept.
@@ -60,14 +60,14 @@ class Ledger:
         self._today = (-1, "", "")
 
     def spend(self, key: Key, tokens: int, micro_dollars: int) -> None:
-        """Add what a request used to its key's current period."""
+        """Add a request's tokens and cost to its key's current period."""
         now = Spending(min(max(tokens, 0), _MOST), min(max(micro_dollars, 0), _MOST))
         slot = (self.period(key.budget_period), key.id)
         with self._lock:
             self._pending[slot] = self._pending.get(slot, _NOTHING) + now
 
     def spent(self, key: Key) -> Spending:
-        """Return what a key spent in its current period, as far as this process knows."""
+        """Return the spending of a key in its current period, as known to this process."""
         slot = (self.period(key.budget_period), key.id)
         with self._lock:
             found = self._stored.get(slot, _NOTHING)
@@ -77,9 +77,9 @@ class Ledger:
         return found
 
     def flush(self) -> None:
-        """Write what was spent since the last flush, and read what all processes have written.
+        """Write the spending since the last flush, and read that of all processes.
 
-        Written is all of it, in one transaction, or nothing; then it is kept for the next flush.
+        All of it is written in one transaction, or none; then it is kept for the next flush.
 
         Raises:
             StoreError: The store could not be read or written.

@@ -1,4 +1,4 @@
-"""Keys: made, listed, revoked. The store holds their hashes, never the keys."""
+"""Makes, lists and revokes keys. The store holds their hashes, never the keys."""
 
 import fnmatch
 import hashlib
@@ -36,19 +36,19 @@ _YEAR_10000 = 253_402_300_800
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key as the store knows it; the secret itself is known to its holder alone.
+    """A key as the store has it; only its holder has the secret.
 
     Attributes:
         id: Never used for another key.
-        name: Whose it is or what for; unique among keys that are not revoked.
-        hint: The secret's last four characters, to tell keys apart.
+        name: Its holder or purpose; unique among keys that are not revoked.
+        hint: The secret's last four characters, to distinguish keys.
         created, expires, revoked: Seconds since 1970; None for never.
         tasks, models: Patterns as in file names, of which a request's task and model must match
             one; none allow all.
         requests_per_minute, tokens_per_minute: None for no limit.
         budget: Dollars for each period, None for no limit.
         budget_period: A UTC day or month.
-        trust: How far its feedback is believed.
+        trust: How much its feedback is believed.
     """
 
     id: int
@@ -119,7 +119,7 @@ class KeyStore:
         expires: float | None = None,
         trust: Trust = "low",
     ) -> tuple[Key, str]:
-        """Make a key and return it with its secret, which is kept nowhere.
+        """Make a key and return it with its secret, which is not kept.
 
         Args:
             name: 1 to 64 printable characters, not the name of another live key.
@@ -128,10 +128,10 @@ class KeyStore:
             budget: Dollars for each period; None for no limit.
             budget_period: ``day`` or ``month``, both in UTC.
             expires: Seconds since 1970; None for never.
-            trust: How far its feedback is believed.
+            trust: How much its feedback is believed.
 
         Raises:
-            SettingError: One of these is not what it must be.
+            SettingError: One of the arguments is not valid.
         """
         now = self._clock()
         scope = _Scope(_patterns("tasks", tasks), _patterns("models", models))
@@ -195,7 +195,7 @@ class KeyStore:
         return self._key(row)
 
     def set_trust(self, name: str | int, trust: Trust) -> Key:
-        """Set how far a key's feedback is believed, from now on and for what it has said before.
+        """Set the trust of a key, for its later and its earlier feedback.
 
         Args:
             name: The name of a live key, or a key's id.
@@ -213,7 +213,7 @@ class KeyStore:
         return self._key(row)
 
     def version(self) -> tuple[int, ...]:
-        """Return what changes whenever a key is made, revoked or trusted otherwise."""
+        """Return a version that changes when a key is made, revoked or gets another trust."""
         with self._store.read() as transaction:
             return stored.version(transaction)  # each trust has a length of its own
 
@@ -251,9 +251,9 @@ class KeyStore:
 def digest(secret: str) -> bytes:
     """Return the hash of a secret that the store keeps, 32 bytes.
 
-    A plain SHA-256 and no slow, salted hash: those protect passwords, which can be guessed. A
-    secret here is 256 random bits, which cannot be guessed at any speed, and a slow hash would
-    cost every request milliseconds.
+    It is a plain SHA-256, not a slow, salted hash, which protects passwords that can be guessed. A
+    secret here is 256 random bits, which cannot be guessed at any speed, and a slow hash would cost
+    every request milliseconds.
     """
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 

@@ -1,9 +1,9 @@
-"""Rate limits that all worker processes share exactly.
+"""Enforces rate limits that all worker processes share exactly.
 
-The generic cell rate algorithm (ITU-T I.371, annex A): for each limit one number is kept, the
-time at which the whole allowance will be there again. What is used moves it into the future; how
-far ahead of the present it is says how much of the minute's allowance is gone. It needs no timer,
-and nothing is lost or given away when a minute ends.
+This is the generic cell rate algorithm (ITU-T I.371, annex A). For each limit one number is kept,
+the time at which the whole allowance will be there again. Use moves it into the future; its
+distance from now is the part of the minute's allowance that is used up. It needs no timer, and no
+allowance is lost or given away when a minute ends.
 """
 
 import time
@@ -19,7 +19,7 @@ _LONGEST = 60 * _MINUTE
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What is left of one limit.
+    """The rest of one limit.
 
     Attributes:
         limit: Requests or tokens a minute, which is also how many can be used at once.
@@ -35,23 +35,23 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 class Allowances(msgspec.Struct, frozen=True):
-    """What is left of a key's limits; None where it has no such limit."""
+    """The rest of a key's limits; None where it has no such limit."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
 class Counters(Protocol):
-    """Pairs of numbers by a key's id, at first zeros, which all workers change one at a time."""
+    """Pairs of numbers by a key's id, at first zeros; one worker at a time changes a pair."""
 
     def take(self, slot: int) -> tuple[int, int]:
-        """Return a pair and keep everybody else from it until `give`."""
+        """Return a pair and lock it for other processes until `give`."""
 
     def give(self, slot: int, values: tuple[int, int] | None = None) -> None:
-        """Set a pair, or leave it with None, and let others have it again."""
+        """Set a pair, or leave it with None, and unlock it."""
 
     def check(self) -> None:
-        """Mend what is wrong; raise a StoreError if something was since the last call."""
+        """Repair the counters; raise a StoreError if they could not be used since the last call."""
 
     def close(self) -> None:
         """Let go of them."""
@@ -60,17 +60,17 @@ class Counters(Protocol):
 class Limits:
     """Counts requests and tokens by key id, together with all other workers.
 
-    Fit for the event loop: a few microseconds, and a worker that is killed while it counts holds
-    up nobody.
+    It suits the event loop: it takes a few microseconds, and a worker that is killed while it
+    counts blocks no other.
     """
 
     def __init__(self, counters: Counters, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Count with what workers share.
+        """Count with counters that workers share.
 
         Args:
-            counters: What they share.
-            clock: Nanoseconds. One that they share and that nobody sets; if it goes back all the
-                same, a key waits for a minute at most (an hour for tokens).
+            counters: The shared counters.
+            clock: Returns nanoseconds, the same for all workers, and never set. If it goes back all
+                the same, a key waits for a minute at most (an hour for tokens).
         """
         self._counters = counters
         self._clock = clock
@@ -78,7 +78,7 @@ class Limits:
     def admit(self, key_id: int, *, requests: int | None, tokens: int | None) -> Allowances:
         """Count a request, unless one of its key's limits is used up; then count nothing.
 
-        The token limit admits while anything is left of it, since what a request will use is
+        The token limit admits a request while any of it is left, since the request's tokens are
         known only afterwards: see `charge`.
 
         Args:
@@ -86,7 +86,7 @@ class Limits:
             requests, tokens: The limits, a minute; None for none.
 
         Returns:
-            What is left. The request is admitted if no ``retry_after`` is above 0.
+            The allowances left. The request is admitted if no ``retry_after`` is above 0.
         """
         if requests is None and tokens is None:
             return Allowances()
@@ -124,7 +124,7 @@ class Limits:
             self._counters.give(key_id, values)
 
     def check(self) -> None:
-        """See what is shared put right if something is wrong with it; call it now and then.
+        """Repair the shared counters if necessary; call it from time to time.
 
         Raises:
             StoreError: It could not be used since the last call.
@@ -132,14 +132,14 @@ class Limits:
         self._counters.check()
 
     def close(self) -> None:
-        """Let go of what is shared."""
+        """Close the shared counters."""
         self._counters.close()
 
 
 def _ahead(stored: int, now: int, longest: int) -> int:
-    """Return how far from now the whole allowance is there again, given the time stored for it."""
-    # Nothing that this clock stored is further ahead than that: the clock went back, or the file is
-    # damaged. As if the minute's allowance had just been used is neither a gift nor a long wait.
+    """Return the time until the whole allowance is there again, from the time stored for it."""
+    # This clock never stored a time further ahead: the clock went back, or the file is damaged. To
+    # treat the minute's allowance as just used is neither a gift nor a long wait.
     if stored - now > longest:
         return _MINUTE
     return max(stored - now, 0)

@@ -1,4 +1,4 @@
-"""That there once were keys, known also where the store that held them is gone."""
+"""Remembers that there once were keys, even if the store that held them is gone."""
 
 import logging
 import os
@@ -14,10 +14,10 @@ To have it ask for none, set require_keys = false under [access] in openwheel.to
 
 
 class OnceKeyed:
-    """A note, beside the store and beside what the workers share, that keys were made.
+    """A note that keys were made, beside the store and beside the workers' shared file.
 
-    In two places, since what loses the store may lose what is beside it: a folder that is not
-    mounted any more, say. Its name does not begin as the store's does, so that who deletes
+    It is in two places, since losing the store may lose the files beside it, as when a folder is
+    not mounted any more. Its name does not begin as the store's does, so deleting
     ``openwheel.db*`` does not open the gateway.
 
     Args:
@@ -25,7 +25,7 @@ class OnceKeyed:
         shared: A file that the workers share.
 
     Attributes:
-        keyed: Whether there were keys, as far as is known.
+        keyed: Whether there were keys.
     """
 
     def __init__(self, store: Path, shared: Path) -> None:
@@ -38,7 +38,7 @@ class OnceKeyed:
 
     @property
     def way_out(self) -> str:
-        """What an operator can do who wants no keys."""
+        """The advice for an operator who wants no keys."""
         return (
             "To ask for none, set require_keys = false under [access] in openwheel.toml, or delete "
             + " and ".join(str(path) for path in self._paths if path.exists())

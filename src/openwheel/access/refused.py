@@ -1,4 +1,4 @@
-"""The error a client gets that may not do what it asks."""
+"""Defines the error for a request that its key does not allow."""
 
 from openwheel.access.limits import Allowances
 from openwheel.errors import RequestError
@@ -11,10 +11,10 @@ class RefusedError(RequestError):
         status: The HTTP status: 401, 403 or 429.
         code: ``invalid_api_key``, ``model_not_allowed``, ``task_not_allowed``,
             ``rate_limit_exceeded`` or ``insufficient_quota``.
-        type: What OpenAI's API calls the kind of error; for a rate limit, which one it was.
+        type: The type of the error in OpenAI's API; for a rate limit, which one it was.
         message: For the client; never holds a credential.
         retry_after: Seconds after which to try again; None if that would not help.
-        allowances: What is left of the key's rate limits, for response headers.
+        allowances: The rest of the key's rate limits, for response headers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Share pairs of numbers among all worker processes of one machine."""
+"""Shares pairs of numbers among all worker processes of one machine."""
 
 import os
 import struct
@@ -23,8 +23,8 @@ class SharedCounters:
     frees when the process ends, however it ends. It is read and written by system calls and not
     mapped: they cost a microsecond, where a mapped file that someone truncates kills the process.
 
-    What was written before the machine last started counts for nothing, since its monotonic clock
-    started again. A file that is damaged, truncated or removed is made again.
+    Numbers from before the machine last started are ignored, since its monotonic clock started
+    again. A file that is damaged, truncated or removed is made again.
 
     While the file cannot be used, and on systems without POSIX locks, each process keeps its
     slots for itself. A process may have a file open once: closing it once more would free the
@@ -49,7 +49,7 @@ class SharedCounters:
             raise StoreError(f"The limits file {path} cannot be used: {error}") from None
 
     def take(self, slot: int) -> tuple[int, int]:
-        """Return a slot's numbers and keep everybody else from it until `give`."""
+        """Return a slot's numbers and lock it for other processes until `give`."""
         self._threads.acquire()
         values = (0, 0)
         try:
@@ -67,7 +67,7 @@ class SharedCounters:
         return values
 
     def give(self, slot: int, values: tuple[int, int] | None = None) -> None:
-        """Set a slot's numbers, or leave them with None, and let others have it again."""
+        """Set a slot's numbers, or leave them with None, and unlock it."""
         try:
             if values is not None:
                 self._own[slot] = values
@@ -142,7 +142,7 @@ class SharedCounters:
 
 
 def _header() -> bytes:
-    """Return what a file of this format, written since the machine started, begins with."""
+    """Return the header of a file of this format that was written since the machine started."""
     try:
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:  # only Linux has it; elsewhere the limits bound what an old number can do

@@ -1,7 +1,7 @@
-"""What runs: a supervisor, the gateway's workers, engines and the learner, each its own process.
+"""Runs a supervisor, the gateway's workers, engines and the learner, each its own process.
 
-They share nothing but the store, the listening sockets and a folder that lives as long as the
-supervisor. Knows nothing of how requests are answered or students are trained.
+They share only the store, the listening sockets and a folder that lives as long as the supervisor.
+Knows nothing of how requests are answered or students are trained.
 """
 
 from openwheel.processes.order import Order

@@ -1,4 +1,4 @@
-"""A process that is kept running: started, started again when it ends by itself, stopped."""
+"""Keeps a child process running: starts it, starts it again when it ends, stops it."""
 
 import asyncio
 import contextlib
@@ -24,15 +24,15 @@ class Child:
     """A process that is kept running.
 
     Args:
-        module: What it runs.
-        order: What it is told.
+        module: The module it runs.
+        order: Its order.
         name: For messages.
-        threads: How many may work at once on one thing. One is what one request needs; more of
-            them would wait for each other.
+        threads: How many threads its libraries may use at once. One request needs one; more would
+            wait for each other.
 
     Attributes:
-        ready: Set once it has said that it is.
-        wrong: What it said is wrong with its settings.
+        ready: Set once it has reported that it is ready.
+        wrong: The error in its settings that it reported.
     """
 
     def __init__(self, module: str, order: Order, name: str, *, threads: int = 1) -> None:
@@ -64,7 +64,7 @@ class Child:
             if self._stopping.is_set():
                 return
             if code == 2 and not self.ready.is_set():
-                return  # it said what is wrong, and would only say so again
+                return  # it reported an error in its settings, and would report it again
             if self.wrong:
                 ended += f" ({self.wrong})"
             if time.monotonic() - started > _LIVED_S:
@@ -88,7 +88,7 @@ class Child:
             env={**thread_caps(self._threads), **os.environ},
         )
         self._process = process
-        if self._stopping.is_set():  # told so while it started
+        if self._stopping.is_set():  # stopped while it started
             process.terminate()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -98,7 +98,7 @@ class Child:
         while line := await process.stdout.readline():
             try:
                 event = EVENTS.decode(line)
-            except msgspec.DecodeError:  # what a library prints
+            except msgspec.DecodeError:  # output of a library
                 continue
             if isinstance(event, Ready):
                 self.ready.set()

@@ -1,4 +1,4 @@
-"""The learner as a process: turns, audits and keeping the store within its limits."""
+"""Runs the learner as a process: turns, audits and keeping the store within its limits."""
 
 import contextlib
 import logging
@@ -32,8 +32,8 @@ _LINE_S = 60.0
 def run(settings: Settings, learning: threading.Event) -> None:
     """Learn, and keep the store within its limits, for ever.
 
-    Without turns what is promoted is audited all the same. That takes no lock, so that a turn may
-    be taken by hand meanwhile.
+    Without turns, promoted students are audited all the same. That takes no lock, so a turn may be
+    taken by hand meanwhile.
 
     Args:
         settings: All settings.
@@ -58,7 +58,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
     loop = LoopSettings.of(settings if turns else _without_turns(settings)).beside_gateway()
     path = Path(settings.store.path)
     captured = settings.capture
-    # The workers have made it: to make it again would hide that it was lost.
+    # The workers have made the file: making it again would hide that it was lost.
     with Store.open(path, create=False) as store, contextlib.ExitStack() as stack:
         housekeeping = retention(store, days=captured.keep_days, most_bytes=captured.max_store)
         if turns:
@@ -82,7 +82,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
 
 
 def _without_turns(settings: Settings) -> Settings:
-    """Return what audits alone need: no encoder to train with, nor a base."""
+    """Return the settings for audits alone: without an encoder to train with or a base."""
     rungs: tuple[str, ...] = ("exact", "linear")
     if any(task.compare.startswith("embedding") for task in settings.tasks.values()):
         rungs = (*rungs, "encoder")
@@ -115,7 +115,7 @@ def _lock_once_free(path: Path) -> Iterator[None]:
 
 
 def _unless_another_learns(path: Path, housekeeping: Callable[[], None]) -> Callable[[], None]:
-    """Return housekeeping that is done only while nobody else learns, who does it as well."""
+    """Return housekeeping that runs only while no other process learns and does it."""
     from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
 
     def keep() -> None:
@@ -126,13 +126,13 @@ def _unless_another_learns(path: Path, housekeeping: Callable[[], None]) -> Call
 
 
 def _end_when_stopped(forget: Callable[[], None]) -> Callable[[], None]:
-    """End the process on SIGTERM, whatever it computes just then.
+    """End the process on SIGTERM, during any computation.
 
-    A turn may take minutes, and leaves the last good state wherever it ends. One that is stopped
-    is none that died.
+    A turn may take minutes, and leaves the last good state wherever it ends. A stopped turn does
+    not count as one that died.
 
     Args:
-        forget: Has the turn under way forgotten.
+        forget: Forgets the turn under way.
 
     Returns:
         Does the same.
@@ -186,8 +186,8 @@ def main() -> None:
     except OpenwheelError as error:
         sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         sys.stderr.flush()
-        # What is wrong with the settings stays so; a store that is locked, full or learned from
-        # by another process does not, and the supervisor starts this one again.
+        # An error in the settings stays; a store that is locked, full or used by another learner
+        # does not, and the supervisor starts this process again.
         os._exit(2 if isinstance(error, SettingError | PolicyError) else 1)
 
 

@@ -1,4 +1,4 @@
-"""Models run on this machine, each by an engine with a socket of its own: teachers, bases."""
+"""Runs teachers and students' bases on this machine, each by an engine with its own socket."""
 
 import socket
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ class LocalEngine(msgspec.Struct, frozen=True, eq=False):
     """An engine for a local model.
 
     Attributes:
-        model: What it runs.
-        sock: What it listens on, for as long as the supervisor lives.
+        model: The model it runs.
+        sock: The socket it listens on, for as long as the supervisor lives.
         child: Its process.
-        order: What it was told.
+        order: Its order.
     """
 
     model: LocalModel
@@ -80,7 +80,7 @@ def _base(settings: Settings) -> LocalModel | None:
 
 
 def _absolute(source: str) -> str:
-    """Return a folder's whole path: processes of their own need not have this folder as theirs."""
+    """Return a folder's absolute path, since child processes may have another current folder."""
     folder = Path(source).expanduser()
     return str(folder.absolute()) if folder.exists() else source
 
@@ -98,7 +98,7 @@ def make_local(model: LocalModel, settings: Settings, runtime: Path) -> LocalEng
 
 
 def is_same(engine: LocalEngine, model: LocalModel, settings: Settings) -> bool:
-    """Return whether an engine is what these settings ask for, so that it may go on."""
+    """Return whether an engine fits these settings, so that it may go on."""
     return engine.model == model and engine.order.settings.engine == settings.engine
 
 

@@ -1,4 +1,4 @@
-"""What the supervisor tells a process to do, and what the process tells it."""
+"""Defines the messages between the supervisor and its child processes."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ class LocalModel(msgspec.Struct, frozen=True):
     Attributes:
         source: A folder, or an id of the hub.
         revision: The hub's commit.
-        name: What it is served as.
+        name: The name it is served under.
         adapters: Whether students' adapters may be loaded.
         teaches: Whether it is a teacher too.
     """
@@ -65,7 +65,7 @@ def encode_order(order: Order) -> bytes:
 
 
 def read_order() -> Order:
-    """Read what to do from standard input."""
+    """Read the order from standard input."""
     line = b""
     while not line.endswith(b"\n") and (more := os.read(_STDIN, 1 << 16)):
         line += more
@@ -73,12 +73,12 @@ def read_order() -> Order:
 
 
 def say_ready() -> None:
-    """Tell the supervisor that this process has begun its work."""
+    """Report to the supervisor that this process has begun its work."""
     _tell(Ready())
 
 
 def end_as_wrong(error: Exception) -> None:
-    """Tell the supervisor what is wrong with the settings, and end this process."""
+    """Report an error in the settings to the supervisor, and end this process."""
     _tell(Failed(str(error)))
     # Threads of libraries may hold up a normal end.
     os._exit(2)

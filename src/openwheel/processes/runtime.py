@@ -1,4 +1,4 @@
-"""The folder that the processes of one gateway share while they run."""
+"""Makes the folder that the processes of one gateway share while they run."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ if sys.platform != "win32":
 
 _PREFIX: Final = "openwheel-run-"
 _LOCK: Final = "supervisor"
-# A worker whose supervisor was killed finishes what it has, and writes there every second.
+# A worker whose supervisor was killed finishes its requests, and writes there every second.
 _QUIET_S: Final = 60.0
 
 
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[Path]:
-    """Make the folder, and remove it in the end, like those whose supervisors were killed."""
+    """Make the folder, and remove it in the end, with folders whose supervisors were killed."""
     _remove_left()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

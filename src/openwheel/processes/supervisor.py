@@ -1,4 +1,4 @@
-"""The supervisor: starts workers, engines and the learner, and again what ends by itself."""
+"""Starts workers, engines and the learner, and restarts those that end."""
 
 import asyncio
 import contextlib
@@ -32,13 +32,13 @@ _PATIENCE_S = 15.0
 
 
 class Processes(Protocol):
-    """The processes of one gateway, wherever they run: engines, workers and a learner."""
+    """The processes of one gateway: engines, workers and a learner, on any machine."""
 
     async def start_local(self, settings: Settings) -> Settings:
         """Start an engine for each local model that has none; return settings with addresses."""
 
     async def stop_local(self, settings: Settings | None = None) -> None:
-        """Stop the engines that these settings have no use for; without settings, all."""
+        """Stop the engines that these settings do not need; without settings, all."""
 
     async def start_workers(self, settings: Settings) -> list[Child]:
         """Start the workers, and return them once all are ready."""
@@ -106,7 +106,7 @@ class Supervisor:
         return with_local(settings, engines)
 
     async def stop_local(self, settings: Settings | None = None) -> None:
-        """Stop the engines that these settings have no use for; without settings, all."""
+        """Stop the engines that these settings do not need; without settings, all."""
         models = local_models(settings).values() if settings is not None else ()
         kept = [
             one
@@ -117,7 +117,7 @@ class Supervisor:
 
     @staticmethod
     def _watch(child: Child, task: asyncio.Task[None]) -> None:
-        """Say so if the engine of students gives up, and all their requests go to the teacher."""
+        """Log if the engine of students gives up, and all their requests go to the teacher."""
 
         def ended(_: asyncio.Task[None]) -> None:
             if not child.ready.is_set() and child.wrong:
@@ -153,7 +153,7 @@ class Supervisor:
         raise SettingError("; ".join(sorted(wrong)) or "A worker ended before it was ready")
 
     def start_learner(self, settings: Settings) -> list[Child]:
-        """Start the learner, which audits what is promoted, turns or not."""
+        """Start the learner, which audits promoted students with or without turns."""
         order = Order(settings=settings, runtime=str(self._runtime))
         threads = Limits.of(settings).threads
         learner = Child("openwheel.processes.learner", order, "The learner", threads=threads)
@@ -212,7 +212,7 @@ def supervise(
     """Run a gateway until SIGTERM or SIGINT; SIGHUP reads the settings again.
 
     Args:
-        settings: What to run.
+        settings: All settings.
         sock: Listening already. Every worker inherits it, so that a worker that ends takes no
             waiting connection with it.
         ready: Called when requests are accepted.
@@ -248,7 +248,7 @@ async def _supervise(
     await asyncio.wait([running, stop], return_when=asyncio.FIRST_COMPLETED)
     if not stop.done():
         stop.cancel()
-        await running  # raises what is wrong
+        await running  # raises the error
         return
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError, SettingError):
@@ -273,7 +273,7 @@ async def _run(
     reload: Callable[[], Settings],
     reloads: asyncio.Event,
 ) -> None:
-    """Start all processes, and put others in their place whenever the settings change.
+    """Start all processes, and replace them whenever the settings change.
 
     Raises:
         SettingError: The workers cannot work with the first settings, or a local model not run.

@@ -1,4 +1,4 @@
-"""Making the teachers that the settings name."""
+"""Makes the teachers that the settings name."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def make_pool(
 
     Raises:
         PolicyError: A teacher may not be asked.
-        SettingError: There is none, or a setting of one is not what it must be.
+        SettingError: There is none, or a setting of one is not valid.
         LogError: A recording cannot be read.
     """
     if not sections:
@@ -92,13 +92,13 @@ def make_teacher(section: TeacherSection, name: str, *, keep_credentials: bool) 
 
 
 def connect_teachers(settings: Settings) -> Connect | None:
-    """Return how a judge reaches the teachers; None where there are none that can be asked."""
+    """Return a connection to the teachers for a judge; None if none can be asked."""
     make = _reachable(settings)
     return None if make is None else functools.partial(asking, make)
 
 
 def connect_again(settings: Settings) -> ConnectAgain | None:
-    """Return how teachers are asked twice; None where there are none that can be asked."""
+    """Return a connection to ask teachers twice; None if none can be asked."""
     make = _reachable(settings)
     return None if make is None else functools.partial(asking_again, make)
 

@@ -1,4 +1,4 @@
-"""A gateway worker: one process that answers requests on the supervisor's socket."""
+"""Runs a gateway worker: one process that answers requests on the supervisor's socket."""
 
 import contextlib
 import socket
@@ -45,7 +45,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
     """Answer requests until told to stop.
 
     Args:
-        order: What to do.
+        order: Its order.
         ready: Called when requests are accepted.
 
     Raises:
@@ -109,18 +109,18 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
 def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":
     if not any(found.certificate for found in registry.promotions().values()):
         return ()
-    # Here, since only who is scraped should pay for loading it.
+    # Here, so that only gateways that are scraped load it.
     from openwheel.loop.audit.status import audit_status  # noqa: PLC0415
 
     return audit_status(registry.store)
 
 
 def _check_public(settings: Settings, access: Access) -> None:
-    """Refuse to give the teacher's key to all that can reach this machine.
+    """Refuse a public address if requests need no key.
 
     Raises:
-        SettingError: The address is public, requests need no key, and nobody said that this is
-            meant so.
+        SettingError: The address is public, requests need no key, and ``require_keys = false`` is
+            not set.
     """
     host = settings.gateway.host
     if access.in_force or settings.access.require_keys is False or is_loopback(host):

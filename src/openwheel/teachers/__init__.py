@@ -1,6 +1,6 @@
-"""Teachers: the endpoints whose answers define right, over HTTP or from a recording, one or many.
+"""Sends requests to teachers: one or several endpoints over HTTP, or a recording.
 
-Knows nothing of the gate, of students, or of who asks.
+Knows nothing of the gate, of students, or of its callers.
 """
 
 from openwheel.teachers.asking import ask_text, asking, asking_again

@@ -1,4 +1,4 @@
-"""Where a teacher is, and the key it wants: both checked before anything is sent."""
+"""Reads and checks a teacher's URL and key before any request is sent."""
 
 import os
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ from openwheel.teachers.teacher import ApiFamily
 
 
 def read_base_url(base_url: str, api: ApiFamily = "openai") -> tuple[str, str]:
-    """Return the URL that stands for ``/v1``, and the host for messages.
+    """Return the base URL that stands for ``/v1``, and the host for messages.
 
     OpenAI's clients are given a URL that includes ``/v1`` or what stands for it; Anthropic's are
     given one that does not, and add it. Both are read as their own clients would, and a URL that
@@ -46,7 +46,7 @@ def read_key(key_env: str) -> str:
     """Return the key in an environment variable.
 
     Raises:
-        SettingError: The variable is not set, or holds what no header can.
+        SettingError: The variable is not set, or its value cannot be in a header.
     """
     key = os.environ.get(key_env, "").strip()
     if not key:

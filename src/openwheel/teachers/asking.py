@@ -1,4 +1,4 @@
-"""Asking a teacher one question and getting the text of its answer, as a judge is asked."""
+"""Asks a teacher a question and returns the text of its answer, for judges."""
 
 import contextlib
 import functools
@@ -35,7 +35,7 @@ async def asking(
 async def ask_text(
     teacher: Teacher, body: bytes, *, model: str = "", api: ApiFamily = "openai"
 ) -> str:
-    """Send the body of a request and return the final text of the answer, without thoughts.
+    """Send the body of a request and return the final text of the answer, without reasoning.
 
     Raises:
         TeacherError: It could not be reached, broke off, or sent no answer.
@@ -49,7 +49,7 @@ async def ask_text(
 async def asking_again(
     make: Callable[[], Teacher],
 ) -> AsyncIterator[Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]]:
-    """Connect to teachers on the running event loop; yield a way to ask what was asked before.
+    """Connect to teachers on the running event loop; yield a way to repeat requests.
 
     Args:
         make: Makes the teacher; it is closed when the block ends.
@@ -62,7 +62,7 @@ async def asking_again(
 
 
 async def ask_again(teacher: Teacher, api: ApiName, body: bytes) -> tuple[Reply, str]:
-    """Send the body of a request of an API as it was, but not to be streamed.
+    """Send the body of an earlier request again, not streamed.
 
     Returns:
         The answer, and the name of the teacher that gave it.

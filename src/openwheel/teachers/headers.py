@@ -1,4 +1,4 @@
-"""Which headers pass between a client and a teacher, and which concern one connection only."""
+"""Chooses the headers that pass between a client and a teacher."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# Written again for the connection to the teacher. Content coding is settled together with the
+# Written anew for the connection to the teacher. Content coding is settled together with the
 # hop-by-hop headers: the teacher is asked for none, so that stream chunks are not held back in a
 # compressor; should it code its answer all the same, bytes and header pass untouched.
 _WRITTEN_ANEW = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
@@ -45,12 +45,12 @@ def passed_to_teacher(headers: Headers, *, credentials: bool) -> list[tuple[byte
 
 
 def without_credentials(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return the headers without those that say who the client is."""
+    """Return the headers without those that identify the client."""
     return [pair for pair in headers if pair[0] not in _CREDENTIALS]
 
 
 def passed_to_client(headers: Headers, status: int) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Return the teacher's headers to pass on, and whether they tell where the body ends."""
+    """Return the teacher's headers to pass on, and whether they give the body's length."""
     lowered = [(name.lower(), value) for name, value in headers]
     names = {name for name, _ in lowered}
     dropped = _HOP_BY_HOP | _named_by_connection(lowered)
@@ -71,7 +71,7 @@ def has_control(values: Iterable[bytes]) -> bool:
 
 
 def as_path(path: str) -> bytes:
-    """Return a path for a request line: what would end it, or is not ASCII, percent-encoded."""
+    """Return a path for a request line, with unsafe and non-ASCII characters percent-encoded."""
     return _NOT_IN_PATH.sub(lambda found: b"%%%02X" % found[0][0], path.encode())
 
 

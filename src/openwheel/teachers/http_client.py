@@ -1,10 +1,10 @@
-"""HTTP/1.1 to one host: connections that are kept, and answers as they arrive.
+"""Speaks HTTP/1.1 to one host, with connections that are kept, and answers as they arrive.
 
-The parsing is llhttp's, by way of httptools, as on the side of the clients; header values and
-bodies pass as bytes. A general client's handling of URLs, cookies, redirects and encodings, none of
-which a gateway may touch, takes three times the CPU of all that is left.
+llhttp parses, through httptools, as on the side of the clients; header values and bodies pass as
+bytes. A general client also handles URLs, cookies, redirects and encodings, which a gateway must
+not touch, and takes three times the CPU.
 
-Knows nothing of teachers but how to say that one failed. Source: RFC 9112.
+Of teachers it knows only their errors. Source: RFC 9112.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Answer:
     Attributes:
         status: The HTTP status.
         headers: As sent, in order.
-        delimited: Whether the end of the body can be told from a connection that broke.
+        delimited: Whether the end of the body differs from a broken connection.
     """
 
     def __init__(self, connection: "_Connection", *, bodiless: bool) -> None:
@@ -76,7 +76,7 @@ class Answer:
         return chunk
 
     def close(self) -> None:
-        """Let go; with the body not read to its end, break the connection."""
+        """Release the connection, or break it if the body was not read to its end."""
         if not self.done and self._error is None:
             self._connection.abort()
 
@@ -89,12 +89,12 @@ class Answer:
         self._wake()
 
     def finish(self) -> None:
-        """Take note that the body is whole."""
+        """Note that the body is whole."""
         self.done = True
         self._wake()
 
     def fail(self, error: TeacherError) -> None:
-        """Take note that no more will come."""
+        """Note that no more bytes will come."""
         self._error = error
         if not self.head.done():
             self.head.set_exception(error)
@@ -176,11 +176,11 @@ class HttpClient:
             self._purging = None  # the next event loop's connections need one of theirs
 
     def made(self, connection: "_Connection") -> None:
-        """Take note of a connection; it may be lost before who asked for it hears of it."""
+        """Record a connection; it may be lost before its caller has it."""
         self._open.add(connection)
 
     def keep(self, connection: "_Connection") -> None:
-        """Take back a connection that can be used again."""
+        """Keep a connection for reuse."""
         self._idle.append(connection)
         if self._purging is None:
             self._purging = connection.loop.call_later(self._keep_idle, self._purge)
@@ -289,7 +289,7 @@ class _Connection(asyncio.Protocol):
             return False
         if self.loop.time() - self._heard >= seconds:
             return False
-        # The host may have closed it a moment ago, or said what nobody asked for.
+        # The host may have closed it a moment ago, or sent an unrequested answer.
         return not _is_readable(self._descriptor)
 
     def abort(self) -> None:
@@ -324,7 +324,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
         self._heard = self.loop.time()
-        if self._answer is None:  # nothing was asked
+        if self._answer is None:  # no request is open
             self.abort()
             return
         self._between += len(data)
@@ -336,7 +336,7 @@ class _Connection(asyncio.Protocol):
             self._fail(self._broke_off("its headers have no end"))
 
     def eof_received(self) -> None:
-        """Take note that the other side sends no more; the event loop then closes."""
+        """Note that the other side sends no more; the event loop then closes."""
         answer = self._answer
         if answer is not None and answer.head.done() and not answer.delimited:
             self._finish()
@@ -344,7 +344,7 @@ class _Connection(asyncio.Protocol):
             self._fail(self._broke_off("the connection closed"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note that the connection is gone."""
+        """Note that the connection is gone."""
         self._client.lost(self)
         self._transport = None
         self._fail(
@@ -354,7 +354,7 @@ class _Connection(asyncio.Protocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        """Close if this is an answer that nobody asked for, right behind another."""
+        """Close if an unrequested answer follows another."""
         if self._answer is None:
             self.abort()
 
@@ -467,7 +467,7 @@ def write_head(
 def _is_readable(descriptor: int) -> bool:
     """Return whether a connection has something to read, its end included.
 
-    The event loop learns of it with its next look, by when a request may have been sent in vain.
+    The event loop notices only at its next poll; by then a request may have been sent in vain.
     """
     if descriptor < 0 or not _CAN_POLL:
         return False
@@ -477,7 +477,7 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def _reason(error: OSError) -> str:
-    """Return what the system says, whatever the event loop made of it."""
+    """Return the system's reason for an error, however the event loop words it."""
     if isinstance(error, ssl.SSLError):
         return getattr(error, "verify_message", "") or error.reason or "the connection failed"
     if error.errno is not None and error.errno > 0:

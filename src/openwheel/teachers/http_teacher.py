@@ -1,4 +1,4 @@
-"""A teacher behind HTTP: any endpoint that speaks the OpenAI API, or Anthropic's.
+"""Sends requests to a teacher over HTTP: any endpoint of the OpenAI API, or Anthropic's.
 
 Bodies pass as they are in both directions. There are no retries here; see `TeacherPool`.
 """
@@ -33,16 +33,16 @@ class HttpTeacher:
     belong to it until `close`.
 
     Args:
-        base_url: As one would give it to a client of the API: ``http://localhost:8000/v1`` for
+        base_url: As a client of the API takes it: ``http://localhost:8000/v1`` for
             OpenAI's, ``https://api.anthropic.com`` for Anthropic's. A URL without a path stands
             for its ``/v1``.
-        name: What responses, counts and messages call it; the host if left out.
+        name: Its name in responses, counts and messages; the host if left out.
         api: The API it speaks. It decides how the key is sent: ``Authorization: Bearer`` or
             ``x-api-key``.
         key_env: Name of the environment variable that holds the teacher's key. It then replaces
             whatever credentials clients send.
         keep_credentials: Whether, without ``key_env``, the credentials that clients send are
-            passed on. To be False where clients use keys of the gateway's own.
+            passed on. Must be False if clients use keys of the gateway.
         connect_timeout: Seconds to get a connection.
         read_timeout: Seconds without a byte from the teacher; long, since a reasoning model may
             think for minutes before its first.
@@ -152,7 +152,7 @@ class HttpTeacher:
         return answer
 
     async def models(self) -> list[str]:
-        """Ask which models the teacher has: whether it can be used, and with this key.
+        """Ask which models the teacher has, which also checks the URL and the key.
 
         Raises:
             TeacherError: It cannot be reached, refuses the key, or answers with no list of

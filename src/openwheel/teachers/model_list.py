@@ -1,4 +1,4 @@
-"""Lists of models, as ``GET /v1/models`` answers them: reading one, joining several."""
+"""Reads and joins lists of models, as ``GET /v1/models`` returns them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

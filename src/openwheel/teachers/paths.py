@@ -1,7 +1,7 @@
-"""The paths of the APIs: one table, for who serves them and for who picks a teacher.
+"""The table of the APIs' paths, for the gateway's endpoints and for choosing a teacher.
 
-Whatever is forwarded carries the operator's key, so that a path which is not in the table is no
-path. Sources: the API references of OpenAI and Anthropic, and of vLLM for `rerank` and its like.
+Forwarded requests carry the operator's key, so a path outside the table is not forwarded. Sources:
+the API references of OpenAI and Anthropic, and of vLLM for `rerank` and the like.
 """
 
 import re
@@ -71,14 +71,14 @@ _DEEPEST: Final = 3
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a request goes.
+    """The place of a request's path in the table.
 
     Attributes:
         resource: What follows ``/v1/``, percent-encoded as the client wrote it.
-        kind: What it is; ``""`` if the table does not have it.
-        methods: That it takes; empty if the table does not have it.
-        deployment: The model that a path of Azure's names.
-        foreign: Whether the client is one of Azure's, whose query means nothing to others.
+        kind: Its kind; ``""`` if the table does not have it.
+        methods: The methods it takes; empty if the table does not have it.
+        deployment: The model in one of Azure's paths.
+        foreign: Whether it is an Azure client, whose query means nothing to other servers.
     """
 
     resource: str
@@ -89,7 +89,7 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """The path as a teacher is sent it."""
+        """The path as it is sent to a teacher."""
         return f"/v1/{self.resource}"
 
     @property
@@ -99,10 +99,10 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def find_place(raw_path: bytes) -> Place | None:
-    """Return where a path leads, whichever base URL its client was given; None if nowhere.
+    """Return the place of a path, for any base URL of a client; None if there is none.
 
-    Clients are given base URLs with ``/v1`` and without, once too often, with a slash too many, and
-    Azure's ask ``/openai/deployments/NAME/...`` or ``/openai/v1/...``.
+    Clients' base URLs have ``/v1`` or not, have it twice, or have a slash too many. Azure's clients
+    ask ``/openai/deployments/NAME/...`` or ``/openai/v1/...``.
 
     Examples:
         >>> find_place(b"//v1/chat/completions").path, find_place(b"/embeddings").path
@@ -144,7 +144,7 @@ def listed(place: Place, patterns: tuple[str, ...]) -> bool:
 
 
 def row_of(resource: str) -> tuple[Kind | Literal[""], frozenset[str]]:
-    """Return the row of the table for what follows ``/v1/``; empty if there is none."""
+    """Return the row of the table for a path under ``/v1/``; empty if there is none."""
     found = TABLE.get(resource)
     if found is not None:
         return found
@@ -158,10 +158,10 @@ def row_of(resource: str) -> tuple[Kind | Literal[""], frozenset[str]]:
 
 
 def may_climb(raw_path: bytes) -> bool:
-    """Return whether some server could take a path for one outside the folder it begins with.
+    """Return whether some server could resolve a path to one outside its first folder.
 
-    The operator's key goes with it. Servers decode a path once or more often, take a backslash for
-    a slash, cut what follows a semicolon, and normalise characters, before they resolve dots.
+    The operator's key goes with it. Servers decode a path once or more, take a backslash for a
+    slash, cut the part after a semicolon, and normalise characters, before they resolve dots.
 
     Examples:
         >>> [may_climb(path) for path in (b"/v1%2f..%2fadmin", b"/v1/x/%252e%252e/y")]

@@ -1,4 +1,4 @@
-"""Several teachers as one: which to ask first, and which when one fails."""
+"""Joins several teachers to one: chooses which to ask first, and which after a failure."""
 
 import asyncio
 import functools
@@ -36,10 +36,10 @@ from openwheel.teachers.teacher import (
 )
 from openwheel.teachers.watch import Member, MemberHealth, Watch
 
-# Too much is asked of it, or it is broken or away: another may do better. Any other answer is about
-# the request, and would be the same elsewhere.
+# It is overloaded, broken or unavailable: another may answer. Any other status is about the
+# request, and would be the same elsewhere.
 _FAILED = frozenset({429, 500, 502, 503, 504, 529})
-# Of these, those that say that nobody has begun to work on the request.
+# Of these, those that mean that no server has begun to work on the request.
 _NOT_BEGUN = frozenset({429, 503, 529})
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
@@ -50,13 +50,13 @@ class TeacherPool:
     """Teachers that stand in for one another, as one `Teacher`.
 
     A request that any of them can answer goes to one that takes its model, chosen at random by
-    weight, members at rest last; while it fails before the head of its response, to the next. It
-    fails by not being reached, by breaking off, or by a status of 429, 500, 502, 503, 504 or 529.
+    weight, members at rest last. If that one fails before the head of its response, it goes to the
+    next. A failure is no connection, a broken one, or a status of 429, 500, 502, 503, 504 or 529.
     A request that was sent and not answered within the teacher's read timeout goes to no other:
-    the teacher may be at work on it still, and minutes have passed. When all have failed, the last
-    response that there was is passed on as it came.
+    the teacher may still be at work on it, and minutes have passed. When all have failed, the last
+    response is passed on as it came.
 
-    What one teacher keeps, such as files and stored responses, is asked of the first one listed.
+    Requests for stored objects, such as files and responses, go to the first one listed.
 
     A member that may not be asked for a model (`Member.refuses`) is passed over; where all are, the
     client gets 403.
@@ -64,7 +64,7 @@ class TeacherPool:
     With several members no client's credentials are passed on: they are meant for one of them.
 
     Args:
-        members: In the order in which they are to keep what one keeps.
+        members: In order; the first one stores files and responses.
         clock: Seconds, from any start, for rests.
         rng: Draws from [0, 1), for the order.
 
@@ -97,7 +97,7 @@ class TeacherPool:
         await self.close()
 
     def health(self) -> list[MemberHealth]:
-        """Return how each member has been doing, in listed order."""
+        """Return the health of each member, in listed order."""
         return [watch.health() for watch in self._watches.values()]
 
     async def send(
@@ -133,7 +133,7 @@ class TeacherPool:
                     ),
                 )
         member = first(self._members, target)
-        # A body may name a model on these paths too; what has none is not about a model.
+        # A body may name a model on these paths too; without one it is not about a model.
         named = (model or named_model(body)) if member.refuses is not None else ""
         if named and (reason := why_not(member, named)):
             return refused(reason, messages=target.messages)
@@ -159,7 +159,7 @@ class TeacherPool:
                     reached = not isinstance(error, TeacherNotReachedError)
                     if reached and isinstance(error, TeacherTimeoutError):
                         raise
-                    # A client that sends the request again must hear that one may be at work on it.
+                    # A client that sends the request again must know that one may be at work on it.
                     if reached or not begun:
                         failure = error
                     begun |= reached
@@ -186,7 +186,7 @@ class TeacherPool:
         for again in range(1, 1 + max(watch.member.retries for watch in order)):
             pause = min(_FIRST_PAUSE_S * 2 ** (again - 1), _LONGEST_PAUSE_S)
             for watch in order:
-                # One that is at rest by now has failed enough, or has said when to come back.
+                # A member at rest by now has failed enough, or has said when to come back.
                 if again <= watch.member.retries and watch.is_ready():
                     yield watch, pause
                     pause = 0.0
@@ -205,7 +205,7 @@ class TeacherPool:
         return ready + sorted(resting, key=Watch.busy_until)
 
     def _find_candidates(self, model: str, messages: bool) -> tuple[tuple[Watch, ...], str]:
-        """Return the teachers to ask for a model, and why none may be asked where that is so."""
+        """Return the teachers to ask for a model, or why none may be asked."""
         found = candidates(self._members, model, messages=messages)
         allowed = [member for member in found if not why_not(member, model)]
         reason = refusal(found, model) if found else ""
@@ -239,7 +239,7 @@ class TeacherPool:
 async def _models(
     watch: Watch, headers: Headers
 ) -> list[dict[str, Any]] | TeacherResponse | TeacherError:
-    """Return a member's models, or what it answered instead, or why it did not."""
+    """Return a member's models, or its other answer, or its error."""
     paged = watch.member.api == "anthropic"
     path = "/v1/models?limit=1000" if paged else "/v1/models"
     try:

@@ -1,4 +1,4 @@
-"""A teacher that answers from a recording: for demonstrations, replays and tests."""
+"""Answers requests from a recording, for demonstrations, replays and tests."""
 
 import asyncio
 import functools
@@ -16,7 +16,7 @@ from openwheel.wire.prompt import canonical_json
 _NAME = "recording"
 _WRONG = "invalid_request_error"
 _NOT_RECORDED = "not_in_recording"
-# Whatever of a request, in any of the APIs, says what is asked beyond what its prompt holds.
+# The fields of a request, in any of the APIs, that change the question beyond its prompt.
 _ASKS = (
     "messages",
     "input",
@@ -46,12 +46,12 @@ class _Recorded(msgspec.Struct, frozen=True):
 
 
 class RecordedTeacher:
-    """Answers a request as the recording did, in the shape of its API, streamed if asked.
+    """Answers a request with its recorded answer, in the shape of its API, streamed if asked.
 
-    A request matches when its canonical form is that of one recorded from the same API; several
-    answers recorded for one request are given in turn, in the order of recording, and then from
-    the start again. A request the recording does not have gets status 404. What students answered
-    is left out: a recording's right answers are its teacher's.
+    A request matches a recorded one of the same API with the same canonical form. Several answers
+    to one request are given in turn, in the order of recording, and then from the start. A request
+    that the recording does not have gets status 404. Students' answers are left out, since a
+    teacher's answers define right.
 
     Args:
         exchanges: The recording; read once.
@@ -132,9 +132,9 @@ class RecordedTeacher:
 
 
 def _key(api: ApiName, request: Request, body: bytes) -> Hashable:
-    """Return what two requests must have in common to be answered alike."""
+    """Return the key of a request: equal keys get equal answers."""
     if request.prompt.plain:
         return api, request.prompt
-    # The text does not say it all, so take everything that shapes the answer.
+    # The text is not the whole request, so take every field that shapes the answer.
     fields = _fields.decode(body)
     return api, canonical_json([fields.get(name) for name in _ASKS])

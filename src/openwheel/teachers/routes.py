@@ -1,4 +1,4 @@
-"""Which members of a pool a request may go to, by its path and the model that it names."""
+"""Chooses the members of a pool for a request, by its path and its model."""
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -32,12 +32,12 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a path asks for.
+    """The target of a path.
 
     Attributes:
         goes_to: "all" teachers, to join their lists of models; "any" that can answer; "named",
             any that takes the model if the request names one, else the first; "first", the one
-            that keeps what such paths are about.
+            that stores the objects of such paths.
         messages: Whether it is of Anthropic's Messages API.
         model: The model that the path itself names.
     """
@@ -48,7 +48,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def read_target(method: str, path: str) -> Target:
-    """Return what a request's path asks for, as far as method and path tell."""
+    """Return the target of a request, from its method and path."""
     resource = path.partition("?")[0].removeprefix("/v1").strip("/")
     kind, _ = row_of(resource)
     root, _, rest = resource.partition("/")
@@ -67,14 +67,14 @@ def read_target(method: str, path: str) -> Target:
 def candidates(members: Sequence[Member], model: str, *, messages: bool) -> list[Member]:
     """Return the members that may answer a request, in listed order; empty if none takes it.
 
-    A request that names no model goes to members that list none, since those take any; only where
-    every member lists models, to all of them, and it is for the teacher to say that one is missing.
+    A request that names no model goes to members that list none, since those take any. If every
+    member lists models, it goes to any of them, and the teacher reports the missing model.
     """
     groups = _by_preference(members, messages=messages)
     if not model:
         return [member for member in groups[0] if not member.models] or groups[0]
-    # Servers of open-weight models mostly speak both APIs, so Messages may go to either kind; what
-    # is of OpenAI's API goes to Anthropic's, which has a part of it, only where there is no other.
+    # Servers of open-weight models mostly speak both APIs, so Messages may go to either kind.
+    # Requests of OpenAI's API go to Anthropic's, which has a part of it, only if there is no other.
     for group in groups if messages else groups[:1]:
         if found := [member for member in group if takes(member, model)]:
             return found
@@ -82,7 +82,7 @@ def candidates(members: Sequence[Member], model: str, *, messages: bool) -> list
 
 
 def first(members: Sequence[Member], target: Target) -> Member:
-    """Return the one member that a request goes to whose path is about what one teacher keeps."""
+    """Return the member for requests about stored objects."""
     groups = _by_preference(members, messages=target.messages)
     if target.model:
         for group in groups:
@@ -107,7 +107,7 @@ def named_model(body: bytes) -> str:
 
 
 def most_tokens(body: bytes) -> int | None:
-    """Return the most tokens that a JSON body asks for in an answer, None if it does not say."""
+    """Return the limit of answer tokens in a JSON body, None if it has none."""
     try:
         bounded = _bounded.decode(body)
     except _UNREADABLE:

@@ -1,4 +1,4 @@
-"""What a teacher is to the gateway: something that a request is sent to, as bytes."""
+"""Defines the protocol of a teacher: an endpoint that takes a request as bytes."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Literal, Protocol, Self
@@ -15,7 +15,7 @@ LARGEST = 8 << 20
 
 
 class TeacherTimeoutError(TeacherError):
-    """The teacher took longer than it is allowed to."""
+    """The teacher took longer than allowed."""
 
 
 class TeacherNotReachedError(TeacherError):
@@ -27,10 +27,10 @@ class TeacherConnectTimeoutError(TeacherTimeoutError, TeacherNotReachedError):
 
 
 class Sending(msgspec.Struct):
-    """What became of a request while there is no answer to it yet.
+    """The progress of a request before its answer.
 
     Attributes:
-        teacher: Name of the teacher that was sent it and has not answered; ``""`` if none was.
+        teacher: Name of the teacher that has it and has not answered; ``""`` if none has.
     """
 
     teacher: str = ""
@@ -42,15 +42,15 @@ class TeacherResponse(msgspec.Struct, frozen=True):
     Attributes:
         status: The HTTP status, 200 to 599.
         headers: The end-to-end headers, names in lower case, in the order they came. The body's
-            coding is what ``content-encoding`` among them says.
+            coding is in ``content-encoding`` among them.
         chunks: The body. Iterating raises TeacherError when it breaks off before its end.
-        close: To be called when done, however it ended; with the body not read to its end it
+        close: Call it when done, however it ended. If the body was not read to its end, it
             cancels the request.
-        delimited: Whether the end of the body can be told from a connection that broke. False
+        delimited: Whether the end of the body differs from a broken connection. False
             for a body that ends when its connection closes (RFC 9112, section 6.3).
-        teacher: Name of the teacher that answered; ``""`` where none did, as for a model that no
+        teacher: Name of the teacher that answered; ``""`` if none did, as for a model that no
             teacher takes.
-        begun: Whether, before, a teacher may have begun to work on the request and failed.
+        begun: Whether another teacher may have begun to work on the request before and failed.
     """
 
     status: int
@@ -103,8 +103,8 @@ class Teacher(Protocol):
             headers: The client's headers, names in lower case; the teacher drops those that
                 concern one connection only.
             body: Sent as it is.
-            model: The model that the body names, ``""`` if it names none or was not looked at.
-            sending: Told which teacher was sent the request and may be at work on it.
+            model: The model that the body names, ``""`` if it names none or was not read.
+            sending: Gets the name of the teacher that was sent the request.
 
         Raises:
             TeacherNotReachedError: There was no connection; nothing was sent to any teacher.
@@ -113,7 +113,7 @@ class Teacher(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of connections. Sending again makes new ones."""
+        """Close connections. Sending again makes new ones."""
 
 
 def whole_response(
@@ -122,7 +122,7 @@ def whole_response(
     content_type: bytes = b"application/json",
     teacher: str = "",
 ) -> TeacherResponse:
-    """Return a response whose body is all there already."""
+    """Return a response whose body is complete."""
     headers = [(b"content-type", content_type)]
     if len(chunks) == 1:
         headers.append((b"content-length", str(len(chunks[0])).encode()))
@@ -130,7 +130,7 @@ def whole_response(
 
 
 class WholeChunks:
-    """An iterator over chunks that are all there; one left half-way needs no closing."""
+    """An iterator over complete chunks; one left half-way needs no closing."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)

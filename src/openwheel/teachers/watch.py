@@ -1,6 +1,6 @@
-"""One member of a pool, and how it has been doing, as far as its answers tell.
+"""Watches the health of one member of a pool, by its answers.
 
-Nothing is asked only to see whether a member is well: some teachers bill every request.
+No request is sent only to see whether a member is well: some teachers bill every request.
 """
 
 import email.utils
@@ -28,15 +28,15 @@ class Member(msgspec.Struct, frozen=True):
 
     Attributes:
         teacher: Closed with the pool.
-        name: What responses, health and messages call it; unique in its pool.
+        name: Its name in responses, health and messages; unique in its pool.
         api: The API it speaks.
         models: The names of the models it takes, as clients write them; ``*`` and ``?`` stand
             for any characters and any one. Empty means any.
         weight: How often it is asked first, relative to the others that take a model; above 0.
         retries: How many more times it may be asked for one request once every candidate has
             failed.
-        refuses: Says why it may not be sent a request for a model, ``""`` if it may; the model is
-            ``""`` where the request names none. None lets it have all.
+        refuses: Returns why it may not be sent a request for a model, ``""`` if it may; the model
+            is ``""`` if the request names none. None allows all.
     """
 
     teacher: Teacher
@@ -49,7 +49,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class MemberHealth(msgspec.Struct, frozen=True):
-    """How a member has been doing since the start.
+    """The health of a member since the start.
 
     Attributes:
         name: The member's.
@@ -70,11 +70,11 @@ class MemberHealth(msgspec.Struct, frozen=True):
 
 
 class Watch:
-    """Sends requests to one member and keeps account of how they end.
+    """Sends requests to one member and counts how they end.
 
     After three failures in a row the member is at rest, for 5 s at first, twice as long each time
-    it fails again, 60 s at most. A rest forbids nothing: it is for the pool to ask others first.
-    Once it is over one request at a time is let through before others, until one is answered.
+    it fails again, 60 s at most. A rest forbids nothing: the pool asks others first. Once it is
+    over, one request at a time is let through before others, until one is answered.
 
     Args:
         clock: Seconds, from any start.
@@ -94,7 +94,7 @@ class Watch:
         self._probing = False
 
     def busy_until(self) -> float:
-        """Return when to ask this member before others again, by the clock; past means now."""
+        """Return the time from which to ask this member before others again; past means now."""
         if self._unproven and self._probing:
             return max(self._rests_until, self._clock() + _FIRST_REST_S)
         return self._rests_until
@@ -104,7 +104,7 @@ class Watch:
         return self.busy_until() <= self._clock()
 
     def health(self) -> MemberHealth:
-        """Return the account so far."""
+        """Return the member's health so far."""
         return MemberHealth(
             name=self.member.name,
             resting_s=max(0.0, self._rests_until - self._clock()),
@@ -152,7 +152,7 @@ class Watch:
     def _turned_down(self, sent_at: float, response: TeacherResponse) -> None:
         reason = f"status {response.status}"
         if response.status == 429:
-            # It is well, only too much is asked of it, which says nothing of the next request.
+            # It is healthy but overloaded, which does not predict the next request.
             self._errors += 1
             self._last_error = reason
         else:
@@ -177,13 +177,13 @@ class Watch:
             self._unproven = True
 
     def _completed(self) -> None:
-        """Take note of a whole answer: the head of one is no proof that its body will come."""
+        """Count a whole answer: a head alone is no proof that the body will come."""
         self._failures = 0
         self._rests = 0
 
 
 class _WatchedChunks:
-    """A body as it arrives, whose end or breaking off its member's account takes note of."""
+    """A body as it arrives, which reports its end or failure to its member's account."""
 
     def __init__(self, watch: Watch, sent_at: float, chunks: AsyncIterator[bytes]) -> None:
         self._watch = watch
@@ -210,10 +210,10 @@ class _WatchedChunks:
 
 
 def retry_after(headers: Headers) -> float:
-    """Return the seconds that a response asks to wait; 0.0 if it does not say, or not readably.
+    """Return the seconds that a response asks to wait; 0.0 without a readable value.
 
-    ``retry-after-ms``, which OpenAI sends, is the finer one and goes first. A date is taken
-    relative to the response's own ``date``, since the teacher's clock may be off.
+    ``retry-after-ms``, which OpenAI sends, is finer and goes first. A date is taken relative to the
+    response's own ``date``, since the teacher's clock may be off.
 
     Source: RFC 9110, section 10.2.3.
 
