@@ -29,17 +29,14 @@ def test_a_student_of_records_is_promoted_and_widened_by_turns(store, registry, 
 
 
 @pytest.mark.parametrize("compare", ["", "fields:-note"])
-def test_a_field_that_nobody_reads_does_not_count(store, registry, fill, compare):
+def test_a_field_that_nobody_reads_does_not_count(store, fill, compare):
     rng = random.Random(0)
-    rows = orders(900)
+    rows = orders(500)
     for row in rows:
         record = json.loads(row["output"]) | {"note": rng.choice(["ok", "fine", "well"])}
         row["output"] = json.dumps(record)
     fill(rows)
-    learn(store, SETTINGS, source="made up")
-    name = registry.tasks()[0].task.name
-    settings = LoopSettings(
-        rungs=("linear",), tasks={name: TaskSection(compare=compare)} if compare else {}
-    )
+    settings = LoopSettings(rungs=("linear",), tasks={"messages": TaskSection(compare=compare)})
     finding = learn(store, settings, source="made up").tasks[0]
+    assert finding.name == "messages"
     assert finding.certified == bool(compare)
