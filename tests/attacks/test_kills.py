@@ -12,6 +12,8 @@ from functools import partial
 
 import pytest
 
+from cli.runner import run
+from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.store import Store
 from openwheel.store.exchange import AUDIT_SUFFIX
 
@@ -27,14 +29,18 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
     teacher,
     load,
     wait_for,
+    tmp_path,
     kills,
     workers,
     moment,
 ):
     """Of whatever kind the process is; a killed supervisor is started again, on the same port.
 
-    Turns are taken meanwhile, so that students answer too, and the teacher what is audited of that.
+    A student is promoted from the start, so that it answers, too, and the teacher what is audited
+    of that. Turns are taken meanwhile.
     """
+    before = [{**row, "output": "yes"} for row in tickets(600)]
+    run("learn", write_log(tmp_path / "log.jsonl", before), cwd=tmp_path)
     options = (
         "--teacher", teacher().url, "--workers", str(workers), "--capture", "strict",
         "--log-level", "error",
@@ -42,7 +48,7 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
     gateway = up(*options)
     chance = random.Random(20261130)
     killed = Counter()
-    with load(gateway, clients=8) as clients:
+    with load(gateway, clients=8, text=_ticket) as clients:
         for number in range(kills):
             clients.more(chance.randrange(1, 50))
             time.sleep(moment * chance.random())
@@ -64,6 +70,7 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
         for _, exchange in store.exchanges():
             text = json.loads(exchange.request)["messages"][0]["content"]
             (audited if exchange.id.endswith(AUDIT_SUFFIX) else stored)[text] += 1
+    assert all(stored.pop(row["input"]) == 1 for row in before)
     lost = [text for text in clients.answered if text not in stored]
     doubled = [text for text, count in [*stored.items(), *audited.items()] if count > 1]
     assert (lost, doubled) == ([], [])
@@ -73,3 +80,10 @@ def test_no_acknowledged_exchange_is_lost_or_doubled(
         f"killed: {dict(killed)}; {len(clients.answered)} acknowledged, {len(stored)} stored, "
         f"{len(audited)} audits"
     )
+    assert audited
+
+
+def _ticket(client: int, number: int) -> str:
+    """Return a ticket that no other client or number has."""
+    words = ticket(random.Random(number), random.Random(number).choice(list(QUEUES)))
+    return f"{words.rpartition(' ')[0]} {client}{number:06}"

@@ -270,8 +270,15 @@ def learned(learned_once: Path, tmp_path: Path) -> Path:
 class Load:
     """Clients that hardly rest, each on a connection that it keeps."""
 
-    def __init__(self, gateway: Gateway, *, clients: int = 6) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        clients: int = 6,
+        text: Callable[[int, int], str] = "{} asks {}".format,
+    ) -> None:
         self.gateway = gateway
+        self._text = text
         self.answered: dict[str, tuple[int, object]] = {}  # by text: the client's port, the body
         self.failed: dict[str, tuple[int, object]] = {}  # by text, likewise
         self._over = threading.Event()
@@ -296,7 +303,7 @@ class Load:
         asked = 0
         with Client(self.gateway.port) as client:
             while not self._over.wait(REST_S):
-                text = f"{number} asks {asked}"
+                text = self._text(number, asked)
                 asked += 1
                 port = 0
                 try:
