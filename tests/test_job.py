@@ -23,7 +23,7 @@ def _found(monkeypatch):
 
 
 def start(do, folder, **options):
-    return started("job_children", Order(do, str(folder)), folder, EVENTS, what="It", **options)
+    return started("job_children", Order(do, str(folder)), folder, EVENTS, name="It", **options)
 
 
 def lives(pid):

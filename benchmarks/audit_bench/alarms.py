@@ -21,7 +21,7 @@ from openwheel.loop.audit.policy import (
     audit_probability,
     has_moved,
 )
-from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, told
+from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, with_news
 from openwheel.students import train
 from shared import rows
 
@@ -208,7 +208,7 @@ def _told(
     watch: AuditState, asked: Asked, rows: npt.NDArray[np.int64], answered: Flags, audited: Flags
 ) -> AuditState:
     deferred = rows[~answered]
-    return told(
+    return with_news(
         watch,
         {
             UNKNOWN_DEFERRED: asked.unknown[deferred].tolist(),

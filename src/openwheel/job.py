@@ -45,7 +45,7 @@ class Job(Generic[Event]):
         process: The child.
         events: Reads what it tells, `Failed` among it.
         log: What it prints.
-        what: Its work, as a sentence begins.
+        name: Its work, as a sentence begins.
         limit_s: Seconds it may take; 0: no end.
     """
 
@@ -54,13 +54,13 @@ class Job(Generic[Event]):
         process: "subprocess.Popen[bytes]",
         events: "msgspec.json.Decoder[Event]",
         log: IO[bytes],
-        what: str,
+        name: str,
         limit_s: float,
     ) -> None:
         self._process = process
         self._events = events
         self._log = log
-        self._what = what
+        self._name = name
         self._limit_s = limit_s
         self._late = False
 
@@ -87,13 +87,13 @@ class Job(Generic[Event]):
     def _ended(self) -> str:
         status = self._process.wait()
         if self._late:
-            return f"{self._what} must take at most {self._limit_s:g} s; it did not"
+            return f"{self._name} must take at most {self._limit_s:g} s; it did not"
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         words = f": {lines[-1]}" if lines else ""
         often = ". Signal 9 is mostly the system's, for want of memory" * (status == _KILLED)
-        return f"{self._what} failed, its process ended {how}{words}{often}"
+        return f"{self._name} failed, its process ended {how}{words}{often}"
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def started(
     folder: Path,
     events: "msgspec.json.Decoder[Event]",
     *,
-    what: str,
+    name: str,
     threads: int = 0,
     limit_s: float = 0.0,
     grace_s: float = 0.0,
@@ -115,7 +115,7 @@ def started(
         order: What to do.
         folder: Where order and log are written; the caller's.
         events: Reads what it tells, `Failed` among it.
-        what: Its work, as a sentence begins: ``Training the encoder``.
+        name: Its work, as a sentence begins: ``Training the encoder``.
         threads: How many compute at once; 0: as many as this process may, half of the cores if
             that is not said.
         limit_s: Seconds it may take; 0: no end.
@@ -141,9 +141,9 @@ def started(
                 )
             )
         except OSError as error:
-            raise ModelError(f"{what} cannot be started: {error}") from None
+            raise ModelError(f"{name} cannot be started: {error}") from None
         stack.callback(process.kill)  # before it is waited for, whatever happened here
-        job = Job(process, events, log, what, limit_s)
+        job = Job(process, events, log, name, limit_s)
         if limit_s:
             timer = threading.Timer(limit_s + grace_s, job.end_late)
             timer.daemon = True

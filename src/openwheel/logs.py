@@ -139,9 +139,9 @@ def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return masked(_shortened(str(value), _LONGEST_MESSAGE))
 
 
@@ -170,8 +170,8 @@ def escaped(text: str, *, keep: str = "") -> str:
     a \x1b[2Jb\n
     """
 
-    def instead(found: re.Match[str]) -> str:
-        return found[0] if found[0] in keep else found[0].encode("unicode_escape").decode()
+    def instead(match: re.Match[str]) -> str:
+        return match[0] if match[0] in keep else match[0].encode("unicode_escape").decode()
 
     return _UNSAFE.sub(instead, text)
 
@@ -183,7 +183,7 @@ def escaped_json(text: str) -> str:
     {"a": "\u009b2J"}
     """
     return _UNSAFE.sub(
-        lambda found: found[0] if found[0] < " " else f"\\u{ord(found[0]):04x}", text
+        lambda match: match[0] if match[0] < " " else f"\\u{ord(match[0]):04x}", text
     )
 
 

@@ -29,11 +29,11 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     available: int
 
 
-def main_memory(own: Path = OWN_GROUPS, root: Path = GROUPS) -> Memory:
+def main_memory(membership: Path = OWN_GROUPS, root: Path = GROUPS) -> Memory:
     """Return the main memory, within the limits of this process's control groups."""
     system = psutil.virtual_memory()
     total, available = int(system.total), int(system.available)
-    for limit, used in group_limits(own, root):
+    for limit, used in group_limits(membership, root):
         total, available = min(total, limit), min(available, max(limit - used, 0))
     return Memory(total=total, available=available)
 
@@ -45,20 +45,20 @@ def free_memory() -> int:
     return free if limit is None else min(free, max(limit - _data(), 0))
 
 
-def processors(own: Path = OWN_GROUPS, root: Path = GROUPS) -> float:
+def processors(membership: Path = OWN_GROUPS, root: Path = GROUPS) -> float:
     """Return the processors that this process may use, or its share of them in a container."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     shares = [float(count)]
-    for folder, version in _groups(own, root, "cpu"):
+    for folder, version in _groups(membership, root, "cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if version == 2 and quota.isdigit() and period.isdigit():
             shares.append(int(quota) / int(period))
     return min(shares)
 
 
-def group_limits(own: Path, root: Path) -> Iterator[tuple[int, int]]:
+def group_limits(membership: Path, root: Path) -> Iterator[tuple[int, int]]:
     """Yield limit and use of memory of this process's control groups, the innermost first."""
-    for folder, version in _groups(own, root, "memory"):
+    for folder, version in _groups(membership, root, "memory"):
         limit, used, dropped = (
             ("memory.max", "memory.current", "inactive_file ")
             if version == 2
@@ -119,9 +119,9 @@ def _data() -> int:
     return int(getattr(psutil.Process().memory_info(), "data", 0))
 
 
-def _groups(own: Path, root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+def _groups(membership: Path, root: Path, controller: str) -> Iterator[tuple[Path, int]]:
     """Yield the folders of this process's groups up to the root's, and the groups' version."""
-    for row in _read(own).splitlines():
+    for row in _read(membership).splitlines():
         _, controllers, name = row.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue

@@ -24,7 +24,7 @@ class Progress(Protocol):
 
     def __call__(
         self,
-        said: str,
+        step: str,
         done: float | None = None,
         total: float | None = None,
         unit: str = "",
@@ -34,7 +34,7 @@ class Progress(Protocol):
         """Take a phrase, or how far a step is.
 
         Args:
-            said: A phrase, such as ``task route: training on 7,500``; or the name of a step.
+            step: A phrase, such as ``task route: training on 7,500``; or the name of a step.
             done: How much of the step is done; None for a phrase. A step begins when it is first
                 told of, and ends when ``done`` reaches ``total``.
             total: How much there is to do; None if that is not known.
@@ -58,7 +58,7 @@ def steps_alone(progress: Progress) -> Progress:
     """Return a callback that reports steps and leaves out phrases: there are many turns."""
 
     def tell(
-        said: str,
+        step: str,
         done: float | None = None,
         total: float | None = None,
         unit: str = "",
@@ -66,7 +66,7 @@ def steps_alone(progress: Progress) -> Progress:
         /,
     ) -> None:
         if done is not None:
-            progress(said, done, total, unit, about)
+            progress(step, done, total, unit, about)
 
     return tell
 
@@ -226,7 +226,7 @@ class Lines:
 
     def __call__(
         self,
-        said: str,
+        name: str,
         done: float | None = None,
         total: float | None = None,
         unit: str = "",
@@ -237,17 +237,17 @@ class Lines:
         if self._over:
             return  # a step may end late, when nobody waits for it any more
         if done is None:
-            self.say(said)
+            self.say(name)
             return
         now = self._clock()
-        step = self._steps.get(said)
+        step = self._steps.get(name)
         if total is not None and done >= total:
             if step is not None:
                 step.done, step.about = done, about
-                del self._steps[said]
+                del self._steps[name]
                 self.ended(step, now)
         elif step is None:
-            step = self._steps[said] = Watched(said, unit, now, now, done, done, total, now)
+            step = self._steps[name] = Watched(name, unit, now, now, done, done, total, now)
             self.began(step)
         else:
             if step.total is None and total is not None:
@@ -273,8 +273,8 @@ class Lines:
         """Show a step's end."""
         if now - step.began >= self._brief and step.done:
             took = f"{lasting(now - step.began)} in all"
-            told = ", ".join(filter(None, [step.so_far(now), step.about, took]))
-            self.say(f"{step.name}: {told}")
+            parts = ", ".join(filter(None, [step.so_far(now), step.about, took]))
+            self.say(f"{step.name}: {parts}")
 
 
 def _amount(number: float, unit: str) -> str:

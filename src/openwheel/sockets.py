@@ -52,8 +52,8 @@ def url_of(sock: socket.socket) -> str:
 
 def _resolve(host: str, port: int) -> tuple[int, int, tuple[Any, ...]]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise SettingError(f"The host {host!r} is not an address to listen on: {error}") from None
-    family, kind, _, _, address = found[0]
+    family, kind, _, _, address = addresses[0]
     return family, kind, address

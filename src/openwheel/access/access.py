@@ -168,12 +168,12 @@ class Access:
             RefusedError: The key may not use the model (403).
         """
         if not key.allows_model(model):
-            what = f"the model {_short(model)}" if model else "what names no model"
+            subject = f"the model {_short(model)}" if model else "what names no model"
             raise RefusedError(
                 status=403,
                 code="model_not_allowed",
                 type="permission_error",
-                message=f"The API key may not use {what}.",
+                message=f"The API key may not use {subject}.",
             )
 
     def count(self, key: Key) -> Allowances:
@@ -182,13 +182,16 @@ class Access:
         Raises:
             RefusedError: A rate limit is used up (429).
         """
-        left = self._limits.admit(
+        allowances = self._limits.admit(
             key.id, requests=key.requests_per_minute, tokens=key.tokens_per_minute
         )
         # The longer of the two waits, so the client is not refused twice.
         waits = [
             (allowance.retry_after, name, allowance.limit)
-            for name, allowance in (("requests", left.requests), ("tokens", left.tokens))
+            for name, allowance in (
+                ("requests", allowances.requests),
+                ("tokens", allowances.tokens),
+            )
             if allowance is not None and allowance.retry_after
         ]
         if waits:
@@ -200,9 +203,9 @@ class Access:
                 message=f"The API key's limit of {limit:,} {name} a minute is used up; "
                 f"try again in {wait:.3g} s.",
                 retry_after=wait,
-                allowances=left,
+                allowances=allowances,
             )
-        return left
+        return allowances
 
     def check_task(self, key: Key, task: str) -> None:
         """Check a request's task, once it is known.
@@ -215,12 +218,14 @@ class Access:
             RefusedError: The key may not send requests of this task (403).
         """
         if not key.allows_task(task):
-            what = f"requests of the task {_short(task)}" if task else "requests of no known task"
+            subject = (
+                f"requests of the task {_short(task)}" if task else "requests of no known task"
+            )
             raise RefusedError(
                 status=403,
                 code="task_not_allowed",
                 type="permission_error",
-                message=f"The API key may not send {what}.",
+                message=f"The API key may not send {subject}.",
             )
 
     def charge(self, key: Key, tokens: int, micro_dollars: int) -> None:

@@ -70,11 +70,11 @@ class Ledger:
         """Return the spending of a key in its current period, as known to this process."""
         slot = (self.period(key.budget_period), key.id)
         with self._lock:
-            found = self._stored.get(slot, _NOTHING)
+            spending = self._stored.get(slot, _NOTHING)
             for more in (self._writing, self._pending):
                 if slot in more:
-                    found += more[slot]
-        return found
+                    spending += more[slot]
+        return spending
 
     def flush(self) -> None:
         """Write the spending since the last flush, and read that of all processes.
@@ -101,8 +101,8 @@ class Ledger:
     def period(self, period: Period) -> str:
         """Return the first day of the current period, in UTC, as an ISO date."""
         today = int(self._clock() // _DAY)
-        known, day, month = self._today
-        if today != known:
+        current, day, month = self._today
+        if today != current:
             date = datetime.date.fromordinal(_EPOCH + today)
             day, month = date.isoformat(), date.replace(day=1).isoformat()
             self._today = (today, day, month)
@@ -123,7 +123,7 @@ class Ledger:
         with self._store.write() if added else self._store.read() as transaction:
             keys.add_spent(transaction, added)
             stored = keys.read_spent(transaction, current)
-        return {slot: Spending(*found) for slot, found in stored.items()}
+        return {slot: Spending(*spending) for slot, spending in stored.items()}
 
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()

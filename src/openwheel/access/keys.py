@@ -262,7 +262,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _unrevoked(transaction: Transaction, name: str | int, what: str) -> stored.StoredKey:
+def _unrevoked(transaction: Transaction, name: str | int, action: str) -> stored.StoredKey:
     """Return a key that is not revoked, by name or id.
 
     Raises:
@@ -275,8 +275,8 @@ def _unrevoked(transaction: Transaction, name: str | int, what: str) -> stored.S
     if row is None and number is not None:
         row = stored.find_unrevoked(transaction, number)
     if row is None:
-        known = ", ".join(sorted(stored.unrevoked_names(transaction))) or "none"
-        raise SettingError(f"There is no key {name!r} to {what}; the keys are: {known}")
+        names = ", ".join(sorted(stored.unrevoked_names(transaction))) or "none"
+        raise SettingError(f"There is no key {name!r} to {action}; the keys are: {names}")
     return row
 
 
@@ -301,22 +301,24 @@ def _check_name(name: str) -> None:
         )
 
 
-def _patterns(what: str, patterns: Iterable[str]) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(patterns))
-    if len(found) > _MOST_PATTERNS:
-        raise SettingError(f"{what} must be at most {_MOST_PATTERNS} patterns, were {len(found)}")
-    for pattern in found:
+def _patterns(setting: str, patterns: Iterable[str]) -> tuple[str, ...]:
+    distinct = tuple(dict.fromkeys(patterns))
+    if len(distinct) > _MOST_PATTERNS:
+        raise SettingError(
+            f"{setting} must be at most {_MOST_PATTERNS} patterns, were {len(distinct)}"
+        )
+    for pattern in distinct:
         if not (1 <= len(pattern) <= _LONGEST_PATTERN and pattern.isprintable()):
             raise SettingError(
-                f"{what} must be patterns of 1 to {_LONGEST_PATTERN} printable characters, one "
+                f"{setting} must be patterns of 1 to {_LONGEST_PATTERN} printable characters, one "
                 f"was {pattern[:_LONGEST_PATTERN]!r}"
             )
-    return found
+    return distinct
 
 
-def _limit(what: str, value: int | None, most: int) -> int | None:
+def _limit(setting: str, value: int | None, most: int) -> int | None:
     if value is not None and not 1 <= value <= most:
-        raise SettingError(f"{what} must be a whole number from 1 to {most:,}, was {value}")
+        raise SettingError(f"{setting} must be a whole number from 1 to {most:,}, was {value}")
     return value
 
 

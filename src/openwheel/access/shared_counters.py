@@ -56,14 +56,14 @@ class SharedCounters:
             if self._fd >= 0:
                 offset = _HEADER + slot * _PAIR.size
                 fcntl.lockf(self._fd, fcntl.LOCK_EX, _PAIR.size, offset)
-                found = os.pread(self._fd, _PAIR.size, offset)
-                if len(found) == _PAIR.size:
-                    values = _PAIR.unpack(found)
+                stored = os.pread(self._fd, _PAIR.size, offset)
+                if len(stored) == _PAIR.size:
+                    values = _PAIR.unpack(stored)
         except OSError as error:
             self._problem = str(error)
         if slot in self._own:
-            own = self._own[slot]
-            return max(values[0], own[0]), max(values[1], own[1])
+            counted = self._own[slot]
+            return max(values[0], counted[0]), max(values[1], counted[1])
         return values
 
     def give(self, slot: int, values: tuple[int, int] | None = None) -> None:

@@ -29,11 +29,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         Raises:
             CatalogError: There is no such row; names those whose id is like it.
         """
-        found = self.get(checkpoint_id)
-        if found is None:
+        row = self.get(checkpoint_id)
+        if row is None:
             near = _near(checkpoint_id, [row.id for row in self.checkpoints])
             raise CatalogError(f"The catalogue has no checkpoint {checkpoint_id!r}{near}")
-        return found
+        return row
 
     def get(self, checkpoint_id: str) -> Checkpoint | None:
         """Return the row of a hub id, whatever its case, or None."""
@@ -45,11 +45,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         Raises:
             CatalogError: There is no such licence; names those whose id is like it.
         """
-        found = self._licences.get(licence_id.lower())
-        if found is None:
+        licence = self._licences.get(licence_id.lower())
+        if licence is None:
             near = _near(licence_id, [row.id for row in self.licences])
             raise CatalogError(f"The catalogue has no licence {licence_id!r}{near}")
-        return found
+        return licence
 
     def licences_of(self, checkpoint: Checkpoint) -> tuple[Licence, ...]:
         """Return every licence that a checkpoint is under: its own, and those it inherits."""
@@ -85,9 +85,9 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {name: row for row in self.families for name in (row.model_type, *row.aliases)}
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _near(name: str, ids: Iterable[str]) -> str:
     """Return a hint at what may have been meant, to end an error with."""
-    by_key = {id_.lower(): id_ for id_ in known}
+    by_key = {id_.lower(): id_ for id_ in ids}
     asked = name.lower()
     last = asked.rpartition("/")[2]
     same_end = [key for key in by_key if key.rpartition("/")[2] == last]

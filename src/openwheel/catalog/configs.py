@@ -24,9 +24,11 @@ def config_of(path: Path, headers: Sequence[Header] = ()) -> Mapping[str, Any]:
         headers = [read_header(path)]
     if headers and headers[0].path.suffix == ".gguf":
         metadata = headers[0].metadata
-        own = f"{metadata.get('general.architecture')}."
+        prefix = f"{metadata.get('general.architecture')}."
         return {
-            theirs: metadata[own + key] for theirs, key in _GGUF.items() if own + key in metadata
+            theirs: metadata[prefix + key]
+            for theirs, key in _GGUF.items()
+            if prefix + key in metadata
         } | {"model_type": metadata.get("general.architecture"), "vocab_size": 1}
     file = path / "config.json"
     try:

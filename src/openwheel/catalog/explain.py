@@ -24,9 +24,9 @@ def explain(name: str, problem: str, values: Mapping[str, Any]) -> str:
         problem: What msgspec says of it, with the place at its end.
         values: The file, as read.
     """
-    found = _PLACE.search(problem)
-    place = found.group(1) if found else ""
-    problem = problem[: found.start()] if found else problem
+    place_match = _PLACE.search(problem)
+    place = place_match.group(1) if place_match else ""
+    problem = problem[: place_match.start()] if place_match else problem
     match = re.fullmatch(r"(\w+)\[(\d+)\](?:\.(.*))?", place)
     if match is None:
         return f"{name}: {_lower(problem)}, among [[checkpoint]], [[licence]] and [[family]]"
@@ -72,24 +72,24 @@ def _said(about: inspect.Type) -> str:
         if words:
             return str(words)
     about = _bare(about)
-    said = ""
+    description = ""
     if isinstance(about, inspect.LiteralType):
-        said = " or ".join(str(value) for value in about.values)
+        description = " or ".join(str(value) for value in about.values)
     elif isinstance(about, inspect.BoolType):
-        said = "true or false"
+        description = "true or false"
     elif isinstance(about, inspect.StrType):
-        said = "text" if not about.min_length else "text, not empty"
+        description = "text" if not about.min_length else "text, not empty"
     elif isinstance(about, inspect.IntType | inspect.FloatType):
-        said = "an integer" if isinstance(about, inspect.IntType) else "a number"
+        description = "an integer" if isinstance(about, inspect.IntType) else "a number"
         if about.ge is not None:
-            said += f", at least {about.ge:g}"
+            description += f", at least {about.ge:g}"
         if about.gt is not None:
-            said += f", above {about.gt:g}"
+            description += f", above {about.gt:g}"
     elif isinstance(about, inspect.VarTupleType):
-        said = "a list"
+        description = "a list"
     elif isinstance(about, inspect.StructType):
-        said = "a table"
-    return said
+        description = "a table"
+    return description
 
 
 def _value(values: Any, field: str) -> Any:

@@ -69,8 +69,8 @@ def _safetensors(path: Path, file: BinaryIO) -> Header:
     content = json.loads(file.read(length))
     metadata = content.pop("__metadata__", {})
     tensors = tuple(
-        Tensor(name, math.prod(one["shape"]), one["data_offsets"][1] - one["data_offsets"][0])
-        for name, one in content.items()
+        Tensor(name, math.prod(entry["shape"]), entry["data_offsets"][1] - entry["data_offsets"][0])
+        for name, entry in content.items()
     )
     return Header(path=path, metadata=dict(metadata), tensors=tensors)
 

@@ -55,19 +55,19 @@ def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
 def _read(path: Traversable, name: str) -> _File:
     values = read_toml(path, name, "catalogue", CatalogError)
     try:
-        found = msgspec.convert(values, _File)
+        content = msgspec.convert(values, _File)
     except msgspec.ValidationError as error:
         raise CatalogError(explain(name, str(error), values)) from None
-    _check_names(name, found)
-    return found
+    _check_names(name, content)
+    return content
 
 
-def _check_names(name: str, found: _File) -> None:
+def _check_names(name: str, content: _File) -> None:
     """Refuse a file that has two rows of one name."""
     kinds = {
-        "checkpoint": [row.id.lower() for row in found.checkpoint],
-        "licence": [row.id.lower() for row in found.licence],
-        "family": [key for row in found.family for key in (row.model_type, *row.aliases)],
+        "checkpoint": [row.id.lower() for row in content.checkpoint],
+        "licence": [row.id.lower() for row in content.licence],
+        "family": [key for row in content.family for key in (row.model_type, *row.aliases)],
     }
     for kind, keys in kinds.items():
         twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -75,8 +75,8 @@ def _check_names(name: str, found: _File) -> None:
             raise CatalogError(f"{name}: {kind} {twice[0]!r} must have one row, and has several")
 
 
-def _check_references(name: str, found: _File, catalog: Catalog) -> None:
-    for row in found.checkpoint:
+def _check_references(name: str, content: _File, catalog: Catalog) -> None:
+    for row in content.checkpoint:
         for licence in (row.licence, *row.further_licences):
             try:
                 catalog.licence(licence)
@@ -93,7 +93,7 @@ def _check_references(name: str, found: _File, catalog: Catalog) -> None:
                 f"{name}: checkpoint {row.id!r}: active_parameters must be at most "
                 f"total_parameters ({total:g}), was {active:g}"
             )
-    for family in found.family:
+    for family in content.family:
         if not family.native and not family.reason:
             raise CatalogError(
                 f"{name}: family {family.model_type!r}: a family without a native class must "

@@ -36,45 +36,46 @@ def audits(
 
     with Store.open(db, create=False) as store:
         wanted = Registry(store).find_task(task).task.id if task else ""
-        found = [one for one in audit_status(store) if wanted in {"", one.id}]
+        statuses = [status for status in audit_status(store) if wanted in {"", status.id}]
     if json:
-        print_json({"audits": found})
+        print_json({"audits": statuses})
         return
     columns = ["task", "student", "coverage", "audited", "disagreed", "live rate (95%)", "e-value"]
-    print_table([*columns, "share", "canary", "cost"], [_row(one) for one in found])
+    print_table([*columns, "share", "canary", "cost"], [_row(status) for status in statuses])
     if task:
-        for one in found:
-            _details(one)
+        for status in statuses:
+            _details(status)
 
 
-def _row(one: "TaskAudit") -> list[str]:
-    if one.student is None:
-        return [one.task, "teacher", *["-"] * 7, f"${one.cost:,.2f}"]
-    low, high = one.interval
+def _row(status: "TaskAudit") -> list[str]:
+    if status.student is None:
+        return [status.task, "teacher", *["-"] * 7, f"${status.cost:,.2f}"]
+    low, high = status.interval
     return [
-        one.task,
-        one.student + (" (against evidence)" if one.against_evidence else ""),
-        percent(one.coverage) + (f" + {one.best_effort:,} best effort" if one.best_effort else ""),
-        f"{one.audits:,}",
-        f"{one.loss:g}",
-        f"{percent(one.rate, 2)} [{low:.2%}, {high:.2%}] of {percent(one.epsilon, 2)}",
-        f"{one.e_value or 0:.3g} of {one.e_value_limit or 0:.3g}",
-        percent(one.audit),
-        percent(one.canary, 0),
-        f"${one.cost:,.2f}",
+        status.task,
+        status.student + (" (against evidence)" if status.against_evidence else ""),
+        percent(status.coverage)
+        + (f" + {status.best_effort:,} best effort" if status.best_effort else ""),
+        f"{status.audits:,}",
+        f"{status.loss:g}",
+        f"{percent(status.rate, 2)} [{low:.2%}, {high:.2%}] of {percent(status.epsilon, 2)}",
+        f"{status.e_value or 0:.3g} of {status.e_value_limit or 0:.3g}",
+        percent(status.audit),
+        percent(status.canary, 0),
+        f"${status.cost:,.2f}",
     ]
 
 
-def _details(one: "TaskAudit") -> None:
-    if one.plan:
-        out.print(f"Shares: {one.plan}.")
-    if one.best_effort:
+def _details(status: "TaskAudit") -> None:
+    if status.plan:
+        out.print(f"Shares: {status.plan}.")
+    if status.best_effort:
         out.print(
-            f"Best effort: {one.best_effort:,} answers below the threshold, since no teacher could "
-            "be reached; they are no coverage.",
+            f"Best effort: {status.best_effort:,} answers below the threshold, since no teacher "
+            "could be reached; they are no coverage.",
             markup=False,
         )
-    if one.slices:
+    if status.slices:
         rows = [
             [
                 part.slice,
@@ -83,10 +84,10 @@ def _details(one: "TaskAudit") -> None:
                 f"{part.loss:g}",
                 f"{part.e_value:.3g}",
             ]
-            for part in one.slices
+            for part in status.slices
         ]
         print_table(["slice", "answered by", "audited", "disagreed", "e-value"], rows)
-    if one.signals:
+    if status.signals:
         columns = [
             "asks for more audits",
             "now",
@@ -96,12 +97,12 @@ def _details(one: "TaskAudit") -> None:
             "usual up to",
             "e-value",
         ]
-        print_table(columns, [_signal(signal) for signal in one.signals])
-    for alarm in one.alarms:
+        print_table(columns, [_signal(signal) for signal in status.signals])
+    for alarm in status.alarms:
         out.print(f"{when(alarm)} {alarm.student}: {alarm.reason}")
         if alarm.disagreed:
             out.print(f"  the latest: {', '.join(alarm.disagreed[-3:])}")
-    _teacher(one.teacher)
+    _teacher(status.teacher)
 
 
 def _signal(signal: "SignalStatus") -> list[str]:

@@ -97,8 +97,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
     folder = path.absolute().parent
     if not path.exists():
         able = folder.is_dir() and os.access(folder, os.W_OK)
-        said = "will be made" if able else f"cannot be made: {folder} is no folder to write in"
-        yield Finding(f"store {path}", "ok" if able else "failed", said)
+        message = "will be made" if able else f"cannot be made: {folder} is no folder to write in"
+        yield Finding(f"store {path}", "ok" if able else "failed", message)
     else:
         try:
             with Store.open(path, create=False, busy_seconds=2.0) as store:
@@ -150,8 +150,8 @@ def _turns(path: Path) -> Iterator[Finding]:
     with Store.open(path, create=False, busy_seconds=2.0) as store:
         names = {record.task.id: record.task.name for record in Registry(store).tasks()}
         for task, wait in failures.waits(failures.read(store), time.time()).items():
-            what = "turns" if task is None else f"turns of {names.get(task, task)}"
-            yield Finding(what, "warning", wait.said)
+            subject = "turns" if task is None else f"turns of {names.get(task, task)}"
+            yield Finding(subject, "warning", wait.said)
 
 
 def _address(settings: Settings) -> Finding:
@@ -209,8 +209,8 @@ def _policy(decisions: "Iterable[Decision]") -> Iterator[Finding]:
 
 async def _teachers(settings: Settings, refused: Collection[str]) -> list[Finding]:
     if not settings.teachers:
-        said = "there is none: use --teacher URL or [[teachers]] in the file"
-        return [Finding("teachers", "failed", said)]
+        message = "there is none: use --teacher URL or [[teachers]] in the file"
+        return [Finding("teachers", "failed", message)]
     try:
         names = teacher_names(settings.teachers)
     except SettingError as error:
@@ -228,41 +228,45 @@ async def _teacher(section: TeacherSection, name: str) -> Finding:
     from openwheel.processes.teachers import make_teacher
     from openwheel.teachers import HttpTeacher, RecordedTeacher
 
-    what = f"teacher {name}"
+    subject = f"teacher {name}"
     if section.url.startswith(LOCAL):
-        return _local(section, what)
-    found: list[str] = []
+        return _local(section, subject)
+    offered: list[str] = []
     try:
         teacher = make_teacher(section, name, keep_credentials=False)
         try:
             if isinstance(teacher, HttpTeacher):
-                found = await teacher.models()
+                offered = await teacher.models()
             elif isinstance(teacher, RecordedTeacher):
-                found = list(teacher.models)
+                offered = list(teacher.models)
         finally:
             await teacher.close()
     except OpenwheelError as error:
-        return Finding(what, "failed", str(error))
+        return Finding(subject, "failed", str(error))
     missing = [
-        wanted for wanted in section.models if not any(fnmatchcase(one, wanted) for one in found)
+        wanted
+        for wanted in section.models
+        if not any(fnmatchcase(model, wanted) for model in offered)
     ]
     if missing:
-        return Finding(what, "warning", f"does not list {', '.join(missing)}")
-    shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-    return Finding(what, "ok", f"{len(found)} models: {shown}" if found else "it lists no models")
+        return Finding(subject, "warning", f"does not list {', '.join(missing)}")
+    shown = ", ".join(offered[:5]) + (", ..." if len(offered) > 5 else "")
+    return Finding(
+        subject, "ok", f"{len(offered)} models: {shown}" if offered else "it lists no models"
+    )
 
 
-def _local(section: TeacherSection, what: str) -> Finding:
+def _local(section: TeacherSection, subject: str) -> Finding:
     from openwheel.inference.checkpoint import find_checkpoint
     from openwheel.processes.local import local_model
 
     model = local_model(section)
     if not Path(model.source).is_dir():
         return Finding(
-            what, "warning", f"{model.source} is taken for a hub id, and was not fetched"
+            subject, "warning", f"{model.source} is taken for a hub id, and was not fetched"
         )
     return _attempt(
-        what,
+        subject,
         lambda: (
             f"{model.source} is a folder with a model of type "
             f"{find_checkpoint(model.source, revision=model.revision).model_type}"
@@ -270,8 +274,8 @@ def _local(section: TeacherSection, what: str) -> Finding:
     )
 
 
-def _attempt(what: str, work: Callable[[], str]) -> Finding:
+def _attempt(subject: str, work: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, "ok", work())
+        return Finding(subject, "ok", work())
     except OpenwheelError as error:
-        return Finding(what, "failed", str(error))
+        return Finding(subject, "failed", str(error))

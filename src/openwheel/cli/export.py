@@ -92,9 +92,9 @@ def export(
 
 def _form(form: str) -> "Form":
     forms: tuple[Form, ...] = ("adapter", "merged", "gguf", "onnx")
-    for known in forms:
-        if form == known:
-            return known
+    for candidate in forms:
+        if form == candidate:
+            return candidate
     raise SettingError(f"--as must be adapter, merged, gguf or onnx, was {form!r}")
 
 

@@ -35,41 +35,47 @@ def feedback(
     with Store.open(db, create=False) as store:
         wanted = Registry(store).find_task(task).task.id if task else None
         latest = FeedbackStore(store).latest(task_id=wanted, limit=limit)
-        found = accuracy(store, wanted or "")
+        accuracies = accuracy(store, wanted or "")
     if json:
-        said = [_spoken(one) for one in latest]
-        print_json({"feedback": said, "tasks": [_task(one) for one in found], "note": CONDITION})
+        messages = [_spoken(message) for message in latest]
+        print_json(
+            {
+                "feedback": messages,
+                "tasks": [_task(task_accuracy) for task_accuracy in accuracies],
+                "note": CONDITION,
+            }
+        )
         return
     columns = ["when", "exchange", "key", "score", "label", "correction", "comment"]
-    rows = [[_cell(value) for value in _spoken(one).values()] for one in latest]
+    rows = [[_cell(value) for value in _spoken(message).values()] for message in latest]
     print_table(columns, rows)
-    for one in found:
-        counts = _task(one)["corrections"]
+    for task_accuracy in accuracies:
+        counts = _task(task_accuracy)["corrections"]
         words = ", ".join(f"{number} {name}" for name, number in counts.items())
-        out.print(f"{one.task}: corrections: {words}")
+        out.print(f"{task_accuracy.task}: corrections: {words}")
         rows = [
             [name, *[_shown(rate) for rate in rates]]
             for name, rates in (
-                ("teacher", (one.teacher, one.both_teacher)),
-                ("student", (one.student, one.both_student)),
+                ("teacher", (task_accuracy.teacher, task_accuracy.both_teacher)),
+                ("student", (task_accuracy.student, task_accuracy.both_student)),
             )
         ]
         print_table(["accuracy (95%)", "where it answered", "where both did"], rows)
-    if found:
+    if accuracies:
         note(CONDITION)
 
 
-def _spoken(one: "Spoken") -> dict[str, Any]:
+def _spoken(message: "Spoken") -> dict[str, Any]:
     return {
-        "time": datetime.datetime.fromtimestamp(one.time, datetime.UTC).isoformat(
+        "time": datetime.datetime.fromtimestamp(message.time, datetime.UTC).isoformat(
             timespec="seconds"
         ),
-        "seq": one.seq,
-        "key": one.key or None,
-        "score": one.score,
-        "label": one.label or None,
-        "correction": one.correction,
-        "comment": one.comment or None,
+        "seq": message.seq,
+        "key": message.key or None,
+        "score": message.score,
+        "label": message.label or None,
+        "correction": message.correction,
+        "comment": message.comment or None,
     }
 
 
@@ -78,10 +84,10 @@ def _cell(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _task(one: "TaskAccuracy") -> dict[str, Any]:
-    sorted_ = one.corrections
+def _task(task_accuracy: "TaskAccuracy") -> dict[str, Any]:
+    sorted_ = task_accuracy.corrections
     return {
-        "task": one.task,
+        "task": task_accuracy.task,
         "corrections": {
             "believed": len(sorted_.believed),
             "unconfirmed": sorted_.unconfirmed,
@@ -89,10 +95,10 @@ def _task(one: "TaskAccuracy") -> dict[str, Any]:
             "unusable": sorted_.unusable,
             "beyond their key's share": sorted_.beyond,
         },
-        "teacher": _rate(one.teacher),
-        "student": _rate(one.student),
-        "both_teacher": _rate(one.both_teacher),
-        "both_student": _rate(one.both_student),
+        "teacher": _rate(task_accuracy.teacher),
+        "student": _rate(task_accuracy.student),
+        "both_teacher": _rate(task_accuracy.both_teacher),
+        "both_student": _rate(task_accuracy.both_student),
     }
 
 

@@ -38,12 +38,12 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
         audits = {audit.id: audit for audit in audit_status(store)}
         counts, promotions = store.task_counts(), registry.promotions()
         beyond = registry.beyond()
-        found: list[dict[str, Any]] = []
+        listed: list[dict[str, Any]] = []
         for record in registry.tasks():
             promotion = promotions.get(record.task.id)
             certificate = promotion.certificate if promotion else None
             template, audit = record.task.template, audits.get(record.task.id)
-            found.append(
+            listed.append(
                 {
                     "task": record.task.name,
                     "id": record.task.id,
@@ -66,7 +66,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
                 }
             )
     if json:
-        print_json({"tasks": found, "unassigned": counts.get(None, 0), "beyond": beyond})
+        print_json({"tasks": listed, "unassigned": counts.get(None, 0), "beyond": beyond})
         return
     rows = [
         [
@@ -78,11 +78,11 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
             percent(t["coverage"]),
             percent(t["audit"].rate if t["audit"] else None, 2),
         ]
-        for t in found
+        for t in listed
     ]
     columns = ["task", "form", "exchanges", "answered by", "certified coverage"]
     print_table([*columns, "live coverage", "live disagreement"], rows)
-    for t in found:
+    for t in listed:
         if t["latest"] and (t["student"] is None or t["against_evidence"]):
             out.print(f"{t['task']}: {t['latest']}")
         if t["deferred_keys"]:
@@ -111,7 +111,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
         promoted = {
             p.certificate.student: p for p in registry.promotions().values() if p.certificate
         }
-        found: list[dict[str, Any]] = [
+        listed: list[dict[str, Any]] = [
             {
                 "student": candidate.id,
                 "task": names[candidate.task_id],
@@ -133,14 +133,14 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
             for candidate, state, created in registry.candidates()
         ]
     if json:
-        print_json({"students": found})
+        print_json({"students": listed})
         return
     rows = [
         [s["student"], s["task"], s["state"], str(s["attempt"]), f"{s['trained_on']:,}"]
-        for s in found
+        for s in listed
     ]
     print_table(["student", "task", "state", "attempt", "trained on"], rows)
-    for s in found:
+    for s in listed:
         for reason in s["alarms"]:
             out.print(f"{s['student']}: {reason}")
         if s["against_evidence"]:
@@ -151,10 +151,10 @@ def certificates(
     db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False
 ) -> None:
     """List the certificates; with --json each one whole."""
-    found = _certificates(db)
+    kept = _certificates(db)
     alarms = _alarms(db)
     if json:
-        print_json({"certificates": found, "alarms": alarms})
+        print_json({"certificates": kept, "alarms": alarms})
         return
     rows = [
         [
@@ -167,7 +167,7 @@ def certificates(
             percent(c.epsilon, 2),
             c.created,
         ]
-        for c in found
+        for c in kept
     ]
     columns = ["certificate", "task", "rung", "coverage", "disagreed", "bound", "limit", "created"]
     print_table(columns, rows)
@@ -189,37 +189,37 @@ def verify(
     """
     from openwheel.gate import verify as run
 
-    found, from_store = _find(certificate, db)
-    result = run(found)
+    loaded, from_store = _find(certificate, db)
+    result = run(loaded)
     problems = list(result.problems)
     if from_store:
-        problems += _file_problems(found, db)
+        problems += _file_problems(loaded, db)
     holds = not problems
     if json:
         print_json(
             {
-                "certificate": found.id,
+                "certificate": loaded.id,
                 "holds": holds,
                 "bound": result.bound,
-                "epsilon": found.epsilon,
+                "epsilon": loaded.epsilon,
                 "problems": problems,
             }
         )
     else:
-        counts = found.calibration
+        counts = loaded.calibration
         out.print(
-            f"Certificate {found.id[:12]} of task {found.task_name}, {found.rung} student "
-            f"{found.student}:\nof {counts.n:,} independent calibration exchanges it answered "
+            f"Certificate {loaded.id[:12]} of task {loaded.task_name}, {loaded.rung} student "
+            f"{loaded.student}:\nof {counts.n:,} independent calibration exchanges it answered "
             f"{counts.answered:,} and disagreed on {counts.disagreements:,} (mean loss "
-            f"{found.observed:.4%}); recomputed from these counts (and those with repeats) the "
-            f"bound is {result.bound:.4%}, the limit {found.epsilon:.2%}.",
+            f"{loaded.observed:.4%}); recomputed from these counts (and those with repeats) the "
+            f"bound is {result.bound:.4%}, the limit {loaded.epsilon:.2%}.",
             markup=False,
         )
         for problem in problems:
             complain(problem)
         out.print("It holds." if holds else "It does not hold.")
         if holds:
-            out.print(found.statement)
+            out.print(loaded.statement)
     if not holds:
         raise typer.Exit(1)
 
@@ -306,11 +306,11 @@ def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
             return msgspec.json.decode(path.read_bytes(), type=Certificate), False
         except (msgspec.DecodeError, RecursionError, OSError) as error:
             raise SettingError(f"{path} is not a certificate: {error}") from None
-    found = [c for c in _certificates(db) if c.id.startswith(name)]
-    if len(found) != 1:
-        state = "no certificate" if not found else f"{len(found)} certificates"
+    matches = [c for c in _certificates(db) if c.id.startswith(name)]
+    if len(matches) != 1:
+        state = "no certificate" if not matches else f"{len(matches)} certificates"
         raise SettingError(f"There is no file {name!r}, and {db} has {state} of that id")
-    return found[0], True
+    return matches[0], True
 
 
 def _file_problems(certificate: "Certificate", db: Path) -> list[str]:

@@ -97,9 +97,9 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
     with Store.open(db, create=False) as store:
         ledger = Ledger(store)
         ledger.flush()
-        found = [_shown(key, ledger.spent(key)) for key in KeyStore(store).list()]
+        listed = [_shown(key, ledger.spent(key)) for key in KeyStore(store).list()]
     if json:
-        print_json({"keys": found})
+        print_json({"keys": listed})
         return
     rows = [
         [
@@ -115,7 +115,7 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
             _number(key["tokens_per_minute"]),
             _spent(key),
         ]
-        for key in found
+        for key in listed
     ]
     columns = ["key", "id", "ends in", "state", "expires", "trust", "tasks", "models"]
     print_table([*columns, "requests/min", "tokens/min", "spent"], rows)
@@ -166,13 +166,13 @@ def set_trust(
         out.print(f"{key.name} (id {key.id}): feedback has {key.trust} trust.")
 
 
-def _trust(text: str, what: str) -> "Trust":
+def _trust(text: str, source: str) -> "Trust":
     from openwheel.access import TRUSTS
 
     for trust in TRUSTS:
         if text == trust:
             return trust
-    raise SettingError(f"{what} must be low, normal or high, was {text!r}")
+    raise SettingError(f"{source} must be low, normal or high, was {text!r}")
 
 
 def _until(text: str, now: float) -> float:

@@ -169,18 +169,18 @@ def evaluate(
             time_key=time_key,
             progress=progress,
         )
-        found = run(serving, exchanges)
+        evaluation = run(serving, exchanges)
     print_problems(problems)
     problems.require_usable()
     if json:
         print_json(
             {
-                "tasks": [{"task": t.task, **_score(t.score)} for t in found.tasks],
-                "total": _score(found.total),
+                "tasks": [{"task": t.task, **_score(t.score)} for t in evaluation.tasks],
+                "total": _score(evaluation.total),
             }
         )
     else:
-        _print_scores(found)
+        _print_scores(evaluation)
 
 
 def replay(
@@ -246,7 +246,7 @@ def replay(
             db = Path(folder) / "replay.db"
         store = stack.enter_context(Store.open(db))
         resources = stack.enter_context(open_resources(settings, options.connect()))
-        found = run(
+        replayed = run(
             store,
             exchanges,
             settings,
@@ -257,9 +257,9 @@ def replay(
     print_problems(problems)
     problems.require_usable()
     if json:
-        print_json(_replayed(found))
+        print_json(_replayed(replayed))
     else:
-        _print_replay(found)
+        _print_replay(replayed)
 
 
 def _read(
@@ -357,7 +357,7 @@ MOST_SHOWN = 100
 
 def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
     shown = findings.tasks[:MOST_SHOWN]
-    left = [f for f in findings.tasks[MOST_SHOWN:] if not f.certified]
+    uncertified = [f for f in findings.tasks[MOST_SHOWN:] if not f.certified]
     shown += tuple(f for f in findings.tasks[MOST_SHOWN:] if f.certified)
     rows = [
         [
@@ -373,10 +373,10 @@ def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
     print_table(["task", "form", "exchanges", "student", "coverage", "bound"], rows)
     if findings.unassigned:
         out.print(f"{findings.unassigned:,} exchanges belong to no task and stay with the teacher.")
-    if left:
+    if uncertified:
         out.print(
-            f"{len(left):,} smaller tasks that stay with the teacher, with "
-            f"{sum(f.n for f in left):,} exchanges, are not shown; --json has all."
+            f"{len(uncertified):,} smaller tasks that stay with the teacher, with "
+            f"{sum(f.n for f in uncertified):,} exchanges, are not shown; --json has all."
         )
     for finding in shown:
         more = f" About {finding.more_needed:,} more exchanges." if finding.more_needed else ""
@@ -430,18 +430,18 @@ def _score_row(name: str, score: "Score") -> list[str]:
 SCORE_COLUMNS = ["task", "exchanges", "coverage", "disagreed", "share", "95% interval", "p50 ms"]
 
 
-def _print_scores(found: "Evaluation") -> None:
-    rows = [_score_row(task.task, task.score) for task in found.tasks]
-    print_table(SCORE_COLUMNS, [*rows, _score_row("total", found.total)])
+def _print_scores(evaluation: "Evaluation") -> None:
+    rows = [_score_row(task.task, task.score) for task in evaluation.tasks]
+    print_table(SCORE_COLUMNS, [*rows, _score_row("total", evaluation.total)])
 
 
-def _replayed(found: "Replayed") -> dict[str, Any]:
+def _replayed(replayed: "Replayed") -> dict[str, Any]:
     return {
-        "total": _score(found.total),
-        "tasks": [{"task": t.task, **_score(t.score)} for t in found.tasks],
-        "teacher_calls": found.teacher_calls,
-        "audits": found.audits,
-        "turns": len(found.timeline),
+        "total": _score(replayed.total),
+        "tasks": [{"task": t.task, **_score(t.score)} for t in replayed.tasks],
+        "teacher_calls": replayed.teacher_calls,
+        "audits": replayed.audits,
+        "turns": len(replayed.timeline),
         "timeline": [
             {
                 **_score(moment.score),
@@ -450,14 +450,14 @@ def _replayed(found: "Replayed") -> dict[str, Any]:
                 "audits": moment.audits,
                 "events": moment.events,
             }
-            for moment in found.timeline
+            for moment in replayed.timeline
         ],
     }
 
 
-def _print_replay(found: "Replayed") -> None:
+def _print_replay(replayed: "Replayed") -> None:
     rows = []
-    for moment in found.timeline:
+    for moment in replayed.timeline:
         acts = [
             f"{event.task} {event.kind}"
             for event in moment.events
@@ -477,5 +477,5 @@ def _print_replay(found: "Replayed") -> None:
     columns = ["exchanges", "coverage", "disagr.", "so far", "so far", "teacher calls", "turn"]
     print_table(columns, rows)
     out.print()
-    scores = [_score_row(task.task, task.score)[:-1] for task in found.tasks]
-    print_table(SCORE_COLUMNS[:-1], [*scores, _score_row("total", found.total)[:-1]])
+    scores = [_score_row(task.task, task.score)[:-1] for task in replayed.tasks]
+    print_table(SCORE_COLUMNS[:-1], [*scores, _score_row("total", replayed.total)[:-1]])

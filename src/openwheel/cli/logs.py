@@ -150,13 +150,13 @@ def export(
         else:
             assert record is not None
             policy = Policy.of(options.settings_from(config))
-            found = examples(store, record, policy=policy, validation=validation)
+            pairs = examples(store, record, policy=policy, validation=validation)
             if form == "fine-tuning":
-                written = _write_fine_tuning(to, found)
+                written = _write_fine_tuning(to, pairs)
             elif form == "csv":
-                written = _write_csv(to, found)
+                written = _write_csv(to, pairs)
             else:
-                written = _write_parquet(to, found)
+                written = _write_parquet(to, pairs)
     note(f"{written:,} exchanges written to {to}")
 
 
@@ -178,20 +178,20 @@ def _tasks_in_sight(sample: "list[Exchange]") -> list[dict[str, Any]]:
 
 
 def _advice(problems: "LogProblems") -> list[str]:
-    found = []
+    advice = []
     if problems.time_keys:
-        found.append(
+        advice.append(
             f"{' and '.join(problems.time_keys)} look like times: if one is when the request "
             "came, name it with --time-key"
         )
     if problems.usable and problems.times_missing == problems.usable:
-        found.append(
+        advice.append(
             "no exchange has a time: learn certifies nothing on it unless you say that the lines "
             "are in the order of arrival (--in-order) or exchangeable (--shuffle SEED)"
         )
     elif problems.times_missing:
-        found.append(f"{problems.times_missing:,} exchanges have no time; they train, no more")
-    return found
+        advice.append(f"{problems.times_missing:,} exchanges have no time; they train, no more")
+    return advice
 
 
 def _shown(

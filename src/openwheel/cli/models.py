@@ -121,27 +121,27 @@ def _show_folder(path: Path, rows: "Catalog", json: bool) -> None:
     from openwheel.cli import models_print
     from openwheel.trust import recognise
 
-    weights, found = of_folder(path), recognise(path, rows)
+    weights, recognised = of_folder(path), recognise(path, rows)
     if json:
         print_json(
             {
                 "folder": str(path),
                 "weights": weights,
-                "told_by": found.told_by,
-                "licence": found.licence,
-                "checkpoints": [_all(rows, row) for row in found.rows],
+                "told_by": recognised.told_by,
+                "licence": recognised.licence,
+                "checkpoints": [_all(rows, row) for row in recognised.rows],
             }
         )
         return
     note(f"{path}: {weights.parameters / 1e9:.3g} billion weights in {weights.stored / 1e9:.3g} GB")
-    if found.rows:
-        ids = " or ".join(row.id for row in found.rows)
-        note(f"By its {found.told_by} it is {ids}, or made of it")
-        models_print.print_checkpoint(rows, found.rows[0])
-    elif found.licence:
-        note(f"Its files say that it is under {found.licence}")
+    if recognised.rows:
+        ids = " or ".join(row.id for row in recognised.rows)
+        note(f"By its {recognised.told_by} it is {ids}, or made of it")
+        models_print.print_checkpoint(rows, recognised.rows[0])
+    elif recognised.licence:
+        note(f"Its files say that it is under {recognised.licence}")
     else:
-        note(f"Its licence is not known{found.hint}; say it under [policy.models]")
+        note(f"Its licence is not known{recognised.hint}; say it under [policy.models]")
 
 
 def compare(

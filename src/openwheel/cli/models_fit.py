@@ -20,7 +20,7 @@ def register(models: typer.Typer) -> None:
 
 
 def fit(
-    what: Annotated[
+    checkpoint: Annotated[
         str | None,
         typer.Argument(
             metavar="WHAT",
@@ -68,18 +68,18 @@ def fit(
             f"The precision must be one of {', '.join(PRECISIONS)}, was {precision!r}"
         )
     wish = Wish(purpose=purpose, context=context, batch=batch, precision=precision)
-    if what is not None and purpose == "train" and Path(what).exists():
-        _step(Path(what), wish, json)
+    if checkpoint is not None and purpose == "train" and Path(checkpoint).exists():
+        _step(Path(checkpoint), wish, json)
         return
     devices = find_devices(None if memory is None else int(memory * 1e9))
-    if what is not None:
-        _one(what, devices, wish, catalog, json)
+    if checkpoint is not None:
+        _one(checkpoint, devices, wish, catalog, json)
         return
     rows = open_catalog(catalog).checkpoints
     fits, ordered_by, unknown = judge_rows(rows, devices, wish, benchmark=benchmark)
     if benchmark and not ordered_by:
         raise CatalogError(f"No checkpoint that fits has a score on a benchmark like {benchmark!r}")
-    shown = [one for one in fits if one.verdict.fits or not fitting]
+    shown = [fit for fit in fits if fit.verdict.fits or not fitting]
     if json:
         print_json(
             {
@@ -93,7 +93,7 @@ def fit(
         return
     _print_devices(devices)
     _print_rows(shown, ordered_by)
-    count = sum(one.verdict.fits for one in fits)
+    count = sum(fit.verdict.fits for fit in fits)
     note(
         f"{count} of {len(fits)} fit, for {purpose} with {context} tokens of context, {batch} at "
         f"once; of {len(unknown)} more the size is not known."
@@ -101,28 +101,32 @@ def fit(
 
 
 def _one(
-    what: str, devices: "Sequence[Device]", wish: "Wish", catalog: list[Path] | None, json: bool
+    checkpoint: str,
+    devices: "Sequence[Device]",
+    wish: "Wish",
+    catalog: list[Path] | None,
+    json: bool,
 ) -> None:
     from openwheel.catalog.fit import judge, of_folder, of_row
     from openwheel.cli.models import open_catalog
 
-    path = Path(what)
-    weights = of_folder(path) if path.exists() else of_row(open_catalog(catalog).find(what))
+    path = Path(checkpoint)
+    weights = of_folder(path) if path.exists() else of_row(open_catalog(catalog).find(checkpoint))
     if weights is None:
-        raise CatalogError(f"The catalogue does not know the size of {what}")
+        raise CatalogError(f"The catalogue does not know the size of {checkpoint}")
     verdicts = [judge(weights, device, wish) for device in devices]
     billions = weights.parameters / 1e9
     if json:
-        told = {"checkpoint": what, "parameters": billions, "wish": wish}
-        print_json({**told, "devices": devices, "verdicts": verdicts})
+        head = {"checkpoint": checkpoint, "parameters": billions, "wish": wish}
+        print_json({**head, "devices": devices, "verdicts": verdicts})
         return
     _print_devices(devices)
     columns = ["device", "fits", *_COLUMNS]
     print_table(columns, [[v.device, "yes" if v.fits else "no", *_cells(v)] for v in verdicts])
-    note(f"{what}: {billions:.3g} billion parameters")
+    note(f"{checkpoint}: {billions:.3g} billion parameters")
     for verdict in verdicts:
-        if said := _why(verdict):
-            out.print(f"{verdict.device}: {said}")
+        if reason := _why(verdict):
+            out.print(f"{verdict.device}: {reason}")
 
 
 def _step(path: Path, wish: "Wish", json: bool) -> None:
@@ -130,16 +134,16 @@ def _step(path: Path, wish: "Wish", json: bool) -> None:
     from openwheel.students.lm.step import measure_step
 
     settings = options.settings_from(None).lm
-    found = measure_step(str(path), context=wish.context, batch=wish.batch, settings=settings)
+    step = measure_step(str(path), context=wish.context, batch=wish.batch, settings=settings)
     if json:
-        print_json({"checkpoint": str(path), "wish": wish, "step": found})
+        print_json({"checkpoint": str(path), "wish": wish, "step": step})
         return
-    again = ", each layer computed again for its gradient" if found.checkpointing else ""
+    recomputed = ", each layer computed again for its gradient" if step.checkpointing else ""
     out.print(
-        f"A pass of {found.tokens:,} tokens takes {found.seconds:.2g} s on {found.device}, and the "
-        f"process {found.peak / 1e9:.2f} GB{again}."
+        f"A pass of {step.tokens:,} tokens takes {step.seconds:.2g} s on {step.device}, and the "
+        f"process {step.peak / 1e9:.2f} GB{recomputed}."
     )
-    whole = 1000 * wish.context * found.seconds / found.tokens
+    whole = 1000 * wish.context * step.seconds / step.tokens
     out.print(
         f"An epoch of 1,000 exchanges of {wish.context:,} tokens takes about {whole / 60:,.1f} "
         "minutes, less where they share their beginning."
@@ -164,14 +168,14 @@ def _print_devices(devices: "Sequence[Device]") -> None:
 def _print_rows(fits: "Sequence[Fit]", benchmark: str) -> None:
     rows = [
         [
-            one.id,
-            f"{one.parameters:.3g}",
-            "yes" if one.verdict.fits else "no",
-            *_cells(one.verdict),
-            f"{one.quality.value:g}" if one.quality is not None else "",
-            _why(one.verdict),
+            fit.id,
+            f"{fit.parameters:.3g}",
+            "yes" if fit.verdict.fits else "no",
+            *_cells(fit.verdict),
+            f"{fit.quality.value:g}" if fit.quality is not None else "",
+            _why(fit.verdict),
         ]
-        for one in fits
+        for fit in fits
     ]
     columns = ["checkpoint", "billions", "fits", *_COLUMNS, "score", "why not, or what is unknown"]
     print_table(columns, rows)

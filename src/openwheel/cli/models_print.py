@@ -56,18 +56,18 @@ def print_checkpoint(catalog: "Catalog", row: "Checkpoint") -> None:
 
 def print_comparison(catalog: "Catalog", pair: Sequence["Checkpoint"]) -> None:
     """Print two side by side, with a mark where they differ."""
-    told = [dict(facts(catalog, row)) for row in pair]
-    for row, rest in zip(pair, told, strict=True):
+    columns = [dict(facts(catalog, row)) for row in pair]
+    for row, rest in zip(pair, columns, strict=True):
         licences = catalog.licences_of(row)
         rest["notice"] = ", ".join(filter(None, (x.notice for x in licences))) or "-"
         rest["not in"] = ", ".join(sorted({r for x in licences for r in x.excluded_regions})) or "-"
         rest["from a size on"] = "; ".join(s for x in licences for s in _thresholds(x)) or "-"
         family = catalog.family(row.model_type)
         rest["class"] = _native(family) if family else "?"
-    names = list(dict.fromkeys(name for rest in told for name in rest))
+    names = list(dict.fromkeys(name for rest in columns for name in rest))
     lines = []
     for name in names:
-        cells = [rest.get(name, "-") for rest in told]
+        cells = [rest.get(name, "-") for rest in columns]
         lines.append([name, *cells, "" if cells[0] == cells[1] else "*"])
     print_table(["", *(row.id for row in pair), ""], lines)
 
@@ -145,8 +145,8 @@ def _licence_facts(licence: "Licence") -> Iterator[tuple[str, str]]:
 def _thresholds(licence: "Licence") -> Iterator[str]:
     for threshold in licence.thresholds:
         size = f"above {threshold.above:,.0f} {_MEASURES[threshold.measure]}"
-        who = f" ({threshold.who})" if threshold.who else ""
-        yield f"{size}{who}: {_THEN[threshold.then]}"
+        holders = f" ({threshold.who})" if threshold.who else ""
+        yield f"{size}{holders}: {_THEN[threshold.then]}"
 
 
 def _family_facts(family: "Family") -> Iterator[tuple[str, str]]:
@@ -174,12 +174,12 @@ def _native(family: "Family") -> str:
     return family.native or f"none: {family.reason}"
 
 
-def _print_facts(told: Iterable[tuple[str, str]]) -> None:
+def _print_facts(lines: Iterable[tuple[str, str]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, said in told:
-        table.add_row(name, said)
+    for name, value in lines:
+        table.add_row(name, value)
     out.print(table)

@@ -179,11 +179,11 @@ def check_bases(policy: "Policy", settings: Settings) -> None:
             warn(warning)
 
 
-def again() -> "ConnectAgain | None":
+def connect_again() -> "ConnectAgain | None":
     """Return how the teachers of openwheel.toml are asked twice, None if it names none."""
-    from openwheel.processes.teachers import connect_again
+    from openwheel.processes.teachers import connect_again as connector
 
-    return connect_again(settings_from(None))
+    return connector(settings_from(None))
 
 
 def connect() -> "Connect | None":

@@ -35,17 +35,17 @@ def policy(
     from openwheel.trust import Policy
 
     settings = options.settings_from(config)
-    found = Policy.of(settings)
+    rules = Policy.of(settings)
     decisions: list[Decision] = []
     if models:
         for model in models:
-            decisions += [found.may_learn_from("", model), found.may_train(model)]
+            decisions += [rules.may_learn_from("", model), rules.may_train(model)]
     else:
-        decisions += found.on_teachers()
-        for name, section in found.teachers.items():
+        decisions += rules.on_teachers()
+        for name, section in rules.teachers.items():
             named = [model for model in section.models if "*" not in model and "?" not in model]
-            decisions += [found.may_learn_from(name, model) for model in named or [""]]
-        decisions += found.on_bases(settings)
+            decisions += [rules.may_learn_from(name, model) for model in named or [""]]
+        decisions += rules.on_bases(settings)
     if json:
         print_json({"decisions": decisions})
         return
@@ -77,20 +77,20 @@ def lineage(
     from openwheel.trust import licence_summary, model_card
 
     with Store.open(db, create=False) as store:
-        found = lineage_of(Registry(store), student)
+        record = lineage_of(Registry(store), student)
     if json:
-        print_json(found)
+        print_json(record)
     elif card:
-        print(escaped(model_card(found), keep="\n"), end="")
+        print(escaped(model_card(record), keep="\n"), end="")
     else:
-        out.print(f"{found.student}, task {found.task_name}, rung {found.rung}")
-        if not found.complete:
+        out.print(f"{record.student}, task {record.task_name}, rung {record.rung}")
+        if not record.complete:
             out.print("What it was made of was not kept: it is from before there were lineages.")
-        for line in licence_summary(found):
+        for line in licence_summary(record):
             out.print(f"  {line}")
-        for left in found.left_out:
-            out.print(f"  left out: {left.exchanges:,} answers. {left.reason}")
-        for condition in found.conditions:
+        for excluded in record.left_out:
+            out.print(f"  left out: {excluded.exchanges:,} answers. {excluded.reason}")
+        for condition in record.conditions:
             out.print(f"  {condition.about}: {condition.text} ({condition.licence})")
-        for certificate in found.certificates:
+        for certificate in record.certificates:
             out.print(f"  certificate {certificate.id[:12]}, {certificate.created}")

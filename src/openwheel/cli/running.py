@@ -178,7 +178,7 @@ def turn(
         Store.open(db, create=False) as store,
         learner_lock(db).held(patience=options.LEARNER_PATIENCE_S),
         _stopped_as_by_hand(),
-        open_resources(settings, options.connect(), options.again()) as resources,
+        open_resources(settings, options.connect(), options.connect_again()) as resources,
     ):
         if watch:
             parent = os.getppid()

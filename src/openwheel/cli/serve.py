@@ -70,7 +70,7 @@ def serve(
     Adapters are served under their own names, as the `model` of a request. A folder is written as
     a GGUF file first, once.
     """
-    adapters = dict(_adapter(one) for one in adapter or [])
+    adapters = dict(_adapter(option) for option in adapter or [])
     from openwheel.settings import EngineSection, Precision
     from openwheel.sockets import is_loopback, listen, url_of
 
@@ -82,9 +82,9 @@ def serve(
         )
     if allow_adapters and not loopback:
         raise SettingError("--allow-adapters needs a loopback address: clients name folders here")
-    known = get_args(Precision)
-    if precision not in known:
-        raise SettingError(f"--precision must be one of {', '.join(known)}, was {precision!r}")
+    precisions = get_args(Precision)
+    if precision not in precisions:
+        raise SettingError(f"--precision must be one of {', '.join(precisions)}, was {precision!r}")
     section = EngineSection(
         precision=cast(Precision, precision),
         threads=threads,
@@ -102,8 +102,8 @@ def serve(
 
         def ready() -> None:
             if json:
-                said = {"url": url, "models": front.models()}
-                sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
+                message = {"url": url, "models": front.models()}
+                sys.stdout.write(msgspec.json.encode(message).decode() + "\n")
                 sys.stdout.flush()
             else:
                 out.print(f"{front.name} answers on {url}/v1")
@@ -112,8 +112,8 @@ def serve(
         server.run()
 
 
-def _adapter(given: str) -> tuple[str, Path]:
-    name, equals, folder = given.partition("=")
+def _adapter(option: str) -> tuple[str, Path]:
+    name, equals, folder = option.partition("=")
     if not name or not equals or not folder:
-        raise SettingError(f"--adapter must be NAME=FOLDER, was {given!r}")
+        raise SettingError(f"--adapter must be NAME=FOLDER, was {option!r}")
     return name, Path(folder)

@@ -49,14 +49,14 @@ def logits_on(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[Any]:
         tokenizer: Its tokenizer; the first 128 tokens of a text are used.
         texts: Texts of the task.
     """
-    found = []
+    logits = []
     with torch.inference_mode():
         for text in (*_GENERAL, *texts):
             ids = tokenizer(text, add_special_tokens=True)["input_ids"][:_LENGTH]
             if ids:
                 batch = torch.tensor([ids], device=model.device)
-                found.append(model(input_ids=batch).logits[0].float().cpu())
-    return found
+                logits.append(model(input_ids=batch).logits[0].float().cpu())
+    return logits
 
 
 def agree(original: Sequence[Any], exported: Sequence[Any], precision: str) -> Agreement:

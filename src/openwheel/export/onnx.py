@@ -40,11 +40,11 @@ def write_encoder(source: Source, folder: Path) -> tuple[str, float | None]:
         body = made.body
     (folder / GRAPH).write_bytes(body.graph)
     (folder / TOKENIZER).write_bytes(body.tokenizer)
-    again = OnnxEncoder(
+    exported = OnnxEncoder(
         source.base, Body((folder / GRAPH).read_bytes(), (folder / TOKENIZER).read_bytes())
     )
     texts = [*_GENERAL, *source.texts]
-    vectors = again.embed(texts)
+    vectors = exported.embed(texts)
     lengths = np.linalg.norm(vectors, axis=1)
     if not np.isfinite(vectors).all() or not (np.isclose(lengths, 1.0, atol=1e-3)).any():
         raise ModelError(f"The encoder {source.base!r} in ONNX gives no unit vectors")

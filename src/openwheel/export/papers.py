@@ -22,13 +22,13 @@ def papers_of(
         lineage: Of the student.
         conditions: What the licences ask of those who pass it on.
     """
-    found = {
+    papers = {
         "README.md": _card(done, lineage, conditions),
         "lineage.json": msgspec.json.format(msgspec.json.encode(lineage)).decode() + "\n",
     }
     if notices := [c.text for c in conditions if c.about == "notice"]:
-        found["NOTICE"] = "\n".join(dict.fromkeys(notices)) + "\n"
-    return found
+        papers["NOTICE"] = "\n".join(dict.fromkeys(notices)) + "\n"
+    return papers
 
 
 def default_name(lineage: Lineage, conditions: Sequence[Condition]) -> str:

@@ -179,7 +179,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _precision(form: Form, precision: str) -> str:
-    known = {
+    precisions = {
         "adapter": (),
         "merged": tuple(MERGED_PRECISIONS),
         "gguf": GGUF_PRECISIONS,
@@ -187,12 +187,13 @@ def _precision(form: Form, precision: str) -> str:
     }[form]
     if not precision:
         return DEFAULT_PRECISION.get(form, "")
-    if not known:
+    if not precisions:
         kept = "An adapter keeps" if form == "adapter" else "An encoder in ONNX keeps"
         raise ModelError(f"{kept} the precision it was made in; leave --precision out")
-    if precision not in known:
+    if precision not in precisions:
         raise ModelError(
-            f"The precision of {form} weights must be one of {', '.join(known)}, was {precision!r}"
+            f"The precision of {form} weights must be one of {', '.join(precisions)}, "
+            f"was {precision!r}"
         )
     return precision
 

@@ -46,9 +46,9 @@ def source_of(folder: Path, texts: tuple[str, ...] = ()) -> Source:
             base, revision = _base_of(adapter)
             return Source(base=base, revision=revision, adapter=adapter, texts=texts)
     if (folder / SETTINGS).is_file():
-        own = (folder / GRAPH).is_file() and (folder / TOKENIZER).is_file()
+        has_graph = (folder / GRAPH).is_file() and (folder / TOKENIZER).is_file()
         return Source(
-            base=_encoder_of(folder), encoder=True, graph=folder if own else None, texts=texts
+            base=_encoder_of(folder), encoder=True, graph=folder if has_graph else None, texts=texts
         )
     if (folder / "config.json").is_file():
         return Source(base=str(find_checkpoint(str(folder)).path), texts=texts)

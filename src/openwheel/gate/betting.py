@@ -66,12 +66,12 @@ def in_steps(losses: Any) -> IntArray:
     """
     if np.asarray(losses).dtype == np.bool_:
         raise TypeError("losses must be numbers from 0 to 1, were booleans")
-    found = np.asarray(losses, np.float64)
-    if not ((found >= 0) & (found <= 1)).all():
-        wrong = found[~((found >= 0) & (found <= 1))].flat[0]
+    values = np.asarray(losses, np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        wrong = values[~((values >= 0) & (values <= 1))].flat[0]
         raise ValueError(f"a loss must be a number from 0 to 1, was {wrong:g}")
     # Half an ulp must not make two thousandths of one: 0.1 + 0.2 is 0.3 and a little.
-    return np.ceil(found * STEPS - 1e-9).astype(np.int64)
+    return np.ceil(values * STEPS - 1e-9).astype(np.int64)
 
 
 def one_look_p_value(counts: IntArray | FloatArray, epsilon: float) -> FloatArray:

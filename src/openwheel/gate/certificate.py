@@ -260,11 +260,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
         But for those that it is to leave to the teacher.
         """
-        left = self.critical.answers if self.critical else ()
+        critical = self.critical.answers if self.critical else ()
         return tuple(
             part.answer
             for part in self.answers
-            if part.teacher and not part.student and part.answer not in left
+            if part.teacher and not part.student and part.answer not in critical
         )
 
     def sealed(self) -> "Certificate":
@@ -397,7 +397,9 @@ def _impossible_weights(certificate: Certificate) -> list[str]:
     votes, exchanges = _weighed(tests)
     most = certificate.calibration_window.exchanges + (window.exchanges if window else 0)
     if (
-        any((np.diff(found.counts, axis=0, prepend=0) < 0).any() for found in (votes, exchanges))
+        any(
+            (np.diff(weighed.counts, axis=0, prepend=0) < 0).any() for weighed in (votes, exchanges)
+        )
         or (votes.counts > exchanges.counts).any()
         or exchanges.counts[-1].sum() > most
     ):
@@ -465,9 +467,9 @@ def _summary(certificate: Certificate) -> list[str]:
         ),
     }
     return [
-        f"its {name} is {said:.6g}, at the threshold it chose it is {found:.6g}"
-        for name, (said, found) in expected.items()
-        if not math.isclose(said, found, rel_tol=TOLERANCE)
+        f"its {name} is {recorded:.6g}, at the threshold it chose it is {recomputed:.6g}"
+        for name, (recorded, recomputed) in expected.items()
+        if not math.isclose(recorded, recomputed, rel_tol=TOLERANCE)
     ]
 
 
@@ -524,16 +526,16 @@ def _parts(certificate: Certificate) -> list[str]:
 
 def _critical(certificate: Certificate) -> list[str]:
     """Return what in the counts of critical answers cannot be."""
-    critical, said = certificate.critical, certificate.critical_bound
-    if critical is None or said is None:
-        together = critical is None and said is None
+    critical, recorded = certificate.critical, certificate.critical_bound
+    if critical is None or recorded is None:
+        together = critical is None and recorded is None
         return [] if together else ["its critical answers and their bound go together"]
     votes = certificate.calibration.n
     if not 0 <= critical.otherwise <= critical.at_most <= critical.teacher <= votes:
         return ["its counts of critical answers are not ones there can be"]
     bound = critical_bound(critical, certificate.delta, certificate.method)
-    if not math.isclose(bound, said, rel_tol=TOLERANCE):
-        return [f"its bound for critical answers is {said:.6g}, the counts give {bound:.6g}"]
+    if not math.isclose(bound, recorded, rel_tol=TOLERANCE):
+        return [f"its bound for critical answers is {recorded:.6g}, the counts give {bound:.6g}"]
     return []
 
 

@@ -86,8 +86,8 @@ def effect_at(confidence: FloatArray, losses: FloatArray, thresholds: Iterable[f
         losses: From 0 to 1, shape (n,).
         thresholds: An exchange is answered where its confidence is at least the threshold.
     """
-    found = [design_effect(losses[confidence >= threshold]) for threshold in set(thresholds)]
-    return max(found, default=1.0)
+    effects = [design_effect(losses[confidence >= threshold]) for threshold in set(thresholds)]
+    return max(effects, default=1.0)
 
 
 def _chance(residuals: FloatArray, seen: FloatArray, spans: list[int]) -> float:
@@ -96,16 +96,16 @@ def _chance(residuals: FloatArray, seen: FloatArray, spans: list[int]) -> float:
     Source: Besag and Clifford, 1991, "Sequential Monte Carlo p-values".
     """
     rng = np.random.default_rng(0)
-    found = np.empty((0, len(spans)))
-    while len(found) < SHUFFLES:
-        rows = np.tile(residuals, (min(AT_ONCE, SHUFFLES - len(found)), 1))
-        found = np.concatenate((found, _ratios(rng.permuted(rows, axis=1), spans)))
-        mean, spread = found.mean(0), found.std(0) + 1e-12
-        strength = ((found - mean) / spread).max(1)
+    permuted = np.empty((0, len(spans)))
+    while len(permuted) < SHUFFLES:
+        rows = np.tile(residuals, (min(AT_ONCE, SHUFFLES - len(permuted)), 1))
+        permuted = np.concatenate((permuted, _ratios(rng.permuted(rows, axis=1), spans)))
+        mean, spread = permuted.mean(0), permuted.std(0) + 1e-12
+        strength = ((permuted - mean) / spread).max(1)
         as_large = np.count_nonzero(strength >= ((seen - mean) / spread).max())
         if as_large > 2 * CHANCE * SHUFFLES or as_large > AT_ONCE // 4:
             break
-    return (1 + as_large) / (1 + len(found))
+    return (1 + as_large) / (1 + len(permuted))
 
 
 def _ratios(residuals: FloatArray, spans: list[int]) -> FloatArray:
@@ -121,9 +121,9 @@ def _ratios(residuals: FloatArray, spans: list[int]) -> FloatArray:
     total = np.concatenate((np.zeros((len(residuals), 1)), residuals.cumsum(1)), axis=1)
     n = residuals.shape[1]
     variance = residuals.var()
-    found = []
+    ratios = []
     for span in spans:
         sums = total[:, span:] - total[:, :-span]
         # The means were taken from the same losses, which makes sums vary less.
-        found.append((sums**2).mean(1) / (span * variance * (1 - PARTS * span / n)))
-    return np.stack(found, axis=1)
+        ratios.append((sums**2).mean(1) / (span * variance * (1 - PARTS * span / n)))
+    return np.stack(ratios, axis=1)

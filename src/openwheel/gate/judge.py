@@ -247,13 +247,13 @@ def _p_values(
     wrong, answered = counted.disagreements / effect, counted.answered / effect
     if method == "binomial":
         return binomial_p_value(wrong, answered, epsilon)
-    found = anytime_p_value(wrong, answered, epsilon, rates)
+    p_values = anytime_p_value(wrong, answered, epsilon, rates)
     if counted.losses is not None:
         # The same test; with losses of 0 and 1 alone its integral has a closed form.
         between = counted.losses[:, 1:STEPS].any(1)
-        at = np.broadcast_to(rates, found.shape)[between]
-        found[between] = bounded_anytime_p_value(counted.losses[between] / effect, epsilon, at)
-    return found
+        at = np.broadcast_to(rates, p_values.shape)[between]
+        p_values[between] = bounded_anytime_p_value(counted.losses[between] / effect, epsilon, at)
+    return p_values
 
 
 def evidently_above(disagreements: Any, answered: Any, epsilon: float) -> npt.NDArray[np.bool_]:
@@ -448,9 +448,9 @@ def _count(confidence: FloatArray, steps: IntArray, thresholds: FloatArray) -> C
 def _partial(counted: Counted, i: int) -> Partial:
     if counted.losses is None:
         return ()
-    found = counted.losses[i]
-    steps = np.flatnonzero(found[1:STEPS]) + 1
-    return tuple(zip(steps.tolist(), found[steps].tolist(), strict=True))
+    counts = counted.losses[i]
+    steps = np.flatnonzero(counts[1:STEPS]) + 1
+    return tuple(zip(steps.tolist(), counts[steps].tolist(), strict=True))
 
 
 def total_loss(disagreements: int, partial: Partial) -> float:

@@ -119,23 +119,23 @@ def order_evidence(
     )
 
     if whole:
-        found = f"the log is sorted by answer: each of its {len(counts)} answers forms one block"
+        finding = f"the log is sorted by answer: each of its {len(counts)} answers forms one block"
     elif repeated:
-        found = (
+        finding = (
             f"the answers come in blocks: {repeats:.0%} of neighbouring rows have the same answer, "
             f"where random order would give {expected:.0%}"
         )
     elif novel:
-        found = (
+        finding = (
             f"{novelty:.0%} of the latest quarter has answers that were almost never given before"
         )
     else:
-        found = ""
+        finding = ""
 
     if time_sorted:
-        reason = "The times are in order" + (f", although {found}." if found else ".")
-    elif found:
-        reason = f"The log is evidently not in order of arrival: {found}."
+        reason = "The times are in order" + (f", although {finding}." if finding else ".")
+    elif finding:
+        reason = f"The log is evidently not in order of arrival: {finding}."
     elif time_sorted is False:
         reason = "The times are not in order: sort the log by time."
     elif len(counts) == 1:
@@ -145,7 +145,7 @@ def order_evidence(
     else:
         reason = "The answers are mixed as in traffic."
     return OrderEvidence(
-        in_order=bool(time_sorted) or not found,
+        in_order=bool(time_sorted) or not finding,
         reason=reason,
         n=n,
         repeats=repeats,
@@ -190,9 +190,9 @@ def _repeats_by_chance(counts: npt.NDArray[Any], n: int) -> tuple[float, float]:
     # Two neighbourhoods that overlap need three equal rows in a row; two apart need two pairs,
     # of one answer or of two different ones.
     overlapping = 2 * float(triples.sum()) / (n * (n - 1.0))
-    one = float((triples * (k - 3)).sum())
+    single = float((triples * (k - 3)).sum())
     two = float(pairs.sum()) ** 2 - float((pairs**2).sum())
-    apart = (one + two) / (n * (n - 1.0))
+    apart = (single + two) / (n * (n - 1.0))
     mean = share * (n - 1)
     return share, math.sqrt(max(mean + overlapping + apart - mean**2, 0.0))
 

@@ -66,9 +66,9 @@ def weigh(
 
 def weighed_from(rows: Sequence[Entries]) -> Weighed:
     """Return the counts of thresholds from what a certificate keeps of each."""
-    found = [{(weight, step): count for weight, step, count in row} for row in rows]
-    keys = sorted({key for row in found for key in row})
-    counts = [[row.get(key, 0) for key in keys] for row in found]
+    counted = [{(weight, step): count for weight, step, count in row} for row in rows]
+    keys = sorted({key for row in counted for key in row})
+    counts = [[row.get(key, 0) for key in keys] for row in counted]
     return _weighed(keys, np.array(counts, np.int64).reshape(len(rows), len(keys)))
 
 
@@ -81,11 +81,11 @@ def weighed_bound(entries: Entries, effect: float, level: float, rate: float) ->
         level: The chance to be wrong that is allowed.
         rate: As the test bet on it.
     """
-    one = weighed_from([entries])
-    total = float(one.counts[0] @ one.weights)
-    low = float(one.counts[0] @ (one.weights * one.steps)) / STEPS / total if total else 1.0
+    alone = weighed_from([entries])
+    total = float(alone.counts[0] @ alone.weights)
+    low = float(alone.counts[0] @ (alone.weights * alone.steps)) / STEPS / total if total else 1.0
     rates = np.array([rate])
-    return smallest_limit(lambda limit: one.p_values(limit, effect, rates)[0], low, level)
+    return smallest_limit(lambda limit: alone.p_values(limit, effect, rates)[0], low, level)
 
 
 def are_entries(entries: Entries) -> bool:

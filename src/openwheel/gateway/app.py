@@ -187,7 +187,7 @@ def create_app(
 
 def _best_effort(settings: Settings) -> dict[str, bool]:
     """Return whether a student may answer below its threshold, by task; ``*`` for all others."""
-    own = {name: task.best_effort for name, task in settings.tasks.items()}
+    overrides = {name: task.best_effort for name, task in settings.tasks.items()}
     return {"*": settings.gateway.best_effort} | {
-        name: wanted for name, wanted in own.items() if wanted is not None
+        name: wanted for name, wanted in overrides.items() if wanted is not None
     }

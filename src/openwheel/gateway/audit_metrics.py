@@ -28,10 +28,12 @@ def audit_samples(status: AuditStatus) -> list[Sample]:
         logger.error("How the audits stand could not be read: %s", error)
         return []
     served = [task for task in tasks if task.student is not None]
-    found = [sample for task in served[:MOST_TASKS] for sample in _read(AUDITED, task)]
+    samples = [sample for task in served[:MOST_TASKS] for sample in _read(AUDITED, task)]
     # A student that was taken off is still shown.
-    told = [task for task in tasks if task.student is not None or task.teacher.changes]
-    return found + [sample for task in told[:MOST_TASKS] for sample in _read(TEACHER_CHANGES, task)]
+    changed = [task for task in tasks if task.student is not None or task.teacher.changes]
+    return samples + [
+        sample for task in changed[:MOST_TASKS] for sample in _read(TEACHER_CHANGES, task)
+    ]
 
 
 def left_out_samples(read: "Callable[[], Beyond | None]") -> list[Sample]:
@@ -41,7 +43,7 @@ def left_out_samples(read: "Callable[[], Beyond | None]") -> list[Sample]:
     except StoreError as error:
         logger.error("Which tasks are left out could not be read: %s", error)
         return []
-    return [one for metric in LEFT_OUT for one in metric.samples(beyond)] if beyond else []
+    return [sample for metric in LEFT_OUT for sample in metric.samples(beyond)] if beyond else []
 
 
 def _read(metrics: Iterable[Metric["TaskAudit"]], task: "TaskAudit") -> Iterator[Sample]:

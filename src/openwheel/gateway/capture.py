@@ -168,9 +168,9 @@ class CaptureWriter:
             given_up, target = self._given_up, self._accepted
             # Short waits, since a writer that died notifies no waiter.
             while self._settled_count < target and self._thread.is_alive():
-                if (left := deadline - time.monotonic()) <= 0:
+                if (seconds_left := deadline - time.monotonic()) <= 0:
                     return False
-                self._settled.wait(min(left, 0.1))
+                self._settled.wait(min(seconds_left, 0.1))
             return self._settled_count >= target and self._given_up == given_up
 
     def close(self, timeout: float = 10.0) -> bool:
@@ -225,7 +225,10 @@ class CaptureWriter:
         new: list[Exchange] = []
         for exchange, _, _, is_retry in batch:
             # The earlier try may be in this very batch, where the store is slow.
-            if not (is_retry and (any(_same(exchange, one) for one in new) or self._has(exchange))):
+            if not (
+                is_retry
+                and (any(_same(exchange, earlier) for earlier in new) or self._has(exchange))
+            ):
                 new.append(exchange)
         written = self._write(new)
         lost = len(new) - written
@@ -262,7 +265,7 @@ class CaptureWriter:
                 self._store.append(batch)
             except UnstorableError as error:
                 if len(batch) > 1:  # the other exchanges are kept
-                    return sum(self._write([one]) for one in batch)
+                    return sum(self._write([exchange]) for exchange in batch)
                 logger.error("Capture: an exchange cannot be stored and is lost: %s", error)
                 return 0
             except StoreError as error:
@@ -273,12 +276,12 @@ class CaptureWriter:
             else:
                 self._error = ""
                 return len(batch)
-            left = self._give_up_at - time.monotonic()
-            if left <= 0:
+            seconds_left = self._give_up_at - time.monotonic()
+            if seconds_left <= 0:
                 logger.error("Capture: gave up on %d exchanges; they are lost", len(batch))
                 return 0
             if self._closing.is_set():
-                time.sleep(min(_FIRST_BACKOFF_S, left))
+                time.sleep(min(_FIRST_BACKOFF_S, seconds_left))
             else:
                 self._closing.wait(backoff)
                 backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
@@ -291,8 +294,8 @@ class CaptureWriter:
             logger.error("Capture: the queue is full; %d exchanges dropped so far", dropped)
 
 
-def _same(one: Exchange, other: Exchange) -> bool:
-    return (one.api, one.key, one.request) == (other.api, other.key, other.request)
+def _same(first: Exchange, other: Exchange) -> bool:
+    return (first.api, first.key, first.request) == (other.api, other.key, other.request)
 
 
 def _size(exchange: Exchange) -> int:

@@ -43,7 +43,7 @@ _MOST_AT_ONCE: Final = 64
 class Desk(Protocol):
     """Takes feedback; see `openwheel.loop.feedback.desk.FeedbackDesk`."""
 
-    def take(self, said: Said, key: Speaker | None) -> str:
+    def take(self, feedback: Said, key: Speaker | None) -> str:
         """Keep a client's feedback."""
 
 
@@ -99,7 +99,7 @@ class FeedbackEndpoint:
             self._meter.feedback += 1
             await send_json(send, 200, {"object": "feedback", "status": "accepted"})
 
-    async def _take(self, said: Said, key: Speaker | None) -> None:
+    async def _take(self, feedback: Said, key: Speaker | None) -> None:
         """Keep feedback; if its answer is not found, wait a little for the commit."""
         if self._desk is None:
             raise FeedbackError(
@@ -107,27 +107,27 @@ class FeedbackEndpoint:
                 status=404,
                 code="feedback_off",
             )
-        who = 0 if key is None else key.id
+        speaker = 0 if key is None else key.id
         # However many clients send, one with no request waiting finds room; one alone has half of
         # it.
         free = _MOST_AT_ONCE - self._pending.total()
-        if self._pending[who] >= free and (key is not None or free <= 0):
+        if self._pending[speaker] >= free and (key is not None or free <= 0):
             raise FeedbackError("Too much feedback at once; try again", status=503, code="busy")
-        self._pending[who] += 1
+        self._pending[speaker] += 1
         try:
             loop = asyncio.get_running_loop()
             for wait in _WAITS_S:
                 try:
-                    await loop.run_in_executor(self._threads, self._desk.take, said, key)
+                    await loop.run_in_executor(self._threads, self._desk.take, feedback, key)
                 except UnknownExchangeError:
                     await asyncio.sleep(wait)
                 else:
                     return
-            await loop.run_in_executor(self._threads, self._desk.take, said, key)
+            await loop.run_in_executor(self._threads, self._desk.take, feedback, key)
         finally:
-            self._pending[who] -= 1
-            if not self._pending[who]:
-                del self._pending[who]
+            self._pending[speaker] -= 1
+            if not self._pending[speaker]:
+                del self._pending[speaker]
 
 
 def _speaker(key: Key | None) -> Speaker | None:

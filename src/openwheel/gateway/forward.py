@@ -266,10 +266,10 @@ def passable(scope: Scope, key: Key | None) -> Headers:
     """
     headers: Headers = scope["headers"]
     # One search for all headers: nearly no request of a gateway without keys has a match.
-    own = _MAY_BE_OWN in b"\n".join([value for _, value in headers])
-    if key is not None or (own and (credential(scope) or "").startswith(OWN_KEY)):
+    holds_own_key = _MAY_BE_OWN in b"\n".join([value for _, value in headers])
+    if key is not None or (holds_own_key and (credential(scope) or "").startswith(OWN_KEY)):
         headers = without_credentials(headers)
-    return [pair for pair in headers if not _OWN.search(pair[1])] if own else headers
+    return [pair for pair in headers if not _OWN.search(pair[1])] if holds_own_key else headers
 
 
 def target(scope: Scope) -> str:

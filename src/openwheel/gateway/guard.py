@@ -89,14 +89,14 @@ def credential(scope: Scope) -> str | None:
 
     SDKs put it in different headers, some in two. One that looks like a gateway's key is preferred.
     """
-    found: list[bytes] = []
+    credentials: list[bytes] = []
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == _BEARER:
-            found.append(value[7:].strip())
+            credentials.append(value[7:].strip())
         elif name in {b"x-api-key", b"api-key"}:
-            found.append(value.strip())
-    own = [value for value in found if value.startswith(OWN_KEY.encode())]
-    return (own or found)[0].decode("latin-1") if found else None
+            credentials.append(value.strip())
+    own_keys = [value for value in credentials if value.startswith(OWN_KEY.encode())]
+    return (own_keys or credentials)[0].decode("latin-1") if credentials else None
 
 
 async def send_refusal(send: Send, error: RefusedError, api: Api) -> None:
@@ -119,11 +119,11 @@ def api_of(path: str) -> Api:
     return APIS["messages"] if path.startswith("/v1/messages") else APIS["chat"]
 
 
-def _allowance(name: bytes, left: Allowance | None) -> Pairs:
-    if left is None:
+def _allowance(name: bytes, allowance: Allowance | None) -> Pairs:
+    if allowance is None:
         return []
     return [
-        (b"x-ratelimit-limit-" + name, b"%d" % left.limit),
-        (b"x-ratelimit-remaining-" + name, b"%d" % left.remaining),
-        (b"x-ratelimit-reset-" + name, f"{left.reset:.3f}s".encode()),
+        (b"x-ratelimit-limit-" + name, b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-" + name, b"%d" % allowance.remaining),
+        (b"x-ratelimit-reset-" + name, f"{allowance.reset:.3f}s".encode()),
     ]

@@ -79,7 +79,7 @@ class Health:
         capture = self._capture.stats() if self._capture else None
         problem = self._problem()
         teachers = self._teachers()
-        resting = bool(teachers) and all(one.resting_s > 0 for one in teachers)
+        resting = bool(teachers) and all(teacher.resting_s > 0 for teacher in teachers)
         outage = self._teacher.outage()
         broken = self._broken()
         well = (
@@ -99,7 +99,7 @@ class Health:
             "teacher_down": None if outage is None else msgspec.structs.asdict(outage),
             "waiting": self._teacher.waiting,
             "best_effort": dict(self._best_effort),
-            "teachers": [msgspec.structs.asdict(one) for one in teachers],
+            "teachers": [msgspec.structs.asdict(teacher) for teacher in teachers],
             "students": dict(self._students()),
             "students_broken": dict(broken),
         }

@@ -254,10 +254,10 @@ class Meter(Events):
         counters: list[Sample] = []
         gauges: list[Sample] = []
 
-        def read(metrics: Iterable[Metric[Of]], of: Of, given: Labels = ()) -> None:
+        def read(metrics: Iterable[Metric[Of]], of: Of, labels: Labels = ()) -> None:
             for metric in metrics:
                 samples = counters if metric.kind == "counter" else gauges
-                samples.extend(metric.samples(of, given))
+                samples.extend(metric.samples(of, labels))
 
         read(COUNTED, self)
         read(REACHED, (waiting, down))
@@ -362,7 +362,8 @@ COUNTED: Final[tuple[Metric[Meter], ...]] = (
     Metric("openwheel_teacher_tokens_total", "Tokens a teacher read (input) and wrote (output).",
            _tokens, ("teacher", "direction")),
     Metric("openwheel_teacher_cost_dollars_total", "What those tokens cost at the prices set.",
-           lambda meter: [((label(t),), one.micro_dollars / 1e6) for t, one in meter.spent.items()],
+           lambda meter: [((label(name),), cost.micro_dollars / 1e6)
+                          for name, cost in meter.spent.items()],
            ("teacher",)),
     *(Metric(count.name, count.help, attrgetter(name)) for name, count in _EVENTS.items()),
     Metric("openwheel_worker_start_time_seconds", "When a worker started, in seconds since 1970.",

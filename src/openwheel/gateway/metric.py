@@ -46,21 +46,21 @@ class Metric(msgspec.Struct, Generic[Of], frozen=True):
         """Its type in Prometheus; only the names of counters end in ``_total``."""
         return self.shape or ("counter" if self.name.endswith("_total") else "gauge")
 
-    def samples(self, of: Of, given: Labels = ()) -> Iterator[Sample]:
+    def samples(self, of: Of, labels: Labels = ()) -> Iterator[Sample]:
         """Yield its samples.
 
         Args:
             of: What they are read from.
-            given: The first labels of each, with their values.
+            labels: The first labels of each, with their values.
         """
-        found = self.read(of)
-        if isinstance(found, int | float):
-            yield Sample(self.name, given, found)
-        elif found is not None:
-            for values, value in found:
-                own = tuple(zip(self.labels[-len(values) :], values, strict=True))
+        values_read = self.read(of)
+        if isinstance(values_read, int | float):
+            yield Sample(self.name, labels, values_read)
+        elif values_read is not None:
+            for values, value in values_read:
+                value_labels = tuple(zip(self.labels[-len(values) :], values, strict=True))
                 if value is not None:
-                    yield Sample(self.name, (*given, *own), value)
+                    yield Sample(self.name, (*labels, *value_labels), value)
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -75,8 +75,10 @@ class _Collector:
 
     def collect(self) -> Iterator["Family"]:
         """Yield every metric with its values."""
-        own = (sample for metric in WORKERS for sample in metric.samples(self._merged))
-        values = _by_name((*self._merged.counters, *self._merged.gauges, *self._more, *own))
+        worker_samples = (sample for metric in WORKERS for sample in metric.samples(self._merged))
+        values = _by_name(
+            (*self._merged.counters, *self._merged.gauges, *self._more, *worker_samples)
+        )
         histograms: dict[str, list[Histogram]] = {}
         for histogram in self._merged.histograms:
             histograms.setdefault(histogram.name, []).append(histogram)
@@ -131,7 +133,7 @@ def _values(labels: Labels) -> tuple[str, ...]:
 
 
 def _by_name(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    found: dict[str, list[Sample]] = {}
+    samples_by_name: dict[str, list[Sample]] = {}
     for sample in samples:
-        found.setdefault(sample.name, []).append(sample)
-    return found
+        samples_by_name.setdefault(sample.name, []).append(sample)
+    return samples_by_name

@@ -112,12 +112,14 @@ class PatientTeacher:
         """Return the current outage, None if there is none."""
         now = self._clock()
         self._failing = {
-            model: one for model, one in self._failing.items() if now - one.last < _REMEMBERED_S
+            model: failure
+            for model, failure in self._failing.items()
+            if now - failure.last < _REMEMBERED_S
         }
         if not self._failing:
             return None
-        latest = max(self._failing.values(), key=lambda one: one.last)
-        since = min(one.since for one in self._failing.values())
+        latest = max(self._failing.values(), key=lambda failure: failure.last)
+        since = min(failure.since for failure in self._failing.values())
         return Outage(tuple(sorted(self._failing)), now - since, latest.error)
 
     async def send(
@@ -212,8 +214,8 @@ class PatientTeacher:
 
     def _failed(self, model: str, error: str) -> None:
         now = self._clock()
-        found = self._failing.get(model)
-        if found is not None and now - found.last < _REMEMBERED_S:
-            found.last, found.error = now, error
-        elif found is not None or len(self._failing) < _MOST_MODELS:
+        failure = self._failing.get(model)
+        if failure is not None and now - failure.last < _REMEMBERED_S:
+            failure.last, failure.error = now, error
+        elif failure is not None or len(self._failing) < _MOST_MODELS:
             self._failing[model] = _Failing(now, now, error)

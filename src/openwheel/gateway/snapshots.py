@@ -127,8 +127,8 @@ class SnapshotFolder:
         gone = self._read(self._folder / _GONE, _Gone) or _Gone()
         folded = set(gone.folded)
         return merge(
-            [(slot, one) for slot, one in live if one.id not in folded],
-            gone=[gone, *(one for one in dead if one.id not in folded)],
+            [(slot, worker) for slot, worker in live if worker.id not in folded],
+            gone=[gone, *(worker for worker in dead if worker.id not in folded)],
         )
 
     def fold_dead(self) -> None:
@@ -183,26 +183,27 @@ class SnapshotFolder:
     def _worker_files(self) -> Iterator[tuple[Path, str, int]]:
         """Yield the workers' files with slot and process id, by name."""
         for path in sorted(self._folder.glob("*.msgpack")):
-            found = _WORKER.fullmatch(path.name)
-            if found:
-                yield path, found[1], int(found[2])
+            match = _WORKER.fullmatch(path.name)
+            if match:
+                yield path, match[1], int(match[2])
             elif path.name != _GONE:
                 self._warn(path.name, f"{path} is no snapshot of a worker; it is skipped")
 
     def _read(self, path: Path, kind: type[_Read]) -> _Read | None:
         try:
-            found = msgspec.msgpack.decode(path.read_bytes(), type=kind)
+            content = msgspec.msgpack.decode(path.read_bytes(), type=kind)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
             self._warn(path.name, f"{path} cannot be read, its counts are left out: {error}")
             return None
         if any(
-            one.bounds != BOUNDS or len(one.counts) != len(BOUNDS) + 1 for one in found.histograms
+            histogram.bounds != BOUNDS or len(histogram.counts) != len(BOUNDS) + 1
+            for histogram in content.histograms
         ):
             self._warn(path.name, f"{path} is another version's, its counts are left out")
             return None
-        return found
+        return content
 
     def _replace(self, name: str, value: msgspec.Struct) -> None:
         unwritten = self._unwritten(name)
@@ -254,11 +255,11 @@ def merge(live: Iterable[tuple[str, Snapshot]], *, gone: Iterable[Snapshot | _Go
     live = list(live)
     counters: dict[tuple[str, Labels], float] = {}
     filled: dict[tuple[str, Labels], tuple[list[int], float]] = {}
-    for one in (*gone, *(snapshot for _, snapshot in live)):
-        for sample in one.counters:
+    for snapshot in (*gone, *(snapshot for _, snapshot in live)):
+        for sample in snapshot.counters:
             key = sample.name, sample.labels
             counters[key] = counters.get(key, 0) + sample.value
-        for histogram in one.histograms:
+        for histogram in snapshot.histograms:
             key = histogram.name, histogram.labels
             counts, total = filled.get(key, ([0] * len(histogram.counts), 0.0))
             counts = [a + b for a, b in zip(counts, histogram.counts, strict=True)]

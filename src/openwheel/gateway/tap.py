@@ -247,8 +247,8 @@ class CostTap:
         if self._size <= _LARGEST_READ:
             body = b"".join(self._chunks)
             if self._stream:
-                told = [event for event in sse_data(body) if b'"usage"' in event]
-                usage = read_any_usage(told[-1]) if told else None
+                usage_events = [event for event in sse_data(body) if b'"usage"' in event]
+                usage = read_any_usage(usage_events[-1]) if usage_events else None
             else:
                 usage = read_any_usage(body)
         if usage is not None or self._generates:
@@ -299,4 +299,4 @@ def _written(chunks: Iterable[bytes], size: int, *, stream: bool) -> int:
     if not sizes:
         return size
     shortest = min(sizes)
-    return sum(max(one - shortest, BYTES_A_TOKEN) for one in sizes)
+    return sum(max(chunk_size - shortest, BYTES_A_TOKEN) for chunk_size in sizes)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from openwheel.importing.assistant import finish_of, message_answer, not_empty, response_answer
 from openwheel.importing.messages import (
     as_message,
     call_of_part,
@@ -18,7 +19,6 @@ from openwheel.importing.messages import (
     is_thought,
     text_of_part,
 )
-from openwheel.importing.said import finish_of, given, message_answer, response_answer
 from openwheel.importing.streams import (
     event_chunks,
     is_chunks,
@@ -167,7 +167,7 @@ def open_response(value: Any) -> Opened:
                 "the response is not one: it has no choices, no output and is no assistant message"
             )
         opened = Opened(Answer(json_text(value)))
-    given(opened.answer)
+    not_empty(opened.answer)
     return opened
 
 
@@ -179,7 +179,7 @@ def open_output(value: Any) -> Opened:
         UnreadableRecordError: It is an envelope that is not known.
     """
     opened = open_answer(value) or Opened(Answer(json_text(value)))
-    given(opened.answer)
+    not_empty(opened.answer)
     return opened
 
 
@@ -290,13 +290,13 @@ def _item_list(items: list[Any], depth: int) -> Opened | None:
 def _message_list(items: list[Any], _: int) -> Opened | None:
     if not is_messages(items):
         return None
-    said = [item for item in map(as_message, items) if item["role"] == "assistant"]
-    if len(said) != 1:
+    spoken = [item for item in map(as_message, items) if item["role"] == "assistant"]
+    if len(spoken) != 1:
         raise UnreadableRecordError(
-            f"the answer is a list of {len(items)} messages, {len(said)} of the assistant's; "
+            f"the answer is a list of {len(items)} messages, {len(spoken)} of the assistant's; "
             "one is expected"
         )
-    return Opened(message_answer(said[0]), items[-1])
+    return Opened(message_answer(spoken[0]), items[-1])
 
 
 def _part_list(items: list[Any], _: int) -> Opened | None:

@@ -75,8 +75,8 @@ def unshipped(record: JsonObject) -> JsonObject:
 
 def list_start(head: bytes) -> int | None:
     """Return where the list of records begins in a file that is an object around it."""
-    found = _HEAD.match(head)
-    return None if found is None else head.index(b"[", found.start(1))
+    match = _HEAD.match(head)
+    return None if match is None else head.index(b"[", match.start(1))
 
 
 def unbundled(record: JsonObject) -> Iterator[tuple[bytes, JsonObject]] | None:
@@ -88,14 +88,14 @@ def unbundled(record: JsonObject) -> Iterator[tuple[bytes, JsonObject]] | None:
     # Most records are one, which their keys and their first value show.
     if _KEYS.isdisjoint(record) and not isinstance(next(iter(record.values()), None), dict | list):
         return None
-    found = _spans(record)
-    if found is None:
-        found = _children(record)
-    if found is None:
-        found = _columns(record)
-    if found is None and len(record) <= 12:
-        found = _list(record)
-    return None if found is None else _identified(found)
+    rows = _spans(record)
+    if rows is None:
+        rows = _children(record)
+    if rows is None:
+        rows = _columns(record)
+    if rows is None and len(record) <= 12:
+        rows = _list(record)
+    return None if rows is None else _identified(rows)
 
 
 def _identified(records: list[JsonObject]) -> Iterator[tuple[bytes, JsonObject]]:
@@ -138,14 +138,14 @@ def _children(record: JsonObject) -> list[JsonObject] | None:
         inner = embedded(record.get(key)) if key in record else None
         if not isinstance(inner, list) or not _objects(inner) or len(record) < 2:
             continue
-        found = (
+        leaves = (
             []
             if key == "spans" or ("type" not in record and "run_type" not in record)
             else [{name: value for name, value in record.items() if name != key}]
         )
         for child in _objects(inner):
-            found += _children(child) or [child]
-        return found
+            leaves += _children(child) or [child]
+        return leaves
     return None
 
 

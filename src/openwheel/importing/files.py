@@ -159,8 +159,8 @@ class LogFile:
 
     def _lines(self, file: io.BufferedReader) -> Iterator[Record]:
         table = self._table
-        while (found := self._next(file)) is not None:
-            number, raw = found
+        while (line := self._next(file)) is not None:
+            number, raw = line
             if number == 1:
                 raw = raw.removeprefix(_BOM)
             text = raw.strip(_AROUND) if raw[:1] in b"{\x1e" or not table.header else raw
@@ -195,10 +195,10 @@ class LogFile:
         """
         taken: list[tuple[int, bytes]] = []
         size = len(raw)
-        while size <= MAX_LINE and (found := self._next(file)) is not None:
-            taken.append(found)
-            size += len(found[1])
-            line = found[1]
+        while size <= MAX_LINE and (taken_line := self._next(file)) is not None:
+            taken.append(taken_line)
+            size += len(taken_line[1])
+            line = taken_line[1]
             if line[:1] == b"{":  # another object: this one was cut
                 self._back.appendleft(taken.pop())
                 break
@@ -218,10 +218,10 @@ class LogFile:
         taken: list[tuple[int, bytes]] = []
 
         def more() -> tuple[int, bytes] | None:
-            found = self._next(file)
-            if found is not None:
-                taken.append(found)
-            return found
+            line = self._next(file)
+            if line is not None:
+                taken.append(line)
+            return line
 
         try:
             if not self._table.header:

@@ -42,11 +42,11 @@ def joined_objects(raw: bytes) -> list[tuple[bytes, JsonObject]]:
 
     Streams that deliver to files write so. Empty if the line is anything else.
     """
-    found: list[tuple[bytes, JsonObject]] = []
+    objects: list[tuple[bytes, JsonObject]] = []
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        return found
+        return objects
     place = 0
     while place < len(text):
         try:
@@ -56,11 +56,11 @@ def joined_objects(raw: bytes) -> list[tuple[bytes, JsonObject]]:
             return []
         if not isinstance(value, dict):
             return []
-        found.append((text[place:end].encode(), value))
+        objects.append((text[place:end].encode(), value))
         place = end
         while place < len(text) and text[place] in " \t,":
             place += 1
-    return found
+    return objects
 
 
 def object_behind(raw: bytes) -> tuple[bytes, JsonObject] | None:
@@ -69,14 +69,14 @@ def object_behind(raw: bytes) -> tuple[bytes, JsonObject] | None:
     Such a line is that of a logger or of a container: a time, a level, a name. A time there is
     the object's, if it has none.
     """
-    found = _BEHIND.match(raw)
-    if found is None:
+    match = _BEHIND.match(raw)
+    if match is None:
         return None
     try:
-        values = decode_object(found.group(2))
+        values = decode_object(match.group(2))
     except NOT_JSON:
         return None
-    stamp = _STAMP.search(found.group(1))
+    stamp = _STAMP.search(match.group(1))
     if stamp is not None and len(values) > 1:
         values.setdefault("timestamp", stamp.group().decode())
     return raw, values

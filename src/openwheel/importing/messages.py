@@ -149,14 +149,14 @@ def content_of(content: Any) -> JsonObject:
             calls.append(call)
         elif not is_thought(part):
             parts.append(part)
-    found: JsonObject = {"content": parts}
+    message: JsonObject = {"content": parts}
     if len(parts) == 1 and isinstance(parts[0], dict) and set(parts[0]) == {"type", "text"}:
-        found["content"] = parts[0]["text"]
+        message["content"] = parts[0]["text"]
     elif not parts:
-        found["content"] = None if calls else ""
+        message["content"] = None if calls else ""
     if calls:
-        found["tool_calls"] = calls
-    return found
+        message["tool_calls"] = calls
+    return message
 
 
 def text_of_part(part: Any) -> str | None:
@@ -220,9 +220,9 @@ def tool_call(call: Any) -> JsonObject:
             break
     if not isinstance(arguments, str):
         arguments = _plain_json(arguments)
-    found: JsonObject = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    fields: JsonObject = {"type": "function", "function": {"name": name, "arguments": arguments}}
     identity = call.get("id") or call.get("toolUseId") or call.get("toolCallId")
-    return {"id": identity, **found} if isinstance(identity, str) else found
+    return {"id": identity, **fields} if isinstance(identity, str) else fields
 
 
 def with_system(system: Any, messages: list[JsonObject]) -> list[JsonObject]:

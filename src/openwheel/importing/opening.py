@@ -92,10 +92,10 @@ def buffered(file: object) -> io.BufferedReader:
 
 
 def _standard_input() -> io.BufferedReader:
-    given = sys.stdin.buffer
-    if os.name == "posix" and isinstance(given, io.BufferedReader) and not given.seekable():
-        return buffered(_Waiting(given))
-    return buffered(given)
+    piped = sys.stdin.buffer
+    if os.name == "posix" and isinstance(piped, io.BufferedReader) and not piped.seekable():
+        return buffered(_Waiting(piped))
+    return buffered(piped)
 
 
 def _unpacked(file: io.BufferedReader, name: str, stack: ExitStack) -> io.BufferedReader:
@@ -143,9 +143,9 @@ def as_utf8(file: io.BufferedReader, name: str, start: bytes) -> io.BufferedRead
     Raises:
         LogError: It is no text.
     """
-    for mark, (what, advice) in _FOREIGN.items():
+    for mark, (fault, advice) in _FOREIGN.items():
         if start.startswith(mark):
-            raise LogError(f"{name} {what}; {advice}")
+            raise LogError(f"{name} {fault}; {advice}")
     for mark, encoding in _UTF16.items():
         if start.startswith(mark):
             return buffered(_Translated(file, encoding))

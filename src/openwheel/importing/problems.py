@@ -59,12 +59,12 @@ class LogProblems(msgspec.Struct):
         Raises:
             LogError: If ``strict``.
         """
-        found = BadLine(file, line, reason)
+        problem = BadLine(file, line, reason)
         self.bad += 1
         if len(self.first_bad) < KEPT:
-            self.first_bad.append(found)
+            self.first_bad.append(problem)
         if strict:
-            raise LogError(str(found))
+            raise LogError(str(problem))
 
     def add_skipped(self, reason: str) -> None:
         """Count a record that is readable but of no use."""

@@ -114,7 +114,7 @@ def _exchanges(
         if joined is None:
             continue
         try:
-            found = reader.read(joined, raw, identity)
+            outcome = reader.read(joined, raw, identity)
         except SkippedRecordError as reason:
             problems.add_skipped(str(reason))
             continue
@@ -129,15 +129,15 @@ def _exchanges(
             file.bad(line, f"{ODD}: {error}")
             continue
         problems.usable += 1
-        problems.formats[found.format] = problems.formats.get(found.format, 0) + 1
-        problems.times_unread += not found.time_read
-        if not found.exchange.time:
+        problems.formats[outcome.format] = problems.formats.get(outcome.format, 0) + 1
+        problems.times_unread += not outcome.time_read
+        if not outcome.exchange.time:
             problems.times_missing += 1
             if problems.times_missing == 1:
                 problems.time_keys = [k for k, v in joined.items() if looks_like_time(k, v)]
-        if found.wrapped:
+        if outcome.wrapped:
             problems.wrapped += 1
             problems.wrapped_example = (
-                problems.wrapped_example or found.exchange.answer.text[:SHOWN]
+                problems.wrapped_example or outcome.exchange.answer.text[:SHOWN]
             )
-        yield found.exchange
+        yield outcome.exchange

@@ -5,11 +5,11 @@ from typing import Any, Final
 import msgspec
 
 from openwheel.errors import RequestError
+from openwheel.importing.assistant import read_usage
 from openwheel.importing.exported import MARK, NAME, exchange_in
 from openwheel.importing.formats import FORMATS, Entry, Format, Keys
 from openwheel.importing.formats.conversations import RESPONSE_KEYS
 from openwheel.importing.formats.pairs import INPUT_KEYS, OUTPUT_KEYS, pair
-from openwheel.importing.said import read_usage
 from openwheel.importing.times import time_keys, time_of
 from openwheel.importing.values import (
     JsonObject,
@@ -196,8 +196,8 @@ def is_header(names: list[str], keys: Keys) -> bool:
     inputs = frozenset(map(squeezed, INPUT_KEYS))
     if keys.input or keys.output:
         wanted = {keys.input} if keys.input else {*INPUT_KEYS, "messages"}
-        given = {keys.output} if keys.output else OUTPUT_KEYS
-        return not have.isdisjoint(wanted) and not have.isdisjoint(given)
+        answer_keys = {keys.output} if keys.output else OUTPUT_KEYS
+        return not have.isdisjoint(wanted) and not have.isdisjoint(answer_keys)
     if not alike.isdisjoint(inputs) and not alike.isdisjoint(outputs):
         return True
     if not alike.isdisjoint({"messages", "conversations", "inputmessages"}):

@@ -171,15 +171,15 @@ def _read_body(body: JsonObject, response: JsonObject, api: ApiName | None) -> A
         return Asked(body, "responses")
     if "prompt" in body:
         return _with_prompt(body, response, api)
-    given = embedded(body.get("input"))
-    return Asked(_chat(body, as_messages(given))) if is_messages(given) else None
+    items = embedded(body.get("input"))
+    return Asked(_chat(body, as_messages(items))) if is_messages(items) else None
 
 
 def _is_of_responses(body: JsonObject, response: JsonObject, api: ApiName | None) -> bool:
     if "instructions" in body and "prompt" not in body:
         return True
-    given = embedded(body.get("input"))
-    return (isinstance(given, str) or is_messages(given)) and (
+    items = embedded(body.get("input"))
+    return (isinstance(items, str) or is_messages(items)) and (
         api == "responses" or _is_response(response) or "model" in body
     )
 
@@ -198,18 +198,18 @@ def _with_prompt(body: JsonObject, response: JsonObject, api: ApiName | None) ->
 
 
 def _with_messages(body: JsonObject, response: JsonObject, api: ApiName | None) -> Asked:
-    given = embedded(body["messages"])
-    if isinstance(given, str) and given.strip():
-        given = [{"role": "user", "content": given}]
+    sent = embedded(body["messages"])
+    if isinstance(sent, str) and sent.strip():
+        sent = [{"role": "user", "content": sent}]
     if "choices" in response and api in {None, "chat"} and "system" not in body:
-        return Asked({**body, "messages": as_messages(given)})
-    if _is_converse(body, given):
-        return Asked(_from_converse(body, given), vendor="Bedrock")
-    if api is None and _is_anthropic(body, given, response):
+        return Asked({**body, "messages": as_messages(sent)})
+    if _is_converse(body, sent):
+        return Asked(_from_converse(body, sent), vendor="Bedrock")
+    if api is None and _is_anthropic(body, sent, response):
         api = "messages"
-    if api == "messages" and isinstance(given, list):
-        return Asked({**body, "messages": given}, "messages")
-    messages = as_messages(given)
+    if api == "messages" and isinstance(sent, list):
+        return Asked({**body, "messages": sent}, "messages")
+    messages = as_messages(sent)
     if "system" in body:
         system = body["system"]
         body = {key: value for key, value in body.items() if key != "system"}
@@ -270,10 +270,10 @@ def _continues(response: JsonObject) -> bool:
 def _from_converse(body: JsonObject, messages: Any) -> JsonObject:
     config = first_object(body.get("inferenceConfig"))
     rest: JsonObject = {key: body[key] for key in ("model", "modelId") if key in body}
-    found = _chat({**rest, **config}, with_system(body.get("system"), as_messages(messages)))
+    request = _chat({**rest, **config}, with_system(body.get("system"), as_messages(messages)))
     if isinstance(body.get("toolConfig"), dict):
-        found["tools"] = body["toolConfig"].get("tools")
-    return found
+        request["tools"] = body["toolConfig"].get("tools")
+    return request
 
 
 def _from_gemini(body: JsonObject) -> JsonObject:
@@ -291,16 +291,16 @@ def _from_gemini(body: JsonObject) -> JsonObject:
     config = first_object(body.get("generationConfig", body.get("generation_config")))
     config = config or first_object(body.get("config"))
     system = config.get("systemInstruction", config.get("system_instruction")) or system
-    found = _chat({**config, "model": body.get("model")}, with_system(system, messages))
+    request = _chat({**config, "model": body.get("model")}, with_system(system, messages))
     schema = config.get("responseSchema", config.get("responseJsonSchema"))
     if schema is not None:
         shape = {"name": "response", "schema": schema}
-        found["response_format"] = {"type": "json_schema", "json_schema": shape}
+        request["response_format"] = {"type": "json_schema", "json_schema": shape}
     elif config.get("responseMimeType") == "application/json":
-        found["response_format"] = {"type": "json_object"}
+        request["response_format"] = {"type": "json_object"}
     if body.get("tools"):
-        found["tools"] = body["tools"]
-    return found
+        request["tools"] = body["tools"]
+    return request
 
 
 def _chat(body: JsonObject, messages: list[JsonObject]) -> JsonObject:
@@ -320,20 +320,20 @@ def settings_in(place: Any, *, drop_defaults: bool = False) -> JsonObject:
         drop_defaults: Leave out settings that have the API's default, for tools that write them
             whether they were sent or not.
     """
-    found: JsonObject = {}
+    settings: JsonObject = {}
     for name, written in first_object(place).items():
         plain = squeezed(str(name))
-        known = _GENERATION.get(plain) if name not in PARAMETERS.values() else None
-        known = known or PARAMETERS.get(plain)
+        parameter = _GENERATION.get(plain) if name not in PARAMETERS.values() else None
+        parameter = parameter or PARAMETERS.get(plain)
         value = _number(written) if isinstance(written, str) else written
-        if known is None or value is None or value in ([], ""):
+        if parameter is None or value is None or value in ([], ""):
             continue
         if isinstance(value, float) and not math.isfinite(value):
             continue
-        if drop_defaults and value == _DEFAULTS.get(known):
+        if drop_defaults and value == _DEFAULTS.get(parameter):
             continue
-        found[known] = embedded(value)
-    return found
+        settings[parameter] = embedded(value)
+    return settings
 
 
 _DEFAULTS: Final = {

@@ -91,8 +91,8 @@ def merged_candidates(items: list[Any]) -> JsonObject | None:
         first = candidates[0] if isinstance(candidates, list) and candidates else None
         if isinstance(first, dict):
             content = first.get("content")
-            found = content.get("parts") if isinstance(content, dict) else None
-            parts += found if isinstance(found, list) else []
+            more_parts = content.get("parts") if isinstance(content, dict) else None
+            parts += more_parts if isinstance(more_parts, list) else []
             finish = first.get("finishReason") or first.get("finish_reason") or finish
     if finish is None:
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")

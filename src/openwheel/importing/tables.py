@@ -80,10 +80,10 @@ class Table:
             nonlocal closed
             yield raw.decode()
             size = len(raw)
-            while size <= MAX_ROW and (found := more()) is not None:
-                taken.append(found[1])
-                size += len(found[1])
-                yield found[1].decode()
+            while size <= MAX_ROW and (line := more()) is not None:
+                taken.append(line[1])
+                size += len(line[1])
+                yield line[1].decode()
             closed = False
 
         try:

@@ -93,8 +93,8 @@ _ZONE = re.compile(r"\s*(?:UTC|GMT|Z)\Z")
 
 def time_keys(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of a record's keys that may hold its time, the best first."""
-    found = [(rank, name) for name in names if (rank := _RANK.get(squeezed(name))) is not None]
-    return tuple(name for _, name in sorted(found))
+    ranked = [(rank, name) for name in names if (rank := _RANK.get(squeezed(name))) is not None]
+    return tuple(name for _, name in sorted(ranked))
 
 
 def looks_like_time(name: str, value: Any) -> bool:
@@ -102,8 +102,8 @@ def looks_like_time(name: str, value: Any) -> bool:
     plain = squeezed(name)
     if plain in _RANK or not plain.endswith(("time", "timestamp", "at", "date", "on", "ts")):
         return False
-    found = seconds(value)
-    return found is not None and _EARLIEST < found < _LATEST
+    moment = seconds(value)
+    return moment is not None and _EARLIEST < moment < _LATEST
 
 
 def time_of(record: JsonObject, keys: tuple[str, ...]) -> tuple[float, bool]:
@@ -121,9 +121,9 @@ def time_of(record: JsonObject, keys: tuple[str, ...]) -> tuple[float, bool]:
             continue
         if isinstance(value, str) and len(keys) > 1 and re.fullmatch(r"\s*\d\d?:\d\d\S*\s*", value):
             value = _with_date(record, keys, value)
-        found = seconds(value)
-        if found is not None:
-            return found, True
+        moment = seconds(value)
+        if moment is not None:
+            return moment, True
         readable = False
     return 0.0, readable
 
@@ -197,18 +197,18 @@ def _written(value: str) -> float | None:
 
 def _slashed(value: str) -> datetime | None:
     """Read ``31/12/2026 23:59`` and ``12/31/2026 11:59 PM``, where only one reading is possible."""
-    found = _SLASHED.fullmatch(_ZONE.sub("", value))
-    if found is None:
+    match = _SLASHED.fullmatch(_ZONE.sub("", value))
+    if match is None:
         return None
-    first, second, year = (int(part) for part in found.groups()[:3])
+    first, second, year = (int(part) for part in match.groups()[:3])
     if first == second or second > 12:
         month, day = first, second
     elif first > 12:
         month, day = second, first
     else:
         return None
-    hour, minute, second = (int(part or 0) for part in found.groups()[3:6])
-    if half := found.group(7):
+    hour, minute, second = (int(part or 0) for part in match.groups()[3:6])
+    if half := match.group(7):
         hour = hour % 12 + 12 * (half.upper() == "P")
     return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 

@@ -38,8 +38,8 @@ def embedded(value: Any) -> Any:
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in {"{", "["}:
         return value
-    found = parsed(value)
-    return value if found is None else found
+    decoded = parsed(value)
+    return value if decoded is None else decoded
 
 
 def parsed(text: str) -> Any:

@@ -179,7 +179,7 @@ def load_answers(
     """
     policy = policy or Policy()
     decided: dict[Origin, Decision] = {}
-    left: Counter[Origin] = Counter()
+    excluded: Counter[Origin] = Counter()
     origins: list[Origin] = []
     seq, times, unbiased, probability, done, trains = [], [], [], [], [], []
     weight: list[float] = []
@@ -202,7 +202,7 @@ def load_answers(
             decided[origin] = policy.may_learn_from(*origin)
         complete = finished(row.answer)
         allowed = decided[origin].allowed
-        left[origin] += complete and not allowed
+        excluded[origin] += complete and not allowed
         learned = complete and allowed and (any_text or not is_refusal(row.answer.final))
         done.append(complete)
         trains.append(learned)
@@ -246,7 +246,9 @@ def load_answers(
         surfaces | {label: counter.most_common(1)[0][0] for label, counter in written.items()},
         origins,
         keys,
-        tuple(LeftOut(*who, n, str(decided[who])) for who, n in left.most_common() if n),
+        tuple(
+            LeftOut(*source, n, str(decided[source])) for source, n in excluded.most_common() if n
+        ),
     )
 
 

@@ -66,9 +66,9 @@ class Accepted(msgspec.Struct, frozen=True):
         return all(name in settings or ABSENT in seen for name, seen in self.values.items())
 
     def _between(self, name: str, value: str) -> bool:
-        found = self.ranges.get(name)
+        limits = self.ranges.get(name)
         number = _as_number(value)
-        return found is not None and number is not None and found[0] <= number <= found[1]
+        return limits is not None and number is not None and limits[0] <= number <= limits[1]
 
 
 def accepted(seen: Iterable[str]) -> Accepted:
@@ -82,12 +82,12 @@ def accepted(seen: Iterable[str]) -> Accepted:
     ranges: dict[str, tuple[float, float]] = {}
     free = []
     for name in names:
-        found = sorted({settings.get(name, ABSENT) for settings in requests})
-        if len(found) > MOST_VALUES:
+        choices = sorted({settings.get(name, ABSENT) for settings in requests})
+        if len(choices) > MOST_VALUES:
             free.append(name)
             continue
-        values[name] = tuple(found)
-        numbers = [n for n in map(_as_number, found) if n is not None]
+        values[name] = tuple(choices)
+        numbers = [n for n in map(_as_number, choices) if n is not None]
         if numbers:
             ranges[name] = min(numbers), max(numbers)
     return Accepted(values, ranges, tuple(free))

@@ -103,11 +103,11 @@ class Registry:
         names = ", ".join(record.task.name for record in records) or "none yet"
         raise SettingError(f"There is no task {name!r}; the tasks are: {names}")
 
-    def add_tasks(self, found: Sequence[Task]) -> None:
+    def add_tasks(self, new_tasks: Sequence[Task]) -> None:
         """Add tasks; their form is unknown at first."""
         reason = "No answers were looked at yet."
         with self.store.write() as transaction:
-            for task in found:
+            for task in new_tasks:
                 tasks.add(transaction, task.id, task.name, task, form_reason=reason)
 
     def remove_tasks(self, gone: Sequence[Task]) -> None:
@@ -122,11 +122,11 @@ class Registry:
             body = tasks.read_beyond(transaction)
         return Beyond() if body is None else msgspec.json.decode(body, type=Beyond)
 
-    def set_beyond(self, found: Beyond) -> None:
+    def set_beyond(self, beyond: Beyond) -> None:
         """Note the tasks that are left out."""
-        if found != self.beyond():
+        if beyond != self.beyond():
             with self.store.write() as transaction:
-                tasks.set_beyond(transaction, found)
+                tasks.set_beyond(transaction, beyond)
 
     def set_form(self, task_id: str, form: Form, reason: str, folds: tuple[str, ...] = ()) -> None:
         """Set the form and the folds of a task's answers."""
@@ -135,8 +135,8 @@ class Registry:
     def set_forms(self, forms: Sequence[tuple[str, Form, str, tuple[str, ...]]]) -> None:
         """Set the forms of tasks in one transaction, each given as to `set_form`."""
         with self.store.write() as transaction:
-            for one in forms:
-                tasks.set_form(transaction, *one)
+            for row in forms:
+                tasks.set_form(transaction, *row)
 
     def set_trained_on(self, task_id: str, labelled: int) -> None:
         """Note on how many labelled exchanges a task was last trained."""
@@ -154,9 +154,9 @@ class Registry:
 
     def matcher_of(self, task_id: str) -> str:
         """Return the fingerprint of a task's matcher, which identifies the prompts it takes."""
-        known = [record.task for record in self.tasks()]
-        matcher = TaskMatcher(known)
-        return next(matcher.fingerprint(task) for task in known if task.id == task_id)
+        known_tasks = [record.task for record in self.tasks()]
+        matcher = TaskMatcher(known_tasks)
+        return next(matcher.fingerprint(task) for task in known_tasks if task.id == task_id)
 
     def set_matcher(self, candidate: Candidate, matcher: str) -> None:
         """Note which prompts a student is for."""
@@ -290,11 +290,11 @@ class Registry:
                 return False
             if not certificates.is_kept(transaction, certificate.id):
                 _keep(transaction, certificate)
-            again = promotions.student_of(transaction, latest) == certificate.student
+            unchanged = promotions.student_of(transaction, latest) == certificate.student
             row = promotions.add(
                 transaction, task_id, certificate.id, by=by, reason=reason, audit=audit
             )
-            if not again:
+            if not unchanged:
                 plan = AuditPlan(audit=audit, canary=canary, reason="newly promoted")
                 promotions.add_plan(transaction, row, plan)
         return True
@@ -312,7 +312,9 @@ class Registry:
         with self.store.read() as transaction:
             # Its certificate is there before a promotion is.
             kept = certificates.read(transaction, Certificate)
-            return read_promotions(transaction, {one.id: one for one in kept})
+            return read_promotions(
+                transaction, {certificate.id: certificate for certificate in kept}
+            )
 
     def plans(self) -> dict[int, AuditPlan]:
         """Return how each promotion is audited now, by its `Promotion.since`."""
@@ -336,9 +338,9 @@ class Registry:
 
 
 def _require_holds(certificate: Certificate) -> None:
-    found = verify(certificate)
-    if not found.holds:
-        raise SettingError(f"The certificate does not hold: {'; '.join(found.problems)}")
+    verification = verify(certificate)
+    if not verification.holds:
+        raise SettingError(f"The certificate does not hold: {'; '.join(verification.problems)}")
 
 
 def _keep(transaction: Transaction, certificate: Certificate) -> None:
@@ -361,17 +363,17 @@ def read_promotions(
     for row in promotions.read(transaction):
         before = latest.get(row.task_id)
         kept = before.certificate if before is not None else None
-        again = before is not None and kept is not None and kept.student == row.student_id
+        same_student = before is not None and kept is not None and kept.student == row.student_id
         latest[row.task_id] = Promotion(
             row.task_id,
             certificates[row.certificate_id] if row.certificate_id else None,
             row.by,
             row.reason,
-            before.after_seq if before is not None and again else row.after_seq,
+            before.after_seq if before is not None and same_student else row.after_seq,
             row.audit,
             row.time,
             row.id,
-            before.since if before is not None and again else row.id,
+            before.since if before is not None and same_student else row.id,
         )
     return latest
 
@@ -411,7 +413,7 @@ def begin_anew(
         return None
     attempt = tasks.count_attempt(transaction, task_id)
     tasks.set_trained_on(transaction, task_id, 0)
-    anew = msgspec.structs.replace(again(candidate, attempt, after_seq=after_seq), **changed)
+    anew = msgspec.structs.replace(restarted(candidate, attempt, after_seq=after_seq), **changed)
     students.move(transaction, task_id, "shadow", "replaced")
     students.set_state(transaction, candidate.id, "shadow")
     students.put(transaction, candidate.id, anew)
@@ -420,7 +422,7 @@ def begin_anew(
     return anew, promotions.add(transaction, task_id, None, by=by, reason=reason)
 
 
-def again(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:
+def restarted(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:
     """Return a student as a new attempt, judged on the exchanges after one.
 
     Its tests have all of the attempt's delta. With less delta than before they need more evidence,

@@ -31,14 +31,14 @@ class Resources(msgspec.Struct, frozen=True):
         adapters: Serves the adapters of the rung ``lm``; None where there is no engine.
         encoders: Students' own encoders, each loaded once.
         connect: Reaches the teachers, for a judge; None where there are none.
-        again: Reaches the teachers, to ask them twice; None if they are not asked twice.
+        connect_again: Reaches the teachers, to ask them twice; None if they are not asked twice.
     """
 
     encoder: TextEncoder | None = None
     adapters: Adapters | None = None
     encoders: Encoders | None = None
     connect: Connect | None = None
-    again: ConnectAgain | None = None
+    connect_again: ConnectAgain | None = None
 
 
 NO_RESOURCES = Resources()
@@ -46,7 +46,9 @@ NO_RESOURCES = Resources()
 
 @contextlib.contextmanager
 def open_resources(
-    settings: "LoopSettings", connect: Connect | None = None, again: ConnectAgain | None = None
+    settings: "LoopSettings",
+    connect: Connect | None = None,
+    connect_again: ConnectAgain | None = None,
 ) -> Iterator[Resources]:
     """Open the resources that the settings ask for, until the block ends.
 
@@ -55,7 +57,7 @@ def open_resources(
     Args:
         settings: Which rungs there are, and with what.
         connect: Reaches the teachers, for a judge.
-        again: Reaches the teachers, to ask them twice.
+        connect_again: Reaches the teachers, to ask them twice.
 
     Raises:
         SettingError: The encoder cannot be loaded.
@@ -63,7 +65,7 @@ def open_resources(
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if settings.builds_on("encoder") else None
         adapters = adapters_of(settings.lm, settings.engine, stack) if settings.lm.base else None
-        yield Resources(encoder, adapters, Encoders(), connect, again)
+        yield Resources(encoder, adapters, Encoders(), connect, connect_again)
 
 
 def adapters_of(

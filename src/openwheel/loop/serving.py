@@ -169,7 +169,7 @@ class RegistryServing:
         problems: dict[str, str] = {}
         broken: dict[str, str] = {}
         waiting = {
-            found.task_id: found for found, _, _ in self._registry.candidates(state="shadow")
+            shadow.task_id: shadow for shadow, _, _ in self._registry.candidates(state="shadow")
         }
         matcher = TaskMatcher([record.task for record in records])
         promotions, plans = self._registry.promotions(), self._registry.plans()
@@ -177,12 +177,12 @@ class RegistryServing:
             promotion = promotions.get(record.task.id)
             if promotion is None or promotion.certificate is None:
                 continue
-            known = self._registry.candidate(promotion.certificate.student).matcher
-            if known and known != matcher.fingerprint(record.task):
+            certified_matcher = self._registry.candidate(promotion.certificate.student).matcher
+            if certified_matcher and certified_matcher != matcher.fingerprint(record.task):
                 # The next turn takes it off; until then it is not served, since it was not
                 # certified for this.
-                said = "it takes other prompts than its student was certified for"
-                self._trouble(problems, record.task.id, names, said)
+                reason = "it takes other prompts than its student was certified for"
+                self._trouble(problems, record.task.id, names, reason)
                 del promotions[record.task.id]
         self._take_off(promotions, plans)
         for task_id, promotion in promotions.items():
@@ -228,29 +228,29 @@ class RegistryServing:
         return _Table(version, matcher, promoted, names)
 
     def _trouble(
-        self, problems: dict[str, str], task_id: str, names: Mapping[str, str], said: str
+        self, problems: dict[str, str], task_id: str, names: Mapping[str, str], reason: str
     ) -> None:
         """Note why a task goes to the teacher, and log it once, not every second."""
-        problems[task_id] = said
-        if self._problems.get(task_id) != said:
-            _log.error("task %s goes to the teacher: %s", names[task_id], said)
+        problems[task_id] = reason
+        if self._problems.get(task_id) != reason:
+            _log.error("task %s goes to the teacher: %s", names[task_id], reason)
 
     def _take_off(
         self, promotions: Mapping[str, Promotion], plans: Mapping[int, AuditPlan]
     ) -> None:
         """Take off demoted students at once: loading a student of another task takes seconds."""
-        left: dict[str, _Promoted] = {}
-        for task_id, one in self._table.promoted.items():
+        remaining: dict[str, _Promoted] = {}
+        for task_id, entry in self._table.promoted.items():
             promotion = promotions.get(task_id)
             if promotion is None or promotion.certificate is None:
                 continue
             plan = plans.get(promotion.since)
-            if plan is not None and promotion.certificate.student == one.id:
-                slicer = one.slicer.without(plan.deferred)
-                left[task_id] = msgspec.structs.replace(one, slicer=slicer)
+            if plan is not None and promotion.certificate.student == entry.id:
+                slicer = entry.slicer.without(plan.deferred)
+                remaining[task_id] = msgspec.structs.replace(entry, slicer=slicer)
             else:
-                left[task_id] = one
-        self._table = msgspec.structs.replace(self._table, promoted=left)
+                remaining[task_id] = entry
+        self._table = msgspec.structs.replace(self._table, promoted=remaining)
 
     def _shadow_audit(self, shadow: Candidate | None, promotion: Promotion) -> float:
         """Return the share to audit for a shadow, 0 if the shadow is not worth its evidence."""
@@ -275,16 +275,16 @@ class RegistryServing:
         match = table.matcher.match(request.prompt, task)
         if match is None:
             return Decision(reason="no task")
-        found, inputs = match
-        promoted = table.promoted.get(found.id)
+        matched, inputs = match
+        promoted = table.promoted.get(matched.id)
         if promoted is None:
-            return Decision(task=found.name, reason="no student")
+            return Decision(task=matched.name, reason="no student")
 
         def decided() -> Decision:
             answer, confidence, reason = _ask(promoted, inputs, request, key)
             return Decision(
                 answer=None if reason else answer,
-                task=found.name,
+                task=matched.name,
                 student=promoted.id,
                 confidence=confidence,
                 audit_probability=promoted.asked,
@@ -297,7 +297,7 @@ class RegistryServing:
 
         if promoted.asked_how != "at once":
             busy = Decision(
-                task=found.name,
+                task=matched.name,
                 student=promoted.id,
                 audit_probability=promoted.asked,
                 canary=promoted.canary,
@@ -336,8 +336,8 @@ def _ask(
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if confidence <= 0:
         student = promoted.student
-        said = canonical_answer(Answer(answer or ""), promoted.form, promoted.folds)
-        held = isinstance(student, ScreenedStudent) and student.holds(inputs, said)
+        text = canonical_answer(Answer(answer or ""), promoted.form, promoted.folds)
+        held = isinstance(student, ScreenedStudent) and student.holds(inputs, text)
         return answer, confidence, "critical" if held else "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"

@@ -54,9 +54,9 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         loop, lm = settings.loop, settings.lm
         bases = {"": "none", "encoder": loop.encoder, "lm": lm.base}
         default = [name for name, rung in rungs().items() if bases[rung.base]]
-        own = {"rungs": loop.rungs or tuple(default), "answer": read_folds(loop.answer)}
+        derived = {"rungs": loop.rungs or tuple(default), "answer": read_folds(loop.answer)}
         return cls(
-            **(msgspec.structs.asdict(loop) | own),
+            **(msgspec.structs.asdict(loop) | derived),
             lm=lm,
             engine=settings.engine,
             prices=teacher_prices(settings.teachers),
@@ -90,14 +90,14 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
 
     def worst(self, name: str) -> float:
         """Return the most that an answer's own chance to disagree may be in a task; 1: any."""
-        own = self.task(name).floor
-        floor = self.floor if own is None else own
+        override = self.task(name).floor
+        floor = self.floor if override is None else override
         return min(floor * self.epsilon, 0.5) if floor else 1.0
 
     def dollars(self, name: str) -> float:
         """Return the limit of a task's audit costs a day, in dollars; 0 for no limit."""
-        own = self.task(name).audit_dollars
-        return self.audit_dollars if own is None else own
+        override = self.task(name).audit_dollars
+        return self.audit_dollars if override is None else override
 
     def comparison(self, name: str) -> Chosen | None:
         """Return the comparison that the user chose for a task, None if none was chosen.
@@ -119,14 +119,16 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         Raises:
             SettingError: There is no such fold, or the task's comparison takes none.
         """
-        own, chosen = self.task(name).answer, self.comparison(name)
+        override, chosen = self.task(name).answer, self.comparison(name)
         try:
-            folds = read_folds(self.answer if own is None else own)
+            folds = read_folds(self.answer if override is None else override)
         except SettingError as error:
-            raise SettingError(str(error) if own is None else f"tasks.{name}: {error}") from None
+            raise SettingError(
+                str(error) if override is None else f"tasks.{name}: {error}"
+            ) from None
         if chosen is None or KINDS[chosen.kind].folds:
             return folds
-        if own:
+        if override:
             raise SettingError(
                 f"tasks.{name}: answer is for answers that are compared by "
                 f"{' or '.join(kind.name for kind in KINDS.values() if kind.folds)}, compare was "
@@ -156,8 +158,8 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
             if not kind:
                 continue
             if not self.bases[kind]:
-                what = "an encoder" if kind == "encoder" else "a base in [lm]"
-                raise SettingError(f"the rung {rung} needs {what}: a hub id or a folder")
+                model = "an encoder" if kind == "encoder" else "a base in [lm]"
+                raise SettingError(f"the rung {rung} needs {model}: a hub id or a folder")
             self.policy.may_train(self.bases[kind]).require()
         if not self.rungs:
             raise SettingError(f"loop.rungs must name at least one of {', '.join(rungs())}")

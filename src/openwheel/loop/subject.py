@@ -92,8 +92,8 @@ def subject_of(
             budget=settings.task(name).judge_budget,
         )
     try:
-        given = Given(record.form, record.folds, resources.encoder, judge)
-        comparison = make_comparison(chosen, given)
+        context = Given(record.form, record.folds, resources.encoder, judge)
+        comparison = make_comparison(chosen, context)
     except SettingError as error:
         raise SettingError(f"tasks.{name}: {error}") from None
     plain = comparison.equality and not record.folds

@@ -50,8 +50,8 @@ def run(settings: Settings, learning: threading.Event) -> None:
     from openwheel.store import Store, retention  # noqa: PLC0415
 
     def tell(event: Event) -> None:
-        said = escaped(f"[turn] {event.task}: {event.kind}. {event.reason}")
-        sys.stderr.write(f"{said}\n")
+        line = escaped(f"[turn] {event.task}: {event.kind}. {event.reason}")
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
     turns = settings.loop.turns
@@ -76,7 +76,7 @@ def run(settings: Settings, learning: threading.Event) -> None:
             turns=turns,
             housekeeping=housekeeping,
             progress=steps_alone(
-                Lines(lambda said: logger.info("%s", said), every=_LINE_S, brief=_LINE_S)
+                Lines(lambda line: logger.info("%s", line), every=_LINE_S, brief=_LINE_S)
             ),
         )
 
@@ -99,15 +99,15 @@ def _lock_once_free(path: Path) -> Iterator[None]:
     """
     from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
 
-    told = False
+    reported = False
     with contextlib.ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(learner_lock(path).held())
             except OtherLearnerError as error:
-                if not told:
+                if not reported:
                     logger.warning("The learner waits: %s", error)
-                    told = True
+                    reported = True
                 time.sleep(_LOCKED_S)
             else:
                 break

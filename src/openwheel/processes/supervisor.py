@@ -84,9 +84,9 @@ class Supervisor:
         engines: dict[str, LocalEngine] = {}
         started: dict[str, asyncio.Task[None]] = {}
         for url, model in local_models(settings).items():
-            known = [one for one in self._locals if is_same(one, model, settings)]
-            engines[url] = known[0] if known else make_local(model, settings, self._runtime)
-            if not known:
+            same = [engine for engine in self._locals if is_same(engine, model, settings)]
+            engines[url] = same[0] if same else make_local(model, settings, self._runtime)
+            if not same:
                 self._locals.append(engines[url])
                 started[url] = self._start(engines[url].child)
         for url, task in started.items():
@@ -100,7 +100,7 @@ class Supervisor:
             finally:
                 ready.cancel()
             if not child.ready.is_set():
-                await self._stop_locals([engines[one] for one in started])
+                await self._stop_locals([engines[address] for address in started])
                 reason = child.wrong or "its process ended before it was ready"
                 raise SettingError(f"The teacher {url!r} cannot be run: {reason}")
         return with_local(settings, engines)
@@ -109,11 +109,11 @@ class Supervisor:
         """Stop the engines that these settings do not need; without settings, all."""
         models = local_models(settings).values() if settings is not None else ()
         kept = [
-            one
-            for one in self._locals
-            if settings is not None and any(is_same(one, model, settings) for model in models)
+            engine
+            for engine in self._locals
+            if settings is not None and any(is_same(engine, model, settings) for model in models)
         ]
-        await self._stop_locals([one for one in self._locals if one not in kept])
+        await self._stop_locals([engine for engine in self._locals if engine not in kept])
 
     @staticmethod
     def _watch(child: Child, task: asyncio.Task[None]) -> None:
@@ -127,10 +127,10 @@ class Supervisor:
 
     async def _stop_locals(self, engines: Iterable[LocalEngine]) -> None:
         stopping = list(engines)
-        await self.stop([one.child for one in stopping], patience=_PATIENCE_S)
-        for one in stopping:
-            self._locals.remove(one)
-            one.sock.close()
+        await self.stop([engine.child for engine in stopping], patience=_PATIENCE_S)
+        for engine in stopping:
+            self._locals.remove(engine)
+            engine.sock.close()
 
     async def start_workers(self, settings: Settings) -> list[Child]:
         """Start the workers, and return them once all are ready.
@@ -178,7 +178,7 @@ class Supervisor:
 
     async def stop_all(self, *, patience: float) -> None:
         """Stop all processes, engines when no worker asks them any more."""
-        engines = {one.child for one in self._locals}
+        engines = {engine.child for engine in self._locals}
         others = [child for child in self._children if child not in engines]
         await self.stop(others, patience=patience)
         await self.stop_local()

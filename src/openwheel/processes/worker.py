@@ -107,7 +107,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
 
 
 def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":
-    if not any(found.certificate for found in registry.promotions().values()):
+    if not any(promotion.certificate for promotion in registry.promotions().values()):
         return ()
     # Here, so that only gateways that are scraped load it.
     from openwheel.loop.audit.status import audit_status  # noqa: PLC0415

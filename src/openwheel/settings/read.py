@@ -117,28 +117,28 @@ def _rows() -> Iterator[SettingRow]:
 
 def _type(about: msgspec.inspect.Type) -> str:
     kinds = msgspec.inspect
-    said = "text"
+    description = "text"
     if isinstance(about, kinds.Metadata):
-        said = _type(about.type)
+        description = _type(about.type)
     elif isinstance(about, kinds.LiteralType):
-        said = " or ".join(f"`{value}`" for value in about.values)
+        description = " or ".join(f"`{value}`" for value in about.values)
     elif isinstance(about, kinds.BoolType):
-        said = "true or false"
+        description = "true or false"
     elif isinstance(about, kinds.IntType | kinds.FloatType):
         kind = "an integer" if isinstance(about, kinds.IntType) else "a number"
         limits = {"above": about.gt, "at least": about.ge, "below": about.lt, "at most": about.le}
-        said = ", ".join(
+        description = ", ".join(
             [kind, *(f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None)]
         )
     elif isinstance(about, kinds.VarTupleType):
-        said = f"a list, each {_type(about.item_type)}"
+        description = f"a list, each {_type(about.item_type)}"
     elif isinstance(about, kinds.DictType):
-        said = f"a table, each {_type(about.value_type)}"
+        description = f"a table, each {_type(about.value_type)}"
     elif isinstance(about, kinds.UnionType):
-        said = " or ".join(
+        description = " or ".join(
             _type(part) for part in about.types if not isinstance(part, kinds.NoneType)
         )
-    return said
+    return description
 
 
 def _toml(value: Any) -> str | None:
@@ -154,25 +154,25 @@ def _toml(value: Any) -> str | None:
 
 
 def _convert(values: Mapping[str, Any], source: str) -> Settings:
-    said = f"{source}: " if source else ""
+    prefix = f"{source}: " if source else ""
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
-        raise SettingError(f"{said}{_explain(str(error), values)}") from None
+        raise SettingError(f"{prefix}{_explain(str(error), values)}") from None
 
 
 def _explain(problem: str, values: Mapping[str, Any]) -> str:
     """Say in one sentence what setting it is, what it must be, and what it was."""
-    found = _PLACE.search(problem)
-    place = found.group(1).replace("[...]", _NAMED) if found else ""
-    problem = problem[: found.start()] if found else problem
+    match = _PLACE.search(problem)
+    place = match.group(1).replace("[...]", _NAMED) if match else ""
+    problem = problem[: match.start()] if match else problem
     if unknown := _UNKNOWN.fullmatch(problem):
         name = unknown.group(1)
         prefix = re.sub(r"\[\d+\]", "[]", place)
-        known = [row.name for row in _rows()]
-        here = [row.removeprefix(f"{prefix}.") for row in known if row.startswith(f"{prefix}.")]
+        names = [row.name for row in _rows()]
+        here = [row.removeprefix(f"{prefix}.") for row in names if row.startswith(f"{prefix}.")]
         if not prefix:
-            here = sorted({re.sub(r"\[.*\]$", "", row.partition(".")[0]) for row in known})
+            here = sorted({re.sub(r"\[.*\]$", "", row.partition(".")[0]) for row in names})
         near = difflib.get_close_matches(name, here, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(here)}"
         return f"there is no setting {'.'.join(filter(None, [place, name]))!r}; {hint}"

@@ -87,8 +87,8 @@ def cursors(transaction: Transaction) -> dict[str, int]:
 
 def first_seen(transaction: Transaction, task_id: str, until: int) -> dict[VersionKey, Place]:
     """Return the versions that answered a task up to an exchange, and where each was first."""
-    known = sa.func.coalesce(sqlite.json_value(exchanges.c.settings, "model"), "")
-    asked = sa.case((_table.settings == "", ""), else_=known)
+    model = sa.func.coalesce(sqlite.json_value(exchanges.c.settings, "model"), "")
+    asked = sa.case((_table.settings == "", ""), else_=model)
     mine = (_table.task_id == task_id, _table.seq <= until, _table.source.in_(_BY_TEACHERS))
     first = (
         sa.select(sa.func.min(_table.seq))
@@ -270,7 +270,7 @@ def add_second_answer(
     *,
     seq: int,
     exchange: str,
-    who: tuple[str, str, str],
+    answered_by: tuple[str, str, str],
     loss: float,
     dollars: float,
 ) -> None:
@@ -280,11 +280,11 @@ def add_second_answer(
         transaction: One that writes.
         task_id: The task.
         seq, exchange: The exchange with the first answer.
-        who: Teacher, model and fingerprint that gave the second.
+        answered_by: Teacher, model and fingerprint that gave the second.
         loss: How far it is from the first.
         dollars: What it cost.
     """
-    teacher, model, fingerprint = who
+    teacher, model, fingerprint = answered_by
     transaction.execute(
         sa.insert(asked_twice).values(
             task_id=task_id,

@@ -122,18 +122,18 @@ class FeedbackStore:
         """
         self._index()
         columns = [exchanges.c[name] for name in Found._fields]
-        own = sorted({identity, bare_id(identity)})
-        found: dict[int, Found] = {}
+        identities = sorted({identity, bare_id(identity)})
+        matches: dict[int, Found] = {}
         # One query each, so that each uses its index.
         with self.store.read() as connection:
             for wanted in (
-                exchanges.c.id.in_(own),
+                exchanges.c.id.in_(identities),
                 exchanges.c.reply_id == identity,
                 exchanges.c.request_id == identity,
             ):
                 rows = connection.execute(sa.select(*columns).where(wanted).limit(MOST_FOUND))
-                found.update((row.seq, Found._make(row)) for row in rows)
-        return list(found.values())[:MOST_FOUND]
+                matches.update((row.seq, Found._make(row)) for row in rows)
+        return list(matches.values())[:MOST_FOUND]
 
     def _index(self) -> None:
         """Make the indexes of teachers' ids, if no process has yet."""
@@ -159,12 +159,12 @@ class FeedbackStore:
         A key has one word on each exchange: what it says again replaces what it said, and what it
         leaves out this time stays.
         """
-        said = {"score": score, "label": label, "correction": correction, "comment": comment}
-        values = {name: value for name, value in said.items() if value is not None}
+        message = {"score": score, "label": label, "correction": correction, "comment": comment}
+        values = {name: value for name, value in message.items() if value is not None}
         there = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
         now = self._clock()
-        own = {"seq": seq, "key": key, "time": now, "first": now}
-        row = {**own, "label": "", "comment": "", **values}
+        fresh = {"seq": seq, "key": key, "time": now, "first": now}
+        row = {**fresh, "label": "", "comment": "", **values}
         change = insert(table).values(row)
         # The same again is no news, and must not make a correction look newer than it is.
         news = sa.or_(
@@ -218,7 +218,9 @@ class FeedbackStore:
         answers: dict[str, tuple[int, str]] = {}
         with self.store.read() as connection:
             for start in range(0, len(identities), 500):
-                wanted = [f"{one}{AUDIT_SUFFIX}" for one in identities[start : start + 500]]
+                wanted = [
+                    f"{identity}{AUDIT_SUFFIX}" for identity in identities[start : start + 500]
+                ]
                 query = sa.select(exchanges.c.id, exchanges.c.seq, exchanges.c.text)
                 for row in connection.execute(query.where(exchanges.c.id.in_(wanted))):
                     answers[row.id.removesuffix(AUDIT_SUFFIX)] = (row.seq, row.text)
@@ -226,7 +228,7 @@ class FeedbackStore:
 
     def answers_of(self, task_id: str, latest: int) -> list[str]:
         """Return the different answers among a task's latest exchanges, as they were written."""
-        some = (
+        newest = (
             sa.select(exchanges.c.text)
             .where(exchanges.c.task_id == task_id, exchanges.c.text != "")
             .order_by(exchanges.c.seq.desc())
@@ -234,4 +236,4 @@ class FeedbackStore:
             .subquery()
         )
         with self.store.read() as connection:
-            return list(connection.execute(sa.select(some.c.text).distinct()).scalars())
+            return list(connection.execute(sa.select(newest.c.text).distinct()).scalars())

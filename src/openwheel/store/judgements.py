@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from openwheel.store.schema import judgements as said
+from openwheel.store.schema import judgements
 from openwheel.store.store import Store
 
 AT_ONCE = 500
@@ -21,14 +21,16 @@ class JudgeCache:
 
     def find(self, keys: Sequence[str]) -> dict[str, bool | None]:
         """Return what was said to those questions that were asked before, of whatever task."""
-        found: dict[str, bool | None] = {}
+        verdicts: dict[str, bool | None] = {}
         wanted = list(dict.fromkeys(keys))
         with self._store.read() as connection:
             for start in range(0, len(wanted), AT_ONCE):
                 part = wanted[start : start + AT_ONCE]
-                query = sa.select(said.c.key, said.c.same).where(said.c.key.in_(part))
-                found |= {row.key: row.same for row in connection.execute(query)}
-        return found
+                query = sa.select(judgements.c.key, judgements.c.same).where(
+                    judgements.c.key.in_(part)
+                )
+                verdicts |= {row.key: row.same for row in connection.execute(query)}
+        return verdicts
 
     def keep(self, replies: Mapping[str, tuple[bool | None, int]]) -> None:
         """Keep what was said, and how often it took to ask."""
@@ -36,7 +38,7 @@ class JudgeCache:
         with self._store.write() as connection:
             for key, (same, questions) in replies.items():
                 connection.execute(
-                    sa.insert(said).values(
+                    sa.insert(judgements).values(
                         key=key, task_id=self._task_id, same=same, questions=questions, time=now
                     )
                 )
@@ -47,6 +49,10 @@ class JudgeCache:
         One that had to be put twice counts once: what a budget leaves out must not depend on what
         was said.
         """
-        query = sa.select(sa.func.count()).select_from(said).where(said.c.task_id == self._task_id)
+        query = (
+            sa.select(sa.func.count())
+            .select_from(judgements)
+            .where(judgements.c.task_id == self._task_id)
+        )
         with self._store.read() as connection:
             return int(connection.execute(query).scalar_one())

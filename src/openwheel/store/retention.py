@@ -101,17 +101,17 @@ def used_bytes(store: Store) -> int:
 
 def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bool]) -> int:
     """Delete in batches, so that writers are not kept waiting."""
-    some = which.order_by(table.c.seq).limit(_BATCH)
+    batch = which.order_by(table.c.seq).limit(_BATCH)
     total = after = 0
     while goes_on():
         # Looking may take long, and holds up nobody outside a transaction that writes.
         with store.read() as connection:
-            found = [row.seq for row in connection.execute(some.where(table.c.seq > after))]
-        if not found:
+            seqs = [row.seq for row in connection.execute(batch.where(table.c.seq > after))]
+        if not seqs:
             break
-        after = found[-1]
+        after = seqs[-1]
         with store.write() as connection:
-            gone = connection.execute(sa.delete(table).where(table.c.seq.in_(found)))
+            gone = connection.execute(sa.delete(table).where(table.c.seq.in_(seqs)))
         total += gone.rowcount
         time.sleep(_PAUSE_S)
     return total

@@ -227,12 +227,12 @@ def file_identity(path: Path) -> tuple[int, int] | None:
         StoreError: It cannot be looked at.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StoreError(f"{path} cannot be looked at: {error}") from None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def make_private(path: Path) -> None:

@@ -146,12 +146,12 @@ class Store:
         Raises:
             StoreError: The file at the path is not the one that was opened.
         """
-        found = file_identity(self.path)
-        if found is None:
+        status = file_identity(self.path)
+        if status is None:
             raise StoreError(
                 f"{self.path} is gone, though it is in use; put it back, or restart Openwheel"
             )
-        if found != self._file:
+        if status != self._file:
             raise StoreError(
                 f"{self.path} was replaced by another file while it was in use; restart Openwheel"
             )
@@ -190,16 +190,16 @@ class Store:
         Returns:
             How many were not noted so before.
         """
-        found = 0
+        vouched = 0
         with self.write() as connection:
             for start in range(0, len(ids), _MAX_VARIABLES):
-                found += connection.execute(
+                vouched += connection.execute(
                     sa.update(table)
                     .where(table.c.id.in_(ids[start : start + _MAX_VARIABLES]))
                     .where(table.c.source == "log", table.c.seq > after, ~table.c.unbiased)
                     .values(unbiased=True)
                 ).rowcount
-        return found
+        return vouched
 
     def has_same(self, exchange: Exchange, *, within: float) -> bool:
         """Return whether the same request by the same key was answered shortly before.
@@ -305,12 +305,12 @@ class Store:
         Returns:
             How many rows there were to set; a ``seq`` that is not in the store counts for none.
         """
-        left = iter(rows)
+        remaining = iter(rows)
         changed = 0
-        while some := list(islice(left, _ASSIGN_BATCH)):
+        while batch := list(islice(remaining, _ASSIGN_BATCH)):
             values = [
                 {"_seq": seq, "_task_id": task, "_inputs": inputs, "_settings": settings}
-                for seq, task, inputs, settings in some
+                for seq, task, inputs, settings in batch
             ]
             with self.write() as connection:
                 changed += connection.execute(_ASSIGN, values).rowcount
@@ -319,13 +319,13 @@ class Store:
 
     def unassign(self, task_id: str) -> int:
         """Make a task's exchanges unassigned again, and return how many there were."""
-        some = (
+        assigned = (
             sa.select(table.c.seq)
             .where(table.c.task_id == task_id)
             .order_by(table.c.seq)
             .limit(_ASSIGN_BATCH)
         )
-        change = sa.update(table).where(table.c.seq.in_(some)).values(task_id=None, inputs=None)
+        change = sa.update(table).where(table.c.seq.in_(assigned)).values(task_id=None, inputs=None)
         changed = 0
         while True:
             with self.write() as connection:
@@ -337,8 +337,10 @@ class Store:
 
     def unassigned_counts(self) -> dict[tuple[str, str], int]:
         """Return the number of unassigned exchanges by the task their client named, and the key."""
-        who = (table.c.task, table.c.key)
-        query = sa.select(*who, sa.func.count()).where(table.c.task_id.is_(None)).group_by(*who)
+        columns = (table.c.task, table.c.key)
+        query = (
+            sa.select(*columns, sa.func.count()).where(table.c.task_id.is_(None)).group_by(*columns)
+        )
         with self.read() as connection:
             return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
@@ -366,8 +368,8 @@ class Store:
                 counts[key if names is None else name] += number
         draw = random.Random(seed)
         picked = {
-            one: set(draw.sample(range(counts[one]), share))
-            for one, share in equal_shares(counts, limit).items()
+            task: set(draw.sample(range(counts[task]), share))
+            for task, share in equal_shares(counts, limit).items()
         }
         at: Counter[str] = Counter()
         query = sa.select(table.c.seq, table.c.task, group.label("of")).where(
@@ -383,16 +385,20 @@ class Store:
                 at[of] += 1
             rows: list[tuple[int, Exchange]] = []
             for start in range(0, len(seqs), _MAX_VARIABLES):
-                some = seqs[start : start + _MAX_VARIABLES]
-                found = sa.select(*EXCHANGE_COLUMNS).where(table.c.seq.in_(some))
-                page = connection.execute(found.order_by(table.c.seq)).all()
+                batch = seqs[start : start + _MAX_VARIABLES]
+                selected = sa.select(*EXCHANGE_COLUMNS).where(table.c.seq.in_(batch))
+                page = connection.execute(selected.order_by(table.c.seq)).all()
                 rows.extend((row[0], exchange_of(row)) for row in page)
         return rows
 
     def key_counts(self) -> dict[tuple[str, str], int]:
         """Return the number of exchanges of each task by the key that sent them."""
-        who = (table.c.task_id, table.c.key)
-        query = sa.select(*who, sa.func.count()).where(table.c.task_id.is_not(None)).group_by(*who)
+        columns = (table.c.task_id, table.c.key)
+        query = (
+            sa.select(*columns, sa.func.count())
+            .where(table.c.task_id.is_not(None))
+            .group_by(*columns)
+        )
         with self.read() as connection:
             return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
@@ -415,8 +421,8 @@ def equal_shares(counts: Mapping[str, int], limit: int) -> dict[str, int]:
     >>> equal_shares({"a": 5, "b": 100, "c": 100}, 45)
     {'a': 5, 'b': 20, 'c': 20}
     """
-    shares, left = {}, limit
-    for i, (name, count) in enumerate(sorted(counts.items(), key=lambda one: (one[1], one[0]))):
-        shares[name] = min(count, left // (len(counts) - i))
-        left -= shares[name]
+    shares, remaining = {}, limit
+    for i, (name, count) in enumerate(sorted(counts.items(), key=lambda item: (item[1], item[0]))):
+        shares[name] = min(count, remaining // (len(counts) - i))
+        remaining -= shares[name]
     return shares

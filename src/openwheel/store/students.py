@@ -25,7 +25,7 @@ def add(
 ) -> None:
     """Add a student."""
     # What it may have been trained on was said before it, also by a clock that was ahead.
-    known = transaction.execute(sa.select(sa.func.max(feedback.c.first))).scalar_one() or 0.0
+    newest = transaction.execute(sa.select(sa.func.max(feedback.c.first))).scalar_one() or 0.0
     transaction.execute(
         sa.insert(table).values(
             id=student_id,
@@ -33,7 +33,7 @@ def add(
             rung=rung,
             state=state,
             candidate=msgspec.json.encode(body),
-            created=max(time.time(), known),
+            created=max(time.time(), newest),
         )
     )
 

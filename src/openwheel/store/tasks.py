@@ -83,9 +83,9 @@ def read_beyond(transaction: Transaction) -> bytes | None:
     return transaction.execute(sa.select(tasks_beyond.c.beyond)).scalar_one_or_none()
 
 
-def set_beyond(transaction: Transaction, found: msgspec.Struct) -> None:
+def set_beyond(transaction: Transaction, beyond: msgspec.Struct) -> None:
     """Note which tasks were left out when tasks were last looked for."""
-    body = msgspec.json.encode(found)
+    body = msgspec.json.encode(beyond)
     added = sqlite.insert(tasks_beyond).values(id=1, beyond=body)
     transaction.execute(added.on_conflict_do_update(index_elements=["id"], set_={"beyond": body}))
 

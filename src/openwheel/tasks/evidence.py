@@ -86,7 +86,7 @@ def many_values(values: Sequence[str]) -> bool:
 
 def variable_columns(part: Part, texts: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the values of each variable of a part in those texts that fit it."""
-    values = [found for text in texts if (found := part.match(text)) is not None]
+    values = [value for text in texts if (value := part.match(text)) is not None]
     return list(zip(*values, strict=True))
 
 
@@ -155,6 +155,6 @@ def answer_symbols(
                 names = [kinds["text"]]
         symbols[row, : len(names)] = names
         weights[row, : len(names)] = 1 / len(names)
-    own = np.ones(len(numbers) + 3, bool)
-    own[:3] = False
-    return symbols, weights, own
+    varied = np.ones(len(numbers) + 3, bool)
+    varied[:3] = False
+    return symbols, weights, varied

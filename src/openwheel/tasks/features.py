@@ -130,13 +130,13 @@ def _concatenate(prompts: Sequence[Parts], vocabulary: Vocabulary) -> tuple[Ids,
 
 def _runs(ids: Ids, owner: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Return hashes of runs of four tokens, and of shorter ones at a part's or line's edge."""
-    found = [_hashed(ids, owner, np.arange(max(0, len(ids) - 3)), 4)]
+    hashes = [_hashed(ids, owner, np.arange(max(0, len(ids) - 3)), 4)]
     starts = np.flatnonzero((ids >= FIRST_PART) & (ids < FIRST_PART + 4))
     ends = np.flatnonzero((ids >= FIRST_PART + 4) & (ids < FIRST_PART + 8))
     for n in (2, 3):
-        found.append(_hashed(ids, owner, starts[starts + n <= len(ids)], n))
-        found.append(_hashed(ids, owner, ends[ends - n + 1 >= 0] - n + 1, n))
-    return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+        hashes.append(_hashed(ids, owner, starts[starts + n <= len(ids)], n))
+        hashes.append(_hashed(ids, owner, ends[ends - n + 1 >= 0] - n + 1, n))
+    return np.concatenate([f[0] for f in hashes]), np.concatenate([f[1] for f in hashes])
 
 
 def _hashed(

@@ -31,8 +31,8 @@ def find_templates(
         parts = prompt_parts(prompt)
         key = (prompt.tools, prompt.response_format, bool(parts[0]), bool(parts[3]))
         group = groups.setdefault(key, {})
-        known = group.get(parts)
-        group[parts] = (answer, 1) if known is None else (known[0], known[1] + 1)
+        entry = group.get(parts)
+        group[parts] = (answer, 1) if entry is None else (entry[0], entry[1] + 1)
     support: Counter[Template] = Counter()
     for (tools, response_format, *_), group in groups.items():
         if len(group) < min_support:
@@ -46,12 +46,12 @@ def find_templates(
             response_format=response_format,
             least=min_support,
         )
-        for found in splitter.groups():
-            template = found.template
+        for grouped in splitter.groups():
+            template = grouped.template
             # A group without any constant is a task only where all there is is a message.
-            if template.literal_length == 0 and prompts[found.members[0]][0]:
+            if template.literal_length == 0 and prompts[grouped.members[0]][0]:
                 continue
-            fitting = [i for i in found.members if template.match_parts(prompts[i]) is not None]
+            fitting = [i for i in grouped.members if template.match_parts(prompts[i]) is not None]
             if len(fitting) >= min_support:
                 support[template] += sum(group[prompts[i]][1] for i in fitting)
     return [t for t, _ in sorted(support.items(), key=lambda item: (-item[1], item[0].id))]
@@ -59,7 +59,7 @@ def find_templates(
 
 def find_tasks(
     sample: Sequence[tuple[Prompt, Answer, str]],
-    known: Sequence[Task] = (),
+    known_tasks: Sequence[Task] = (),
     *,
     min_support: int = MIN_SUPPORT,
 ) -> list[Task]:
@@ -69,7 +69,7 @@ def find_tasks(
         sample: Prompt, answer and the task the client named (``""`` if none) of exchanges drawn
             at random from the whole log. A name makes one task, whatever its prompts look like,
             if it has as many exchanges as it takes prompts to make a task without one.
-        known: Tasks to leave out; exchanges that they match are not looked at, except by bare
+        known_tasks: Tasks to leave out; exchanges that they match are not looked at, except by bare
             templates, behind which new tasks may hide.
         min_support: How many distinct prompts make a task that nobody named, and how many exchanges
             one that somebody did.
@@ -77,8 +77,8 @@ def find_tasks(
     Returns:
         New tasks only: named ones first, then by the number of exchanges.
     """
-    matcher = TaskMatcher([t for t in known if t.template is None or not t.template.bare])
-    names = {task.explicit for task in known if task.explicit}
+    matcher = TaskMatcher([t for t in known_tasks if t.template is None or not t.template.bare])
+    names = {task.explicit for task in known_tasks if task.explicit}
     named: dict[str, list[tuple[Prompt, Answer]]] = {}
     free: list[tuple[Prompt, Answer]] = []
     for prompt, answer, explicit in sample:
@@ -87,7 +87,7 @@ def find_tasks(
                 named.setdefault(explicit, []).append((prompt, answer))
         elif matcher.match(prompt) is None:
             free.append((prompt, answer))
-    taken = {task.name for task in known}
+    taken = {task.name for task in known_tasks}
     tasks: list[Task] = []
     for explicit, exchanges in sorted(named.items(), key=lambda item: (-len(item[1]), item[0])):
         if len(exchanges) < min_support:
@@ -95,7 +95,7 @@ def find_tasks(
         identity = hashlib.sha256(b"explicit\0" + explicit.encode()).hexdigest()[:12]
         name = _free_name(_slug(explicit) or "task", taken)
         tasks.append(Task(identity, name, named_template([p for p, _ in exchanges]), explicit))
-    ids = {task.id for task in known}
+    ids = {task.id for task in known_tasks}
     templates = [t for t in find_templates(free, min_support=min_support) if t.id not in ids]
     for template in templates:
         name = _free_name(_describing_name(template, templates), taken)

@@ -71,18 +71,20 @@ def propose(
             answers would be some.
     """
     counts = Counter(text for text in texts[-MOST:] if not is_refusal(text))
-    own = _own(counts)
-    found = []
+    prefixes = _own(counts)
+    candidates = []
     for cut in (None, *_CUTS):
         spared = [name for name in FOLDS if name not in _CUTS or name == cut]
         try:
-            whole = read_folds([*spared, *own, *folds])
+            whole = read_folds([*spared, *prefixes, *folds])
         except SettingError:  # the other cut is set
             continue
         best = _fewest(counts, whole, folds, form)
         if best is not None:
-            found.append((best.share / (2 if cut in best.added else 1), -len(best.added), best))
-    return max(found, key=lambda one: one[:2])[2] if found else None
+            candidates.append(
+                (best.share / (2 if cut in best.added else 1), -len(best.added), best)
+            )
+    return max(candidates, key=lambda candidate: candidate[:2])[2] if candidates else None
 
 
 def _fewest(
@@ -165,10 +167,10 @@ def _own(counts: Counter[str]) -> list[str]:
     led: Counter[str] = Counter()
     before: dict[str, set[str]] = defaultdict(set)
     for text, count in counts.items():
-        found = _LEAD.match(text)
-        if found is None or leads(text):
+        lead = _LEAD.match(text)
+        if lead is None or leads(text):
             continue
-        words = found[1].casefold()
+        words = lead[1].casefold()
         label = fold(text, (*rest, f"{OWN}{words}"))
         if label in bare:
             led[words] += count
@@ -180,8 +182,8 @@ def _own(counts: Counter[str]) -> list[str]:
 
 
 def _spelled(counts: Counter[str], words: str) -> str:
-    found = (match[1] for text in counts if (match := _LEAD.match(text)))
-    return next(one for one in found if one.casefold() == words)
+    matches = (match[1] for text in counts if (match := _LEAD.match(text)))
+    return next(lead for lead in matches if lead.casefold() == words)
 
 
 def in_the_way(
@@ -197,27 +199,29 @@ def in_the_way(
     """
     if len(texts) < MIN_ANSWERS:
         return ""
-    said = []
+    sentences = []
     refused = [text for text in texts if is_refusal(text)]
     if len(refused) >= WORTH * len(texts) and refused and not FORMS[form].has_refusals:
-        said.append(
+        sentences.append(
             f"{len(refused):,} of {len(texts):,} answers ({len(refused) / len(texts):.1%}) are "
             f"refusals in text, such as {shown(refused[-1])}: no student learns them, and where "
             "one answers such a request it disagrees."
         )
-    found = propose(texts, folds, form)
-    if found is not None:
-        option = f"openwheel learn --answer {shlex.quote(','.join(found.folds))}"
-        left = f", and {found.answers:,} answers are left" if not FORMS[form].closed else ""
-        said.append(
-            f"{found.share:.1%} of the answers differ from another one only by "
-            f"{_listed(_differ(name) for name in found.added)}, {_example(found)}. If your "
-            f"application does not mind, answer = {_toml(found.folds)} under "
-            f"{section(task)} ({option}) counts them as one{left}."
+    proposal = propose(texts, folds, form)
+    if proposal is not None:
+        option = f"openwheel learn --answer {shlex.quote(','.join(proposal.folds))}"
+        answers_left = (
+            f", and {proposal.answers:,} answers are left" if not FORMS[form].closed else ""
+        )
+        sentences.append(
+            f"{proposal.share:.1%} of the answers differ from another one only by "
+            f"{_listed(_differ(name) for name in proposal.added)}, {_example(proposal)}. If your "
+            f"application does not mind, answer = {_toml(proposal.folds)} under "
+            f"{section(task)} ({option}) counts them as one{answers_left}."
         )
     elif FORMS[form].closed and (same := _same_words(texts, folds)):
-        said.append(same)
-    return " ".join(said)
+        sentences.append(same)
+    return " ".join(sentences)
 
 
 def _same_words(texts: Sequence[str], folds: tuple[str, ...]) -> str:
@@ -239,14 +243,14 @@ def _same_words(texts: Sequence[str], folds: tuple[str, ...]) -> str:
     )
 
 
-def _example(found: Proposal) -> str:
+def _example(proposal: Proposal) -> str:
     """Return an example of what folds would do, for a sentence."""
-    one, other = found.pair
-    longer = max(one, other, key=len)
-    kept = folding(found.folds).written(longer)
+    first, other = proposal.pair
+    longer = max(first, other, key=len)
+    kept = folding(proposal.folds).written(longer)
     if kept != longer:
         return f"such as {shown(longer)}, of which {shown(kept)} is kept"
-    return f"such as {shown(one)} and {shown(other)}"
+    return f"such as {shown(first)} and {shown(other)}"
 
 
 def section(task: str) -> str:
@@ -263,8 +267,8 @@ def _quoted(text: str) -> str:
 
 
 def _differ(name: str) -> str:
-    own = name.startswith(OWN)
-    return f"{name.removeprefix(OWN)!r} before the answer" if own else FOLDS[name].differ
+    is_prefix = name.startswith(OWN)
+    return f"{name.removeprefix(OWN)!r} before the answer" if is_prefix else FOLDS[name].differ
 
 
 def _listed(parts: Iterable[str]) -> str:

@@ -39,11 +39,11 @@ class Starts:
         at = bisect_right(self._texts, text) - 1
         while at >= 0 and not text.startswith(self._texts[at]):
             at = self._shorter[at]
-        found = []
+        texts = []
         while at >= 0:
-            found.append(self._texts[at])
+            texts.append(self._texts[at])
             at = self._shorter[at]
-        return found
+        return texts
 
 
 class TemplateIndex(Generic[T]):
@@ -80,18 +80,18 @@ class TemplateIndex(Generic[T]):
             return list(self._entries)
         number, end = _LEVELS[self._depth]
         text = parts[number]
-        found: list[tuple[T, Template]] = []
+        entries: list[tuple[T, Template]] = []
         backwards = end is _end
         if self._whole:
             deeper = self._whole.get(text[::-1] if backwards else text)
             if deeper is not None:
-                found += deeper.candidates(parts)
+                entries += deeper.candidates(parts)
         if self._parts:
             longest = self._starts.longest
-            some = text[: -longest - 1 : -1] if backwards else text[:longest]
-            for start in self._starts.of(some):
-                found += self._parts[start].candidates(parts)
-        return found
+            edge = text[: -longest - 1 : -1] if backwards else text[:longest]
+            for start in self._starts.of(edge):
+                entries += self._parts[start].candidates(parts)
+        return entries
 
 
 def _start(part: Part) -> str:

@@ -24,11 +24,11 @@ class Inducer:
 
     def array(self, text: str) -> Ids:
         """Return the token ids of a text."""
-        known = self._arrays.get(text)
-        if known is None:
-            known = np.array(self.vocabulary.ids(text), dtype=np.int64)
-            self._arrays[text] = known
-        return known
+        ids = self._arrays.get(text)
+        if ids is None:
+            ids = np.array(self.vocabulary.ids(text), dtype=np.int64)
+            self._arrays[text] = ids
+        return ids
 
     def template(
         self,
@@ -95,7 +95,7 @@ class Inducer:
             return Part((literals[0],))
         while True:
             part = _with_pivot(Part(tuple(literals)), texts)
-            values = [found for text in texts if (found := part.match(text)) is not None]
+            values = [value for text in texts if (value := part.match(text)) is not None]
             if not values:
                 return ANY
             changed = _settle_edges(literals, volatile, values)

@@ -39,15 +39,16 @@ class TaskMatcher:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self._named: dict[str, list[Task]] = {}
-        found: dict[tuple[str, str], list[tuple[Task, Template]]] = {}
+        entries_by_key: dict[tuple[str, str], list[tuple[Task, Template]]] = {}
         for task in tasks:
             if task.explicit:
                 self._named.setdefault(task.explicit, []).append(task)
             elif task.template is not None:
                 key = (task.template.tools, task.template.response_format)
-                found.setdefault(key, []).append((task, task.template))
+                entries_by_key.setdefault(key, []).append((task, task.template))
         self._found = {
-            key: TemplateIndex(sorted(entries, key=_by_rank)) for key, entries in found.items()
+            key: TemplateIndex(sorted(entries, key=_by_rank))
+            for key, entries in entries_by_key.items()
         }
         for named in self._named.values():
             named.sort(key=lambda task: task.template is None)
@@ -95,11 +96,11 @@ class TaskMatcher:
         return None
 
 
-def takes_from(one: Task, other: Task) -> bool:
+def takes_from(first: Task, other: Task) -> bool:
     """Whether a task takes some of the prompts that another would have without it."""
-    if one.explicit or one.template is None or other.explicit or other.template is None:
+    if first.explicit or first.template is None or other.explicit or other.template is None:
         return False
-    return _rank(one.template) < _rank(other.template) and one.template.overlaps(other.template)
+    return _rank(first.template) < _rank(other.template) and first.template.overlaps(other.template)
 
 
 def _by_rank(entry: tuple[Task, Template]) -> tuple[int, bool, str]:

@@ -122,9 +122,9 @@ class _Runs:
         lefts = [cut[0] for cut in cuts if cut]
         rights = [cut[1] for cut in cuts if cut]
         kept = [repeat for repeat, cut in zip(repeats, cuts, strict=True) if cut]
-        left = self.gap(lefts, kept, last=False, split=not from_end)
+        head = self.gap(lefts, kept, last=False, split=not from_end)
         right = self.gap(rights, kept, last=last, split=True)
-        return [*left[:-1], left[-1] + gram.tolist() + right[0], *right[1:]]
+        return [*head[:-1], head[-1] + gram.tolist() + right[0], *right[1:]]
 
     def _anchor(
         self, texts: list[Ids], *, last: bool, independent: bool
@@ -194,7 +194,7 @@ class _Runs:
 def _independent(texts: list[Ids], gram: Ids) -> bool:
     """Whether texts combine what is left and right of a constant freely."""
     cuts = [cut for text in texts if (cut := _cut(text, gram, False)) is not None]
-    pairs = {(left.tobytes(), right.tobytes()) for left, right in cuts}
+    pairs = {(before.tobytes(), right.tobytes()) for before, right in cuts}
     most = max(len({cut[side].tobytes() for cut in cuts}) for side in (0, 1))
     return len(pairs) >= 2.5 * most
 

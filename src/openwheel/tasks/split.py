@@ -85,7 +85,7 @@ class Splitter:
 
     def groups(self) -> list[Grouped]:
         """Return the groups, each with at least ``least`` prompts that differ."""
-        found: list[Grouped] = []
+        groups: list[Grouped] = []
         pending = [np.arange(len(self.prompts))]
         while pending:
             members = pending.pop()
@@ -99,8 +99,8 @@ class Splitter:
             elif len(rare := self._rare(members)):
                 pending.append(np.setdiff1d(members, rare, assume_unique=True))
             else:
-                found.append(Grouped(self._template(members, 150), members.tolist()))
-        return found
+                groups.append(Grouped(self._template(members, 150), members.tolist()))
+        return groups
 
     def _rare(self, members: Members) -> Members:
         """Return those of some prompts that are of tasks with too few prompts yet.
@@ -119,7 +119,7 @@ class Splitter:
             return np.zeros(0, np.int64)
         template, others = self._template(members, 60), self._some(members)
         shared = part_weight(template.parts[0])
-        found = []
+        rare = []
         for same in sets:
             added = Added(self._template(same, 60), template, self._some(same), others)
             if (
@@ -128,8 +128,8 @@ class Splitter:
                 and self._believed(added, False, same, members)
                 and self._instructs(same, members, template)
             ):
-                found.append(same)
-        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+                rare.append(same)
+        return np.sort(np.concatenate(rare)) if rare else np.zeros(0, np.int64)
 
     def _template(self, members: Members, most: int) -> Template:
         chosen = members.tolist()

@@ -72,18 +72,18 @@ class Part(msgspec.Struct, frozen=True):
             return (text[start:end],)
         values: list[str] = []
         for i in range(1, self.pivot + 1):
-            found = text.find(literals[i], start, end)
-            if found < 0:
+            position = text.find(literals[i], start, end)
+            if position < 0:
                 return None
-            values.append(text[start:found])
-            start = found + len(literals[i])
+            values.append(text[start:position])
+            start = position + len(literals[i])
         tail: list[str] = []
         for i in range(last - 1, self.pivot, -1):
-            found = text.rfind(literals[i], start, end)
-            if found < 0:
+            position = text.rfind(literals[i], start, end)
+            if position < 0:
                 return None
-            tail.append(text[found + len(literals[i]) : end])
-            end = found
+            tail.append(text[position + len(literals[i]) : end])
+            end = position
         values.append(text[start:end])
         values.extend(reversed(tail))
         return tuple(values)

@@ -113,8 +113,8 @@ class Vocabulary(dict[str, int]):
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of a text's tokens; not to be changed, equal texts share the list."""
-        known = self._texts.get(text)
-        if known is None:
-            known = list(map(self.__getitem__, split(text)))
-            self._texts[text] = known
-        return known
+        ids = self._texts.get(text)
+        if ids is None:
+            ids = list(map(self.__getitem__, split(text)))
+            self._texts[text] = ids
+        return ids

@@ -72,7 +72,7 @@ def has_control(values: Iterable[bytes]) -> bool:
 
 def as_path(path: str) -> bytes:
     """Return a path for a request line, with unsafe and non-ASCII characters percent-encoded."""
-    return _NOT_IN_PATH.sub(lambda found: b"%%%02X" % found[0][0], path.encode())
+    return _NOT_IN_PATH.sub(lambda match: b"%%%02X" % match[0][0], path.encode())
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:

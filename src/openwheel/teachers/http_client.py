@@ -202,7 +202,7 @@ class HttpClient:
 
     def _purge(self) -> None:
         self._purging = None
-        stale = [one for one in self._idle if not one.fresh(self._keep_idle)]
+        stale = [connection for connection in self._idle if not connection.fresh(self._keep_idle)]
         for connection in stale:
             self._idle.remove(connection)
             connection.abort()
@@ -428,9 +428,9 @@ class _Connection(asyncio.Protocol):
     def _look(self) -> None:
         """Fail if nothing has come for too long; a client that does not read is not the host."""
         quiet = 0.0 if self._paused else self.loop.time() - self._heard
-        left = self._client.read_timeout - quiet
-        if left > 0.001:
-            self._timer = self.loop.call_later(left, self._look)
+        remaining = self._client.read_timeout - quiet
+        if remaining > 0.001:
+            self._timer = self.loop.call_later(remaining, self._look)
         else:
             self._fail(
                 TeacherTimeoutError(f"The teacher at {self._client.label} did not answer in time")

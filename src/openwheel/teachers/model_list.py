@@ -20,16 +20,16 @@ def read_model_list(body: bytes) -> list[dict[str, Any]]:
         TeacherError: The body is not a list of models.
     """
     try:
-        found = _any.decode(body)
+        models = _any.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = None
-    if isinstance(found, Mapping) and "data" in found:
-        found = found["data"] or []
-    if not isinstance(found, list) or not all(
-        isinstance(model, dict) and isinstance(model.get("id"), str) for model in found
+        models = None
+    if isinstance(models, Mapping) and "data" in models:
+        models = models["data"] or []
+    if not isinstance(models, list) or not all(
+        isinstance(model, dict) and isinstance(model.get("id"), str) for model in models
     ):
         raise TeacherError("The answer is not a list of models")
-    return found
+    return models
 
 
 def join_model_lists(lists: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> bytes:

@@ -115,7 +115,7 @@ def find_place(raw_path: bytes) -> Place | None:
     """
     if may_climb(raw_path):
         return None
-    segments = [one for one in raw_path.decode("latin-1").split("/") if one]
+    segments = [segment for segment in raw_path.decode("latin-1").split("/") if segment]
     foreign = segments[:1] == ["openai"]
     del segments[: int(foreign)]
     deployment = ""
@@ -145,14 +145,14 @@ def listed(place: Place, patterns: tuple[str, ...]) -> bool:
 
 def row_of(resource: str) -> tuple[Kind | Literal[""], frozenset[str]]:
     """Return the row of the table for a path under ``/v1/``; empty if there is none."""
-    found = TABLE.get(resource)
-    if found is not None:
-        return found
+    row = TABLE.get(resource)
+    if row is not None:
+        return row
     segments = resource.split("/", _DEEPEST)[:_DEEPEST]
     while segments:
-        found = TABLE.get("/".join([*segments, "*"]))
-        if found is not None:
-            return found
+        row = TABLE.get("/".join([*segments, "*"]))
+        if row is not None:
+            return row
         segments.pop()
     return "", frozenset()
 

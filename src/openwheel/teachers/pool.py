@@ -183,11 +183,11 @@ class TeacherPool:
         order = self._order(watches)
         for watch in order:
             yield watch, 0.0
-        for again in range(1, 1 + max(watch.member.retries for watch in order)):
-            pause = min(_FIRST_PAUSE_S * 2 ** (again - 1), _LONGEST_PAUSE_S)
+        for retry in range(1, 1 + max(watch.member.retries for watch in order)):
+            pause = min(_FIRST_PAUSE_S * 2 ** (retry - 1), _LONGEST_PAUSE_S)
             for watch in order:
                 # A member at rest by now has failed enough, or has said when to come back.
-                if again <= watch.member.retries and watch.is_ready():
+                if retry <= watch.member.retries and watch.is_ready():
                     yield watch, pause
                     pause = 0.0
 
@@ -206,16 +206,16 @@ class TeacherPool:
 
     def _find_candidates(self, model: str, messages: bool) -> tuple[tuple[Watch, ...], str]:
         """Return the teachers to ask for a model, or why none may be asked."""
-        found = candidates(self._members, model, messages=messages)
-        allowed = [member for member in found if not why_not(member, model)]
-        reason = refusal(found, model) if found else ""
+        members = candidates(self._members, model, messages=messages)
+        allowed = [member for member in members if not why_not(member, model)]
+        reason = refusal(members, model) if members else ""
         return tuple(self._watches[member.name] for member in allowed), reason
 
     async def _model_lists(self, headers: Headers) -> TeacherResponse:
         """Join the members' lists of models, each without those that the member does not take."""
         watches = list(self._watches.values())
         asked = [watch for watch in watches if watch.is_ready()] or watches
-        found = await asyncio.gather(*(_models(watch, headers) for watch in asked))
+        results = await asyncio.gather(*(_models(watch, headers) for watch in asked))
         lists = [
             (
                 watch.member.name,
@@ -225,15 +225,15 @@ class TeacherPool:
                     if takes(watch.member, model["id"]) and not why_not(watch.member, model["id"])
                 ],
             )
-            for watch, result in zip(asked, found, strict=True)
+            for watch, result in zip(asked, results, strict=True)
             if isinstance(result, list)
         ]
         if lists:
             return whole_response(200, join_model_lists(lists))
-        for result in reversed(found):
+        for result in reversed(results):
             if isinstance(result, TeacherResponse):
                 return result
-        raise next(result for result in reversed(found) if isinstance(result, TeacherError))
+        raise next(result for result in reversed(results) if isinstance(result, TeacherError))
 
 
 async def _models(

@@ -76,8 +76,8 @@ def candidates(members: Sequence[Member], model: str, *, messages: bool) -> list
     # Servers of open-weight models mostly speak both APIs, so Messages may go to either kind.
     # Requests of OpenAI's API go to Anthropic's, which has a part of it, only if there is no other.
     for group in groups if messages else groups[:1]:
-        if found := [member for member in group if takes(member, model)]:
-            return found
+        if takers := [member for member in group if takes(member, model)]:
+            return takers
     return []
 
 
@@ -113,7 +113,7 @@ def most_tokens(body: bytes) -> int | None:
     except _UNREADABLE:
         return None
     named = (bounded.max_tokens, bounded.max_completion_tokens, bounded.max_output_tokens)
-    return min((max(one, 0) for one in named if one is not None), default=None)
+    return min((max(limit, 0) for limit in named if limit is not None), default=None)
 
 
 def takes(member: Member, model: str) -> bool:

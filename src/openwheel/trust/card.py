@@ -81,9 +81,9 @@ def _body(lineage: Lineage) -> Iterator[str]:
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
-    found = list(lines)
-    if found:
-        yield from ["", f"## {title}", "", *found]
+    content = list(lines)
+    if content:
+        yield from ["", f"## {title}", "", *content]
 
 
 def _made_of(lineage: Lineage) -> Iterator[str]:
@@ -108,9 +108,9 @@ def _made_of(lineage: Lineage) -> Iterator[str]:
         if window.first_time:
             span = f", from {_day(window.first_time)} to {_day(window.last_time)}"
         yield f"- Training data: {window.exchanges:,} exchanges{span}; sha256 `{window.sha256}`"
-    for left in lineage.left_out:
-        who = " ".join(filter(None, [left.teacher or "a log", left.model]))
-        yield f"- Left out: {left.exchanges:,} answers of {who}: {left.reason}"
+    for excluded in lineage.left_out:
+        source = " ".join(filter(None, [excluded.teacher or "a log", excluded.model]))
+        yield f"- Left out: {excluded.exchanges:,} answers of {source}: {excluded.reason}"
 
 
 def _asked(lineage: Lineage) -> Iterator[str]:

@@ -53,10 +53,10 @@ def recognise(path: Path, catalog: Catalog) -> Folder:
         config = config_of(path)
     except CatalogError:  # no checkpoint: what loads it will say so
         config = {}
-    said = [*_said(path)]
+    texts = [*_said(path)]
     rows = _alike(config, catalog)
-    named = tuple(row for text in said if (row := catalog.get(_hub_id(text))) is not None)
-    licences = [found for text in said if (found := _licence(text, catalog))]
+    named = tuple(row for text in texts if (row := catalog.get(_hub_id(text))) is not None)
+    licences = [licence for text in texts if (licence := _licence(text, catalog))]
     if rows:
         return Folder(rows=_chosen(rows, named, licences), told_by="configuration")
     if named:
@@ -80,16 +80,16 @@ def _alike(config: Mapping[str, Any], catalog: Catalog) -> tuple[Checkpoint, ...
     )
 
 
-def _same_type(one: str, other: str, catalog: Catalog) -> bool:
-    family = catalog.family(one)
-    return one == other or (family is not None and family == catalog.family(other))
+def _same_type(first: str, other: str, catalog: Catalog) -> bool:
+    family = catalog.family(first)
+    return first == other or (family is not None and family == catalog.family(other))
 
 
-def _same_measures(one: Shape, other: Shape) -> bool:
+def _same_measures(first: Shape, other: Shape) -> bool:
     """Whether shapes are alike; the vocabulary aside, which fine-tuning may change."""
-    if one.intermediate and other.intermediate and one.intermediate != other.intermediate:
+    if first.intermediate and other.intermediate and first.intermediate != other.intermediate:
         return False
-    return all(getattr(one, name) == getattr(other, name) for name in _MEASURES)
+    return all(getattr(first, name) == getattr(other, name) for name in _MEASURES)
 
 
 def _chosen(

@@ -151,8 +151,8 @@ def _lines(lineage: Lineage) -> Iterator[str]:
     if lineage.base is not None:
         yield f"base {lineage.base.id}: {_licences(lineage.base.licences)}"
     for taught in lineage.taught_by:
-        who = " ".join(filter(None, [taught.teacher or "log", taught.model]))
-        yield f"teacher {who}: {_licences(taught.licences)}, {taught.exchanges:,} exchanges"
+        source = " ".join(filter(None, [taught.teacher or "log", taught.model]))
+        yield f"teacher {source}: {_licences(taught.licences)}, {taught.exchanges:,} exchanges"
     for name, written in lineage.overrides.items():
         yield f"override {name}: {written}"
 

@@ -23,21 +23,21 @@ def checked(codes: Iterable[str], setting: str) -> tuple[str, ...]:
     Raises:
         SettingError: One is not two capital letters.
     """
-    found = []
+    members = []
     for code in codes:
         if not _CODE.fullmatch(code):
             raise SettingError(
                 f"{setting} must hold country codes of two capital letters (ISO 3166) or EU, "
                 f"was {code!r}"
             )
-        found.append("GB" if code == "UK" else code)
-    return tuple(found)
+        members.append("GB" if code == "UK" else code)
+    return tuple(members)
 
 
-def overlap(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
-    """Return the places of ``one`` that are in, or hold, a place of ``other``."""
+def overlap(first: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+    """Return the places of ``first`` that are in, or hold, a place of ``other``."""
     reached = _with_members(other)
-    return tuple(place for place in one if _with_members([place]) & reached)
+    return tuple(place for place in first if _with_members([place]) & reached)
 
 
 def within(place: str, places: Iterable[str]) -> bool:
@@ -55,5 +55,5 @@ def is_here(url: str) -> bool:
 
 
 def _with_members(places: Iterable[str]) -> set[str]:
-    found = set(places)
-    return found | EUROPEAN_UNION if "EU" in found else found
+    members = set(places)
+    return members | EUROPEAN_UNION if "EU" in members else members

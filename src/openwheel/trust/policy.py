@@ -117,16 +117,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             jurisdiction=section.jurisdiction,
         )
         local = section.url.removeprefix(LOCAL) if section.url.startswith(LOCAL) else ""
-        told = section.checkpoint or local.partition("@")[0] or self._mapped(model)
-        if section.licence or told:
-            rows = self._rows(told)
+        checkpoint = section.checkpoint or local.partition("@")[0] or self._mapped(model)
+        if section.licence or checkpoint:
+            rows = self._rows(checkpoint)
             if local and Path(local).expanduser().is_dir():
                 rows = recognise(Path(local).expanduser(), self.catalog).rows
             licences = _all(self, rows)
             if section.licence:
                 licences = self._licences(section.licence)
             elif not rows and not (section.checkpoint or local):
-                licences = self._licences(told)
+                licences = self._licences(checkpoint)
             return msgspec.structs.replace(
                 base,
                 checkpoint=rows[0].id if len(rows) == 1 else section.checkpoint,
@@ -151,16 +151,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """
         base = Terms(subject=f"checkpoint {checkpoint}", role="base", checkpoint=checkpoint)
         path = Path(checkpoint).expanduser()
-        told = self._mapped(checkpoint) or self._mapped(str(path.absolute()))
-        if told or not path.exists():
-            rows = self._rows(told or checkpoint)
-            licences = _all(self, rows) if rows else self._licences(told)
-            told_by: Literal["settings", "name"] = "settings" if told else "name"
+        mapped = self._mapped(checkpoint) or self._mapped(str(path.absolute()))
+        if mapped or not path.exists():
+            rows = self._rows(mapped or checkpoint)
+            licences = _all(self, rows) if rows else self._licences(mapped)
+            told_by: Literal["settings", "name"] = "settings" if mapped else "name"
             return self._with_rows(base, rows, licences, told_by)
-        found = recognise(path, self.catalog)
-        licences = _all(self, found.rows) if found.rows else self._licences(found.licence)
-        terms = self._with_rows(base, found.rows, licences, found.told_by)
-        return msgspec.structs.replace(terms, hint=found.hint)
+        folder = recognise(path, self.catalog)
+        licences = _all(self, folder.rows) if folder.rows else self._licences(folder.licence)
+        terms = self._with_rows(base, folder.rows, licences, folder.told_by)
+        return msgspec.structs.replace(terms, hint=folder.hint)
 
     def may_send(self, teacher: str, model: str | None = None) -> Decision:
         """Decide whether a request may be sent to a teacher.
@@ -225,9 +225,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for name, section in self.teachers.items():
             if section.url.startswith(REPLAY):
                 continue
-            own = self.may_send(name)
-            yield own
-            if own.allowed and not _says(section):
+            decision = self.may_send(name)
+            yield decision
+            if decision.allowed and not _says(section):
                 for model in section.models:
                     if not any(mark in model for mark in "*?["):
                         yield self.may_send(name, model)
@@ -399,7 +399,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         models = self.section.models
         if model in models:
             return models[model]
-        return next((told for name, told in models.items() if fnmatchcase(model, name)), "")
+        return next(
+            (checkpoint for name, checkpoint in models.items() if fnmatchcase(model, name)), ""
+        )
 
     def _rows(self, name: str) -> tuple[Checkpoint, ...]:
         if not name:
@@ -423,8 +425,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _check_overrides(self) -> None:
         """Refuse an override that would apply to nothing: most likely a name is misspelt."""
         for name in self.section.overrides:
-            own = {section.licence.lower() for section in self.teachers.values()}
-            if name.lower() in own or self.catalog.get(name) is not None:
+            of_sections = {section.licence.lower() for section in self.teachers.values()}
+            if name.lower() in of_sections or self.catalog.get(name) is not None:
                 continue
             try:
                 self.catalog.licence(name)
@@ -441,5 +443,5 @@ def _says(section: TeacherSection) -> bool:
 
 
 def _all(policy: Policy, rows: Iterable[Checkpoint]) -> tuple[Licence, ...]:
-    found = (licence for row in rows for licence in policy.catalog.licences_of(row))
-    return tuple({licence.id: licence for licence in found}.values())
+    licences = (licence for row in rows for licence in policy.catalog.licences_of(row))
+    return tuple({licence.id: licence for licence in licences}.values())

@@ -208,10 +208,10 @@ def _on_commerce(licence: Licence, point: Point, policy: PolicySection) -> Itera
         return
     if policy.use is None and point == "send":
         return
-    said = "use is commercial" if policy.use else "nothing says that your use is not commercial"
+    reason = "use is commercial" if policy.use else "nothing says that your use is not commercial"
     yield _objection(
         licence,
-        f"{licence.id} allows no commercial use without an authorisation, and {said}",
+        f"{licence.id} allows no commercial use without an authorisation, and {reason}",
         ("commercial",),
         f'Say use = "non-commercial" under [policy] if so it is, {_OVERRIDE}',
     )
@@ -247,10 +247,10 @@ def _reached(threshold: Threshold, policy: PolicySection) -> bool:
 
 
 def _size(threshold: Threshold) -> str:
-    who = f" ({threshold.who})" if threshold.who else ""
+    holders = f" ({threshold.who})" if threshold.who else ""
     if threshold.above == 0:
-        return f"any size{who}"
-    return f"more than {threshold.above:,.0f} {_MEASURES[threshold.measure]}{who}"
+        return f"any size{holders}"
+    return f"more than {threshold.above:,.0f} {_MEASURES[threshold.measure]}{holders}"
 
 
 def _objection(licence: Licence, reason: str, about: Iterable[str], remedy: str) -> Objection:

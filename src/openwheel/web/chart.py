@@ -138,18 +138,18 @@ class Chart:
 
     def _legend(self, legend: Sequence[Key]) -> int:
         """Draw the legend and return how many rows it took."""
-        row, left = 0, 4.0
+        row, x = 0, 4.0
         for key in legend:
             width = 30 + LETTER * len(key.name) + 14
-            if left > 4 and left + width > WIDTH:
-                row, left = row + 1, 4.0
+            if x > 4 and x + width > WIDTH:
+                row, x = row + 1, 4.0
             middle = TITLE_HEIGHT + LEGEND_ROW * (row + 0.5)
             if key.dot:
-                self._add("circle", cx=left + 11, cy=middle, r=4.5, kind=f"dot {key.kind}")
+                self._add("circle", cx=x + 11, cy=middle, r=4.5, kind=f"dot {key.kind}")
             else:
-                self._add("path", d=f"M{left:g} {middle:g}h22", kind=f"line {key.kind}")
-            self._text(key.name, left + 28, middle + 4)
-            left += width
+                self._add("path", d=f"M{x:g} {middle:g}h22", kind=f"line {key.kind}")
+            self._text(key.name, x + 28, middle + 4)
+            x += width
         return row + 1 if legend else 0
 
     def _frame(self) -> None:

@@ -18,7 +18,7 @@ def clean(text: str) -> str:
         'a␀b\\n'
     """
     return _UNSHOWABLE.sub(
-        lambda found: chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd", text
+        lambda match: chr(0x2400 + ord(match[0])) if match[0] < " " else "\ufffd", text
     )
 
 

@@ -106,8 +106,8 @@ def ended(reason: Any) -> str:
     if reason is None:
         return "stop"
     sent = str(reason)
-    if (found := _REASONS.get(sent)) is not None:
-        return found
+    if (stop_reason := _REASONS.get(sent)) is not None:
+        return stop_reason
     # Enumerations are written with their name before the value.
     spelled = sent.strip().lower().replace("-", "_").rpartition(".")[2]
     return _REASONS.get(spelled.removeprefix("finish_reason_"), sent)
@@ -123,9 +123,9 @@ def split_reasoning(text: str) -> tuple[str, str]:
     """
     if "<think>" not in text[:64]:
         return "", text
-    found = _THINK.match(text)
-    if found:
-        return found.group(1).strip(), text[found.end() :]
+    match = _THINK.match(text)
+    if match:
+        return match.group(1).strip(), text[match.end() :]
     if text.lstrip().startswith("<think>"):
         return text.lstrip().removeprefix("<think>").strip(), ""
     return "", text

@@ -176,10 +176,10 @@ def text_events(
 
 
 def _prompt(request: _Request) -> Prompt:
-    given = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
-    texts = [text for text in given if isinstance(text, str)]
+    prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
+    texts = [text for text in prompts if isinstance(text, str)]
     plain = (
-        len(given) == 1
+        len(prompts) == 1
         and len(texts) == 1
         and request.n in {None, 1}
         and request.best_of in {None, 1}

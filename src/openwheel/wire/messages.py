@@ -88,8 +88,10 @@ class MessagesRequest(msgspec.Struct):
             # Others, such as web search, are run by the server or are of a form of their own.
             plain = plain and all(tool.get("type") in {None, "custom"} for tool in self.tools)
             tools = canonical_json([[_uncached(tool) for tool in self.tools], self.tool_choice])
-        given = (self.output_config or {}).get("format")
-        return Prompt(tuple(messages), tools, canonical_json(given) if given else "", plain)
+        output_format = (self.output_config or {}).get("format")
+        return Prompt(
+            tuple(messages), tools, canonical_json(output_format) if output_format else "", plain
+        )
 
 
 class _AnswerBlock(msgspec.Struct):

@@ -78,8 +78,8 @@ def message_error(message: str, *, type: str, code: str | None = None) -> bytes:
         type: As the OpenAI API has it.
         code: As the gateway names what happened.
     """
-    own = _ERRORS.get(code or "") or (type if type in _OWN_TYPES else "api_error")
-    error = {"type": own, "message": message}
+    error_type = _ERRORS.get(code or "") or (type if type in _OWN_TYPES else "api_error")
+    error = {"type": error_type, "message": message}
     return _encoder.encode({"type": "error", "error": error, "request_id": None})
 
 

@@ -154,13 +154,13 @@ class ResponsesRequest(msgspec.Struct):
 
     def _response_format(self) -> str:
         """Return the format as an equal chat completion request has it."""
-        given = (self.text or {}).get("format")
-        if given is None or given == {"type": "text"}:
+        text_format = (self.text or {}).get("format")
+        if text_format is None or text_format == {"type": "text"}:
             return ""
-        if isinstance(given, dict) and given.get("type") == "json_schema":
-            schema = {name: value for name, value in given.items() if name != "type"}
-            given = {"type": "json_schema", "json_schema": schema}
-        return canonical_json(given)
+        if isinstance(text_format, dict) and text_format.get("type") == "json_schema":
+            schema = {name: value for name, value in text_format.items() if name != "type"}
+            text_format = {"type": "json_schema", "json_schema": schema}
+        return canonical_json(text_format)
 
 
 class _Incomplete(msgspec.Struct):

@@ -152,8 +152,8 @@ def _started(request: Request, identity: str) -> dict[str, Any]:
     }
     echo = request.echo
     if "text" in echo:
-        said = {name: value for name, value in echo["text"].items() if value is not None}
-        started["text"] = {**_UNSAID["text"], **said}
+        asked_for = {name: value for name, value in echo["text"].items() if value is not None}
+        started["text"] = {**_UNSAID["text"], **asked_for}
     if "reasoning" in echo:
         started["reasoning"] = {**_UNSAID["reasoning"], **echo["reasoning"]}
     if "tools" in echo:

@@ -161,5 +161,5 @@ def model() -> Iterator[Model]:
 @pytest.fixture
 def resources(model: Model) -> Resources:
     return Resources(
-        again=functools.partial(asking_again, lambda: HttpTeacher(model.url, name="gpu"))
+        connect_again=functools.partial(asking_again, lambda: HttpTeacher(model.url, name="gpu"))
     )

@@ -229,7 +229,7 @@ from openwheel.loop.resources import Resources
 from openwheel.store import Store
 
 teacher = functools.partial(HttpTeacher, sys.argv[2], name="gpu")
-resources = Resources(again=functools.partial(asking_again, teacher))
+resources = Resources(connect_again=functools.partial(asking_again, teacher))
 ask_again(Registry(Store.open(sys.argv[1])), LoopSettings(ask_twice=1.0), resources)
 """
 

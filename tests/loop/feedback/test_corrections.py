@@ -65,7 +65,7 @@ def test_one_key_has_a_limited_share(trust, most):
 
 
 def test_what_is_no_answer_of_the_task_is_not_used():
-    assert believed([said(1, 1, "x")], {1: "high"}, known=frozenset({"y"})) == {}
+    assert believed([said(1, 1, "x")], {1: "high"}, classes=frozenset({"y"})) == {}
     found = sort_corrections([said(1, 1, "text")], {1: "high"}, "record", labels=9)
     assert (len(found.believed), found.unusable) == (0, 1)
     found = sort_corrections([said(1, 1, '{"b":1, "a":2}')], {1: "high"}, "record", labels=9)

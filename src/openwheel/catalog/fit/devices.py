@@ -91,7 +91,7 @@ def _nvidia_card(nvml: Any, index: int) -> Device:
 
 def amd_cards(root: Path = Path("/sys/class/drm")) -> list[Device]:
     """Return AMD's cards as the kernel's driver shows them (amdgpu, in sysfs)."""
-    found = []
+    cards = []
     for folder in sorted(root.glob("card[0-9]*/device")):
         try:
             total = int((folder / "mem_info_vram_total").read_text(encoding="ascii"))
@@ -99,7 +99,7 @@ def amd_cards(root: Path = Path("/sys/class/drm")) -> list[Device]:
         except (OSError, ValueError):  # another vendor's
             continue
         name = folder / "product_name"
-        found.append(
+        cards.append(
             Device(
                 kind="rocm",
                 name=(name.read_text(encoding="utf-8").strip() if name.exists() else "") or "AMD",
@@ -107,7 +107,7 @@ def amd_cards(root: Path = Path("/sys/class/drm")) -> list[Device]:
                 free=max(total - used, 0),
             )
         )
-    return found
+    return cards
 
 
 def _together(cards: list[Device]) -> list[Device]:
@@ -130,13 +130,13 @@ def _together(cards: list[Device]) -> list[Device]:
 
 
 def _cpu(memory: int | None, seconds: float) -> Device:
-    found = main_memory()
+    machine = main_memory()
     bandwidth, flops = measure_cpu(max(int(processors()), 1), seconds)
     return Device(
         kind="cpu",
         name=_cpu_name(),
-        memory=memory or found.total,
-        free=memory or found.available,
+        memory=memory or machine.total,
+        free=memory or machine.available,
         bandwidth=bandwidth,
         flops=flops,
         bandwidth_source="measured",

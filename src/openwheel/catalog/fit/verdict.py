@@ -111,7 +111,7 @@ def judge(weights: Weights, device: Device, wish: Wish) -> Verdict:
             break
     fits = needed <= device.free
     kept = weight_bytes(weights, precision)
-    found = Verdict(
+    verdict = Verdict(
         device=device.name,
         fits=fits,
         precision=precision,
@@ -124,12 +124,12 @@ def judge(weights: Weights, device: Device, wish: Wish) -> Verdict:
         left_out=_left_out(weights, wish),
     )
     if not fits or wish.purpose == "train":
-        return found
+        return verdict
     read = kept * weights.active / weights.parameters
     if weights.shape is not None:
         read += cache_bytes(weights.shape, context=wish.context, batch=wish.batch)
     return msgspec.structs.replace(
-        found,
+        verdict,
         longest=_longest(weights, device, wish, precision),
         decode=device.bandwidth and wish.batch * device.bandwidth / read,
         prefill=device.flops and device.flops / (2 * weights.active),
@@ -201,31 +201,31 @@ def judge_rows(
     benchmarks are not compared: the benchmark is the one named, or the one that most of those
     that fit have a score on. Those that do not fit come last, the smallest first.
     """
-    found: dict[str, Fit] = {}
+    fits_by_id: dict[str, Fit] = {}
     models = [row for row in rows if row.kind == "lm"]
     for row in models:
         weights = of_row(row)
         if weights is not None:
             verdict = max((judge(weights, device, wish) for device in devices), key=_best)
             total, active = weights.parameters / 1e9, weights.active / 1e9
-            found[row.id] = Fit(id=row.id, parameters=total, active=active, verdict=verdict)
+            fits_by_id[row.id] = Fit(id=row.id, parameters=total, active=active, verdict=verdict)
     counts = Counter(
         quality.benchmark
         for row in models
-        if row.id in found and found[row.id].verdict.fits
+        if row.id in fits_by_id and fits_by_id[row.id].verdict.fits
         for quality in row.quality
         if benchmark.lower() in quality.benchmark.lower()
     )
     benchmark = max(counts, key=lambda name: (counts[name], name), default="")
     scored = [
         msgspec.structs.replace(
-            found[row.id],
-            quality=next((one for one in row.quality if one.benchmark == benchmark), None),
+            fits_by_id[row.id],
+            quality=next((score for score in row.quality if score.benchmark == benchmark), None),
         )
         for row in models
-        if row.id in found
+        if row.id in fits_by_id
     ]
-    return sorted(scored, key=_order), benchmark, [r.id for r in models if r.id not in found]
+    return sorted(scored, key=_order), benchmark, [r.id for r in models if r.id not in fits_by_id]
 
 
 def _best(verdict: Verdict) -> tuple[bool, float, float, int]:

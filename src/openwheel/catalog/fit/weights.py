@@ -98,15 +98,15 @@ def weight_files(path: Path) -> list[Path]:
         return [path]
     shards = sorted(path.glob("*.safetensors"))
     # Some publishers put the same weights beside them under another name.
-    shards = [one for one in shards if one.name.startswith("model")] or shards
-    found = shards or sorted(path.glob("*.gguf"))
-    if not found:
+    shards = [shard for shard in shards if shard.name.startswith("model")] or shards
+    files = shards or sorted(path.glob("*.gguf"))
+    if not files:
         raise CatalogError(
             f"{path} must be a folder with *.safetensors or a .gguf file, and is not"
         )
-    if not shards and len(found) > 1:
-        raise CatalogError(f"{path} holds {len(found)} GGUF files; name one of them")
-    return found
+    if not shards and len(files) > 1:
+        raise CatalogError(f"{path} holds {len(files)} GGUF files; name one of them")
+    return files
 
 
 def cache_bytes(shape: Shape, *, context: int, batch: int = 1, element: float = 2.0) -> float:

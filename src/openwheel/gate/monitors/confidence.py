@@ -108,14 +108,14 @@ class ConfidenceSequence(msgspec.Struct, frozen=True, tag="confidence sequence")
         Raises:
             ValueError: A number is out of its range, or there are weights and none were expected.
         """
-        found = audited(losses, probabilities, floors)
-        if not self.weighted and (found.weights != 1).any():
+        audits = audited(losses, probabilities, floors)
+        if not self.weighted and (audits.weights != 1).any():
             raise ValueError(
                 "floors must be left out unless the confidence sequence is weighted, gave a weight "
-                f"of {found.weights[found.weights != 1][0]:g}"
+                f"of {audits.weights[audits.weights != 1][0]:g}"
             )
         updated = self
-        for loss, weight in zip(*found, strict=True):
+        for loss, weight in zip(*audits, strict=True):
             updated = updated._with(float(loss), float(weight))
         return updated
 
@@ -128,18 +128,18 @@ class ConfidenceSequence(msgspec.Struct, frozen=True, tag="confidence sequence")
         seen = self.seen
         # With weights a prediction must be the same for every request, audited or not.
         expected = self.epsilon if self.weighted else (seen.loss + 0.5) / (seen.answers + 1)
-        found = msgspec.structs.replace(
+        updated = msgspec.structs.replace(
             self,
             spread=self.spread + (weight * (loss - expected)) ** 2,
             weight_spread=self.weight_spread + weight**2,
             seen=seen.plus(loss, weight),
         )
         # No bet that the rate is above has won anything while it is not seen to be.
-        if found.alarm or found.seen.weighted_loss <= self.epsilon * found.seen.weight:
-            return found
-        if found.evidence >= found.limit:
-            return msgspec.structs.replace(found, alarmed_at=found.seen.answers)
-        return found
+        if updated.alarm or updated.seen.weighted_loss <= self.epsilon * updated.seen.weight:
+            return updated
+        if updated.evidence >= updated.limit:
+            return msgspec.structs.replace(updated, alarmed_at=updated.seen.answers)
+        return updated
 
     def _log_won(self, rate: float, *, up: bool) -> float:
         """Return the logarithm of what was won by betting that the mean is beyond a rate."""

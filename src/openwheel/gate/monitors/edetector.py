@@ -73,12 +73,12 @@ class EDetector(msgspec.Struct, frozen=True, tag="e-detector"):
 
     def update(self, losses: Any, probabilities: Any = 1.0, floors: Any = None) -> Self:
         """Return the detector after more audited answers: see :meth:`Monitor.update`."""
-        found = audited(losses, probabilities, floors)
-        if not len(found.losses):
+        audits = audited(losses, probabilities, floors)
+        if not len(audits.losses):
             return self
         wealth = np.array(self.wealth) if self.wealth else at_start(self.epsilon)
         seen, alarmed_at = self.seen, self.alarmed_at
-        for loss, weight in zip(*found, strict=True):
+        for loss, weight in zip(*audits, strict=True):
             if alarmed_at is None:
                 wealth, total = step(
                     wealth, loss, weight, epsilon=self.epsilon, limit=self.average_run_length

@@ -80,12 +80,12 @@ class EProcess(msgspec.Struct, frozen=True, tag="e-process", kw_only=False):
 
     def update(self, losses: Any, probabilities: Any = 1.0, floors: Any = None) -> Self:
         """Return the e-process after more audited answers: see :meth:`Monitor.update`."""
-        found = audited(losses, probabilities, floors)
-        if not len(found.losses):
+        audits = audited(losses, probabilities, floors)
+        if not len(audits.losses):
             return self
         wealth = np.array(self.wealth) if self.wealth else at_start(self.epsilon)
         seen, alarmed_at = self.seen, self.alarmed_at
-        for loss, weight in zip(*found, strict=True):
+        for loss, weight in zip(*audits, strict=True):
             if alarmed_at is None:
                 wealth, total = step(
                     wealth, seen.answers, loss, weight, epsilon=self.epsilon, delta=self.delta
@@ -121,7 +121,7 @@ def step(
     For many streams at once: wealth of shape (..., 20), losses and weights of shape (...).
     ``answers``: how many there were before.
     """
-    left = reserve(answers + 1)
-    started = wealth + (reserve(answers) - left) * alternatives(epsilon)[1]
-    moved = bet(started, loss, weight, epsilon=epsilon, limit=1 / delta - left)
-    return moved, np.asarray(moved.sum(-1) + left)
+    reserved = reserve(answers + 1)
+    started = wealth + (reserve(answers) - reserved) * alternatives(epsilon)[1]
+    moved = bet(started, loss, weight, epsilon=epsilon, limit=1 / delta - reserved)
+    return moved, np.asarray(moved.sum(-1) + reserved)

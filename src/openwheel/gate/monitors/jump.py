@@ -101,10 +101,10 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         Raises:
             ValueError: A number is out of its range, or there are floors.
         """
-        found = audited(losses, probabilities, floors)
-        if (found.weights != 1).any():
+        audits = audited(losses, probabilities, floors)
+        if (audits.weights != 1).any():
             raise ValueError("floors must be left out: a jump detector takes no weights")
-        here, losses = self, found.losses
+        here, losses = self, audits.losses
         while len(losses):
             learned_at = here._learned_at()
             now = losses if learned_at is None else losses[: learned_at - here.seen.answers]

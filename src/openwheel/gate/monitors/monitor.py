@@ -114,22 +114,22 @@ def audited(losses: Any, probabilities: Any = 1.0, floors: Any = None) -> Audite
         >>> audited([0, 1], [0.5, 0.1], 0.1).weights.tolist()
         [0.2, 1.0]
     """
-    found = np.atleast_1d(np.asarray(losses, np.float64))
+    values = np.atleast_1d(np.asarray(losses, np.float64))
     chance = np.asarray(probabilities, np.float64)
     least = chance if floors is None else np.asarray(floors, np.float64)
-    _require("a loss", "in [0, 1]", found, (found >= 0) & (found <= 1))
+    _require("a loss", "in [0, 1]", values, (values >= 0) & (values <= 1))
     _require("a probability", "in (0, 1]", chance, (chance > 0) & (chance <= 1))
     _require(
         "a floor", "above 0 and at most its probability", least, (least > 0) & (least <= chance)
     )
     try:
-        weights = np.broadcast_to(least / chance, found.shape)
+        weights = np.broadcast_to(least / chance, values.shape)
     except ValueError as error:
         raise ValueError(
-            f"probabilities and floors must be one number or one for each of {found.size} losses, "
+            f"probabilities and floors must be one number or one for each of {values.size} losses, "
             f"were of shape {np.shape(probabilities)} and {np.shape(floors)}"
         ) from error
-    return Audited(found, weights)
+    return Audited(values, weights)
 
 
 def require_share(name: str, value: float) -> None:
@@ -138,7 +138,7 @@ def require_share(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in (0, 1), was {value:g}")
 
 
-def _require(name: str, what: str, values: FloatArray, good: Any) -> None:
+def _require(name: str, expected: str, values: FloatArray, good: Any) -> None:
     if not np.all(good):
         wrong = np.broadcast_to(values, np.shape(good))[~np.asarray(good)]
-        raise ValueError(f"{name} must be {what}, was {wrong.flat[0]:g}")
+        raise ValueError(f"{name} must be {expected}, was {wrong.flat[0]:g}")

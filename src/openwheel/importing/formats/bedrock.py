@@ -16,25 +16,25 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
     place = (
         record if "input" in record else first_object(record.get("@message", record.get("message")))
     )
-    given, answered = first_object(place.get("input")), first_object(place.get("output"))
-    if not {"inputBodyJson", "inputBodyS3Path", "inputContentType"} & given.keys():
+    sent, answered = first_object(place.get("input")), first_object(place.get("output"))
+    if not {"inputBodyJson", "inputBodyS3Path", "inputContentType"} & sent.keys():
         return None
     if is_set(place.get("errorCode")):
         raise SkippedRecordError("the call failed")
-    if "inputBodyJson" not in given or "outputBodyJson" not in answered:
-        if "inputBodyS3Path" in given or "outputBodyS3Path" in answered:
+    if "inputBodyJson" not in sent or "outputBodyJson" not in answered:
+        if "inputBodyS3Path" in sent or "outputBodyS3Path" in answered:
             raise UnreadableRecordError(
                 "the bodies are in S3, and not in the log: put them into inputBodyJson and "
                 "outputBodyJson"
             )
         raise SkippedRecordError("no answer")
-    body = embedded(given["inputBodyJson"])
-    found = embedded(answered["outputBodyJson"])
+    body = embedded(sent["inputBodyJson"])
+    body_out = embedded(answered["outputBodyJson"])
     if isinstance(body, dict) and not {"inputText", "messages", "prompt"} & body.keys():
         raise SkippedRecordError(f"a call of another kind ({str(place.get('operation'))[:40]})")
-    asked = require(read_request(body, response=found), "inputBodyJson")
+    asked = require(read_request(body, response=body_out), "inputBodyJson")
     asked = beside(asked, str(place.get("modelId") or ""))
-    return Entry(asked, response(found), record=place)
+    return Entry(asked, response(body_out), record=place)
 
 
 BEDROCK = Format(

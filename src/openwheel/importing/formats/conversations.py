@@ -4,6 +4,7 @@ import re
 from typing import Any, Final
 
 from openwheel.importing.answers import Opened
+from openwheel.importing.assistant import message_answer, not_empty
 from openwheel.importing.formats.format import (
     Entry,
     Format,
@@ -14,7 +15,6 @@ from openwheel.importing.formats.format import (
 )
 from openwheel.importing.messages import as_messages, is_messages, role_of, system_text, with_system
 from openwheel.importing.requests import Asked, api_named, read_request
-from openwheel.importing.said import given, message_answer
 from openwheel.importing.values import (
     JsonObject,
     SkippedRecordError,
@@ -82,8 +82,8 @@ def _settings(asked: Asked, record: JsonObject) -> Asked:
         if isinstance(embedded(record.get(key)), dict)
     )
     # The same names may be something else here, such as the number of a row.
-    own = {key: value for key, value in record.items() if key not in {"n", "seed", "stop"}}
-    return beside(asked, own, *parameters)
+    settings = {key: value for key, value in record.items() if key not in {"n", "seed", "stop"}}
+    return beside(asked, settings, *parameters)
 
 
 def _conversation(record: JsonObject, _: Keys) -> Entry | None:
@@ -120,7 +120,7 @@ def _ending(asked: Asked, record: JsonObject) -> Entry:
     ]
     body = {**asked.body, "messages": rest}
     answer = message_answer(messages[-1])
-    return Entry(Asked(body, asked.api), Opened(given(answer), record))
+    return Entry(Asked(body, asked.api), Opened(not_empty(answer), record))
 
 
 def _ends_in_answer(messages: Any) -> bool:
@@ -158,15 +158,15 @@ def marked_messages(text: str) -> list[JsonObject] | None:
                 return [
                     {"role": role_of(role), "content": content.strip()} for role, content in turns
                 ]
-    if "[/INST]" in text and (found := _INSTRUCTED.match(text)):
-        system, asked = "", found.group(1)
+    if "[/INST]" in text and (match := _INSTRUCTED.match(text)):
+        system, asked = "", match.group(1)
         if inner := _SYSTEM.match(asked):
             system, asked = inner.group(1), asked[inner.end() :]
         messages = [{"role": "user", "content": asked.strip()}]
-        answer = {"role": "assistant", "content": found.group(2).strip()}
+        answer = {"role": "assistant", "content": match.group(2).strip()}
         return [*with_system(system, messages), answer]
-    if "### Response:" in text and (found := _ALPACA.match(text)):
-        _, instruction, given_, answer_ = found.groups()
+    if "### Response:" in text and (match := _ALPACA.match(text)):
+        _, instruction, given_, answer_ = match.groups()
         messages = [{"role": "user", "content": (given_ or instruction).strip()}]
         fixed = instruction.strip() if given_ else ""
         return [*with_system(fixed, messages), {"role": "assistant", "content": answer_.strip()}]

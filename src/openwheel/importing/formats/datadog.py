@@ -15,21 +15,19 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
         raise SkippedRecordError(f"a span of the application ({kind})")
     if failed(record.get("status")) or meta.get("error"):
         raise SkippedRecordError("the call failed")
-    given, answered = first_object(meta["input"]), first_object(meta.get("output"))
-    found = embedded(answered.get("messages", answered.get("value")))
-    if not found:
+    sent, answered = first_object(meta["input"]), first_object(meta.get("output"))
+    messages_out = embedded(answered.get("messages", answered.get("value")))
+    if not messages_out:
         raise SkippedRecordError("no answer")
-    if isinstance(found, list):
-        found = [
+    if isinstance(messages_out, list):
+        messages_out = [
             {**item, "role": item.get("role") or "assistant"} if isinstance(item, dict) else item
-            for item in found
+            for item in messages_out
         ]
-    messages = as_messages(
-        given.get("messages") or [{"role": "user", "content": given.get("value")}]
-    )
+    messages = as_messages(sent.get("messages") or [{"role": "user", "content": sent.get("value")}])
     metadata = first_object(meta.get("metadata"))
     asked = beside(Asked({"messages": messages}), metadata, {"model": meta.get("model_name")})
-    return Entry(asked, output(found))
+    return Entry(asked, output(messages_out))
 
 
 DATADOG = Format("Datadog", lambda keys: "meta" in keys, _read)

@@ -141,11 +141,11 @@ def beside(asked: Asked, *places: Any, drop_defaults: bool = False) -> Asked:
         if isinstance(place, str) and place and not place.lstrip().startswith("{"):
             more.setdefault("model", place)
             continue
-        found = first_object(place)
-        model = first_text(*(found.get(key) for key in ("model", "model_name", "modelId")))
+        fields = first_object(place)
+        model = first_text(*(fields.get(key) for key in ("model", "model_name", "modelId")))
         if model:
             more.setdefault("model", model)
-        for name, value in settings_in(found, drop_defaults=drop_defaults).items():
+        for name, value in settings_in(fields, drop_defaults=drop_defaults).items():
             more.setdefault(name, value)
     missing = {name: value for name, value in more.items() if name not in asked.body}
     return msgspec.structs.replace(asked, body={**missing, **asked.body}) if missing else asked
@@ -161,12 +161,12 @@ def output(value: Any) -> Opened:
     return open_output(value)
 
 
-def require(asked: Asked | None, what: str) -> Asked:
+def require(asked: Asked | None, source: str) -> Asked:
     """Return a request that must be there.
 
     Raises:
         UnreadableRecordError: It is not.
     """
     if asked is None:
-        raise UnreadableRecordError(f"{what} holds no request: no messages, prompt or contents")
+        raise UnreadableRecordError(f"{source} holds no request: no messages, prompt or contents")
     return asked

@@ -37,12 +37,12 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
     if failed(record.get("level")):
         raise SkippedRecordError("the call failed")
     opened = output(embedded_output(record.get("output")))
-    given = embedded(record.get("input"))
-    asked = read_request(given, response=opened.holder)
-    if asked is None and isinstance(given, str) and given.strip():
-        asked = read_request({"prompt": given})
-    if asked is None and isinstance(given, dict):
-        inner = next((v for v in given.values() if is_messages(embedded(v))), None)
+    sent = embedded(record.get("input"))
+    asked = read_request(sent, response=opened.holder)
+    if asked is None and isinstance(sent, str) and sent.strip():
+        asked = read_request({"prompt": sent})
+    if asked is None and isinstance(sent, dict):
+        inner = next((v for v in sent.values() if is_messages(embedded(v))), None)
         asked = read_request(inner)
     if asked is None:
         raise SkippedRecordError("a generation whose input is no request")
@@ -58,9 +58,9 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
 def embedded_output(value: object) -> object:
     """Return an output; a text in JSON's quotes, as its CSV files have it, without them."""
     if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
-        found = embedded(f"[{value}]")
-        if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str):
-            return found[0]
+        items = embedded(f"[{value}]")
+        if isinstance(items, list) and len(items) == 1 and isinstance(items[0], str):
+            return items[0]
     return value
 
 

@@ -33,11 +33,11 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
     # What the client sent is the request; `messages` is what LiteLLM made of it.
     asked = read_request(sent, response=answered, api=api) if sent else None
     if asked is None:
-        given = embedded(record.get("messages"))
-        if isinstance(given, str) and given.strip():
-            given = [{"role": "user", "content": given}]
-        body = given if isinstance(given, dict) else {"messages": given}
-        asked = read_request(body, response=answered) if given else None
+        messages = embedded(record.get("messages"))
+        if isinstance(messages, str) and messages.strip():
+            messages = [{"role": "user", "content": messages}]
+        body = messages if isinstance(messages, dict) else {"messages": messages}
+        asked = read_request(body, response=answered) if messages else None
         parameters = record.get("model_parameters", record.get("optional_params"))
         asked = require(asked, "messages and proxy_server_request")
         asked = beside(asked, parameters, str(record.get("model") or ""))

@@ -13,12 +13,12 @@ from openwheel.importing.values import (
 
 
 def _stored(record: JsonObject, _: Keys) -> Entry | None:
-    given = embedded(record.get("input_messages", record.get("messages")))
-    if isinstance(given, dict):
-        given = given.get("data")
-    if isinstance(record.get("input_messages"), str) and not isinstance(given, list):
+    messages = embedded(record.get("input_messages", record.get("messages")))
+    if isinstance(messages, dict):
+        messages = messages.get("data")
+    if isinstance(record.get("input_messages"), str) and not isinstance(messages, list):
         return None
-    asked = beside(require(read_request(given), "input_messages"), record)
+    asked = beside(require(read_request(messages), "input_messages"), record)
     return Entry(
         asked, response(record), task=str(first_object(record.get("metadata")).get("task") or "")
     )

@@ -74,14 +74,14 @@ def _common(record: JsonObject) -> Entry | None:
     messages, choices = request.get("messages"), answered.get("choices")
     if type(messages) is not list or type(choices) is not list or not messages or not choices:
         return None
-    said = _text_of(choices[0])
-    if said is None or not _ODD.isdisjoint(request) or not _FAILED.isdisjoint(answered):
+    text = _text_of(choices[0])
+    if text is None or not _ODD.isdisjoint(request) or not _FAILED.isdisjoint(answered):
         return None
     for asked in messages:
         plain = type(asked) is dict and type(asked.get("content")) is str
         if not plain or not one_of(asked.get("role"), NATIVE):
             return None
-    return Entry(Asked(request), Opened(said, answered), name=_NAMES["chat"])
+    return Entry(Asked(request), Opened(text, answered), name=_NAMES["chat"])
 
 
 def _text_of(choice: Any) -> Answer | None:
@@ -149,8 +149,8 @@ def pair(record: JsonObject, keys: Keys) -> Entry:
     """
     value = _pick(record, (keys.input,) if keys.input else INPUT_KEYS, "input")
     opened = output(_pick(record, (keys.output,) if keys.output else OUTPUT_KEYS, "output"))
-    given = embedded(value)
-    asked = read_request(given, response=opened.holder) if _is_chat(given) else None
+    sent = embedded(value)
+    asked = read_request(sent, response=opened.holder) if _is_chat(sent) else None
     if asked is not None:
         return Entry(beside(asked, *_beside(record)), opened)
     return Entry(_asked(value, record, keys), opened)
@@ -173,7 +173,7 @@ def _asked(value: Any, record: JsonObject, keys: Keys) -> Asked:
     return beside(Asked({"messages": messages}), *_beside(record))
 
 
-def _pick(record: JsonObject, names: tuple[str, ...], what: str) -> Any:
+def _pick(record: JsonObject, names: tuple[str, ...], part: str) -> Any:
     for name in names:
         if name in record:
             return record[name]
@@ -184,12 +184,12 @@ def _pick(record: JsonObject, names: tuple[str, ...], what: str) -> Any:
             return value
     squeezed_names = {squeezed(key): key for key in reversed(list(record))}
     for name in names:
-        if (found := squeezed_names.get(squeezed(name))) is not None:
-            return record[found]
+        if (key := squeezed_names.get(squeezed(name))) is not None:
+            return record[key]
     wanted = " or ".join(names)
     have = ", ".join(str(key)[:30] for key in list(record)[:8]) or "none"
     raise UnreadableRecordError(
-        f"no {what}: it must have a key {wanted}, it has {have}{_advice(record)}"
+        f"no {part}: it must have a key {wanted}, it has {have}{_advice(record)}"
     )
 
 

@@ -8,6 +8,7 @@ table with a column for each attribute, or nested objects.
 from typing import Any, Final
 
 from openwheel.importing.answers import Opened
+from openwheel.importing.assistant import message_answer, not_empty
 from openwheel.importing.formats.format import (
     Entry,
     Format,
@@ -19,7 +20,6 @@ from openwheel.importing.formats.format import (
 )
 from openwheel.importing.messages import as_messages, with_system
 from openwheel.importing.requests import Asked, read_request
-from openwheel.importing.said import given, message_answer
 from openwheel.importing.values import (
     JsonObject,
     SkippedRecordError,
@@ -65,9 +65,9 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
         raise SkippedRecordError("the call failed")
     nested = _nested(flat)
     for name, read in _CONVENTIONS:
-        found = read(record, flat, nested)
-        if found is not None:
-            asked, opened = found
+        exchange = read(record, flat, nested)
+        if exchange is not None:
+            asked, opened = exchange
             parameters = first_object(flat.get("llm.invocation_parameters"))
             asked = beside(asked, *_settings(flat), parameters)
             more = {**record, "usage": _usage(flat)}
@@ -81,15 +81,15 @@ _Found = tuple[Asked, Opened] | None
 def _messages(_: JsonObject, flat: JsonObject, __: JsonObject) -> _Found:
     """Read ``gen_ai.input.messages`` and ``gen_ai.output.messages``, or the older JSON texts."""
     given_ = embedded(flat.get("gen_ai.input.messages", flat.get("gen_ai.prompt")))
-    said = embedded(flat.get("gen_ai.output.messages", flat.get("gen_ai.completion")))
-    if given_ is None or said is None or isinstance(given_, str):
-        if not isinstance(given_, str) or not given_.strip() or said is None:
+    answers = embedded(flat.get("gen_ai.output.messages", flat.get("gen_ai.completion")))
+    if given_ is None or answers is None or isinstance(given_, str):
+        if not isinstance(given_, str) or not given_.strip() or answers is None:
             return None
         given_ = [{"role": "user", "content": given_}]
     asked = read_request(given_) or Asked({"messages": as_messages(given_)})
     system = embedded(flat.get("gen_ai.system_instructions"))
     body = {**asked.body, "messages": with_system(system, asked.body["messages"])}
-    return Asked(body, asked.api), output(said)
+    return Asked(body, asked.api), output(answers)
 
 
 def _indexed(_: JsonObject, __: JsonObject, nested: JsonObject) -> _Found:
@@ -106,21 +106,21 @@ def _indexed(_: JsonObject, __: JsonObject, nested: JsonObject) -> _Found:
     if isinstance(offered, list):
         tools = [{"type": "function", "function": _function(item)} for item in offered]
         asked = Asked({**asked.body, "tools": tools})
-    said = {"role": "assistant", **_plain(place["completion"][0])}
-    return asked, Opened(given(message_answer(said, said.get("finish_reason"))))
+    message = {"role": "assistant", **_plain(place["completion"][0])}
+    return asked, Opened(not_empty(message_answer(message, message.get("finish_reason"))))
 
 
 def _openinference(_: JsonObject, flat: JsonObject, nested: JsonObject) -> _Found:
     """Read ``llm.input_messages.0.message.role`` and the like, else the bodies under ``value``."""
     place = nested.get("llm")
     place = place if isinstance(place, dict) else {}
-    given_, said = place.get("input_messages"), place.get("output_messages")
-    given_, said = embedded(given_), embedded(said)
-    if isinstance(given_, list) and given_ and isinstance(said, list) and said:
+    given_, answers = place.get("input_messages"), place.get("output_messages")
+    given_, answers = embedded(given_), embedded(answers)
+    if isinstance(given_, list) and given_ and isinstance(answers, list) and answers:
         messages = as_messages([_plain(_message(item)) for item in given_])
-        last = {"role": "assistant", **_plain(_message(said[0]))}
+        last = {"role": "assistant", **_plain(_message(answers[0]))}
         finish = flat.get("llm.finish_reason")
-        return Asked({"messages": messages}), Opened(given(message_answer(last, finish)))
+        return Asked({"messages": messages}), Opened(not_empty(message_answer(last, finish)))
     value, answer = flat.get("input.value"), flat.get("output.value")
     if value is None or answer is None:
         return None
@@ -147,15 +147,15 @@ def _vercel(record: JsonObject, flat: JsonObject, _: JsonObject) -> _Found:
     calls = embedded(flat.get("ai.response.toolCalls", flat.get("ai.result.toolCalls")))
     text = first_text(
         *(
-            flat.get(f"ai.{what}")
-            for what in ("response.text", "response.object", "result.text", "result.object")
+            flat.get(f"ai.{key}")
+            for key in ("response.text", "response.object", "result.text", "result.object")
         )
     )
-    said: JsonObject = {"role": "assistant", "content": text}
+    message: JsonObject = {"role": "assistant", "content": text}
     if isinstance(calls, list) and calls:
-        said["tool_calls"] = calls
+        message["tool_calls"] = calls
     finish = first_text(flat.get("ai.response.finishReason"), flat.get("ai.finishReason"))
-    return asked, Opened(given(message_answer(said, finish)))
+    return asked, Opened(not_empty(message_answer(message, finish)))
 
 
 def _events(record: JsonObject, _: JsonObject, __: JsonObject) -> _Found:
@@ -165,7 +165,7 @@ def _events(record: JsonObject, _: JsonObject, __: JsonObject) -> _Found:
     if not isinstance(events, list):
         return None
     messages: list[JsonObject] = []
-    said: Opened | None = None
+    opened: Opened | None = None
     for event in events:
         if not isinstance(event, dict):
             continue
@@ -173,27 +173,29 @@ def _events(record: JsonObject, _: JsonObject, __: JsonObject) -> _Found:
         fields = {**_attributes(event), **first_object(event.get("body"))}
         content = fields.get("content", fields.get("gen_ai.event.content"))
         if name in _EVENTS:
-            found = first_object(content) if isinstance(content, str) else fields
-            if "content" not in found and "parts" not in found:
-                found = {"content": content}
-            messages.append({"role": _EVENTS[name], **found})
+            event_message = first_object(content) if isinstance(content, str) else fields
+            if "content" not in event_message and "parts" not in event_message:
+                event_message = {"content": content}
+            messages.append({"role": _EVENTS[name], **event_message})
         elif name == "gen_ai.choice":
             message = embedded(fields.get("message", content))
             inner: JsonObject = message if isinstance(message, dict) else {"content": message}
             inner = first_object(inner.get("message")) or inner
-            said = said or Opened(
-                given(message_answer({**inner, "role": "assistant"}, fields.get("finish_reason")))
+            opened = opened or Opened(
+                not_empty(
+                    message_answer({**inner, "role": "assistant"}, fields.get("finish_reason"))
+                )
             )
         elif name == "gen_ai.content.prompt":
             asked = read_request(fields.get("gen_ai.prompt"))
             messages += asked.body["messages"] if asked else []
         elif name == "gen_ai.content.completion":
-            said = said or response(fields.get("gen_ai.completion"))
+            opened = opened or response(fields.get("gen_ai.completion"))
         elif "gen_ai.input.messages" in fields:
             return _messages(event, fields, {})
-    if not messages or said is None:
+    if not messages or opened is None:
         return None
-    return Asked({"messages": as_messages(messages)}), said
+    return Asked({"messages": as_messages(messages)}), opened
 
 
 def _attributes(record: JsonObject) -> JsonObject:
@@ -268,8 +270,8 @@ def _nested(flat: JsonObject) -> JsonObject:
             place = inner
         if not isinstance(place.get(steps[-1]), dict):
             place[steps[-1]] = value
-    found = _listed(root)
-    return found if isinstance(found, dict) else {}
+    tree = _listed(root)
+    return tree if isinstance(tree, dict) else {}
 
 
 def _listed(value: Any) -> Any:
@@ -298,13 +300,13 @@ def _plain(item: Any) -> JsonObject:
     plain: JsonObject = {str(key): value for key, value in item.items()}
     content = plain.get("content")
     if isinstance(content, str):
-        found = embedded(content)
+        parts = embedded(content)
         if (
-            isinstance(found, list)
-            and found
-            and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in found)
+            isinstance(parts, list)
+            and parts
+            and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts)
         ):
-            plain["content"] = found
+            plain["content"] = parts
     calls = plain.get("tool_calls")
     if isinstance(calls, list):
         plain["tool_calls"] = [

@@ -7,14 +7,14 @@ from openwheel.importing.values import JsonObject, embedded, first_object, first
 
 def _read(record: JsonObject, _: Keys) -> Entry | None:
     opened = output(embedded(record["output"]))
-    given = first_object(record["input"])
-    system = given.get("system")
+    sent = first_object(record["input"])
+    system = sent.get("system")
     if isinstance(system, dict):  # the variables of a template
-        given = {**given, "system": str(system)}
+        sent = {**sent, "system": str(system)}
     parameters = first_object(record.get("inference_params"))
     chat = first_object(parameters.get("chat_completion")) or parameters
     tools = first_object(record.get("tool_params"))
-    asked = require(read_request(given, api="chat"), "input")
+    asked = require(read_request(sent, api="chat"), "input")
     return Entry(
         beside(asked, chat, {"tools": tools.get("tools_available")}),
         opened,

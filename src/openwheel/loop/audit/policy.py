@@ -183,14 +183,14 @@ class Signal(msgspec.Struct, frozen=True):
             losses: Of the exchanges, in order.
             until: Where it is raised, it is up until there are so many audits.
         """
-        found, left = self, list(losses)
-        while left:
-            detector = found.detector.update(left)
+        signal, remaining = self, list(losses)
+        while remaining:
+            detector = signal.detector.update(remaining)
             if detector.alarmed_at is None:
-                return msgspec.structs.replace(found, detector=detector)
-            left = left[detector.alarmed_at - found.detector.seen.answers :]
-            found = Signal(raised=found.raised + 1, until=until)
-        return found
+                return msgspec.structs.replace(signal, detector=detector)
+            remaining = remaining[detector.alarmed_at - signal.detector.seen.answers :]
+            signal = Signal(raised=signal.raised + 1, until=until)
+        return signal
 
 
 def asked_for(epsilon: float, run_length: float) -> int:
@@ -211,14 +211,14 @@ def asked_for(epsilon: float, run_length: float) -> int:
 
 def usual_share(settings: LoopSettings, task: str) -> float:
     """Return the usual share of a task's requests to audit."""
-    own = settings.task(task).audit
-    return settings.audit if own is None else own
+    override = settings.task(task).audit
+    return settings.audit if override is None else override
 
 
 def first_canary(settings: LoopSettings, task: str) -> float:
     """Return the share of a task's requests that a new student may answer at first."""
-    own = settings.task(task).canary
-    return settings.canary if own is None else own
+    override = settings.task(task).canary
+    return settings.canary if override is None else override
 
 
 def first_plan(settings: LoopSettings, task: str, *, by_hand: bool) -> AuditPlan:

@@ -128,8 +128,8 @@ def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
         answer = _answer(row)
         (free.deferred if row.student_answer is None else free.audited).append(answer)
         if row.student_guess is not None:
-            said = Answer(row.student_guess)
-            free.guesses.append(Answered(decode_inputs(row.inputs), answer, said))
+            guess = Answer(row.student_guess)
+            free.guesses.append(Answered(decode_inputs(row.inputs), answer, guess))
     return free
 
 
@@ -158,22 +158,22 @@ def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     return losses.losses_of(pairs, subject.comparison)
 
 
-def news_of(free: Free, subject: Subject, known: Collection[str] | None) -> dict[str, list[float]]:
+def news_of(free: Free, subject: Subject, labels: Collection[str] | None) -> dict[str, list[float]]:
     """Return the losses that signals look at, by the signal's name.
 
     Args:
         free: What teachers answered.
         subject: The task. Answers for a judge to compare are left out: that costs money.
-        known: The canonical answers that the student can give; None if it writes its own.
+        labels: The canonical answers that the student can give; None if it writes its own.
     """
     news = {}
-    if known is not None:
+    if labels is not None:
         form, folds = subject.record.form, subject.record.folds
         for name, answers in ((UNKNOWN_DEFERRED, free.deferred), (UNKNOWN_AUDITED, free.audited)):
             news[name] = [
                 float(
                     not losses.finished(answer)
-                    or canonical_answer(answer, form, folds) not in known
+                    or canonical_answer(answer, form, folds) not in labels
                 )
                 for answer in answers
             ]
@@ -189,20 +189,20 @@ def to_audits(
     prices: Mapping[str, tuple[float, float]],
 ) -> list[Audit]:
     """Return audits as a state takes them: with slice, loss and cost."""
-    found = []
+    built = []
     for row, loss in zip(rows, lost, strict=True):
-        known = slicer.variable is not None and row.inputs is not None
+        sliced = slicer.variable is not None and row.inputs is not None
         read, written = prices.get(row.endpoint, (0.0, 0.0))
         cost = row.tokens[0] * read + row.tokens[1] * written
-        found.append(
+        built.append(
             Audit(
                 row.seq,
                 row.id,
                 row.time,
-                slicer.slice_of(row.inputs or ()) if known else ALL,
+                slicer.slice_of(row.inputs or ()) if sliced else ALL,
                 loss,
                 row.probability,
                 cost if row.extra else None,
             )
         )
-    return found
+    return built

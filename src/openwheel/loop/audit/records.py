@@ -89,13 +89,13 @@ def slice_changes(registry: Registry, task_id: str, *, after: int) -> list[Slice
         task_id: The task.
         after: Only those that came after this exchange.
     """
-    found: dict[str, SliceChange] = {}
+    changes: dict[str, SliceChange] = {}
     for row in read_alarms(registry.store, task_id):
         alarm = row.alarm
         if alarm.slice and alarm.after_seq >= after:
             slicer = registry.candidate(alarm.student).slicer
-            found[alarm.slice] = SliceChange(alarm.slice, slicer, alarm.after_seq)
-    return list(found.values())
+            changes[alarm.slice] = SliceChange(alarm.slice, slicer, alarm.after_seq)
+    return list(changes.values())
 
 
 def untrained_changes(registry: Registry) -> dict[str, int]:
@@ -107,7 +107,7 @@ def untrained_changes(registry: Registry) -> dict[str, int]:
     latest: dict[str, AlarmRow[Alarm]] = {}
     for row in read_alarms(registry.store):
         latest[row.task_id] = row
-    found = {}
+    after_by_task = {}
     for record in registry.tasks():
         last = latest.get(record.task.id)
         if last is None:
@@ -116,8 +116,8 @@ def untrained_changes(registry: Registry) -> dict[str, int]:
         if last.alarm.slice and last.alarm.slice not in slices_off(registry, record.task.id):
             continue
         if record.trained_on <= labels_since(registry.store, record.task.id, 0, until=after):
-            found[record.task.id] = after
-    return found
+            after_by_task[record.task.id] = after
+    return after_by_task
 
 
 def labels_since(store: Store, task_id: str, after: int, *, until: int | None = None) -> int:
@@ -195,8 +195,8 @@ def latest_requests(store: Store, promotion: Promotion) -> Latest:
     ]
     after = max([promotion.after_seq, *off])
     with store.read() as transaction:
-        found = audits.count_latest(transaction, promotion.task_id, after=after, limit=LATEST)
-    return Latest(*found)
+        counts = audits.count_latest(transaction, promotion.task_id, after=after, limit=LATEST)
+    return Latest(*counts)
 
 
 def coverage_now(registry: Registry, promotion: Promotion | None) -> float:

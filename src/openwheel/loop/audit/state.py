@@ -144,18 +144,20 @@ class Spending(msgspec.Struct, frozen=True):
 
         A still earlier day is not late: the clock had been ahead, and was set right.
         """
-        found = self
+        spending = self
         day = int(audit.time // DAY)
         if day > self.day or day < self.day - 1:
             before = self.requests if day == self.day + 1 else 0.0
-            found = Spending(day, audit.time, before=before, audits=self.audits, total=self.total)
+            spending = Spending(
+                day, audit.time, before=before, audits=self.audits, total=self.total
+            )
         cost = (audit.micro_dollars or 0.0) / 1e6
         return msgspec.structs.replace(
-            found,
-            dollars=found.dollars + cost,
-            requests=found.requests + 1 / audit.probability,
-            audits=found.audits + (audit.micro_dollars is not None),
-            total=found.total + cost,
+            spending,
+            dollars=spending.dollars + cost,
+            requests=spending.requests + 1 / audit.probability,
+            audits=spending.audits + (audit.micro_dollars is not None),
+            total=spending.total + cost,
         )
 
     @property
@@ -169,12 +171,12 @@ class Spending(msgspec.Struct, frozen=True):
 
     def requests_left(self, now: float) -> float:
         """Estimate how many requests are still to come on the day, from today's and yesterday's."""
-        left = DAY - now % DAY
+        seconds = DAY - now % DAY
         if int(now // DAY) > self.day:
-            return left * self.requests / DAY
+            return seconds * self.requests / DAY
         # Where the first is yet to come, the clock was set back.
         rate = self.requests / max(abs(now - self.first), 600.0)
-        return left * max(rate, self.before / DAY)
+        return seconds * max(rate, self.before / DAY)
 
 
 class AuditState(msgspec.Struct, frozen=True, kw_only=True):
@@ -356,7 +358,7 @@ def observe(state: AuditState, audits: Sequence[Audit]) -> tuple[AuditState, tup
     return _taken_off(moved, bad, audits[0])
 
 
-def told(state: AuditState, news: Mapping[str, Sequence[float]]) -> AuditState:
+def with_news(state: AuditState, news: Mapping[str, Sequence[float]]) -> AuditState:
     """Return the state after free news: for each signal losses of exchanges, in order."""
     until = state.live.seen.answers + asked_for(state.epsilon, state.run_length)
     signals = {
@@ -381,7 +383,7 @@ def _moved(state: AuditState, audits: Sequence[Audit]) -> AuditState:
         cursor=audits[-1].seq,
         whole=state.whole.after(kept),
         slices=state.slices
-        | {name: state.slices[name].after(found) for name, found in by_slice.items()},
+        | {name: state.slices[name].after(of_slice) for name, of_slice in by_slice.items()},
         live=state.live.update([audit.loss for audit in audits]),
         disagreed=(*state.disagreed, *wrong)[-LATEST_DISAGREED:],
         spending=spending,
@@ -392,22 +394,22 @@ def _taken_off(
     state: AuditState, bad: Sequence[str], last: Audit
 ) -> tuple[AuditState, tuple[Alarm, ...]]:
     alarms = tuple(_alarm(state, name, state.slices[name], last) for name in bad)
-    found = msgspec.structs.replace(state, deferred=(*state.deferred, *bad))
-    answers = {name: stream.since.seen.answers for name, stream in found.slices.items()}
-    off = sum(answers[name] for name in found.deferred)
-    elsewhere = any(found.slices[name].doubt >= DOUBT for name in found.left)
-    if not bad or off > MOST_OFF * sum(answers.values()) or (found.whole.alarm and elsewhere):
-        ended = msgspec.structs.replace(found, ended=True)
-        return ended, (*alarms, _alarm(state, ALL, found.whole, last))
+    changed = msgspec.structs.replace(state, deferred=(*state.deferred, *bad))
+    answers = {name: stream.since.seen.answers for name, stream in changed.slices.items()}
+    off = sum(answers[name] for name in changed.deferred)
+    elsewhere = any(changed.slices[name].doubt >= DOUBT for name in changed.left)
+    if not bad or off > MOST_OFF * sum(answers.values()) or (changed.whole.alarm and elsewhere):
+        ended = msgspec.structs.replace(changed, ended=True)
+        return ended, (*alarms, _alarm(state, ALL, changed.whole, last))
     if elsewhere:  # the evidence is not of one slice alone, and stands
-        return found, alarms
-    restarts = found.restarts + 1
+        return changed, alarms
+    restarts = changed.restarts + 1
     anew = Stream(
-        EProcess(found.epsilon, spent(0.5 * OF_RATE * found.delta, restarts + 1)),
-        EDetector(found.epsilon, found.whole.change.average_run_length),
+        EProcess(changed.epsilon, spent(0.5 * OF_RATE * changed.delta, restarts + 1)),
+        EDetector(changed.epsilon, changed.whole.change.average_run_length),
         Change(after_seq=last.seq),
     )
-    return msgspec.structs.replace(found, restarts=restarts, whole=anew), alarms
+    return msgspec.structs.replace(changed, restarts=restarts, whole=anew), alarms
 
 
 def _alarm(state: AuditState, name: str, stream: Stream, last: Audit) -> Alarm:

@@ -157,7 +157,7 @@ def audit_status(store: Store) -> list[TaskAudit]:
     alarms: dict[str, list[AlarmRow[Alarm]]] = {}
     for row in read_alarms(store):
         alarms.setdefault(row.task_id, []).append(row)
-    found = []
+    statuses = []
     for record in registry.tasks():
         teacher = teachers.get(record.task.id, TeacherStatus())
         status = TaskAudit(
@@ -172,8 +172,8 @@ def audit_status(store: Store) -> list[TaskAudit]:
         if promotion is not None and promotion.certificate is not None:
             plan = plans.get(promotion.since, AuditPlan(audit=promotion.audit))
             status = _with_student(store, status, promotion, plan)
-        found.append(status)
-    return found
+        statuses.append(status)
+    return statuses
 
 
 def _with_student(

@@ -26,7 +26,7 @@ from openwheel.loop.audit.query import (
     to_audits,
 )
 from openwheel.loop.audit.records import latest_state, read_state, write_step
-from openwheel.loop.audit.state import Alarm, AuditState, Spending, new_state, observe, told
+from openwheel.loop.audit.state import Alarm, AuditState, Spending, new_state, observe, with_news
 from openwheel.loop.drift.check import check_teachers
 from openwheel.loop.drift.self_disagreement import day_of, second_answers_cost
 from openwheel.loop.judging import TeacherJudge
@@ -91,8 +91,8 @@ def audit(
         try:
             subject = subject_of(registry, record, settings, resources)
         except SettingError as error:  # the audits of other tasks go on
-            said = f"its audits are not looked at: {error}"
-            events.append(Event(record.task.name, "trouble", said))
+            reason = f"its audits are not looked at: {error}"
+            events.append(Event(record.task.name, "trouble", reason))
             continue
         events += _look(
             store,
@@ -131,23 +131,23 @@ def _look(store: Store, case: _Case) -> list[Event]:
             case.candidate.slicer,
             case.subject.settings.prices,
         )
-        found, alarms = observe(state, seen)
+        moved, alarms = observe(state, seen)
         more = len(rows) == limit or len(losses) < len(rows)
-        if len(losses) < len(rows) and not found.ended:
-            alarms = (*alarms, _unjudged(found))
-            found = msgspec.structs.replace(found, ended=True)
-        cursor = found.cursor if more else case.until
-        found = _with_traffic(store, case, found, after=state.cursor, until=cursor)
-        changed = _next_plan(store, case, plan, found)
+        if len(losses) < len(rows) and not moved.ended:
+            alarms = (*alarms, _unjudged(moved))
+            moved = msgspec.structs.replace(moved, ended=True)
+        cursor = moved.cursor if more else case.until
+        moved = _with_traffic(store, case, moved, after=state.cursor, until=cursor)
+        changed = _next_plan(store, case, plan, moved)
         if not (rows or changed) and cursor - state.cursor < WORTH_WRITING:
             return events
-        if not write_step(store, case.promotion, found, before=before, plan=changed, alarms=alarms):
+        if not write_step(store, case.promotion, moved, before=before, plan=changed, alarms=alarms):
             return events
         plan = changed or plan
         events += [
             Event(name, "deferred" if alarm.slice else "demoted", alarm.reason) for alarm in alarms
         ]
-        if not more or found.ended:
+        if not more or moved.ended:
             return events
 
 
@@ -174,8 +174,8 @@ def _with_traffic(
 ) -> AuditState:
     traffic = read_traffic(store, state.task, after=after, until=until)
     free = read_free(store, state.task, after=after, until=until)
-    known = case.candidate.surfaces or None  # one that writes has no closed set
-    state = told(state, news_of(free, case.subject, known))
+    labels = case.candidate.surfaces or None  # one that writes has no closed set
+    state = with_news(state, news_of(free, case.subject, labels))
     return msgspec.structs.replace(
         state,
         cursor=until,

@@ -45,8 +45,8 @@ def check_teachers(
     for task, (row, versions) in due.items():
         promotion = promotions.get(task)
         if promotion is not None and promotion.id == row:
-            found = _look_at(registry, settings, promotion, versions)
-            events += [Event(names[task], kind, change.reason) for kind, change in found]
+            noticed = _look_at(registry, settings, promotion, versions)
+            events += [Event(names[task], kind, change.reason) for kind, change in noticed]
     return events
 
 
@@ -57,12 +57,12 @@ def of_this_teacher(
 
     Call it before the shadow is judged, after `notice` has read all exchanges that may judge it.
     """
-    known = max(shadow.trained_until, shadow.judged_after + 1)
-    found = _unknown(store, shadow, until=known, evidence=shadow.training.exchanges)
-    acted = [one for one in found if one[0] in settings.recertify_on]
+    evidence_until = max(shadow.trained_until, shadow.judged_after + 1)
+    new_versions = _unknown(store, shadow, until=evidence_until, evidence=shadow.training.exchanges)
+    acted = [new_version for new_version in new_versions if new_version[0] in settings.recertify_on]
     if not acted:
         return shadow, []
-    made = [_change(store, shadow, one, promoted=False) for one in acted]
+    made = [_change(store, shadow, new_version, promoted=False) for new_version in acted]
     with store.write() as transaction:
         anew = recertify(transaction, shadow, made, promotion=None)
     if anew is None:
@@ -78,14 +78,17 @@ def _look_at(
     if certificate is None:
         _settle(store, promotion, versions)
         return []
-    known = max(certificate.training.last_seq, certificate.calibration_window.last_seq)
+    evidence_until = max(certificate.training.last_seq, certificate.calibration_window.last_seq)
     if promotion.by_hand:  # the person saw the evidence, of any version
-        known = max(known, promotion.after_seq)
+        evidence_until = max(evidence_until, promotion.after_seq)
     evidence = certificate.training.exchanges + certificate.calibration_window.exchanges
     candidate = registry.candidate(certificate.student)
-    found = _unknown(store, candidate, until=known, evidence=evidence)
-    acts = any(kind in settings.recertify_on for kind, _ in found)
-    made = [_change(store, candidate, one, promoted=True, acts=acts) for one in found]
+    new_versions = _unknown(store, candidate, until=evidence_until, evidence=evidence)
+    acts = any(kind in settings.recertify_on for kind, _ in new_versions)
+    made = [
+        _change(store, candidate, new_version, promoted=True, acts=acts)
+        for new_version in new_versions
+    ]
     if acts:
         with store.write() as transaction:
             if recertify(transaction, candidate, made, promotion=promotion.id) is None:
@@ -95,11 +98,13 @@ def _look_at(
     return [("changed", change) for change in made]
 
 
-def _settle(store: Store, promotion: Promotion, versions: int, told: Sequence[Change] = ()) -> None:
+def _settle(
+    store: Store, promotion: Promotion, versions: int, reported: Sequence[Change] = ()
+) -> None:
     """Note that nothing has to be done, whatever was reported."""
     task_id = promotion.task_id
     with store.write() as transaction:
-        for change in told:
+        for change in reported:
             add_told(transaction, task_id, change)
         drift.settle(transaction, task_id, promotion=promotion.id, versions=versions)
 
@@ -115,40 +120,40 @@ def _unknown(
     accepted = candidate.accepted
     models = None if accepted.unknown else accepted.values.get("model")
     sightings = [
-        one
-        for one in sightings_of(store, candidate.task_id)
-        if models is None or not one.asked or one.asked in models
+        sighting
+        for sighting in sightings_of(store, candidate.task_id)
+        if models is None or not sighting.asked or sighting.asked in models
     ]
-    told = {
+    reported = {
         row.change.version
         for row in read_changes(store, candidate.task_id)
         if row.change.kind != "disagreement"
     }
-    found = changes(sightings, until=until, evidence=evidence)
-    return [one for one in found if one[1].version not in told]
+    new_versions = changes(sightings, until=until, evidence=evidence)
+    return [new_version for new_version in new_versions if new_version[1].version not in reported]
 
 
 def _change(
     store: Store,
     candidate: Candidate,
-    found: tuple[Kind, Sighting],
+    new_version: tuple[Kind, Sighting],
     *,
     promoted: bool,
     acts: bool = True,
 ) -> Change:
-    kind, sighting = found
+    kind, sighting = new_version
     before = tuple(
-        one.version
-        for one in sightings_of(store, candidate.task_id)
-        if one.seq < sighting.seq and one.version != sighting.version
+        earlier.version
+        for earlier in sightings_of(store, candidate.task_id)
+        if earlier.seq < sighting.seq and earlier.version != sighting.version
     )
-    what = "another model" if kind == "model" else "another system of the same model"
+    subject = "another model" if kind == "model" else "another system of the same model"
     when = datetime.datetime.fromtimestamp(sighting.time, datetime.UTC)
     at = f" at {when.isoformat(timespec='seconds')}" if sighting.time else ""
-    said = f"the teacher changed: {what}, {sighting.version}"
+    reason = f"the teacher changed: {subject}, {sighting.version}"
     if before:
-        said += f" after {before[-1]}"
-    said += f", answered from exchange {sighting.id}{at} on"
+        reason += f" after {before[-1]}"
+    reason += f", answered from exchange {sighting.id}{at} on"
     return Change(
         kind=kind,
         version=sighting.version,
@@ -157,7 +162,7 @@ def _change(
         exchange=sighting.id,
         student=candidate.id if acts else "",
         did=("demoted" if promoted else "shadowing") if acts else "told",
-        reason=said + following(promoted=promoted, acts=acts),
+        reason=reason + following(promoted=promoted, acts=acts),
     )
 
 

@@ -108,7 +108,7 @@ def asking_in_background(
         resources: How the teacher is reached, and what comparisons need from outside.
         every: Seconds between looks.
     """
-    connect = resources.again
+    connect = resources.connect_again
     if connect is None or not settings.ask_twice:
         yield
         return
@@ -142,10 +142,10 @@ def ask_again(
         seed: Of the drawn requests.
         over: Returns whether to end at once.
     """
-    if resources.again is None or not settings.ask_twice:
+    if resources.connect_again is None or not settings.ask_twice:
         return []
     rng, rests = random.Random(seed), {} if rests is None else rests
-    return _Asking(registry, settings, resources, resources.again, rests, rng, over).look()
+    return _Asking(registry, settings, resources, resources.connect_again, rests, rng, over).look()
 
 
 class _Asking(msgspec.Struct, frozen=True):
@@ -204,8 +204,8 @@ class _Asking(msgspec.Struct, frozen=True):
                     break
                 rest.after(failed=True)
                 _note_failure(self.registry.store, promotion.task_id, due)
-                said = f"the teacher cannot be asked again: {error}"
-                return [Event(name, "trouble", said)]
+                reason = f"the teacher cannot be asked again: {error}"
+                return [Event(name, "trouble", reason)]
             if second is None:
                 break
             rest.after(failed=False)
@@ -256,7 +256,7 @@ class _Asking(msgspec.Struct, frozen=True):
                 task_id,
                 seq=second.seq,
                 exchange=second.exchange,
-                who=second.version,
+                answered_by=second.version,
                 loss=second.loss,
                 dollars=second.dollars,
             )

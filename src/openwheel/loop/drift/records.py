@@ -63,7 +63,7 @@ def add_told(transaction: Transaction, task_id: str, change: Change) -> None:
 def recertify(
     transaction: Transaction,
     candidate: Candidate,
-    found: Sequence[Change],
+    changes: Sequence[Change],
     *,
     promotion: int | None,
 ) -> Candidate | None:
@@ -75,7 +75,7 @@ def recertify(
     Args:
         transaction: One that writes.
         candidate: The student.
-        found: The changes, at least one; what came after the last of them counts.
+        changes: The changes, at least one; what came after the last of them counts.
         promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
 
     Returns:
@@ -86,15 +86,15 @@ def recertify(
     began = begin_anew(
         transaction,
         candidate,
-        after_seq=max(change.after_seq for change in found),
+        after_seq=max(change.after_seq for change in changes),
         promotion=promotion,
         by="teacher",
-        reason=found[-1].reason,
+        reason=changes[-1].reason,
     )
     if began is None:
         return None
     anew, demotion = began
-    for change in found:
+    for change in changes:
         _add(transaction, task_id, change, demotion)
     drift.delete_asked(transaction, task_id)  # the evidence of second answers starts over
     return anew

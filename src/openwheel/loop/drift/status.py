@@ -95,16 +95,16 @@ def teacher_status(store: Store) -> dict[str, TeacherStatus]:
     changes: dict[str, list[ChangeRow[Change]]] = {}
     for row in read_changes(store):
         changes.setdefault(row.task_id, []).append(row)
-    found = {}
+    statuses = {}
     for task in {*sightings, *twice, *changes, *cost}:
         status = TeacherStatus(
             cost=cost.get(task, 0.0),
             cost_today=today.get(task, 0.0),
-            versions=tuple(_version(one) for one in _each_once(sightings.get(task, []))),
+            versions=tuple(_version(sighting) for sighting in _each_once(sightings.get(task, []))),
             changes=tuple(_change(row) for row in changes.get(task, ())),
         )
-        found[task] = _with_twice(status, twice[task]) if task in twice else status
-    return found
+        statuses[task] = _with_twice(status, twice[task]) if task in twice else status
+    return statuses
 
 
 def _with_twice(status: TeacherStatus, twice: SelfDisagreement) -> TeacherStatus:
@@ -135,8 +135,8 @@ def _version(sighting: Sighting) -> VersionStatus:
 def _each_once(sightings: Sequence[Sighting]) -> list[Sighting]:
     """Return the first sighting of each version, for any model asked for."""
     first: dict[Version, Sighting] = {}
-    for one in sightings:
-        first.setdefault(one.version, one)
+    for sighting in sightings:
+        first.setdefault(sighting.version, sighting)
     return list(first.values())
 
 

@@ -74,44 +74,46 @@ def changes(
         >>> [kind for kind, _ in changes(known + later, until=800, evidence=800)]
         ['fingerprint', 'model']
     """
-    ordered = sorted(sightings, key=lambda one: one.seq)
-    known = [one.version for one in ordered if one.seq <= until]
+    ordered = sorted(sightings, key=lambda sighting: sighting.seq)
+    earlier = [sighting.version for sighting in ordered if sighting.seq <= until]
     most = max(ALWAYS_FEW, evidence // FEWEST_EACH)
-    found = []
-    for one in ordered:
-        if one.seq <= until:
+    changed = []
+    for sighting in ordered:
+        if sighting.seq <= until:
             continue
-        if one.live and (kind := _news(known, one.version, most)):
-            found.append((kind, one))
-        known.append(one.version)
-    return found
+        if sighting.live and (kind := _news(earlier, sighting.version, most)):
+            changed.append((kind, sighting))
+        earlier.append(sighting.version)
+    return changed
 
 
-def _news(known: Sequence[Version], new: Version, most: int) -> Kind | None:
+def _news(earlier: Sequence[Version], new: Version, most: int) -> Kind | None:
     if not new.model:
         return None  # it does not say who it is
-    named = [one for one in known if one.model]
-    same = [one for one in named if (one.teacher, one.model) == (new.teacher, new.model)]
+    named = [version for version in earlier if version.model]
+    same = [
+        version for version in named if (version.teacher, version.model) == (new.teacher, new.model)
+    ]
     if not same:
-        return None if _was_not_told(known, new) else "model"
-    systems = {one.fingerprint for one in same} - {""}
+        return None if _was_not_told(earlier, new) else "model"
+    systems = {version.fingerprint for version in same} - {""}
     if not new.fingerprint or new.fingerprint in systems or not systems:
         return None
     return None if len(systems) > most else "fingerprint"
 
 
-def _was_not_told(known: Sequence[Version], new: Version) -> bool:
+def _was_not_told(earlier: Sequence[Version], new: Version) -> bool:
     """Whether a model is only named more exactly than before."""
-    named = [one for one in known if one.model]
-    its = [one.model for one in known if one.teacher == new.teacher]
+    named = [version for version in earlier if version.model]
+    its = [version.model for version in earlier if version.teacher == new.teacher]
     if not named or (its and not any(its)):
         return True
     if not new.teacher:  # the endpoint is unknown, the model is known
-        return any(one.model == new.model for one in named)
-    if any(one.teacher for one in named):
+        return any(version.model == new.model for version in named)
+    if any(version.teacher for version in named):
         return False
     # The evidence is all of logs, which may have the name that was asked for.
-    return any(_same_but_for_tag(one.model, new.model) for one in named)
+    return any(_same_but_for_tag(version.model, new.model) for version in named)
 
 
 def _same_but_for_tag(first: str, second: str) -> bool:

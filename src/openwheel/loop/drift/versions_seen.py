@@ -40,8 +40,8 @@ def see(store: Store, tasks: Iterable[str], *, until: int) -> None:
     behind = {task: cursor for task, cursor in cursors.items() if cursor < until}
     if not behind:
         return
-    found = _since(store, min(behind.values()), until, behind)
-    new = _unknown(store, found)
+    places = _since(store, min(behind.values()), until, behind)
+    new = _unknown(store, places)
     if new or until - min(behind.values()) >= WORTH_WRITING:
         _write(store, _most_kept(new), dict.fromkeys(behind, until))
 
@@ -55,16 +55,16 @@ def all_sightings(store: Store, task_id: str = "") -> dict[str, list[Sighting]]:
     """Return the sightings of each task, by its id; only of one task if it is named."""
     with store.read() as transaction:
         rows = drift.read_versions(transaction, task_id)
-    found: dict[str, list[Sighting]] = {}
+    sightings: dict[str, list[Sighting]] = {}
     for key, place in rows.items():
         version = Version(key.teacher, key.model, key.fingerprint)
         seen = Sighting(version, key.live, place.seq, place.exchange, place.time, key.asked)
-        found.setdefault(key.task_id, []).append(seen)
-    return found
+        sightings.setdefault(key.task_id, []).append(seen)
+    return sightings
 
 
 def _since(store: Store, after: int, until: int, tasks: Collection[str]) -> dict[VersionKey, Place]:
-    found: dict[VersionKey, Place] = {}
+    places: dict[VersionKey, Place] = {}
     models: dict[str, str] = {}
     while after < until:
         with store.read() as transaction:
@@ -78,25 +78,27 @@ def _since(store: Store, after: int, until: int, tasks: Collection[str]) -> dict
                 models[row.settings] = (decode_settings(row.settings) or {}).get("model", "")
             live, asked = row.source == "teacher", models[row.settings]
             key = VersionKey(row.task_id, live, row.teacher, row.model, row.fingerprint, asked)
-            found.setdefault(key, Place(row.seq, row.id, row.time))
+            places.setdefault(key, Place(row.seq, row.id, row.time))
         if len(rows) < AT_ONCE:
             break
         after = rows[-1].seq
-    return found
+    return places
 
 
-def _unknown(store: Store, found: Mapping[VersionKey, Place]) -> dict[VersionKey, Place]:
+def _unknown(store: Store, places: Mapping[VersionKey, Place]) -> dict[VersionKey, Place]:
     """Return the sightings that are not kept yet, without tasks that have no room for more."""
-    known: set[VersionKey] = set()
+    recorded: set[VersionKey] = set()
     full: set[str] = set()
-    for task in {key.task_id for key in found}:
+    for task in {key.task_id for key in places}:
         with store.read() as transaction:
             kept = drift.read_versions(transaction, task)
-        known |= kept.keys()
+        recorded |= kept.keys()
         if len(kept) >= MOST_KEPT:
             full.add(task)
     return {
-        key: place for key, place in found.items() if key not in known and key.task_id not in full
+        key: place
+        for key, place in places.items()
+        if key not in recorded and key.task_id not in full
     }
 
 

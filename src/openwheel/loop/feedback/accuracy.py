@@ -69,11 +69,11 @@ def accuracy(store: Store, task_id: str = "") -> list[TaskAccuracy]:
         task_id: Only this task; ``""`` for all.
     """
     kept = FeedbackStore(store)
-    found = []
+    accuracies = []
     for record in Registry(store).tasks():
         if task_id in {"", record.task.id} and kept.corrections(record.task.id):
-            found.append(_accuracy(store, record))
-    return found
+            accuracies.append(_accuracy(store, record))
+    return accuracies
 
 
 def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
@@ -81,11 +81,11 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     data = load_answers(store, record.task.id, form, folds)
     corrections = task_corrections(store, record, data)
     believed = corrections.believed.values()
-    served = [one.row.id for one in believed if one.row.source == "student"]
+    served = [correction.row.id for correction in believed if correction.row.source == "student"]
     audits = FeedbackStore(store).audits_of(served)
     pairs: list[tuple[bool | None, bool | None]] = []
-    for one in believed:
-        row = one.row
+    for correction in believed:
+        row = correction.row
         if row.source == "best_effort":  # it was not certified, and judges no student
             continue
         by_student = row.text if row.source == "student" else row.student_answer
@@ -93,7 +93,9 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
         if row.source == "student":
             by_teacher = audits[row.id][1] if row.id in audits else None
         right = [
-            None if text is None else canonical_answer(Answer(text), form, folds) == one.answer
+            None
+            if text is None
+            else canonical_answer(Answer(text), form, folds) == correction.answer
             for text in (by_teacher, by_student)
         ]
         pairs.append((right[0], right[1]))
@@ -109,5 +111,5 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
 
 
 def _rate(right: list[bool | None]) -> Rate:
-    known = [one for one in right if one is not None]
-    return Rate(len(known), sum(known))
+    judged = [verdict for verdict in right if verdict is not None]
+    return Rate(len(judged), sum(judged))

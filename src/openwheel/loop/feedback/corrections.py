@@ -76,7 +76,7 @@ def sort_corrections(
     form: Form,
     *,
     labels: int,
-    known: frozenset[str] | None = None,
+    classes: frozenset[str] | None = None,
     folds: tuple[str, ...] = (),
 ) -> Sorted:
     """Sort corrections by whether they are believed.
@@ -89,33 +89,35 @@ def sort_corrections(
         trusts: The trust of each key; one that is missing has low trust.
         form: Of the task's answers.
         labels: How many exchanges there are to train on, of which a key may change a share.
-        known: The answers that a label task has; None where any will do.
+        classes: The answers that a label task has; None where any will do.
         folds: How answers may differ and still be one.
     """
     trusts = {NO_KEY: "normal", **trusts}
     live = sum(trust != "none" for key, trust in trusts.items() if key != NO_KEY)
     quorum = max(FEWEST_VOICES, math.floor(QUORUM * live) + 1)
     count: Counter[str] = Counter()
-    said: dict[str, list[Believed]] = defaultdict(list)
+    by_inputs: dict[str, list[Believed]] = defaultdict(list)
     for row in rows:
         answer = canonical_answer(Answer(row.correction), form, folds)
-        if why_unusable(row.correction, form, folds) or (known is not None and answer not in known):
+        if why_unusable(row.correction, form, folds) or (
+            classes is not None and answer not in classes
+        ):
             count["unusable"] += 1
         else:
-            said[row.inputs].append(Believed(row, answer))
+            by_inputs[row.inputs].append(Believed(row, answer))
     chosen: list[tuple[Believed, set[int]]] = []
-    for group in said.values():
+    for group in by_inputs.values():
         verdict, voices, why = _verdict(group, trusts, quorum)
-        for one in group:
-            if one.answer == verdict:
-                chosen.append((one, voices))
+        for correction in group:
+            if correction.answer == verdict:
+                chosen.append((correction, voices))
             else:
                 count[why] += 1
     charged: Counter[int] = Counter()
     believed: dict[int, Believed] = {}
     # The newest exchanges are most like the traffic to come.
-    for one, voices in sorted(chosen, key=lambda pair: -pair[0].row.seq):
-        if one.row.seq in believed:
+    for correction, voices in sorted(chosen, key=lambda pair: -pair[0].row.seq):
+        if correction.row.seq in believed:
             continue
         free = [
             (charged[key], key)
@@ -126,7 +128,7 @@ def sort_corrections(
             count["beyond"] += 1
             continue
         charged[min(free)[1]] += 1
-        believed[one.row.seq] = one
+        believed[correction.row.seq] = correction
     return Sorted(
         believed, count["unconfirmed"], count["contradicted"], count["unusable"], count["beyond"]
     )
@@ -138,9 +140,9 @@ def _verdict(
     """Return the answer believed for an input, its keys, and the reason against the others."""
     for level, needed in (("high", 1), ("normal", 1), ("low", quorum)):
         voices: dict[str, set[int]] = defaultdict(set)
-        for one in group:
-            if trusts.get(one.row.key, "low") == level:
-                voices[one.answer].add(one.row.key)
+        for correction in group:
+            if trusts.get(correction.row.key, "low") == level:
+                voices[correction.answer].add(correction.row.key)
         enough = [answer for answer, keys in voices.items() if len(keys) >= needed]
         if len(enough) == 1:
             return enough[0], voices[enough[0]], "contradicted"
@@ -153,9 +155,9 @@ def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted
     """Sort a task's corrections, given its exchanges to train on."""
     kept = FeedbackStore(store)
     rows = kept.corrections(record.task.id)
-    known = frozenset(data.answers) if FORMS[record.form].closed else None
+    classes = frozenset(data.answers) if FORMS[record.form].closed else None
     return sort_corrections(
-        rows, kept.trusts(), record.form, labels=len(data), known=known, folds=record.folds
+        rows, kept.trusts(), record.form, labels=len(data), classes=classes, folds=record.folds
     )
 
 
@@ -168,29 +170,31 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
     if not len(training):
         return training
     first, last = int(training.seq.min()), int(training.seq.max())
-    found = task_corrections(store, record, training).believed
-    inside = {seq: one for seq, one in found.items() if first <= seq <= last}
+    believed = task_corrections(store, record, training).believed
+    inside = {seq: correction for seq, correction in believed.items() if first <= seq <= last}
     if not inside:
         return training
-    students = [one.row.id for one in inside.values() if one.row.source in BY_STUDENTS]
+    students = [
+        correction.row.id for correction in inside.values() if correction.row.source in BY_STUDENTS
+    ]
     audits = FeedbackStore(store).audits_of(students)
     place = {int(seq): i for i, seq in enumerate(training.seq)}
     answers, texts = list(training.answers), list(training.texts)
     thoughts = list(training.thoughts)
     surfaces = dict(training.surfaces)
     added: list[Believed] = []
-    for seq, one in inside.items():
+    for seq, correction in inside.items():
         at = place.get(seq)
-        if at is None and one.row.id in audits:
-            at = place.get(audits[one.row.id][0])
+        if at is None and correction.row.id in audits:
+            at = place.get(audits[correction.row.id][0])
         if at is not None:
-            answers[at], texts[at], thoughts[at] = one.answer, one.row.correction, ""
-        elif one.row.source in BY_STUDENTS:
-            added.append(one)
+            answers[at], texts[at], thoughts[at] = correction.answer, correction.row.correction, ""
+        elif correction.row.source in BY_STUDENTS:
+            added.append(correction)
         else:
             continue  # exchanges that the policy or a change left out stay out
-        surfaces.setdefault(one.answer, one.row.correction)
-    rows = [one.row for one in added]
+        surfaces.setdefault(correction.answer, correction.row.correction)
+    rows = [correction.row for correction in added]
     together = msgspec.structs.replace(
         training,
         seq=np.concatenate([training.seq, np.array([row.seq for row in rows], np.int64)]),
@@ -203,7 +207,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
         trains=np.concatenate([training.trains, np.ones(len(rows), np.bool_)]),
         inputs=[*training.inputs, *(decode_inputs(row.inputs) for row in rows)],
         settings=[*training.settings, *(row.settings for row in rows)],
-        answers=[*answers, *(one.answer for one in added)],
+        answers=[*answers, *(correction.answer for correction in added)],
         texts=[*texts, *(row.correction for row in rows)],
         thoughts=[*thoughts, *("" for _ in rows)],
         surfaces=surfaces,
@@ -221,7 +225,7 @@ def corrected_inputs(registry: Registry, candidate: Candidate) -> list[Inputs]:
     follow from facts before the evidence came, and never from feedback on it.
     """
     made = {
-        found.id: created for found, _, created in registry.candidates(task_id=candidate.task_id)
+        other.id: created for other, _, created in registry.candidates(task_id=candidate.task_id)
     }
     until = made.get(candidate.id, time.time())
     return [

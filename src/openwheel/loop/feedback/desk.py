@@ -105,20 +105,25 @@ def read_feedback(body: bytes) -> Said:
         FeedbackError: It is not feedback.
     """
     try:
-        given = _decoder.decode(body)
-        correction = _text_of(given.correction)
+        fields = _decoder.decode(body)
+        correction = _text_of(fields.correction)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FeedbackError(f"The body is not feedback: {error}") from None
-    said = Said(given.id, given.score, given.label, correction, given.comment)
-    if not usable_id(said.id):
+    feedback = Said(fields.id, fields.score, fields.label, correction, fields.comment)
+    if not usable_id(feedback.id):
         raise FeedbackError("id must be that of an answer: 1 to 200 printable ASCII characters")
-    if said.score is not None and not 0 <= said.score <= 1:
-        raise FeedbackError(f"score must be from 0 to 1, was {said.score}")
-    if said.score is None and said.label is None and said.correction is None and not said.comment:
+    if feedback.score is not None and not 0 <= feedback.score <= 1:
+        raise FeedbackError(f"score must be from 0 to 1, was {feedback.score}")
+    if (
+        feedback.score is None
+        and feedback.label is None
+        and feedback.correction is None
+        and not feedback.comment
+    ):
         raise FeedbackError("Feedback must have a score, a label, a correction or a comment")
-    _check_text("comment", said.comment, MOST_COMMENT)
-    _check_text("correction", said.correction, MOST_CORRECTION)
-    return said
+    _check_text("comment", feedback.comment, MOST_COMMENT)
+    _check_text("correction", feedback.correction, MOST_CORRECTION)
+    return feedback
 
 
 class FeedbackDesk:
@@ -130,14 +135,14 @@ class FeedbackDesk:
         # Replaced whole: tasks by their ids, and until when they may be believed.
         self._tasks: tuple[float, dict[str, TaskRecord]] = (0.0, {})
 
-    def take(self, said: Said, key: Speaker | None) -> str:
+    def take(self, feedback: Said, key: Speaker | None) -> str:
         """Keep a client's feedback, and return the form of the task that it was checked by.
 
         The form is ``""`` if the exchange has no task yet: its correction is then checked when it
         is used.
 
         Args:
-            said: From `read_feedback`.
+            feedback: From `read_feedback`.
             key: The client's key; None where none is needed.
 
         Raises:
@@ -145,28 +150,30 @@ class FeedbackDesk:
             FeedbackError: More than one exchange has the id, or the correction cannot be used.
             StoreError: The store could not be read or written.
         """
-        found = [one for one in self._kept.find(said.id) if may_speak(key, one)]
-        if not found:
+        exchanges = [
+            exchange for exchange in self._kept.find(feedback.id) if may_speak(key, exchange)
+        ]
+        if not exchanges:
             raise UnknownExchangeError
-        if len(found) > 1:
+        if len(exchanges) > 1:
             raise FeedbackError(
                 "More than one answer has this id, so it cannot be told which is meant; use the "
                 "other one of the answer's two ids",
                 status=409,
                 code="ambiguous_id",
             )
-        [exchange] = found
+        [exchange] = exchanges
         record = self._task(exchange.task_id) if exchange.task_id is not None else None
-        correction = said.correction
+        correction = feedback.correction
         if correction is not None and record is not None:
             self._check(correction, record)
         kept = self._kept.put(
             exchange.seq,
             key.id if key is not None else 0,
-            score=said.score,
-            label=said.label,
+            score=feedback.score,
+            label=feedback.label,
             correction=correction,
-            comment=said.comment,
+            comment=feedback.comment,
         )
         if not kept:  # retention was faster
             raise UnknownExchangeError
@@ -184,13 +191,13 @@ class FeedbackDesk:
             raise FeedbackError(reason, code="invalid_correction")
         if not FORMS[record.form].closed:
             return
-        given = self._kept.answers_of(record.task.id, LATEST_ANSWERS)
-        known = {canonical_answer(Answer(text), record.form, record.folds) for text in given}
-        if canonical_answer(Answer(correction), record.form, record.folds) not in known:
-            some = ", ".join(repr(text[:40]) for text in sorted(known)[:_SHOWN])
+        answers = self._kept.answers_of(record.task.id, LATEST_ANSWERS)
+        labels = {canonical_answer(Answer(text), record.form, record.folds) for text in answers}
+        if canonical_answer(Answer(correction), record.form, record.folds) not in labels:
+            examples = ", ".join(repr(text[:40]) for text in sorted(labels)[:_SHOWN])
             raise FeedbackError(
-                f"The correction must be one of the {len(known)} answers of its task, such as "
-                f"{some}; was {correction[:40]!r}",
+                f"The correction must be one of the {len(labels)} answers of its task, such as "
+                f"{examples}; was {correction[:40]!r}",
                 code="invalid_correction",
             )
 
@@ -216,12 +223,12 @@ def _text_of(raw: msgspec.Raw) -> str | None:
     return bytes(raw).decode() if isinstance(correction, dict) else correction
 
 
-def _check_text(what: str, text: str | None, most: int) -> None:
+def _check_text(field: str, text: str | None, most: int) -> None:
     if text is None:
         return
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        raise FeedbackError(f"{what} must be Unicode text, has half a surrogate pair") from None
+        raise FeedbackError(f"{field} must be Unicode text, has half a surrogate pair") from None
     if size > most:
-        raise FeedbackError(f"{what} must have at most {most:,} bytes, has {size:,}")
+        raise FeedbackError(f"{field} must have at most {most:,} bytes, has {size:,}")

@@ -70,25 +70,27 @@ class Consistency(msgspec.Struct, frozen=True):
             epsilon: The most disagreement allowed: a judge that evidently finds more between the
                 teacher and itself would refuse any student.
         """
-        found = []
+        problems = []
         if self.identical.of < FEWEST or self.swapped.of < FEWEST:
             few = min(self.identical.of, self.swapped.of)
-            found.append(f"it was tried on {few} exchanges, and {FEWEST} are needed")
-        for share, most, said in (
+            problems.append(f"it was tried on {few} exchanges, and {FEWEST} are needed")
+        for share, most, fault in (
             (self.identical, IDENTICAL, "found an answer different from itself"),
             (self.swapped, SWAPPED, "took the answer to another request for as good"),
             (self.flips, FLIPS, "changed its mind with the order of the answers"),
             (self.unread, IDENTICAL, "gave a reply that is neither yes nor no"),
         ):
             if share.share > most:
-                found.append(f"it {said} in {share} cases ({share.share:.1%}, at most {most:.0%})")
+                problems.append(
+                    f"it {fault} in {share} cases ({share.share:.1%}, at most {most:.0%})"
+                )
         low, _ = clopper_pearson(self.own.count, self.own.of)
         if low > epsilon:
-            found.append(
+            problems.append(
                 f"the teacher's own second answers have a loss of {self.own} ({self.own.share:.1%})"
                 f", evidently above the limit of {epsilon:.1%}: so would any student's"
             )
-        return tuple(found)
+        return tuple(problems)
 
     def measured(self) -> dict[str, float]:
         """Return the numbers for a certificate."""
@@ -127,21 +129,23 @@ def measure(
         for probe, answer in zip(probes, [*answers[half:], *answers[:half]], strict=True)
         if settled(pair := msgspec.structs.replace(probe, student=answer)) is None
     ]
-    own = [pair for pair in twice if _shown(pair)][:PROBES]
-    unlike = [pair for pair in own if settled(pair) is None]
-    said = judge.verdicts([*identical, *swapped, *unlike])
-    of_identical, rest = said[: len(identical)], said[len(identical) :]
+    teacher_pairs = [pair for pair in twice if _shown(pair)][:PROBES]
+    unlike = [pair for pair in teacher_pairs if settled(pair) is None]
+    verdicts = judge.verdicts([*identical, *swapped, *unlike])
+    of_identical, rest = verdicts[: len(identical)], verdicts[len(identical) :]
     of_swapped, of_own = rest[: len(swapped)], rest[len(swapped) :]
     flips = [orders for orders in rest if set(orders) == {True, False}]
     lost = sum(sum(same is not True for same in orders) / 2 for orders in of_own)
-    called = sum(settled(pair) == 1.0 for pair in own)
+    called = sum(settled(pair) == 1.0 for pair in teacher_pairs)
     return Consistency(
         identical=Share(sum(orders[0] is not True for orders in of_identical), len(identical)),
         swapped=Share(sum(orders == (True, True) for orders in of_swapped), len(swapped)),
         flips=Share(len(flips), len(rest)),
         first=sum(orders[0] is True for orders in flips),
-        own=Share(math.ceil(lost + called), len(own)),
-        unread=Share(sum(same is None for orders in said for same in orders), 2 * len(said)),
+        own=Share(math.ceil(lost + called), len(teacher_pairs)),
+        unread=Share(
+            sum(same is None for orders in verdicts for same in orders), 2 * len(verdicts)
+        ),
     )
 
 
@@ -160,10 +164,10 @@ def believed(
         SettingError: It is not, with the numbers; or the budget does not suffice.
         TeacherError: The teacher could not be asked.
     """
-    found = measure(judge, exchanges, twice)
-    if problems := found.problems(epsilon):
+    consistency = measure(judge, exchanges, twice)
+    if problems := consistency.problems(epsilon):
         raise SettingError(f"{judge.model} cannot judge here: {'; '.join(problems)}")
-    return Compared(judge.setting, judge.fingerprint, judge.model, found.measured())
+    return Compared(judge.setting, judge.fingerprint, judge.model, consistency.measured())
 
 
 def asked_twice(exchanges: Sequence[Pair]) -> list[Pair]:
@@ -173,12 +177,12 @@ def asked_twice(exchanges: Sequence[Pair]) -> list[Pair]:
         exchanges: Requests with the teacher's answer, in order of arrival.
     """
     before: dict[str, Pair] = {}
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     for pair in exchanges:
         first = before.setdefault(pair.request, pair)
-        if first is not pair and pair.request not in found:
-            found[pair.request] = msgspec.structs.replace(first, student=pair.teacher)
-    return list(found.values())
+        if first is not pair and pair.request not in pairs:
+            pairs[pair.request] = msgspec.structs.replace(first, student=pair.teacher)
+    return list(pairs.values())
 
 
 def _shown(pair: Pair) -> bool:

@@ -75,28 +75,28 @@ class TeacherJudge:
             SettingError: The budget does not reach; nothing was asked.
             TeacherError: The teacher could not be asked; replies so far are kept.
         """
-        known = [_known(pair) for pair in pairs]
-        rows = [i for i, loss in enumerate(known) if loss is None]
+        settled_losses = [_known(pair) for pair in pairs]
+        rows = [i for i, loss in enumerate(settled_losses) if loss is None]
         verdicts = self.verdicts([pairs[i] for i in rows])
-        found = [1.0 if loss is None else loss for loss in known]
+        losses = [1.0 if loss is None else loss for loss in settled_losses]
         for i, orders in zip(rows, verdicts, strict=True):
-            found[i] = sum(same is not True for same in orders) / 2
-        return found
+            losses[i] = sum(same is not True for same in orders) / 2
+        return losses
 
     def affordable(self, pairs: Sequence[Pair]) -> int:
         """Return for how many pairs, from the first on, the budget suffices.
 
         The choice depends on no reply, so the first pairs are still traffic as it came.
         """
-        left = self.left()
+        requests_left = self.left()
         questions = [[] if _known(pair) is not None else _both_orders(pair) for pair in pairs]
         kept = self._cache.find([self._key(asked) for two in questions for asked in two])
         seen = set(kept)
         for number, two in enumerate(questions):
             new = {self._key(asked) for asked in two} - seen
-            if len(new) > left:
+            if len(new) > requests_left:
                 return number
-            left -= len(new)
+            requests_left -= len(new)
             seen |= new
         return len(pairs)
 
@@ -124,13 +124,13 @@ class TeacherJudge:
         if missing:
             replies |= asyncio.run(self._ask_all(missing))
         return [
-            (replies[self._key(one)], replies[self._key(other)])
-            for one, other in map(_both_orders, pairs)
+            (replies[self._key(first)], replies[self._key(other)])
+            for first, other in map(_both_orders, pairs)
         ]
 
     async def _ask_all(self, missing: dict[str, _Asked]) -> dict[str, bool | None]:
         keys = list(missing)
-        found: dict[str, bool | None] = {}
+        verdicts: dict[str, bool | None] = {}
         async with self._connect() as ask:
             slots = asyncio.Semaphore(AT_ONCE)
             for start in range(0, len(keys), KEPT_EVERY):
@@ -148,8 +148,8 @@ class TeacherJudge:
                 for reply in replies:
                     if isinstance(reply, BaseException):
                         raise reply
-                found |= {key: same for key, (same, _) in good.items()}
-        return found
+                verdicts |= {key: same for key, (same, _) in good.items()}
+        return verdicts
 
     async def _ask_one(
         self, ask: AskTeacher, slots: asyncio.Semaphore, asked: _Asked
@@ -158,9 +158,9 @@ class TeacherJudge:
         async with slots:
             for number in (1, 2):
                 question = ask_about(self.model, asked.request, asked.first, asked.second)
-                said = question.read(await self._send(ask, question.body))
-                if said is not None:
-                    return said, number
+                verdict = question.read(await self._send(ask, question.body))
+                if verdict is not None:
+                    return verdict, number
         return None, 2
 
     async def _send(self, ask: AskTeacher, body: bytes) -> str:

@@ -77,8 +77,8 @@ class Question(msgspec.Struct, frozen=True):
 
         Its reasoning does not count. A reply with both numbers is no verdict.
         """
-        said = set(_NUMBER.findall(reply.rpartition(_THOUGHT)[2]))
-        meant = said & {self.same, self.different}
+        numbers = set(_NUMBER.findall(reply.rpartition(_THOUGHT)[2]))
+        meant = numbers & {self.same, self.different}
         return meant == {self.same} if len(meant) == 1 else None
 
 
@@ -109,15 +109,15 @@ def ask_about(model: str, request: str, first: str, second: str) -> Question:
 def _numbers(texts: str) -> tuple[str, str]:
     """Return two different numbers that are not in the texts."""
     taken = set(_NUMBER.findall(texts))
-    found: list[str] = []
-    while len(found) < 2:
+    numbers: list[str] = []
+    while len(numbers) < 2:
         number = str(
             1000 + secrets.randbelow(9_000) if len(taken) < 4_000 else secrets.randbits(60)
         )
         if number not in taken:
             taken.add(number)
-            found.append(number)
-    return found[0], found[1]
+            numbers.append(number)
+    return numbers[0], numbers[1]
 
 
 def _shortened(request: str) -> str:

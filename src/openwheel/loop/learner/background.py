@@ -30,10 +30,10 @@ def in_background(
             try:
                 look(over.is_set)
             except (OpenwheelError, MemoryError) as error:
-                said = str(error) or "the turn has taken all memory that both may take"
-                if said != problem:  # once, not twice a second
-                    problem = said
-                    logger.error("%s: %s", failed, said)
+                message = str(error) or "the turn has taken all memory that both may take"
+                if message != problem:  # once, not twice a second
+                    problem = message
+                    logger.error("%s: %s", failed, message)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()

@@ -66,7 +66,7 @@ def run_learner(
     looked_at, assigned, alarmed = 0, 0, turns
     changed: dict[str, int] = {}
     table = _first(store, registry, settings) if turns else Timetable(due=sys.maxsize)
-    told: dict[tuple[str, str], Event] = {}
+    reported: dict[tuple[str, str], Event] = {}
 
     def report(events: list[Event]) -> None:
         nonlocal alarmed
@@ -74,8 +74,8 @@ def run_learner(
             alarmed = alarmed or (turns and event.kind in {"demoted", "deferred"})
             # Tasks left out stay so, whatever else happens to the task.
             slot = event.task, event.kind if event.kind in {"vetoed", "trouble"} else ""
-            if told.get(slot) != event:
-                told[slot] = event
+            if reported.get(slot) != event:
+                reported[slot] = event
                 tell(event)
 
     with asking_in_background(store, settings, tell=report, resources=resources):
@@ -153,7 +153,7 @@ def _sweep_adapters(registry: Registry, resources: Resources) -> None:
     """Unload the adapters of students that are neither promoted nor shadowing."""
     if resources.adapters is None:
         return
-    wanted = {found.id for found, _, _ in registry.candidates(state="shadow")}
+    wanted = {candidate.id for candidate, _, _ in registry.candidates(state="shadow")}
     wanted |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
     folders = [registry.files.folder(student) / ADAPTER for student in wanted]
     try:

@@ -57,8 +57,8 @@ class FileLock:
                 if time.monotonic() < deadline:
                     time.sleep(_POLL_S)
                     continue
-                who = file.read(20).decode("ascii", "replace").strip()
-                by = f" (process {who})" if who.isdecimal() else ""
+                holder = file.read(20).decode("ascii", "replace").strip()
+                by = f" (process {holder})" if holder.isdecimal() else ""
                 raise OtherLearnerError(
                     f"Another process{by} is learning from {self._database}; there can be one at a "
                     "time"

@@ -182,7 +182,7 @@ def _learn_task(
 
     parts = Parts(training, untrained, calibration)
     trained, (training, _, calibration), outside = train_inside(registry, subject, parts, train_on)
-    warnings = (*finding.warnings, *trouble, *(one.said() for one in outside))
+    warnings = (*finding.warnings, *trouble, *(outsider.said() for outsider in outside))
     finding = msgspec.structs.replace(finding, warnings=warnings)
     if trained is None:
         return msgspec.structs.replace(
@@ -222,7 +222,7 @@ def _learn_task(
         training,
         trained_until=int(data.seq.max()),
         method="betting" if subject.bounded else "binomial",
-        outside=tuple(one.key for one in outside),
+        outside=tuple(outsider.key for outsider in outside),
     )
     try:
         progress(f"task {record.task.name}: judging on {len(calibration):,}")

@@ -144,12 +144,12 @@ def replay(
         started = time.process_time()
         keep()
         assigned = assign_new(store, registry, after=assigned)
-        found = audit(store, registry, settings, resources, until=assigned)
+        events = audit(store, registry, settings, resources, until=assigned)
         serving.refresh()
-        between.extend(found)
-        tell(found)
+        between.extend(events)
+        tell(events)
         counts.looks_cpu_s += time.process_time() - started
-        return any(event.kind == "demoted" for event in found)
+        return any(event.kind == "demoted" for event in events)
 
     def take_turn() -> None:
         nonlocal assigned, looked_at, due

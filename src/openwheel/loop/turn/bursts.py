@@ -120,11 +120,11 @@ def _word_sets(texts: Sequence[str]) -> "tuple[scipy.sparse.csr_matrix, FloatArr
     columns: list[int] = []
     starts = [0]
     for text in texts:
-        found = {index.setdefault(word, len(index)) for word in _WORDS.findall(text)}
-        if len(found) > MOST_WORDS:
+        words = {index.setdefault(word, len(index)) for word in _WORDS.findall(text)}
+        if len(words) > MOST_WORDS:
             # A fixed scramble of the numbers; which words it prefers does not matter.
-            found = set(sorted(found, key=lambda word: word * 2654435761 % 2**32)[:MOST_WORDS])
-        columns.extend(found)
+            words = set(sorted(words, key=lambda word: word * 2654435761 % 2**32)[:MOST_WORDS])
+        columns.extend(words)
         starts.append(len(columns))
     matrix = scipy.sparse.csr_matrix(
         (np.ones(len(columns), np.float32), columns, starts), shape=(len(texts), max(len(index), 1))

@@ -127,9 +127,9 @@ def calibrate(
     data = calibration
     answers, confidence = _answers(candidate, student, data.inputs, progress)
     # Requests that it leaves to the teacher do not show how good its answers are.
-    left = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
-    left |= ~_accepted(candidate, data)
-    confidence = np.where(left, 0.0, confidence)
+    deferred = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
+    deferred |= ~_accepted(candidate, data)
+    confidence = np.where(deferred, 0.0, confidence)
     # A comparison that costs money is skipped where no threshold would answer.
     least = 0.0 if comparison.equality else min(candidate.plan.thresholds, default=np.inf)
     compared = confidence >= least
@@ -209,8 +209,10 @@ def _require_same(comparison: Comparison, candidate: Candidate) -> None:
 
 
 def _accepted(candidate: Candidate, data: TaskData) -> npt.NDArray[np.bool_]:
-    known = {text: candidate.accepted.accepts(decode_settings(text)) for text in set(data.settings)}
-    return np.array([known[text] for text in data.settings], np.bool_)
+    allowed = {
+        text: candidate.accepted.accepts(decode_settings(text)) for text in set(data.settings)
+    }
+    return np.array([allowed[text] for text in data.settings], np.bool_)
 
 
 def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) -> Certificate:
@@ -294,7 +296,7 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
         delta: The probability allowed for the promise to be wrong.
         compared: How answers are compared, if not by equality.
     """
-    said = (
+    sentence = (
         f"On traffic like that of the calibration window, the probability that this student "
         f"disagrees with the teacher on more than {epsilon:.2%} of the requests it answers is at "
         f"most {delta:.2%}, over the draw of the calibration set and all attempts on this task. "
@@ -303,13 +305,15 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
         "bursts as dense as those of training and the calibration window."
     )
     if compared is None:
-        return said
+        return sentence
     if compared.setting.startswith("exact"):
         equal = compared.setting.removeprefix("exact ")
-        return f"{said} Two answers agree if they are equal {equal}, as of {compared.sha256[:12]}."
+        return (
+            f"{sentence} Two answers agree if they are equal {equal}, as of {compared.sha256[:12]}."
+        )
     by = f"{compared.setting} of {compared.model}" if compared.model else compared.setting
     return (
-        f"{said} An answer disagrees by its loss, from 0 to 1, in the comparison {by}, as of "
+        f"{sentence} An answer disagrees by its loss, from 0 to 1, in the comparison {by}, as of "
         f"{compared.sha256[:12]}; the promise is for the mean of the losses."
     )
 

@@ -222,7 +222,7 @@ def _lesson(
         folds=subject.record.folds,
         template=subject.record.task.template,
         surfaces=training.surfaces,
-        thoughts={i: said for i, said in enumerate(training.thoughts) if said},
+        thoughts={i: thought for i, thought in enumerate(training.thoughts) if thought},
         losses_of=None if comparison.equality else losses_of,
         encoder=resources.encoder,
         tune=settings.tune,
@@ -291,8 +291,8 @@ def as_served(
     else:
         repeated = np.ones(len(training), np.bool_)
         repeated[fitted.rows] = False
-        again = training.take(np.flatnonzero(repeated & (training.place >= since)))
-        parts += [(part, *_answered(student, part, record)) for part in (again, others)]
+        repeats = training.take(np.flatnonzero(repeated & (training.place >= since)))
+        parts += [(part, *_answered(student, part, record)) for part in (repeats, others)]
     place = np.concatenate([part.place for part, _, _ in parts])
     order = np.argsort(place, kind="stable")
     order = order[place[order] >= since]
@@ -376,8 +376,8 @@ def _with_slices(
     names = [slicer.slice_of(values) for values in stream.inputs]
     bad = evidently_bad(names, confidence >= start, stream.losses, settings.epsilon)
     deferring = msgspec.structs.replace(slicer, deferred=bad)
-    left = np.array([deferring.defers(values) for values in stream.inputs], np.bool_)
-    return np.where(left, 0.0, confidence), deferring
+    deferred = np.array([deferring.defers(values) for values in stream.inputs], np.bool_)
+    return np.where(deferred, 0.0, confidence), deferring
 
 
 def save_candidate(
@@ -460,9 +460,9 @@ def find_slicer(inputs: Sequence[Inputs]) -> Slicer:
         if not after <= before or len(after) < len(before) / 2:
             continue
         fewest = FEWEST_SHARE * len(inputs)
-        known = tuple(sorted(value for value, number in counts.items() if number >= fewest))
-        if len(known) >= 2:
-            best = Slicer(variable, known)
+        frequent = tuple(sorted(value for value, number in counts.items() if number >= fewest))
+        if len(frequent) >= 2:
+            best = Slicer(variable, frequent)
     return best
 
 

@@ -58,38 +58,40 @@ def curate(
     # A learner that looks beside a turn may give exchanges to a task while it is displaced.
     for lost in store.task_counts().keys() - {None, *(record.task.id for record in records)}:
         store.unassign(str(lost))
-    known = [record.task for record in records]
-    named = {task.explicit for task in known if task.explicit}
+    known_tasks = [record.task for record in records]
+    named = {task.explicit for task in known_tasks if task.explicit}
     most = settings.most_tasks
     names, beyond_names, rare = names_with_room(store.unassigned_counts(), named, most)
     sample = [exchange for _, exchange in store.sample_unassigned(SAMPLE, seed=0)]
     sample += [exchange for _, exchange in store.sample_unassigned(SAMPLE, 0, names)]
-    for task in known:
+    for task in known_tasks:
         if task.template is not None and task.template.bare:
             # A template without constant text matches everything: a new task may hide behind it.
             latest = store.exchanges(task_id=task.id, after=after, until=newest)
             sample += (exchange for _, exchange in islice(latest, SAMPLE))
-    found = find_tasks(list(examples_of(sample)), known)
-    changed, gone, left = set[str](), list[Task](), list[Standing]()
-    if found:
-        seen = _counted(sample, TaskMatcher(found))
-        found, gone, left = make_room(store, records, found, seen, settings)
+    new_tasks = find_tasks(list(examples_of(sample)), known_tasks)
+    changed, gone, without_room = set[str](), list[Task](), list[Standing]()
+    if new_tasks:
+        seen = _counted(sample, TaskMatcher(new_tasks))
+        new_tasks, gone, without_room = make_room(store, records, new_tasks, seen, settings)
     if gone:
         registry.remove_tasks(gone)
         for task in gone:
             store.unassign(task.id)
         records = registry.tasks()
-        known = [record.task for record in records]
-    if found:
-        registry.add_tasks(found)
-        for task in known:
-            if any(takes_from(other, task) for other in found):
+        known_tasks = [record.task for record in records]
+    if new_tasks:
+        registry.add_tasks(new_tasks)
+        for task in known_tasks:
+            if any(takes_from(other, task) for other in new_tasks):
                 store.unassign(task.id)
                 changed.add(task.id)
-    if found or gone:
-        _assign(store, TaskMatcher([*known, *found]), after=0, until=newest, progress=progress)
-        changed |= {task.id for task in found}
-    registry.set_beyond(beyond(most, [*beyond_names, *left], len(gone), rare))
+    if new_tasks or gone:
+        _assign(
+            store, TaskMatcher([*known_tasks, *new_tasks]), after=0, until=newest, progress=progress
+        )
+        changed |= {task.id for task in new_tasks}
+    registry.set_beyond(beyond(most, [*beyond_names, *without_room], len(gone), rare))
     changed |= store.tasks_since(after)
     trusted = trusted_keys(registry)
     forms = [
@@ -119,9 +121,9 @@ def _counted(sample: Iterable[Exchange], matcher: TaskMatcher) -> Counter[tuple[
 def assign_new(store: Store, registry: Registry, *, after: int, progress: Progress = silent) -> int:
     """Assign exchanges after ``after`` to the known tasks; return the newest ``seq``."""
     newest = store.last_seq()
-    known = [record.task for record in registry.tasks()]
-    if known and newest > after:
-        _assign(store, TaskMatcher(known), after=after, until=newest, progress=progress)
+    known_tasks = [record.task for record in registry.tasks()]
+    if known_tasks and newest > after:
+        _assign(store, TaskMatcher(known_tasks), after=after, until=newest, progress=progress)
     return newest
 
 

@@ -89,41 +89,45 @@ def in_the_way(subject: Subject, data: TaskData) -> str:
     """
     record = subject.record
     texts = [text for text, done in zip(data.texts, data.finished, strict=True) if done]
-    said = [hints.in_the_way(texts, record.task.name, record.folds, record.form)]
+    sentences = [hints.in_the_way(texts, record.task.name, record.folds, record.form)]
     if not any(rungs()[rung].new_inputs for rung in subject.rungs):
         others = "a small language model can learn such answers: base under [lm]"
         if FORMS[record.form].closed:
             others = "rungs under [loop] may name others"
-        said.insert(
+        sentences.insert(
             0,
             f"{record.form_reason} Of the rungs that may be tried only exact answers the form "
             f"{record.form}, and only to requests that came before; {others}.",
         )
-    return "".join(f" {text}" for text in said if text)
+    return "".join(f" {text}" for text in sentences if text)
 
 
 def remarks(certificate: Certificate) -> tuple[str, ...]:
     """Return what a certificate's reader should know beside its promise, a sentence each."""
-    found = [_never_given(certificate)] if certificate.never_given else []
+    sentences = [_never_given(certificate)] if certificate.never_given else []
     if certificate.deferred_keys:
         keys = ", ".join(shown(key) if key else "none" for key in certificate.deferred_keys)
-        found.append(f"Requests of these keys are left to the teacher, and judged nobody: {keys}.")
+        sentences.append(
+            f"Requests of these keys are left to the teacher, and judged nobody: {keys}."
+        )
     differ = [part for part in certificate.fields if part.agreed < part.records]
     if differ:
         named = ", ".join(
             f"{part.field!r} in {part.records - part.agreed:,} of {part.records:,}"
             for part in differ[:MOST_FIELDS]
         )
-        found.append(f"Where its records differed from the teacher's, these fields did: {named}.")
+        sentences.append(
+            f"Where its records differed from the teacher's, these fields did: {named}."
+        )
     critical, bound = certificate.critical, certificate.critical_bound
     if critical is not None and bound is not None:
         share = critical.otherwise / critical.teacher if critical.teacher else 0.0
-        found.append(
+        sentences.append(
             f"Of {critical.teacher:,} calibration requests with a critical answer "
             f"({', '.join(map(repr, critical.answers))}), the student answered "
             f"{critical.otherwise:,} otherwise ({share:.2%}, at most {bound:.2%})."
         )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _never_given(certificate: Certificate) -> str:
@@ -140,22 +144,22 @@ def _never_given(certificate: Certificate) -> str:
 def _of_all(test: Test, judgement: Judgement) -> str:
     """Say how many a student answered and disagreed on, of all exchanges and of the votes."""
     answered, wrong = test.answered_with_repeats, test.disagreements_with_repeats
-    said = (
+    sentence = (
         f"{answered:,} of {judgement.exchanges:,} calibration exchanges "
         f"({answered / judgement.exchanges:.1%}) and disagreed on "
         f"{_wrong(wrong, test.loss_with_repeats / answered, test.partial_with_repeats)}"
     )
     if answered != test.answered:
         share = _wrong(test.disagreements, test.loss / max(test.answered, 1), test.partial)
-        said += f", with a burst counted once on {share} of {test.answered:,}"
+        sentence += f", with a burst counted once on {share} of {test.answered:,}"
     deferred = sum(n for weight, _, n in test.weighed_with_repeats if weight < 1)
     if deferred:
-        said += f", and {deferred:,} requests that were deferred count by their weight"
+        sentence += f", and {deferred:,} requests that were deferred count by their weight"
     if judgement.design_effect > 1:
-        said += (
+        sentence += (
             f" (disagreements come in bursts: evidence divided by {judgement.design_effect:.1f})"
         )
-    return said
+    return sentence
 
 
 def _wrong(disagreements: int, loss: float, partial: Partial) -> str:
@@ -266,4 +270,4 @@ def examples(
 
 def left_out(answers: Iterable[LeftOut]) -> tuple[str, ...]:
     """Say of each teacher's model whose answers the policy kept out that it did, and why."""
-    return tuple(f"Its answers are left out: {left.reason}" for left in answers)
+    return tuple(f"Its answers are left out: {excluded.reason}" for excluded in answers)

@@ -118,16 +118,16 @@ def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
             years.
     """
     by_task: dict[str | None, list[Failure]] = {}
-    for one in failed:
-        by_task.setdefault(one.task, []).append(one)
-    found = {}
+    for failure in failed:
+        by_task.setdefault(failure.task, []).append(failure)
+    wait_by_task = {}
     for task, these in by_task.items():
         first = FIRST_WAIT_S if these[-1].reason == DIED else SHORT_OF_MEMORY_S
         whole = wait_after(len(these), first)
         passed = now - these[-1].noticed
         seconds = max(whole - passed, 0.0) if passed >= 0 else 0.0
-        found[task] = Wait(len(these), seconds, these[-1].reason)
-    return found
+        wait_by_task[task] = Wait(len(these), seconds, these[-1].reason)
+    return wait_by_task
 
 
 def wait_after(failures: int, first: float = FIRST_WAIT_S) -> float:

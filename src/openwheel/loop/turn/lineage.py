@@ -87,11 +87,11 @@ def lineage_of(registry: Registry, student_id: str) -> Lineage:
         SettingError: There is no such student, or the start of an id is not enough.
     """
     ids = [candidate.id for candidate, _, _ in registry.candidates()]
-    found = [name for name in ids if name.startswith(student_id)]
-    if student_id not in found and len(found) != 1:
-        state = "no student" if not found else f"{len(found)} students"
+    matches = [name for name in ids if name.startswith(student_id)]
+    if student_id not in matches and len(matches) != 1:
+        state = "no student" if not matches else f"{len(matches)} students"
         raise SettingError(f"There is {state} {student_id!r}; `openwheel students` lists them")
-    candidate = registry.candidate(student_id if student_id in found else found[0])
+    candidate = registry.candidate(student_id if student_id in matches else matches[0])
     names = {record.task.id: record.task.name for record in registry.tasks()}
     return msgspec.structs.replace(
         candidate.made_of(),

@@ -57,7 +57,7 @@ class Outside(msgspec.Struct, frozen=True):
 
     def said(self) -> str:
         """Say why the keys are outside, in a sentence."""
-        who = f"the key {shown(self.key)}" if self.key else "clients without a key"
+        client = f"the key {shown(self.key)}" if self.key else "clients without a key"
         why = (
             "as the settings say (keys_outside)"
             if self.disagreements is None
@@ -65,8 +65,8 @@ class Outside(msgspec.Struct, frozen=True):
             "more than on others'; keys_inside in the task's settings takes them back in"
         )
         return (
-            f"Requests of {who} are left to the teacher, {self.exchanges:,} of those to train on, "
-            f"{why}."
+            f"Requests of {client} are left to the teacher, "
+            f"{self.exchanges:,} of those to train on, {why}."
         )
 
 
@@ -79,7 +79,7 @@ class Parts(NamedTuple):
 
     def without(self, outside: Sequence[Outside]) -> "Parts":
         """Return them without those of keys that are outside."""
-        keys = {one.key for one in outside}
+        keys = {outsider.key for outsider in outside}
         return Parts(*(part.without(keys) for part in self))
 
 
@@ -121,14 +121,14 @@ def train_inside(
     for _ in range(ROUNDS):
         if trained is None:
             break
-        found = misfits(
+        new_outsiders = misfits(
             trained.stream, subject.settings, inside=inside, most=most, bounded=subject.bounded
         )
-        if not found:
+        if not new_outsiders:
             break
-        outside += found
-        most -= sum(seen[one.key] for one in found)
-        parts = parts.without(found)
+        outside += new_outsiders
+        most -= sum(seen[outsider.key] for outsider in new_outsiders)
+        parts = parts.without(new_outsiders)
         trained = train(parts)
     return Inside(trained, parts, tuple(outside))
 
@@ -168,25 +168,27 @@ def misfits(
         p = _above(wrong[key], size, max(epsilon, others))
         if p < EVIDENT / len(sizes):
             suspects.append((p, key))
-    left: npt.NDArray[np.bool_] = np.ones(total, np.bool_)
+    remaining: npt.NDArray[np.bool_] = np.ones(total, np.bool_)
     for _, key in sorted(suspects):
         if sizes[key] <= most:
             most -= sizes[key]
-            left &= keys != key
-    if left.all() or not left.any():
+            remaining &= keys != key
+    if remaining.all() or not remaining.any():
         return []
     plan = make_plan(
-        stream.confidence[left],
-        stream.losses[left],
+        stream.confidence[remaining],
+        stream.losses[remaining],
         epsilon=epsilon,
         delta=settings.delta,
-        calibration=max(int(left.sum()) // 3, 1),
+        calibration=max(int(remaining.sum()) // 3, 1),
         bounded=bounded,
     )
     if not plan.thresholds:
         return []  # without them it cannot be learned either
     start = plan.thresholds[int(np.argmax(plan.weights))]
-    bad = evidently_bad(stream.keys, (stream.confidence >= start) & ~left, stream.losses, epsilon)
+    bad = evidently_bad(
+        stream.keys, (stream.confidence >= start) & ~remaining, stream.losses, epsilon
+    )
     return [Outside(key, sizes[key], round(wrong[key])) for key in bad]
 
 
@@ -231,11 +233,11 @@ def form_inside(
     sizes = Counter(keys)
     if evidence.form not in {"text", "unknown"} or len(sizes) < 2:
         return evidence
-    who: dict[str, set[str]] = defaultdict(set)
-    said = [canonical_answer(answer, "label", folds) for answer in answers]
-    for text, key in zip(said, keys, strict=True):
-        who[text].add(key)
-    odd = Counter(key for text, key in zip(said, keys, strict=True) if len(who[text]) == 1)
+    keys_of: dict[str, set[str]] = defaultdict(set)
+    texts = [canonical_answer(answer, "label", folds) for answer in answers]
+    for text, key in zip(texts, keys, strict=True):
+        keys_of[text].add(key)
+    odd = Counter(key for text, key in zip(texts, keys, strict=True) if len(keys_of[text]) == 1)
     room, out = MOST * len(answers), list[str]()
     for key, _ in odd.most_common(TRIED):
         if key in inside or sizes[key] > room:
@@ -243,13 +245,13 @@ def form_inside(
         room -= sizes[key]
         out.append(key)
         rest = [answer for answer, key in zip(answers, keys, strict=True) if key not in out]
-        found = infer_form(rest, folds, closed=closed)
-        if found.form not in {"text", "unknown"}:
+        inferred = infer_form(rest, folds, closed=closed)
+        if inferred.form not in {"text", "unknown"}:
             named = ", ".join(
                 f"{shown(key) if key else 'none'} ({odd[key]:,} of {sizes[key]:,} answers that "
                 "nobody else got)"
                 for key in out
             )
-            reason = f"{found.reason} Left out of this are the keys {named}."
-            return msgspec.structs.replace(found, reason=reason)
+            reason = f"{inferred.reason} Left out of this are the keys {named}."
+            return msgspec.structs.replace(inferred, reason=reason)
     return evidence

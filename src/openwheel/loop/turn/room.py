@@ -41,19 +41,21 @@ def chosen(standings: Sequence[Standing], most: int) -> set[str]:
     Tasks that stay come first. The keys take turns for the rest, each with its largest first, so a
     client that makes up thousands of tasks displaces its own.
     """
-    taken = [one.id for one in standings if one.stays]
+    taken = [standing.id for standing in standings if standing.stays]
     by_key: dict[str, list[Standing]] = defaultdict(list)
-    for one in sorted(standings, key=lambda one: (-one.exchanges, one.id)):
-        if not one.stays:
-            by_key[one.key].append(one)
-    turns = [(i, key, one.id) for key, some in by_key.items() for i, one in enumerate(some)]
+    for standing in sorted(standings, key=lambda standing: (-standing.exchanges, standing.id)):
+        if not standing.stays:
+            by_key[standing.key].append(standing)
+    turns = [
+        (i, key, standing.id) for key, group in by_key.items() for i, standing in enumerate(group)
+    ]
     return {*taken, *(task for _, _, task in sorted(turns)[: max(0, most - len(taken))])}
 
 
 def make_room(
     store: Store,
     records: Sequence[TaskRecord],
-    found: Sequence[Task],
+    new_tasks: Sequence[Task],
     seen: Mapping[tuple[str, str], int],
     settings: LoopSettings,
 ) -> tuple[list[Task], list[Task], list[Standing]]:
@@ -66,26 +68,30 @@ def make_room(
     Args:
         store: The traffic.
         records: The existing tasks.
-        found: New ones.
+        new_tasks: New ones.
         seen: How many exchanges of each new one there are, by its id and the key that sent them.
         settings: What the user decides.
     """
-    if len(records) + len(found) <= settings.most_tasks:
-        return list(found), [], []
-    known = [record.task for record in records]
+    if len(records) + len(new_tasks) <= settings.most_tasks:
+        return list(new_tasks), [], []
+    known_tasks = [record.task for record in records]
     fixed = {r.task.id for r in records if r.attempts or r.task.name in settings.tasks}
-    matcher = TaskMatcher(known)
-    for task in known:
+    matcher = TaskMatcher(known_tasks)
+    for task in known_tasks:
         if task.id in fixed:
             fixed |= {taker.id for taker in matcher.takers(task)}
     standings = [
-        *_standings(known, store.key_counts(), fixed, times=STAYS),
-        *_standings(found, seen),
+        *_standings(known_tasks, store.key_counts(), fixed, times=STAYS),
+        *_standings(new_tasks, seen),
     ]
     room = chosen(standings, settings.most_tasks)
-    added = [task for task in found if task.id in room]
-    gone = [task for task in known if task.id not in room]
-    return added, gone, [one for one in standings[len(known) :] if one.id not in room]
+    added = [task for task in new_tasks if task.id in room]
+    gone = [task for task in known_tasks if task.id not in room]
+    return (
+        added,
+        gone,
+        [standing for standing in standings[len(known_tasks) :] if standing.id not in room],
+    )
 
 
 def _standings(
@@ -106,18 +112,18 @@ def _standings(
 
 
 def names_with_room(
-    counts: Mapping[tuple[str, str], int], known: Collection[str], most: int
+    counts: Mapping[tuple[str, str], int], named: Collection[str], most: int
 ) -> tuple[set[str], list[Standing], dict[str, int]]:
     """Return the names that may be tasks, those left out, and how often the too rare ones came.
 
     Args:
         counts: Unassigned exchanges by the name their client gave, and the key.
-        known: The names that tasks have.
+        named: The names that tasks have.
         most: How many may be.
     """
     keys: dict[str, Counter[str]] = defaultdict(Counter)
     for (name, key), number in counts.items():
-        if name and name not in known:
+        if name and name not in named:
             keys[name][key] += number
     often = [
         Standing(name, seen.most_common(1)[0][0], seen.total())
@@ -126,16 +132,18 @@ def names_with_room(
     ]
     rare = {name: n for name, seen in keys.items() if (n := seen.total()) < MIN_SUPPORT}
     room = chosen(often, most)
-    return room, [one for one in often if one.id not in room], rare
+    return room, [standing for standing in often if standing.id not in room], rare
 
 
-def beyond(room: int, left: Sequence[Standing], gone: int, rare: Mapping[str, int]) -> Beyond:
+def beyond(
+    room: int, without_room: Sequence[Standing], gone: int, rare: Mapping[str, int]
+) -> Beyond:
     """Count the tasks without room, and the names that are too rare."""
-    keys = Counter(one.key for one in left)
+    keys = Counter(standing.key for standing in without_room)
     return Beyond(
         room=room,
-        tasks=len(left),
-        exchanges=sum(one.exchanges for one in left),
+        tasks=len(without_room),
+        exchanges=sum(standing.exchanges for standing in without_room),
         displaced=gone,
         keys=tuple(keys.most_common(3)),
         names=len(rare),
@@ -143,23 +151,24 @@ def beyond(room: int, left: Sequence[Standing], gone: int, rare: Mapping[str, in
     )
 
 
-def said_of(found: Beyond) -> list[str]:
+def said_of(shortage: Beyond) -> list[str]:
     """Describe the tasks left out, in sentences; none if there are none."""
-    said = []
-    if found.tasks or found.displaced:
+    sentences = []
+    if shortage.tasks or shortage.displaced:
         keys = [
             f"{number:,} {f'of the key {shown(key)}' if key else 'of no key'}"
-            for key, number in found.keys
+            for key, number in shortage.keys
         ]
-        who = f" ({', '.join(keys)})" if keys else ""
-        gave = f" {found.displaced:,} without a student gave way." if found.displaced else ""
-        said.append(
-            f"There is room for {found.room:,} tasks (loop.most_tasks): {found.tasks:,} more{who}, "
-            f"with {found.exchanges:,} exchanges that were looked at, stay with the teacher.{gave}"
+        clients = f" ({', '.join(keys)})" if keys else ""
+        gave = f" {shortage.displaced:,} without a student gave way." if shortage.displaced else ""
+        sentences.append(
+            f"There is room for {shortage.room:,} tasks (loop.most_tasks): "
+            f"{shortage.tasks:,} more{clients}, with {shortage.exchanges:,} exchanges that were "
+            f"looked at, stay with the teacher.{gave}"
         )
-    if found.names:
-        said.append(
-            f"{found.names:,} names of tasks have fewer than {MIN_SUPPORT} exchanges each, "
-            f"{found.named:,} in all: no tasks yet."
+    if shortage.names:
+        sentences.append(
+            f"{shortage.names:,} names of tasks have fewer than {MIN_SUPPORT} exchanges each, "
+            f"{shortage.named:,} in all: no tasks yet."
         )
-    return said
+    return sentences

@@ -75,8 +75,8 @@ def widen(state: TaskState) -> None:
     if current is None or promotion is None or state.shadow is not None or state.changes.off:
         return
     candidate = state.registry.candidate(current.student)
-    again = candidate.method == "anytime" and candidate.compares(state.subject.record)
-    if promotion.against_evidence or not again:
+    can_widen = candidate.method == "anytime" and candidate.compares(state.subject.record)
+    if promotion.against_evidence or not can_widen:
         return
     try:
         calibrated, certificate = _certify(state, candidate)

@@ -25,7 +25,7 @@ def certify_anew(registry: Registry) -> list[Event]:
     tasks = [record.task for record in registry.tasks()]
     matcher = TaskMatcher(tasks)
     promotions = registry.promotions()
-    shadows = {found.task_id: found for found, _, _ in registry.candidates(state="shadow")}
+    shadows = {shadow.task_id: shadow for shadow, _, _ in registry.candidates(state="shadow")}
     events = []
     for task in tasks:
         promotion, candidate = promotions.get(task.id), shadows.get(task.id)
@@ -99,7 +99,7 @@ def critical_named_anew(registry: Registry, subject: Subject) -> list[Event]:
     task_id, name = subject.record.task.id, subject.record.task.name
     promotion = registry.promotions().get(task_id)
     current = promotion.certificate if promotion else None
-    shadows = [found for found, _, _ in registry.candidates(task_id=task_id, state="shadow")]
+    shadows = [shadow for shadow, _, _ in registry.candidates(task_id=task_id, state="shadow")]
     events = []
     promoted = [registry.candidate(current.student)] if current is not None else []
     for candidate in promoted + shadows:

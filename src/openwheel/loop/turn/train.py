@@ -96,8 +96,8 @@ def train(state: TaskState) -> None:
 
     parts = Parts(training, untrained.take(np.flatnonzero(inside)), calibration)
     trained, (training, _, _), outside = train_inside(registry, subject, parts, train_on)
-    for one in outside:
-        state.tell("left", one.said())
+    for outsider in outside:
+        state.tell("left", outsider.said())
     why_not = UNTRAINED if trained is None else _why_not_tried(trained, to_beat, first=first)
     if trained is None or why_not:
         registry.set_trained_on(state.task_id, labelled)
@@ -114,7 +114,7 @@ def train(state: TaskState) -> None:
             trained_until=trained_until,
             method="anytime",
             share=share,
-            outside=tuple(one.key for one in outside),
+            outside=tuple(outsider.key for outsider in outside),
         )
     finally:
         # Only now: a turn killed before this trained no student, so its task need not grow first.

@@ -66,7 +66,7 @@ def measure_step(base: str, *, context: int, batch: int, settings: LmSection) ->
             asked,
             Path(folder),
             _EVENTS,
-            what="A step of training",
+            name="A step of training",
             threads=threads_of(chosen),
         ) as job,
     ):

@@ -86,7 +86,7 @@ def train_adapter(order: Order, tell: Callable[[Event], None] | None = None) -> 
         order,
         order.path,
         EVENTS,
-        what="Training the model",
+        name="Training the model",
         threads=threads_of(order.settings),
         limit_s=order.deadline_s,
         grace_s=LATE_S,

@@ -129,7 +129,7 @@ def carrying_out(order: Order, tell: Tell | None = None) -> Iterator[Tuning]:
         order,
         Path(order.folder),
         EVENTS,
-        what="Training the encoder",
+        name="Training the encoder",
         limit_s=order.deadline_s,
     ) as job:
         yield Tuning(order, job, tell)

@@ -15,10 +15,10 @@ from openwheel.tasks.compare.rouge import ROUGE
 from openwheel.tasks.forms import FORMS
 
 
-def _judge(_setting: str, _parameter: None, given: Given) -> Comparison:
-    if given.judge is None:
+def _judge(_setting: str, _parameter: None, context: Given) -> Comparison:
+    if context.judge is None:
         raise SettingError("compare = 'judge' needs a teacher that can be asked, and has none")
-    return given.judge
+    return context.judge
 
 
 JUDGE = Kind("judge", "judge", no_parameter, _judge)
@@ -68,19 +68,19 @@ def read_comparison(setting: str) -> Chosen:
     raise SettingError(f"compare must be {', '.join(others)} or {last}; was {setting!r}")
 
 
-def make_comparison(chosen: Chosen, given: Given) -> Comparison:
+def make_comparison(chosen: Chosen, context: Given) -> Comparison:
     """Return the comparison for a task, given the form of its answers and what there is.
 
     Raises:
         SettingError: It does not go with the form, or what it needs is not there.
     """
-    form = FORMS[given.form]
+    form = FORMS[context.form]
     if chosen.kind not in form.comparisons | {"exact"}:
         takers = " or ".join(
-            known.name for known in FORMS.values() if chosen.kind in known.comparisons
+            candidate.name for candidate in FORMS.values() if chosen.kind in candidate.comparisons
         )
         raise SettingError(
             f"compare = {chosen.setting!r} is for answers of the form {takers}; these are of the "
             f"form {form.name}, compared by {', '.join(['exact', *sorted(form.comparisons)])}"
         )
-    return KINDS[chosen.kind].make(chosen.setting, chosen.parameter, given)
+    return KINDS[chosen.kind].make(chosen.setting, chosen.parameter, context)

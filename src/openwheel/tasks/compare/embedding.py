@@ -33,15 +33,15 @@ class EmbeddingComparison:
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
         """Return 0.0 for texts whose vectors are alike enough, 1.0 for others."""
-        known = [settled(pair) for pair in pairs]
-        rows = [i for i, loss in enumerate(known) if loss is None]
+        settled_losses = [settled(pair) for pair in pairs]
+        rows = [i for i, loss in enumerate(settled_losses) if loss is None]
         cosines = self._cosines(
             [pairs[i].teacher.text for i in rows], [pairs[i].student.text for i in rows]
         )
-        found = [1.0 if loss is None else loss for loss in known]
+        losses = [1.0 if loss is None else loss for loss in settled_losses]
         for i, cosine in zip(rows, cosines, strict=True):
-            found[i] = float(cosine < self.at_least)
-        return found
+            losses[i] = float(cosine < self.at_least)
+        return losses
 
     def _cosines(self, first: list[str], second: list[str]) -> list[float]:
         """Return the cosine of each two texts, 0 where one has no direction."""
@@ -56,8 +56,8 @@ class EmbeddingComparison:
         units = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
         at = {text: i for i, text in enumerate(texts)}
         return [
-            float(units[at[one]] @ units[at[other]])
-            for one, other in zip(first, second, strict=True)
+            float(units[at[text]] @ units[at[other]])
+            for text, other in zip(first, second, strict=True)
         ]
 
 
@@ -66,23 +66,23 @@ def pieces(text: str) -> list[str]:
 
     A word that is longer is cut itself. A text without a word is one empty piece.
     """
-    found: list[str] = []
+    joined: list[str] = []
     for word in text.split():
         for start in range(0, len(word), LONGEST_PIECE):
             part = word[start : start + LONGEST_PIECE]
-            if found and not start and len(found[-1]) + 1 + len(part) <= LONGEST_PIECE:
-                found[-1] += f" {part}"
+            if joined and not start and len(joined[-1]) + 1 + len(part) <= LONGEST_PIECE:
+                joined[-1] += f" {part}"
             else:
-                found.append(part)
-    return found or [""]
+                joined.append(part)
+    return joined or [""]
 
 
-def _make(setting: str, at_least: float, given: Given) -> EmbeddingComparison:
-    if given.encoder is None:
+def _make(setting: str, at_least: float, context: Given) -> EmbeddingComparison:
+    if context.encoder is None:
         raise SettingError(
             f"compare = {setting!r} needs a sentence encoder: set `encoder` in [loop]"
         )
-    return EmbeddingComparison(at_least, given.encoder)
+    return EmbeddingComparison(at_least, context.encoder)
 
 
 EMBEDDING = Kind("embedding", "embedding:COSINE (above 0, at most 1)", limit, _make)

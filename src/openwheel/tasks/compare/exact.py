@@ -29,7 +29,7 @@ EXACT_KIND = Kind(
     "exact",
     "exact",
     no_parameter,
-    lambda _setting, _parameter, given: ExactComparison(given.form, given.folds),
+    lambda _setting, _parameter, context: ExactComparison(context.form, context.folds),
     folds=True,
 )
 

@@ -64,36 +64,36 @@ class FieldsComparison:
             self._same(_at(teacher, name), _at(student, name), name) for name in self.rules.only
         )
 
-    def _same(self, one: object, other: object, name: str) -> bool:
+    def _same(self, first: object, other: object, name: str) -> bool:
         if name in self.rules.left_out:
             return True
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if isinstance(first, Mapping) and isinstance(other, Mapping):
             return all(
                 self._same(
-                    one.get(key, _Absent), other.get(key, _Absent), f"{name}.{key}".strip(".")
+                    first.get(key, _Absent), other.get(key, _Absent), f"{name}.{key}".strip(".")
                 )
-                for key in {**one, **other}
+                for key in {**first, **other}
             )
-        if isinstance(one, list) and isinstance(other, list):
-            return len(one) == len(other) and all(
-                self._same(a, b, name) for a, b in zip(one, other, strict=True)
+        if isinstance(first, list) and isinstance(other, list):
+            return len(first) == len(other) and all(
+                self._same(a, b, name) for a, b in zip(first, other, strict=True)
             )
-        if _is_number(one) and _is_number(other):
-            return self._close(one, other, name)
-        if isinstance(one, str) and isinstance(other, str):
-            return unicodedata.normalize("NFC", one).strip() == (
+        if _is_number(first) and _is_number(other):
+            return self._close(first, other, name)
+        if isinstance(first, str) and isinstance(other, str):
+            return unicodedata.normalize("NFC", first).strip() == (
                 unicodedata.normalize("NFC", other).strip()
             )
         # True is not 1, and null is not an absent field.
-        return type(one) is type(other) and one == other
+        return type(first) is type(other) and first == other
 
-    def _close(self, one: object, other: object, name: str) -> bool:
-        assert isinstance(one, int | float)
+    def _close(self, first: object, other: object, name: str) -> bool:
+        assert isinstance(first, int | float)
         assert isinstance(other, int | float)
         allowed = self.rules.own.get(name, self.rules.tolerance)
-        if one == other:
+        if first == other:
             return True
-        return math.isclose(one, other, rel_tol=allowed.relative, abs_tol=allowed.absolute)
+        return math.isclose(first, other, rel_tol=allowed.relative, abs_tol=allowed.absolute)
 
 
 class _Absent:
@@ -126,25 +126,25 @@ def read_rules(written: str) -> FieldRules:
         >>> read_rules("total~0.01,buyer.name").only
         ('total', 'buyer.name')
     """
-    only, left_out, own = [], [], {}
+    only, left_out, by_field = [], [], {}
     tolerance = Tolerance()
     for item in filter(None, (part.strip() for part in written.split(","))):
         name, tilde, allowed = item.partition("~")
-        found = _read_tolerance(allowed, item) if tilde else Tolerance()
+        tolerance_read = _read_tolerance(allowed, item) if tilde else Tolerance()
         if name.startswith("-") and not tilde:
             left_out.append(name[1:])
         elif name:
             only.append(name)
             if tilde:
-                own[name] = found
+                by_field[name] = tolerance_read
         else:
-            tolerance = found
+            tolerance = tolerance_read
     if only and left_out:
         raise SettingError(
             "fields must name those that count or, with a minus, those that do not; "
             f"was {written!r}, with both"
         )
-    return FieldRules(tuple(only), tuple(left_out), tolerance, own)
+    return FieldRules(tuple(only), tuple(left_out), tolerance, by_field)
 
 
 def _read_tolerance(written: str, item: str) -> Tolerance:
@@ -163,6 +163,6 @@ FIELDS = Kind(
     "fields",
     "fields, fields:RULES",
     read_rules,
-    lambda setting, rules, given: FieldsComparison(setting, rules, given.folds),
+    lambda setting, rules, context: FieldsComparison(setting, rules, context.folds),
     folds=True,
 )

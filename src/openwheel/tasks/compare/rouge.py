@@ -45,9 +45,9 @@ class RougeComparison:
         return [self._loss(pair) for pair in pairs]
 
     def _loss(self, pair: Pair) -> float:
-        known = settled(pair)
-        if known is not None:
-            return known
+        loss = settled(pair)
+        if loss is not None:
+            return loss
         return float(rouge_l(pair.teacher.text, pair.student.text) < self.at_least)
 
 
@@ -77,23 +77,23 @@ def words(text: str) -> list[str]:
         >>> words("Ｒe-send invoice #42, हिन्दी に送る")
         ['re', 'send', 'invoice', '42', 'हिन्दी', 'に', '送', 'る']
     """
-    found: list[str] = []
+    tokens: list[str] = []
     inside = False
     for letter in unicodedata.normalize("NFKC", text).casefold():
         kind = unicodedata.category(letter)[0]
         if kind == "M" and inside:
-            found[-1] += letter
+            tokens[-1] += letter
         elif kind not in "LNM":
             inside = False
         elif alone := any(low <= ord(letter) <= high for low, high in _UNSPACED):
-            found.append(letter)
+            tokens.append(letter)
             inside = alone
-        elif inside and not any(low <= ord(found[-1][0]) <= high for low, high in _UNSPACED):
-            found[-1] += letter
+        elif inside and not any(low <= ord(tokens[-1][0]) <= high for low, high in _UNSPACED):
+            tokens[-1] += letter
         else:
-            found.append(letter)
+            tokens.append(letter)
             inside = True
-    return found
+    return tokens
 
 
 def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:

@@ -42,9 +42,9 @@ def fold_invisible(text: str) -> str:
     return _SPACES.sub(" ", text).strip()
 
 
-def _joins(found: re.Match[str]) -> str:
+def _joins(match: re.Match[str]) -> str:
     """Return a joiner between two symbols as it is, and nothing for all else."""
-    text, at = found.string, found.start()
+    text, at = match.string, match.start()
     if text[at] != _JOINER or not 0 < at < len(text) - 1:
         return ""
     before, after = text[at - 1], text[at + 1]
@@ -58,9 +58,9 @@ def _is_symbol(character: str) -> bool:
 @cache
 def _widths() -> dict[int, str]:
     """Return the usual character for each full-width and half-width one."""
-    found = {0x3000: " "}
+    widths = {0x3000: " "}
     for code in (*range(0xFF01, 0xFFEF), 0x20A9):
         kind, _, usual = unicodedata.decomposition(chr(code)).partition(" ")
         if kind in ("<wide>", "<narrow>"):
-            found[code] = chr(int(usual, 16))
-    return found
+            widths[code] = chr(int(usual, 16))
+    return widths

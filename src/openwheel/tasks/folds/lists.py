@@ -32,5 +32,5 @@ def parts_of(text: str) -> list[str]:
         return [text]
     if all(_NUMBER.match(part) for part in parts):
         parts = [_NUMBER.sub("", part, count=1) for part in parts]
-    bare = [part[len(found[0]) :] if (found := _BULLET.match(part)) else part for part in parts]
+    bare = [part[len(bullet[0]) :] if (bullet := _BULLET.match(part)) else part for part in parts]
     return [part for part in bare if part] or [text]

@@ -67,8 +67,8 @@ def fold_emphasis(text: str) -> str:
     if mark in _RUNS:
         return _without_run(text, mark, _RUNS[mark])
     if mark in ("<", "\\", "$"):
-        found = _TAG.fullmatch(text)
-        inside = (found[2] or found[3]).strip() if found else ""
+        tag = _TAG.fullmatch(text)
+        inside = (tag[2] or tag[3]).strip() if tag else ""
         return inside or text
     return text
 
@@ -95,11 +95,11 @@ def fold_brackets(text: str) -> str:
 
 def fold_fence(text: str) -> str:
     """Return what stands in a code fence that is all of a text."""
-    found = _FENCE.match(text)
-    if found is None or not text.endswith(found[1]) or len(text) < 2 * len(found[1]) + 1:
+    fence = _FENCE.match(text)
+    if fence is None or not text.endswith(fence[1]) or len(text) < 2 * len(fence[1]) + 1:
         return text
-    inside = text[found.end() : -len(found[1])]
+    inside = text[fence.end() : -len(fence[1])]
     first, _, rest = inside.partition("\n")
     # One word beside the marks says what language it is, if anything comes after it.
     inside = (rest if len(first.split()) < 2 and rest.strip() else inside).strip()
-    return text if not inside or found[1] in inside else inside
+    return text if not inside or fence[1] in inside else inside

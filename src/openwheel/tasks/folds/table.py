@@ -142,7 +142,9 @@ def read_folds(written: Sequence[str]) -> tuple[str, ...]:
         ('case', 'stop')
     """
     names = [name.strip() for name in written]
-    own = sorted({f"{OWN}{name[len(OWN) :].strip()}" for name in names if name.startswith(OWN)})
+    prefixes = sorted(
+        {f"{OWN}{name[len(OWN) :].strip()}" for name in names if name.startswith(OWN)}
+    )
     for name in names:
         if name not in FOLDS and not name[len(OWN) :].strip(" :\uff1a=") * name.startswith(OWN):
             raise SettingError(f"answer must be of {', '.join(FOLDS)} or {OWN}WORDS; was {name!r}")
@@ -151,7 +153,7 @@ def read_folds(written: Sequence[str]) -> tuple[str, ...]:
             "answer must have reasoning or explanation, was both: one keeps what stands last, the "
             "other what stands first"
         )
-    return (*(name for name in FOLDS if name in names), *own)
+    return (*(name for name in FOLDS if name in names), *prefixes)
 
 
 def _steps(names: tuple[str, ...], among: tuple[str, ...]) -> list[Step]:
@@ -169,8 +171,8 @@ class Folding:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self._cut = next((FOLDS[name].step for name in _CUTS if name in names), None)
-        own = [prefix_fold(name[len(OWN) :]) for name in names if name.startswith(OWN)]
-        led = [*_steps(names, ("prefix",)), *own]
+        prefixes = [prefix_fold(name[len(OWN) :]) for name in names if name.startswith(OWN)]
+        led = [*_steps(names, ("prefix",)), *prefixes]
         around = _steps(names, ("fence", "emphasis", "quotes", "brackets", "stop"))
         first = _steps(names, ("invisible", "width"))
         # An explanation begins after the answer, so what leads to that is taken off before.
@@ -243,18 +245,18 @@ class Folding:
             parts = [self._leaves(part) for part in value]
             if not self._set:
                 return parts
-            found = {_encoder.encode(part): part for part in parts}
-            return [found[key] for key in sorted(found)]
+            by_text = {_encoder.encode(part): part for part in parts}
+            return [by_text[key] for key in sorted(by_text)]
         return value
 
     def _as_set(self, parts: list[str], text: str) -> str:
         """Return a set as a JSON list, one of a single part as this part."""
-        found = sorted({self._inside(unicodedata.normalize("NFC", part)) for part in parts})
-        if len(found) > 1:
-            return _encoder.encode(found).decode()
-        [only] = found
+        members = sorted({self._inside(unicodedata.normalize("NFC", part)) for part in parts})
+        if len(members) > 1:
+            return _encoder.encode(members).decode()
+        [only] = members
         # A part that would itself be taken for a list stays inside one.
-        return only if only == text or self(only) == only else _encoder.encode(found).decode()
+        return only if only == text or self(only) == only else _encoder.encode(members).decode()
 
 
 @lru_cache(maxsize=256)

@@ -115,8 +115,8 @@ def _last_lead(text: str) -> int | None:
         if sign[0] == "####":
             return sign.start()
         near = max(0, sign.start() - _LONGEST_LEAD)
-        if found := _LEADS_UP.search(text, near, sign.start()):
-            return found.start()
+        if match := _LEADS_UP.search(text, near, sign.start()):
+            return match.start()
     return None
 
 
@@ -151,11 +151,11 @@ def cut_explanation(text: str) -> str:
         return block
     line = text.partition("\n")[0].strip()
     near = line[:_NEAR].lower()
-    given = any(word in near for word in (*_BECAUSE, *_HAN_BECAUSE, *_WITH_COLON))
-    patterns = [_REASON, _ASIDE] if given else [_ASIDE]
-    ends = [found.start() for p in patterns if (found := p.search(line, 1, _NEAR))]
-    if found := _SENTENCE.search(line, 1, _NEAR):
-        ends.append(found.end())
+    explains = any(word in near for word in (*_BECAUSE, *_HAN_BECAUSE, *_WITH_COLON))
+    patterns = [_REASON, _ASIDE] if explains else [_ASIDE]
+    ends = [match.start() for p in patterns if (match := p.search(line, 1, _NEAR))]
+    if match := _SENTENCE.search(line, 1, _NEAR):
+        ends.append(match.end())
     return line[: min(ends)].rstrip(" ,;:") or line if ends else line
 
 
@@ -182,18 +182,18 @@ def fold_prefix(text: str) -> str:
 @cache
 def prefix_fold(words: str) -> Callable[[str], str]:
     """Return the fold that takes certain words off, with the colon after them if there is one."""
-    own = r"\s+".join(re.escape(word) for word in words.rstrip(" :\uff1a=-").split())
+    lead = r"\s+".join(re.escape(word) for word in words.rstrip(" :\uff1a=-").split())
     pattern = re.compile(
-        rf"(?:(?P<mark>{_MARKS}){own}(?:\s*{_SIGN}\s*(?P=mark)|(?P=mark)\s*{_SIGN})"
-        rf"|{own}(?:\s*{_SIGN}|\s+[-\u2013\u2014](?=\s)|(?=\s)))\s*",
+        rf"(?:(?P<mark>{_MARKS}){lead}(?:\s*{_SIGN}\s*(?P=mark)|(?P=mark)\s*{_SIGN})"
+        rf"|{lead}(?:\s*{_SIGN}|\s+[-\u2013\u2014](?=\s)|(?=\s)))\s*",
         re.IGNORECASE,
     )
     return lambda text: _without(pattern, text)
 
 
 def _without(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.match(text)
-    return text[found.end() :].strip() or text if found else text
+    match = pattern.match(text)
+    return text[match.end() :].strip() or text if match else text
 
 
 def leads(text: str) -> bool:

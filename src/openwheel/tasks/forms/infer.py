@@ -67,9 +67,9 @@ def infer_form(
         folds: How the user lets answers differ and still be one, as `read_folds` returns them.
         closed: Whether JSON objects that are a closed set are labels.
     """
-    told = [answer for answer in answers if answer.tool_calls or not is_refusal(answer.final)]
-    if 2 * len(told) >= len(answers):
-        answers = told
+    direct = [answer for answer in answers if answer.tool_calls or not is_refusal(answer.final)]
+    if 2 * len(direct) >= len(answers):
+        answers = direct
     n = len(answers)
     if n < MIN_ANSWERS:
         distinct = len({canonical_answer(answer, "label", folds) for answer in answers})
@@ -134,9 +134,9 @@ def _record_or_label(counts: Counter[str], records: int, *, closed: bool) -> For
         for text, count in counts.items()
         if len(text) <= MAX_RECORD_CHARACTERS and object_in(text) is not None
     }
-    found = closed_set(small.values())
-    if closed and found.closed and sum(small.values()) >= MAJORITY * n:
-        reason = f"{found.size} JSON objects make up {found.covered} of {n} answers."
+    classes = closed_set(small.values())
+    if closed and classes.closed and sum(small.values()) >= MAJORITY * n:
+        reason = f"{classes.size} JSON objects make up {classes.covered} of {n} answers."
         return FormEvidence("label", n, len(counts), reason)
     reason = (
         f"{records} of {n} answers are JSON objects, {len(counts)} distinct ones{_such(counts)}."
@@ -151,26 +151,26 @@ def _open_fields(counts: Counter[str]) -> str:
     for text, count in counts.items():
         for name, value in (object_in(text) or {}).items():
             values[name][_encoder.encode(value)] += count
-    found = [
+    sizes = [
         (len(seen), name) for name, seen in values.items() if not closed_set(seen.values()).closed
     ]
-    named = [f"{shown(name)} ({size} values)" for size, name in sorted(found, reverse=True)[:3]]
+    named = [f"{shown(name)} ({size} values)" for size, name in sorted(sizes, reverse=True)[:3]]
     return f" No closed set are the values of {', '.join(named)}." if named else ""
 
 
 def _label_or_text(counts: Counter[str]) -> FormEvidence:
     n = counts.total()
     short = {text: count for text, count in counts.items() if _short(text)}
-    shortly, found = sum(short.values()), closed_set(short.values())
-    if shortly >= MAJORITY * n and found.closed:
-        likely = f"the next is a new one with a probability of about {found.unseen:.1%}"
-        reason = f"{found.size} answers make up {found.covered} of {n}, and {likely}."
+    shortly, classes = sum(short.values()), closed_set(short.values())
+    if shortly >= MAJORITY * n and classes.closed:
+        likely = f"the next is a new one with a probability of about {classes.unseen:.1%}"
+        reason = f"{classes.size} answers make up {classes.covered} of {n}, and {likely}."
         return FormEvidence("label", n, len(counts), reason)
-    odd = n - found.covered
-    if PLAIN * found.size <= found.covered >= (1 - ODD) * n and 1 < found.size <= MAX_LABELS:
+    odd = n - classes.covered
+    if PLAIN * classes.size <= classes.covered >= (1 - ODD) * n and 1 < classes.size <= MAX_LABELS:
         strange = [text for text in counts if short.get(text, 1) == 1]
         reason = (
-            f"{found.size} answers make up {found.covered} of {n}; {odd} ({odd / n:.1%}) are "
+            f"{classes.size} answers make up {classes.covered} of {n}; {odd} ({odd / n:.1%}) are "
             f"others{_such(strange)}."
         )
         return FormEvidence("label", n, len(counts), reason)
@@ -183,11 +183,11 @@ def _label_or_text(counts: Counter[str]) -> FormEvidence:
         )
         return FormEvidence("text", n, len(counts), reason)
     rare = [text for text, count in short.items() if count == 1] or [*short]
-    if not found.size or found.size > MAX_LABELS:
+    if not classes.size or classes.size > MAX_LABELS:
         reason = f"{len(counts)} distinct answers among {n} are not a closed set{_such(rare)}."
         return FormEvidence("text", n, len(counts), reason)
-    likely = f"the next is a new one with a probability of about {found.unseen:.1%}"
-    if found.covered >= 0.5 * shortly and n < 20 * found.size:
+    likely = f"the next is a new one with a probability of about {classes.unseen:.1%}"
+    if classes.covered >= 0.5 * shortly and n < 20 * classes.size:
         reason = (
             f"{n} answers with {len(counts)} distinct ones may be labels, but {likely}; more are "
             "needed to tell."
@@ -202,8 +202,8 @@ def _label_or_text(counts: Counter[str]) -> FormEvidence:
 
 def _such(texts: Iterable[str]) -> str:
     """Return two of some answers as examples in a sentence."""
-    some = [shown(text) for text, _ in zip(texts, range(2), strict=False)]
-    return f", such as {' and '.join(some)}" if some else ""
+    examples = [shown(text) for text, _ in zip(texts, range(2), strict=False)]
+    return f", such as {' and '.join(examples)}" if examples else ""
 
 
 def _short(text: str) -> bool:

@@ -25,26 +25,26 @@ def leaves(record: Mapping[str, Any]) -> dict[Path, Any]:
     >>> leaves({"buyer": {"name": "Ann"}, "items": []})
     {('buyer', 'name'): 'Ann', ('items',): []}
     """
-    found: dict[Path, Any] = {}
+    values: dict[Path, Any] = {}
 
     def visit(value: Any, path: Path) -> None:
         if isinstance(value, Mapping) and value and len(path) < DEEPEST:
             for name, part in value.items():
                 visit(part, (*path, name))
         elif path:
-            found[path] = value
+            values[path] = value
 
     visit(record, ())
-    return found
+    return values
 
 
-def fields_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def fields_apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the fields in which two records differ, by their names with dots between.
 
     >>> fields_apart({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4})
     ['b.c', 'd']
     """
-    here, there = leaves(one), leaves(other)
+    here, there = leaves(first), leaves(other)
     # An empty object beside one with fields differs in those fields, which say so themselves.
     inner = {path[:size] for path in (*here, *there) for size in range(1, len(path))}
     return [

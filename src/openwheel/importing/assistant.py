@@ -34,7 +34,7 @@ _USAGE_KEYS: Final = frozenset(key or prompt for key, prompt, _ in _USAGE) | {
 }
 
 
-def given(answer: Answer) -> Answer:
+def not_empty(answer: Answer) -> Answer:
     """Return an answer; one that was cut, filtered or refused is kept as what it was.
 
     Raises:
