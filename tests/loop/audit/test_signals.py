@@ -6,7 +6,7 @@ import pytest
 
 from openwheel.gate.monitors import JumpDetector
 from openwheel.loop.audit.policy import RUN_LENGTH, WRONG_GUESSES, Signal, asked_for
-from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, told
+from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, with_news
 
 DRAWN = np.random.default_rng(3)
 
@@ -84,10 +84,10 @@ def test_one_answer_in_thousands_is_no_rise():
 
 
 def test_a_signal_is_up_for_a_number_of_audits():
-    found = told(state(), {WRONG_GUESSES: wrong(0.3, 300)})
+    found = with_news(state(), {WRONG_GUESSES: wrong(0.3, 300)})
     assert found.up == ()
     assert found.evidence.signal == ""
-    found = told(found, {WRONG_GUESSES: [1.0] * 100})
+    found = with_news(found, {WRONG_GUESSES: [1.0] * 100})
     assert found.up == (WRONG_GUESSES,)
     assert found.evidence.signal
     last = asked_for(0.05, 1e6)
@@ -101,7 +101,7 @@ def test_a_signal_is_up_for_a_number_of_audits():
 def test_what_is_told_changes_no_test_of_audits():
     audits = [Audit(seq, "", 0.0, ALL, float(seq % 9 == 0), 0.2) for seq in range(1, 300)]
     plain, alarms = observe(state(), audits)
-    heard, same = observe(told(state(), {WRONG_GUESSES: [1.0] * 500}), audits)
+    heard, same = observe(with_news(state(), {WRONG_GUESSES: [1.0] * 500}), audits)
     assert alarms == same
     assert (plain.whole, plain.live) == (heard.whole, heard.live)
 
