@@ -91,7 +91,7 @@ def test_it_ends_with_its_parent_and_clears_up(tmp_path):
         "import sys\nfrom pathlib import Path\n"
         "from job_children import EVENTS, Order\nfrom openwheel.job import started\n"
         "folder = Path(sys.argv[1])\norder = Order('wait', str(folder))\n"
-        "with started('job_children', order, folder, EVENTS, what='It') as job:\n"
+        "with started('job_children', order, folder, EVENTS, name='It') as job:\n"
         "    print(job.next().text, flush=True)\n    job.next()\n"
     )
     command = [sys.executable, "-c", parent, str(tmp_path)]
