@@ -26,8 +26,8 @@ def config_of(path: Path, headers: Sequence[Header] = ()) -> Mapping[str, Any]:
         metadata = headers[0].metadata
         prefix = f"{metadata.get('general.architecture')}."
         return {
-            theirs: metadata[prefix + key]
-            for theirs, key in _GGUF.items()
+            field: metadata[prefix + key]
+            for field, key in _GGUF.items()
             if prefix + key in metadata
         } | {"model_type": metadata.get("general.architecture"), "vocab_size": 1}
     file = path / "config.json"

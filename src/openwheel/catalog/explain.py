@@ -34,11 +34,11 @@ def explain(name: str, problem: str, values: Mapping[str, Any]) -> str:
     struct, key = _KINDS[kind]
     row = values[kind][number]
     named = row.get(key) if isinstance(row, Mapping) else None
-    where = f"{name}: {kind} {named!r}" if named else f"{name}: {kind} number {number + 1}"
+    place_named = f"{name}: {kind} {named!r}" if named else f"{name}: {kind} number {number + 1}"
     expected = _expected(inspect.type_info(struct), field)
     if problem.startswith("Object ") or not field or not expected:
-        return f"{where}: {f'{field}: ' if field else ''}{_lower(problem)}"
-    return f"{where}: {field} must be {expected}, was {_value(row, field)!r}"
+        return f"{place_named}: {f'{field}: ' if field else ''}{_lower(problem)}"
+    return f"{place_named}: {field} must be {expected}, was {_value(row, field)!r}"
 
 
 def _expected(about: inspect.Type, field: str) -> str:

@@ -35,8 +35,8 @@ def audits(
     from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
-        wanted = Registry(store).find_task(task).task.id if task else ""
-        statuses = [status for status in audit_status(store) if wanted in {"", status.id}]
+        task_id = Registry(store).find_task(task).task.id if task else ""
+        statuses = [status for status in audit_status(store) if task_id in {"", status.id}]
     if json:
         print_json({"audits": statuses})
         return

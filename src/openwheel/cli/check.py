@@ -70,8 +70,8 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
     except (CatalogError, PolicyError, SettingError) as error:
         yield Finding("settings", "failed", str(error))
         return
-    where = config or (options.CONFIG if options.CONFIG.exists() else None)
-    yield Finding("settings", "ok", str(where) if where else "no settings file, all defaults")
+    file = config or (options.CONFIG if options.CONFIG.exists() else None)
+    yield Finding("settings", "ok", str(file) if file else "no settings file, all defaults")
     if teacher:
         settings = msgspec.structs.replace(
             settings, teachers=(TeacherSection(url=teacher, key_env=key_env),)
@@ -244,9 +244,9 @@ async def _teacher(section: TeacherSection, name: str) -> Finding:
     except OpenwheelError as error:
         return Finding(subject, "failed", str(error))
     missing = [
-        wanted
-        for wanted in section.models
-        if not any(fnmatchcase(model, wanted) for model in offered)
+        pattern
+        for pattern in section.models
+        if not any(fnmatchcase(model, pattern) for model in offered)
     ]
     if missing:
         return Finding(subject, "warning", f"does not list {', '.join(missing)}")

@@ -33,9 +33,9 @@ def feedback(
     from openwheel.store.feedback import FeedbackStore
 
     with Store.open(db, create=False) as store:
-        wanted = Registry(store).find_task(task).task.id if task else None
-        latest = FeedbackStore(store).latest(task_id=wanted, limit=limit)
-        accuracies = accuracy(store, wanted or "")
+        task_id = Registry(store).find_task(task).task.id if task else None
+        latest = FeedbackStore(store).latest(task_id=task_id, limit=limit)
+        accuracies = accuracy(store, task_id or "")
     if json:
         messages = [_spoken(message) for message in latest]
         print_json(

@@ -151,10 +151,10 @@ def certificates(
     db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False
 ) -> None:
     """List the certificates; with --json each one whole."""
-    kept = _certificates(db)
+    stored = _certificates(db)
     alarms = _alarms(db)
     if json:
-        print_json({"certificates": kept, "alarms": alarms})
+        print_json({"certificates": stored, "alarms": alarms})
         return
     rows = [
         [
@@ -167,7 +167,7 @@ def certificates(
             percent(c.epsilon, 2),
             c.created,
         ]
-        for c in kept
+        for c in stored
     ]
     columns = ["certificate", "task", "rung", "coverage", "disagreed", "bound", "limit", "created"]
     print_table(columns, rows)
@@ -288,8 +288,8 @@ def _alarms(db: Path) -> list[dict[str, Any]]:
             (row.time, row.change.student, "", row.change.reason) for row in read_changes(store)
         ]
     return [
-        {"certificate": by_student[student], "slice": part, "reason": reason, "time": _iso(when)}
-        for when, student, part, reason in sorted(raised)
+        {"certificate": by_student[student], "slice": part, "reason": reason, "time": _iso(moment)}
+        for moment, student, part, reason in sorted(raised)
         if student in by_student
     ]
 

@@ -224,9 +224,9 @@ def replay(
     if db is not None and db.exists():
         raise SettingError(f"--db must be a new file: a replay starts from nothing, and {db} is")
     problems = LogProblems()
-    where = "" if db is None else f", and {db} holds a part of one"
+    remainder = "" if db is None else f", and {db} holds a part of one"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(stopping(lambda: f"a replay starts from nothing{where}."))
+        stack.enter_context(stopping(lambda: f"a replay starts from nothing{remainder}."))
         progress = stack.enter_context(shown())
         exchanges: Iterator[Exchange] = _read(
             [log],

@@ -223,14 +223,14 @@ def _first(exchange: "Exchange") -> dict[str, Any]:
 
     request = exchange.read()
     system = [m.text for m in request.prompt.messages if m.role in {"system", "developer"}]
-    others = [m.text for m in request.prompt.messages if m.role not in {"system", "developer"}]
+    texts = [m.text for m in request.prompt.messages if m.role not in {"system", "developer"}]
     calls = msgspec.to_builtins(exchange.answer.tool_calls)
     return {
         "api": exchange.api,
         "model": request.model or exchange.model,
         "settings": dict(request.settings) if request.settings is not None else None,
         "system": "\n".join(system),
-        "input": others[-1] if others else "",
+        "input": texts[-1] if texts else "",
         "messages": len(request.prompt.messages),
         "answer": exchange.answer.text,
         **({"tool_calls": calls} if calls else {}),

@@ -74,14 +74,14 @@ def shown() -> Iterator[Progress]:
 
 
 @contextlib.contextmanager
-def stopping(kept: Callable[[], str]) -> Iterator[None]:
+def stopping(outcome: Callable[[], str]) -> Iterator[None]:
     """Have control-C end the command with one line and exit code 130.
 
     Args:
-        kept: Returns what was kept, and how to go on.
+        outcome: Returns what was kept, and how to go on.
     """
     try:
         yield
     except KeyboardInterrupt:
-        note(f"stopped: {kept()}")
+        note(f"stopped: {outcome()}")
         raise typer.Exit(STOPPED) from None

@@ -31,8 +31,8 @@ def bytes_needed(source: Source, precision: str) -> int:
         ModelError: The precision is unknown, or there is no such base.
     """
     checkpoint = find_checkpoint(source.base, revision=source.revision)
-    kept = _bytes_a_weight(checkpoint)
-    return int(checkpoint.weight_bytes / kept * _precision(precision)[1].itemsize)
+    stored = _bytes_a_weight(checkpoint)
+    return int(checkpoint.weight_bytes / stored * _precision(precision)[1].itemsize)
 
 
 def write_merged(source: Source, folder: Path, *, precision: str) -> Agreement:
@@ -110,8 +110,8 @@ def _precision(precision: str) -> tuple[str, Any]:
 
 
 def _bytes_a_weight(checkpoint: Checkpoint) -> int:
-    kept = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
-    return 4 if kept in {None, "float32"} else 2
+    dtype = checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype")
+    return 4 if dtype in {None, "float32"} else 2
 
 
 def _is_tight(checkpoint: Checkpoint) -> bool:

@@ -34,10 +34,10 @@ def write_encoder(source: Source, folder: Path) -> tuple[str, float | None]:
     if source.graph is not None:
         body = Body((source.graph / GRAPH).read_bytes(), (source.graph / TOKENIZER).read_bytes())
     else:
-        made = onnx_encoder(source.base, source.texts)
-        if made.body is None:
+        encoder = onnx_encoder(source.base, source.texts)
+        if encoder.body is None:
             raise ModelError(f"The encoder {source.base!r} was not written as ONNX")
-        body = made.body
+        body = encoder.body
     (folder / GRAPH).write_bytes(body.graph)
     (folder / TOKENIZER).write_bytes(body.tokenizer)
     exported = OnnxEncoder(

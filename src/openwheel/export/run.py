@@ -188,8 +188,8 @@ def _precision(form: Form, precision: str) -> str:
     if not precision:
         return DEFAULT_PRECISION.get(form, "")
     if not precisions:
-        kept = "An adapter keeps" if form == "adapter" else "An encoder in ONNX keeps"
-        raise ModelError(f"{kept} the precision it was made in; leave --precision out")
+        subject = "An adapter keeps" if form == "adapter" else "An encoder in ONNX keeps"
+        raise ModelError(f"{subject} the precision it was made in; leave --precision out")
     if precision not in precisions:
         raise ModelError(
             f"The precision of {form} weights must be one of {', '.join(precisions)}, "

@@ -511,8 +511,11 @@ def _parts(certificate: Certificate) -> list[str]:
         populations[0].loss, populations[0].answered, certificate.epsilon
     ):
         problems.append("on new inputs it disagrees evidently more than epsilon")
-    odd = certificate.unfinished
-    if odd is not None and not 0 <= odd.disagreements == odd.answered <= odd.exchanges <= exchanges:
+    tail = certificate.unfinished
+    if (
+        tail is not None
+        and not 0 <= tail.disagreements == tail.answered <= tail.exchanges <= exchanges
+    ):
         problems.append("its unfinished answers are not ones there can be")
     if (
         not all(0 <= part.agreed <= min(part.teacher, part.student) for part in certificate.answers)

@@ -121,8 +121,8 @@ def make_plan(
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, wrong = confidence[order], np.cumsum(steps[order]) / LOSS_STEPS
     total, answerable = len(confidence), int((confidence > 0).sum())
-    wanted = np.arange(1, STEPS + 1) / STEPS
-    last = np.unique(np.ceil(wanted * total).astype(int)) - 1
+    shares = np.arange(1, STEPS + 1) / STEPS
+    last = np.unique(np.ceil(shares * total).astype(int)) - 1
     last = last[(last < answerable) & (last + 1 >= FEWEST_ANSWERED * total)]
     if not (len(last) and last[-1] == answerable - 1):
         last = np.append(last, answerable - 1)

@@ -120,12 +120,12 @@ async def while_connected(receive: Receive, work: Coroutine[None, None, None]) -
     task = asyncio.current_task()
     if task is None:
         raise AssertionError("while_connected runs outside a task")
-    gone = done = False
+    disconnected = done = False
 
     def client_went(watch: asyncio.Task[None]) -> None:
-        nonlocal gone
+        nonlocal disconnected
         if not watch.cancelled() and not done:
-            gone = True
+            disconnected = True
             task.cancel()
 
     watch = asyncio.get_running_loop().create_task(_disconnected(receive))
@@ -133,7 +133,7 @@ async def while_connected(receive: Receive, work: Coroutine[None, None, None]) -
     try:
         await work
     except asyncio.CancelledError:
-        if not gone:  # the server is stopping
+        if not disconnected:  # the server is stopping
             raise
         task.uncancel()
         return False

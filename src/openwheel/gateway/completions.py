@@ -184,7 +184,7 @@ class Completions:
             logger.error("No student could be asked, the teacher answers: %s", error)
             return UNDECIDED
 
-    async def _instead(self, call: Call, request: Request, send: Send, why: str) -> bool:
+    async def _instead(self, call: Call, request: Request, send: Send, reason: str) -> bool:
         """Let a student answer in the teacher's place, if one may; return whether it did.
 
         It may if it is certified to answer and only the canary held the request back. With best
@@ -200,16 +200,16 @@ class Completions:
         if decision.answer is not None:
             call.decision = decision
             state.meter.stood_in += 1
-            self._certified.warning(f"A student answered, as it is certified to: {why}")
-            await self._student(call, request, decision.answer, send, why=why)
+            self._certified.warning(f"A student answered, as it is certified to: {reason}")
+            await self._student(call, request, decision.answer, send, reason=reason)
             return True
         unsure = decision.below_threshold_answer if decision.reason == "confidence" else None
-        wanted = state.best_effort
-        if unsure is None or not wanted.get(decision.task, wanted.get("*", False)):
+        tasks = state.best_effort
+        if unsure is None or not tasks.get(decision.task, tasks.get("*", False)):
             return False
         call.decision = decision
-        self._unsure.warning(f"Best effort: a student answered below its threshold: {why}")
-        await self._student(call, request, unsure, send, source="best_effort", why=why)
+        self._unsure.warning(f"Best effort: a student answered below its threshold: {reason}")
+        await self._student(call, request, unsure, send, source="best_effort", reason=reason)
         return True
 
     async def _student(
@@ -220,7 +220,7 @@ class Completions:
         send: Send,
         *,
         source: Literal["student", "best_effort"] = "student",
-        why: str = "",
+        reason: str = "",
     ) -> None:
         """Send a student's answer in the teacher's shape, for the model asked for."""
         call.source = source
@@ -229,8 +229,8 @@ class Completions:
         if recorder.strict:
             await recorder.commit(exchange, task, is_retry=call.is_retry)
         headers = [*_headers(source, call.decision), (self._api.id_header, call.id.encode())]
-        if why:
-            headers.append((b"x-openwheel-fallback", why.encode()))
+        if reason:
+            headers.append((b"x-openwheel-fallback", reason.encode()))
         if request.stream:
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -225,17 +225,17 @@ async def _relay(
 ) -> None:
     headers = [*response.headers, *added]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    held: list[bytes] = []
+    chunks: list[bytes] = []
     async for chunk in response.chunks:
         if call.first_byte is None:
             call.first_byte = time.perf_counter() - call.started
         if tap is not None and tap.chunk(chunk):
-            held.append(chunk)
+            chunks.append(chunk)
         else:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     if tap is not None:
         await tap.before_end()
-    await send({"type": "http.response.body", "body": b"".join(held), "more_body": False})
+    await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": False})
     if tap is not None:
         tap.after_end()
 
@@ -282,10 +282,10 @@ def target(scope: Scope) -> str:
     if not query:
         return path
     foreign = PLACE in scope and scope[PLACE].foreign
-    kept = [
+    fields = [
         part
         for part in query.split(b"&")
         if not _OWN.search(unquote_to_bytes(part))
         and not (foreign and part.startswith(b"api-version="))
     ]
-    return f"{path}?{b'&'.join(kept).decode('latin-1')}" if kept else path
+    return f"{path}?{b'&'.join(fields).decode('latin-1')}" if fields else path

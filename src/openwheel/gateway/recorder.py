@@ -70,12 +70,12 @@ class Recorder:
             task: Its task, ``""`` if it has none.
             is_retry: Whether the client marks the request as sent before.
         """
-        if self._capture is not None and (kept := self._kept(exchange, task)):
-            self._capture.put(kept, is_retry=is_retry)
+        if self._capture is not None and (storable := self._kept(exchange, task)):
+            self._capture.put(storable, is_retry=is_retry)
 
     async def commit(self, exchange: Exchange, task: str, *, is_retry: bool = False) -> None:
         """Keep an exchange, and wait until it is on disk, for ``strict_timeout`` seconds."""
-        if self._capture is None or not (kept := self._kept(exchange, task)):
+        if self._capture is None or not (storable := self._kept(exchange, task)):
             return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
@@ -88,7 +88,7 @@ class Recorder:
             with contextlib.suppress(RuntimeError):  # the loop ended before the writer
                 loop.call_soon_threadsafe(settle)
 
-        self._capture.put(kept, done, is_retry=is_retry)
+        self._capture.put(storable, done, is_retry=is_retry)
         await asyncio.wait([future], timeout=self._strict_timeout)
         if not future.done():
             self._meter.strict_late += 1

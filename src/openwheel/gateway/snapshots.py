@@ -124,11 +124,11 @@ class SnapshotFolder:
                 dead.append(snapshot)
         # Last, so that a worker folded meanwhile is either among the files read or in here, and
         # if in both then by its id.
-        gone = self._read(self._folder / _GONE, _Gone) or _Gone()
-        folded = set(gone.folded)
+        total = self._read(self._folder / _GONE, _Gone) or _Gone()
+        folded = set(total.folded)
         return merge(
             [(slot, worker) for slot, worker in live if worker.id not in folded],
-            gone=[gone, *(worker for worker in dead if worker.id not in folded)],
+            gone=[total, *(worker for worker in dead if worker.id not in folded)],
         )
 
     def fold_dead(self) -> None:
@@ -155,8 +155,8 @@ class SnapshotFolder:
     def _fold(self, ended: Callable[[int], bool]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
-            gone = self._read(self._folder / _GONE, _Gone) or _Gone()
-            folded = set(gone.folded)
+            total = self._read(self._folder / _GONE, _Gone) or _Gone()
+            folded = set(total.folded)
             paths, snapshots = [], []
             for path, _, pid in self._worker_files():
                 if not ended(pid):
@@ -166,8 +166,8 @@ class SnapshotFolder:
                 if snapshot is not None and snapshot.id not in folded:
                     snapshots.append(snapshot)
             if snapshots:
-                whole = merge((), gone=[gone, *snapshots])
-                ids = (*gone.folded, *(snapshot.id for snapshot in snapshots))
+                whole = merge((), gone=[total, *snapshots])
+                ids = (*total.folded, *(snapshot.id for snapshot in snapshots))
                 self._replace(
                     _GONE,
                     _Gone(

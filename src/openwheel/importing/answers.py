@@ -429,8 +429,8 @@ def _only_text(value: JsonObject, _: int) -> Opened | None:
     texts = [key for key in _TEXT_KEYS if isinstance(value.get(key), str)]
     kind = value.get("type")
     if len({value[key] for key in texts}) == 1 and (kind is None or one_of(kind, _KINDS)):
-        others = {squeezed(name) for name in value if name not in texts}
-        if others <= _BESIDE or not others.isdisjoint(_MARKS):
+        other_keys = {squeezed(name) for name in value if name not in texts}
+        if other_keys <= _BESIDE or not other_keys.isdisjoint(_MARKS):
             return Opened(Answer(value[texts[0]], finish_reason=ended(finish_of(value))), value)
     if any(squeezed(name) in _MARKS for name in value):
         have = ", ".join(str(name)[:30] for name in list(value)[:8])
@@ -464,7 +464,7 @@ _OBJECTS: Final = (
 
 def _reject_errors(value: JsonObject) -> None:
     status = value.get("status_code", value.get("statusCode"))
-    others = (
+    other_values = (
         name
         for name in value
         if name != "error" and is_set(value[name]) and squeezed(name) not in _OF_ERRORS
@@ -472,7 +472,7 @@ def _reject_errors(value: JsonObject) -> None:
     if (
         (isinstance(status, int) and status >= 400)
         or value.get("type") == "error"
-        or (is_set(value.get("error")) and next(others, None) is None)
+        or (is_set(value.get("error")) and next(other_values, None) is None)
     ):
         raise SkippedRecordError("the answer is an error")
     data = value.get("data")

@@ -181,8 +181,8 @@ def _list(record: JsonObject) -> list[JsonObject] | None:
     for key in WRAPPERS:
         inner = record.get(key)
         if isinstance(inner, list) and inner and len(_objects(inner)) == len(inner):
-            others = [value for name, value in record.items() if name != key]
-            if not any(isinstance(value, list) and value for value in others) and not any(
+            other_values = [value for name, value in record.items() if name != key]
+            if not any(isinstance(value, list) and value for value in other_values) and not any(
                 name in record for name in ("messages", "input", "output", "response", "request")
             ):
                 return inner

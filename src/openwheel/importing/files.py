@@ -193,34 +193,34 @@ class LogFile:
         Lines that turn out to belong to none are put back; those of an object that was begun on
         a line of its own, and is not whole, go with it.
         """
-        taken: list[tuple[int, bytes]] = []
+        lines: list[tuple[int, bytes]] = []
         size = len(raw)
         while size <= MAX_LINE and (taken_line := self._next(file)) is not None:
-            taken.append(taken_line)
+            lines.append(taken_line)
             size += len(taken_line[1])
             line = taken_line[1]
             if line[:1] == b"{":  # another object: this one was cut
-                self._back.appendleft(taken.pop())
+                self._back.appendleft(lines.pop())
                 break
             if line[:1] == b"}":
-                text = b"".join([raw + b"\n", *(part for _, part in taken)]).strip().rstrip(b",")
+                text = b"".join([raw + b"\n", *(part for _, part in lines)]).strip().rstrip(b",")
                 try:
                     return text, decode_object(text)
                 except NOT_JSON as error:
                     if not is_cut(error):
                         break
         if raw != b"{":
-            self._back.extendleft(reversed(taken))
+            self._back.extendleft(reversed(lines))
         return None
 
     def _row(self, number: int, raw: bytes, file: io.BufferedReader) -> Iterator[Record]:
         """Read a table's header or row, perhaps of several lines."""
-        taken: list[tuple[int, bytes]] = []
+        lines: list[tuple[int, bytes]] = []
 
         def more() -> tuple[int, bytes] | None:
             line = self._next(file)
             if line is not None:
-                taken.append(line)
+                lines.append(line)
             return line
 
         try:
@@ -230,7 +230,7 @@ class LogFile:
             row = self._table.read_row(raw, more)
         except BadRowError as error:
             # A stray quote must not take the rows after it along.
-            self._back.extendleft(reversed(taken))
+            self._back.extendleft(reversed(lines))
             self.problems.lines += 1
             self.bad(number, str(error))
             return

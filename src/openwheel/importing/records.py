@@ -195,9 +195,9 @@ def is_header(names: list[str], keys: Keys) -> bool:
     outputs = frozenset(map(squeezed, OUTPUT_KEYS))
     inputs = frozenset(map(squeezed, INPUT_KEYS))
     if keys.input or keys.output:
-        wanted = {keys.input} if keys.input else {*INPUT_KEYS, "messages"}
+        request_keys = {keys.input} if keys.input else {*INPUT_KEYS, "messages"}
         answer_keys = {keys.output} if keys.output else OUTPUT_KEYS
-        return not have.isdisjoint(wanted) and not have.isdisjoint(answer_keys)
+        return not have.isdisjoint(request_keys) and not have.isdisjoint(answer_keys)
     if not alike.isdisjoint(inputs) and not alike.isdisjoint(outputs):
         return True
     if not alike.isdisjoint({"messages", "conversations", "inputmessages"}):

@@ -97,8 +97,8 @@ def merged_candidates(items: list[Any]) -> JsonObject | None:
     if finish is None:
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")
     texts = "".join(str(p["text"]) for p in parts if isinstance(p, dict) and "text" in p)
-    others = [part for part in parts if not (isinstance(part, dict) and "text" in part)]
-    content = {"parts": [{"text": texts}, *others]}
+    other_parts = [part for part in parts if not (isinstance(part, dict) and "text" in part)]
+    content = {"parts": [{"text": texts}, *other_parts]}
     return {**first_object(items[-1]), "candidates": [{"content": content, "finishReason": finish}]}
 
 

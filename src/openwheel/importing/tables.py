@@ -73,7 +73,7 @@ class Table:
         Raises:
             BadRowError: It is no row of this table.
         """
-        taken = [raw]
+        lines = [raw]
         closed = True
 
         def texts() -> Iterator[str]:
@@ -81,7 +81,7 @@ class Table:
             yield raw.decode()
             size = len(raw)
             while size <= MAX_ROW and (line := more()) is not None:
-                taken.append(line[1])
+                lines.append(line[1])
                 size += len(line[1])
                 yield line[1].decode()
             closed = False
@@ -99,7 +99,7 @@ class Table:
             raise BadRowError(f"it has {len(fields)} columns where the header has {columns}")
         if [name.strip() for name in fields] == self.header:
             return None
-        text = b"".join(taken).strip(b"\r\n")
+        text = b"".join(lines).strip(b"\r\n")
         values: JsonObject = dict(zip(self.header, fields, strict=False))
         return self.header_raw + b"\n" + text, values
 

@@ -110,10 +110,10 @@ class Registry:
             for task in new_tasks:
                 tasks.add(transaction, task.id, task.name, task, form_reason=reason)
 
-    def remove_tasks(self, gone: Sequence[Task]) -> None:
+    def remove_tasks(self, displaced: Sequence[Task]) -> None:
         """Remove those tasks of which no student was ever judged."""
         with self.store.write() as transaction:
-            for task in gone:
+            for task in displaced:
                 tasks.remove(transaction, task.id)
 
     def beyond(self) -> Beyond:
@@ -161,8 +161,8 @@ class Registry:
     def set_matcher(self, candidate: Candidate, matcher: str) -> None:
         """Note which prompts a student is for."""
         with self.store.write() as transaction:
-            anew = msgspec.structs.replace(candidate, matcher=matcher)
-            students.put(transaction, candidate.id, anew)
+            updated = msgspec.structs.replace(candidate, matcher=matcher)
+            students.put(transaction, candidate.id, updated)
 
     def judges(self, task_id: str, until: int) -> None:
         """Note that a task's exchanges up to one are about to judge, or to appear in a verdict.
@@ -311,9 +311,9 @@ class Registry:
         """
         with self.store.read() as transaction:
             # Its certificate is there before a promotion is.
-            kept = certificates.read(transaction, Certificate)
+            stored = certificates.read(transaction, Certificate)
             return read_promotions(
-                transaction, {certificate.id: certificate for certificate in kept}
+                transaction, {certificate.id: certificate for certificate in stored}
             )
 
     def plans(self) -> dict[int, AuditPlan]:
@@ -362,8 +362,10 @@ def read_promotions(
     latest: dict[str, Promotion] = {}
     for row in promotions.read(transaction):
         before = latest.get(row.task_id)
-        kept = before.certificate if before is not None else None
-        same_student = before is not None and kept is not None and kept.student == row.student_id
+        certificate = before.certificate if before is not None else None
+        same_student = (
+            before is not None and certificate is not None and certificate.student == row.student_id
+        )
         latest[row.task_id] = Promotion(
             row.task_id,
             certificates[row.certificate_id] if row.certificate_id else None,
@@ -413,13 +415,15 @@ def begin_anew(
         return None
     attempt = tasks.count_attempt(transaction, task_id)
     tasks.set_trained_on(transaction, task_id, 0)
-    anew = msgspec.structs.replace(restarted(candidate, attempt, after_seq=after_seq), **changed)
+    restarted_student = msgspec.structs.replace(
+        restarted(candidate, attempt, after_seq=after_seq), **changed
+    )
     students.move(transaction, task_id, "shadow", "replaced")
     students.set_state(transaction, candidate.id, "shadow")
-    students.put(transaction, candidate.id, anew)
+    students.put(transaction, candidate.id, restarted_student)
     if promotion is None:
-        return anew, None
-    return anew, promotions.add(transaction, task_id, None, by=by, reason=reason)
+        return restarted_student, None
+    return restarted_student, promotions.add(transaction, task_id, None, by=by, reason=reason)
 
 
 def restarted(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidate:

@@ -190,11 +190,11 @@ class RegistryServing:
             if certificate is None:
                 continue
             plan = plans.get(promotion.since, AuditPlan(audit=promotion.audit))
-            kept = self._table.promoted.get(task_id)
+            loaded = self._table.promoted.get(task_id)
             try:
                 candidate = self._registry.candidate(certificate.student)
-                if kept is not None and kept.id == candidate.id:
-                    student = kept.student
+                if loaded is not None and loaded.id == candidate.id:
+                    student = loaded.student
                 elif not self._wait and rungs()[candidate.rung].asked == "remote":
                     version = _UNKNOWN
                     continue
@@ -337,8 +337,8 @@ def _ask(
     if confidence <= 0:
         student = promoted.student
         text = canonical_answer(Answer(answer or ""), promoted.form, promoted.folds)
-        held = isinstance(student, ScreenedStudent) and student.holds(inputs, text)
-        return answer, confidence, "critical" if held else "unlike training"
+        critical = isinstance(student, ScreenedStudent) and student.holds(inputs, text)
+        return answer, confidence, "critical" if critical else "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"
     return answer, confidence, ""

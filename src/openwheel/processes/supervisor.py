@@ -108,12 +108,12 @@ class Supervisor:
     async def stop_local(self, settings: Settings | None = None) -> None:
         """Stop the engines that these settings do not need; without settings, all."""
         models = local_models(settings).values() if settings is not None else ()
-        kept = [
+        needed = [
             engine
             for engine in self._locals
             if settings is not None and any(is_same(engine, model, settings) for model in models)
         ]
-        await self._stop_locals([engine for engine in self._locals if engine not in kept])
+        await self._stop_locals([engine for engine in self._locals if engine not in needed])
 
     @staticmethod
     def _watch(child: Child, task: asyncio.Task[None]) -> None:
@@ -179,8 +179,8 @@ class Supervisor:
     async def stop_all(self, *, patience: float) -> None:
         """Stop all processes, engines when no worker asks them any more."""
         engines = {engine.child for engine in self._locals}
-        others = [child for child in self._children if child not in engines]
-        await self.stop(others, patience=patience)
+        children = [child for child in self._children if child not in engines]
+        await self.stop(children, patience=patience)
         await self.stop_local()
 
     def all(self) -> list[Child]:

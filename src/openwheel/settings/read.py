@@ -170,11 +170,13 @@ def _explain(problem: str, values: Mapping[str, Any]) -> str:
         name = unknown.group(1)
         prefix = re.sub(r"\[\d+\]", "[]", place)
         names = [row.name for row in _rows()]
-        here = [row.removeprefix(f"{prefix}.") for row in names if row.startswith(f"{prefix}.")]
+        fields_here = [
+            row.removeprefix(f"{prefix}.") for row in names if row.startswith(f"{prefix}.")
+        ]
         if not prefix:
-            here = sorted({re.sub(r"\[.*\]$", "", row.partition(".")[0]) for row in names})
-        near = difflib.get_close_matches(name, here, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(here)}"
+            fields_here = sorted({re.sub(r"\[.*\]$", "", row.partition(".")[0]) for row in names})
+        near = difflib.get_close_matches(name, fields_here, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(fields_here)}"
         return f"there is no setting {'.'.join(filter(None, [place, name]))!r}; {hint}"
     if missing := _MISSING.fullmatch(problem):
         return f"{place} must have a setting {missing.group(1)!r}, and has none"

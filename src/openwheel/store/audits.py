@@ -99,8 +99,8 @@ def count_requests(
         sa.func.count().filter(_table.source == "student"),
         sa.func.count().filter(_table.source == "best_effort"),
     ).where(_table.task_id == task_id, _table.seq > after, _table.seq <= until)
-    others, answered, best_effort = transaction.execute(query).one()
-    return others + answered, answered, best_effort
+    unanswered, answered, best_effort = transaction.execute(query).one()
+    return unanswered + answered, answered, best_effort
 
 
 def count_latest(

@@ -126,12 +126,12 @@ class FeedbackStore:
         matches: dict[int, Found] = {}
         # One query each, so that each uses its index.
         with self.store.read() as connection:
-            for wanted in (
+            for condition in (
                 exchanges.c.id.in_(identities),
                 exchanges.c.reply_id == identity,
                 exchanges.c.request_id == identity,
             ):
-                rows = connection.execute(sa.select(*columns).where(wanted).limit(MOST_FOUND))
+                rows = connection.execute(sa.select(*columns).where(condition).limit(MOST_FOUND))
                 matches.update((row.seq, Found._make(row)) for row in rows)
         return list(matches.values())[:MOST_FOUND]
 
@@ -161,7 +161,7 @@ class FeedbackStore:
         """
         message = {"score": score, "label": label, "correction": correction, "comment": comment}
         values = {name: value for name, value in message.items() if value is not None}
-        there = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
+        exchange = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
         now = self._clock()
         fresh = {"seq": seq, "key": key, "time": now, "first": now}
         row = {**fresh, "label": "", "comment": "", **values}
@@ -174,7 +174,7 @@ class FeedbackStore:
             index_elements=["seq", "key"], set_={**values, "time": now}, where=news
         )
         with self.store.write() as connection:
-            if connection.execute(there).first() is None:
+            if connection.execute(exchange).first() is None:
                 return False
             connection.execute(change)
         return True
@@ -218,11 +218,11 @@ class FeedbackStore:
         answers: dict[str, tuple[int, str]] = {}
         with self.store.read() as connection:
             for start in range(0, len(identities), 500):
-                wanted = [
+                audit_ids = [
                     f"{identity}{AUDIT_SUFFIX}" for identity in identities[start : start + 500]
                 ]
                 query = sa.select(exchanges.c.id, exchanges.c.seq, exchanges.c.text)
-                for row in connection.execute(query.where(exchanges.c.id.in_(wanted))):
+                for row in connection.execute(query.where(exchanges.c.id.in_(audit_ids))):
                     answers[row.id.removesuffix(AUDIT_SUFFIX)] = (row.seq, row.text)
         return answers
 

@@ -22,10 +22,10 @@ class JudgeCache:
     def find(self, keys: Sequence[str]) -> dict[str, bool | None]:
         """Return what was said to those questions that were asked before, of whatever task."""
         verdicts: dict[str, bool | None] = {}
-        wanted = list(dict.fromkeys(keys))
+        distinct = list(dict.fromkeys(keys))
         with self._store.read() as connection:
-            for start in range(0, len(wanted), AT_ONCE):
-                part = wanted[start : start + AT_ONCE]
+            for start in range(0, len(distinct), AT_ONCE):
+                part = distinct[start : start + AT_ONCE]
                 query = sa.select(judgements.c.key, judgements.c.same).where(
                     judgements.c.key.in_(part)
                 )

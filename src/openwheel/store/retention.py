@@ -68,13 +68,13 @@ def retention(
         settled = bool(days) and is_settled(now)
         try:
             old = clock() - days * _DAY_S
-            gone = delete_old(store, before=old) if settled else 0
-            gone += delete_oldest(store, most_bytes=most_bytes) if most_bytes else 0
+            deleted = delete_old(store, before=old) if settled else 0
+            deleted += delete_oldest(store, most_bytes=most_bytes) if most_bytes else 0
         except StoreError as error:
             logger.error("Old exchanges could not be deleted: %s", error)
             return
-        if gone:
-            logger.info("%d exchanges were deleted, by the limits set for the store", gone)
+        if deleted:
+            logger.info("%d exchanges were deleted, by the limits set for the store", deleted)
 
     return look
 
@@ -111,7 +111,7 @@ def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bo
             break
         after = seqs[-1]
         with store.write() as connection:
-            gone = connection.execute(sa.delete(table).where(table.c.seq.in_(seqs)))
-        total += gone.rowcount
+            deletion = connection.execute(sa.delete(table).where(table.c.seq.in_(seqs)))
+        total += deletion.rowcount
         time.sleep(_PAUSE_S)
     return total

@@ -251,12 +251,12 @@ class Store:
             unassigned: Only what is assigned to no task.
             batch: Rows held in memory at a time.
         """
-        wanted = []
+        conditions = []
         if task_id is not None:
-            wanted.append(table.c.task_id == task_id)
+            conditions.append(table.c.task_id == task_id)
         if unassigned:
-            wanted.append(table.c.task_id.is_(None))
-        for row in self._pages(EXCHANGE_COLUMNS, wanted, after, until, batch):
+            conditions.append(table.c.task_id.is_(None))
+        for row in self._pages(EXCHANGE_COLUMNS, conditions, after, until, batch):
             yield row[0], exchange_of(row)
 
     def task_rows(
@@ -270,20 +270,20 @@ class Store:
             until: Nothing after this ``seq``; by default the newest when the reading starts.
             batch: Rows held in memory at a time.
         """
-        wanted = [table.c.task_id == task_id]
-        for row in self._pages(TASK_ROW_COLUMNS, wanted, after, until, batch):
+        conditions = [table.c.task_id == task_id]
+        for row in self._pages(TASK_ROW_COLUMNS, conditions, after, until, batch):
             yield TaskRow._make(row)
 
     def _pages(
         self,
         columns: Sequence[sa.Column[Any]],
-        wanted: Sequence[sa.ColumnElement[bool]],
+        conditions: Sequence[sa.ColumnElement[bool]],
         after: int,
         until: int | None,
         batch: int,
     ) -> Iterator[sa.Row[Any]]:
         last = self.last_seq() if until is None else until
-        query = sa.select(*columns).where(*wanted).order_by(table.c.seq).limit(batch)
+        query = sa.select(*columns).where(*conditions).order_by(table.c.seq).limit(batch)
         while after < last:
             with self.read() as connection:
                 page = connection.execute(
@@ -361,10 +361,10 @@ class Store:
                 for each name.
         """
         group = table.c.key if names is None else table.c.task
-        wanted = {""} if names is None else set(names)
+        allowed = {""} if names is None else set(names)
         counts: Counter[str] = Counter()
         for (name, key), number in self.unassigned_counts().items():
-            if name in wanted:
+            if name in allowed:
                 counts[key if names is None else name] += number
         draw = random.Random(seed)
         picked = {
@@ -378,7 +378,7 @@ class Store:
         with self.read() as connection:
             seqs: list[int] = []
             for seq, name, of in connection.execute(query.order_by(table.c.seq)):
-                if name not in wanted:
+                if name not in allowed:
                     continue
                 if at[of] in picked.get(of, ()):
                     seqs.append(seq)

@@ -32,7 +32,7 @@ class StoredTask(NamedTuple):
 
 def read(transaction: Transaction) -> list[StoredTask]:
     """Return all tasks, oldest first."""
-    kept = {
+    folds = {
         row.task_id: msgspec.json.decode(row.folds, type=tuple[str, ...])
         for row in transaction.execute(sa.select(task_folds))
     }
@@ -44,7 +44,7 @@ def read(transaction: Transaction) -> list[StoredTask]:
             row.form_reason,
             row.attempts,
             row.trained_on,
-            kept.get(row.id, ()),
+            folds.get(row.id, ()),
         )
         for row in transaction.execute(query)
     ]

@@ -33,18 +33,18 @@ class Added:
     """
 
     def __init__(
-        self, part: Template, whole: Template, sample: Sequence[Parts], others: Sequence[Parts]
+        self, part: Template, whole: Template, sample: Sequence[Parts], elsewhere: Sequence[Parts]
     ) -> None:
         self.weight = closed = 0.0
         self.edge = self.by_program = self.fixed_message = self.ends_only = False
-        for number, (mine, theirs) in enumerate(zip(part.parts, whole.parts, strict=True)):
-            more = part_weight(mine) - part_weight(theirs)
+        for number, (mine, outer) in enumerate(zip(part.parts, whole.parts, strict=True)):
+            more = part_weight(mine) - part_weight(outer)
             # What conversations have in common is talk; examples given as turns are fixed.
             if more <= 0 or (number in (1, 3) and mine.variables and more < ALONE):
                 continue
             self.weight += more
-            first = len(mine.literals[0]) > len(theirs.literals[0])
-            last = len(mine.literals[-1]) > len(theirs.literals[-1])
+            first = len(mine.literals[0]) > len(outer.literals[0])
+            last = len(mine.literals[-1]) > len(outer.literals[-1])
             self.edge |= first or last
             self.by_program |= number != 2
             if number == 2 and not mine.variables:
@@ -56,16 +56,16 @@ class Added:
                 end = mine.literals[-1]
                 set_off = end[:1] == "\n" and text_weight(end) >= PROGRAMMED
                 self.by_program |= end.rstrip()[-1:] in tuple(":`>=]}：")
-                at_end = text_weight(end) - text_weight(theirs.literals[-1])
+                at_end = text_weight(end) - text_weight(outer.literals[-1])
                 self.ends_only = set_off and not self.by_program and more - at_end < 0.4
                 self.by_program |= set_off
             texts = [parts[number] for parts in sample]
-            before = [parts[number] for parts in others]
+            before = [parts[number] for parts in elsewhere]
             if number in (1, 3) or (
-                part_weight(theirs) >= 1
+                part_weight(outer) >= 1
                 and (
-                    _varying(mine, texts, 2) < theirs.variables
-                    or _varying(mine, texts, 6) < _varying(theirs, before, 6)
+                    _varying(mine, texts, 2) < outer.variables
+                    or _varying(mine, texts, 6) < _varying(outer, before, 6)
                 )
             ):
                 closed += more

@@ -39,9 +39,9 @@ class Features:
         starts = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]])
         counts = np.diff(np.r_[starts, len(hashes)])
         frequent = counts >= least
-        kept = np.repeat(frequent, counts)
-        names = np.repeat(np.cumsum(frequent) - 1, counts)[kept]
-        pairs = np.unique(names.astype(np.int64) * len(prompts) + owners[kept])
+        frequent_rows = np.repeat(frequent, counts)
+        names = np.repeat(np.cumsum(frequent) - 1, counts)[frequent_rows]
+        pairs = np.unique(names.astype(np.int64) * len(prompts) + owners[frequent_rows])
         self.n = len(prompts)
         self.feature = pairs // self.n
         self.prompt = pairs % self.n
@@ -54,8 +54,8 @@ class Features:
         """Return the features of some prompts only."""
         inside = np.zeros(self.n, bool)
         inside[members] = True
-        kept = inside[self.prompt]
-        return View(self, members, self.feature[kept], self.prompt[kept])
+        rows = inside[self.prompt]
+        return View(self, members, self.feature[rows], self.prompt[rows])
 
 
 class View:
@@ -77,8 +77,8 @@ class View:
         """Return the features of fewer prompts."""
         inside = np.zeros(self.features.n, bool)
         inside[members] = True
-        kept = inside[self.prompt]
-        return View(self.features, members, self.feature[kept], self.prompt[kept])
+        rows = inside[self.prompt]
+        return View(self.features, members, self.feature[rows], self.prompt[rows])
 
     def distinct(self, members: NDArray[np.int64]) -> int:
         """Return how many of some prompts differ in more than volatile tokens."""
@@ -140,14 +140,14 @@ def _runs(ids: Ids, owner: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArr
 
 
 def _hashed(
-    ids: Ids, owner: NDArray[np.int64], where: NDArray[np.int64], n: int
+    ids: Ids, owner: NDArray[np.int64], starts: NDArray[np.int64], n: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    hashes = np.full(len(where), n, np.uint64)
+    hashes = np.full(len(starts), n, np.uint64)
     for k in range(n):
-        hashes = (hashes ^ ids[where + k].astype(np.uint64)) * _MULTIPLIER
+        hashes = (hashes ^ ids[starts + k].astype(np.uint64)) * _MULTIPLIER
         hashes ^= hashes >> np.uint64(29)
-    whole = owner[where] == owner[where + n - 1]
-    return hashes[whole], owner[where[whole]]
+    whole = owner[starts] == owner[starts + n - 1]
+    return hashes[whole], owner[starts[whole]]
 
 
 def _masked(ids: Ids, owner: NDArray[np.int64], n: int) -> NDArray[np.uint64]:

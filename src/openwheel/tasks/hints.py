@@ -247,9 +247,9 @@ def _example(proposal: Proposal) -> str:
     """Return an example of what folds would do, for a sentence."""
     first, other = proposal.pair
     longer = max(first, other, key=len)
-    kept = folding(proposal.folds).written(longer)
-    if kept != longer:
-        return f"such as {shown(longer)}, of which {shown(kept)} is kept"
+    folded = folding(proposal.folds).written(longer)
+    if folded != longer:
+        return f"such as {shown(longer)}, of which {shown(folded)} is kept"
     return f"such as {shown(first)} and {shown(other)}"
 
 

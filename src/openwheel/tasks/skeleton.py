@@ -67,18 +67,18 @@ class _Runs:
         if start is None:
             return [[], []]
         first = start.tolist()
-        kept = [i for i, text in enumerate(texts) if _starts(text, start)]
-        texts = [texts[i][len(start) :] for i in kept]
-        repeats = [repeats[i] for i in kept]
+        fitting = [i for i, text in enumerate(texts) if _starts(text, start)]
+        texts = [texts[i][len(start) :] for i in fitting]
+        repeats = [repeats[i] for i in fitting]
         if sum(1 for text in texts if not len(text)) >= self.need:
             return [first]
         end = self._common_prefix([text[::-1] for text in texts])
         if end is None:
             return [first, []]
         end = end[::-1]
-        kept = [i for i, text in enumerate(texts) if _ends(text, end)]
-        texts = [texts[i][: len(texts[i]) - len(end)] for i in kept]
-        repeats = [repeats[i] for i in kept]
+        fitting = [i for i, text in enumerate(texts) if _ends(text, end)]
+        texts = [texts[i][: len(texts[i]) - len(end)] for i in fitting]
+        repeats = [repeats[i] for i in fitting]
         if sum(1 for text in texts if not len(text)) >= self.need:
             return [first + end.tolist()]
         inner = self._split(texts, repeats, last=last) if split else None
@@ -121,9 +121,9 @@ class _Runs:
         cuts = [_cut(text, gram, from_end) for text in texts]
         lefts = [cut[0] for cut in cuts if cut]
         rights = [cut[1] for cut in cuts if cut]
-        kept = [repeat for repeat, cut in zip(repeats, cuts, strict=True) if cut]
-        head = self.gap(lefts, kept, last=False, split=not from_end)
-        right = self.gap(rights, kept, last=last, split=True)
+        cut_repeats = [repeat for repeat, cut in zip(repeats, cuts, strict=True) if cut]
+        head = self.gap(lefts, cut_repeats, last=False, split=not from_end)
+        right = self.gap(rights, cut_repeats, last=last, split=True)
         return [*head[:-1], head[-1] + gram.tolist() + right[0], *right[1:]]
 
     def _anchor(
@@ -155,11 +155,11 @@ class _Runs:
                 hashes, positions = hashes[shared], positions[shared]
         if not len(hashes):
             return []
-        wanted = np.unique(hashes)
-        counts = _occurrences(long, wanted, n)
+        distinct = np.unique(hashes)
+        counts = _occurrences(long, distinct, n)
         ranked: list[tuple[float, float, int]] = []
         shown = (counts > 0).sum(axis=0)
-        columns = np.searchsorted(wanted, hashes)
+        columns = np.searchsorted(distinct, hashes)
         for position, column in zip(positions.tolist(), columns.tolist(), strict=True):
             gram = shortest[position : position + n]
             if int(shown[column]) < self.need or not self._structural(gram):
@@ -199,14 +199,14 @@ def _independent(texts: list[Ids], gram: Ids) -> bool:
     return len(pairs) >= 2.5 * most
 
 
-def _occurrences(texts: list[Ids], wanted: NDArray[np.uint64], n: int) -> NDArray[np.int32]:
+def _occurrences(texts: list[Ids], grams: NDArray[np.uint64], n: int) -> NDArray[np.int32]:
     """Return how often each wanted run of ``n`` tokens (a column) occurs in each text (a row)."""
-    counts = np.zeros((len(texts), len(wanted)), dtype=np.int32)
+    counts = np.zeros((len(texts), len(grams)), dtype=np.int32)
     for row, text in enumerate(texts):
         hashes = _grams(text, n)[0]
-        at = np.searchsorted(wanted, hashes)
-        at[at == len(wanted)] = 0
-        counts[row] = np.bincount(at[wanted[at] == hashes], minlength=len(wanted))
+        at = np.searchsorted(grams, hashes)
+        at[at == len(grams)] = 0
+        counts[row] = np.bincount(at[grams[at] == hashes], minlength=len(grams))
     return counts
 
 
@@ -244,8 +244,8 @@ def _grams(text: Ids, n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         hashes = (hashes ^ unsigned[k : k + size]) * _MULTIPLIER
         hashes ^= hashes >> np.uint64(29)
         volatile |= masked[k : k + size]
-    where = np.flatnonzero(~volatile)
-    return hashes[where], where
+    steady = np.flatnonzero(~volatile)
+    return hashes[steady], steady
 
 
 def _find(text: Ids, gram: Ids, from_end: bool) -> int:
@@ -255,7 +255,7 @@ def _find(text: Ids, gram: Ids, from_end: bool) -> int:
     fits = text[:size] == gram[0]
     for k in range(1, len(gram)):
         fits &= text[k : k + size] == gram[k]
-    where = np.flatnonzero(fits)
-    if not len(where):
+    positions = np.flatnonzero(fits)
+    if not len(positions):
         return -1
-    return int(where[-1] if from_end else where[0])
+    return int(positions[-1] if from_end else positions[0])

@@ -117,11 +117,11 @@ class Splitter:
         sets = [np.array(same) for same in by_system.values() if len(same) > 1]
         if not 1 < len(by_system) <= _MANY or sum(map(len, sets)) < 0.95 * len(members):
             return np.zeros(0, np.int64)
-        template, others = self._template(members, 60), self._some(members)
+        template, elsewhere = self._template(members, 60), self._some(members)
         shared = part_weight(template.parts[0])
         rare = []
         for same in sets:
-            added = Added(self._template(same, 60), template, self._some(same), others)
+            added = Added(self._template(same, 60), template, self._some(same), elsewhere)
             if (
                 len(same) < self.least
                 and added.weight > shared
@@ -174,15 +174,15 @@ class Splitter:
     ) -> bool:
         """Whether proposed prompts are a group apart from the rest of all prompts looked at."""
         members = cluster.members
-        mine, others = self._some(members), self._some(whole)
+        mine, elsewhere = self._some(members), self._some(whole)
         if sum(template.match_parts(parts) is not None for parts in mine) < 0.9 * len(mine):
             # The template of all is that of most: what a few of them share with it is less.
             rest = np.setdiff1d(whole, members, assume_unique=True)
             both = [each[:: 1 + len(each) // 30] for each in (members, rest)]
             template = self._template(np.concatenate(both), 62)
-            others = mine + self._some(rest)
+            elsewhere = mine + self._some(rest)
         part = self._template(members, 60)
-        added = Added(part, template, mine, others)
+        added = Added(part, template, mine, elsewhere)
         if not self._believed(added, different, members, whole):
             return False
         if not (different or self._apart(members, whole, added)):
@@ -275,8 +275,8 @@ class Splitter:
             if number != 2 and part_weight(part) < 1:
                 continue
             columns = variable_columns(part, [parts[number] for parts in mine])
-            others = variable_columns(part, [parts[number] for parts in all_of])
-            for values, before in zip(columns, others, strict=False):
+            outer_columns = variable_columns(part, [parts[number] for parts in all_of])
+            for values, before in zip(columns, outer_columns, strict=False):
                 shared = self.inducer.part(values[:60], Counter(values))
                 if part_weight(shared) < _DIFFERENT_AT_EDGE:
                     continue

@@ -93,13 +93,13 @@ class Part(msgspec.Struct, frozen=True):
 
         Between the longer start and the longer end all other literals fit, one after another.
         """
-        mine, its = self.literals, other.literals
+        mine, theirs = self.literals, other.literals
         if not self.variables:
             return other.match(mine[0]) is not None
         if not other.variables:
-            return self.match(its[0]) is not None
-        starts = mine[0].startswith(its[0]) or its[0].startswith(mine[0])
-        return starts and (mine[-1].endswith(its[-1]) or its[-1].endswith(mine[-1]))
+            return self.match(theirs[0]) is not None
+        starts = mine[0].startswith(theirs[0]) or theirs[0].startswith(mine[0])
+        return starts and (mine[-1].endswith(theirs[-1]) or theirs[-1].endswith(mine[-1]))
 
     def render(self, values: Inputs) -> str:
         """Return the text with ``values`` in the variables' places."""
@@ -152,7 +152,7 @@ class Template(msgspec.Struct, frozen=True, dict=True):
     def overlaps(self, other: "Template") -> bool:
         """Whether some prompt matches both."""
         return ((self.tools, self.response_format) == (other.tools, other.response_format)) and all(
-            mine.overlaps(its) for mine, its in zip(self.parts, other.parts, strict=True)
+            mine.overlaps(outer) for mine, outer in zip(self.parts, other.parts, strict=True)
         )
 
     def render(self, inputs: Inputs) -> Parts:

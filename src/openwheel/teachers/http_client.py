@@ -441,8 +441,8 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _broke_off(self, why: str) -> TeacherError:
-        return TeacherError(f"The teacher at {self._client.label} broke off: {why}")
+    def _broke_off(self, reason: str) -> TeacherError:
+        return TeacherError(f"The teacher at {self._client.label} broke off: {reason}")
 
 
 def write_head(

@@ -178,17 +178,17 @@ class HttpTeacher:
             ) from None
 
     def _why_no_list(self, status: int) -> str:
-        where = f"The teacher at {self.host}"
+        teacher = f"The teacher at {self.host}"
         if status in {401, 403}:
             if self._key_env is None:
-                return f"{where} wants a key (status {status}), and no key_env is set for it"
-            return f"{where} refuses the key in {self._key_env} (status {status})"
+                return f"{teacher} wants a key (status {status}), and no key_env is set for it"
+            return f"{teacher} refuses the key in {self._key_env} (status {status})"
         if status == 404:
             return (
-                f"{where} has no list of models where its URL says (status 404); the URL must be "
+                f"{teacher} has no list of models where its URL says (status 404); the URL must be "
                 "the one that clients of its API are given"
             )
-        return f"{where} answered GET /v1/models with status {status}"
+        return f"{teacher} answered GET /v1/models with status {status}"
 
     def _make_target(self, path: str) -> bytes:
         return as_path(self._path + path.removeprefix("/v1"))

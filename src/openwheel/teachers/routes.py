@@ -147,8 +147,8 @@ def refused(reason: str, *, messages: bool) -> TeacherResponse:
 
 def no_such_model(members: Sequence[Member], model: str, *, messages: bool) -> TeacherResponse:
     """Return the 404 for a model that no member takes, in the shape of the API it came by."""
-    taken = sorted({name for member in members for name in member.models})
-    shown = ", ".join(taken[:_MOST_SHOWN]) + (", ..." if len(taken) > _MOST_SHOWN else "")
+    models = sorted({name for member in members for name in member.models})
+    shown = ", ".join(models[:_MOST_SHOWN]) + (", ..." if len(models) > _MOST_SHOWN else "")
     message = f"No teacher takes the model {model[:_LONGEST_SHOWN]!r}; they take {shown}"
     if messages:
         # Source: Anthropic's API reference, "Errors".

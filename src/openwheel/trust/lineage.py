@@ -138,8 +138,8 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 
     def digest(self) -> str:
         """Return the sha256 of all fields but those that come after the training."""
-        made = msgspec.structs.replace(self, certificates=(), files={}, task_name="")
-        return hashlib.sha256(msgspec.json.encode(made, order="sorted")).hexdigest()
+        bare = msgspec.structs.replace(self, certificates=(), files={}, task_name="")
+        return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
 def licence_summary(lineage: Lineage) -> tuple[str, ...]:

@@ -213,8 +213,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def overrides_of(self, *names: str) -> dict[str, str]:
         """Return the written permissions for any of these licences and checkpoints."""
-        wanted = {name.lower() for name in names}
-        return {k: text for k, text in self.section.overrides.items() if k.lower() in wanted}
+        lowered = {name.lower() for name in names}
+        return {k: text for k, text in self.section.overrides.items() if k.lower() in lowered}
 
     def refused_teachers(self) -> list[Decision]:
         """Return why teachers of the settings may not be asked at all: by themselves or a model."""
@@ -294,8 +294,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Return terms with the licences that a lineage kept, where none are known any more."""
         if terms.licences:
             return terms
-        kept = tuple(licence for name in names for licence in self._licences(name))
-        return msgspec.structs.replace(terms, licences=kept)
+        licences = tuple(licence for name in names for licence in self._licences(name))
+        return msgspec.structs.replace(terms, licences=licences)
 
     def _judge(self, terms: Terms, point: Point) -> Decision:
         """Judge one teacher's answers or one checkpoint under all its licences."""
@@ -385,12 +385,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         place = "GB" if section.jurisdiction == "UK" else section.jurisdiction
         if within(place, allowed) if place else is_here(section.url):
             return None
-        where = f"it is in {place}" if place else "where it is is not said"
+        location = f"it is in {place}" if place else "where it is is not said"
         return Decision(
             point="send",
             subject=f"teacher {teacher}",
             allowed=False,
-            reason=f"data may be sent to {', '.join(allowed)} (`jurisdictions`), and {where}",
+            reason=f"data may be sent to {', '.join(allowed)} (`jurisdictions`), and {location}",
             remedy="Leave it out, or set its `jurisdiction` or `jurisdictions` under [policy] in "
             "openwheel.toml to what holds",
         )

@@ -55,10 +55,10 @@ class Objection(msgspec.Struct, frozen=True):
     mendable: bool = True
 
 
-def has(licence: Licence, wanted: str) -> bool:
+def has(licence: Licence, property_name: str) -> bool:
     """Whether a licence is one that a list means: by id, wildcard or property."""
-    if wanted not in PROPERTIES:
-        return fnmatchcase(licence.id.lower(), wanted.lower())
+    if property_name not in PROPERTIES:
+        return fnmatchcase(licence.id.lower(), property_name.lower())
     custom = licence.id.startswith("LicenseRef-")
     return {
         "spdx": not custom,
@@ -68,7 +68,7 @@ def has(licence: Licence, wanted: str) -> bool:
         "regional": bool(licence.excluded_regions),
         "thresholds": bool(licence.thresholds),
         "named": bool(licence.derivative_name or licence.notice),
-    }[wanted]
+    }[property_name]
 
 
 def objections(
@@ -158,14 +158,14 @@ def silence(licence: Licence, role: Role, point: Point) -> str:
 
 
 def _listed(licence: Licence, policy: PolicySection) -> Iterator[Objection]:
-    for wanted in policy.forbidden_licences:
-        if has(licence, wanted):
+    for pattern in policy.forbidden_licences:
+        if has(licence, pattern):
             yield Objection(
-                f"{licence.id} is forbidden by `forbidden_licences` ({wanted})",
+                f"{licence.id} is forbidden by `forbidden_licences` ({pattern})",
                 "Change that list under [policy] in openwheel.toml if it may be",
                 mendable=False,
             )
-    if policy.licences and not any(has(licence, wanted) for wanted in policy.licences):
+    if policy.licences and not any(has(licence, pattern) for pattern in policy.licences):
         yield Objection(
             f"{licence.id} is not among the `licences` allowed",
             "Add it to that list under [policy] in openwheel.toml if it may be",

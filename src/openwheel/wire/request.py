@@ -81,8 +81,10 @@ def settings_of(
 
 
 def _others(settings: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    others = {key: value for key, value in settings.items() if key != name and value is not None}
-    return others or None
+    other_settings = {
+        key: value for key, value in settings.items() if key != name and value is not None
+    }
+    return other_settings or None
 
 
 def _canonical(value: Any) -> str:

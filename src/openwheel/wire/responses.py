@@ -289,8 +289,10 @@ def _joined(pieces: Iterable[bytes]) -> _Item:
 def _reply(response: _Response, output: Iterable[_Item]) -> Reply:
     status = (response.status or "completed").lower()
     if status != "incomplete" and ended(status) != "stop":
-        why = response.error.message if response.error else None
-        raise TeacherError(f"The response is {response.status}" + (f": {why}" if why else ""))
+        message = response.error.message if response.error else None
+        raise TeacherError(
+            f"The response is {response.status}" + (f": {message}" if message else "")
+        )
     texts: list[str] = []
     calls: list[ToolCall] = []
     refused = False

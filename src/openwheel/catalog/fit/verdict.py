@@ -110,7 +110,7 @@ def judge(weights: Weights, device: Device, wish: Wish) -> Verdict:
         if needed <= device.free:
             break
     fits = needed <= device.free
-    kept = weight_bytes(weights, precision)
+    stored = weight_bytes(weights, precision)
     verdict = Verdict(
         device=device.name,
         fits=fits,
@@ -119,13 +119,13 @@ def judge(weights: Weights, device: Device, wish: Wish) -> Verdict:
         free=device.free,
         reason=""
         if fits
-        else f"{needed / 1e9:.1f} GB at {precision}, weights alone {kept / 1e9:.1f}; "
+        else f"{needed / 1e9:.1f} GB at {precision}, weights alone {stored / 1e9:.1f}; "
         f"{device.free / 1e9:.1f} GB free",
         left_out=_left_out(weights, wish),
     )
     if not fits or wish.purpose == "train":
         return verdict
-    read = kept * weights.active / weights.parameters
+    read = stored * weights.active / weights.parameters
     if weights.shape is not None:
         read += cache_bytes(weights.shape, context=wish.context, batch=wish.batch)
     return msgspec.structs.replace(

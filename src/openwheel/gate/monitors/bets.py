@@ -82,6 +82,6 @@ def bet(wealth: FloatArray, loss: Any, weight: Any, *, epsilon: float, limit: An
     # The least positive number, where nothing is staked.
     gain = np.maximum((wealth @ odds) * (1 - epsilon), 5e-324)
     with np.errstate(over="ignore"):
-        kept = np.minimum(room / gain, 1.0)
-    moved = kept * weight * (np.asarray(loss) - epsilon)
+        fraction = np.minimum(room / gain, 1.0)
+    moved = fraction * weight * (np.asarray(loss) - epsilon)
     return np.asarray(wealth * np.maximum(1 + moved[..., None] * odds, 0.0))

@@ -104,14 +104,14 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
         audits = audited(losses, probabilities, floors)
         if (audits.weights != 1).any():
             raise ValueError("floors must be left out: a jump detector takes no weights")
-        here, losses = self, audits.losses
+        detector, losses = self, audits.losses
         while len(losses):
-            learned_at = here._learned_at()
-            now = losses if learned_at is None else losses[: learned_at - here.seen.answers]
-            here, losses = here._watch(now), losses[len(now) :]
-            if here.seen.answers == learned_at:
-                here = here._learn()
-        return here
+            learned_at = detector._learned_at()
+            now = losses if learned_at is None else losses[: learned_at - detector.seen.answers]
+            detector, losses = detector._watch(now), losses[len(now) :]
+            if detector.seen.answers == learned_at:
+                detector = detector._learn()
+        return detector
 
     def state(self) -> dict[str, Any]:
         """Return what is saved."""

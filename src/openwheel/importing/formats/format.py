@@ -86,8 +86,8 @@ class Format(NamedTuple):
 
 def has_any(*names: str) -> Callable[[frozenset[str]], bool]:
     """Return a test for keys: one of these must be there."""
-    wanted = frozenset(names)
-    return lambda keys: not wanted.isdisjoint(keys)
+    wanted_keys = frozenset(names)
+    return lambda keys: not wanted_keys.isdisjoint(keys)
 
 
 def has_all(*names: str) -> Callable[[frozenset[str]], bool]:

@@ -186,10 +186,10 @@ def _pick(record: JsonObject, names: tuple[str, ...], part: str) -> Any:
     for name in names:
         if (key := squeezed_names.get(squeezed(name))) is not None:
             return record[key]
-    wanted = " or ".join(names)
+    expected = " or ".join(names)
     have = ", ".join(str(key)[:30] for key in list(record)[:8]) or "none"
     raise UnreadableRecordError(
-        f"no {part}: it must have a key {wanted}, it has {have}{_advice(record)}"
+        f"no {part}: it must have a key {expected}, it has {have}{_advice(record)}"
     )
 
 

@@ -100,13 +100,13 @@ def audit_probability(evidence: Evidence, budget: Budget) -> float:
     fresh = max(budget.share, min(FRESH * budget.share, MOST_FRESH))
     least = min(budget.share, budget.least)
     if evidence.audits <= evidence.enough or evidence.doubt >= DOUBT or evidence.signal:
-        wanted = fresh
+        share = fresh
     else:
-        wanted = max(fresh * evidence.enough / evidence.audits, least)
+        share = max(fresh * evidence.enough / evidence.audits, least)
     if budget.dollars_left is not None and budget.dollars_each > 0:
         expected = max(budget.dollars_each * budget.requests_left, budget.dollars_each)
-        wanted = min(wanted, max(budget.dollars_left, 0.0) / expected)
-    return min(max(wanted, NO_MONEY * least), 1.0)
+        share = min(share, max(budget.dollars_left, 0.0) / expected)
+    return min(max(share, NO_MONEY * least), 1.0)
 
 
 def canary_share(start: float, evidence: Evidence, *, now: float) -> float:

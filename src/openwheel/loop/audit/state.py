@@ -281,13 +281,13 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
                 "audit: its audits can no longer be judged, since the judge's budget is spent; "
                 "raise judge_budget"
             )
-        where = f"in slice {self.slice!r} " if self.slice else ""
+        place = f"in slice {self.slice!r} " if self.slice else ""
         if self.by == "e-process":
-            counts = f"{self.loss:g} of {self.audits:,} audited answers {where}disagreed"
+            counts = f"{self.loss:g} of {self.audits:,} audited answers {place}disagreed"
         else:
             counts = (
                 f"{self.loss_since:g} of the latest {self.audits_since:,} audited answers "
-                f"{where}disagreed"
+                f"{place}disagreed"
             )
         return (
             f"audit: {counts} with the teacher, evidently more than {self.epsilon:.2%} "
@@ -369,19 +369,19 @@ def with_news(state: AuditState, news: Mapping[str, Sequence[float]]) -> AuditSt
 
 
 def _moved(state: AuditState, audits: Sequence[Audit]) -> AuditState:
-    kept = [audit for audit in audits if audit.slice not in state.deferred]
+    counted = [audit for audit in audits if audit.slice not in state.deferred]
     by_slice: dict[str, list[Audit]] = {}
     spending = state.spending
     for audit in audits:
         spending = spending.after(audit)
-    for audit in kept:
+    for audit in counted:
         if audit.slice in state.slices:
             by_slice.setdefault(audit.slice, []).append(audit)
-    wrong = [audit.id for audit in kept if audit.loss > 0]
+    wrong = [audit.id for audit in counted if audit.loss > 0]
     return msgspec.structs.replace(
         state,
         cursor=audits[-1].seq,
-        whole=state.whole.after(kept),
+        whole=state.whole.after(counted),
         slices=state.slices
         | {name: state.slices[name].after(of_slice) for name, of_slice in by_slice.items()},
         live=state.live.update([audit.loss for audit in audits]),
@@ -404,12 +404,12 @@ def _taken_off(
     if elsewhere:  # the evidence is not of one slice alone, and stands
         return changed, alarms
     restarts = changed.restarts + 1
-    anew = Stream(
+    whole = Stream(
         EProcess(changed.epsilon, spent(0.5 * OF_RATE * changed.delta, restarts + 1)),
         EDetector(changed.epsilon, changed.whole.change.average_run_length),
         Change(after_seq=last.seq),
     )
-    return msgspec.structs.replace(changed, restarts=restarts, whole=anew), alarms
+    return msgspec.structs.replace(changed, restarts=restarts, whole=whole), alarms
 
 
 def _alarm(state: AuditState, name: str, stream: Stream, last: Audit) -> Alarm:

@@ -62,12 +62,12 @@ def of_this_teacher(
     acted = [new_version for new_version in new_versions if new_version[0] in settings.recertify_on]
     if not acted:
         return shadow, []
-    made = [_change(store, shadow, new_version, promoted=False) for new_version in acted]
+    changes_made = [_change(store, shadow, new_version, promoted=False) for new_version in acted]
     with store.write() as transaction:
-        anew = recertify(transaction, shadow, made, promotion=None)
-    if anew is None:
+        restarted = recertify(transaction, shadow, changes_made, promotion=None)
+    if restarted is None:
         return shadow, []
-    return anew, [Event(task, "shadowing", change.reason) for change in made]
+    return restarted, [Event(task, "shadowing", change.reason) for change in changes_made]
 
 
 def _look_at(
@@ -85,17 +85,17 @@ def _look_at(
     candidate = registry.candidate(certificate.student)
     new_versions = _unknown(store, candidate, until=evidence_until, evidence=evidence)
     acts = any(kind in settings.recertify_on for kind, _ in new_versions)
-    made = [
+    changes_made = [
         _change(store, candidate, new_version, promoted=True, acts=acts)
         for new_version in new_versions
     ]
     if acts:
         with store.write() as transaction:
-            if recertify(transaction, candidate, made, promotion=promotion.id) is None:
+            if recertify(transaction, candidate, changes_made, promotion=promotion.id) is None:
                 return []
-        return [("demoted", made[-1])]
-    _settle(store, promotion, versions, made)
-    return [("changed", change) for change in made]
+        return [("demoted", changes_made[-1])]
+    _settle(store, promotion, versions, changes_made)
+    return [("changed", change) for change in changes_made]
 
 
 def _settle(
@@ -148,8 +148,8 @@ def _change(
         if earlier.seq < sighting.seq and earlier.version != sighting.version
     )
     subject = "another model" if kind == "model" else "another system of the same model"
-    when = datetime.datetime.fromtimestamp(sighting.time, datetime.UTC)
-    at = f" at {when.isoformat(timespec='seconds')}" if sighting.time else ""
+    moment = datetime.datetime.fromtimestamp(sighting.time, datetime.UTC)
+    at = f" at {moment.isoformat(timespec='seconds')}" if sighting.time else ""
     reason = f"the teacher changed: {subject}, {sighting.version}"
     if before:
         reason += f" after {before[-1]}"

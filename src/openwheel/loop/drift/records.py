@@ -93,11 +93,11 @@ def recertify(
     )
     if began is None:
         return None
-    anew, demotion = began
+    restarted, demotion = began
     for change in changes:
         _add(transaction, task_id, change, demotion)
     drift.delete_asked(transaction, task_id)  # the evidence of second answers starts over
-    return anew
+    return restarted
 
 
 def _add(transaction: Transaction, task_id: str, change: Change, demotion: int | None) -> None:

@@ -105,8 +105,8 @@ def _news(earlier: Sequence[Version], new: Version, most: int) -> Kind | None:
 def _was_not_told(earlier: Sequence[Version], new: Version) -> bool:
     """Whether a model is only named more exactly than before."""
     named = [version for version in earlier if version.model]
-    its = [version.model for version in earlier if version.teacher == new.teacher]
-    if not named or (its and not any(its)):
+    of_teacher = [version.model for version in earlier if version.teacher == new.teacher]
+    if not named or (of_teacher and not any(of_teacher)):
         return True
     if not new.teacher:  # the endpoint is unknown, the model is known
         return any(version.model == new.model for version in named)

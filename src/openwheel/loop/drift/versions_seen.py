@@ -91,9 +91,9 @@ def _unknown(store: Store, places: Mapping[VersionKey, Place]) -> dict[VersionKe
     full: set[str] = set()
     for task in {key.task_id for key in places}:
         with store.read() as transaction:
-            kept = drift.read_versions(transaction, task)
-        recorded |= kept.keys()
-        if len(kept) >= MOST_KEPT:
+            stored = drift.read_versions(transaction, task)
+        recorded |= stored.keys()
+        if len(stored) >= MOST_KEPT:
             full.add(task)
     return {
         key: place

@@ -68,10 +68,10 @@ def accuracy(store: Store, task_id: str = "") -> list[TaskAccuracy]:
         store: The traffic.
         task_id: Only this task; ``""`` for all.
     """
-    kept = FeedbackStore(store)
+    feedback = FeedbackStore(store)
     accuracies = []
     for record in Registry(store).tasks():
-        if task_id in {"", record.task.id} and kept.corrections(record.task.id):
+        if task_id in {"", record.task.id} and feedback.corrections(record.task.id):
             accuracies.append(_accuracy(store, record))
     return accuracies
 

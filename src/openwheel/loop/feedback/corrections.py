@@ -107,12 +107,12 @@ def sort_corrections(
             by_inputs[row.inputs].append(Believed(row, answer))
     chosen: list[tuple[Believed, set[int]]] = []
     for group in by_inputs.values():
-        verdict, voices, why = _verdict(group, trusts, quorum)
+        verdict, voices, refusal = _verdict(group, trusts, quorum)
         for correction in group:
             if correction.answer == verdict:
                 chosen.append((correction, voices))
             else:
-                count[why] += 1
+                count[refusal] += 1
     charged: Counter[int] = Counter()
     believed: dict[int, Believed] = {}
     # The newest exchanges are most like the traffic to come.
@@ -153,11 +153,11 @@ def _verdict(
 
 def task_corrections(store: Store, record: TaskRecord, data: TaskData) -> Sorted:
     """Sort a task's corrections, given its exchanges to train on."""
-    kept = FeedbackStore(store)
-    rows = kept.corrections(record.task.id)
+    feedback = FeedbackStore(store)
+    rows = feedback.corrections(record.task.id)
     classes = frozenset(data.answers) if FORMS[record.form].closed else None
     return sort_corrections(
-        rows, kept.trusts(), record.form, labels=len(data), classes=classes, folds=record.folds
+        rows, feedback.trusts(), record.form, labels=len(data), classes=classes, folds=record.folds
     )
 
 
@@ -224,10 +224,10 @@ def corrected_inputs(registry: Registry, candidate: Candidate) -> list[Inputs]:
     Whether they were believed does not matter: which exchanges are left out of the evidence must
     follow from facts before the evidence came, and never from feedback on it.
     """
-    made = {
+    created_at = {
         other.id: created for other, _, created in registry.candidates(task_id=candidate.task_id)
     }
-    until = made.get(candidate.id, time.time())
+    until = created_at.get(candidate.id, time.time())
     return [
         decode_inputs(row.inputs)
         for row in FeedbackStore(registry.store).corrections(candidate.task_id)

@@ -167,7 +167,7 @@ class FeedbackDesk:
         correction = feedback.correction
         if correction is not None and record is not None:
             self._check(correction, record)
-        kept = self._kept.put(
+        written = self._kept.put(
             exchange.seq,
             key.id if key is not None else 0,
             score=feedback.score,
@@ -175,7 +175,7 @@ class FeedbackDesk:
             correction=correction,
             comment=feedback.comment,
         )
-        if not kept:  # retention was faster
+        if not written:  # retention was faster
             raise UnknownExchangeError
         return record.form if record is not None else ""
 

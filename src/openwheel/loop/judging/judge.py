@@ -90,8 +90,8 @@ class TeacherJudge:
         """
         requests_left = self.left()
         questions = [[] if _known(pair) is not None else _both_orders(pair) for pair in pairs]
-        kept = self._cache.find([self._key(asked) for two in questions for asked in two])
-        seen = set(kept)
+        cached = self._cache.find([self._key(asked) for two in questions for asked in two])
+        seen = set(cached)
         for number, two in enumerate(questions):
             new = {self._key(asked) for asked in two} - seen
             if len(new) > requests_left:

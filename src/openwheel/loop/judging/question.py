@@ -108,14 +108,14 @@ def ask_about(model: str, request: str, first: str, second: str) -> Question:
 
 def _numbers(texts: str) -> tuple[str, str]:
     """Return two different numbers that are not in the texts."""
-    taken = set(_NUMBER.findall(texts))
+    in_texts = set(_NUMBER.findall(texts))
     numbers: list[str] = []
     while len(numbers) < 2:
         number = str(
-            1000 + secrets.randbelow(9_000) if len(taken) < 4_000 else secrets.randbits(60)
+            1000 + secrets.randbelow(9_000) if len(in_texts) < 4_000 else secrets.randbits(60)
         )
-        if number not in taken:
-            taken.add(number)
+        if number not in in_texts:
+            in_texts.add(number)
             numbers.append(number)
     return numbers[0], numbers[1]
 

@@ -132,8 +132,8 @@ def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetabl
     table = timetable(settings.turn_every, last=last, clock=clock, now=now)
     names = {record.task.id: record.task.name for record in registry.tasks()}
     for task, wait in failures.waits(failures.read(store), clock).items():
-        where = f"Task {names.get(task, task)}" if task is not None else "All tasks"
-        logger.error("%s: %s", where, wait.said)
+        subject = f"Task {names.get(task, task)}" if task is not None else "All tasks"
+        logger.error("%s: %s", subject, wait.said)
     return _with_waits(store, table)
 
 
@@ -141,10 +141,10 @@ def _with_waits(store: Store, table: Timetable) -> Timetable:
     """Return a timetable that keeps to the waits of turns that failed."""
     now = time.monotonic()
     waits = failures.waits(failures.read(store), time.time())
-    held = waits.pop(None, None)
+    shared_wait = waits.pop(None, None)
     return msgspec.structs.replace(
         table,
-        not_before=now + held.seconds if held is not None else 0.0,
+        not_before=now + shared_wait.seconds if shared_wait is not None else 0.0,
         again=min((now + wait.seconds for wait in waits.values()), default=math.inf),
     )
 
@@ -153,9 +153,9 @@ def _sweep_adapters(registry: Registry, resources: Resources) -> None:
     """Unload the adapters of students that are neither promoted nor shadowing."""
     if resources.adapters is None:
         return
-    wanted = {candidate.id for candidate, _, _ in registry.candidates(state="shadow")}
-    wanted |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
-    folders = [registry.files.folder(student) / ADAPTER for student in wanted]
+    used = {candidate.id for candidate, _, _ in registry.candidates(state="shadow")}
+    used |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
+    folders = [registry.files.folder(student) / ADAPTER for student in used]
     try:
         resources.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
     except (EngineError, OSError) as error:

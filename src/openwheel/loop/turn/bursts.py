@@ -133,9 +133,9 @@ def _word_sets(texts: Sequence[str]) -> "tuple[scipy.sparse.csr_matrix, FloatArr
 
 
 def _alike(
-    words: "scipy.sparse.csr_matrix", sizes: FloatArray, rows: IntArray, others: IntArray
+    words: "scipy.sparse.csr_matrix", sizes: FloatArray, rows: IntArray, columns: IntArray
 ) -> npt.NDArray[np.bool_]:
     """Return which of some texts share enough words with which others, shape (rows, others)."""
-    shared = (words[rows] @ words[others].T).toarray()
-    union = sizes[rows][:, None] + sizes[others][None] - shared
+    shared = (words[rows] @ words[columns].T).toarray()
+    union = sizes[rows][:, None] + sizes[columns][None] - shared
     return np.asarray((shared >= ALIKE * union) & (shared > 0))

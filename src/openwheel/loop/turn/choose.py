@@ -285,14 +285,14 @@ def as_served(
     since = np.sort(training.place)[-LATEST:][0]
     loss = (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
     parts = [(training.take(fitted.rows), fitted.confidence, loss)]
-    others = untrained.take(np.flatnonzero(untrained.place >= since))
+    unseen = untrained.take(np.flatnonzero(untrained.place >= since))
     if rungs()[student.rung].asked == "remote":
-        parts.append((others, _like(fitted.confidence, len(others)), np.ones(len(others))))
+        parts.append((unseen, _like(fitted.confidence, len(unseen)), np.ones(len(unseen))))
     else:
         repeated = np.ones(len(training), np.bool_)
         repeated[fitted.rows] = False
         repeats = training.take(np.flatnonzero(repeated & (training.place >= since)))
-        parts += [(part, *_answered(student, part, record)) for part in (repeats, others)]
+        parts += [(part, *_answered(student, part, record)) for part in (repeats, unseen)]
     place = np.concatenate([part.place for part, _, _ in parts])
     order = np.argsort(place, kind="stable")
     order = order[place[order] >= since]

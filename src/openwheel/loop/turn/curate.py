@@ -70,13 +70,13 @@ def curate(
             latest = store.exchanges(task_id=task.id, after=after, until=newest)
             sample += (exchange for _, exchange in islice(latest, SAMPLE))
     new_tasks = find_tasks(list(examples_of(sample)), known_tasks)
-    changed, gone, without_room = set[str](), list[Task](), list[Standing]()
+    changed, displaced, without_room = set[str](), list[Task](), list[Standing]()
     if new_tasks:
         seen = _counted(sample, TaskMatcher(new_tasks))
-        new_tasks, gone, without_room = make_room(store, records, new_tasks, seen, settings)
-    if gone:
-        registry.remove_tasks(gone)
-        for task in gone:
+        new_tasks, displaced, without_room = make_room(store, records, new_tasks, seen, settings)
+    if displaced:
+        registry.remove_tasks(displaced)
+        for task in displaced:
             store.unassign(task.id)
         records = registry.tasks()
         known_tasks = [record.task for record in records]
@@ -86,12 +86,12 @@ def curate(
             if any(takes_from(other, task) for other in new_tasks):
                 store.unassign(task.id)
                 changed.add(task.id)
-    if new_tasks or gone:
+    if new_tasks or displaced:
         _assign(
             store, TaskMatcher([*known_tasks, *new_tasks]), after=0, until=newest, progress=progress
         )
         changed |= {task.id for task in new_tasks}
-    registry.set_beyond(beyond(most, [*beyond_names, *without_room], len(gone), rare))
+    registry.set_beyond(beyond(most, [*beyond_names, *without_room], len(displaced), rare))
     changed |= store.tasks_since(after)
     trusted = trusted_keys(registry)
     forms = [

@@ -91,13 +91,13 @@ def in_the_way(subject: Subject, data: TaskData) -> str:
     texts = [text for text, done in zip(data.texts, data.finished, strict=True) if done]
     sentences = [hints.in_the_way(texts, record.task.name, record.folds, record.form)]
     if not any(rungs()[rung].new_inputs for rung in subject.rungs):
-        others = "a small language model can learn such answers: base under [lm]"
+        advice = "a small language model can learn such answers: base under [lm]"
         if FORMS[record.form].closed:
-            others = "rungs under [loop] may name others"
+            advice = "rungs under [loop] may name others"
         sentences.insert(
             0,
             f"{record.form_reason} Of the rungs that may be tried only exact answers the form "
-            f"{record.form}, and only to requests that came before; {others}.",
+            f"{record.form}, and only to requests that came before; {advice}.",
         )
     return "".join(f" {text}" for text in sentences if text)
 

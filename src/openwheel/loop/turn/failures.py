@@ -56,8 +56,8 @@ class Wait(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """Say so in a sentence."""
         count = "a turn" if self.failures == 1 else f"{self.failures} turns in a row"
-        when = f"in {math.ceil(self.seconds)} s" if self.seconds > 0 else "with the next turn"
-        return f"{count} failed here: {self.reason}. It is tried again {when}."
+        delay = f"in {math.ceil(self.seconds)} s" if self.seconds > 0 else "with the next turn"
+        return f"{count} failed here: {self.reason}. It is tried again {delay}."
 
 
 def begin(store: Store) -> None:
@@ -121,12 +121,12 @@ def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
     for failure in failed:
         by_task.setdefault(failure.task, []).append(failure)
     wait_by_task = {}
-    for task, these in by_task.items():
-        first = FIRST_WAIT_S if these[-1].reason == DIED else SHORT_OF_MEMORY_S
-        whole = wait_after(len(these), first)
-        passed = now - these[-1].noticed
+    for task, failures in by_task.items():
+        first = FIRST_WAIT_S if failures[-1].reason == DIED else SHORT_OF_MEMORY_S
+        whole = wait_after(len(failures), first)
+        passed = now - failures[-1].noticed
         seconds = max(whole - passed, 0.0) if passed >= 0 else 0.0
-        wait_by_task[task] = Wait(len(these), seconds, these[-1].reason)
+        wait_by_task[task] = Wait(len(failures), seconds, failures[-1].reason)
     return wait_by_task
 
 

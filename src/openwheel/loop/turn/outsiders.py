@@ -58,7 +58,7 @@ class Outside(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """Say why the keys are outside, in a sentence."""
         client = f"the key {shown(self.key)}" if self.key else "clients without a key"
-        why = (
+        reason = (
             "as the settings say (keys_outside)"
             if self.disagreements is None
             else f"on {self.disagreements:,} of which the student disagrees with the teacher, far "
@@ -66,7 +66,7 @@ class Outside(msgspec.Struct, frozen=True):
         )
         return (
             f"Requests of {client} are left to the teacher, "
-            f"{self.exchanges:,} of those to train on, {why}."
+            f"{self.exchanges:,} of those to train on, {reason}."
         )
 
 
@@ -164,8 +164,8 @@ def misfits(
     for key, size in sizes.items():
         if key in inside or size > most:
             continue
-        others = (all_wrong - wrong[key]) / max(total - size, 1)
-        p = _above(wrong[key], size, max(epsilon, others))
+        rate_of_others = (all_wrong - wrong[key]) / max(total - size, 1)
+        p = _above(wrong[key], size, max(epsilon, rate_of_others))
         if p < EVIDENT / len(sizes):
             suspects.append((p, key))
     remaining: npt.NDArray[np.bool_] = np.ones(total, np.bool_)
@@ -205,8 +205,8 @@ def trusted_keys(registry: Registry) -> set[str]:
     if "high" not in trusts.values():
         return set()
     with registry.store.read() as transaction:
-        kept = store_keys.read(transaction)
-    return {key.name for key in kept if trusts.get(key.id) == "high"}
+        stored = store_keys.read(transaction)
+    return {key.name for key in stored if trusts.get(key.id) == "high"}
 
 
 def form_inside(
@@ -237,9 +237,9 @@ def form_inside(
     texts = [canonical_answer(answer, "label", folds) for answer in answers]
     for text, key in zip(texts, keys, strict=True):
         keys_of[text].add(key)
-    odd = Counter(key for text, key in zip(texts, keys, strict=True) if len(keys_of[text]) == 1)
+    sole = Counter(key for text, key in zip(texts, keys, strict=True) if len(keys_of[text]) == 1)
     room, out = MOST * len(answers), list[str]()
-    for key, _ in odd.most_common(TRIED):
+    for key, _ in sole.most_common(TRIED):
         if key in inside or sizes[key] > room:
             continue
         room -= sizes[key]
@@ -248,7 +248,7 @@ def form_inside(
         inferred = infer_form(rest, folds, closed=closed)
         if inferred.form not in {"text", "unknown"}:
             named = ", ".join(
-                f"{shown(key) if key else 'none'} ({odd[key]:,} of {sizes[key]:,} answers that "
+                f"{shown(key) if key else 'none'} ({sole[key]:,} of {sizes[key]:,} answers that "
                 "nobody else got)"
                 for key in out
             )

@@ -41,7 +41,7 @@ def chosen(standings: Sequence[Standing], most: int) -> set[str]:
     Tasks that stay come first. The keys take turns for the rest, each with its largest first, so a
     client that makes up thousands of tasks displaces its own.
     """
-    taken = [standing.id for standing in standings if standing.stays]
+    staying = [standing.id for standing in standings if standing.stays]
     by_key: dict[str, list[Standing]] = defaultdict(list)
     for standing in sorted(standings, key=lambda standing: (-standing.exchanges, standing.id)):
         if not standing.stays:
@@ -49,7 +49,7 @@ def chosen(standings: Sequence[Standing], most: int) -> set[str]:
     turns = [
         (i, key, standing.id) for key, group in by_key.items() for i, standing in enumerate(group)
     ]
-    return {*taken, *(task for _, _, task in sorted(turns)[: max(0, most - len(taken))])}
+    return {*staying, *(task for _, _, task in sorted(turns)[: max(0, most - len(staying))])}
 
 
 def make_room(
@@ -86,10 +86,10 @@ def make_room(
     ]
     room = chosen(standings, settings.most_tasks)
     added = [task for task in new_tasks if task.id in room]
-    gone = [task for task in known_tasks if task.id not in room]
+    displaced = [task for task in known_tasks if task.id not in room]
     return (
         added,
-        gone,
+        displaced,
         [standing for standing in standings[len(known_tasks) :] if standing.id not in room],
     )
 
@@ -136,7 +136,7 @@ def names_with_room(
 
 
 def beyond(
-    room: int, without_room: Sequence[Standing], gone: int, rare: Mapping[str, int]
+    room: int, without_room: Sequence[Standing], displaced: int, rare: Mapping[str, int]
 ) -> Beyond:
     """Count the tasks without room, and the names that are too rare."""
     keys = Counter(standing.key for standing in without_room)
@@ -144,7 +144,7 @@ def beyond(
         room=room,
         tasks=len(without_room),
         exchanges=sum(standing.exchanges for standing in without_room),
-        displaced=gone,
+        displaced=displaced,
         keys=tuple(keys.most_common(3)),
         names=len(rare),
         named=sum(rare.values()),
@@ -160,11 +160,13 @@ def said_of(shortage: Beyond) -> list[str]:
             for key, number in shortage.keys
         ]
         clients = f" ({', '.join(keys)})" if keys else ""
-        gave = f" {shortage.displaced:,} without a student gave way." if shortage.displaced else ""
+        displacement = (
+            f" {shortage.displaced:,} without a student gave way." if shortage.displaced else ""
+        )
         sentences.append(
             f"There is room for {shortage.room:,} tasks (loop.most_tasks): "
             f"{shortage.tasks:,} more{clients}, with {shortage.exchanges:,} exchanges that were "
-            f"looked at, stay with the teacher.{gave}"
+            f"looked at, stay with the teacher.{displacement}"
         )
     if shortage.names:
         sentences.append(

@@ -46,7 +46,7 @@ def certify_anew(registry: Registry) -> list[Event]:
             f"of them now: {takers}); it has to be certified again"
         )
         with registry.store.write() as transaction:
-            anew = begin_anew(
+            restarted = begin_anew(
                 transaction,
                 candidate,
                 after_seq=newest_seq(transaction),
@@ -55,7 +55,7 @@ def certify_anew(registry: Registry) -> list[Event]:
                 reason=reason,
                 matcher=now,
             )
-        if anew is not None:
+        if restarted is not None:
             events.append(Event(task.name, "shadowing" if row is None else "demoted", reason))
     return events
 

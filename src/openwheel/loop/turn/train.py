@@ -65,19 +65,19 @@ def train(state: TaskState) -> None:
     registry, subject, data = state.registry, state.subject, state.data
     first, labelled = subject.record.attempts == 0, state.labelled
     to_beat = max(coverage_now(registry, state.promotion), state.to_beat)
-    kept = worth_training_on(subject, data.to_train(), state.changes.after, state.changes.slices)
+    usable = worth_training_on(subject, data.to_train(), state.changes.after, state.changes.slices)
     before, calibration = data, data.take(np.arange(0))
     if first:
         before, calibration = split(data)
-        kept = kept.take(np.flatnonzero(kept.seq <= before.seq.max(initial=0)))
-    if not len(kept):
+        usable = usable.take(np.flatnonzero(usable.seq <= before.seq.max(initial=0)))
+    if not len(usable):
         registry.set_trained_on(state.task_id, labelled)
         state.end("waiting", UNLIKELY + explain.in_the_way(subject, data))
         return
-    trained_until = int(kept.seq.max())
+    trained_until = int(usable.seq.max())
     untrained = data.to_count()
-    inside = (untrained.seq >= kept.seq.min()) & (untrained.seq <= trained_until)
-    training = corrected(registry.store, subject.record, kept)
+    inside = (untrained.seq >= usable.seq.min()) & (untrained.seq <= trained_until)
+    training = corrected(registry.store, subject.record, usable)
     state.progress(f"task {state.name}: training on {len(training):,}")
     share = ONE_LOOK if first else 1.0
 
@@ -201,8 +201,8 @@ def _without(data: TaskData, stale: BoolArray, recent: BoolArray) -> TaskData:
     """Leave out stale exchanges if a student trained without them agrees more on recent ones."""
     if not stale.any() or not recent.any():
         return data
-    kept = data.take(np.flatnonzero(~stale))
-    return kept if _agreement(kept, recent[~stale]) > _agreement(data, recent) else data
+    current = data.take(np.flatnonzero(~stale))
+    return current if _agreement(current, recent[~stale]) > _agreement(data, recent) else data
 
 
 def _agreement(data: TaskData, recent: BoolArray) -> float:

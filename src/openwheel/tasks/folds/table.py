@@ -172,12 +172,12 @@ class Folding:
         self.names = names
         self._cut = next((FOLDS[name].step for name in _CUTS if name in names), None)
         prefixes = [prefix_fold(name[len(OWN) :]) for name in names if name.startswith(OWN)]
-        led = [*_steps(names, ("prefix",)), *prefixes]
+        prefix_steps = [*_steps(names, ("prefix",)), *prefixes]
         around = _steps(names, ("fence", "emphasis", "quotes", "brackets", "stop"))
         first = _steps(names, ("invisible", "width"))
         # An explanation begins after the answer, so what leads to that is taken off before.
-        self._before = [*first, *led] if "explanation" in names else first
-        self._after = [*led, *around]
+        self._before = [*first, *prefix_steps] if "explanation" in names else first
+        self._after = [*prefix_steps, *around]
         inside = tuple(name for name in names if name in FOLDS and FOLDS[name].inside)
         self._inside = self if inside == names else folding(inside)
         self._case, self._set = "case" in names, "set" in names

@@ -44,15 +44,15 @@ def fields_apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     >>> fields_apart({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4})
     ['b.c', 'd']
     """
-    here, there = leaves(first), leaves(other)
+    values, other_values = leaves(first), leaves(other)
     # An empty object beside one with fields differs in those fields, which say so themselves.
-    inner = {path[:size] for path in (*here, *there) for size in range(1, len(path))}
+    inner = {path[:size] for path in (*values, *other_values) for size in range(1, len(path))}
     return [
         ".".join(path)
-        for path in dict.fromkeys((*here, *there))
+        for path in dict.fromkeys((*values, *other_values))
         if path not in inner
-        if (path in here) != (path in there)
-        or _encoder.encode(here[path]) != _encoder.encode(there[path])
+        if (path in values) != (path in other_values)
+        or _encoder.encode(values[path]) != _encoder.encode(other_values[path])
     ]
 
 
