@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from audit_bench.drifts import FEW, FloatArray, Pair
 from openwheel.gate import judge, make_plan, spent
-from openwheel.loop.audit.policy import (
+from openwheel.loop.audit.shares import (
     UNKNOWN_AUDITED,
     UNKNOWN_DEFERRED,
     WRONG_GUESSES,

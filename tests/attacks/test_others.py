@@ -14,8 +14,8 @@ import pytest
 from gateway.raw import Client, post
 from openwheel.errors import StudentFileError
 from openwheel.gateway import create_app, gateway_thread
+from openwheel.gateway.authorization import Guard
 from openwheel.gateway.feedback import _MOST_AT_ONCE, FeedbackEndpoint
-from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.loop.feedback.desk import FeedbackError, Said, Speaker
 from openwheel.processes.runtime import runtime_folder

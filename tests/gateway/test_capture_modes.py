@@ -26,8 +26,8 @@ from gateway.making import make_app
 from openwheel.errors import StoreError
 from openwheel.gateway import CaptureWriter, gateway_thread
 from openwheel.gateway.audit import Audits
+from openwheel.gateway.authorization import Guard
 from openwheel.gateway.completions import Completions
-from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder

@@ -11,7 +11,7 @@ from openwheel.importing.formats.pairs import (
     REQUEST_KEYS,
     RESPONSE_KEYS,
 )
-from openwheel.importing.records import LATENCY_KEYS
+from openwheel.importing.record_reader import LATENCY_KEYS
 from openwheel.importing.times import TIME_KEYS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "logs.md").read_text()

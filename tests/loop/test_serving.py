@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from made_up import QUEUES, tickets
-from openwheel.loop.audit.policy import first_plan
+from openwheel.loop.audit.shares import first_plan
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import SHADOW_AUDIT, RegistryServing

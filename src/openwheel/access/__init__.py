@@ -7,7 +7,7 @@ fields are those of a response.
 from openwheel.access.access import Access
 from openwheel.access.budget import Ledger, Spending, dollars
 from openwheel.access.keys import TRUSTS, Key, KeyStore, Trust
-from openwheel.access.limits import Allowance, Allowances, Limits
+from openwheel.access.rate_limits import Allowance, Allowances, Limits
 from openwheel.access.refused import RefusedError
 
 __all__ = [

@@ -9,8 +9,8 @@ import msgspec
 
 from openwheel.access.budget import Ledger, dollars
 from openwheel.access.keys import SECRET_LENGTH, Key, KeyStore, digest
-from openwheel.access.limits import Allowances, Limits
 from openwheel.access.once import OnceKeyed
+from openwheel.access.rate_limits import Allowances, Limits
 from openwheel.access.refused import RefusedError
 from openwheel.access.shared_counters import SharedCounters
 from openwheel.store import Store

@@ -1,6 +1,6 @@
 """Defines the error for a request that its key does not allow."""
 
-from openwheel.access.limits import Allowances
+from openwheel.access.rate_limits import Allowances
 from openwheel.errors import RequestError
 
 

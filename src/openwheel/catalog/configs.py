@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openwheel.catalog.headers import Header, read_header
 from openwheel.catalog.rows import Shape
+from openwheel.catalog.weight_headers import Header, read_header
 from openwheel.errors import CatalogError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from openwheel.catalog.catalog import Catalog
-from openwheel.catalog.explain import explain
+from openwheel.catalog.row_errors import explain
 from openwheel.catalog.rows import Checkpoint, Family, Licence
 from openwheel.errors import CatalogError
 from openwheel.settings import read_toml

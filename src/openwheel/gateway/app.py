@@ -15,17 +15,17 @@ from openwheel.access import Access
 from openwheel.gateway.asgi import STOPPING
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.audit_metrics import AuditStatus
+from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.completions import Completions
 from openwheel.gateway.feedback import PATH as FEEDBACK
 from openwheel.gateway.feedback import Desk, FeedbackEndpoint
 from openwheel.gateway.forward import Forward
-from openwheel.gateway.guard import Guard
 from openwheel.gateway.health import Health
 from openwheel.gateway.meter import Meter, Snapshot, process_usage
 from openwheel.gateway.metrics import Metrics
+from openwheel.gateway.other_paths import Places
 from openwheel.gateway.patient_teacher import PatientTeacher
-from openwheel.gateway.places import Places
 from openwheel.gateway.recorder import Recorder
 from openwheel.gateway.refresher import Refresher
 from openwheel.gateway.snapshots import Snapshots

@@ -24,11 +24,11 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
+from openwheel.gateway.authorization import send_refusal
 from openwheel.gateway.call import Call
 from openwheel.gateway.exchanges import REJECTS, student_exchange
 from openwheel.gateway.forward import forward, passable, target
-from openwheel.gateway.guard import send_refusal
-from openwheel.gateway.places import PLACE, with_deployment
+from openwheel.gateway.other_paths import PLACE, with_deployment
 from openwheel.gateway.reading import is_small, read_large
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.state import GatewayState

@@ -19,7 +19,7 @@ from openwheel.gateway.asgi import (
     send_json,
     send_too_large,
 )
-from openwheel.gateway.guard import Guard, send_refusal
+from openwheel.gateway.authorization import Guard, send_refusal
 from openwheel.gateway.meter import Meter
 from openwheel.loop.feedback.desk import (
     FeedbackError,

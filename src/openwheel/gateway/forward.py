@@ -23,10 +23,10 @@ from openwheel.gateway.asgi import (
     send_too_large,
     while_connected,
 )
+from openwheel.gateway.authorization import OWN_KEY, api_of, credential, send_refusal
 from openwheel.gateway.call import Call
-from openwheel.gateway.guard import OWN_KEY, api_of, credential, send_refusal
+from openwheel.gateway.other_paths import PLACE, with_deployment
 from openwheel.gateway.patient_teacher import DOWN
-from openwheel.gateway.places import PLACE, with_deployment
 from openwheel.gateway.spans import request_span
 from openwheel.gateway.state import GatewayState
 from openwheel.gateway.tap import CostTap

@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 import openwheel
 from openwheel.access import RefusedError
 from openwheel.gateway.asgi import method_not_allowed, send_json
+from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture, CaptureStats
-from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.teachers import MemberHealth

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from openwheel.access import RefusedError
 from openwheel.gateway.asgi import header, method_not_allowed, send_body
 from openwheel.gateway.audit_metrics import AuditStatus, audit_samples, left_out_samples
-from openwheel.gateway.guard import Guard, api_of, send_refusal
+from openwheel.gateway.authorization import Guard, api_of, send_refusal
 from openwheel.gateway.meter import Snapshot
 from openwheel.gateway.metrics_page import metrics_page
 from openwheel.gateway.snapshots import Snapshots, keep_writing, merge

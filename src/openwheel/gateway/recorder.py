@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from openwheel.access import Key
+from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture
-from openwheel.gateway.guard import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.settings import CaptureSection
 from openwheel.store.exchange import Exchange

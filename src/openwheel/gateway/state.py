@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 import msgspec
 
 from openwheel.gateway.audit import Audits
-from openwheel.gateway.guard import Guard
+from openwheel.gateway.authorization import Guard
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 
 from openwheel.importing.batches import Batches
-from openwheel.importing.files import LogFile
 from openwheel.importing.formats import Keys
+from openwheel.importing.log_file import LogFile
 from openwheel.importing.opening import log_files
 from openwheel.importing.problems import LogProblems
-from openwheel.importing.records import RecordReader
+from openwheel.importing.record_reader import RecordReader
 from openwheel.importing.sorting import in_time_order
 from openwheel.importing.times import looks_like_time
 from openwheel.importing.values import SkippedRecordError, UnreadableRecordError

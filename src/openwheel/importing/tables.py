@@ -6,7 +6,7 @@ from typing import Final
 
 from openwheel.importing.formats import Keys
 from openwheel.importing.formats.pairs import INPUT_KEYS, OUTPUT_KEYS
-from openwheel.importing.records import is_header
+from openwheel.importing.record_reader import is_header
 from openwheel.importing.values import JsonObject
 
 MAX_ROW: Final = 2**20

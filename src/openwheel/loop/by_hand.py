@@ -2,8 +2,8 @@
 
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate
-from openwheel.loop.audit.policy import first_plan
 from openwheel.loop.audit.records import read_alarms
+from openwheel.loop.audit.shares import first_plan
 from openwheel.loop.drift.records import read_changes
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings

@@ -16,7 +16,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.store import BY_STUDENTS
 from openwheel.tasks import FORMS, Inputs, canonical_answer
 from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Given, Pair, make_comparison
-from openwheel.tasks.compare.choose import JUDGE
+from openwheel.tasks.compare.kinds import JUDGE
 from openwheel.tasks.hints import section
 from openwheel.wire import Answer
 

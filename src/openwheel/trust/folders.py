@@ -14,7 +14,7 @@ import msgspec
 
 from openwheel.catalog import Catalog, Checkpoint, Shape
 from openwheel.catalog.configs import config_of, shape_of
-from openwheel.catalog.headers import read_header
+from openwheel.catalog.weight_headers import read_header
 from openwheel.errors import CatalogError
 
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---", re.DOTALL)

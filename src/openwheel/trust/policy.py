@@ -22,7 +22,7 @@ from openwheel.trust import rules
 from openwheel.trust.decision import Condition, Decision, Point
 from openwheel.trust.folders import recognise
 from openwheel.trust.lineage import Lineage
-from openwheel.trust.names import Names
+from openwheel.trust.model_names import Names
 from openwheel.trust.places import checked, is_here, within
 from openwheel.trust.terms import Terms, stated
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from openwheel.gate.monitors import JumpDetector
-from openwheel.loop.audit.policy import RUN_LENGTH, WRONG_GUESSES, Signal, asked_for
+from openwheel.loop.audit.shares import RUN_LENGTH, WRONG_GUESSES, Signal, asked_for
 from openwheel.loop.audit.state import ALL, Audit, AuditState, new_state, observe, with_news
 
 DRAWN = np.random.default_rng(3)

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from openwheel.catalog.configs import config_of, shape_of, whole
-from openwheel.catalog.headers import read_header
 from openwheel.catalog.rows import Checkpoint, Shape
+from openwheel.catalog.weight_headers import read_header
 from openwheel.errors import CatalogError
 
 _TABLE = re.compile(r"embe?d|lm_head|\bwte\b|^output\.weight$")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from openwheel.loop import losses
-from openwheel.loop.audit.policy import UNKNOWN_AUDITED, UNKNOWN_DEFERRED, WRONG_GUESSES
+from openwheel.loop.audit.shares import UNKNOWN_AUDITED, UNKNOWN_DEFERRED, WRONG_GUESSES
 from openwheel.loop.audit.state import ALL, Audit
 from openwheel.loop.data import decode_inputs
 from openwheel.loop.judging import TeacherJudge

@@ -7,7 +7,7 @@ import msgspec
 
 from openwheel.gate import spent
 from openwheel.gate.monitors import ConfidenceSequence, EDetector, EProcess
-from openwheel.loop.audit.policy import DOUBT, SAID, Evidence, Signal, asked_for, enough_audits
+from openwheel.loop.audit.shares import DOUBT, SAID, Evidence, Signal, asked_for, enough_audits
 
 ALL = ""
 """The name of the whole task among its slices."""

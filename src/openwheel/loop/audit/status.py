@@ -5,8 +5,8 @@ import time
 
 import msgspec
 
-from openwheel.loop.audit.policy import SAID
 from openwheel.loop.audit.records import latest_requests, read_alarms, read_state
+from openwheel.loop.audit.shares import SAID
 from openwheel.loop.audit.state import Alarm, AuditState, Stream, new_state
 from openwheel.loop.drift.status import TeacherStatus, teacher_status
 from openwheel.loop.records import AuditPlan, Promotion

@@ -6,15 +6,7 @@ import msgspec
 
 from openwheel.errors import SettingError, TeacherError
 from openwheel.gate import Certificate
-from openwheel.loop.audit import policy
-from openwheel.loop.audit.policy import (
-    Budget,
-    audit_probability,
-    canary_share,
-    first_canary,
-    has_moved,
-    usual_share,
-)
+from openwheel.loop.audit import shares
 from openwheel.loop.audit.query import (
     AT_ONCE,
     JUDGED_AT_ONCE,
@@ -26,6 +18,14 @@ from openwheel.loop.audit.query import (
     to_audits,
 )
 from openwheel.loop.audit.records import latest_state, read_state, write_step
+from openwheel.loop.audit.shares import (
+    Budget,
+    audit_probability,
+    canary_share,
+    first_canary,
+    has_moved,
+    usual_share,
+)
 from openwheel.loop.audit.state import Alarm, AuditState, Spending, new_state, observe, with_news
 from openwheel.loop.drift.check import check_teachers
 from openwheel.loop.drift.self_disagreement import day_of, second_answers_cost
@@ -203,7 +203,7 @@ def _next_plan(store: Store, case: _Case, plan: AuditPlan, state: AuditState) ->
     grown = canary != plan.canary and (canary == 1 or has_moved(plan.canary, canary))
     if not off and not grown and not has_moved(plan.audit, share):
         return None
-    if evidence.doubt >= policy.DOUBT:
+    if evidence.doubt >= shares.DOUBT:
         reason = f"in doubt after {evidence.audits:,} audits"
     elif evidence.signal:
         reason = f"a signal after {evidence.audits:,} audits: {evidence.signal}"

@@ -4,8 +4,8 @@ Knows nothing of HTTP: it is given a way to ask.
 """
 
 from openwheel.loop.judging.consistency import Consistency, Share, asked_twice, believed, measure
-from openwheel.loop.judging.judge import AskTeacher, Connect, TeacherJudge
 from openwheel.loop.judging.question import PROMPT_SHA256, PROMPT_VERSION, Question, ask_about
+from openwheel.loop.judging.teacher_judge import AskTeacher, Connect, TeacherJudge
 from openwheel.store.judgements import JudgeCache
 
 __all__ = [

@@ -7,8 +7,8 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.gate import Compared, clopper_pearson
-from openwheel.loop.judging.judge import TeacherJudge
 from openwheel.loop.judging.question import LONGEST_ANSWER
+from openwheel.loop.judging.teacher_judge import TeacherJudge
 from openwheel.tasks.compare import Pair, settled
 
 PROBES = 50

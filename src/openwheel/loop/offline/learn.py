@@ -9,8 +9,8 @@ import numpy.typing as npt
 from openwheel import __version__
 from openwheel.errors import EngineError, PolicyError, SettingError, TeacherError
 from openwheel.gate import growth_needed, spent
-from openwheel.gate.order import OrderEvidence, order_evidence
-from openwheel.loop.audit.policy import first_plan
+from openwheel.gate.arrival_order import OrderEvidence, order_evidence
+from openwheel.loop.audit.shares import first_plan
 from openwheel.loop.data import FEWEST_LABELLED, TaskData, load_answers, split
 from openwheel.loop.feedback.corrections import corrected
 from openwheel.loop.offline.findings import Finding, Findings, Point

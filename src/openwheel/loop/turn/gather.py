@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from openwheel.gate.order import OrderEvidence, order_evidence
+from openwheel.gate.arrival_order import OrderEvidence, order_evidence
 from openwheel.loop.audit.records import changed_after, slice_changes, slices_off
 from openwheel.loop.data import TaskData
 from openwheel.loop.drift.check import check_teachers

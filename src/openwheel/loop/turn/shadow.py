@@ -12,8 +12,8 @@ from openwheel.errors import (
 )
 from openwheel.gate import Certificate, Judgement, clopper_pearson
 from openwheel.gate.judge import Method
-from openwheel.loop.audit.policy import first_plan
 from openwheel.loop.audit.records import LATEST
+from openwheel.loop.audit.shares import first_plan
 from openwheel.loop.data import TaskData
 from openwheel.loop.drift.check import of_this_teacher
 from openwheel.loop.feedback.corrections import corrected_inputs

@@ -4,17 +4,17 @@ Knows nothing of who answered, of endpoints, or of what is done with a loss. The
 teacher, is `openwheel.loop.judging`.
 """
 
-from openwheel.tasks.compare.choose import (
+from openwheel.tasks.compare.comparison import Comparison, Given, Kind, Pair, fingerprint_of
+from openwheel.tasks.compare.embedding import EmbeddingComparison
+from openwheel.tasks.compare.exact import ExactComparison, equal, settled
+from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, Tolerance, read_rules
+from openwheel.tasks.compare.kinds import (
     EXACT,
     KINDS,
     Chosen,
     make_comparison,
     read_comparison,
 )
-from openwheel.tasks.compare.comparison import Comparison, Given, Kind, Pair, fingerprint_of
-from openwheel.tasks.compare.embedding import EmbeddingComparison
-from openwheel.tasks.compare.exact import ExactComparison, equal, settled
-from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, Tolerance, read_rules
 from openwheel.tasks.compare.rouge import RougeComparison, rouge_l
 
 __all__ = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from openwheel.catalog.headers import Tensor, read_header
+from openwheel.catalog.weight_headers import Tensor, read_header
 from openwheel.errors import CatalogError
 
 

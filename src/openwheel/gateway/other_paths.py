@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openwheel.access import RefusedError
 from openwheel.gateway.asgi import header, send_error
-from openwheel.gateway.guard import Guard, api_of, send_refusal
+from openwheel.gateway.authorization import Guard, api_of, send_refusal
 from openwheel.teachers import Place, find_place, listed, named_model
 
 PLACE: Final = "openwheel.place"

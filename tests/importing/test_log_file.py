@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from openwheel.errors import LogError
 from openwheel.importing import LogProblems, arrays, read_log
 from openwheel.importing.arrays import array_elements
-from openwheel.importing.files import MAX_LINE
+from openwheel.importing.log_file import MAX_LINE
 from openwheel.importing.tables import MAX_ROW
 
 PAIR = {"text": "Pump 3 leaks", "label": "pumps"}

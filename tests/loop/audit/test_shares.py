@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from openwheel.loop.audit.policy import (
+from openwheel.loop.audit.shares import (
     Budget,
     Evidence,
     audit_probability,

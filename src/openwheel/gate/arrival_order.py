@@ -79,7 +79,7 @@ def order_evidence(
 
     If the times ascend, and no tenth of the rows shares one time, they settle it: the log is in
     order, however its answers repeat. In random order, a false alarm is far rarer than one in a
-    thousand; ``tests/gate/test_order.py`` simulates it.
+    thousand; ``tests/gate/test_arrival_order.py`` simulates it.
 
     Args:
         answers: The rows' answers in the log's order, as text or as codes of labels.

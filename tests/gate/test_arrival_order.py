@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openwheel.gate.order import _repeats_by_chance, order_evidence
+from openwheel.gate.arrival_order import _repeats_by_chance, order_evidence
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
