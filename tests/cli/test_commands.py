@@ -60,6 +60,7 @@ AS_PROCESSES = {
     "students": (),
     "certificates": (),
     "verify": ("{certificate}",),
+    "shadow": ("{student}",),
     "promote": ("messages",),
     "demote": ("messages",),
     "audits": (),
@@ -71,8 +72,9 @@ AS_PROCESSES = {
     "export": ("none", "--to", "out"),
     "feedback": (),
 }
-REFUSED = {"export"}
-"""It needs a model, and is tested with one in `test_export`."""
+REFUSED = {"export", "shadow"}
+"""One needs a model, and is tested with one in `test_export`; the other a student that was refused,
+and is tested in `tests/loop/turn/test_lm.py`."""
 
 QUICK = {"tasks", "demote", "check"}
 """What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(students)
     app.command()(certificates)
     app.command()(verify)
+    app.command()(shadow)
     app.command()(promote)
     app.command()(demote)
 
@@ -94,7 +95,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
 
 
 def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
-    """List every student that was ever judged, and what became of it."""
+    """List every student that was judged or kept, what became of it, and why it was refused."""
     from openwheel.loop.audit.records import read_alarms
     from openwheel.loop.drift.records import read_changes
     from openwheel.loop.registry import Registry
@@ -126,6 +127,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
                 "created": _iso(created),
                 "folder": str(registry.files.folder(candidate.id)),
                 "files": candidate.files,
+                "refused": candidate.refused,
                 "alarms": alarms.get(candidate.id, []),
                 "against_evidence": candidate.id in promoted
                 and promoted[candidate.id].against_evidence,
@@ -136,11 +138,13 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
         print_json({"students": listed})
         return
     rows = [
-        [s["student"], s["task"], s["state"], str(s["attempt"]), f"{s['trained_on']:,}"]
+        [s["student"], s["task"], s["state"], str(s["attempt"] or "-"), f"{s['trained_on']:,}"]
         for s in listed
     ]
     print_table(["student", "task", "state", "attempt", "trained on"], rows)
     for s in listed:
+        if s["refused"]:
+            out.print(f"{s['student']}: {s['refused']}", markup=False)
         for reason in s["alarms"]:
             out.print(f"{s['student']}: {reason}")
         if s["against_evidence"]:
@@ -222,6 +226,33 @@ def verify(
             out.print(loaded.statement)
     if not holds:
         raise typer.Exit(1)
+
+
+def shadow(
+    student: Annotated[
+        str, typer.Argument(metavar="STUDENT", help="A student's id, or the start of it.")
+    ],
+    db: options.Database = options.DEFAULT_DATABASE,
+) -> None:
+    """Have a student that was refused shadow: a new attempt, judged on what comes from now on.
+
+    It spends its own share of delta, and takes the place of whoever shadows in its task.
+    """
+    from openwheel.loop.by_hand import shadow_by_hand
+    from openwheel.loop.registry import Registry
+    from openwheel.loop.settings import LoopSettings
+    from openwheel.store import Store
+
+    settings = LoopSettings.of(options.settings_from(None))
+    with Store.open(db, create=False) as store:
+        shadowing, before = shadow_by_hand(Registry(store), settings, student)
+    out.print(
+        f"{shadowing.id} shadows from now on: attempt {shadowing.attempt}, which spends "
+        f"{shadowing.delta_spent:.3g} of delta {shadowing.delta:g}. Turns judge it.",
+        markup=False,
+    )
+    if before is not None:
+        out.print(f"{before.id} shadows no more; its evidence is lost.", markup=False)
 
 
 def promote(
@@ -325,7 +356,7 @@ def _file_problems(certificate: "Certificate", db: Path) -> list[str]:
         if certificate.lineage and candidate.made_of().digest() != certificate.lineage:
             return ["the registry's lineage of the student is not the one that was certified"]
         try:
-            registry.load(candidate)
+            registry.check(candidate)
         except OpenwheelError as error:
             return [str(error)]
     return []

@@ -5,6 +5,7 @@ from openwheel.gate import Certificate
 from openwheel.loop.audit.records import read_alarms
 from openwheel.loop.audit.shares import first_plan
 from openwheel.loop.drift.records import read_changes
+from openwheel.loop.records import Candidate
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 
@@ -41,7 +42,7 @@ def promote_by_hand(
             "--against-evidence"
         )
     candidate = registry.candidate(latest.student)
-    registry.load(candidate)  # files that changed must not serve
+    registry.check(candidate)  # files that changed must not serve
     plan = first_plan(settings, task.name, by_hand=not against)
     reason = "promoted by hand"
     registry.promote(
@@ -55,6 +56,49 @@ def promote_by_hand(
     if against:
         registry.set_matcher(candidate, registry.matcher_of(task.id))  # for these prompts as well
     return latest
+
+
+def shadow_by_hand(
+    registry: Registry, settings: LoopSettings, name: str
+) -> tuple[Candidate, Candidate | None]:
+    """Have a student that was given up shadow: a new attempt, judged on what comes from now on.
+
+    Args:
+        registry: Of the store.
+        settings: What the user decides.
+        name: The student's id, or the start of it.
+
+    Returns:
+        The student, and the one that shadowed until now, if there is one.
+
+    Raises:
+        SettingError: There is no such student, or it cannot shadow.
+        StudentFileError: Its files are not those that were saved.
+        PolicyError: It could not be promoted.
+    """
+    student = registry.find_student(name)
+    state = next(s for found, s, _ in registry.candidates() if found.id == student.id)
+    if state not in {"refused", "replaced"}:
+        raise SettingError(
+            f"Only a student that was refused or replaced can shadow by hand; {student.id} is in "
+            f"the state {state}"
+        )
+    record = next(one for one in registry.tasks() if one.task.id == student.task_id)
+    if not student.compares(record):
+        raise SettingError(
+            f"Answers of the task {record.task.name!r} are read or compared otherwise than when "
+            f"{student.id} was trained; train another"
+        )
+    if not student.plan.thresholds:
+        raise SettingError(
+            f"Training found no threshold at which {student.id} might be certified, so shadowing "
+            "would be in vain"
+        )
+    registry.check(student)
+    settings.policy.may_promote(student.made_of()).require()
+    before = [found for found, _, _ in registry.candidates(task_id=student.task_id, state="shadow")]
+    anew = registry.shadow(student, after_seq=registry.store.last_seq())
+    return anew, before[-1] if before else None
 
 
 def evidence_against(registry: Registry, certificate: Certificate) -> str:

@@ -169,7 +169,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         task_id: Its task.
         rung: Its rung.
         files: sha256 of each of its files.
-        attempt: The number of its attempt on its task.
+        attempt: The number of its attempt on its task; 0 if it was refused before it
+            was judged.
         epsilon, delta, delta_spent: The limit, the risk, and its attempt's share of the risk.
         plan: The thresholds to test.
         slicer: How its traffic is cut into slices.
@@ -194,6 +195,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
             ``""`` for students from before that was kept.
         critical: The canonical answers that it leaves to the teacher where they may be due.
         outside: The keys whose requests it leaves to the teacher, and has not learned from.
+        refused: Why it was refused, ``""`` if it was not.
     """
 
     id: str
@@ -224,6 +226,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     matcher: str = ""
     critical: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    refused: str = ""
 
     def compares(self, record: TaskRecord) -> bool:
         """Whether its answers are compared as those of its task are now."""

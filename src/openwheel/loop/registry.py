@@ -22,7 +22,7 @@ from openwheel.loop.records import (
 )
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.store import Store, Transaction, certificates, promotions, students, tasks, turns
-from openwheel.students import Student, load_student
+from openwheel.students import Student, check_files, load_student, rungs
 from openwheel.tasks import Form, Task, TaskMatcher
 from openwheel.trust import Policy
 
@@ -180,20 +180,59 @@ class Registry:
         with self.store.read() as transaction:
             until = tasks.judged_until(transaction, task_id)
             trained = students.read(transaction, Candidate, task_id=task_id)
-        return max([until, *(candidate.trained_until for candidate, _, _ in trained)])
+        judged = (candidate for candidate, _, _ in trained if candidate.attempt)
+        return max([until, *(candidate.trained_until for candidate in judged)])
+
+    def find_student(self, name: str) -> Candidate:
+        """Return the student of an id, or of the start of one.
+
+        Raises:
+            SettingError: There is no such student, or the start of an id is not enough.
+        """
+        known = [candidate for candidate, _, _ in self.candidates()]
+        found = [one for one in known if one.id.startswith(name)]
+        exact = [one for one in found if one.id == name] or found
+        if len(exact) != 1:
+            state = "no student" if not found else f"{len(found)} students"
+            raise SettingError(f"There is {state} {name!r}; `openwheel students` lists them")
+        return exact[0]
 
     def add_candidate(self, candidate: Candidate) -> None:
-        """Add a student that shadows from now on, in place of any that did before."""
+        """Add a student, which shadows from now on in place of any that did; or is refused."""
         with self.store.write() as transaction:
-            students.move(transaction, candidate.task_id, "shadow", "replaced")
+            if not candidate.refused:
+                students.move(transaction, candidate.task_id, "shadow", "replaced")
             students.add(
                 transaction,
                 candidate.id,
                 candidate.task_id,
                 rung=candidate.rung,
-                state="shadow",
+                state="refused" if candidate.refused else "shadow",
                 body=candidate,
             )
+
+    def refuse(self, candidate: Candidate, reason: str) -> None:
+        """Give a student up, and keep why."""
+        with self.store.write() as transaction:
+            anew = msgspec.structs.replace(candidate, refused=reason)
+            students.put(transaction, candidate.id, anew)
+            students.set_state(transaction, candidate.id, "refused")
+
+    def shadow(self, candidate: Candidate, *, after_seq: int) -> Candidate:
+        """Have a student that was given up shadow: a new attempt, judged on what comes after.
+
+        Whoever shadows in its task is replaced by it.
+        """
+        matcher = self.matcher_of(candidate.task_id)
+        with self.store.write() as transaction:
+            attempt = tasks.count_attempt(transaction, candidate.task_id)
+            anew = msgspec.structs.replace(
+                again(candidate, attempt, after_seq=after_seq), refused="", matcher=matcher
+            )
+            students.move(transaction, candidate.task_id, "shadow", "replaced")
+            students.put(transaction, candidate.id, anew)
+            students.set_state(transaction, candidate.id, "shadow")
+        return anew
 
     def set_state(self, student_id: str, state: State) -> None:
         """Set a student's state."""
@@ -230,6 +269,17 @@ class Registry:
         serve = resources.adapters.serve if resources.adapters is not None else None
         folder = self.files.folder(candidate.id)
         return load_student(folder, candidate.files, resources.encoder, serve, resources.encoders)
+
+    def check(self, candidate: Candidate) -> None:
+        """Check that a student can be loaded, or that its files are whole if an engine serves it.
+
+        Raises:
+            StudentFileError: They are missing, corrupt, or not those that were saved.
+        """
+        if rungs()[candidate.rung].asked == "remote":
+            check_files(self.files.folder(candidate.id), candidate.files)
+        else:
+            self.load(candidate)
 
     def certificates(self, task_id: str | None = None) -> list[Certificate]:
         """Return certificates, oldest first."""
@@ -433,7 +483,8 @@ def restarted(candidate: Candidate, attempt: int, *, after_seq: int) -> Candidat
     about in proportion to the logarithm of its inverse.
     """
     delta = spent(candidate.delta, attempt)
-    more = math.log(delta) / math.log(candidate.delta_spent * candidate.share)
+    before = candidate.delta_spent * candidate.share or delta  # none was spent on one not judged
+    more = math.log(delta) / math.log(before)
     return msgspec.structs.replace(
         candidate,
         attempt=attempt,

@@ -28,6 +28,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
 
     Attributes:
         rungs: Which rungs may be tried.
+        rungs_named: Whether the user named them; else dear ones are tried where cheap ones fail.
         answer: How answers may differ and still be one, as `read_folds` returns it.
         lm: The base of the rung ``lm``, and how it is trained and served.
         engine: How models are served on this machine.
@@ -37,6 +38,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
     """
 
     rungs: tuple[str, ...] = ("exact", "linear")
+    rungs_named: bool = True
     lm: LmSection = LmSection()
     engine: EngineSection = EngineSection()
     prices: Mapping[str, tuple[float, float]] = msgspec.field(default_factory=dict)
@@ -54,7 +56,11 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         loop, lm = settings.loop, settings.lm
         bases = {"": "none", "encoder": loop.encoder, "lm": lm.base}
         default = [name for name, rung in rungs().items() if bases[rung.base]]
-        derived = {"rungs": loop.rungs or tuple(default), "answer": read_folds(loop.answer)}
+        derived = {
+            "rungs": loop.rungs or tuple(default),
+            "rungs_named": bool(loop.rungs),
+            "answer": read_folds(loop.answer),
+        }
         return cls(
             **(msgspec.structs.asdict(loop) | derived),
             lm=lm,

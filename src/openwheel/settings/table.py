@@ -269,7 +269,8 @@ class LoopSection(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="Rungs that may be tried, cheapest first. By default exact and linear, "
-            "encoder if an encoder is given, and lm if [lm] has a base."
+            "encoder if an encoder is given, and lm if [lm] has a base and no cheaper one is "
+            "predicted to cover half of the requests."
         ),
     ] = ()
     encoder: Annotated[

@@ -3,7 +3,7 @@
 Knows nothing of HTTP or the gate.
 """
 
-from openwheel.students.files import load_student, save_student
+from openwheel.students.files import check_files, load_student, save_student
 from openwheel.students.rung import Lesson, Rung, Saved, Served
 from openwheel.students.rungs import rungs, train
 from openwheel.students.student import (
@@ -24,6 +24,7 @@ __all__ = [
     "Saved",
     "Served",
     "Student",
+    "check_files",
     "load_student",
     "rungs",
     "save_student",

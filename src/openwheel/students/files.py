@@ -125,6 +125,16 @@ def load_student(
     return student if screen is None else ScreenedStudent(student, screen)
 
 
+def check_files(folder: Path, expected: Mapping[str, str]) -> None:
+    """Check that a student's files are those that were saved, without loading it.
+
+    Raises:
+        StudentFileError: One is missing or was changed.
+    """
+    for name in expected:
+        _read(folder, expected, name)
+
+
 def _read(folder: Path, expected: Mapping[str, str], name: str) -> bytes:
     """Return a file's bytes if they are the expected ones: what was checked is what is used."""
     path = folder / name

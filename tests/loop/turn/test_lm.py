@@ -2,19 +2,25 @@
 
 import contextlib
 import json
+import re
 
+import msgspec
 import pytest
 
+from cli.runner import run
 from inference.served import gguf_of, random_adapter, writer_of
-from openwheel.errors import EngineError
-from openwheel.gate import verify
+from made_up import tickets
+from openwheel.errors import EngineError, SettingError, StudentFileError
+from openwheel.gate import spent, verify
 from openwheel.inference import Ask, Constraint
 from openwheel.inference.writer import Prompt
 from openwheel.loop.adapters import Adapters
+from openwheel.loop.by_hand import shadow_by_hand
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.turn import turn
 from openwheel.settings import EngineSection, LmSection, PolicySection, TaskSection
 from openwheel.trust import Policy
 from openwheel.wire import APIS
@@ -107,6 +113,72 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     there.append(True)
     assert waiting.refresh()
     assert list(waiting.students().values()) == [certificate.student]
+
+
+def test_a_refused_student_is_kept_listed_and_shadows_later(
+    store,
+    registry,
+    fill,
+    tiny_base,  # noqa: F811
+    engine,
+    tmp_path,
+):
+    def asked(n: int, seed: int) -> list[dict[str, str]]:
+        return [{**row, "task": "colours"} for row in rows(n, str, seed=seed)]
+
+    fill(asked(130, 0))  # 32 of them to judge with, and one more is needed at the least
+    resources = Resources(adapters=Adapters(lambda: engine))
+    chosen = settings(tiny_base)
+    chosen = msgspec.structs.replace(chosen, lm=msgspec.structs.replace(chosen.lm, epochs=10))
+    for _ in range(2):  # the second time the training that is done is not done again
+        (finding,) = learn(store, chosen, source="made up", resources=resources).tasks
+        assert "No share of delta was spent" in finding.reason
+        ((kept, state, _),) = registry.candidates()
+        assert (state, kept.rung, kept.attempt, kept.delta_spent) == ("refused", "lm", 0, 0.0)
+        assert kept.refused == finding.reason
+        folders = list(registry.files.folder(kept.id).parent.iterdir())
+        assert {path.name for path in folders} == {kept.id, ".training"}  # the latest alone
+    assert registry.judged_until(kept.task_id) == 0
+    listed = run("students", "--db", store.path, cwd=tmp_path).stdout
+    assert f"{kept.id}: Refused: training predicts" in listed.replace("\n", " ")
+
+    shadowing, before = shadow_by_hand(registry, chosen, kept.id[:6])
+    assert before is None
+    assert (shadowing.attempt, shadowing.judged_after) == (1, 130)
+    assert shadowing.delta_spent == pytest.approx(spent(chosen.delta, 1))
+    with pytest.raises(SettingError, match="in the state shadow"):
+        shadow_by_hand(registry, chosen, kept.id)
+    fill(asked(60, 1))
+    registry.set_trained_on(kept.task_id, 190)
+    events = turn(store, chosen, resources=resources).events
+    assert [event.kind for event in events] in (["shadowing"], ["promoted"]), events
+    ((judged, _, _),) = registry.candidates()
+    assert judged.id == kept.id
+    assert registry.find_task("colours").attempts == 1
+
+    registry.refuse(judged, "given up")
+    adapter = registry.files.folder(kept.id) / "adapter" / "adapter.gguf"
+    adapter.write_bytes(b"other")
+    with pytest.raises(StudentFileError, match=r"adapter.gguf was changed"):
+        shadow_by_hand(registry, chosen, kept.id)
+
+
+def test_it_is_not_tried_unasked_where_a_cheaper_rung_covers_the_most(
+    store, registry, fill, engine
+):
+    fill(tickets(1_000))
+    resources = Resources(adapters=Adapters(lambda: engine))
+    named = msgspec.structs.replace(settings("/nowhere"), rungs=("linear", "lm"))
+    unasked = msgspec.structs.replace(named, rungs_named=False)
+    (finding,) = learn(store, unasked, source="made up", resources=resources).tasks
+    assert (finding.rung, finding.certified) == ("linear", True)
+    (warning,) = [text for text in finding.warnings if "rung lm" in text]
+    assert re.search(r"left out: linear is predicted to cover \d+\.\d%.*loop.rungs", warning)
+    # What could not be learned is told of the same rung where it is tried.
+    fill(tickets(400, seed=1))
+    (finding,) = learn(store, named, source="made up", resources=resources).tasks
+    (warning,) = [text for text in finding.warnings if "rung lm" in text]
+    assert "must be a folder or an id of the hub" in warning
 
 
 @pytest.mark.evidence

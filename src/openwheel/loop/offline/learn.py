@@ -21,10 +21,11 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
-from openwheel.loop.turn.choose import Trained, save_candidate, train_best
+from openwheel.loop.turn.choose import Trained, train_best
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.outsiders import Parts, train_inside
 from openwheel.loop.turn.room import said_of
+from openwheel.loop.turn.save import keep_refused, save_candidate
 from openwheel.loop.turn.standing import certify_anew, compared_otherwise
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
@@ -182,6 +183,7 @@ def _learn_task(
 
     parts = Parts(training, untrained, calibration)
     trained, (training, _, calibration), outside = train_inside(registry, subject, parts, train_on)
+    keys = tuple(outsider.key for outsider in outside)
     warnings = (*finding.warnings, *trouble, *(outsider.said() for outsider in outside))
     finding = msgspec.structs.replace(finding, warnings=warnings)
     if trained is None:
@@ -212,9 +214,11 @@ def _learn_task(
             )
             # The obstacle has to be removed first; a number would say that more data removes it.
             more = None if in_the_way else _more_needed(subject, training, trained, n, attempt)
+        keep_refused(registry, subject, trained, training, outside=keys, refused=reason)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     # All of them are spent as evidence, shuffled or not: a later attempt is judged on what comes.
     subject = believed_by(subject, training)
+    keep_refused(registry, subject, trained, training, outside=keys)
     candidate = save_candidate(
         registry,
         subject,
@@ -222,7 +226,7 @@ def _learn_task(
         training,
         trained_until=int(data.seq.max()),
         method="betting" if subject.bounded else "binomial",
-        outside=tuple(outsider.key for outsider in outside),
+        outside=keys,
     )
     try:
         progress(f"task {record.task.name}: judging on {len(calibration):,}")
@@ -267,11 +271,11 @@ def _verdict(
     finding = describe(finding, candidate, calibrated)
     registry.set_trained_on(record.task.id, finding.n)
     if calibrated.judgement.chosen is None:
-        registry.set_state(candidate.id, "refused")
         more = _to_judge(subject, trained, n_calibration, candidate.attempt + 1)
         if more is not None:
             more = max(more, int(SURPRISED * finding.n))
         reason = explain.refused(calibrated.judgement, candidate) + _blamed(trained) + in_the_way
+        registry.refuse(candidate, reason)
         return msgspec.structs.replace(finding, reason=reason, more_needed=more)
     certificate = write_certificate(record.task, candidate, calibrated)
     registry.certify(certificate)

@@ -1,6 +1,5 @@
 """Trains a task's students and chooses among their rungs, on training data alone."""
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -18,17 +17,14 @@ from openwheel.gate import (
     predicted_coverage,
     spent,
 )
-from openwheel.gate.judge import Method
 from openwheel.loop.data import TaskData, seen_keys
-from openwheel.loop.records import Candidate, Slicer, TaskRecord, accepted
-from openwheel.loop.registry import Registry
+from openwheel.loop.records import Slicer, TaskRecord
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.limits import too_much
-from openwheel.loop.turn.lineage import make_lineage
 from openwheel.progress import Progress, silent
-from openwheel.students import Fitted, Lesson, Student, rungs, save_student
+from openwheel.students import Fitted, Lesson, Student, rungs
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs, NotLearnedError
 from openwheel.students.variables import choose_variables
@@ -43,6 +39,11 @@ LATEST = 50_000
 
 CHEAPER = 0.01
 """A dearer rung must be predicted to cover this much more than a cheaper one to be chosen."""
+
+
+COVERED = 0.5
+"""A language model is not tried unasked where a cheaper rung is predicted to cover so much: it
+trains for minutes to hours, and could at most double what is covered."""
 
 
 class Trained(msgspec.Struct, frozen=True):
@@ -60,6 +61,7 @@ class Trained(msgspec.Struct, frozen=True):
         enough: How many of those should be enough for it to pass.
         stream: What it would have done on the exchanges of its training.
         blame: The answer that was wrong most often out of fold, in a sentence, or ``""``.
+        others: Students of dear rungs that were trained too, and are not better.
     """
 
     student: Student
@@ -73,6 +75,7 @@ class Trained(msgspec.Struct, frozen=True):
     enough: int
     stream: "Stream"
     blame: str = ""
+    others: "tuple[Trained, ...]" = ()
 
 
 def train_best(
@@ -120,8 +123,15 @@ def train_best(
     planned = max(votes, int(expected * _share_of_votes(training.inputs, variables)), 1)
     lesson = _lesson(subject, training, variables, progress)
     best: Trained | None = None
+    dear: list[Trained] = []
     short = False
     for rung in subject.rungs:
+        if is_dear(rung) and not settings.rungs_named and best and best.coverage >= COVERED:
+            trouble(
+                f"The rung {rung} is left out: {best.student.rung} is predicted to cover "
+                f"{best.coverage:.1%}. To have it tried all the same, name it in loop.rungs."
+            )
+            continue
         try:
             fitted = rungs()[rung].train(lesson)
             if critical:
@@ -188,11 +198,21 @@ def train_best(
             stream=stream,
             blame=fitted.blame,
         )
+        if is_dear(rung):
+            dear.append(trained)
         if best is None or _better(trained, best):
             best = trained
     if best is None and short:
         raise MemoryError
-    return best
+    if best is None:
+        return None
+    others = tuple(one for one in dear if one is not best)
+    return msgspec.structs.replace(best, others=others)
+
+
+def is_dear(rung: str) -> bool:
+    """Return whether a rung takes minutes to hours to train: it is built on a language model."""
+    return rungs()[rung].base == "lm"
 
 
 def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
@@ -378,59 +398,6 @@ def _with_slices(
     deferring = msgspec.structs.replace(slicer, deferred=bad)
     deferred = np.array([deferring.defers(values) for values in stream.inputs], np.bool_)
     return np.where(deferred, 0.0, confidence), deferring
-
-
-def save_candidate(
-    registry: Registry,
-    subject: Subject,
-    trained: Trained,
-    training: TaskData,
-    *,
-    trained_until: int,
-    method: Method,
-    share: float = 1.0,
-    outside: tuple[str, ...] = (),
-) -> Candidate:
-    """Count the attempt, save the student's files and register it as shadowing.
-
-    The order matters: files without a record are only garbage, a record without files would be a
-    student that cannot answer.
-    """
-    settings, task_id = subject.settings, subject.record.task.id
-    attempt = registry.attempt(task_id)
-    student_id = f"{trained.student.rung}-{secrets.token_hex(6)}"
-    files = save_student(trained.student, registry.files.folder(student_id))
-    candidate = Candidate(
-        id=student_id,
-        task_id=task_id,
-        rung=trained.student.rung,
-        files=files,
-        attempt=attempt,
-        epsilon=settings.epsilon,
-        delta=settings.delta,
-        delta_spent=spent(settings.delta, attempt),
-        plan=trained.plan,
-        slicer=trained.slicer,
-        variables=trained.variables,
-        surfaces={answer: training.surfaces[answer] for answer in trained.student.answers},
-        trained_until=trained_until,
-        coverage=trained.coverage,
-        enough=trained.enough,
-        training=training.window(),
-        method=method,
-        share=share,
-        accepted=accepted(training.settings),
-        form=subject.record.form,
-        folds=subject.record.folds,
-        compare=subject.compared.setting if subject.compared else "exact",
-        compared=subject.compared,
-        lineage=make_lineage(trained.student, student_id, task_id, training, settings.policy),
-        matcher=registry.matcher_of(task_id),
-        critical=subject.critical,
-        outside=outside,
-    )
-    registry.add_candidate(candidate)
-    return candidate
 
 
 MOST_SLICES = 20

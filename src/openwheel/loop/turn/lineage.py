@@ -7,7 +7,6 @@ from collections import Counter
 import msgspec
 
 from openwheel import __version__
-from openwheel.errors import SettingError
 from openwheel.gate import Window
 from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Registry
@@ -86,12 +85,7 @@ def lineage_of(registry: Registry, student_id: str) -> Lineage:
     Raises:
         SettingError: There is no such student, or the start of an id is not enough.
     """
-    ids = [candidate.id for candidate, _, _ in registry.candidates()]
-    matches = [name for name in ids if name.startswith(student_id)]
-    if student_id not in matches and len(matches) != 1:
-        state = "no student" if not matches else f"{len(matches)} students"
-        raise SettingError(f"There is {state} {student_id!r}; `openwheel students` lists them")
-    candidate = registry.candidate(student_id if student_id in matches else matches[0])
+    candidate = registry.find_student(student_id)
     names = {record.task.id: record.task.name for record in registry.tasks()}
     return msgspec.structs.replace(
         candidate.made_of(),

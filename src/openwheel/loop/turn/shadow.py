@@ -111,7 +111,12 @@ def judge_shadow(state: TaskState) -> None:
         near = evidence >= NEAR * shadow.enough
         state.to_beat = 1.0 if near else shadow.coverage + MUCH_BETTER - BETTER
         return
-    state.registry.set_state(shadow.id, "refused")
+    reason = (
+        "it evidently disagrees with the teacher that there is now"
+        if hopeless
+        else f"it had not passed after {evidence:,} votes; {shadow.enough:,} should have done"
+    )
+    state.registry.refuse(shadow, reason)
 
 
 def judge_new(state: TaskState) -> None:
@@ -147,7 +152,7 @@ def _judge(state: TaskState, candidate: Candidate, *, one_look: bool = False) ->
         if certificate is None:
             calibrated, certificate = _certify(state, candidate)
     except StudentFileError as error:
-        registry.set_state(candidate.id, "refused")
+        registry.refuse(candidate, str(error))
         registry.set_trained_on(state.task_id, 0)
         state.tell("waiting", f"the shadowing student was dropped: {error}")
         return 0, False

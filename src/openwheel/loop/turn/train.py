@@ -10,8 +10,9 @@ from openwheel.loop.data import FEWEST_LABELLED, TaskData, split
 from openwheel.loop.feedback.corrections import corrected
 from openwheel.loop.subject import Subject, believed_by
 from openwheel.loop.turn import explain
-from openwheel.loop.turn.choose import Trained, save_candidate, train_best
+from openwheel.loop.turn.choose import Trained, train_best
 from openwheel.loop.turn.outsiders import Parts, train_inside
+from openwheel.loop.turn.save import keep_refused, save_candidate
 from openwheel.loop.turn.shadow import BETTER
 from openwheel.loop.turn.state import TaskState
 from openwheel.students import train as train_rung
@@ -98,14 +99,19 @@ def train(state: TaskState) -> None:
     trained, (training, _, _), outside = train_inside(registry, subject, parts, train_on)
     for outsider in outside:
         state.tell("left", outsider.said())
+    keys = tuple(outsider.key for outsider in outside)
     why_not = UNTRAINED if trained is None else _why_not_tried(trained, to_beat, first=first)
     if trained is None or why_not:
         registry.set_trained_on(state.task_id, labelled)
         blame = f" {trained.blame}" if trained is not None and trained.blame else ""
-        state.end("waiting", why_not + blame + explain.in_the_way(subject, before))
+        reason = why_not + blame + explain.in_the_way(subject, before)
+        if trained is not None:
+            keep_refused(registry, subject, trained, training, outside=keys, refused=reason)
+        state.end("waiting", reason)
         return
     try:
         state.subject = believed_by(subject, training)
+        keep_refused(registry, state.subject, trained, training, outside=keys)
         state.shadow = save_candidate(
             registry,
             state.subject,
@@ -114,7 +120,7 @@ def train(state: TaskState) -> None:
             trained_until=trained_until,
             method="anytime",
             share=share,
-            outside=tuple(outsider.key for outsider in outside),
+            outside=keys,
         )
     finally:
         # Only now: a turn killed before this trained no student, so its task need not grow first.
