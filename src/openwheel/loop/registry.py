@@ -190,8 +190,8 @@ class Registry:
             SettingError: There is no such student, or the start of an id is not enough.
         """
         known = [candidate for candidate, _, _ in self.candidates()]
-        found = [one for one in known if one.id.startswith(name)]
-        exact = [one for one in found if one.id == name] or found
+        found = [candidate for candidate in known if candidate.id.startswith(name)]
+        exact = [candidate for candidate in found if candidate.id == name] or found
         if len(exact) != 1:
             state = "no student" if not found else f"{len(found)} students"
             raise SettingError(f"There is {state} {name!r}; `openwheel students` lists them")
@@ -226,9 +226,8 @@ class Registry:
         matcher = self.matcher_of(candidate.task_id)
         with self.store.write() as transaction:
             attempt = tasks.count_attempt(transaction, candidate.task_id)
-            anew = msgspec.structs.replace(
-                again(candidate, attempt, after_seq=after_seq), refused="", matcher=matcher
-            )
+            anew = restarted(candidate, attempt, after_seq=after_seq)
+            anew = msgspec.structs.replace(anew, refused="", matcher=matcher)
             students.move(transaction, candidate.task_id, "shadow", "replaced")
             students.put(transaction, candidate.id, anew)
             students.set_state(transaction, candidate.id, "shadow")

@@ -93,15 +93,15 @@ def keep_refused(
     """
     if not subject.comparison.equality and subject.compared is None:
         return  # the judge was not measured, so nothing says by what they would be compared
-    reasons = [(one, _not_better(one, trained)) for one in trained.others]
+    reasons = [(other, _not_better(other, trained)) for other in trained.others]
     if refused and is_dear(trained.student.rung):
         reasons.append((trained, refused))
-    for one, reason in reasons:
-        _forget_untried(registry, subject.record.task.id, one.student.rung)
+    for untried, reason in reasons:
+        _forget_untried(registry, subject.record.task.id, untried.student.rung)
         save_candidate(
             registry,
             subject,
-            one,
+            untried,
             training,
             trained_until=int(training.seq.max()),
             method="anytime",
@@ -110,10 +110,10 @@ def keep_refused(
         )
 
 
-def _not_better(one: Trained, best: Trained) -> str:
+def _not_better(other: Trained, best: Trained) -> str:
     return (
-        f"{best.student.rung} is predicted to do as well: {best.coverage:.1%} covered and "
-        f"{best.agreement:.1%} right, {one.coverage:.1%} and {one.agreement:.1%} by this student"
+        f"{best.student.rung} is predicted to do as well: it would cover {best.coverage:.1%} and "
+        f"agrees on {best.agreement:.1%}, this one {other.coverage:.1%} and {other.agreement:.1%}"
     )
 
 
