@@ -26,7 +26,7 @@ from typing import Final
 
 from openwheel.access import KeyStore, Trust
 from openwheel.gate import clopper_pearson
-from openwheel.loop.feedback.desk import FeedbackDesk, Said, Speaker
+from openwheel.loop.feedback.desk import Feedback, FeedbackDesk, Speaker
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
@@ -126,7 +126,7 @@ def run(seed: int, trust: Trust | None) -> Outcome:
         curate(store, Registry(store))
         desk = FeedbackDesk(store)
         for name, number in attacks if trust else ():
-            desk.take(Said(f"e{number}", correction=WRONG), speakers[name])
+            desk.take(Feedback(f"e{number}", correction=WRONG), speakers[name])
         turn(store, LoopSettings(epsilon=EPSILON, delta=DELTA, rungs=("linear",)))
         serving = RegistryServing(Registry(store))
         serving.refresh()

@@ -163,7 +163,7 @@ class Watched(msgspec.Struct):
         since: When its rate began to be measured, and `first` what was done by then.
         done: How much is done.
         total: How much there is to do, None if that is not known.
-        told: When a line was last printed.
+        told_at: When a line was last printed.
         about: How well it goes, in words.
     """
 
@@ -174,7 +174,7 @@ class Watched(msgspec.Struct):
     first: float
     done: float
     total: float | None
-    told: float
+    told_at: float
     about: str = ""
 
     def rate(self, now: float) -> float:
@@ -186,7 +186,7 @@ class Watched(msgspec.Struct):
         rate = self.rate(now)
         return f"{lasting((self.total - self.done) / rate)} left" if self.total and rate else ""
 
-    def said(self, now: float) -> str:
+    def status(self, now: float) -> str:
         """Return how far it is, how fast, how well it goes and how long it still takes."""
         return ", ".join(filter(None, [self.so_far(now), self.about, self.left(now)]))
 
@@ -265,9 +265,9 @@ class Lines:
 
     def went_on(self, step: Watched, now: float) -> None:
         """Show how far a step is."""
-        if now - step.told >= self._every:
-            step.told = now
-            self.say(f"{step.name}: {step.said(now)}")
+        if now - step.told_at >= self._every:
+            step.told_at = now
+            self.say(f"{step.name}: {step.status(now)}")
 
     def ended(self, step: Watched, now: float) -> None:
         """Show a step's end."""

@@ -17,7 +17,7 @@ from openwheel.gateway import create_app, gateway_thread
 from openwheel.gateway.authorization import Guard
 from openwheel.gateway.feedback import _MOST_AT_ONCE, FeedbackEndpoint
 from openwheel.gateway.meter import Meter
-from openwheel.loop.feedback.desk import FeedbackError, Said, Speaker
+from openwheel.loop.feedback.desk import Feedback, FeedbackError, Speaker
 from openwheel.processes.runtime import runtime_folder
 from openwheel.settings import GatewaySection
 from openwheel.students import load_student, save_student, train
@@ -42,7 +42,7 @@ def test_a_flood_of_feedback_leaves_room_for_others(keys):
     floods = [Speaker(number, "flood", 0.0, anywhere=False) for number in range(1, keys + 1)]
     other = Speaker(keys + 1, "other", 0.0, anywhere=False)
     desk = SlowDesk()
-    said = Said(id="x", label="good")
+    said = Feedback(id="x", label="good")
 
     async def main():
         with ThreadPoolExecutor(2) as threads:
@@ -74,7 +74,7 @@ def test_without_keys_all_room_is_for_all():
     async def main():
         with ThreadPoolExecutor(2) as threads:
             endpoint = FeedbackEndpoint(desk, Guard(None), Meter(), threads)
-            said = Said(id="x", label="good")
+            said = Feedback(id="x", label="good")
             waiting = [
                 asyncio.ensure_future(endpoint._take(said, None)) for _ in range(_MOST_AT_ONCE + 3)
             ]

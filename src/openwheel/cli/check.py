@@ -151,7 +151,7 @@ def _turns(path: Path) -> Iterator[Finding]:
         names = {record.task.id: record.task.name for record in Registry(store).tasks()}
         for task, wait in failures.waits(failures.read(store), time.time()).items():
             subject = "turns" if task is None else f"turns of {names.get(task, task)}"
-            yield Finding(subject, "warning", wait.said)
+            yield Finding(subject, "warning", wait.message)
 
 
 def _address(settings: Settings) -> Finding:

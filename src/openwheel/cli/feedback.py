@@ -10,7 +10,7 @@ from openwheel.cli.output import note, out, percent, print_json, print_table
 
 if TYPE_CHECKING:
     from openwheel.loop.feedback.accuracy import Rate, TaskAccuracy
-    from openwheel.store.feedback import Spoken
+    from openwheel.store.feedback import KeptFeedback
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def feedback(
         latest = FeedbackStore(store).latest(task_id=task_id, limit=limit)
         accuracies = accuracy(store, task_id or "")
     if json:
-        messages = [_spoken(message) for message in latest]
+        messages = [_facts(message) for message in latest]
         print_json(
             {
                 "feedback": messages,
@@ -47,7 +47,7 @@ def feedback(
         )
         return
     columns = ["when", "exchange", "key", "score", "label", "correction", "comment"]
-    rows = [[_cell(value) for value in _spoken(message).values()] for message in latest]
+    rows = [[_cell(value) for value in _facts(message).values()] for message in latest]
     print_table(columns, rows)
     for task_accuracy in accuracies:
         counts = _task(task_accuracy)["corrections"]
@@ -65,7 +65,7 @@ def feedback(
         note(CONDITION)
 
 
-def _spoken(message: "Spoken") -> dict[str, Any]:
+def _facts(message: "KeptFeedback") -> dict[str, Any]:
     return {
         "time": datetime.datetime.fromtimestamp(message.time, datetime.UTC).isoformat(
             timespec="seconds"

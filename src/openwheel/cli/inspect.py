@@ -31,7 +31,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
     """List the tasks found in the traffic, and who answers them."""
     from openwheel.loop.audit.status import audit_status
     from openwheel.loop.registry import Registry
-    from openwheel.loop.turn.room import said_of
+    from openwheel.loop.turn.room import shortage_messages
     from openwheel.store import Store
 
     with Store.open(db, create=False) as store:
@@ -90,7 +90,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
             keys = ", ".join(key or "none" for key in t["deferred_keys"])
             out.print(f"{t['task']}: left to the teacher are the keys {keys}", markup=False)
     out.print(f"{counts.get(None, 0):,} exchanges belong to no task, or came after the last turn.")
-    for text in said_of(beyond):
+    for text in shortage_messages(beyond):
         out.print(text, markup=False)
 
 

@@ -52,7 +52,7 @@ class Bars(Lines):
     def went_on(self, step: Watched, now: float) -> None:
         """Move the bar."""
         bar = self._bars[step.name]
-        self._shown.update(bar, completed=step.done, total=step.total, far=step.said(now))
+        self._shown.update(bar, completed=step.done, total=step.total, far=step.status(now))
 
     def ended(self, step: Watched, now: float) -> None:
         """Take the bar off, and leave a line."""

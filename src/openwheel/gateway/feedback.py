@@ -22,8 +22,8 @@ from openwheel.gateway.asgi import (
 from openwheel.gateway.authorization import Guard, send_refusal
 from openwheel.gateway.meter import Meter
 from openwheel.loop.feedback.desk import (
+    Feedback,
     FeedbackError,
-    Said,
     Speaker,
     UnknownExchangeError,
     read_feedback,
@@ -43,7 +43,7 @@ _MOST_AT_ONCE: Final = 64
 class Desk(Protocol):
     """Takes feedback; see `openwheel.loop.feedback.desk.FeedbackDesk`."""
 
-    def take(self, feedback: Said, key: Speaker | None) -> str:
+    def take(self, feedback: Feedback, key: Speaker | None) -> str:
         """Keep a client's feedback."""
 
 
@@ -99,7 +99,7 @@ class FeedbackEndpoint:
             self._meter.feedback += 1
             await send_json(send, 200, {"object": "feedback", "status": "accepted"})
 
-    async def _take(self, feedback: Said, key: Speaker | None) -> None:
+    async def _take(self, feedback: Feedback, key: Speaker | None) -> None:
         """Keep feedback; if its answer is not found, wait a little for the commit."""
         if self._desk is None:
             raise FeedbackError(

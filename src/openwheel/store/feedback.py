@@ -25,7 +25,7 @@ MOST_FOUND = 2
 """Exchanges that are looked for by one id: with more than one it cannot be told which is meant."""
 
 
-class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+class KeptFeedback(msgspec.Struct, frozen=True, kw_only=True):
     """What one key says of one exchange.
 
     Attributes:
@@ -49,7 +49,7 @@ class Spoken(msgspec.Struct, frozen=True, kw_only=True):
     comment: str = ""
 
 
-class Found(NamedTuple):
+class FoundExchange(NamedTuple):
     """An exchange that an id stands for.
 
     Attributes:
@@ -114,16 +114,16 @@ class FeedbackStore:
         self._clock = clock
         self._indexed = False
 
-    def find(self, identity: str) -> list[Found]:
+    def find(self, identity: str) -> list[FoundExchange]:
         """Return the exchanges that a client may know by this id, at most `MOST_FOUND`.
 
         Args:
             identity: The id in the body of an answer, or in its ``x-request-id`` header.
         """
         self._index()
-        columns = [exchanges.c[name] for name in Found._fields]
+        columns = [exchanges.c[name] for name in FoundExchange._fields]
         identities = sorted({identity, bare_id(identity)})
-        matches: dict[int, Found] = {}
+        matches: dict[int, FoundExchange] = {}
         # One query each, so that each uses its index.
         with self.store.read() as connection:
             for condition in (
@@ -132,7 +132,7 @@ class FeedbackStore:
                 exchanges.c.request_id == identity,
             ):
                 rows = connection.execute(sa.select(*columns).where(condition).limit(MOST_FOUND))
-                matches.update((row.seq, Found._make(row)) for row in rows)
+                matches.update((row.seq, FoundExchange._make(row)) for row in rows)
         return list(matches.values())[:MOST_FOUND]
 
     def _index(self) -> None:
@@ -179,14 +179,14 @@ class FeedbackStore:
             connection.execute(change)
         return True
 
-    def latest(self, *, task_id: str | None = None, limit: int = 50) -> list[Spoken]:
+    def latest(self, *, task_id: str | None = None, limit: int = 50) -> list[KeptFeedback]:
         """Return what was said last, newest first."""
         query = sa.select(table).join(exchanges, exchanges.c.seq == table.c.seq)
         if task_id is not None:
             query = query.where(exchanges.c.task_id == task_id)
         query = query.order_by(table.c.time.desc(), table.c.seq.desc()).limit(limit)
         with self.store.read() as connection:
-            return [Spoken(**row._mapping) for row in connection.execute(query)]
+            return [KeptFeedback(**row._mapping) for row in connection.execute(query)]
 
     def corrections(self, task_id: str) -> list[Corrected]:
         """Return a task's corrections, in the order of their exchanges."""

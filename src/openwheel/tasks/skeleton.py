@@ -59,7 +59,7 @@ class _Runs:
     def __init__(self, marks: Marks, n: int) -> None:
         self.marks = marks
         self.need = n - int(TOLERANCE * n)
-        self.found = 0
+        self.runs = 0
 
     def gap(self, texts: list[Ids], repeats: list[int], *, last: bool, split: bool) -> list[Run]:
         """Return the runs of texts, all of which fit what was found around them."""
@@ -108,8 +108,8 @@ class _Runs:
 
     def _split(self, texts: list[Ids], repeats: list[int], *, last: bool) -> list[Run] | None:
         """Split at a constant run within the gap, and go on left and right of it."""
-        self.found += 1
-        if self.found > _MOST_RUNS:
+        self.runs += 1
+        if self.runs > _MOST_RUNS:
             return None
         # Texts from a small set, each seen again and again, are the values of one variable, and
         # what they share is their language, unless they are combinations of smaller sets.

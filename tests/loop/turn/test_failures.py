@@ -57,7 +57,7 @@ def test_a_turn_that_died_is_noticed_by_the_next_learner_with_its_task(store, di
     assert [failure.task for failure in failures.read(store)] == [None, "t1"]
     waits = failures.waits(failures.read(store), 0.0)
     assert waits["t1"].failures == 1
-    assert "killed or crashed" in waits["t1"].said
+    assert "killed or crashed" in waits["t1"].message
 
 
 def test_one_that_was_stopped_did_not_die(store, registry):
@@ -123,7 +123,7 @@ def test_a_timetable_goes_by_evidence_and_by_time():
     assert not Timetable().after_turn(1_000, now=50.0).is_due(1_001, 1e9)
     held = msgspec.structs.replace(table, not_before=1e6)
     assert not held.is_due(10_000, 151.0)
-    assert msgspec.structs.replace(table, again=60.0).is_due(1_000, 60.0)
+    assert msgspec.structs.replace(table, retry_at=60.0).is_due(1_000, 60.0)
 
 
 @pytest.mark.parametrize(("clock", "due"), [(1_100.0, 900.0), (0.0, 1_000.0), (1e9, 0.0)])

@@ -11,7 +11,7 @@ from openwheel.errors import SettingError
 from openwheel.gate import verify
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
-from openwheel.loop.feedback.desk import FeedbackDesk, FeedbackError, Said
+from openwheel.loop.feedback.desk import Feedback, FeedbackDesk, FeedbackError
 from openwheel.loop.offline.evaluate import evaluate
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.offline.replay import replay
@@ -103,9 +103,9 @@ def test_evaluation_compares_as_the_certificate_does(folded, registry):
 def test_a_correction_is_taken_in_any_spelling(folded, registry):
     desk = FeedbackDesk(folded)
     exchange = next(one for _, one in folded.exchanges())
-    assert desk.take(Said(exchange.id, correction="BILLING"), None) == "label"
+    assert desk.take(Feedback(exchange.id, correction="BILLING"), None) == "label"
     with pytest.raises(FeedbackError, match="must be one of the 4 answers"):
-        desk.take(Said(exchange.id, correction="bill"), None)
+        desk.take(Feedback(exchange.id, correction="bill"), None)
 
 
 def test_the_same_answer_in_another_style_is_one_for_json(store, registry, fill):

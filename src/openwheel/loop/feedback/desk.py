@@ -12,7 +12,7 @@ from openwheel.errors import RequestError
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
-from openwheel.store.feedback import FeedbackStore, Found, Label
+from openwheel.store.feedback import FeedbackStore, FoundExchange, Label
 from openwheel.tasks import FORMS, Form, canonical_answer
 from openwheel.wire import Answer, usable_id
 
@@ -25,7 +25,7 @@ _SHOWN = 10
 _TASKS_LAST_S = 30.0
 
 
-class Said(msgspec.Struct, frozen=True):
+class Feedback(msgspec.Struct, frozen=True):
     """A client's feedback on one answer.
 
     Attributes:
@@ -98,7 +98,7 @@ _decoder = msgspec.json.Decoder(_Body)
 _correction = msgspec.json.Decoder(str | dict[str, msgspec.Raw] | None)
 
 
-def read_feedback(body: bytes) -> Said:
+def read_feedback(body: bytes) -> Feedback:
     """Read the feedback in a request's body.
 
     Raises:
@@ -109,7 +109,7 @@ def read_feedback(body: bytes) -> Said:
         correction = _text_of(fields.correction)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FeedbackError(f"The body is not feedback: {error}") from None
-    feedback = Said(fields.id, fields.score, fields.label, correction, fields.comment)
+    feedback = Feedback(fields.id, fields.score, fields.label, correction, fields.comment)
     if not usable_id(feedback.id):
         raise FeedbackError("id must be that of an answer: 1 to 200 printable ASCII characters")
     if feedback.score is not None and not 0 <= feedback.score <= 1:
@@ -135,7 +135,7 @@ class FeedbackDesk:
         # Replaced whole: tasks by their ids, and until when they may be believed.
         self._tasks: tuple[float, dict[str, TaskRecord]] = (0.0, {})
 
-    def take(self, feedback: Said, key: Speaker | None) -> str:
+    def take(self, feedback: Feedback, key: Speaker | None) -> str:
         """Keep a client's feedback, and return the form of the task that it was checked by.
 
         The form is ``""`` if the exchange has no task yet: its correction is then checked when it
@@ -202,7 +202,7 @@ class FeedbackDesk:
             )
 
 
-def may_speak(key: Speaker | None, exchange: Found) -> bool:
+def may_speak(key: Speaker | None, exchange: FoundExchange) -> bool:
     """Return whether a key may give feedback on an exchange: its own, or any if it is trusted."""
     if key is None or key.anywhere:
         return True

@@ -133,7 +133,7 @@ def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetabl
     names = {record.task.id: record.task.name for record in registry.tasks()}
     for task, wait in failures.waits(failures.read(store), clock).items():
         subject = f"Task {names.get(task, task)}" if task is not None else "All tasks"
-        logger.error("%s: %s", subject, wait.said)
+        logger.error("%s: %s", subject, wait.message)
     return _with_waits(store, table)
 
 
@@ -145,7 +145,7 @@ def _with_waits(store: Store, table: Timetable) -> Timetable:
     return msgspec.structs.replace(
         table,
         not_before=now + shared_wait.seconds if shared_wait is not None else 0.0,
-        again=min((now + wait.seconds for wait in waits.values()), default=math.inf),
+        retry_at=min((now + wait.seconds for wait in waits.values()), default=math.inf),
     )
 
 

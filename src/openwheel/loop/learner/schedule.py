@@ -40,7 +40,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         every: Seconds after which a turn is due if anything new came; 0: never for time alone.
         last: When the last turn ended.
         not_before: No turn before this time: turns failed, and wait.
-        again: When a task may be tried again at which turns failed.
+        retry_at: When a task may be tried again at which turns failed.
     """
 
     newest: int = 0
@@ -48,7 +48,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     every: float = 0.0
     last: float = 0.0
     not_before: float = 0.0
-    again: float = float("inf")
+    retry_at: float = float("inf")
 
     def is_due(self, newest: int, now: float, *, ready: bool = False) -> bool:
         """Return whether a turn is due.
@@ -68,7 +68,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         if now < self.not_before:
             return False
         in_time = bool(self.every) and newest > self.newest and now - self.last >= self.every
-        return newest >= self.due or in_time or now >= self.again or ready
+        return newest >= self.due or in_time or now >= self.retry_at or ready
 
     def after_turn(self, newest: int, now: float, *, shadowing: bool = False) -> "Timetable":
         """Return what makes the next one due after a turn; ``shadowing``: whether a student is."""

@@ -24,7 +24,7 @@ from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certif
 from openwheel.loop.turn.choose import Trained, train_best
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.outsiders import Parts, train_inside
-from openwheel.loop.turn.room import said_of
+from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.save import keep_refused, save_candidate
 from openwheel.loop.turn.standing import certify_anew, compared_otherwise
 from openwheel.progress import Progress, each, silent
@@ -114,7 +114,7 @@ def learn(
         unassigned=counts.get(None, 0),
         tasks=tuple(findings),
         warnings=(
-            *said_of(registry.beyond()),
+            *shortage_messages(registry.beyond()),
             *(f"{event.task}: {event.reason}" for event in ended),
             *(f"{f.name}: {text}" for f in findings for text in f.warnings),
         ),
@@ -184,7 +184,7 @@ def _learn_task(
     parts = Parts(training, untrained, calibration)
     trained, (training, _, calibration), outside = train_inside(registry, subject, parts, train_on)
     keys = tuple(outsider.key for outsider in outside)
-    warnings = (*finding.warnings, *trouble, *(outsider.said() for outsider in outside))
+    warnings = (*finding.warnings, *trouble, *(outsider.message() for outsider in outside))
     finding = msgspec.structs.replace(finding, warnings=warnings)
     if trained is None:
         return msgspec.structs.replace(

@@ -53,7 +53,7 @@ class Wait(msgspec.Struct, frozen=True):
     reason: str
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """Say so in a sentence."""
         count = "a turn" if self.failures == 1 else f"{self.failures} turns in a row"
         delay = f"in {math.ceil(self.seconds)} s" if self.seconds > 0 else "with the next turn"

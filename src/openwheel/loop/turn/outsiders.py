@@ -55,7 +55,7 @@ class Outside(msgspec.Struct, frozen=True):
     exchanges: int
     disagreements: int | None = None
 
-    def said(self) -> str:
+    def message(self) -> str:
         """Say why the keys are outside, in a sentence."""
         client = f"the key {shown(self.key)}" if self.key else "clients without a key"
         reason = (

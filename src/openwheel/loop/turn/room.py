@@ -151,7 +151,7 @@ def beyond(
     )
 
 
-def said_of(shortage: Beyond) -> list[str]:
+def shortage_messages(shortage: Beyond) -> list[str]:
     """Describe the tasks left out, in sentences; none if there are none."""
     sentences = []
     if shortage.tasks or shortage.displaced:

@@ -98,7 +98,7 @@ def train(state: TaskState) -> None:
     parts = Parts(training, untrained.take(np.flatnonzero(inside)), calibration)
     trained, (training, _, _), outside = train_inside(registry, subject, parts, train_on)
     for outsider in outside:
-        state.tell("left", outsider.said())
+        state.tell("left", outsider.message())
     keys = tuple(outsider.key for outsider in outside)
     why_not = UNTRAINED if trained is None else _why_not_tried(trained, to_beat, first=first)
     if trained is None or why_not:

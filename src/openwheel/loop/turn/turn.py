@@ -25,7 +25,7 @@ from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.gather import gather
 from openwheel.loop.turn.limits import some_more_memory, too_much
-from openwheel.loop.turn.room import said_of
+from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.shadow import judge_new, judge_shadow, widen
 from openwheel.loop.turn.standing import certify_anew, compared_otherwise, veto
 from openwheel.loop.turn.state import TaskState
@@ -106,7 +106,7 @@ def _turn(
     events = certify_anew(registry)
     events += audit(store, registry, settings, resources, until=looked_at)
     events += veto(registry, settings.policy)
-    events += [Event(ALL_TASKS, "left", text) for text in said_of(registry.beyond())]
+    events += [Event(ALL_TASKS, "left", text) for text in shortage_messages(registry.beyond())]
     counts = store.task_counts()
     waits = failures.waits(failures.read(store), time.time())
     records = [record for record in registry.tasks() if counts.get(record.task.id)]
@@ -125,7 +125,7 @@ def _turn(
             continue
         wait = waits.get(record.task.id)
         if wait is not None and wait.seconds > 0 and not by_hand:
-            events.append(Event(record.task.name, "trouble", wait.said))
+            events.append(Event(record.task.name, "trouble", wait.message))
             continue
         if not record.attempts and counts[record.task.id] < FEWEST_TO_TRAIN:
             events.append(_too_few(record, counts[record.task.id]))  # without reading them
@@ -192,4 +192,4 @@ def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
             failures.forget(store)
         failures.failed(store, task_id, reason)
         wait = failures.waits(failures.read(store), time.time())[task_id]
-        return Event(name, "trouble", wait.said)
+        return Event(name, "trouble", wait.message)
