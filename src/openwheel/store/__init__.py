@@ -1,9 +1,8 @@
-"""The store: every SQL statement of the product, and the file they are about.
+"""Keeps all data in one SQLite file; every SQL statement of the product is here.
 
-A module of functions for each subject (`tasks`, `students`, `promotions`, ...), which work inside a
-caller's `Transaction`, so that what belongs together changes together. Knows nothing of what the
-numbers mean: structs of later stages are handed in and out, kept as JSON and never looked into.
-What is SQLite's own is in `sqlite`.
+Each subject (`tasks`, `students`, `promotions`, ...) has a module of functions, which work inside a
+caller's `Transaction`, so that related rows change together. Knows nothing of what the numbers
+mean: structs of later stages are kept as JSON and not read. Code for SQLite alone is in `sqlite`.
 """
 
 from openwheel.store.exchange import AUDIT_SUFFIX, BY_STUDENTS, Exchange, Source

@@ -1,4 +1,4 @@
-"""Audits: the teacher's answers beside students', what they have shown, and alarms."""
+"""Stores audits: the teacher's answers beside students', audit states, and alarms."""
 
 import time
 from typing import Generic, NamedTuple, TypeVar
@@ -34,7 +34,7 @@ class AuditedAnswer(NamedTuple):
 
 
 class TeacherAnswer(NamedTuple):
-    """A teacher's answer, with what the student said or would have said."""
+    """A teacher's answer, with the answer that the student gave or would have given."""
 
     inputs: str
     text: str
@@ -75,7 +75,7 @@ def audited(
 def by_teachers(
     transaction: Transaction, task_id: str, *, after: int, until: int, limit: int
 ) -> list[TeacherAnswer]:
-    """Return what teachers answered in a range of ``seq``, the latest ``limit``, in order."""
+    """Return teachers' answers in a range of ``seq``, the latest ``limit``, in order."""
     query = (
         sa.select(*(_table[name] for name in TeacherAnswer._fields))
         .where(_table.task_id == task_id, _table.seq > after, _table.seq <= until)
@@ -109,8 +109,8 @@ def count_latest(
     """Count the latest ``limit`` requests of a task; an audit's second answer is no request.
 
     Returns:
-        How many there were, how many a student answered, best effort apart, and how many it was
-        held back from.
+        How many there were, how many a student answered without best effort, and how many the
+        canary held back.
     """
     latest = (
         sa.select(_table.source, _table.student_answer)
@@ -142,14 +142,14 @@ def count_labels(
 
 
 def find_state(transaction: Transaction, kind: type[_Body], promotion: int) -> _Body | None:
-    """Return what the audits of a promotion have shown, None if they were never looked at."""
+    """Return the audit state of a promotion, None if it has none."""
     query = sa.select(audit_watches.c.watch).where(audit_watches.c.promotion_id == promotion)
     body = transaction.execute(query).scalar_one_or_none()
     return None if body is None else msgspec.json.decode(body, type=kind)
 
 
 def latest_state(transaction: Transaction, kind: type[_Body], task_id: str) -> _Body | None:
-    """Return the same of a task's latest promotion that was looked at."""
+    """Return the audit state of a task's latest promotion that has one."""
     query = (
         sa.select(audit_watches.c.watch)
         .where(audit_watches.c.task_id == task_id)
@@ -169,14 +169,14 @@ def move_state(
     cursor: int,
     before: int | None,
 ) -> bool:
-    """Keep what the audits of a promotion have shown, if nobody else moved it; return whether.
+    """Write the audit state of a promotion unless another process moved it; return whether it did.
 
     Args:
         transaction: One that writes.
         promotion: The promotion.
         task_id: Its task.
-        body: What they have shown.
-        cursor: Up to which exchange.
+        body: The state.
+        cursor: The last exchange in it.
         before: The cursor that it is to replace, None for the first.
     """
     values = {"cursor": cursor, "watch": msgspec.json.encode(body), "time": time.time()}

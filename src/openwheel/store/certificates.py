@@ -1,4 +1,4 @@
-"""Certificates: added, and never changed."""
+"""Stores certificates, which are never changed."""
 
 import time
 from typing import TypeVar

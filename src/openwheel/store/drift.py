@@ -1,4 +1,4 @@
-"""Drift of teachers: versions seen, changes noticed, and what asking again has shown."""
+"""Stores drift of teachers: versions seen, changes noticed, and self-disagreement."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,7 @@ _BY_TEACHERS = ("teacher", "log")
 
 
 class VersionKey(NamedTuple):
-    """A version of a task's teacher; not ``live``: from a log. ``asked``: for which model."""
+    """A version of a task's teacher: ``live``, or from a log; ``asked`` is the requested model."""
 
     task_id: str
     live: bool
@@ -37,7 +37,7 @@ class VersionKey(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An exchange, by its place, id and time."""
+    """An exchange by its seq, id and time."""
 
     seq: int
     exchange: str
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 class AnsweredRow(NamedTuple):
-    """An exchange with who answered it."""
+    """An exchange with the version that answered it."""
 
     seq: int
     id: str
@@ -80,13 +80,13 @@ class FirstAnswer(NamedTuple):
 
 
 def cursors(transaction: Transaction) -> dict[str, int]:
-    """Return up to which exchange each task was looked at, by its id."""
+    """Return the last exchange that was read of each task, by its id."""
     query = sa.select(teacher_looks.c.task_id, teacher_looks.c.cursor)
     return {row.task_id: row.cursor for row in transaction.execute(query)}
 
 
 def first_seen(transaction: Transaction, task_id: str, until: int) -> dict[VersionKey, Place]:
-    """Return the versions that answered a task up to an exchange, and where each was first."""
+    """Return the versions that answered a task up to an exchange, each with its first exchange."""
     model = sa.func.coalesce(sqlite.json_value(exchanges.c.settings, "model"), "")
     asked = sa.case((_table.settings == "", ""), else_=model)
     mine = (_table.task_id == task_id, _table.seq <= until, _table.source.in_(_BY_TEACHERS))
@@ -135,7 +135,7 @@ def read_versions(transaction: Transaction, task_id: str = "") -> dict[VersionKe
 def add_versions(
     transaction: Transaction, seen: Mapping[VersionKey, Place], looked_at: Mapping[str, int]
 ) -> None:
-    """Add versions that are not there, and move up to which exchange tasks were looked at."""
+    """Add new versions, and move the last exchange that was read of each task."""
     for key, place in seen.items():
         added = sqlite.insert(teacher_versions).values(**key._asdict(), **place._asdict())
         transaction.execute(added.on_conflict_do_nothing())
@@ -150,7 +150,7 @@ def add_versions(
 
 
 def news(transaction: Transaction) -> dict[str, tuple[int, int]]:
-    """Return the tasks with a promotion of which something is new since `settle`.
+    """Return the tasks with a promotion that have a new promotion or version since `settle`.
 
     With each the row of its latest promotion and how many versions it has.
     """
@@ -175,7 +175,7 @@ def news(transaction: Transaction) -> dict[str, tuple[int, int]]:
 
 
 def settle(transaction: Transaction, task_id: str, *, promotion: int, versions: int) -> None:
-    """Note that nothing is new of a task with this latest promotion and so many versions."""
+    """Note the latest promotion and the number of versions of a task as handled."""
     transaction.execute(
         sa.update(teacher_looks)
         .where(teacher_looks.c.task_id == task_id)
@@ -236,14 +236,14 @@ def changed_after(transaction: Transaction, task_id: str) -> int:
 
 
 def find_asked(transaction: Transaction, kind: type[_Body], task_id: str) -> _Body | None:
-    """Return what asking a task's teacher again has shown, None if that has not begun."""
+    """Return the self-disagreement of a task's teacher, None if no measurement has begun."""
     query = sa.select(teacher_twice.c.twice).where(teacher_twice.c.task_id == task_id)
     body = transaction.execute(query).scalar_one_or_none()
     return None if body is None else msgspec.json.decode(body, type=kind)
 
 
 def read_asked(transaction: Transaction, kind: type[_Body]) -> dict[str, _Body]:
-    """Return the same of every task of which it has begun, by its id."""
+    """Return the self-disagreement of every task that has one, by the task's id."""
     query = sa.select(teacher_twice.c.task_id, teacher_twice.c.twice)
     return {
         row.task_id: msgspec.json.decode(row.twice, type=kind) for row in transaction.execute(query)
@@ -253,14 +253,14 @@ def read_asked(transaction: Transaction, kind: type[_Body]) -> dict[str, _Body]:
 def put_asked(
     transaction: Transaction, task_id: str, shown: msgspec.Struct, *, cursor: int
 ) -> None:
-    """Keep what asking a task's teacher again has shown, up to an exchange."""
+    """Write the self-disagreement of a task's teacher, up to an exchange."""
     values = {"cursor": cursor, "twice": msgspec.json.encode(shown), "time": time.time()}
     put = sqlite.insert(teacher_twice).values(task_id=task_id, **values)
     transaction.execute(put.on_conflict_do_update(index_elements=["task_id"], set_=values))
 
 
 def delete_asked(transaction: Transaction, task_id: str) -> None:
-    """Delete what asking a task's teacher again has shown."""
+    """Delete the self-disagreement of a task's teacher."""
     transaction.execute(sa.delete(teacher_twice).where(teacher_twice.c.task_id == task_id))
 
 
@@ -274,7 +274,7 @@ def add_second_answer(
     loss: float,
     dollars: float,
 ) -> None:
-    """Add that a request was answered again; the answer's text is not kept.
+    """Add a second answer to a request; its text is not kept.
 
     Args:
         transaction: One that writes.
@@ -282,7 +282,7 @@ def add_second_answer(
         seq, exchange: The exchange with the first answer.
         answered_by: Teacher, model and fingerprint that gave the second.
         loss: How far it is from the first.
-        dollars: What it cost.
+        dollars: Its cost.
     """
     teacher, model, fingerprint = answered_by
     transaction.execute(
@@ -303,7 +303,7 @@ def add_second_answer(
 def second_answers_cost(
     transaction: Transaction, *, since: float = 0.0, task_id: str = ""
 ) -> dict[str, float]:
-    """Return what second answers cost since a time, in dollars, by task; of one or of all."""
+    """Return the cost of second answers since a time, in dollars, by task; of one or all."""
     table = asked_twice.c
     query = sa.select(table.task_id, sa.func.sum(table.dollars).label("dollars"))
     if task_id:
@@ -321,7 +321,7 @@ def newest_of(transaction: Transaction, task_id: str) -> int:
 
 
 def count_answers(transaction: Transaction, task_id: str, *, after: int, until: int) -> int:
-    """Count what teachers answered here, of a task in a range of ``seq``."""
+    """Count teachers' live answers of a task in a range of ``seq``."""
     query = sa.select(sa.func.count()).where(
         _table.task_id == task_id,
         _table.seq > after,
@@ -340,15 +340,15 @@ def next_answer(
     first_later: int,
     choose: Callable[[list[int]], int],
 ) -> FirstAnswer | None:
-    """Return an unbiased answer that a teacher gave here.
+    """Return an unbiased live answer of a teacher.
 
     Args:
         transaction: Any.
         task_id: The task.
         starts: The first answer at or after one of these, up to ``until``, is taken.
         until: An exchange.
-        first_later: Where there is none, so many after ``until`` are chosen from.
-        choose: Given their places, returns one.
+        first_later: If there is none, the number of answers after ``until`` to choose from.
+        choose: Takes their seqs and returns one.
     """
     mine = (_table.task_id == task_id, _table.source == "teacher", _table.unbiased)
     query = sa.select(*(_table[name] for name in FirstAnswer._fields)).where(*mine)

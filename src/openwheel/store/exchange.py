@@ -1,4 +1,4 @@
-"""The exchange: one request and the answer it got, the unit of the traffic log."""
+"""Defines the exchange: one request and its answer, the unit of the traffic log."""
 
 from typing import Final, Literal
 
@@ -26,36 +26,36 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         time: Arrival in seconds since 1970; 0.0 if unknown.
         request: The request as JSON, in the shape of its ``api``.
         api: The API that the request was sent to.
-        answer: What the teacher answered; for a source of `BY_STUDENTS`, what the student did.
-            `REJECTED` where the teacher's status says that it does not answer this request.
+        answer: The teacher's answer; for a source of `BY_STUDENTS`, the student's. `REJECTED` if
+            the teacher's status rejects the request.
         source: Who answered: "teacher" through the gateway, "log" (a teacher, in a log that was
             imported), "student", or "best_effort": a student below its threshold, since the
             teacher could not be reached.
         model: The model that answered, as the endpoint named it.
         fingerprint: Of the system that ran it (``system_fingerprint``), ``""`` where the endpoint
-            gave none.
+            sent none.
         teacher: Name of the endpoint that answered, ``""`` for a log that was imported and for
             a student's answer.
         task: The task the client named, ``""`` if it named none.
         latency_ms: From request to complete answer, if known.
         usage: Tokens as the endpoint counted them, if known.
         unbiased: Whether this exchange's answer was collected whatever a student would have
-            done: traffic from before any student was promoted for it, or picked by the audit
-            coin. Only such exchanges may calibrate or audit.
+            done: before any student was promoted for the task, or because the audit coin picked
+            it. Only such exchanges may calibrate or audit.
         audit_probability: The probability with which the audit coin sends a request to the
             teacher, at the time; 1.0 before promotion.
         student: For a source of `BY_STUDENTS`, and for an audit's teacher answer: the student
             that answered the client. For a teacher's answer without a ``student_answer``: the
             student that deferred the request. Else ``""``.
-        student_answer: On an audit's teacher answer: what the student told the client.
-        student_guess: On the teacher's answer to a request that the student deferred: what it
-            would have said. Never set beside ``student_answer``, and no audit: requests are
-            deferred for what they are, and not by a coin.
+        student_answer: On an audit's teacher answer: the student's answer to the client.
+        student_guess: On the teacher's answer to a request that the student deferred: the answer
+            it would have given. Never set beside ``student_answer``, and no audit, since the
+            request itself and not a coin decides whether it is deferred.
         confidence: The student's confidence where one was asked.
         key: Name of the gateway's key that the client used, ``""`` if it needed none.
         reply_id: The id in the body of a teacher's answer, by which the client knows it; ``""``
             for a student's, which has the exchange's own.
-        request_id: The same of the teacher's ``x-request-id`` header.
+        request_id: The id in the teacher's ``x-request-id`` header, likewise.
     """
 
     id: str
@@ -89,7 +89,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         return APIS[self.api].read_request(self.request)
 
     def prompt(self) -> Prompt:
-        """Return the canonical form of what is asked.
+        """Return the canonical form of the prompt.
 
         Raises:
             RequestError: The stored request cannot be read.

@@ -1,4 +1,4 @@
-"""Exchanges as rows, and back."""
+"""Converts exchanges to rows and back."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _tool_calls = msgspec.json.Decoder(tuple[ToolCall, ...])
 
 
 class TaskRow(NamedTuple):
-    """What training and judging need of one exchange of a task.
+    """The part of an exchange that training and judging need.
 
     Attributes:
         seq: Its place in the order of arrival.
@@ -48,7 +48,7 @@ class TaskRow(NamedTuple):
 
     @property
     def answer(self) -> Answer:
-        """What was answered."""
+        """The answer."""
         calls = _tool_calls.decode(self.tool_calls) if self.tool_calls else ()
         return Answer(self.text, calls, self.finish_reason)
 
@@ -89,7 +89,7 @@ _INSERT_FIELDS = _EXCHANGE_FIELDS[1:]  # the seq is the store's to give
 
 
 def values_of(exchange: Exchange) -> tuple[Any, ...]:
-    """Return the values that `insert_rows` writes; task and inputs are not known yet."""
+    """Return the values that `insert_rows` writes, before task and inputs are known."""
     answer, usage = exchange.answer, exchange.usage
     return (
         exchange.id,

@@ -1,4 +1,4 @@
-"""Feedback: what clients say of answers, kept beside the exchanges they speak of."""
+"""Stores clients' feedback on answers beside the exchanges."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,16 +26,16 @@ MOST_FOUND = 2
 
 
 class KeptFeedback(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key says of one exchange.
+    """The feedback of one key on one exchange.
 
     Attributes:
         seq: The exchange.
         key: Id of the key, 0 where none was needed.
-        time: When it was last said, in seconds since 1970.
-        first: When anything was first said of it by this key.
+        time: Time of the latest feedback, in seconds since 1970.
+        first: Time of this key's first feedback on it.
         score: From 0 to 1, None if none was given.
-        label: ``good`` or ``bad``, ``""`` if neither was said.
-        correction: What should have been answered; None if that was not said.
+        label: ``good`` or ``bad``, ``""`` if neither was given.
+        correction: The right answer; None if none was given.
         comment: For people.
     """
 
@@ -50,13 +50,13 @@ class KeptFeedback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundExchange(NamedTuple):
-    """An exchange that an id stands for.
+    """An exchange that was found by an id.
 
     Attributes:
         seq: Its place in the store.
         time: When it arrived, in seconds since 1970.
         key: Name of the key it was sent with.
-        task_id: The task it was found to belong to, None so far.
+        task_id: Its task, None until it is assigned.
     """
 
     seq: int
@@ -66,13 +66,13 @@ class FoundExchange(NamedTuple):
 
 
 class Corrected(NamedTuple):
-    """A correction, with the exchange it speaks of.
+    """A correction with its exchange.
 
     Attributes:
         seq: The exchange.
         key: Id of the key that corrected it.
-        spoken: When something was first said of it, in seconds since 1970.
-        correction: What should have been answered.
+        spoken: Time of the first feedback on it, in seconds since 1970.
+        correction: The right answer.
         id: The exchange's.
         time: When it arrived, in seconds since 1970.
         inputs, settings, text, source, student, student_answer, unbiased, teacher, model: As in
@@ -97,14 +97,14 @@ class Corrected(NamedTuple):
 
 
 def put_trust(connection: Transaction, key: int, trust: Trust) -> None:
-    """Write how far a key is believed, in the transaction that changes the key."""
+    """Write the trust of a key, in the transaction that changes the key."""
     change = insert(feedback_trust).values(key=key, trust=trust)
     change = change.on_conflict_do_update(index_elements=["key"], set_={"trust": trust})
     connection.execute(change)
 
 
 class FeedbackStore:
-    """Feedback in a traffic store's file.
+    """Reads and writes feedback in a traffic store's file.
 
     All methods raise `StoreError` when the file cannot be read or written.
     """
@@ -154,10 +154,10 @@ class FeedbackStore:
         correction: str | None = None,
         comment: str | None = None,
     ) -> bool:
-        """Keep what a key says of an exchange, and return whether it is there to speak of.
+        """Keep a key's feedback on an exchange, and return whether the exchange exists.
 
-        A key has one word on each exchange: what it says again replaces what it said, and what it
-        leaves out this time stays.
+        A key has one entry on each exchange: new fields replace the old ones, and fields that are
+        left out stay.
         """
         message = {"score": score, "label": label, "correction": correction, "comment": comment}
         values = {name: value for name, value in message.items() if value is not None}
@@ -166,7 +166,7 @@ class FeedbackStore:
         fresh = {"seq": seq, "key": key, "time": now, "first": now}
         row = {**fresh, "label": "", "comment": "", **values}
         change = insert(table).values(row)
-        # The same again is no news, and must not make a correction look newer than it is.
+        # Repeated feedback is not new, and must not make a correction look newer than it is.
         news = sa.or_(
             sa.false(), *(table.c[name].is_distinct_from(value) for name, value in values.items())
         )
@@ -180,7 +180,7 @@ class FeedbackStore:
         return True
 
     def latest(self, *, task_id: str | None = None, limit: int = 50) -> list[KeptFeedback]:
-        """Return what was said last, newest first."""
+        """Return the latest feedback, newest first."""
         query = sa.select(table).join(exchanges, exchanges.c.seq == table.c.seq)
         if task_id is not None:
             query = query.where(exchanges.c.task_id == task_id)
@@ -209,12 +209,12 @@ class FeedbackStore:
             return [Corrected._make(row) for row in connection.execute(query)]
 
     def trusts(self) -> dict[int, Trust]:
-        """Return how far each key is believed, by its id."""
+        """Return the trust of each key, by its id."""
         with self.store.read() as connection:
             return {row.key: row.trust for row in connection.execute(sa.select(feedback_trust))}
 
     def audits_of(self, identities: Sequence[str]) -> dict[str, tuple[int, str]]:
-        """Return place and text of the audits of these exchanges, by exchange id."""
+        """Return seq and text of the audits of these exchanges, by exchange id."""
         answers: dict[str, tuple[int, str]] = {}
         with self.store.read() as connection:
             for start in range(0, len(identities), 500):

@@ -1,4 +1,4 @@
-"""What judges said: a question is paid for once, and answered one way."""
+"""Stores judges' replies, so that a question is paid for once and always has the same reply."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ AT_ONCE = 500
 
 
 class JudgeCache:
-    """Keeps what a judge said of each question of a task."""
+    """Keeps a judge's reply to each question of a task."""
 
     def __init__(self, store: Store, task_id: str) -> None:
         self._store = store
         self._task_id = task_id
 
     def find(self, keys: Sequence[str]) -> dict[str, bool | None]:
-        """Return what was said to those questions that were asked before, of whatever task."""
+        """Return the replies to questions that were asked before, for any task."""
         verdicts: dict[str, bool | None] = {}
         distinct = list(dict.fromkeys(keys))
         with self._store.read() as connection:
@@ -33,7 +33,7 @@ class JudgeCache:
         return verdicts
 
     def keep(self, replies: Mapping[str, tuple[bool | None, int]]) -> None:
-        """Keep what was said, and how often it took to ask."""
+        """Keep a reply, and how often the question was asked."""
         now = time.time()
         with self._store.write() as connection:
             for key, (same, questions) in replies.items():
@@ -46,8 +46,8 @@ class JudgeCache:
     def spent(self) -> int:
         """Return how many questions were asked for the task, ever.
 
-        One that had to be put twice counts once: what a budget leaves out must not depend on what
-        was said.
+        One that was asked twice counts once: the questions that a budget leaves out must not depend
+        on replies.
         """
         query = (
             sa.select(sa.func.count())

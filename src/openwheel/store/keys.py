@@ -1,4 +1,4 @@
-"""Keys as their hashes, and what was spent by them."""
+"""Stores keys by their hashes, and their spending."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -53,7 +53,7 @@ def unrevoked_names(transaction: Transaction) -> list[str]:
 
 
 def revoke_expired(transaction: Transaction, name: str, now: float) -> None:
-    """Revoke the key of a name as of when it expired, if it has by now."""
+    """Revoke the key of a name if it has expired, as of its expiry."""
     transaction.execute(
         sa.update(table)
         .where(table.c.name == name, _UNREVOKED, table.c.expires <= now)
@@ -100,7 +100,7 @@ def set_limits(transaction: Transaction, key: int, limits: str) -> None:
 
 
 def version(transaction: Transaction) -> tuple[int, ...]:
-    """Return what changes whenever a key is added, revoked or gets limits of another length."""
+    """Return a version that changes when a key is added or revoked, or its limits change length."""
     query = sa.select(
         sa.func.coalesce(sa.func.max(table.c.id), 0),
         sa.func.count(),
@@ -113,7 +113,7 @@ def version(transaction: Transaction) -> tuple[int, ...]:
 def read_spent(
     transaction: Transaction, periods: Collection[str]
 ) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return tokens and millionths of a dollar that keys have spent, by period and key."""
+    """Return the spending of keys in tokens and millionths of a dollar, by period and key."""
     query = sa.select(key_spending).where(key_spending.c.period.in_(periods))
     return {
         (row.period, row.key): (row.tokens, row.micro_dollars) for row in transaction.execute(query)
@@ -121,7 +121,7 @@ def read_spent(
 
 
 def add_spent(transaction: Transaction, spent: Mapping[tuple[str, int], tuple[int, int]]) -> None:
-    """Add to what keys have spent."""
+    """Add to the spending of keys."""
     rows = [
         {"period": period, "key": key, "tokens": tokens, "micro_dollars": micro_dollars}
         for (period, key), (tokens, micro_dollars) in spent.items()

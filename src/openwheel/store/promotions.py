@@ -1,4 +1,4 @@
-"""Promotions and demotions, and the plans of their audits: rows that are only ever added."""
+"""Stores promotions, demotions and audit plans; rows are only added."""
 
 import time
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +15,7 @@ _Body = TypeVar("_Body")
 
 
 class PromotionRow(NamedTuple):
-    """A promotion, or with no certificate a demotion."""
+    """A promotion; without a certificate, a demotion."""
 
     id: int
     task_id: str
@@ -37,7 +37,7 @@ def add(
     reason: str,
     audit: float = 1.0,
 ) -> int:
-    """Add a promotion, or with no certificate a demotion, and return its row."""
+    """Add a promotion, or without a certificate a demotion, and return its row."""
     added = transaction.execute(
         sa.insert(table)
         .values(
@@ -72,7 +72,7 @@ def latest(transaction: Transaction, task_id: str) -> int:
 
 
 def student_of(transaction: Transaction, promotion: int) -> str | None:
-    """Return the student that a row put in front of traffic, None for a demotion and for no row."""
+    """Return the student that a row promoted, None for a demotion and for no row."""
     query = (
         sa.select(certificates.c.student_id)
         .join_from(table, certificates, table.c.certificate_id == certificates.c.id)
@@ -100,7 +100,7 @@ def read_plans(transaction: Transaction, kind: type[_Body]) -> dict[int, _Body]:
 
 
 def version(transaction: Transaction) -> tuple[int, ...]:
-    """Return what changes with each task, student, shadow, promotion, plan and turn."""
+    """Return a version that changes with each task, student, shadow, promotion, plan and turn."""
 
     def last(which: sa.Table) -> sa.ScalarSelect[int]:
         return sa.select(sa.func.coalesce(sa.func.max(which.c.id), 0)).scalar_subquery()

@@ -1,4 +1,4 @@
-"""Keeping the store within a number of days and of bytes: the oldest exchanges go first."""
+"""Keeps the store within a number of days and of bytes by deleting the oldest exchanges."""
 
 import logging
 import time
@@ -34,16 +34,16 @@ def retention(
     clock: Callable[[], float] = time.time,
     ticks: Callable[[], float] = time.monotonic,
 ) -> Callable[[], None]:
-    """Return a function that deletes what is too old or too much, once a minute at most.
+    """Return a function that deletes exchanges too old or too many, once a minute at most.
 
-    By age nothing is deleted in the first hour, nor in an hour after the clock was set.
+    It deletes none for its age in the first hour, nor in the hour after the clock was set.
 
     Args:
         store: The traffic.
-        days: How long an exchange is kept; 0 for ever. One without a time is never too old.
-        most_bytes: What the store may use; 0 for no limit.
+        days: Days that an exchange is kept; 0 for ever. One without a time is never too old.
+        most_bytes: The most bytes that the store may use; 0 for no limit.
         clock: Seconds since 1970.
-        ticks: Seconds from any start, of a clock that nobody sets.
+        ticks: Seconds of a monotonic clock.
     """
     looked_at = float("-inf")
     even_since, ahead = ticks(), clock() - ticks()
@@ -88,13 +88,13 @@ def delete_old(store: Store, *, before: float) -> int:
 def delete_oldest(store: Store, *, most_bytes: int) -> int:
     """Delete the oldest exchanges until the store uses at most so many bytes; return how many.
 
-    The file keeps its size; what is free in it is used again.
+    The file keeps its size; free room in it is used again.
     """
     return _delete(store, sa.select(table.c.seq), lambda: used_bytes(store) > most_bytes)
 
 
 def used_bytes(store: Store) -> int:
-    """Return how many bytes of the store's file hold something."""
+    """Return how many bytes of the store's file are in use."""
     with store.read() as connection:
         return sqlite.used_bytes(connection)
 

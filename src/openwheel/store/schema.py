@@ -1,4 +1,4 @@
-"""All tables. Structs of later stages are kept as JSON, and never looked into."""
+"""Defines all tables. Structs of later stages are kept as JSON, and not read."""
 
 import sqlalchemy as sa
 
@@ -46,11 +46,11 @@ exchanges = sa.Table(
     sa.Column("key", sa.Text, nullable=False, server_default=""),
     sa.Column("teacher", sa.Text, nullable=False, server_default=""),
     sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
-    # What clients know a teacher's answer by: the id in its body, and its x-request-id.
+    # The ids by which clients know a teacher's answer: in its body, and its x-request-id.
     sa.Column("reply_id", sa.Text),
     sa.Column("request_id", sa.Text),
     sa.Column("task_id", sa.Text),
-    # Set together with the task: a JSON object, or empty when the request says nothing of them.
+    # Set together with the task: a JSON object, or empty when the request has none.
     sa.Column("settings", sa.Text, nullable=False, server_default=""),
     sa.Column("inputs", sa.Text),
     sa.Column("text", sa.Text, nullable=False),
@@ -74,7 +74,7 @@ REPLY_INDEXES = tuple(
 then captures need not pay for them. A student's answer has the id of its exchange, and needs none.
 """
 
-# The exchange goes with what was said of it, so that retention deletes both.
+# Feedback is deleted with its exchange, so that retention deletes both.
 feedback = sa.Table(
     "feedback",
     metadata,
@@ -88,7 +88,7 @@ feedback = sa.Table(
     # The key's id, 0 where none was needed: a name may be given to another key later.
     sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("time", sa.Float, nullable=False),
-    # When it was first said; what a student may have been trained on follows from it.
+    # Time of the first feedback; it tells what a student may have been trained on.
     sa.Column("first", sa.Float, nullable=False),
     sa.Column("score", sa.Float),
     sa.Column("label", sa.Text, nullable=False),
@@ -97,7 +97,7 @@ feedback = sa.Table(
     **KEPT_BY_KEY,
 )
 
-# Beside the keys themselves, which learning knows nothing of.
+# Beside the table of keys, which learning does not read.
 feedback_trust = sa.Table(
     "feedback_trust",
     metadata,
@@ -154,7 +154,7 @@ tasks = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
-# How a task's answers may differ and still be one; a task without a row has no such ways.
+# The folds of a task's answers; a task without a row has none.
 task_folds = sa.Table(
     "task_folds",
     metadata,
@@ -170,7 +170,7 @@ tasks_beyond = sa.Table(
     sa.Column("beyond", sa.LargeBinary, nullable=False),
 )
 
-# Up to which exchange of a task verdicts were given, passed or failed: these judge no new attempt.
+# The last exchange of a task in a verdict, passed or failed: up to it none judges a new attempt.
 judged = sa.Table(
     "judged",
     metadata,
@@ -234,14 +234,14 @@ turn_starts = sa.Table(
     sa.Column("time", sa.Float, nullable=False),
     # The task it is at, null before the first.
     sa.Column("task_id", sa.Text),
-    # When it was seen to have failed; null for one under way.
+    # When the failure was noticed; null for a turn under way.
     sa.Column("noticed", sa.Float),
     sa.Column("reason", sa.Text),
     **NEVER_USED_TWICE,
 )
 
-# What the learner decided on auditing a promotion, the newest row of each. A promotion is known by
-# the row that first put its student in front of traffic.
+# The learner's audit plans; the newest row of each promotion holds. A promotion is identified by
+# the row that first promoted its student.
 audit_plans = sa.Table(
     "audit_plans",
     metadata,
@@ -252,8 +252,8 @@ audit_plans = sa.Table(
     **NEVER_USED_TWICE,
 )
 
-# What the audits of a promotion have shown up to a seq. Both change in one transaction, so that
-# none is lost or counted twice.
+# The audit state of a promotion up to a seq. Both change in one transaction, so that no audit is
+# lost or counted twice.
 audit_watches = sa.Table(
     "audit_watches",
     metadata,
@@ -278,8 +278,8 @@ alarms = sa.Table(
     **NEVER_USED_TWICE,
 )
 
-# Which versions of its teacher answered a task, each once: who, to what, and where it was seen
-# first.
+# The versions of its teacher that answered a task, each once, with the requested model and the
+# first exchange.
 teacher_versions = sa.Table(
     "teacher_versions",
     metadata,
@@ -296,7 +296,7 @@ teacher_versions = sa.Table(
     sa.Column("time", sa.Float, nullable=False),
 )
 
-# How far a task's exchanges were looked at for these, and what was last found to be all right: the
+# The last exchange of a task that was read for these, and the last state that was handled: the
 # task's latest promotion, and how many versions it had.
 teacher_looks = sa.Table(
     "teacher_looks",
@@ -316,14 +316,14 @@ teacher_changes = sa.Table(
     sa.Column("demotion_id", sa.Integer, sa.ForeignKey("promotions.id")),
     # Evidence up to this exchange is of the teacher before.
     sa.Column("after_seq", sa.Integer, nullable=False),
-    # Whether a student has to be certified again, or the change was only told.
+    # Whether a student has to be certified again, or the change was only reported.
     sa.Column("anew", sa.Boolean, nullable=False),
     sa.Column("change", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
 )
 
-# What asking the teacher again has shown of a task, and each answer; the answers' texts are not
+# The self-disagreement of a task's teacher, and each second answer; the answers' texts are not
 # kept.
 teacher_twice = sa.Table(
     "teacher_twice",
@@ -344,7 +344,7 @@ asked_twice = sa.Table(
     sa.Column("exchange", sa.Text, nullable=False),
     # How far the second is from it, from 0 to 1.
     sa.Column("loss", sa.Float, nullable=False),
-    # Who gave the second.
+    # The version that gave the second.
     sa.Column("teacher", sa.Text, nullable=False),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
@@ -354,13 +354,13 @@ asked_twice = sa.Table(
 )
 sa.Index("asked_twice_by_task", asked_twice.c.task_id, asked_twice.c.time)
 
-# What judges said: a question is paid for once, and answered one way.
+# Judges' replies: a question is paid for once, and always has the same reply.
 judgements = sa.Table(
     "judgements",
     metadata,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("task_id", sa.Text, nullable=False, index=True),
-    # Null: it was asked and did not say.
+    # Null: it was asked and gave no verdict.
     sa.Column("same", sa.Boolean),
     sa.Column("questions", sa.Integer, nullable=False),
     sa.Column("time", sa.Float, nullable=False),

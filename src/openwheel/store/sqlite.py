@@ -1,6 +1,6 @@
-"""All that is SQLite's own: the file, its locks and errors, and what of its SQL is not standard.
+"""Holds all code for SQLite alone: the file, its locks and errors, and non-standard SQL.
 
-Knows nothing of what is stored. Another database takes a file like this one.
+Knows nothing of the tables. Another database takes a file like this one.
 """
 
 import os
@@ -124,7 +124,7 @@ def prepare(
         engine: On the file.
         path: The file.
         metadata: The tables.
-        migrations: For each version of these, what makes its tables of those of the one before.
+        migrations: For each version, the statements that make its tables from those before.
         busy_seconds: How long to wait for other processes.
 
     Raises:
@@ -199,7 +199,7 @@ def _use_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
 
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and its driver raise inside into a `StoreError` that says what to do."""
+    """Turn errors of SQLite and its driver into a `StoreError` that says what to do."""
     try:
         yield
     except sa.exc.DBAPIError as error:
@@ -221,10 +221,10 @@ def _name(error: BaseException | None) -> str:
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from all others on this machine, None where there is none.
+    """Return the identity of a file on this machine, None if there is no file.
 
     Raises:
-        StoreError: It cannot be looked at.
+        StoreError: It cannot be read.
     """
     try:
         status = os.stat(path)
@@ -236,7 +236,7 @@ def file_identity(path: Path) -> tuple[int, int] | None:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that nobody else may read; SQLite gives its WAL the same mode.
+    """Make an empty file that only its owner may read; SQLite gives its WAL the same mode.
 
     Raises:
         StoreError: It cannot be made.
@@ -250,7 +250,7 @@ def make_private(path: Path) -> None:
 
 
 def used_bytes(connection: sa.Connection) -> int:
-    """Return how many bytes of the file hold something."""
+    """Return how many bytes of the file are in use."""
     pages, free, size = (
         int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
         for name in ("page_count", "freelist_count", "page_size")
@@ -259,7 +259,7 @@ def used_bytes(connection: sa.Connection) -> int:
 
 
 def insert(table: sa.Table) -> sqlite.Insert:
-    """Return an insert that may say what becomes of rows whose key is there already."""
+    """Return an insert that allows a clause for rows whose key exists already."""
     return sqlite.insert(table)
 
 
@@ -268,9 +268,9 @@ def insert_many(
 ) -> int:
     """Insert rows that have these columns, and return how many were new by their ``id``.
 
-    Many rows go in one statement, and past SQLAlchemy's own handling of rows. SQLite's driver lets
-    go of the interpreter lock in each statement, and beside a busy event loop getting it back
-    costs more than all else. The statements are few, so that each is prepared once.
+    Many rows go in one statement, without SQLAlchemy's own handling of rows. SQLite's driver
+    releases the interpreter lock in each statement, and beside a busy event loop getting it back
+    costs more than all other work. The statements are few, so that each is prepared once.
     """
     new = start = 0
     for size in _ROWS_A_STATEMENT:
@@ -302,5 +302,5 @@ def greater(first: Any, second: Any) -> sa.ColumnElement[Any]:
 
 
 def json_value(column: sa.Column[str], name: str) -> sa.ColumnElement[Any]:
-    """Return what a JSON object has under a name, null where it has nothing."""
+    """Return a JSON object's value under a name, null if it has none."""
     return sa.func.json_extract(column, f"$.{name}")

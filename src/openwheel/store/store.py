@@ -1,4 +1,4 @@
-"""The store: one file, its transactions, and its exchanges in the order in which they arrived."""
+"""Opens the store: one file, its transactions, and its exchanges in order of arrival."""
 
 import random
 import threading
@@ -55,17 +55,17 @@ _ASSIGN = (
 
 
 class Store:
-    """One file with all that is kept, shared by any number of threads and processes.
+    """One file with all data, shared by any number of threads and processes.
 
-    Every exchange has a ``seq``, which grows in the order of commits: one that has read to some
-    ``seq`` and asks for what came after it misses nothing. Made by `Store.open`.
+    Every exchange has a ``seq``, which grows in the order of commits: a reader that asks for all
+    exchanges after the last ``seq`` it read misses none. Made by `Store.open`.
 
     All methods raise `StoreError` when the file cannot be read or written; a write that fails
-    leaves nothing of its transaction behind.
+    leaves no part of its transaction behind.
 
     Attributes:
         path: The file.
-        engine: Of this package alone.
+        engine: For this package alone.
     """
 
     def __init__(self, path: Path, engine: sa.Engine) -> None:
@@ -84,7 +84,7 @@ class Store:
             busy_seconds: How long a write waits for those of other processes before it fails.
 
         Raises:
-            StoreError: There is no such store, or what is there cannot be used as one.
+            StoreError: There is no such store, or the file cannot be used as one.
         """
         path = Path(path)
         if path.is_dir():
@@ -120,7 +120,7 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """Give a transaction that holds the write lock and commits at the end.
+        """Yield a transaction that holds the write lock and commits at the end.
 
         Keep it short: one write at a time is allowed.
         """
@@ -135,13 +135,13 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Give a transaction that sees the store as it is now; it never waits for writers."""
+        """Yield a transaction that sees the store as it is now; it never waits for writers."""
         self._require_in_place()
         with store_errors(self.path), self.engine.connect() as connection, connection.begin():
             yield connection
 
     def _require_in_place(self) -> None:
-        """Refuse to go on with a file that was deleted or replaced: nobody would find it again.
+        """Refuse to go on with a file that was deleted or replaced, since its data would be lost.
 
         Raises:
             StoreError: The file at the path is not the one that was opened.
@@ -159,7 +159,7 @@ class Store:
     def append(self, exchanges: Sequence[Exchange]) -> int:
         """Store exchanges in one transaction: on return all are on disk, on error none is.
 
-        An exchange whose id is there already is left as it is.
+        An exchange whose id exists already is left as it is.
 
         Returns:
             How many were new.
@@ -180,15 +180,14 @@ class Store:
             ) from None
 
     def vouch(self, ids: Sequence[str], *, after: int = 0) -> int:
-        """Note that exchanges of logs are in the order of arrival, so that they may calibrate.
+        """Mark exchanges of logs as in order of arrival, so that they may calibrate.
 
         Args:
             ids: Of the exchanges.
-            after: Only of those with a larger ``seq``: what a verdict was given on stays as it
-                was then.
+            after: Only those with a larger ``seq``: exchanges in a verdict stay as they were then.
 
         Returns:
-            How many were not noted so before.
+            How many were not marked so before.
         """
         vouched = 0
         with self.write() as connection:
@@ -205,7 +204,7 @@ class Store:
         """Return whether the same request by the same key was answered shortly before.
 
         Args:
-            exchange: What is compared with; its id does not count.
+            exchange: The exchange to compare with; its id does not count.
             within: How many seconds before it.
         """
         latest = sa.select(sa.func.max(table.c.seq)).scalar_subquery()
@@ -242,13 +241,13 @@ class Store:
     ) -> Iterator[tuple[int, Exchange]]:
         """Yield ``(seq, exchange)`` in order of ``seq``, reading ``batch`` rows at a time.
 
-        No transaction stays open between batches, so that a slow reader holds up nobody.
+        No transaction stays open between batches, so a slow reader blocks no other.
 
         Args:
             after: Only what came after this ``seq``.
             until: Nothing after this ``seq``; by default the newest when the reading starts.
-            task_id: Only what is assigned to this task.
-            unassigned: Only what is assigned to no task.
+            task_id: Only exchanges of this task.
+            unassigned: Only exchanges of no task.
             batch: Rows held in memory at a time.
         """
         conditions = []
@@ -295,7 +294,7 @@ class Store:
             after = page[-1][0]
 
     def assign(self, rows: Iterable[tuple[int, str, str, str]]) -> int:
-        """Set what exchanges belong to, given as ``(seq, task_id, inputs, settings)``.
+        """Assign exchanges to tasks, given as ``(seq, task_id, inputs, settings)``.
 
         Writes 5,000 rows a transaction, and lets other writers in between.
 
@@ -349,10 +348,10 @@ class Store:
     ) -> list[tuple[int, Exchange]]:
         """Return ``limit`` unassigned exchanges drawn without replacement, by ``seq``.
 
-        They are of those whose clients named no task. Each key has an equal share, so that none
-        crowds others out; what one does not use is the others'. Within a key all are as likely.
-        The same store and seed give the same sample; all are returned if there are no more than
-        ``limit``. Memory grows with ``limit``, not with the log.
+        Only exchanges whose clients named no task. Each key has an equal share, so that none crowds
+        others out; other keys get the rest of a share that is not used. Within a key all are
+        equally likely. The same store and seed give the same sample; all are returned if there are
+        no more than ``limit``. Memory grows with ``limit``, not with the log.
 
         Args:
             limit: The most that are drawn.
@@ -416,7 +415,7 @@ class Store:
 
 
 def equal_shares(counts: Mapping[str, int], limit: int) -> dict[str, int]:
-    """Return how many of each there is room for: equally many, and no more than there are.
+    """Share room equally: return how many of each fit, no more than there are.
 
     >>> equal_shares({"a": 5, "b": 100, "c": 100}, 45)
     {'a': 5, 'b': 20, 'c': 20}

@@ -1,4 +1,4 @@
-"""Students, each with its state."""
+"""Stores students, each with its state."""
 
 import time
 from typing import TypeVar
@@ -24,7 +24,7 @@ def add(
     body: msgspec.Struct,
 ) -> None:
     """Add a student."""
-    # What it may have been trained on was said before it, also by a clock that was ahead.
+    # Feedback that it may have been trained on has an earlier time, even if a clock was ahead.
     newest = transaction.execute(sa.select(sa.func.max(feedback.c.first))).scalar_one() or 0.0
     transaction.execute(
         sa.insert(table).values(
@@ -70,7 +70,7 @@ def state_of(transaction: Transaction, student_id: str) -> str:
 
 
 def put(transaction: Transaction, student_id: str, body: msgspec.Struct) -> None:
-    """Replace what is kept of a student."""
+    """Replace a student's record."""
     transaction.execute(
         sa.update(table).where(table.c.id == student_id).values(candidate=msgspec.json.encode(body))
     )
@@ -82,7 +82,7 @@ def set_state(transaction: Transaction, student_id: str, state: str) -> None:
 
 
 def move(transaction: Transaction, task_id: str, before: str, after: str) -> None:
-    """Give all students of a task that are in one state another one."""
+    """Change the state of all students of a task that are in one state."""
     transaction.execute(
         sa.update(table)
         .where(table.c.task_id == task_id, table.c.state == before)

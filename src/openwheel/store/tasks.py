@@ -1,4 +1,4 @@
-"""Tasks, the forms of their answers, attempts on them, and which of their exchanges have judged."""
+"""Stores tasks: the forms of their answers, attempts, and which exchanges have judged."""
 
 import time
 from typing import NamedTuple
@@ -79,7 +79,7 @@ def remove(transaction: Transaction, task_id: str) -> None:
 
 
 def read_beyond(transaction: Transaction) -> bytes | None:
-    """Return what `set_beyond` noted last, as JSON; None if it never did."""
+    """Return the last value of `set_beyond`, as JSON; None if there is none."""
     return transaction.execute(sa.select(tasks_beyond.c.beyond)).scalar_one_or_none()
 
 
@@ -93,7 +93,7 @@ def set_beyond(transaction: Transaction, beyond: msgspec.Struct) -> None:
 def set_form(
     transaction: Transaction, task_id: str, form: str, reason: str, folds: tuple[str, ...]
 ) -> None:
-    """Set the form of a task's answers, and how they may differ and still be one."""
+    """Set the form and the folds of a task's answers."""
     transaction.execute(
         sa.update(table).where(table.c.id == task_id).values(form=form, form_reason=reason)
     )
@@ -126,6 +126,6 @@ def set_judged(transaction: Transaction, task_id: str, until: int) -> None:
 
 
 def judged_until(transaction: Transaction, task_id: str) -> int:
-    """Return up to which exchange of a task they have judged, 0 if none has."""
+    """Return the last exchange of a task that has judged, 0 if none has."""
     row = transaction.execute(sa.select(judged.c.until).where(judged.c.task_id == task_id))
     return row.scalar_one_or_none() or 0

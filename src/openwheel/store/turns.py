@@ -1,4 +1,4 @@
-"""Turns that were taken, the one under way, and those that failed."""
+"""Stores the turns taken, the turn under way, and failed turns."""
 
 import time
 from typing import NamedTuple, TypeVar
@@ -25,7 +25,7 @@ class FailedTurn(NamedTuple):
 
 
 def add(transaction: Transaction, looked_at: int, events: object, *, seconds: float) -> None:
-    """Add a turn that was taken: it is no longer under way, and failures at no task are over."""
+    """Add a finished turn: it is no longer under way, and failures at no task are cleared."""
     transaction.execute(sa.delete(starts).where(sa.or_(_UNDER_WAY, starts.c.task_id.is_(None))))
     body = msgspec.json.encode(events)
     transaction.execute(
@@ -34,13 +34,13 @@ def add(transaction: Transaction, looked_at: int, events: object, *, seconds: fl
 
 
 def read(transaction: Transaction, kind: type[_Body]) -> list[tuple[int, _Body]]:
-    """Return what each turn looked at and its events, oldest first."""
+    """Return the last exchange and the events of each turn, oldest first."""
     rows = transaction.execute(sa.select(table).order_by(table.c.id))
     return [(row.looked_at, msgspec.json.decode(row.events, type=kind)) for row in rows]
 
 
 def last(transaction: Transaction) -> tuple[int, float] | None:
-    """Return what the last turn looked at and when it ended, None if none was taken."""
+    """Return the last exchange of the last turn and the turn's end, None if there was no turn."""
     query = sa.select(table.c.looked_at, table.c.time).order_by(table.c.id.desc()).limit(1)
     row = transaction.execute(query).one_or_none()
     return None if row is None else (row.looked_at, row.time)

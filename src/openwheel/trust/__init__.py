@@ -1,7 +1,7 @@
-"""What may be sent, learned from, trained, promoted and exported, and what became of what.
+"""Decides what may be sent, learned from, trained, promoted and exported, and keeps lineages.
 
-Knows nothing of HTTP, of the store or of how students work. No legal advice: it applies what the
-catalogue says of licences, and shows where that was read.
+Knows nothing of HTTP, of the store or of how students work. No legal advice: it applies the
+catalogue's entries on licences, and shows where they were read.
 """
 
 from openwheel.trust.card import model_card

@@ -1,4 +1,4 @@
-"""The model card: a lineage as Markdown, with the front matter that the Hugging Face hub reads."""
+"""Writes a lineage as a model card, with the front matter that the Hugging Face hub reads."""
 
 import datetime
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def model_card(lineage: Lineage) -> str:
 
 
 def inherited_licences(lineage: Lineage) -> tuple[str, ...]:
-    """Return ids of the licences that reach the student: its base's, and any that ask something."""
+    """Return ids of the licences that reach the student: its base's, and any with conditions."""
     base = lineage.base.licences if lineage.base is not None else ()
     asking = (condition.licence for condition in lineage.conditions)
     return tuple(dict.fromkeys([*base, *asking]))

@@ -1,4 +1,4 @@
-"""What the policy decided, and why, in a form that can be kept."""
+"""Defines the policy's decisions with their reasons, in a form that can be kept."""
 
 from typing import Literal
 
@@ -12,12 +12,12 @@ promoting a student and exporting one."""
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What a licence asks of those who use or pass on a student.
+    """A condition of a licence for those who use or pass on a student.
 
     Attributes:
         about: The matter.
-        text: What is asked, in words; for ``name`` what the student's name must begin with, for
-            ``notice`` what must be shown.
+        text: The condition in words; for ``name`` the start of the student's name, for ``notice``
+            the text that must be shown.
         licence: Id of the licence that asks it.
     """
 
@@ -27,20 +27,20 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What the policy decided on one matter.
+    """The policy's decision on one matter.
 
     Attributes:
         point: Where.
         subject: What it is about, e.g. ``teacher gpu (Qwen/Qwen3-8B)``.
         allowed: Whether it may be.
         licence: Id of the licence that decided, or ids with commas between; ``""`` if none did.
-        reason: Why not, or what allowed it, in a sentence without its full stop.
+        reason: Why it is refused or allowed, in a sentence without its full stop.
         clause: The licence's words.
-        source: Where they were read, and with what confidence.
+        source: Where the clause was read, and how sure the reading is.
         remedy: What would allow it.
         override: The written permission that allowed it against the licence.
-        warnings: What to know though it is allowed.
-        conditions: What the licences ask.
+        warnings: Warnings though it is allowed.
+        conditions: The licences' conditions.
     """
 
     point: Point
@@ -56,7 +56,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] = ()
 
     def __str__(self) -> str:
-        """Say it in a sentence or two."""
+        """Describe the decision in a sentence or two."""
         if self.allowed:
             extra = f", by written permission: {self.override}" if self.override else ""
             return f"{self.subject} {_MAY[self.point]}{extra}"
@@ -67,7 +67,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         """Return this decision, if it allows.
 
         Raises:
-            PolicyError: It does not; the message names the clause and what to do.
+            PolicyError: It refuses; the message names the clause and what to do.
         """
         if not self.allowed:
             raise PolicyError(str(self))

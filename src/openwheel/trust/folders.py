@@ -1,8 +1,8 @@
-"""Which checkpoint a folder of weights holds: by what lies in it, not by what it is called.
+"""Recognises the checkpoint in a folder of weights by its contents, not by its name.
 
-The configuration's architecture and measures are compared with the catalogue's rows; what the
-folder's own files say of licence and origin comes after, since anybody can write it. Nothing is
-looked up elsewhere, and no weights are hashed: the catalogue knows no hashes.
+The configuration's architecture and measures are compared with the catalogue's rows. The licence
+and origin in the folder's own files come after, since anybody can write them. No other source is
+used, and no weights are hashed, since the catalogue has no hashes.
 """
 
 import re
@@ -32,13 +32,13 @@ _KEYS = (
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a folder of weights was recognised as.
+    """The checkpoints that a folder of weights was recognised as.
 
     Attributes:
         rows: The checkpoints that it may be, or be made of; all their licences apply.
-        licence: Where it is no checkpoint of the catalogue, the licence that its files name.
-        told_by: What tells it.
-        hint: Where nothing does: what its architecture is mostly of.
+        licence: If it is no checkpoint of the catalogue, the licence that its files name.
+        told_by: The source of that.
+        hint: Without a source: the usual licences of its architecture.
     """
 
     rows: tuple[Checkpoint, ...] = ()
@@ -48,10 +48,10 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recognise(path: Path, catalog: Catalog) -> Folder:
-    """Return what a checkpoint's folder or a GGUF file holds, as far as it tells by itself."""
+    """Recognise the checkpoint of a folder or a GGUF file by its own contents."""
     try:
         config = config_of(path)
-    except CatalogError:  # no checkpoint: what loads it will say so
+    except CatalogError:  # no checkpoint: loading it will report that
         config = {}
     texts = [*_said(path)]
     rows = _alike(config, catalog)
@@ -95,7 +95,7 @@ def _same_measures(first: Shape, other: Shape) -> bool:
 def _chosen(
     rows: tuple[Checkpoint, ...], named: tuple[Checkpoint, ...], licences: list[str]
 ) -> tuple[Checkpoint, ...]:
-    """Return of checkpoints that are alike those that the files name, else all of them."""
+    """Return those of similar checkpoints that the files name, or all of them."""
     return (
         tuple(row for row in rows if row in named)
         or tuple(row for row in rows if row.licence in licences)
@@ -104,7 +104,7 @@ def _chosen(
 
 
 def _said(path: Path) -> Iterator[str]:
-    """Yield what a folder's files say that they are of, or under."""
+    """Yield the checkpoints and licences that a folder's files name."""
     folder = path if path.is_dir() else path.parent
     for file in [path] if path.suffix == ".gguf" else sorted(path.glob("*.safetensors"))[:1]:
         try:

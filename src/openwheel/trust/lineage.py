@@ -1,4 +1,4 @@
-"""Lineage: what a student was made of, in a form that machines read."""
+"""Defines the lineage: what a student was made of, in a form that machines read."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
         kind: ``encoder``: its vectors are read, its weights stay as they are, or were tuned.
             ``lm``: the student is an adapter on it.
         revision: The commit it was pinned to, ``""`` for a folder.
-        fingerprint: Hash of what its answers come from, where one is kept.
-        licences: Ids of the licences that apply, none if it is not known.
+        fingerprint: Hash of its weights and settings, if one is kept.
+        licences: Ids of the licences that apply, none if unknown.
         tuned: Whether its own weights were changed.
     """
 
@@ -40,13 +40,13 @@ class TaughtBy(msgspec.Struct, frozen=True, kw_only=True):
         teacher: Name of the endpoint, ``""`` for a log that was imported.
         model: As the endpoint named it.
         exchanges: How many of its answers.
-        checkpoint: Its hub id, ``""`` if that is not known.
-        licences: Ids of the licences its answers are under, none if it is not known.
-        told_by: What tells it: ``settings``, the model's ``name``, a folder's ``configuration``,
-            or ``nothing``.
-        training: What the settings said of its answers, None if nothing.
+        checkpoint: Its hub id, ``""`` if unknown.
+        licences: Ids of the licences its answers are under, none if unknown.
+        told_by: The source of that: ``settings``, the model's ``name``, a folder's
+            ``configuration``, or ``nothing``.
+        training: The setting for its answers, None if there is none.
         terms: Its terms in the operator's words.
-        jurisdiction: Where it is, by the operator's word.
+        jurisdiction: Where it is, by the operator's settings.
     """
 
     teacher: str
@@ -102,18 +102,18 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema: Version of these fields.
-        student, task, task_name, rung: Whose it is.
+        student, task, task_name, rung: The student it describes.
         created: When it was trained; ISO 8601, UTC.
         base: The checkpoint it is built on; None where there is none, as for ``exact``.
-        taught_by: Whose answers trained it, most first.
-        left_out: Whose answers the policy kept out.
+        taught_by: The teachers whose answers trained it, most first.
+        left_out: The teachers whose answers the policy kept out.
         training: The window of its training exchanges.
-        decisions: What the policy decided when it was trained.
+        decisions: The policy's decisions when it was trained.
         overrides: Written permissions that it rests on, by licence or checkpoint.
-        conditions: What the licences ask of those who use it or pass it on.
-        certificates: What it was certified for, oldest first.
+        conditions: The licences' conditions for those who use it or pass it on.
+        certificates: Its certificates, oldest first.
         files: sha256 of each of its files.
-        versions: Of Openwheel and of what trained it.
+        versions: Of Openwheel and of the libraries that trained it.
         complete: Whether all of this was kept when it was trained. False for students from before
             there were lineages.
     """
@@ -143,7 +143,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def licence_summary(lineage: Lineage) -> tuple[str, ...]:
-    """Return a line for each checkpoint and each teacher's model: what it is under."""
+    """Return a line with the licences of each checkpoint and each teacher's model."""
     return tuple(_lines(lineage))
 
 

@@ -1,4 +1,4 @@
-"""Telling which checkpoint a model's name stands for, as servers and marketplaces write them."""
+"""Identifies checkpoints by the names that servers and marketplaces give to models."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ LONGEST = 300
 """Characters of a name that are looked at."""
 
 _PARTS = re.compile(r"[a-z]+|\d+(?:\.\d+)*")
-# What the same weights are called in another form or for another use.
+# Suffixes of the same weights in another form or for another use.
 _FORM = re.compile(
     r"[-_.:](instruct|chat|it|hf|base|free|latest|awq|gptq|gguf|mlx|bnb|fp8|bf16|fp16|int[48]|"
     r"nvfp4|mxfp4|w[48]a(8|16)|[48]bit|q\d(_[a-z0-9]+)*)$"
@@ -25,7 +25,7 @@ class Names(msgspec.Struct, frozen=True):
     Attributes:
         catalog: The catalogue.
         full: Checkpoints by the parts of their names.
-        short: Likewise, without what forms of the same weights are called.
+        short: Likewise, without the suffixes for forms of the same weights.
     """
 
     catalog: Catalog
@@ -47,9 +47,9 @@ class Names(msgspec.Struct, frozen=True):
     def identify(self, name: str) -> tuple[Checkpoint, ...]:
         """Return the checkpoints that a model's name may stand for; empty if none is known.
 
-        The hub id itself, whatever its case, is one; else its last part is compared without
+        A hub id, in any case of letters, is itself one. Otherwise its last part is compared without
         separators (``qwen3:8b``, ``qwen/qwen3-8b`` and ``Qwen/Qwen3-8B`` are one), and if that
-        finds none, without what forms of the same weights are called (``-Instruct``, ``-AWQ``,
+        finds none, without the suffixes for forms of the same weights (``-Instruct``, ``-AWQ``,
         ``:free``).
         """
         exact = self.catalog.get(name)

@@ -1,4 +1,4 @@
-"""Countries and the European Union, by their codes."""
+"""Checks and compares codes of countries and the European Union."""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
 def checked(codes: Iterable[str], setting: str) -> tuple[str, ...]:
-    """Return codes that are ones; ``UK``, which people write, is ``GB``.
+    """Check codes and return them; ``UK``, which people write, is ``GB``.
 
     Raises:
         SettingError: One is not two capital letters.
@@ -47,7 +47,7 @@ def within(place: str, places: Iterable[str]) -> bool:
 
 
 def is_here(url: str) -> bool:
-    """Whether what a URL names is on this machine: by its host, or since no network leads to it."""
+    """Return whether a URL is on this machine: by its host, or because it needs no network."""
     if not url.startswith(("http://", "https://")):
         return True
     host = urlsplit(url).hostname or ""

@@ -1,4 +1,4 @@
-"""The policy: a veto on sending, learning, training, promoting and exporting."""
+"""Decides by policy on sending, learning, training, promoting and exporting."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -28,10 +28,9 @@ from openwheel.trust.terms import Terms, stated
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """What the operator allows, with what the catalogue knows.
+    """The operator's settings with the catalogue.
 
-    Every decision is a pure function of the two. What licences forbid is forbidden also where
-    nothing is set.
+    Every decision is a pure function of the two. Refusals by licence hold without any setting.
 
     Attributes:
         section: ``[policy]`` of openwheel.toml.
@@ -48,7 +47,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Return the policy that the settings give, checked.
 
         Raises:
-            SettingError: A place is none, or two teachers have one name.
+            SettingError: A place has no valid code, or two teachers have one name.
             CatalogError: A catalogue file of the operator's own cannot be read.
         """
         section = settings.policy
@@ -82,7 +81,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def judges_models(self) -> bool:
-        """Whether there is anything that a request may not be sent for, by its model."""
+        """Whether a request may be refused by its model."""
         section = self.section
         return bool(
             section.licences
@@ -96,10 +95,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def terms_of(self, teacher: str, model: str = "") -> Terms:
-        """Return what a teacher's answers are under.
+        """Return the terms of a teacher's answers.
 
-        The operator's word comes first: the teacher's `licence`, its `checkpoint`, then
-        `policy.models`; else the catalogue is looked through for the model's name.
+        The operator's settings come first: the teacher's `licence`, its `checkpoint`, then
+        `policy.models`. After them the model's name is looked up in the catalogue.
 
         Args:
             teacher: Its name; ``""`` for a log that was imported.
@@ -144,10 +143,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def terms_of_base(self, checkpoint: str) -> Terms:
-        """Return what a checkpoint is under, by hub id or folder.
+        """Return the terms of a checkpoint, by hub id or folder.
 
-        The operator's word in `policy.models` comes first. A folder is what lies in it, whatever
-        it is called; an id is looked up in the catalogue.
+        The operator's `policy.models` comes first. A folder is recognised by its contents, whatever
+        its name; an id is looked up in the catalogue.
         """
         base = Terms(subject=f"checkpoint {checkpoint}", role="base", checkpoint=checkpoint)
         path = Path(checkpoint).expanduser()
@@ -167,8 +166,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         Args:
             teacher: Its name.
-            model: That is asked for, ``""`` if the request names none; None to judge the teacher
-                itself: where it is, and what its settings say it serves.
+            model: The model asked for, ``""`` if the request names none; None to judge the teacher
+                itself, by its place and its settings.
         """
         section = self.teachers.get(teacher)
         if section is not None and (refusal := self._out_of_bounds(teacher, section)):
@@ -186,7 +185,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self._judge(self.terms_of_base(checkpoint), "train")
 
     def may_promote(self, lineage: Lineage) -> Decision:
-        """Decide whether a student may answer traffic, by what it was made of."""
+        """Decide whether a student may answer traffic, by its lineage."""
         return self._made_of(lineage, "promote")
 
     def may_export(self, lineage: Lineage, name: str = "") -> Decision:
@@ -194,7 +193,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         Args:
             lineage: Of the student.
-            name: Under which it is to be passed on; ``""`` if it is not.
+            name: The name under which it is passed on; ``""`` if it is not.
         """
         decision = self._made_of(lineage, "export")
         if not decision.allowed or not name:
@@ -217,11 +216,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {k: text for k, text in self.section.overrides.items() if k.lower() in lowered}
 
     def refused_teachers(self) -> list[Decision]:
-        """Return why teachers of the settings may not be asked at all: by themselves or a model."""
+        """Return why teachers of the settings may not be asked, as such or for a model."""
         return [decision for decision in self.on_teachers() if not decision.allowed]
 
     def on_teachers(self) -> Iterable[Decision]:
-        """Yield a decision for each teacher, and for each model that it is said to take."""
+        """Yield a decision for each teacher, and for each model that its settings list."""
         for name, section in self.teachers.items():
             if section.url.startswith(REPLAY):
                 continue
@@ -241,7 +240,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             yield self.may_learn_from("", settings.lm.teacher)
 
     def _made_of(self, lineage: Lineage, point: Point) -> Decision:
-        """Judge again all that a student was made of, by the policy as it is now."""
+        """Judge all parts of a student's lineage again, by the present policy."""
         parts = []
         if lineage.base is not None:
             base = self.terms_of_base(lineage.base.id)
@@ -291,7 +290,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def _with_kept(self, terms: Terms, names: Iterable[str]) -> Terms:
-        """Return terms with the licences that a lineage kept, where none are known any more."""
+        """Return terms with the licences of a lineage, if none are known any more."""
         if terms.licences:
             return terms
         licences = tuple(licence for name in names for licence in self._licences(name))
@@ -345,13 +344,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                     remedy=remedy,
                 )
             if terms.role == "base" and terms.told_by == "nothing":
-                # Who trains on weights that nobody knows may keep the result, not pass it on.
+                # A student on unknown weights may be kept, but not promoted or passed on.
                 if point in {"promote", "export"}:
                     return msgspec.structs.replace(
                         decision, allowed=False, reason=unknown, remedy=remedy
                     )
                 unknown += f". Until you say it, no student of it is promoted or exported. {remedy}"
-            if point != "send":  # what is not known binds nobody who only asks
+            if point != "send":  # unknown terms do not forbid sending
                 warned.append(f"{terms.subject}: {unknown}")
         asked: list[Condition] = []
         for licence in terms.licences:
@@ -378,7 +377,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return ""
 
     def _out_of_bounds(self, teacher: str, section: TeacherSection) -> Decision | None:
-        """Refuse a teacher that is where data may not be sent."""
+        """Refuse a teacher in a place where data may not be sent."""
         allowed = self.section.jurisdictions
         if not allowed or section.url.startswith(REPLAY):
             return None
@@ -407,7 +406,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if not name:
             return ()
         rows = self._names.identify(name)
-        # A name that may mean several checkpoints under several licences tells nothing.
+        # A name that may mean several checkpoints under several licences is not used.
         return rows if len({row.licence for row in rows}) == 1 else ()
 
     def _licences(self, name: str) -> tuple[Licence, ...]:
@@ -423,7 +422,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return next((overrides[name.lower()] for name in names if name.lower() in overrides), "")
 
     def _check_overrides(self) -> None:
-        """Refuse an override that would apply to nothing: most likely a name is misspelt."""
+        """Refuse an override that never applies: most likely its name is misspelt."""
         for name in self.section.overrides:
             of_sections = {section.licence.lower() for section in self.teachers.values()}
             if name.lower() in of_sections or self.catalog.get(name) is not None:
@@ -438,7 +437,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def _says(section: TeacherSection) -> bool:
-    """Whether a teacher's settings say what it serves, whatever model it is asked for."""
+    """Return whether a teacher's settings name what it serves, for any model asked for."""
     return bool(section.licence or section.checkpoint) or section.url.startswith(LOCAL)
 
 

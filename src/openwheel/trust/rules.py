@@ -1,4 +1,4 @@
-"""What one licence has against one use, under what the operator says of itself."""
+"""Finds the objections of a licence to a use, under the operator's settings."""
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -42,10 +42,9 @@ _THEN = {
 
 
 class Objection(msgspec.Struct, frozen=True):
-    """What a licence has against a use: the reason, its words, where they were read, a way out.
+    """An objection of a licence to a use: the reason, the clause, its source, a remedy.
 
-    ``mendable`` objections fall to a written permission; what the operator's own lists say does
-    not.
+    A written permission lifts ``mendable`` objections; those of the operator's own lists stay.
     """
 
     reason: str
@@ -56,7 +55,7 @@ class Objection(msgspec.Struct, frozen=True):
 
 
 def has(licence: Licence, property_name: str) -> bool:
-    """Whether a licence is one that a list means: by id, wildcard or property."""
+    """Return whether a licence is in a list: by id, wildcard or property."""
     if property_name not in PROPERTIES:
         return fnmatchcase(licence.id.lower(), property_name.lower())
     custom = licence.id.startswith("LicenseRef-")
@@ -74,13 +73,13 @@ def has(licence: Licence, property_name: str) -> bool:
 def objections(
     licence: Licence, role: Role, point: Point, policy: PolicySection
 ) -> Iterator[Objection]:
-    """Yield what a licence has against a use, gravest first.
+    """Yield a licence's objections to a use, gravest first.
 
     Args:
         licence: The licence.
         role: Whether its model teaches, or is what the student is built on.
-        point: What is to be done.
-        policy: What the operator allows and says of itself.
+        point: The use.
+        policy: The operator's settings.
     """
     yield from _listed(licence, policy)
     yield from _on_training(licence, role, point)
@@ -103,10 +102,10 @@ def objections(
 def conditions(
     licence: Licence, role: Role, point: Point, policy: PolicySection
 ) -> Iterator[Condition]:
-    """Yield what a licence asks for, though it allows.
+    """Yield the conditions of a licence that allows the use.
 
-    Of a teacher's licence only what reaches what learns from its answers: nothing of it does where
-    it says that answers are free.
+    Of a teacher's licence only the conditions for models that learn from its answers; none if it
+    says that answers are free.
     """
     reaches = licence.outputs_may_train == "conditional" or licence.distillate_is_derivative
     if point == "send" or role == "base" or reaches:
@@ -124,7 +123,7 @@ def conditions(
 
 
 def warnings(licence: Licence, role: Role, point: Point, policy: PolicySection) -> Iterator[str]:
-    """Yield what to know of a licence that allows."""
+    """Yield the warnings of a licence that allows the use."""
     if licence.non_commercial and policy.use is None:
         yield (
             f"{licence.id} is for non-commercial use only, or asks for an authorisation first; say "
@@ -147,7 +146,7 @@ def warnings(licence: Licence, role: Role, point: Point, policy: PolicySection) 
 
 
 def silence(licence: Licence, role: Role, point: Point) -> str:
-    """Return what is not known of a licence and matters here, ``""`` if all is."""
+    """Return the missing facts of a licence that matter here, ``""`` if there are none."""
     if licence.id == UNKNOWN:
         return "its licence is not known"
     if role == "teacher" and point != "send" and licence.outputs_may_train == "unknown":

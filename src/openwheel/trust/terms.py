@@ -1,4 +1,4 @@
-"""What a model's answers or a checkpoint are under, as far as it can be told."""
+"""Holds the terms of a model's answers or a checkpoint."""
 
 from typing import Literal
 
@@ -10,19 +10,19 @@ UNKNOWN = "LicenseRef-unknown"
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's answers or a checkpoint are under.
+    """The terms of a model's answers or a checkpoint.
 
     Attributes:
         subject: In words, e.g. ``teacher gpu (Qwen/Qwen3-8B)``.
         role: Whether answers of it are learned from, or it is itself trained or built on.
-        checkpoint: Its hub id, ``""`` if that is not known.
-        licences: All that apply; none if it is not known.
-        told_by: What tells it: the operator's settings, the model's name, a folder's configuration
-            or its files, or nothing.
-        hint: Where nothing tells it: what is known beside.
-        training: What the operator says of its answers.
+        checkpoint: Its hub id, ``""`` if unknown.
+        licences: All that apply; none if unknown.
+        told_by: The source of that: the operator's settings, the model's name, a folder's
+            configuration or its files, or nothing.
+        hint: Without a source: other facts about it.
+        training: The operator's setting for its answers.
         terms: Its terms in the operator's words.
-        jurisdiction: Where it is, by the operator's word.
+        jurisdiction: Where it is, by the operator's settings.
     """
 
     subject: str
@@ -47,5 +47,5 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stated(licence: str) -> Licence:
-    """Return what is known of a licence that only the operator's settings name: its id."""
+    """Return a licence that only the operator's settings name; only its id is known."""
     return Licence(id=licence, name=licence, confidence="?", source="openwheel.toml")
