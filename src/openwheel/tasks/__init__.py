@@ -1,4 +1,4 @@
-"""Finding tasks in traffic: prompt templates and their variables, the answer form, comparison.
+"""Finds tasks in traffic: prompt templates, variables, answer forms, comparisons.
 
 Knows nothing of how students work.
 """

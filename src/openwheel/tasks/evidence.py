@@ -1,4 +1,4 @@
-"""What speaks for a group of prompts: the constant text it adds, and the kind of its answers."""
+"""Measures the evidence that prompts are a task: constant text, and the kind of answers."""
 
 import re
 from collections import Counter
@@ -13,23 +13,23 @@ from openwheel.tasks.tokens import split, volatile
 from openwheel.wire import Answer
 
 # The weight of constant text a group must add (words of running text, see `text_weight`):
-ALONE = 12.0  # whatever it looks like
+ALONE = 12.0  # in any place
 PROGRAMMED = 3.5  # where what is around it shows that a program wrote it
 INSTEAD = 3.0  # where it replaces a variable between constants, as two questions may
 MOST_VALUES = 20  # of a variable that is an instruction
 
 
 class Added:
-    """What the template of some prompts has that the template of all prompts has not.
+    """The constant text that the template of some prompts has and the template of all has not.
 
     Attributes:
-        weight: How much constant text, in words of running text.
+        weight: The amount of constant text, in words of running text.
         edge: Whether some of it starts or ends a part.
-        by_program: Whether it is in a part that programs write, or set off from the variable as
+        by_program: Whether it is in a part that programs write, or separated from the variable as
             programs do it.
         fixed_message: Whether the message has no variable left: a command, or a repeated input.
         value: Whether nearly all of it is the value of a variable between constants.
-        ends_only: Whether all that is set off is the end of a message, as a signature may be.
+        ends_only: Whether all of it is the end of a message, as a signature may be.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Added:
         self.edge = self.by_program = self.fixed_message = self.ends_only = False
         for number, (mine, outer) in enumerate(zip(part.parts, whole.parts, strict=True)):
             more = part_weight(mine) - part_weight(outer)
-            # What conversations have in common is talk; examples given as turns are fixed.
+            # Conversations share small talk; examples given as turns are fixed.
             if more <= 0 or (number in (1, 3) and mine.variables and more < ALONE):
                 continue
             self.weight += more
@@ -101,7 +101,7 @@ def part_weight(part: Part) -> float:
 
 
 def text_weight(text: str) -> float:
-    """Return how much of an instruction a text is: words of running text count most.
+    """Return the weight of a text as an instruction: words of running text count most.
 
     Names and numbers count less, since a variable with few values is made of them.
     """
@@ -125,9 +125,9 @@ def answer_symbols(
     answers: Sequence[Answer],
     repeats: Sequence[int],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what each answer is: up to four symbols and their weights; which are labels.
+    """Return up to four symbols with weights for each answer, and which answers are labels.
 
-    A short answer that occurs again is a label, a record is its keys; of the rest only the
+    A short answer that occurs again is a label, and a record is its keys. Of other answers only the
     kind counts: text, record or tool call.
     """
     kinds = {"text": 0, "tool_call": 1, "record": 2}

@@ -1,4 +1,4 @@
-"""Short runs of tokens as features of prompts, and sets of prompts that share many of them."""
+"""Finds sets of prompts that share many short runs of tokens."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from openwheel.tasks.template import Parts
 from openwheel.tasks.tokens import CUT, FIRST_PART, Vocabulary
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-# A template shows at the ends of a part; what an input of many pages says in its middle does not
-# matter, and reading it would make long prompts expensive.
+# A template shows at the ends of a part. The middle of an input of many pages does not matter, and
+# reading it would make long prompts expensive.
 _END_CHARACTERS = 3000
 
 
@@ -29,7 +29,7 @@ class Cluster:
 
 
 class Features:
-    """Which prompts (0 to n - 1) hold which runs of tokens that are frequent enough to matter."""
+    """The prompts (0 to n - 1) that hold each sufficiently frequent run of tokens."""
 
     def __init__(self, prompts: Sequence[Parts], vocabulary: Vocabulary, least: int) -> None:
         ids, owner = _concatenate(prompts, vocabulary)
@@ -85,7 +85,7 @@ class View:
         return len(np.unique(self.features.masked[members]))
 
     def clusters(self) -> list[Cluster]:
-        """Return sets of prompts that share features the rest lacks, most telling first.
+        """Return sets of prompts that share features the rest lacks, most distinctive first.
 
         Features that occur in exactly the same prompts are constants of one template, so a set
         is ranked by how many features have it, times how many prompts are in it.
@@ -151,7 +151,7 @@ def _hashed(
 
 
 def _masked(ids: Ids, owner: NDArray[np.int64], n: int) -> NDArray[np.uint64]:
-    """Return a hash of each prompt in which all volatile tokens are alike."""
+    """Return a hash of each prompt that ignores the values of volatile tokens."""
     position = np.arange(len(ids), dtype=np.uint64)
     mixed = (ids.astype(np.uint64) + np.uint64(1)) * _MULTIPLIER
     mixed ^= mixed >> np.uint64(31)

@@ -1,4 +1,4 @@
-"""Finding tasks in a sample of traffic."""
+"""Finds tasks in a sample of traffic."""
 
 import hashlib
 import re
@@ -48,7 +48,7 @@ def find_templates(
         )
         for grouped in splitter.groups():
             template = grouped.template
-            # A group without any constant is a task only where all there is is a message.
+            # A group without any constant is a task only if its prompts are single messages.
             if template.literal_length == 0 and prompts[grouped.members[0]][0]:
                 continue
             fitting = [i for i in grouped.members if template.match_parts(prompts[i]) is not None]
@@ -63,16 +63,16 @@ def find_tasks(
     *,
     min_support: int = MIN_SUPPORT,
 ) -> list[Task]:
-    """Find the tasks of a sample of exchanges that are not known yet.
+    """Find the new tasks in a sample of exchanges.
 
     Args:
         sample: Prompt, answer and the task the client named (``""`` if none) of exchanges drawn
             at random from the whole log. A name makes one task, whatever its prompts look like,
             if it has as many exchanges as it takes prompts to make a task without one.
-        known_tasks: Tasks to leave out; exchanges that they match are not looked at, except by bare
+        known_tasks: Tasks to leave out; exchanges that they match are skipped, except those of bare
             templates, behind which new tasks may hide.
-        min_support: How many distinct prompts make a task that nobody named, and how many exchanges
-            one that somebody did.
+        min_support: How many distinct prompts make a task without a name, and how many exchanges
+            one with a name.
 
     Returns:
         New tasks only: named ones first, then by the number of exchanges.
@@ -91,7 +91,7 @@ def find_tasks(
     tasks: list[Task] = []
     for explicit, exchanges in sorted(named.items(), key=lambda item: (-len(item[1]), item[0])):
         if len(exchanges) < min_support:
-            continue  # nothing can be told of its answers, and anybody can make up names
+            continue  # too few answers to infer a form, and anybody can make up names
         identity = hashlib.sha256(b"explicit\0" + explicit.encode()).hexdigest()[:12]
         name = _free_name(_slug(explicit) or "task", taken)
         tasks.append(Task(identity, name, named_template([p for p, _ in exchanges]), explicit))
@@ -119,7 +119,7 @@ def named_template(prompts: Sequence[Prompt]) -> Template | None:
 
 
 def _affordable(prompts: list[Parts]) -> list[Parts]:
-    """Return evenly spaced prompts whose text is not more than can be read in a few seconds."""
+    """Return evenly spaced prompts with no more text than can be read in a few seconds."""
     total = sum(min(len(text), 6000) for parts in prompts for text in parts)
     step = max(1, -(-total // _MOST_CHARACTERS))
     return prompts[::step]
@@ -136,7 +136,7 @@ _COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def _describing_name(template: Template, others: Sequence[Template]) -> str:
-    """Return up to three words of the template's that the fewest other templates have."""
+    """Return up to three words of the template that the fewest other templates have."""
     rarity: Counter[str] = Counter()
     for other in others:
         rarity.update(set(_words(other)))

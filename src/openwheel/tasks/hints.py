@@ -1,6 +1,6 @@
-"""What is in the way of a task's answers: refusals in text, and spellings that a fold makes one.
+"""Finds what keeps a task from being learned: refusals in text, and spellings that a fold joins.
 
-It only proposes. Whether two spellings are one is for the user to say.
+It only proposes: the user decides whether two spellings are one answer.
 """
 
 import re
@@ -39,7 +39,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """Folds that would make a task's answers fewer.
+    """Folds that would reduce a task's distinct answers.
 
     Attributes:
         folds: All that the setting would name.
@@ -61,14 +61,14 @@ def propose(
 ) -> Proposal | None:
     """Return the fewest folds that would make answers one; None if none would.
 
-    Of several ways the one with fewer folds is taken, and the fold that ignores less. What cuts
-    text off is proposed only if it makes more than twice as many answers one.
+    Fewer folds are preferred, and folds that ignore less. Folds that cut text off are proposed only
+    if they join more than twice as many answers.
 
     Args:
-        texts: Answers, of which the latest are looked at.
+        texts: Answers, of which the latest are used.
         folds: Those that are set.
-        form: That of the answers so far. Where they are no labels, folds are proposed only if the
-            answers would be some.
+        form: The form of the answers so far. If it is not ``label``, folds are proposed only if
+            they would make the answers labels.
     """
     counts = Counter(text for text in texts[-MOST:] if not is_refusal(text))
     prefixes = _own(counts)
@@ -90,7 +90,7 @@ def propose(
 def _fewest(
     counts: Counter[str], whole: tuple[str, ...], folds: tuple[str, ...], form: Form
 ) -> Proposal | None:
-    """Return the fewest of some folds that do about as much as all; None if that is too little."""
+    """Return the fewest folds with about the effect of all; None if that is too little."""
     best = _proposal(counts, whole, folds, form)
     if best is None:
         return None
@@ -111,7 +111,7 @@ def _fewest(
 def _proposal(
     counts: Counter[str], names: tuple[str, ...], folds: tuple[str, ...], form: Form
 ) -> Proposal | None:
-    """Return what some folds would do; None if that is not worth it."""
+    """Return the effect of some folds; None if it is too small."""
     total = counts.total()
     if names == folds or not total:
         return None
@@ -158,9 +158,9 @@ def _as_written(counts: Counter[str], canonical: str, folds: tuple[str, ...]) ->
 
 
 def _own(counts: Counter[str]) -> list[str]:
-    """Return words with a colon that stand before some answers which come without them, too.
+    """Return words with a colon before some answers that also come without them.
 
-    Two kinds of such words before one answer may tell two answers apart, and are none.
+    Two different such words before one answer may distinguish answers, and are left out.
     """
     rest = tuple(name for name in FOLDS if name not in (*_CUTS, "set"))
     bare = {fold(text, rest) for text in counts}
@@ -189,7 +189,7 @@ def _spelled(counts: Counter[str], words: str) -> str:
 def in_the_way(
     texts: Sequence[str], task: str, folds: tuple[str, ...] = (), form: Form = "label"
 ) -> str:
-    """Say what is in the way of a task's answers, and what setting removes it; ``""`` if nothing.
+    """Describe what keeps a task from being learned, and the setting that helps; ``""`` if nothing.
 
     Args:
         texts: The teacher's answers.

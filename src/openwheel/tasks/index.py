@@ -1,4 +1,4 @@
-"""Which templates a prompt may fit, without trying them all: by how its texts start and end."""
+"""Finds the templates that a prompt may fit by the starts and ends of its texts."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -13,10 +13,10 @@ FEW: Final = 4
 
 
 class Starts:
-    """Finds which of some texts a text starts with.
+    """Finds those of some texts that a text starts with.
 
-    Those texts are sorted, each with the longest other that starts it. Whatever starts a text comes
-    before it in that order, and starts all that is between: so one binary search finds the longest,
+    The texts are sorted, each with its longest prefix among them. A prefix comes before a text in
+    that order, and is a prefix of all texts between. So one binary search finds the longest prefix,
     which leads to the others.
 
     >>> Starts(["Sort: ", "Sort", "", "Sum"]).of("Sort: a, b")

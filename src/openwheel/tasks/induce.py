@@ -1,4 +1,4 @@
-"""From a group of prompts to their template: runs of tokens become literals of raw text."""
+"""Induces the template of a group of prompts: runs of tokens become literals of raw text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ class Inducer:
         """Return the template of distinct prompts that belong together.
 
         Args:
-            prompts: The prompts; up to ``most`` are looked at.
+            prompts: The prompts; up to ``most`` are read.
             repeats: How often each of them occurred.
             tools: As in the prompts.
             response_format: As in the prompts.
-            most: How many prompts to look at.
+            most: How many prompts to read.
         """
         step = max(1, len(prompts) // most)
         chosen = prompts[::step][:most]
@@ -57,16 +57,16 @@ class Inducer:
                 counts[prompt[i]] += times
             part = self.part([prompt[i] for prompt in chosen], counts)
             if i in (1, 3) and part.variables and sum(map(len, part.literals)) < _LEAST_HISTORY:
-                part = ANY  # what conversations happen to share is not a template
+                part = ANY  # text that conversations share by chance is no template
             parts.append(part)
         first, second, third, fourth = parts
         return Template((first, second, third, fourth), tools, response_format)
 
     def part(self, texts: Sequence[str], counts: Counter[str]) -> Part:
-        """Return what the texts of one part have in common.
+        """Return the common part of the texts of one part.
 
         Args:
-            texts: The texts to look at.
+            texts: The texts.
             counts: How often each text occurs in the whole group.
         """
         if len(set(texts)) == 1:
@@ -126,7 +126,7 @@ class Inducer:
                 else:
                     piece.append(tokens[token])
             literals.append("".join(piece))
-        # Two variables with nothing telling between them are one.
+        # Two variables with no distinctive text between them are one.
         i = 1
         while i < len(literals) - 1:
             if not any(c.isalnum() or c == "\n" for c in literals[i]) and (

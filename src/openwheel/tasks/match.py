@@ -1,4 +1,4 @@
-"""Which task a prompt belongs to."""
+"""Finds the task of a prompt."""
 
 import hashlib
 from collections.abc import Sequence
@@ -54,14 +54,14 @@ class TaskMatcher:
             named.sort(key=lambda task: task.template is None)
 
     def takers(self, task: Task) -> list[Task]:
-        """Return the tasks that take part of a task's prompts: those that fit, and come first.
+        """Return the tasks that take part of a task's prompts: those that fit and come first.
 
-        A name takes prompts from nobody: what is named belongs to no task without a name.
+        A named task takes no prompts from others: a named prompt belongs to no task without a name.
         """
         return [other for other in self.tasks if takes_from(other, task)]
 
     def fingerprint(self, task: Task) -> str:
-        """Return the sha256 of all that decides which prompts are a task's, and their inputs."""
+        """Return the sha256 of all that decides a task's prompts and their inputs."""
         takers = sorted(self.takers(task), key=lambda other: other.id)
         content = [MATCHING, task.explicit, task.template, [other.template for other in takers]]
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
@@ -70,9 +70,9 @@ class TaskMatcher:
         """Return the task of a prompt and its inputs, or None if it belongs to none.
 
         Args:
-            prompt: What is asked.
-            explicit: The task the client named. A name that is not known is a new task, so
-                nothing is found for it; a prompt without a name belongs to no named task.
+            prompt: The prompt.
+            explicit: The task the client named. An unknown name is a new task, so no task is
+                returned for it. A prompt without a name belongs to no named task.
         """
         if explicit:
             for task in self._named.get(explicit, ()):
@@ -97,7 +97,7 @@ class TaskMatcher:
 
 
 def takes_from(first: Task, other: Task) -> bool:
-    """Whether a task takes some of the prompts that another would have without it."""
+    """Return whether a task takes some of the prompts that another would have without it."""
     if first.explicit or first.template is None or other.explicit or other.template is None:
         return False
     return _rank(first.template) < _rank(other.template) and first.template.overlaps(other.template)
@@ -108,5 +108,5 @@ def _by_rank(entry: tuple[Task, Template]) -> tuple[int, bool, str]:
 
 
 def _rank(template: Template) -> tuple[int, bool, str]:
-    """Return what orders the templates that fit a prompt: the first one has it."""
+    """Return the sort key of templates that fit a prompt: the first one takes it."""
     return -template.literal_length, bool(template.parts[0].variables), template.id

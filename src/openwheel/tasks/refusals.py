@@ -1,8 +1,8 @@
-"""Refusals in text: answers by which a model says that it does not answer.
+"""Recognises refusals in text: answers in which a model says that it does not answer.
 
-Some endpoints mark a refusal (`finish_reason`); most models only write one. It is told by its
+Some endpoints mark a refusal (`finish_reason`); most models only write one. It is recognised by its
 words, in English, German, French, Spanish, Italian, Portuguese, Dutch, Chinese, Japanese, Korean
-and Russian. Others are taken for answers.
+and Russian. Refusals in other languages count as answers.
 """
 
 import re
@@ -114,7 +114,7 @@ _SHORTEST = 6
 
 
 def is_refusal(text: str) -> bool:
-    """Return whether an answer's text says that there is none.
+    """Return whether an answer's text is a refusal.
 
     >>> is_refusal("I'm sorry, but I can't help with that.")
     True

@@ -1,4 +1,4 @@
-"""What a group of texts has in common: constant runs of tokens, in order, and gaps between.
+"""Finds the constant runs of tokens that a group of texts has in common, and the gaps between.
 
 Knows nothing of prompts and answers: texts come as arrays of token ids.
 """
@@ -21,7 +21,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Marks:
-    """Which token ids may stand alone as a constant within a text.
+    """The token ids that may stand alone as a constant within a text.
 
     Attributes:
         word: Has a letter or digit.
@@ -50,7 +50,7 @@ def common_runs(texts: Sequence[Ids], repeats: Sequence[int], marks: Marks) -> l
     Args:
         texts: Token ids of each distinct text.
         repeats: How often each occurred.
-        marks: What the ids are.
+        marks: The marks of the ids.
     """
     return _Runs(marks, len(texts)).gap(list(texts), list(repeats), last=True, split=True)
 
@@ -62,7 +62,7 @@ class _Runs:
         self.runs = 0
 
     def gap(self, texts: list[Ids], repeats: list[int], *, last: bool, split: bool) -> list[Run]:
-        """Return the runs of texts, all of which fit what was found around them."""
+        """Return the runs of texts that all fit the runs around them."""
         start = self._common_prefix(texts)
         if start is None:
             return [[], []]
@@ -89,8 +89,8 @@ class _Runs:
     def _common_prefix(self, texts: list[Ids]) -> Ids | None:
         """Return the longest prefix of enough texts; None if too few texts are left.
 
-        Punctuation at its end that some of the texts lack is left off: what is in brackets or
-        quotes only most of the time brings them along.
+        Punctuation at its end that some of the texts lack is left off, since values are often, but
+        not always, in brackets or quotes.
         """
         outliers = len(texts) - self.need
         if outliers < 0:
@@ -111,8 +111,8 @@ class _Runs:
         self.runs += 1
         if self.runs > _MOST_RUNS:
             return None
-        # Texts from a small set, each seen again and again, are the values of one variable, and
-        # what they share is their language, unless they are combinations of smaller sets.
+        # Texts from a small set, each seen repeatedly, are the values of one variable and share
+        # only their language, unless they are combinations of smaller sets.
         closed = sum(repeats) > 1.67 * len({text.tobytes() for text in texts})
         anchor = self._anchor(texts, last=last, independent=closed)
         if anchor is None:
@@ -129,9 +129,9 @@ class _Runs:
     def _anchor(
         self, texts: list[Ids], *, last: bool, independent: bool
     ) -> tuple[Ids, bool] | None:
-        """Return a constant run, and whether it is one that repeats, so that the last one counts.
+        """Return a constant run, and whether it repeats, so that its last occurrence counts.
 
-        What sets fields off is preferred: words between words may be the input's own.
+        Runs that separate fields are preferred: words between words may be the input's own.
         """
         worded: tuple[Ids, bool] | None = None
         for n in (6, 4, 3, 2, 1):
@@ -192,7 +192,7 @@ class _Runs:
 
 
 def _independent(texts: list[Ids], gram: Ids) -> bool:
-    """Whether texts combine what is left and right of a constant freely."""
+    """Return whether texts freely combine the parts left and right of a constant."""
     cuts = [cut for text in texts if (cut := _cut(text, gram, False)) is not None]
     pairs = {(before.tobytes(), right.tobytes()) for before, right in cuts}
     most = max(len({cut[side].tobytes() for cut in cuts}) for side in (0, 1))
@@ -211,7 +211,7 @@ def _occurrences(texts: list[Ids], grams: NDArray[np.uint64], n: int) -> NDArray
 
 
 def _cut(text: Ids, gram: Ids, from_end: bool) -> tuple[Ids, Ids] | None:
-    """Return what is left and right of a run, None if the text lacks it."""
+    """Return the parts left and right of a run, None if the text lacks it."""
     at = _find(text, gram, from_end)
     return None if at < 0 else (text[:at], text[at + len(gram) :])
 
@@ -232,7 +232,7 @@ def _ends(text: Ids, end: Ids) -> bool:
 
 
 def _grams(text: Ids, n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Return the hashes of all runs of ``n`` tokens without a volatile one, and where they are."""
+    """Return the hashes and places of all runs of ``n`` tokens without a volatile one."""
     size = len(text) - n + 1
     if size <= 0:
         return np.empty(0, np.uint64), np.empty(0, np.int64)

@@ -1,9 +1,9 @@
-"""Splitting prompts into groups of one template each.
+"""Splits prompts into groups of one template each.
 
-Every prompt of a template holds the template's runs of tokens and few others do, so sets of
-prompts that share many runs are proposed, the most telling first, and judged. What users write is
-full of such sets too (phrases, signatures, names), so text alone is not believed: a group must
-add instructions of its own, or its answers must be of another kind than the others'.
+Every prompt of a template holds the template's runs of tokens and few others do. So sets of prompts
+that share many runs are proposed, the most distinctive first, and judged. Users' own words have
+many such sets too (phrases, signatures, names), so text alone is not enough: a group must add
+instructions of its own, or its answers must be of another kind than the others'.
 """
 
 import re
@@ -32,7 +32,7 @@ from openwheel.wire import Answer
 
 Members = NDArray[np.int64]
 
-_MOST_JUDGED = 60  # proposals of one group that are looked at closely
+_MOST_JUDGED = 60  # proposals of one group that are examined
 _MOST_SEEN = 4000
 # The weight of constant text a group must add where its answers are of another kind.
 _DIFFERENT = 1.5
@@ -105,11 +105,11 @@ class Splitter:
     def _rare(self, members: Members) -> Members:
         """Return those of some prompts that are of tasks with too few prompts yet.
 
-        What is left after all groups were found may be several such tasks, which together are
-        enough and share a few words ("Answer with the name."). As one task, with their
-        instructions as an input, they would stay one for ever. Only what can be told by the
+        After all groups were found, the remaining prompts may be of several such tasks, which are
+        enough together and share a few words ("Answer with the name."). As one task, with their
+        instructions as an input, they would stay one for ever. They are recognised only by the
         system text, which programs write: a few texts, each with several prompts, and each with
-        more to say than they share.
+        more text than they share.
         """
         by_system: dict[str, list[int]] = {}
         for i in members.tolist():
@@ -176,7 +176,7 @@ class Splitter:
         members = cluster.members
         mine, elsewhere = self._some(members), self._some(whole)
         if sum(template.match_parts(parts) is not None for parts in mine) < 0.9 * len(mine):
-            # The template of all is that of most: what a few of them share with it is less.
+            # The template of all is that of most; a few of them share less with it.
             rest = np.setdiff1d(whole, members, assume_unique=True)
             both = [each[:: 1 + len(each) // 30] for each in (members, rest)]
             template = self._template(np.concatenate(both), 62)
@@ -207,9 +207,9 @@ class Splitter:
         return added.edge and added.weight >= ALONE
 
     def _apart(self, members: Members, whole: Members, added: Added) -> bool:
-        """Whether the answers of some prompts are distributed otherwise than the rest's.
+        """Return whether the answers of some prompts have another distribution than the rest's.
 
-        The value of a variable says little about the answer; what a task asks says much. The
+        The value of a variable predicts little of the answer; a task's question predicts much. The
         test is the likelihood-ratio test of homogeneity, with the cube-root normal
         approximation of chi-squared (Wilson and Hilferty, 1931).
         """
@@ -263,7 +263,7 @@ class Splitter:
         return total >= 0.95 * len(whole)
 
     def _instructs(self, members: Members, whole: Members, template: Template) -> bool:
-        """Whether what some prompts share looks like instructions, seen as values of variables.
+        """Return whether text shared by some prompts looks like instructions, as variables' values.
 
         A shared text that is a variable's whole value must not be one of many that come again
         and again, and one that is a part of a message's variable must leave many values;
@@ -306,7 +306,7 @@ class Splitter:
         shared = np.where(self.own, rest >= np.maximum(2.5, 0.05 * mine), often & (mine > 0))
         if mine[shared].sum() > 0.1 * mine.sum():
             return False
-        # One label for one phrase is what users' own words look like.
+        # Users' own words often have one label for one phrase.
         alone = mine * ~shared
         return bool(alone[~self.own].sum() >= 0.5 * mine.sum()) or bool(
             (alone >= 2).sum() >= 2 and alone.max() < 0.97 * mine.sum()

@@ -1,4 +1,4 @@
-"""The prompt template: constant text around variables, and reading the variables' values."""
+"""Defines the prompt template: constant text around variables whose values it reads."""
 
 import hashlib
 from functools import cached_property
@@ -51,9 +51,9 @@ class Part(msgspec.Struct, frozen=True):
     Attributes:
         literals: The constant texts, in order; only the first and the last may be empty. One
             literal alone is a part without variables.
-        pivot: Which variable (counted from 0) takes the text that could belong to several: the
-            literals before it are sought from the start, those after it from the end, so that
-            a long input may quote any of them.
+        pivot: Which variable (counted from 0) takes text that could belong to several. The literals
+            before it are searched from the start, those after it from the end, so a long input may
+            quote any of them.
     """
 
     literals: tuple[str, ...] = ("",)

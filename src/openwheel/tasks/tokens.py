@@ -1,4 +1,4 @@
-"""Splitting prompts into tokens that join to the same text, and knowing volatile ones.
+"""Splits prompts into tokens that join to the same text, and recognises volatile ones.
 
 A token carries the spaces before it. Dates, times and ids are volatile: they all become one
 symbol and are never constant text, however constant they are in one day's log.

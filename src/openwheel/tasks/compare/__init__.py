@@ -1,7 +1,7 @@
-"""Comparisons of two answers to one request: by equality, by words, by vectors, by fields.
+"""Compares two answers to one request: by equality, words, vectors or fields.
 
-Knows nothing of who answered, of endpoints, or of what is done with a loss. The judge, who asks a
-teacher, is `openwheel.loop.judging`.
+Knows nothing of students, of endpoints, or of the use of a loss. The judge, which asks a teacher,
+is in `openwheel.loop.judging`.
 """
 
 from openwheel.tasks.compare.comparison import Comparison, Given, Kind, Pair, fingerprint_of

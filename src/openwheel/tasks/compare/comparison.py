@@ -1,4 +1,4 @@
-"""What every comparison is: two answers to one request in, a loss from 0 to 1 out."""
+"""Defines the protocol of a comparison: two answers to one request in, a loss from 0 to 1 out."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ class Pair(msgspec.Struct, frozen=True):
     """Two answers to compare.
 
     Attributes:
-        request: What was asked, as text; only a judge reads it.
-        teacher: What the teacher answered.
-        student: What the student answered, or the teacher asked again.
+        request: The request as text; only a judge reads it.
+        teacher: The teacher's answer.
+        student: The student's answer, or the teacher's second one.
     """
 
     request: str
@@ -30,7 +30,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Comparison(Protocol):
-    """Says how far a student's answer is from the teacher's.
+    """Computes how far a student's answer is from the teacher's.
 
     Attributes:
         setting: As the user writes it, ``rouge:0.7`` say.
@@ -38,8 +38,8 @@ class Comparison(Protocol):
             instead of counting.
         equality: Whether answers agree if their canonical forms are equal, and only then, so that a
             loss costs next to nothing.
-        fingerprint: SHA-256 of all that decides a loss. A certificate holds it; another one is
-            another comparison, and a new attempt.
+        fingerprint: SHA-256 of all that a loss depends on. A certificate holds it; another one
+            means another comparison, and a new attempt.
     """
 
     setting: str
@@ -48,9 +48,9 @@ class Comparison(Protocol):
     fingerprint: str
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
-        """Return the loss of each pair: 0 where the student's answer will do, 1 where not.
+        """Return the loss of each pair: 0 where the student's answer is as good, 1 where not.
 
-        The same pair has the same loss however often it is asked for.
+        The same pair always has the same loss.
         """
 
 
@@ -58,7 +58,7 @@ class Encoder(Protocol):
     """Text in, one unit vector out; `openwheel.students.encoder.TextEncoder` is one.
 
     Attributes:
-        fingerprint: Hash of what the vectors come from.
+        fingerprint: Hash of its weights and settings.
     """
 
     fingerprint: str
@@ -87,12 +87,12 @@ class Kind(NamedTuple):
     """A kind of comparison that a user can choose.
 
     Attributes:
-        name: What the setting begins with; what follows a colon is its parameter.
+        name: The start of the setting, before a colon and the parameter.
         written: How the setting is written, for messages.
-        read: Reads the parameter, ``""`` if there is none; raises a ValueError if it is none.
+        read: Reads the parameter, ``""`` if there is none; raises a ValueError if it is not valid.
         make: Returns the comparison, given the setting and the parameter; raises a SettingError if
-            what it needs is not there.
-        folds: Whether it goes by the folds of the task.
+            a resource is missing.
+        folds: Whether it uses the folds of the task.
     """
 
     name: str
@@ -117,5 +117,5 @@ def limit(text: str) -> float:
 
 
 def fingerprint_of(*parts: Any) -> str:
-    """Return the SHA-256 of what decides a loss."""
+    """Return the SHA-256 of all that a loss depends on."""
     return hashlib.sha256(msgspec.json.encode([VERSION, *parts], order="sorted")).hexdigest()

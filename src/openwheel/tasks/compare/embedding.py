@@ -1,4 +1,4 @@
-"""Comparison by the direction of sentence vectors."""
+"""Compares texts by the cosine of their sentence vectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ rest without a word; a longer text has the mean of its pieces' vectors, and all 
 class EmbeddingComparison:
     """Two texts agree if the cosine of their vectors is at least a limit.
 
-    Vectors tell topics apart better than facts: a number or a "not" changes a vector little.
+    Vectors separate topics better than facts: a number or a "not" changes a vector little.
     """
 
     bounded = False
@@ -32,7 +32,7 @@ class EmbeddingComparison:
         self._encoder = encoder
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
-        """Return 0.0 for texts whose vectors are alike enough, 1.0 for others."""
+        """Return 0.0 for texts whose vectors are similar enough, 1.0 for others."""
         settled_losses = [settled(pair) for pair in pairs]
         rows = [i for i, loss in enumerate(settled_losses) if loss is None]
         cosines = self._cosines(

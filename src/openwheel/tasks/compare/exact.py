@@ -1,4 +1,4 @@
-"""Comparison by equality, as the form of the answers has it."""
+"""Compares answers by equality of their canonical forms."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class ExactComparison:
     equality = True
 
     def __init__(self, form: Form, folds: tuple[str, ...] = ()) -> None:
-        """Compare answers of one form, which may differ by folds and still be one."""
+        """Compare answers of one form, after folds."""
         self.form = form
         self.folds = folds
         self.setting = with_folds("exact", folds)
@@ -42,17 +42,17 @@ def equal(pair: Pair, form: Form, folds: tuple[str, ...] = ()) -> bool:
 
 
 def with_folds(setting: str, folds: tuple[str, ...]) -> str:
-    """Return a comparison's setting with the folds that answers go through before it."""
+    """Return a comparison's setting with its folds."""
     return f"{setting} after {', '.join(folds)}" if folds else setting
 
 
 def versioned(folds: tuple[str, ...]) -> tuple[object, ...]:
-    """Return what folds have to do with a loss, for a fingerprint; nothing if there are none."""
+    """Return the folds with their version, for a fingerprint; nothing without folds."""
     return (VERSION, folds) if folds else ()
 
 
 def settled(pair: Pair) -> float | None:
-    """Return the loss of two texts that need no closer look, else None.
+    """Return the loss of two texts that is known without comparing words, else None.
 
     Equal texts agree. A call of a tool is no text: it agrees with an equal call alone.
     """

@@ -1,4 +1,4 @@
-"""Comparison of records field by field: which fields count, and how far numbers may differ."""
+"""Compares records field by field."""
 
 import math
 import unicodedata
@@ -20,7 +20,7 @@ class Tolerance(msgspec.Struct, frozen=True):
 
 
 class FieldRules(msgspec.Struct, frozen=True):
-    """Which fields count. Names of fields inside others are joined by dots.
+    """The fields that count. Names of fields inside others are joined by dots.
 
     Attributes:
         only: The fields that count; empty for all.
@@ -42,7 +42,7 @@ class FieldsComparison:
     equality = False
 
     def __init__(self, setting: str, rules: FieldRules, folds: tuple[str, ...] = ()) -> None:
-        """Compare by rules, which ``setting`` is how the user wrote, after folds."""
+        """Compare by rules after folds; ``setting`` has the rules as the user wrote them."""
         self.setting = with_folds(setting, folds)
         self.rules = rules
         self.folds = folds
@@ -117,7 +117,7 @@ def read_rules(written: str) -> FieldRules:
     """Read rules: fields with commas between them.
 
     ``total`` or ``buyer.name`` counts, ``-note`` does not; ``total~0.01`` and ``total~1%`` may
-    differ by so much, ``~0.01`` is for all other numbers.
+    differ by that much, ``~0.01`` is for all other numbers.
 
     Raises:
         SettingError: They cannot be read, or some count and others are left out.

@@ -1,4 +1,4 @@
-"""From a setting to a comparison."""
+"""Makes a comparison from a setting."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -31,12 +31,12 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """A comparison as the user chose it, before what it needs is there.
+    """A comparison as the user chose it, before its resources are there.
 
     Attributes:
         kind: A key of `KINDS`.
         setting: As it was written.
-        parameter: What its kind read after the colon.
+        parameter: The parameter after the colon, as its kind read it.
     """
 
     kind: str
@@ -51,7 +51,7 @@ def read_comparison(setting: str) -> Chosen:
     """Read a setting such as ``rouge:0.7``.
 
     Raises:
-        SettingError: There is no such comparison, or its parameter is none.
+        SettingError: There is no such comparison, or its parameter is not valid.
 
     Examples:
         >>> read_comparison("rouge:0.7").parameter
@@ -69,10 +69,10 @@ def read_comparison(setting: str) -> Chosen:
 
 
 def make_comparison(chosen: Chosen, context: Given) -> Comparison:
-    """Return the comparison for a task, given the form of its answers and what there is.
+    """Return the comparison for a task, given the form of its answers and the resources.
 
     Raises:
-        SettingError: It does not go with the form, or what it needs is not there.
+        SettingError: It does not suit the form, or a resource is missing.
     """
     form = FORMS[context.form]
     if chosen.kind not in form.comparisons | {"exact"}:

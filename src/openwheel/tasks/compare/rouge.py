@@ -1,8 +1,8 @@
-"""ROUGE-L: how much of two texts is the same words in the same order.
+"""Compares texts by ROUGE-L: the share of equal words in the same order.
 
-Our own, for all scripts: the package rouge-score lower-cases and drops whatever is not a-z or 0-9,
-so that any two texts in Chinese, Hindi or Russian are equally unlike, and its latest release is of
-2022.
+This implementation is for all scripts. The package rouge-score lower-cases and drops all characters
+but a-z and 0-9, so that any two texts in Chinese, Hindi or Russian are equally unlike, and its
+latest release is of 2022.
 
 Source: Lin, 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 3.1: recall and
 precision are the longest common subsequence of words, divided by the words of the reference and of
@@ -41,7 +41,7 @@ class RougeComparison:
         self.fingerprint = fingerprint_of("rouge", at_least, unicodedata.unidata_version)
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
-        """Return 0.0 for texts that are alike enough, 1.0 for others."""
+        """Return 0.0 for texts that are similar enough, 1.0 for others."""
         return [self._loss(pair) for pair in pairs]
 
     def _loss(self, pair: Pair) -> float:

@@ -1,4 +1,4 @@
-"""Folds: ways in which two answers may differ and still be counted as one, if the user says so.
+"""Folds answers: removes differences that the user does not count.
 
 Pure functions of a text. Knows nothing of tasks, forms and students.
 """

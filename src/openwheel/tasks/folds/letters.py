@@ -1,4 +1,4 @@
-"""Folds of single characters: case, width, and what has no shape."""
+"""Folds single characters: case, width, and characters without a shape."""
 
 import re
 import unicodedata
@@ -34,16 +34,16 @@ def fold_width(text: str) -> str:
 def fold_invisible(text: str) -> str:
     """Return a text without characters that have no shape, and with one kind of space.
 
-    What joins the parts of an emoji stays. Line breaks stay, too.
+    Joiners inside an emoji stay. Line breaks stay, too.
     """
     if not text.isascii() and _SHAPELESS.search(text):
         text = _SHAPELESS.sub(_joins, text)
-        text = unicodedata.normalize("NFC", text)  # what stood apart may join now
+        text = unicodedata.normalize("NFC", text)  # separated characters may join now
     return _SPACES.sub(" ", text).strip()
 
 
 def _joins(match: re.Match[str]) -> str:
-    """Return a joiner between two symbols as it is, and nothing for all else."""
+    """Return a joiner between two symbols as it is, and ``""`` for others."""
     text, at = match.string, match.start()
     if text[at] != _JOINER or not 0 < at < len(text) - 1:
         return ""

@@ -1,4 +1,4 @@
-"""The fold of an order: an answer that lists several things is the set of them."""
+"""Folds the order of lists: an answer that lists several items is the set of them."""
 
 import re
 
@@ -17,7 +17,7 @@ _LEVELS = (
 
 
 def parts_of(text: str) -> list[str]:
-    """Return the parts of a list: lines, or what has semicolons, bars, commas or "and" between.
+    """Return the parts of a list: lines, or parts separated by semicolons, bars, commas or "and".
 
     A text that is no list is its only part.
     """

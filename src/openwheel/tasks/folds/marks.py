@@ -1,6 +1,6 @@
-"""Folds of what stands around an answer: a full stop, quotes, emphasis, brackets, a code fence.
+"""Folds marks around an answer: a full stop, quotes, emphasis, brackets, a code fence.
 
-Each takes one layer off; a text that has none, or of which nothing would be left, stays.
+Each takes one layer off. A text without one, or that would be empty, stays.
 """
 
 import re
@@ -44,7 +44,7 @@ _FENCE = re.compile(r"(`{3,}|~{3,})")
 
 
 def fold_stop(text: str) -> str:
-    """Return a text without the stop at its end; where there are several, none is taken."""
+    """Return a text without the stop at its end; if there are several, all stay."""
     if text[-1:] not in STOPS or not text:
         return text
     rest = text[:-1].rstrip()
@@ -94,7 +94,7 @@ def fold_brackets(text: str) -> str:
 
 
 def fold_fence(text: str) -> str:
-    """Return what stands in a code fence that is all of a text."""
+    """Return the content of a code fence that is all of a text."""
     fence = _FENCE.match(text)
     if fence is None or not text.endswith(fence[1]) or len(text) < 2 * len(fence[1]) + 1:
         return text

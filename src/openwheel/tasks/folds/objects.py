@@ -1,4 +1,4 @@
-"""JSON in an answer: the object that an answer consists of."""
+"""Reads the JSON object that an answer consists of."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The folds: each by its name, with what it does, and what several of them make of an answer."""
+"""The table of folds, and the canonical text of an answer after several of them."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -34,13 +34,13 @@ Step = Callable[[str], str]
 
 
 class Fold(msgspec.Struct, frozen=True):
-    """One way in which two answers may differ and still be counted as one.
+    """One difference between answers that does not count.
 
     Attributes:
         name: As the setting has it.
-        does: What it does, for people.
+        does: Its effect, for people.
         differ: How two answers differ that only this fold makes equal: "answers differ by ...".
-        step: What it makes of a text; None for the ones that work on more than one text.
+        step: Folds a text; None for folds that work on more than one text.
         inside: Whether it works on the texts inside a JSON object, too.
     """
 
@@ -51,7 +51,7 @@ class Fold(msgspec.Struct, frozen=True):
     inside: bool = False
 
 
-# From the least that is ignored to the most; the order in which they are tried, too.
+# From the fold that ignores least to the one that ignores most, which is the order of trying.
 FOLDS: Final = {
     fold.name: fold
     for fold in (
@@ -135,7 +135,7 @@ def read_folds(written: Sequence[str]) -> tuple[str, ...]:
     """Return the names of folds, each once, in one order.
 
     Raises:
-        SettingError: One is no fold, or two do not go together.
+        SettingError: One is no fold, or two exclude each other.
 
     Examples:
         >>> read_folds(["stop", "case"])
@@ -162,10 +162,10 @@ def _steps(names: tuple[str, ...], among: tuple[str, ...]) -> list[Step]:
 
 
 class Folding:
-    """What some folds, in the order of `read_folds`, make of an answer's text.
+    """Applies folds, in the order of `read_folds`, to an answer's text.
 
-    They are done again until nothing changes, since each takes one layer off: so the same comes
-    out whatever the order of layers, and of what came out nothing else.
+    They are repeated until the text no longer changes, since each takes one layer off. So the
+    result does not depend on the order of layers, and folding it again does not change it.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -175,7 +175,7 @@ class Folding:
         prefix_steps = [*_steps(names, ("prefix",)), *prefixes]
         around = _steps(names, ("fence", "emphasis", "quotes", "brackets", "stop"))
         first = _steps(names, ("invisible", "width"))
-        # An explanation begins after the answer, so what leads to that is taken off before.
+        # An explanation begins after the answer, so words before the answer are taken off first.
         self._before = [*first, *prefix_steps] if "explanation" in names else first
         self._after = [*prefix_steps, *around]
         inside = tuple(name for name in names if name in FOLDS and FOLDS[name].inside)
@@ -184,9 +184,9 @@ class Folding:
         self._known = lru_cache(maxsize=4096)(self._fold)
 
     def written(self, text: str) -> str:
-        """Return what a student writes in place of a text: as it is spelled, but for what is cut.
+        """Return a text as a student writes it: its spelling, without the parts that folds cut off.
 
-        What a teacher thought, or explained, was of one request.
+        Reasoning and explanations of the teacher belong to one request.
         """
         text = text.strip()
         if self._cut is None or self._json(text) is not None:
@@ -233,7 +233,7 @@ class Folding:
 
     def _leaves(self, value: object) -> object:
         """Return a JSON value with its texts folded; names of fields are brought to NFC alone."""
-        # What was escaped was not there to be brought to NFC before.
+        # Escaped characters were not brought to NFC before.
         if isinstance(value, str):
             return self._inside(unicodedata.normalize("NFC", value))
         if isinstance(value, dict):
@@ -261,7 +261,7 @@ class Folding:
 
 @lru_cache(maxsize=256)
 def folding(names: tuple[str, ...]) -> Folding:
-    """Return what some folds make of a text."""
+    """Return the function that applies some folds."""
     return Folding(names)
 
 

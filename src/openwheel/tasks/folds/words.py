@@ -1,8 +1,8 @@
-"""Folds of words beside an answer: what leads to it, and what explains it after.
+"""Folds words around an answer: introductions before it, and explanations after it.
 
-The words are those by which models are known to introduce a label, in some languages. A word that
-may itself tell two labels apart ("error: disk", "warning: disk") is not among them; one can be
-named: ``prefix:Queue``.
+The words are those with which models are known to introduce a label, in some languages. A word that
+may itself distinguish labels ("error: disk", "warning: disk") is not among them; the user can name
+one: ``prefix:Queue``.
 """
 
 import re
@@ -50,7 +50,7 @@ _SAID = (
     r"(?:\s+\w{1,20})?\s+(?:as|under|in)(?=\s)"
 )
 _PREFIX = re.compile(rf"(?:{_MARKED}|{_OPENING}{_LED}|{_SAID})\s*", re.IGNORECASE)
-# What leads to an answer in the middle of a text is looked for from its sign backwards.
+# Introducing words in the middle of a text are searched backwards from their sign.
 _SIGNS = re.compile(rf"####|{_SIGN}|(?<=\s){_BE}|{_BE_WITHOUT_SPACE}", re.IGNORECASE)
 _LEADS_UP = re.compile(
     rf"(?<![A-Za-z\u00c0-\u024f0-9]){_MARKS}?{_NAMED}\s*{_MARKS}?\s*\Z", re.IGNORECASE
@@ -87,16 +87,16 @@ _ASIDE = re.compile(rf"(?:\s+[-\u2013\u2014]\s+|\u2014|\s*[(\uff08]){_MORE}")
 
 
 def cut_reasoning(text: str) -> str:
-    """Return a text without what was thought before its answer.
+    """Return a text without the reasoning before its answer.
 
-    That is all up to the tag that ends it; else all before the last words that lead to an answer
-    ("Answer:", "the answer is", "####"); else all but what stands last: a JSON object, a code
-    fence, or a line.
+    That is the text up to the tag that ends it; otherwise the text before the last words that
+    introduce an answer ("Answer:", "the answer is", "####"); otherwise all but the last JSON
+    object, code fence or line.
     """
     if closed := _last(_CLOSED, text):
         return text[closed.end() :].strip() or text
     if _OPENED.match(text):
-        return text  # it never stopped thinking
+        return text  # the reasoning never ended
     block = _last_block(text)
     if block:
         return block
@@ -107,7 +107,7 @@ def cut_reasoning(text: str) -> str:
 
 
 def _last_lead(text: str) -> int | None:
-    """Return where the last words begin that lead to an answer, None if none do."""
+    """Return where the last words that introduce an answer begin, None without such words."""
     signs = deque(_SIGNS.finditer(text, max(0, len(text) - _NEAR)), maxlen=_MOST_SIGNS)
     for sign in reversed(signs):
         if not text[sign.end() :].strip():
@@ -141,10 +141,10 @@ def _last_block(text: str) -> str:
 
 
 def cut_explanation(text: str) -> str:
-    """Return a text without what explains its answer.
+    """Return a text without the explanation of its answer.
 
-    That is all after the first line, JSON object or code fence; on that line what follows
-    "because", "Reason:" and their like, and three words or more after a sentence, a dash or a
+    That is the text after the first line, JSON object or code fence; on that line the text after
+    "because", "Reason:" and the like, and three words or more after a sentence, a dash or a
     bracket.
     """
     if block := _first_block(text):
@@ -175,7 +175,7 @@ def _first_block(text: str) -> str:
 
 
 def fold_prefix(text: str) -> str:
-    """Return a text without words that lead to its answer: "Answer: x", "The label is x"."""
+    """Return a text without words that introduce its answer: "Answer: x", "The label is x"."""
     return _without(_PREFIX, text)
 
 
@@ -197,5 +197,5 @@ def _without(pattern: re.Pattern[str], text: str) -> str:
 
 
 def leads(text: str) -> bool:
-    """Return whether a text begins with words that lead to an answer."""
+    """Return whether a text begins with words that introduce an answer."""
     return _PREFIX.match(text) is not None

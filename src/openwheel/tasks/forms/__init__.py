@@ -1,4 +1,4 @@
-"""Answer forms, one file each: what answers are, how they are compared, inferred and corrected.
+"""Defines the answer forms, one file each: how answers are compared, inferred and corrected.
 
 Knows nothing of how students learn them.
 """

@@ -1,4 +1,4 @@
-"""The text by which two answers of a task are compared, and how a student writes one."""
+"""Computes the canonical text of an answer, and the text that a student writes."""
 
 import msgspec
 
@@ -41,5 +41,5 @@ def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) ->
 
 
 def written_answer(answer: Answer, folds: tuple[str, ...] = ()) -> str:
-    """Return an answer as a student would write it: as it is spelled, but for what a fold cuts."""
+    """Return an answer as a student would write it: its spelling, without parts that folds cut."""
     return folding(folds).written(answer.final) if folds else answer.final

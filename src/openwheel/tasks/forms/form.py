@@ -1,4 +1,4 @@
-"""An answer form as data: how its answers are read, compared and corrected, and who learns them."""
+"""Defines an answer form as data: how its answers are compared, corrected and learned."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ SHOWN = 60
 
 
 def shown(text: str) -> str:
-    """Return an answer as a sentence shows it: in quotes, cut, what cannot be seen escaped."""
+    """Return an answer for a sentence: in quotes, cut, with invisible characters escaped."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
@@ -27,14 +27,14 @@ def always_usable(_text: str, _folds: tuple[str, ...]) -> str:
 
 
 class AnswerForm(NamedTuple):
-    """What the answers of a task are.
+    """The form of a task's answers.
 
     Attributes:
         name: As the store, certificates and messages have it.
         canonical: Returns the text by which answers are compared where no fold is set, given one
             without surrounding white space.
-        closed: Whether answers are of a closed set, so that students choose among them.
-        comparisons: The kinds of comparison that go with it beside ``exact``.
+        closed: Whether answers are a closed set that students choose from.
+        comparisons: The kinds of comparison that it allows beside ``exact``.
         asks_for_comparison: Whether its tasks are left to the teacher until a comparison is chosen.
         has_refusals: Whether a refusal in text is an answer like any other.
         left: Why no student learns its tasks, as the end of a sentence or ``""``; None: one may.

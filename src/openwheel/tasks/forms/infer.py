@@ -1,4 +1,4 @@
-"""Inferring the answer form of a task from the teacher's answers."""
+"""Infers the answer form of a task from the teacher's answers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,8 @@ from openwheel.wire import Answer
 _encoder = msgspec.json.Encoder(order="sorted")
 
 MIN_ANSWERS = 20
-# A label's form is that of at least this share of the answers: a teacher asked for a label now
-# and then explains itself (about 2% in logs of real endpoints), which must not hide the task.
+# The least share of answers that must be labels: a teacher that is asked for a label sometimes
+# explains itself (about 2% in logs of real endpoints), which must not hide the task.
 MAJORITY = 0.95
 ODD = 0.15
 """The share of answers that may be none of a task's labels where these are plain: each has come
@@ -32,13 +32,13 @@ MAX_RECORD_CHARACTERS = 1000
 
 
 class FormEvidence(msgspec.Struct, frozen=True):
-    """What a task's answers are, and why one may think so.
+    """The form of a task's answers, and the evidence for it.
 
     Attributes:
         form: ``label`` (one of a closed set, of texts or of JSON objects), ``record`` (another
             JSON object), ``tool_call``, ``text`` (anything else), or ``unknown`` while there is
             too little evidence.
-        n: Answers looked at.
+        n: Answers in the sample.
         distinct: Distinct answers among them, compared as the form compares.
         reason: One sentence for people.
     """
@@ -54,17 +54,17 @@ def infer_form(
 ) -> FormEvidence:
     """Infer the form of a task from a sample of its answers.
 
-    A form is given to the whole task when at least 95% of the answers have it; what is left is
-    for the teacher. Labels are a closed set: short answers on one line, or JSON objects, whose set
-    has been seen nearly whole, judged by Good and Turing's estimate of the probability that the
-    next answer is new (answers seen once, divided by all answers). Refusals in text say nothing of
-    a form, unless most answers are.
+    A task has a form if at least 95% of the answers have it; the others are left to the teacher.
+    Labels are a closed set: short answers on one line, or JSON objects, whose set has been seen
+    nearly whole, judged by Good and Turing's estimate of the probability that the next answer is
+    new (answers seen once, divided by all answers). Refusals in text do not count, unless most
+    answers are refusals.
 
     Source: Good (1953), "The population frequencies of species", Biometrika 40.
 
     Args:
         answers: The sample.
-        folds: How the user lets answers differ and still be one, as `read_folds` returns them.
+        folds: The folds that the user set, as `read_folds` returns them.
         closed: Whether JSON objects that are a closed set are labels.
     """
     direct = [answer for answer in answers if answer.tool_calls or not is_refusal(answer.final)]
@@ -102,7 +102,7 @@ def form_of(counts: Counter[str], calls: int = 0, *, closed: bool = True) -> For
 
 
 class ClosedSet(NamedTuple):
-    """How far some distinct answers are a closed set.
+    """The evidence that distinct answers are a closed set.
 
     Attributes:
         size: Answers seen twice or more.
@@ -118,7 +118,7 @@ class ClosedSet(NamedTuple):
 
 
 def closed_set(counts: Iterable[int]) -> ClosedSet:
-    """Return how far distinct answers, of each of which it is known how often it came, are one."""
+    """Return whether distinct answers are a closed set, from the count of each."""
     counts = list(counts)
     repeated = [count for count in counts if count >= 2]
     size, covered, total = len(repeated), sum(repeated), sum(counts)
@@ -146,7 +146,7 @@ def _record_or_label(counts: Counter[str], records: int, *, closed: bool) -> For
 
 
 def _open_fields(counts: Counter[str]) -> str:
-    """Say which fields of JSON objects keep them from being a closed set, ``""`` if none does."""
+    """Name the fields that keep JSON objects from being a closed set, ``""`` if none does."""
     values: dict[str, Counter[bytes]] = defaultdict(Counter)
     for text, count in counts.items():
         for name, value in (object_in(text) or {}).items():

@@ -1,4 +1,4 @@
-"""Labels: answers of a closed set, of texts or of JSON objects."""
+"""Defines the form of labels: a closed set of texts or of JSON objects."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Texts, tool calls, and what is not known yet: what students learn under conditions or not."""
+"""Defines the forms of texts, of tool calls, and of answers whose form is still unknown."""
 
 from openwheel.tasks.forms.form import AnswerForm
 

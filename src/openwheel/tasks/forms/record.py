@@ -1,4 +1,4 @@
-"""Records: JSON objects that are no closed set."""
+"""Defines the form of records: JSON objects that are no closed set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ DEEPEST = 6
 
 
 def leaves(record: Mapping[str, Any]) -> dict[Path, Any]:
-    """Return what is in a record by the names that lead there: scalars, lists, empty objects.
+    """Return the values in a record by their paths of names: scalars, lists, empty objects.
 
     >>> leaves({"buyer": {"name": "Ann"}, "items": []})
     {('buyer', 'name'): 'Ann', ('items',): []}
@@ -45,7 +45,7 @@ def fields_apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     ['b.c', 'd']
     """
     values, other_values = leaves(first), leaves(other)
-    # An empty object beside one with fields differs in those fields, which say so themselves.
+    # An empty object differs from one with fields in those fields, which are listed themselves.
     inner = {path[:size] for path in (*values, *other_values) for size in range(1, len(path))}
     return [
         ".".join(path)
@@ -57,7 +57,7 @@ def fields_apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
 
 
 def canonical_record(text: str) -> str | None:
-    """Return the JSON object that a text is, fenced or not, with sorted keys and no spaces.
+    """Return the JSON object of a text, fenced or not, with sorted keys and no spaces.
 
     None if it is none.
     """
