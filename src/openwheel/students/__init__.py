@@ -1,4 +1,4 @@
-"""The ``Student`` protocol and one module a rung; saved as safetensors and JSON, never pickle.
+"""Trains, saves and loads students: one protocol, one module a rung, and never a pickle.
 
 Knows nothing of HTTP or the gate.
 """

@@ -1,9 +1,9 @@
-"""Confidence: a model of whether an answer will agree, fitted on out-of-fold predictions.
+"""Fits the confidence: a model of whether an answer will agree, on out-of-fold predictions.
 
-Scores of a classifier rank its answers well but not best. A logistic model of agreement adds what
-else is known without a label: how far the runner-up is, how spread the scores are, how near the
-input lies to the training inputs of its answer, how much of it was never seen, how long it is, and
-how often that answer was right out of fold.
+Scores of a classifier rank its answers well but not best. A logistic model of agreement adds other
+facts that need no label: how far the runner-up is, how spread the scores are, how near the input
+lies to the training inputs of its answer, how much of it was never seen, how long it is, and how
+often that answer was right out of fold.
 """
 
 import warnings
@@ -65,9 +65,9 @@ def fit_precision(
 ) -> tuple[Precision, FloatArray]:
     """Return the precision of each answer, and its features for the rows it was computed from.
 
-    A row's features come from the other folds. Leaving out the row alone would give its outcome
-    away: a right answer's precision is then a little lower than a wrong one's, and a logistic
-    model reads off that difference what it is to predict.
+    A row's features come from the other folds. Leaving out the row alone would reveal its outcome:
+    a right answer's precision is then a little lower than a wrong one's, and a logistic model
+    learns the outcome from that difference.
 
     Args:
         labels: The answer given to each row, shape (n,).
@@ -115,8 +115,8 @@ class Agreement(NamedTuple):
 def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
     """Fit the model on out-of-fold features, shape (n, k), and outcomes, shape (n,).
 
-    Where all agree or all disagree there is nothing to fit: confidence then rises with the lead
-    over the runner-up (feature 1) alone.
+    If all agree or all disagree there is nothing to fit: confidence then depends on the lead over
+    the runner-up (feature 1) alone.
     """
     width = features.shape[1]
     if not len(features):

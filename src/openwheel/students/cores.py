@@ -1,4 +1,4 @@
-"""Fitting cores, on all rows or on those of all folds but one, and predicting with them."""
+"""Fits cores on all rows, or on those of all folds but one, and predicts with them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ n-grams (of 1, 2, 4 and 8, by held-out folds within the training split of Bankin
 
 
 def unseen(material: Material, fold: int) -> Material:
-    """Return material as those may see it who have not seen a fold: by its own encoder."""
+    """Return the material for training without a fold: with vectors of that fold's own encoder."""
     if not material.by_fold:
         return material
     vectors, prototypes = material.by_fold[fold]
@@ -42,9 +42,9 @@ def unseen(material: Material, fold: int) -> Material:
 
 
 def out_of_fold(material: Material, answers: int) -> tuple[IntArray, Evidence]:
-    """Predict every fold by a core fitted on the others; return which were, and what came out.
+    """Predict every fold by a core fitted on the others; return which rows were predicted, and how.
 
-    In tiny data every learnable answer may lie in one fold, which nothing can then predict.
+    In tiny data every learnable answer may lie in one fold, which no core can then predict.
     """
     parts, order = [], []
     for fold in np.unique(material.folds):

@@ -1,4 +1,4 @@
-"""How far a sentence vector lies from each answer's, in units of how those spread.
+"""Measures how far a sentence vector lies from each answer's, in units of their spread.
 
 Distances of Mahalanobis with one covariance for all answers, and the same relative to the distance
 from all training vectors (Lee et al., 2018, "A simple unified framework for detecting
@@ -53,7 +53,7 @@ def fit_distances(vectors: npt.NDArray[np.float32], labels: IntArray, answers: i
 
 
 def _whitening(deviations: FloatArray) -> FloatArray:
-    """Return what vectors are multiplied with so that their spread is the same on all sides."""
+    """Return the matrix that whitens vectors: their spread is then the same in all directions."""
     covariance = deviations.T @ deviations / len(deviations)
     size = len(covariance)
     scale = max(float(np.trace(covariance)) / size, 1e-9)

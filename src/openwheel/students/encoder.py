@@ -1,4 +1,4 @@
-"""A frozen sentence encoder: text in, one unit vector out. Needs the extra ``encoder``."""
+"""Loads a frozen sentence encoder: text in, one unit vector out. Needs the extra ``encoder``."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ POOLINGS = {
 
 
 class TextEncoder(Protocol):
-    """Anything that turns texts into vectors; the rung knows no more of it.
+    """The protocol of an encoder: it turns texts into vectors.
 
     Attributes:
         name: Hub id or folder it was loaded from.
-        fingerprint: Hash of what its vectors come from; a student refuses another one.
+        fingerprint: Hash of its weights and settings; a student refuses another one.
     """
 
     name: str
@@ -133,13 +133,13 @@ class SentenceEncoder:
 
 
 def readable(text: str) -> str:
-    """Return what is read of a text: what UTF-8 cannot say no tokenizer can read."""
+    """Return the readable part of a text: a tokenizer cannot read text that UTF-8 cannot encode."""
     return text[:LONGEST_TEXT].encode("utf-8", "replace").decode()
 
 
 def pool(states: Any, mask: Any, pooling: str) -> Any:
     """Return one vector of each text's states, shape (texts, dimensions), as torch tensors."""
-    # A text without a token keeps the zero vector, whatever a model makes of padding alone.
+    # A text without a token keeps the zero vector, whatever a model returns for padding alone.
     states = states.masked_fill(~mask.bool().unsqueeze(-1), 0)
     rows = range(len(states))
     if pooling == "cls":
@@ -173,7 +173,7 @@ def _pooling(declared: dict[str, Any]) -> str:
 
 
 def _longest(declared: dict[str, Any], config: Any) -> int:
-    """Return how many tokens of a text are read: what was declared, else at most 512."""
+    """Return how many tokens of a text are read: as declared, else at most 512."""
     length = declared.get("max_seq_length")
     if isinstance(length, int):
         return length
@@ -181,7 +181,7 @@ def _longest(declared: dict[str, Any], config: Any) -> int:
 
 
 def _fingerprint(weights: dict[str, Any], settings: Any) -> str:
-    """Return a hash of weights and settings: another encoder must not pass for the certified."""
+    """Return a hash of weights and settings, which identifies the certified encoder."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""What is learned from labels, and what it says of a text: the evidence a confidence rests on."""
+"""Computes the evidence of a confidence from the parts of a model that learn from labels."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ class Semantic(NamedTuple):
 
 
 class Core(NamedTuple):
-    """All that is learned from labels; folds have cores of their own."""
+    """All parts that learn from labels; folds have cores of their own."""
 
     head: Head
     lexical: Lexical | None
@@ -49,14 +49,14 @@ class Core(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a core says of a batch.
+    """The evidence of a core on a batch.
 
     Attributes:
         labels: The top answers, shape (n,).
-        features: What agreement is predicted from, shape (n, k).
-        strangeness: What else novelty is predicted from, shape (n, m); the last column is the
+        features: The features of the model of agreement, shape (n, k).
+        strangeness: Further features of the model of novelty, shape (n, m); the last column is the
             similarity to the nearest answer's centroid or training vector.
-        blank: Whether it has no n-gram that training had, where n-grams are all that is read.
+        blank: Whether it has no n-gram of training, if only n-grams are read.
     """
 
     labels: IntArray
@@ -200,7 +200,7 @@ def _combine(
 
 
 def _foreign(lexical: Lexical, ngrams: _Ngrams, labels: IntArray) -> FloatArray:
-    """Return how much of each text's words and characters no input of its answer had, (n, 2).
+    """Return the share of each text's words and characters that no input of its answer had, (n, 2).
 
     By the squared weights of its n-grams, of which each of the two blocks has 1 in all.
     """
@@ -213,7 +213,7 @@ def _foreign(lexical: Lexical, ngrams: _Ngrams, labels: IntArray) -> FloatArray:
 def neighbour_features(
     semantic: Semantic, vectors: npt.NDArray[np.float32], labels: IntArray
 ) -> FloatArray:
-    """Return what the nearest training vectors say of each answer, shape (n, 5).
+    """Return features of the nearest training vectors for each answer, shape (n, 5).
 
     The share of the ten nearest with the same answer, the same weighted by similarity, the nearest
     similarity, and the nearest similarity with the same and with another answer.

@@ -1,4 +1,4 @@
-"""The exact rung: the input seen before, with one consistent answer."""
+"""The exact rung: answers inputs that always got one answer."""
 
 import hashlib
 from collections import Counter
@@ -92,7 +92,7 @@ class ExactStudent(LabelStudent):
 def input_key(inputs: Inputs, variables: tuple[int, ...]) -> bytes:
     """Return the key of an input: runs of white space are one space, all else is exact.
 
-    Nothing that is left in a variable is a line break, so one between two keeps them apart.
+    Variables have no line breaks left, so a line break between two keeps them apart.
     """
     text = "\n".join([" ".join(inputs[i].split()) for i in variables if i < len(inputs)])
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
@@ -101,7 +101,7 @@ def input_key(inputs: Inputs, variables: tuple[int, ...]) -> bytes:
 def fit_exact(
     inputs: Sequence[Inputs], answers: Sequence[str], *, variables: tuple[int, ...]
 ) -> Fitted:
-    """Remember inputs, and replay the training exchanges in order to see how well that does.
+    """Remember inputs, and replay the training exchanges in order to measure the confidence.
 
     Args:
         inputs: In order of arrival.

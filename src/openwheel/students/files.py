@@ -1,4 +1,4 @@
-"""Students on disk: one folder each, JSON and safetensors, written whole or not at all.
+"""Saves and loads students: one folder each, JSON and safetensors, written whole or not at all.
 
 A language-model student has its adapter beside these, in the standard folder of PEFT; a student
 with an encoder of its own has that and its tokenizer.
@@ -38,8 +38,8 @@ class _Saved(msgspec.Struct):
 def save_student(student: Student, folder: Path) -> dict[str, str]:
     """Save a student.
 
-    Written to a temporary folder beside it and renamed, so that a process killed half-way leaves
-    no half student.
+    It is written to a temporary folder beside it and renamed, so a process killed half-way leaves
+    no partial student.
 
     Args:
         student: The student.
@@ -85,11 +85,11 @@ def load_student(
         folder: Where it was saved.
         expected: The sha256 of each file, as :func:`save_student` returned them; a file that it
             does not name is not read.
-        encoder: The encoder to use instead of loading the one it was trained with; not looked at
-            where the student's folder has its own.
+        encoder: The encoder to use instead of loading the one it was trained with; ignored if the
+            student's folder has its own.
         serve: Has the adapter of a language-model student served, once its files are checked;
             an engine that loads them again trusts the folder not to have been changed since.
-        encoders: Encoders in use, which students that share one share.
+        encoders: Encoders in use, which students share.
 
     Raises:
         StudentFileError: A file is missing, corrupt, or not the one expected.
@@ -136,9 +136,9 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
 
 
 def _read(folder: Path, expected: Mapping[str, str], name: str) -> bytes:
-    """Return a file's bytes if they are the expected ones: what was checked is what is used."""
+    """Return a file's bytes if they are the expected ones, so that the checked bytes are used."""
     path = folder / name
-    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+    if path.exists() and not path.is_file():  # reading a pipe would wait without end
         raise StudentFileError(f"The student at {folder} cannot be used: {name} is not a file")
     try:
         content = path.read_bytes()

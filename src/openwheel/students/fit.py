@@ -1,4 +1,4 @@
-"""Training the linear and encoder rungs, with out-of-fold predictions of every training input."""
+"""Trains the linear and encoder rungs, with out-of-fold predictions of every training input."""
 
 from collections.abc import Sequence
 
@@ -41,8 +41,8 @@ def fit_model(
         variables: Which of the inputs are read.
         encoder: A sentence encoder, for the rung ``encoder``.
         tune: How to train the encoder on these inputs too; by default it stays as it is.
-        guarded: Whether the student leaves to the teacher what looks novel; benchmarks compare.
-        progress: Told of what takes long: all that an encoder does.
+        guarded: Whether the student leaves novel inputs to the teacher; benchmarks compare.
+        progress: Called with the steps that take long: those of an encoder.
 
     Raises:
         ValueError: No answer has two distinct inputs, so there is nothing to learn.
@@ -81,7 +81,7 @@ def _fitted(
     encoder: TextEncoder | None,
     guarded: bool,
 ) -> Fitted:
-    """Fit what rests on predictions out of fold, and the student that is kept."""
+    """Fit the models on predictions out of fold, and the student that is kept."""
     agrees, folds = evidence.labels == material.labels[predicted], material.folds[predicted]
     learned = material.labels[material.labels >= 0]
     counts = np.bincount(learned, minlength=len(names))

@@ -1,4 +1,4 @@
-"""Training a screen for critical answers."""
+"""Trains a screen for critical answers."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def screened(
     """Return a trained student behind a screen that is trained on the same exchanges.
 
     Its confidences out of fold are 0 where the screen, out of fold as well, would have held the
-    input back, so that a plan made from them expects what will be.
+    input back, so a plan made from them expects the same deferrals.
 
     Args:
         fitted: The student.
@@ -64,14 +64,14 @@ def screened(
     screen = Screen(tuple(sorted(critical)), variables, core, limit)
     student = ScreenedStudent(fitted.student, screen)
     held = _held(screen, [inputs[row] for row in fitted.rows], material.texts, predicted, scores)
-    # What the student would have answered out of fold is known where it is right.
+    # The student's answer out of fold is known if it is right.
     right = np.array([answers[row] in critical for row in fitted.rows], np.bool_) & fitted.agrees
     confidence = np.where(held | right, 0.0, fitted.confidence)
     return fitted._replace(student=student, confidence=confidence)
 
 
 def _limit(scores: npt.NDArray[np.float64], critical: npt.NDArray[np.bool_]) -> float:
-    """Return the score from which inputs are held back: where more is not worth its cost."""
+    """Return the score from which inputs are held back: a lower one is not worth its cost."""
     order = np.argsort(-scores, kind="stable")
     caught = np.cumsum(critical[order]) / critical.sum()
     cost = np.cumsum(~critical[order]) / max((~critical).sum(), 1)
@@ -87,7 +87,7 @@ def _held(
 ) -> npt.NDArray[np.bool_]:
     """Return which inputs the screen would have held back before it was taught them, shape (n,).
 
-    Inputs that are too old to have been trained on are looked at by the screen itself.
+    Inputs that are too old to have been trained on are scored by the screen itself.
     """
     held = screen.holds(inputs)
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The guard: what a student was taught nothing of, it leaves to the teacher."""
+"""The guard: leaves inputs with unknown answers to the teacher."""
 
 from typing import NamedTuple
 
@@ -13,18 +13,18 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Guard(NamedTuple):
-    """A logistic model of novelty, and the most of it at which a student answers.
+    """A logistic model of novelty, and the limit above which a student defers.
 
     Attributes:
-        model: Of whether an input's answer is unknown, on features and strangeness.
-        limit: The most probability of that.
+        model: Predicts whether an input's answer is unknown, from features and strangeness.
+        limit: The highest probability of that at which a student answers.
     """
 
     model: Agreement
     limit: float
 
     def novelty(self, evidence: Evidence) -> FloatArray:
-        """Return the probability that the answer is unknown, were half of the answers, (n,)."""
+        """Return the probability that the answer is unknown, if half of all answers were, (n,)."""
         features = np.concatenate((evidence.features, evidence.strangeness), axis=1)
         return self.model.confidence(features)
 

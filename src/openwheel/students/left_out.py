@@ -1,10 +1,9 @@
-"""Fitting the guard, by leaving answers out of training.
+"""Fits the guard by leaving answers out of training.
 
-How novelty looks is learned from the task itself. Some answers are left out of training, in turn:
-what a model then makes of their inputs is how a request for an unknown answer looks, and what it
-makes of other inputs that it has not seen is how a known one looks. Nothing else is known of what
-may come (Fei and Liu, 2016, "Breaking the closed world assumption in text classification", name
-the problem).
+Novelty is learned from the task itself. Some answers are left out of training, in turn. The model's
+evidence on their inputs is an example of requests for an unknown answer; its evidence on other
+unseen inputs is an example of known ones. There is no other data on future requests (Fei and Liu,
+2016, "Breaking the closed world assumption in text classification", name the problem).
 """
 
 from typing import NamedTuple
@@ -39,7 +38,7 @@ KEPT_ALONE = 0.99
 
 
 class LeftOut(NamedTuple):
-    """What cores without some answers made of inputs that they had not seen.
+    """The evidence of cores without some answers on inputs that they had not seen.
 
     Attributes:
         evidence: Of those inputs.
@@ -55,9 +54,9 @@ class LeftOut(NamedTuple):
 def leave_out(material: Material, answers: int) -> LeftOut | None:
     """Fit a core without each group of answers; None if there are too few to leave any out.
 
-    Each core is also fitted without one fold, whose other inputs show how known ones look.
-    Where the encoder was trained on the task, its body for that fold has seen the left-out answers
-    of other folds: novelty then looks a little stranger than it will.
+    Each core is also fitted without one fold, whose other inputs are examples of known ones. If the
+    encoder was trained on the task, its body for that fold has seen the left-out answers of other
+    folds: novel inputs then look a little stranger than future ones will.
     """
     if answers < FEWEST_ANSWERS:
         return None
@@ -95,13 +94,13 @@ def fit_guard(
     """Fit a guard.
 
     Args:
-        left_out: What shows how novelty looks; None: then what is least similar to training is
-            taken for novel.
+        left_out: Examples of novel inputs; None: then the inputs least similar to training count as
+            novel.
         evidence: Of training inputs predicted out of fold by cores with all answers, which set
             the limit.
         agrees: Whether those predictions were right.
         confidence: Of those predictions, out of fold too.
-        vectors: Whether sentence vectors are among what is known of an input.
+        vectors: Whether inputs have sentence vectors.
     """
     if left_out is None:
         width = evidence.features.shape[1] + evidence.strangeness.shape[1]

@@ -1,4 +1,4 @@
-"""What the linear and encoder rungs are fitted on: distinct inputs, their answers, their folds."""
+"""Prepares distinct inputs, answers and folds for fitting the linear and encoder rungs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -51,7 +51,8 @@ class Material(NamedTuple):
         vectors: Sentence vectors, or None.
         prototypes: Direction of each answer, where the encoder was trained on these texts, shape
             (answers, dimensions); else None.
-        by_fold: Then for each fold the vectors and prototypes by an encoder that has not seen it.
+        by_fold: In that case the vectors and prototypes of each fold, by an encoder that has not
+            seen it.
         most: The most weights of a head, features times answers.
     """
 
@@ -81,8 +82,8 @@ def prepare(
         inputs: In order of arrival, shape (n,).
         answers: The teacher's canonical answers, shape (n,).
         variables: Which of the inputs are read.
-        encoder: Whose vectors are wanted too, if any.
-        progress: Told how far those are.
+        encoder: The encoder for vectors, if any.
+        progress: Called with the progress of those.
 
     Returns:
         The answers that can be learned, and the material.

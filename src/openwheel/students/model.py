@@ -1,4 +1,4 @@
-"""The linear and encoder rungs: a linear head on n-grams, on sentence vectors, or on both."""
+"""The linear and encoder rungs: students with a linear head on n-grams, vectors or both."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,7 +125,7 @@ class ModelStudent(LabelStudent):
         """Write an encoder in ONNX.
 
         Raises:
-            StudentFileError: It was not kept, as in a student that was loaded to answer.
+            StudentFileError: It was not kept, since the student was loaded to answer.
         """
         if not isinstance(self.encoder, OnnxEncoder):
             return

@@ -1,4 +1,4 @@
-"""Word and character n-grams of many texts at once, as hashed keys, without a Python loop.
+"""Counts word and character n-grams of many texts at once, as hashed keys, without a Python loop.
 
 A text is two strings: its whitespace-separated pieces for character n-grams (which never cross a
 space, so they stay inside a word and mark its ends), and its words for word n-grams. All texts of

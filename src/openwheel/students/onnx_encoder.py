@@ -1,9 +1,9 @@
-"""A sentence encoder as an ONNX graph: answers need ONNX Runtime and tokenizers, never torch.
+"""Runs a sentence encoder as an ONNX graph, with ONNX Runtime and tokenizers, without torch.
 
 The graph reads one text at a time, ``input_ids`` of shape (1, length), and gives its unit vector,
-shape (1, dimensions). Weights in 8 bits are multiplied with activations whose scale is taken from
-all that is in the graph at the moment: among other texts a text would get another vector than
-alone, and a gateway, which reads one request at a time, would not serve what was certified.
+shape (1, dimensions). Weights in 8 bits are multiplied with activations whose scale depends on the
+whole input. Among other texts a text would get another vector than alone, and a gateway, which
+reads one request at a time, would serve another student than the certified one.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class OnnxEncoder:
         options = onnxruntime.SessionOptions()
         # A short text is too little work for two threads, and requests come side by side.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, and said once
+        options.log_severity_level = 4  # errors are raised, and reported once
         try:
             self._session = onnxruntime.InferenceSession(
                 body.graph, options, providers=["CPUExecutionProvider"]
@@ -111,13 +111,13 @@ class OnnxEncoder:
 
 
 class Encoders:
-    """Encoders that are in use, so that students which share one load it once."""
+    """Encoders in use, so that students that share one load it once."""
 
     def __init__(self) -> None:
         self._used: weakref.WeakValueDictionary[str, OnnxEncoder] = weakref.WeakValueDictionary()
 
     def of_body(self, name: str, body: Body) -> OnnxEncoder:
-        """Return the encoder with this content, whatever folder or task it comes from.
+        """Return the encoder with this content, from any folder or task.
 
         Raises:
             SettingError: The extra is not installed.

@@ -1,4 +1,4 @@
-"""A rung as data: which forms it learns, what it costs to ask, how it is trained and loaded."""
+"""Defines a rung as data: the forms it learns, how it is asked, trained and loaded."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -42,24 +42,24 @@ Serve = Callable[[Path], Served]
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rung is trained on, and with what; a rung reads what it needs of it.
+    """The data and resources for training; a rung reads the parts it needs.
 
     Attributes:
         inputs: Values of the task's variables, in order of arrival, shape (n,).
         answers: The teacher's canonical answers, shape (n,).
         variables: Which of the variables are read.
         form: The task's answer form.
-        folds: How answers may differ and still be one.
-        template: The task's prompt template; None where its requests have none in common.
-        surfaces: How the teacher mostly wrote each canonical answer.
-        thoughts: What the teacher thought before it answered, by row.
-        losses_of: How far answers are from the teacher's; None: canonical answers must be equal.
+        folds: The folds of answers.
+        template: The task's prompt template; None if its requests have none in common.
+        surfaces: The teacher's usual spelling of each canonical answer.
+        thoughts: The teacher's reasoning before its answer, by row.
+        losses_of: Returns losses of answers; None: canonical answers must be equal.
         encoder: The sentence encoder of the settings.
         tune: How to train the encoder on the task; None leaves it as it is.
         lm: The settings of the rung ``lm``.
         serve: Serves a trained adapter; None where there is no engine.
-        work: Folder for a training under way; that of an earlier run of the same lesson goes on.
-        progress: Told of what takes long.
+        work: Folder for a training under way; an earlier run of the same lesson is continued.
+        progress: Called with the steps that take long.
     """
 
     inputs: Sequence[Inputs]
@@ -80,16 +80,16 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Saved(NamedTuple):
-    """A saved student that is being loaded; no file is used that is not as it was certified.
+    """A saved student that is being loaded; only files with the certified hash are used.
 
     Attributes:
         settings: As its `state` gave them.
         arrays: As its `state` gave them.
-        folder: Where it lies.
+        folder: Its folder.
         expected: The sha256 of each of its files, by name.
         read: Returns a file's bytes if they are the expected ones; raises a StudentFileError.
         encoder: An encoder to use instead of loading the one it was trained with.
-        encoders: Encoders in use, which students that have the same share.
+        encoders: Encoders in use, which students share.
         serve: Serves an adapter's folder; None where there is no engine.
     """
 
@@ -109,12 +109,12 @@ class Rung(NamedTuple):
     Attributes:
         name: As settings, certificates and files have it.
         forms: The answer forms that it learns.
-        train: Trains a student. Raises a ValueError where there is nothing to learn, an
-            EngineError or a ModelError where what it needs cannot be used.
-        load: Rebuilds a saved student. Raises a StudentFileError where a part is missing.
+        train: Trains a student. Raises a ValueError if there is nothing to learn, an EngineError
+            or a ModelError if a resource cannot be used.
+        load: Rebuilds a saved student. Raises a StudentFileError if a part is missing.
         format: Of its files; raised when files from before can no longer be read.
         new_inputs: Whether it answers inputs that it has not seen.
-        base: What it is built on: the settings' ``encoder`` or ``lm``, ``""`` for nothing.
+        base: Its base: the settings' ``encoder`` or ``lm``, ``""`` for none.
         asked: How it is asked: ``at once`` in microseconds, in a ``thread`` since it takes
             milliseconds, or ``remote`` since another process answers and takes seconds.
     """

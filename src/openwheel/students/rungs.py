@@ -1,4 +1,4 @@
-"""The rungs there are: Openwheel's own, cheapest first, and those of installed packages.
+"""Registers the rungs: Openwheel's own, cheapest first, and those of installed packages.
 
 A package adds a rung with an entry point in the group ``openwheel.rungs`` that names a `Rung`.
 """
@@ -22,7 +22,7 @@ from openwheel.students.student import Fitted, Inputs, Student
 ENTRY_POINTS = "openwheel.rungs"
 
 
-# What trains is imported where it is called: a gateway loads students and trains none.
+# Training code is imported where it is called: a gateway loads students and trains none.
 
 
 def _train_exact(lesson: Lesson) -> Fitted:
@@ -152,7 +152,7 @@ def train(rung: str, inputs: Sequence[Inputs], answers: Sequence[str], **more: A
         rung: Its name.
         inputs: Values of the task's variables, in order of arrival.
         answers: The teacher's canonical answers.
-        more: What else the `Lesson` has; ``variables`` at least.
+        more: Other fields of the `Lesson`; ``variables`` at least.
 
     Raises:
         ValueError: There is nothing to learn, or the rung is unknown or lacks its encoder.

@@ -1,7 +1,7 @@
-"""The screen: requests that may have a critical answer are left to the teacher, whatever the rung.
+"""The screen: leaves requests that may have a critical answer to the teacher, for any rung.
 
-A wrong answer costs more where the right one would have been critical. The average disagreement
-that the gate bounds says little of answers that are rare.
+A wrong answer costs more if the right one would have been critical. The average disagreement that
+the gate bounds says little about rare answers.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Screen(NamedTuple):
         return scores_of(look(self.core, texts, None)) >= self.limit
 
     def holds_one(self, inputs: Inputs) -> bool:
-        """Return whether one input may have a critical answer, as fast as can be told."""
+        """Return whether one input may have a critical answer, by the fastest computation."""
         evidence = look_one(self.core, text_of(inputs, self.variables), None)
         return bool(scores_of(evidence)[0] >= self.limit)
 
@@ -100,7 +100,7 @@ class ScreenedStudent:
 
     Args:
         student: Of any rung.
-        screen: What it is screened by.
+        screen: The screen.
     """
 
     def __init__(self, student: Student, screen: Screen) -> None:

@@ -63,11 +63,11 @@ class Student(Protocol):
         """Return what to save: JSON-serialisable settings, and arrays by name."""
 
     def write_files(self, folder: Path) -> None:
-        """Write what it has beside its settings and arrays into a folder.
+        """Write its files beside settings and arrays into a folder.
 
         Raises:
             OSError: They cannot be written.
-            StudentFileError: They were not kept, as in a student that was loaded to answer.
+            StudentFileError: They were not kept, since the student was loaded to answer.
         """
 
 
@@ -75,7 +75,7 @@ class Predictions(NamedTuple):
     """The labels that a student chose for a batch.
 
     Attributes:
-        labels: Index into the student's ``answers``, shape (n,); -1 where it has none.
+        labels: Index into the student's ``answers``, shape (n,); -1 for no answer.
         confidence: As in `Answers`, shape (n,).
     """
 
@@ -84,7 +84,7 @@ class Predictions(NamedTuple):
 
 
 class LabelStudent:
-    """Answers with what `predict` chooses from a closed set: the base of students that do so."""
+    """Answers with labels that `predict` chooses: the base of students with a closed set."""
 
     answers: tuple[str, ...]
 
@@ -115,7 +115,7 @@ class LabelStudent:
 
 
 class Fitted(NamedTuple):
-    """A trained student, with what it would have done on training inputs it had not seen.
+    """A trained student, with its out-of-fold results on training inputs.
 
     Attributes:
         student: Trained on all of the training exchanges.
@@ -126,7 +126,7 @@ class Fitted(NamedTuple):
             of degree; else None, and it is 0 where the answer agrees and 1 where not.
         unknown: Confidence of inputs by students that were not taught their answers; None where
             no answer could be left out.
-        blame: What of the answers was wrong most often out of fold, a sentence or ``""``.
+        blame: The answer that was wrong most often out of fold, in a sentence, or ``""``.
     """
 
     student: Student

@@ -1,4 +1,4 @@
-"""Hashed n-grams weighted by tf-idf: the inputs of the linear rung."""
+"""Weights hashed n-grams by tf-idf: the features of the linear rung."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -108,7 +108,7 @@ class Tfidf(NamedTuple):
 def fit_tfidf(counts: Counts, rows: IntArray, *, most: int, fewest: int = 2) -> Tfidf:
     """Choose the vocabulary of some rows: keys in at least ``fewest`` texts, the ``most`` common.
 
-    A key that one text alone has cannot carry over to another, and costs memory in every student.
+    A key of one text alone does not help with other texts, and costs memory in every student.
     """
     columns = counts.matrix[rows].indices
     frequency = np.bincount(columns, minlength=len(counts.keys))

@@ -1,8 +1,8 @@
-"""Whether training the encoder on a task pays, judged on inputs that it has not seen.
+"""Decides whether training the encoder on a task pays, on inputs that it has not seen.
 
-Vectors by a body that was trained on a text say of that text what it was told, so a head fitted and
-judged on them would look far better than it is. Each fold of the inputs therefore has a body of its
-own that has not seen it, and the student's body, trained on all, answers none of them.
+Vectors of a text by a body that was trained on it reveal its answer, so a head fitted and judged on
+them would look far better than it is. Each fold of the inputs therefore has a body of its own that
+has not seen it, and the student's body, trained on all, answers none of them.
 """
 
 import logging
@@ -60,12 +60,12 @@ def tuned(
 
     Args:
         material: The task's inputs, with vectors by the encoder as it is.
-        joined: The same with n-grams, which may suit the trained encoder though not this one.
+        joined: The material with n-grams, which may suit the trained encoder though not this one.
         answers: How many answers there are.
         encoder: The encoder as it is.
         tune: How to train, and whether in any case.
-        agreement: What the encoder as it is reaches out of fold.
-        progress: Told of it before it begins, how long it takes, and how far it is.
+        agreement: The out-of-fold agreement of the encoder as it is.
+        progress: Called before the training begins, with its estimated time, and with its progress.
 
     Returns:
         The material with vectors by the trained encoder, and that encoder; None where it does not
@@ -102,7 +102,7 @@ def tuned(
 
 
 def _following(step: Step, progress: Progress, deadline_s: float) -> Tell:
-    """Return what follows the process that trains, and says once how long it will take."""
+    """Return a callback that follows the training process, and reports its time once."""
     said = False
 
     def tell(event: Event) -> None:
@@ -126,7 +126,7 @@ def _following(step: Step, progress: Progress, deadline_s: float) -> Tell:
 def _judged(
     material: Material, joined: Material, answers: int, tuning: Tuning, tune: Tune
 ) -> tuple[Material, TextEncoder] | None:
-    """Look at the first fold, and wait for the others if it is worth it."""
+    """Judge the first fold, and wait for the others if training pays."""
     before = _area(material, answers)
     looked_at = joined._replace(by_fold=(tuning.fold(0),))
     if alone_is_better(looked_at, answers):

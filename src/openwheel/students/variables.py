@@ -1,7 +1,7 @@
-"""Choosing which of a template's variables a student reads.
+"""Chooses which of a template's variables a student reads.
 
 A template's variables hold the input, but also dates, names, ticket numbers and few-shot examples
-drawn at random. Reading those makes every input look new, and teaches accidents.
+drawn at random. Reading those makes every input look new, and teaches chance correlations.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ WORTH = 0.01
 def choose_variables(inputs: Sequence[Inputs], answers: Sequence[str]) -> tuple[int, ...]:
     """Return the indices of the variables worth reading, in order; all of them if only one.
 
-    Starts from the variable that alone predicts the answer best and adds others while they help,
+    It starts from the variable that alone predicts the answer best and adds others while they help,
     by the accuracy of a nearest-centroid classifier on the half of a sample it was not fitted on.
 
     Args:

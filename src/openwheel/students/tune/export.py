@@ -1,4 +1,4 @@
-"""Writing a torch encoder as an ONNX graph with weights in 8 bits."""
+"""Writes a torch encoder as an ONNX graph with weights in 8 bits."""
 
 import tempfile
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class _Alone(torch.nn.Module):
 
 
 def write_onnx(encoder: SentenceEncoder, model: Any, texts: Sequence[str]) -> Written:
-    """Write an encoder as ONNX, and try it.
+    """Write an encoder as ONNX, and compare its vectors with torch's.
 
     Args:
         encoder: Its tokenizer, pooling and length.
@@ -58,7 +58,7 @@ def write_onnx(encoder: SentenceEncoder, model: Any, texts: Sequence[str]) -> Wr
         texts: Texts to try it on.
 
     Raises:
-        ModelError: It cannot be written, or what was written is another model.
+        ModelError: It cannot be written, or the written graph gives other vectors.
     """
     texts = [text for text in texts[: 4 * TRIED] if text.strip()][:TRIED] or ["a text"]
     tokenizer = _tokenizer(encoder, texts)

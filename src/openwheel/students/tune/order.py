@@ -1,4 +1,4 @@
-"""What the process that tunes is told, and what it tells."""
+"""Defines the messages to and from the process that tunes."""
 
 import msgspec
 
@@ -20,7 +20,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         rate: Learning rate of the body at its highest.
         prototype_rate: Learning rate of the prototypes.
         warmup: Share of the steps in which rates rise; they then fall to 0.
-        scale: What cosines are multiplied with before the softmax.
+        scale: The factor of cosines before the softmax.
         fewest_steps: Passes are added until there are so many steps.
         seed: Of the order of texts, and of dropout.
     """
@@ -45,8 +45,8 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         always: Train it even where that does not pay on inputs it has not seen.
-        deadline_s: Seconds it may take; 0: no end.
-        recipe: How.
+        deadline_s: Seconds it may take; 0: no limit.
+        recipe: How to train.
     """
 
     always: bool = False
@@ -55,7 +55,7 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do.
+    """An order to the process.
 
     Attributes:
         folder: Where it comes.
@@ -100,19 +100,19 @@ class At(msgspec.Struct, frozen=True, tag="at"):
 
 
 class Fold(msgspec.Struct, frozen=True, tag="fold"):
-    """Vectors and prototypes by a body that has not seen this fold are there."""
+    """Vectors and prototypes by a body that has not seen this fold are written."""
 
     fold: int
     cpu_seconds: float
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The encoder is there.
+    """The encoder is written.
 
     Attributes:
         precision: Of its weights: ``int8``, or ``float32`` where int8 strays too far.
         likeness: Mean cosine between its vectors and torch's, on some of the texts.
-        cpu_seconds: Processor time of all.
+        cpu_seconds: Processor time of the whole order.
     """
 
     precision: str

@@ -1,4 +1,4 @@
-"""The training itself: texts of one answer drawn to a direction of their own.
+"""Trains a body: pulls the texts of each answer to a direction of their own.
 
 The score of an answer is the cosine of the text's vector and the answer's prototype, scaled; the
 loss is the softmax of those scores (Wang et al., 2017, "NormFace"; Zhai and Wu, 2019,
@@ -27,7 +27,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Texts:
-    """Texts as tokens, with what they were answered."""
+    """Texts as tokens, with their answers."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Texts:
 
 
 class Place:
-    """Where and in what numbers it is computed: a GPU if there is one, else the processor."""
+    """The device and the number format: a GPU if there is one, else the processor."""
 
     def __init__(self) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -118,13 +118,13 @@ def tune(
     """Train a body.
 
     Args:
-        encoder: What it starts from; stays as it is.
+        encoder: The encoder to start from; stays as it is.
         texts: All texts.
         rows: Which of them to train on; those without a label are left out.
         start: Vectors of all texts by the encoder: prototypes begin as their means.
         recipe: How to train.
-        place: Where it is computed.
-        tell: Told after each pass: which one, and its mean loss.
+        place: The device.
+        tell: Called after each pass with its number and its mean loss.
         stepped: Called after each step.
 
     Returns:

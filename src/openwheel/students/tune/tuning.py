@@ -1,4 +1,4 @@
-"""Having an encoder tuned or written as ONNX in a process of its own, and following it."""
+"""Starts and follows a process that tunes an encoder or writes it as ONNX."""
 
 import contextlib
 import logging
@@ -43,10 +43,10 @@ class Seen(NamedTuple):
 
 
 class Tuning:
-    """A process at work; what it has not done yet is waited for.
+    """A process at work; calls wait for the parts that are not done yet.
 
     Attributes:
-        report: What it said at its end; None before.
+        report: Its last message; None before its end.
     """
 
     def __init__(self, order: Order, job: Job[Event], tell: Tell | None) -> None:
@@ -57,7 +57,7 @@ class Tuning:
         self.report: Done | None = None
 
     def fold(self, fold: int) -> Seen:
-        """Return what a body that has not seen a fold makes of the texts.
+        """Return the texts as seen by a body that has not seen a fold.
 
         Raises:
             ModelError: The process failed, ended or took too long; or has no such fold.
@@ -68,7 +68,7 @@ class Tuning:
         return Seen(found["vectors"], found["prototypes"])
 
     def whole(self) -> tuple[OnnxEncoder, Seen]:
-        """Return the encoder that was trained on all texts, and what it makes of them.
+        """Return the encoder that was trained on all texts, and the texts as it sees them.
 
         Raises:
             ModelError: The process failed, ended or took too long.
@@ -103,7 +103,7 @@ class Tuning:
         return OnnxEncoder(self._order.encoder, body)
 
     def _next(self) -> None:
-        """Wait for the next thing that the process tells."""
+        """Wait for the next message of the process."""
         event = self._job.next()
         if isinstance(event, Fold):
             self._folds.add(event.fold)
@@ -118,8 +118,8 @@ def carrying_out(order: Order, tell: Tell | None = None) -> Iterator[Tuning]:
     """Start a process on an order; it is ended with the block, and its folder is the caller's.
 
     Args:
-        order: What to do; its folder must exist.
-        tell: Told of progress, whenever something is waited for.
+        order: The order; its folder must exist.
+        tell: Called with progress while a call waits.
 
     Raises:
         ModelError: It cannot be started.
@@ -143,7 +143,7 @@ def onnx_encoder(name: str, texts: Sequence[str] = ()) -> OnnxEncoder:
         texts: Texts of the task, to try it on.
 
     Raises:
-        ModelError: It cannot be loaded, or not be written as ONNX.
+        ModelError: It cannot be loaded, or cannot be written as ONNX.
         SettingError: The extra is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="openwheel-encoder-") as folder:
@@ -153,7 +153,7 @@ def onnx_encoder(name: str, texts: Sequence[str] = ()) -> OnnxEncoder:
 
 
 def open_encoder(name: str) -> TextEncoder:
-    """Return an encoder: in ONNX, so that students keep it and answer without torch, if it can be.
+    """Return an encoder, in ONNX if possible, so that students answer without torch.
 
     Args:
         name: Hub id or folder of the encoder.

@@ -1,6 +1,6 @@
 """The process that tunes and writes ONNX: ``python -m openwheel.students.tune.work ORDER.json``.
 
-Each file is written beside its place and renamed before it is told of.
+Each file is written beside its place and renamed before it is reported.
 """
 
 import os
@@ -33,12 +33,12 @@ Tell = Callable[[Event], None]
 
 
 def _clear_up(order: Order) -> None:
-    """Leave nothing: the process that gave the order has ended and cannot clear up."""
+    """Delete all files: the process that gave the order has ended and cannot."""
     shutil.rmtree(order.folder, ignore_errors=True)
 
 
 def carry_out(order: Order, tell: Tell) -> None:
-    """Train as ordered, and write the encoder; its files then lie in the order's folder.
+    """Carry out an order: train, and write the encoder's files to the order's folder.
 
     Raises:
         ModelError: It cannot be trained or written.
@@ -97,7 +97,7 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
 
     for fold in sorted(set(order.folds)):
         model, prototypes = body(fold, f"the body without fold {fold}")
-        # By what will be served: a graph in 8 bits.
+        # By the graph that will be served: in 8 bits.
         written = write_onnx(encoder, model, order.texts)
         vectors = OnnxEncoder(order.encoder, written.body).embed(order.texts)
         _write(order, seen_file(fold), save({"vectors": vectors, "prototypes": prototypes}))
@@ -108,7 +108,7 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
 
 
 class Steps:
-    """Counts the steps of all bodies and their time, and tells of them now and then.
+    """Counts the steps of all bodies and their time, and reports them regularly.
 
     Args:
         total: How many there will be.
@@ -123,7 +123,7 @@ class Steps:
         self._since = self._told = time.monotonic()
 
     def go_on(self) -> None:
-        """Take note that steps follow: what was done since the last one is none."""
+        """Note that steps follow: the time since the last one does not count."""
         self._since = time.monotonic()
 
     def one_more(self) -> None:
@@ -136,7 +136,7 @@ class Steps:
             self.tell()
 
     def tell(self) -> None:
-        """Tell how many steps are done."""
+        """Report how many steps are done."""
         self._told = time.monotonic()
         self._tell(At(self._done, self._total, self._seconds))
 
