@@ -77,13 +77,13 @@ def shadow_by_hand(
         PolicyError: It could not be promoted.
     """
     student = registry.find_student(name)
-    state = next(s for found, s, _ in registry.candidates() if found.id == student.id)
+    state = next(s for candidate, s, _ in registry.candidates() if candidate.id == student.id)
     if state not in {"refused", "replaced"}:
         raise SettingError(
             f"Only a student that was refused or replaced can shadow by hand; {student.id} is in "
             f"the state {state}"
         )
-    record = next(one for one in registry.tasks() if one.task.id == student.task_id)
+    record = next(row for row in registry.tasks() if row.task.id == student.task_id)
     if not student.compares(record):
         raise SettingError(
             f"Answers of the task {record.task.name!r} are read or compared otherwise than when "
@@ -96,7 +96,9 @@ def shadow_by_hand(
         )
     registry.check(student)
     settings.policy.may_promote(student.made_of()).require()
-    before = [found for found, _, _ in registry.candidates(task_id=student.task_id, state="shadow")]
+    before = [
+        shadow for shadow, _, _ in registry.candidates(task_id=student.task_id, state="shadow")
+    ]
     anew = registry.shadow(student, after_seq=registry.store.last_seq())
     return anew, before[-1] if before else None
 

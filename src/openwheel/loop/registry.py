@@ -189,11 +189,11 @@ class Registry:
         Raises:
             SettingError: There is no such student, or the start of an id is not enough.
         """
-        known = [candidate for candidate, _, _ in self.candidates()]
-        found = [candidate for candidate in known if candidate.id.startswith(name)]
-        exact = [candidate for candidate in found if candidate.id == name] or found
+        candidates = [candidate for candidate, _, _ in self.candidates()]
+        matches = [candidate for candidate in candidates if candidate.id.startswith(name)]
+        exact = [candidate for candidate in matches if candidate.id == name] or matches
         if len(exact) != 1:
-            state = "no student" if not found else f"{len(found)} students"
+            state = "no student" if not matches else f"{len(matches)} students"
             raise SettingError(f"There is {state} {name!r}; `openwheel students` lists them")
         return exact[0]
 

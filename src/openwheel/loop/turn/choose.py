@@ -206,7 +206,7 @@ def train_best(
         raise MemoryError
     if best is None:
         return None
-    others = tuple(one for one in dear if one is not best)
+    others = tuple(other for other in dear if other is not best)
     return msgspec.structs.replace(best, others=others)
 
 

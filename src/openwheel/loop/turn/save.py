@@ -118,7 +118,7 @@ def _not_better(other: Trained, best: Trained) -> str:
 
 
 def _forget_untried(registry: Registry, task_id: str, rung: str) -> None:
-    for found, _, _ in registry.candidates(task_id=task_id, state="refused"):
-        if found.rung == rung and not found.attempt:
-            registry.withdraw(found.id)
-            shutil.rmtree(registry.files.folder(found.id), ignore_errors=True)
+    for candidate, _, _ in registry.candidates(task_id=task_id, state="refused"):
+        if candidate.rung == rung and not candidate.attempt:
+            registry.withdraw(candidate.id)
+            shutil.rmtree(registry.files.folder(candidate.id), ignore_errors=True)
