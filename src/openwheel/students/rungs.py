@@ -13,7 +13,7 @@ from openwheel.errors import SettingError
 from openwheel.progress import Progress
 from openwheel.students.exact import ExactStudent, fit_exact
 from openwheel.students.fields.student import is_of_records, load_fields
-from openwheel.students.lm.order import Event, HeldOut, Note
+from openwheel.students.lm.order import Event, Note
 from openwheel.students.lm.student import load_lm
 from openwheel.students.model import load_encoder, load_linear
 from openwheel.students.rung import Lesson, Rung, Saved
@@ -86,9 +86,7 @@ def _train_lm(lesson: Lesson) -> Fitted:
 
 
 def _say(event: Event, progress: Progress) -> None:
-    if isinstance(event, HeldOut):
-        progress(f"lm: step {event.step}, held-out loss {event.loss:.4f}")
-    elif isinstance(event, Note):
+    if isinstance(event, Note):
         progress(f"lm: {event.text}")
 
 

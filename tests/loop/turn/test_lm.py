@@ -15,7 +15,7 @@ from openwheel.gate import spent, verify
 from openwheel.inference import Ask, Constraint
 from openwheel.inference.writer import Prompt
 from openwheel.loop.adapters import Adapters
-from openwheel.loop.by_hand import shadow_by_hand
+from openwheel.loop.by_hand import promote_by_hand, shadow_by_hand
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing, settled
@@ -79,6 +79,9 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     (certificate,) = registry.certificates()
     assert verify(certificate).holds
     assert certificate.coverage > 0.5
+
+    registry.demote(certificate.task, by="user", reason="to be put back")
+    assert promote_by_hand(registry, by_fields, "colours") == certificate  # without an engine
 
     serving = RegistryServing(registry, Resources(adapters=Adapters(lambda: engine)))
     asked = rows(40, written, seed=1)

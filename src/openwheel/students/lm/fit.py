@@ -144,7 +144,7 @@ def fit_lm(
     if report.time_limit:
         progress(
             f"lm: stopped by lm.time_limit after {report.steps:,} steps; the weights of step "
-            f"{report.best_step:,} are judged. With a higher limit the same training goes on"
+            f"{report.best_step:,} are judged"
         )
     most = math.ceil(LONGER_ANSWERS * report.longest_answer) + 8
     asking = msgspec.structs.replace(asking, max_tokens=most, frame=report.frame)
