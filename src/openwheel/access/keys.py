@@ -17,8 +17,8 @@ from openwheel.store.feedback import put_trust
 Period = Literal["day", "month"]
 State = Literal["live", "expired", "revoked"]
 Trust = Literal["low", "normal", "high"]
-"""How far feedback of a key's holder is believed: only when others confirm it, within limits, or
-as the operator's own."""
+"""How much a key's feedback is believed: only when others confirm it, within limits, or as the
+operator's own."""
 
 TRUSTS: Final[tuple[Trust, ...]] = ("low", "normal", "high")
 

@@ -15,7 +15,7 @@ Pairs = list[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
 
 STOPPING = "openwheel.stopping"
-"""Key in the lifespan's state of what to call when the server begins to stop: before it waits for
+"""Key in the lifespan's state of a callback for when the server begins to stop, before it waits for
 the requests under way."""
 
 

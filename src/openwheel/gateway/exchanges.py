@@ -17,9 +17,9 @@ from openwheel.wire import (
 )
 
 REJECTS: Final = frozenset({400, 413, 414, 415, 422, 451})
-"""Statuses by which a teacher rejects the request itself, whoever sends it and whenever.
+"""Statuses by which a teacher rejects the request itself, for any client and at any time.
 
-All others are of the teacher, the key or the moment, and say nothing of the request.
+All others are about the teacher, the key or the moment, not about the request.
 """
 
 # OpenAI's, and Anthropic's.

@@ -13,14 +13,14 @@ from openwheel.errors import RequestError
 from openwheel.wire import Api, Request
 
 LARGEST_READ: Final = 8 << 20
-"""Bytes of a body that is read; more is passed on."""
+"""The most bytes of a body that is read; a larger one is passed on."""
 
 MOST_VALUES: Final = 100_000
 """About the most values that a body may have: commas and opening brackets, also those in text."""
 
 _AT_ONCE: Final = 8 << 10
 """Bytes of a body that is read, and a student asked about, on the event loop: a student takes a
-tenth of a second for the longest text that it looks at."""
+tenth of a second for the longest text that it reads."""
 
 
 def is_small(body: bytes) -> bool:

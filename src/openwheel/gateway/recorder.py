@@ -21,7 +21,7 @@ from openwheel.wire import Usage
 logger = logging.getLogger(__name__)
 
 BYTES_A_TOKEN: Final = 4
-"""About; what tokens are estimated by where a teacher does not count them."""
+"""A rough average, to estimate tokens if a teacher does not count them."""
 
 
 _DEFAULTS: Final = CaptureSection()

@@ -31,10 +31,11 @@ SMALL_CALIBRATION = 300
 5% hardly ever has the evidence it needs."""
 
 MOST_CALIBRATION = 50_000
-"""More evidence than this changes no decision, and takes time to judge."""
+"""The most calibration exchanges: more evidence changes no decision, and takes time to judge."""
 
 FEWEST_LABELLED = 60
-"""Less cannot certify anything at 5%: 59 agreements in a row are not enough."""
+"""The fewest calibration exchanges: fewer certify no student at 5%, since 59 agreements in a row
+are not enough."""
 
 
 class Origin(NamedTuple):

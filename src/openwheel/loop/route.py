@@ -47,7 +47,7 @@ def route(decision: Decision, draw: float) -> Route:
 
 
 UNDECIDED = Decision(audit_probability=0.0, reason="student failed")
-"""Of a request whose student could not be asked."""
+"""The reason of a decision whose student could not be asked."""
 
 
 def by_teacher(exchange: Exchange, decision: Decision, route: Route) -> Exchange:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _LOCKED_S = 1.0
 _FORGETTING_S = 1.0
 _LINE_S = 60.0
-"""Seconds between lines in the log about what takes longer than that."""
+"""Seconds between lines in the log about steps that take longer."""
 
 
 def run(settings: Settings, learning: threading.Event) -> None:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _ENGINE_RESTS_S = 5.0
 
 REFRESH_EVERY = 0.5
-"""Seconds between looks for what was promoted and demoted: it is to be known within two, on a
-machine whose processors are all busy too."""
+"""Seconds between looks for promotions and demotions, which must be known within two, also on a
+machine whose processors are all busy."""
 
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:

@@ -9,10 +9,10 @@ from openwheel.wire import APIS, Answer, ApiName, Prompt, Request, Usage
 Source = Literal["log", "teacher", "student", "best_effort"]
 
 BY_STUDENTS: Final = frozenset({"student", "best_effort"})
-"""The sources whose answers are a student's: nothing is learned from them."""
+"""The sources whose answers are a student's; students do not learn from them."""
 
 AUDIT_SUFFIX: Final = "-audit"
-"""What is added to the id of a student's exchange for that of the teacher's answer beside it."""
+"""The suffix of an audit's id, after the id of the student's exchange."""
 
 REJECTED: Final = Answer("", (), "rejected")
 """What a teacher answered that rejects a request: as an answer it is not `complete`."""

@@ -16,13 +16,13 @@ from openwheel.wire import bare_id
 
 Label = Literal["good", "bad"]
 Trust = Literal["none", "low", "normal", "high"]
-"""How far a key's corrections are believed; ``none`` once it was revoked."""
+"""How much a key's corrections are believed; ``none`` once it was revoked."""
 
 NO_KEY = 0
 """The speaker where no key is needed."""
 
 MOST_FOUND = 2
-"""Exchanges that are looked for by one id: with more than one it cannot be told which is meant."""
+"""The most exchanges that are searched by one id: two show that it is ambiguous."""
 
 
 class KeptFeedback(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,8 +20,8 @@ _PAUSE_S = 0.02
 _DAY_S = 86_400.0
 
 SETTLED_AFTER_S = 3_600.0
-"""Seconds that a clock must have run evenly before what is old by it is deleted, for good. Machines
-start with a wrong clock, and people set one."""
+"""Seconds that a clock must have run evenly before exchanges are deleted for their age. Machines
+may start with a wrong clock, and people set clocks."""
 
 _STEP_S = 60.0
 

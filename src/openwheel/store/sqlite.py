@@ -19,7 +19,7 @@ from sqlalchemy.dialects import sqlite
 from openwheel.errors import StoreError
 
 APPLICATION_ID = 0x4F57_4845
-"""``OWHE``, kept in SQLite's ``application_id``, to tell another program's database apart."""
+"""``OWHE``, kept in SQLite's ``application_id``, to recognise another program's database."""
 
 NEVER_USED_TWICE: dict[str, Any] = {"sqlite_autoincrement": True}
 """Of a table whose ids are given to no other row, also when the last one was deleted."""

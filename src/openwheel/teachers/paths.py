@@ -15,9 +15,9 @@ from urllib.parse import unquote, unquote_to_bytes
 import msgspec
 
 Kind = Literal["text", "any", "named", "list", "model", "kept"]
-"""What a path is: "text", which students may answer; "any", which any teacher can answer; "named",
-which any can that takes the model; "list", the models; "model", one of them; "kept", about what
-one teacher keeps."""
+"""The kind of a path: "text", which students may answer; "any", which any teacher can answer;
+"named", which any that takes the model can; "list", the models; "model", one of them; "kept", about objects
+that one teacher stores."""
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _POST: Final = frozenset({"POST"})

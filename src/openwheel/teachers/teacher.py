@@ -11,7 +11,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 ApiFamily = Literal["openai", "anthropic"]
 
 LARGEST = 8 << 20
-"""Bytes of an answer that are read where no client takes them: an endless one would fill memory."""
+"""The most bytes of an answer that is read without a client: an endless one would fill memory."""
 
 
 class TeacherTimeoutError(TeacherError):

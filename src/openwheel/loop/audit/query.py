@@ -17,16 +17,16 @@ from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer, ToolCall
 
 BYTES_A_TOKEN = 4
-"""About; what tokens are estimated by where a teacher did not count them."""
+"""A rough average, to estimate tokens if a teacher did not count them."""
 
 AT_ONCE = 2_000
-"""Audits looked at in one go."""
+"""Audits read in one look."""
 
 NEWS_AT_ONCE = 5_000
-"""Answers to deferred requests that are looked at in one go; with more the oldest are no news."""
+"""Answers to deferred requests that are read in one look; of more the oldest are skipped."""
 
 JUDGED_AT_ONCE = 64
-"""The same where a teacher is asked about each: a look should not take long."""
+"""Audits read in one look if a teacher judges each: a look should not take long."""
 
 
 class Answered(msgspec.Struct, frozen=True):

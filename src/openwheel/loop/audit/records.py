@@ -15,11 +15,11 @@ from openwheel.store.audits import AlarmRow
 from openwheel.tasks import Inputs
 
 LATEST = 1_000
-"""Requests that a task's coverage is counted on, the latest it had."""
+"""The latest requests of a task, on which its coverage is counted."""
 
 FEWEST = 200
-"""With fewer since the promotion the certificate's coverage stands in: a share of so many has a
-standard error of 3.5 points at most."""
+"""With fewer requests since the promotion the certificate's coverage is used: a share of so many
+has a standard error of 3.5 points at most."""
 
 
 class SliceChange(msgspec.Struct, frozen=True):

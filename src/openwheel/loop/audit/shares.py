@@ -18,16 +18,18 @@ FRESH = 4.0
 """How many times the usual share is audited where there is little evidence, or doubt."""
 
 MOST_FRESH = 0.2
-"""But no more than this, unless the usual share is: beyond it a student saves too little."""
+"""The most that is audited then, unless the usual share is more: beyond it a student saves too
+little."""
 
 DOUBT = 0.5
-"""A monitor that has come this share of the way to its alarm, on a log scale, casts doubt."""
+"""A student is in doubt if a monitor has come this share of the way to its alarm, on a log
+scale."""
 
 NO_MONEY = 0.1
-"""Share of the least share that is audited still when there is no money left."""
+"""Share of the least share that is still audited when there is no money left."""
 
 CHANGED = 1.25
-"""A share that moves by less than this factor is not worth telling every worker."""
+"""A share that moves by less than this factor is not written for the workers."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -148,7 +150,7 @@ SAID: Final = {
 each of the others changes with the share."""
 
 BASELINE = 200
-"""Exchanges that show what is usual; later twice, four times, ... as many do."""
+"""Exchanges from which the usual rate is learned; later from twice, four times, ... as many."""
 
 RUN_LENGTH = 1_000.0
 """Exchanges between false raises of one signal, on average at least, while the rate is no higher

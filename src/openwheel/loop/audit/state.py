@@ -13,10 +13,10 @@ ALL = ""
 """The name of the whole task among its slices."""
 
 LATEST_DISAGREED = 20
-"""As many of the latest disagreements are kept by their ids, for people to look at."""
+"""The number of latest disagreements whose ids are kept, for people to read."""
 
 MOST_OFF = 0.5
-"""Where audits took off slices with more than this share of the answers, the rest goes too."""
+"""If audits took off slices with more than this share of the answers, the whole student goes."""
 
 OF_RATE = 0.9
 """Share of delta for tests of the rate since the promotion; the rest is for detectors of changes,

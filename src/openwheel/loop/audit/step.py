@@ -38,7 +38,7 @@ from openwheel.loop.subject import Subject, subject_of
 from openwheel.store import Store
 
 WORTH_WRITING = 1_000
-"""As many new exchanges without an audit among them are counted later, and save a write."""
+"""Up to this many new exchanges without an audit are counted later, to save a write."""
 
 
 class _Case(msgspec.Struct, frozen=True):

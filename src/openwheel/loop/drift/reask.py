@@ -42,20 +42,20 @@ from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer, ApiName, Reply, Usage
 
 EVERY = 2.0
-"""Seconds between looks at whether the teacher is to be asked."""
+"""Seconds between checks whether the teacher is due to be asked."""
 
 LONGEST = 120.0
 """Seconds that an answer may take; a teacher that takes longer counts as one that gave none."""
 
 REST = 30.0
 LONGEST_REST = 3_600.0
-"""Seconds that a teacher which could not be asked is left in peace; twice as long each time."""
+"""Seconds to wait after a failure to ask a teacher; twice as long after each further one."""
 
 FIRST_LIVE = 300
-"""Exchanges of the teacher that are drawn from where a certificate rests on a log alone."""
+"""Live exchanges to draw from if a certificate's evidence is a log alone."""
 
 WORTH_WRITING = 1_000
-"""As many new exchanges are counted again, and save a write."""
+"""Up to this many new exchanges are counted again later, to save a write."""
 
 BOTH_ORDERS = 2
 """Questions that a judge is asked about a pair."""

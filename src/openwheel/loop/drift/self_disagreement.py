@@ -19,16 +19,16 @@ ConnectAgain = Callable[[], AbstractAsyncContextManager[AskAgain]]
 """Opens connections to the teachers that belong to the running event loop, until its block ends."""
 
 BASELINE = 100
-"""Second answers that show what is usual, before a jump can be told."""
+"""Second answers from which the usual rate is learned, before a jump can be noticed."""
 
 EAGER = 5.0
-"""How many times the share is asked until then: what is usual must be known before it changes."""
+"""The factor of the share until then: the usual rate must be known before it changes."""
 
 RUN_LENGTH = 100_000.0
 """Second answers until a false alarm, at least on average."""
 
 MOST_OWED = 20.0
-"""Second answers that are made up for when the teacher could not be asked for a while."""
+"""The most second answers to catch up on after the teacher could not be asked."""
 
 
 DAY = 86_400.0

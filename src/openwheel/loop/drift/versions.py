@@ -9,11 +9,11 @@ import msgspec
 Kind = Literal["model", "fingerprint", "disagreement"]
 
 FEWEST_EACH = 200
-"""Exchanges of a certificate's evidence for each fingerprint in it, at least, or they say nothing:
-where they come more often than a student could be certified again, none would ever be."""
+"""The fewest exchanges of evidence for each fingerprint in it. With fewer, fingerprints are
+ignored: they would change more often than a student could be certified again."""
 
 ALWAYS_FEW = 3
-"""So many fingerprints are few in any case."""
+"""Up to this many fingerprints always count as few."""
 
 _TAG = re.compile(r"(-\d|@|:).*")
 

@@ -8,13 +8,13 @@ from openwheel.store import Store, drift
 from openwheel.store.drift import Place, VersionKey
 
 AT_ONCE = 10_000
-"""Exchanges read in one go."""
+"""Exchanges read at once."""
 
 WORTH_WRITING = 1_000
-"""As many exchanges without a new version among them are looked at again, and save a write."""
+"""Up to this many exchanges without a new version are read again later, to save a write."""
 
 MOST_KEPT = 1_000
-"""Versions kept of a task: a server that names another system with each answer tells nothing."""
+"""The most versions kept of a task: a server may name another system with each answer."""
 
 
 def see(store: Store, tasks: Iterable[str], *, until: int) -> None:

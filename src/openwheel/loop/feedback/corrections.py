@@ -36,7 +36,7 @@ so that a person who controls fewer cannot confirm their own corrections."""
 FEWEST_VOICES: Final = 2
 
 CORRECTION: Final = Origin("", "correction")
-"""Who answered, where it was neither the teacher nor a log."""
+"""The source of answers that were neither the teacher's nor a log's."""
 
 
 class Believed(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ PROBES = 50
 """Exchanges each question is tried on."""
 
 FEWEST = 20
-"""With fewer, nothing is known of the judge."""
+"""The fewest exchanges that a judge is measured on."""
 
 IDENTICAL = 0.05
 """The largest share of answers that a judge may find different from themselves."""
@@ -25,7 +25,7 @@ SWAPPED = 0.2
 are, as "I do not know" is."""
 
 FLIPS = 0.2
-"""The largest share of pairs of which the order may decide what it says."""
+"""The largest share of pairs for which the order may decide the verdict."""
 
 
 class Share(msgspec.Struct, frozen=True):

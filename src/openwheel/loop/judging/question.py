@@ -14,13 +14,13 @@ import msgspec
 from openwheel.tasks.compare import fingerprint_of
 
 LONGEST_REQUEST = 12_000
-"""Characters of a request that are shown; of a longer one its middle is left out, which is said."""
+"""Characters of a request that are shown; the middle of a longer one is left out and marked so."""
 
 LONGEST_ANSWER = 16_000
 """An answer longer than this is not shown: it does not agree unless it is equal."""
 
 MOST_TOKENS = 2_048
-"""A model that thinks first must be able to finish; another stops after a number."""
+"""The most tokens of a reply: a model that reasons first must be able to finish."""
 
 PROMPT = """\
 Two answers to one request are to be compared. The request and the answers stand below, each \
@@ -53,7 +53,7 @@ PROMPT_VERSION = 1
 PROMPT_SHA256 = fingerprint_of(
     "judge prompt", PROMPT_VERSION, PROMPT, LONGEST_REQUEST, LONGEST_ANSWER, MOST_TOKENS
 )
-"""Hash of what a judge is asked; another prompt is another comparison."""
+"""Hash of the question; another prompt is another comparison."""
 
 _NUMBER = re.compile(r"\d+")
 _THOUGHT = "</think>"

@@ -22,7 +22,7 @@ AT_ONCE = 8
 """Questions under way at a time."""
 
 KEPT_EVERY = 64
-"""Replies are kept in such portions: what was paid for survives a teacher that breaks off."""
+"""Replies are written in portions of this size, so paid replies survive a teacher that fails."""
 
 TRIES = 3
 WAIT = 0.5

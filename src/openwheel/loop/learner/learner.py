@@ -31,8 +31,8 @@ from openwheel.students.lm.student import ADAPTER
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5
-"""Seconds between looks at the traffic, during a turn too: workers look every second for what is
-promoted, and an alarm is to reach all of them within two."""
+"""Seconds between looks at the traffic, during a turn too: workers look for promotions every
+second, and an alarm must reach all of them within two."""
 
 
 def run_learner(

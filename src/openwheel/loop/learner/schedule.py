@@ -8,7 +8,7 @@ SHARE_NEW = 0.05
 
 SHADOWING = 0.02
 """The share of new exchanges at which a turn is due while a student shadows: its tests may be
-looked at as often as one likes, and each look may be the one that promotes it."""
+repeated at any time, and each look may promote it."""
 
 FEWEST_SHADOWING = 50
 

@@ -34,10 +34,11 @@ from openwheel.students import train
 from openwheel.tasks import FORMS
 
 SURPRISED = 0.25
-"""A student that was predicted to pass and did not needs this share more at the least."""
+"""A student that was predicted to pass and did not needs at least this share more."""
 
 LEARNING_RATE = 0.35
-"""Disagreement falls as traffic to the power of minus this, where there is too little to tell."""
+"""Disagreement falls as traffic to the power of minus this, if there is too little data to fit
+it."""
 
 
 def learn(

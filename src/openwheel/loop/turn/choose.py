@@ -35,7 +35,7 @@ from openwheel.wire import Answer
 FloatArray = npt.NDArray[np.float64]
 
 LATEST = 50_000
-"""What a student would have done is predicted for this many of the latest training exchanges."""
+"""The latest training exchanges for which a student's behaviour is predicted."""
 
 CHEAPER = 0.01
 """A dearer rung must be predicted to cover this much more than a cheaper one to be chosen."""
@@ -402,7 +402,7 @@ def _with_slices(
 
 MOST_SLICES = 20
 FEWEST_SHARE = 0.005
-"""A slice rarer than this in training is deferred like one never seen: nothing is known of it."""
+"""A slice rarer than this in training is deferred like one never seen."""
 
 EVIDENT = 0.01
 """A slice is left to the teacher when chance alone, with disagreement at epsilon, would show what

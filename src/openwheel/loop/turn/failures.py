@@ -13,10 +13,10 @@ import msgspec
 from openwheel.store import Store, turns
 
 FIRST_WAIT_S = 1.0
-"""Before the next try after one that died; it doubles with each that fails in a row."""
+"""Seconds before the next try after a turn that died; they double with each failure in a row."""
 
 SHORT_OF_MEMORY_S = 60.0
-"""The same where there was too little memory, which is so again unless something else changes."""
+"""Seconds after a lack of memory, which recurs unless something else changes."""
 
 LONGEST_WAIT_S = 3_600.0
 

@@ -23,7 +23,7 @@ LEAST_MEMORY = 400 << 20
 """Bytes below which not even a small student is trained; 220 MB of them are libraries."""
 
 TO_SAY_SO = 64 << 20
-"""Bytes that telling of a lack of memory may take."""
+"""Bytes that reporting a lack of memory may take."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,17 +28,19 @@ from openwheel.tasks.forms import shown
 from openwheel.wire import Answer
 
 MOST = 0.25
-"""The largest share of a task's exchanges that may be outside: what more do is the task."""
+"""The largest share of a task's exchanges that may be outside: a larger share is the task
+itself."""
 
 EVIDENT = 0.01
 """A key is outside when chance alone would show what it did in fewer cases than this, whichever of
 all keys it is."""
 
 ROUNDS = 2
-"""Times that a task is trained again without keys: what one spoils may hide another."""
+"""Times that a task is trained again without keys, since one key's odd answers may hide
+another's."""
 
 TRIED = 20
-"""Keys without which a form is looked for, at most."""
+"""The most keys that are left out to infer a form."""
 
 
 class Outside(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ BETTER = 0.03
 """A new student must be predicted to cover this much more than the promoted one to be tried."""
 
 MUCH_BETTER = 0.1
-"""And this much more than one that is shadowing: its evidence would be lost, and delta spent."""
+"""And this much more than one that is shadowing, whose evidence would be lost and delta spent."""
 
 NEAR = 0.5
 """A shadow that has this share of the evidence it needs is not replaced: a better one comes sooner
@@ -37,7 +37,7 @@ STALLED = 1.25
 """A shadow that had this much more evidence than it was predicted to need is given up."""
 
 WIDER = 0.02
-"""A promoted student is certified for more when that is this much more of the latest requests."""
+"""A promoted student is certified for more if that adds this share of the latest requests."""
 
 MOST_DEFERRED = 5_000
 """Deferred requests that are evidence on a student, the first that came after its training: it

@@ -28,10 +28,11 @@ GROWTH = 1.25
 """A task is trained again when its labelled exchanges have grown by this factor."""
 
 FIRST_GROWTH, FEW_LABELS = 1.05, 5_000
-"""The same before a first attempt, up to so many labels: training is quick, and nobody answers."""
+"""The factor before a first attempt, up to so many labels: training is quick, and no student
+answers."""
 
 AGAIN = 2.0
-"""For a slice that audits took off it is trained again when the labels since have so grown."""
+"""The factor of the labels since a slice was taken off, after which its task is trained again."""
 
 ONE_LOOK = 0.5
 """Share of a first attempt's delta for one look at the exchanges that were held out from it. One
@@ -51,7 +52,7 @@ PATIENCE = 2.0
 to take longer, one that is trained on twice the labels passes as soon, and covers more."""
 
 RUNG = "linear"
-"""What is tried on all there is and on what came since a change: the cheapest that generalises."""
+"""The rung to compare all exchanges with those since a change: the cheapest that generalises."""
 
 
 def train(state: TaskState) -> None:
