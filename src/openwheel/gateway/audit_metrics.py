@@ -118,10 +118,10 @@ TEACHER_CHANGES: Final[tuple[Metric["TaskAudit"], ...]] = (
 
 LEFT_OUT: Final[tuple[Metric["Beyond"], ...]] = (
     Metric("openwheel_tasks_left_out",
-           "Tasks that were found and left out: there is no room for more (loop.most_tasks).",
+           "Tasks that were found and left out, since there is no room for more (loop.most_tasks).",
            lambda beyond: beyond.tasks),
     Metric("openwheel_task_names_left_out",
-           "Names of tasks that too few exchanges have for them to be some.",
+           "Task names that too few exchanges have to make a task.",
            lambda beyond: beyond.names),
 )
 # fmt: on

@@ -87,7 +87,7 @@ class TeacherSection(Section, frozen=True):
         str,
         Meta(
             min_length=1,
-            description="Its base URL as one would give it to a client, local:MODEL for a model "
+            description="Its base URL as a client takes it, local:MODEL for a model "
             "run on this machine, or replay:LOG for recorded answers.",
         ),
     ]
@@ -132,7 +132,7 @@ class TeacherSection(Section, frozen=True):
     licence: Annotated[
         str,
         Meta(
-            description="What its answers are under (SPDX or LicenseRef), in place of its "
+            description="The licence of its answers (SPDX or LicenseRef), in place of its "
             "checkpoint's licence: a provider's terms, say."
         ),
     ] = ""
@@ -198,7 +198,7 @@ class CaptureSection(Section, frozen=True):
     max_store: Annotated[
         int,
         Meta(
-            ge=0, description="Bytes the store may use; the oldest exchanges go first. 0: no end."
+            ge=0, description="Bytes the store may use; the oldest exchanges go first. 0: no limit."
         ),
     ] = 0
 
@@ -208,7 +208,9 @@ class LoopSection(Section, frozen=True):
 
     turns: Annotated[
         bool,
-        Meta(description="Whether to learn as traffic grows. What is promoted is audited anyway."),
+        Meta(
+            description="Whether to learn as traffic grows. Promoted students are audited anyway."
+        ),
     ] = True
     turn_every: Annotated[
         float,
@@ -224,7 +226,7 @@ class LoopSection(Section, frozen=True):
             ge=1,
             le=100_000,
             description="The most tasks there may be: each costs a turn a few milliseconds, and "
-            "whoever sends requests can make them. What is beyond is left to the teacher.",
+            "clients can make any number of them. Further ones are left to the teacher.",
         ),
     ] = 1_000
     turn_nice: Annotated[
@@ -285,7 +287,7 @@ class LoopSection(Section, frozen=True):
     ] = "auto"
     tune_time: Annotated[
         float,
-        Meta(ge=0, description="Seconds that training an encoder may take; 0: no end."),
+        Meta(ge=0, description="Seconds that training an encoder may take; 0: no limit."),
     ] = 3600.0
     audit: Annotated[
         float,
@@ -330,7 +332,7 @@ class LoopSection(Section, frozen=True):
         Meta(
             description="Changes of the teacher after which a student has to be certified again: "
             "another model name or endpoint, another system_fingerprint, a jump of its "
-            "disagreement with itself. The others are only told."
+            "disagreement with itself. The others are only reported."
         ),
     ] = ("model", "fingerprint", "disagreement")
     answer: Annotated[

@@ -16,8 +16,8 @@ import msgspec
 
 Kind = Literal["text", "any", "named", "list", "model", "kept"]
 """The kind of a path: "text", which students may answer; "any", which any teacher can answer;
-"named", which any that takes the model can; "list", the models; "model", one of them; "kept", about objects
-that one teacher stores."""
+"named", which any that takes the model can; "list", the models; "model", one of them; "kept", about
+objects that one teacher stores."""
 
 _READ: Final = frozenset({"GET", "HEAD"})
 _POST: Final = frozenset({"POST"})
