@@ -221,7 +221,7 @@ class Registry:
     def shadow(self, candidate: Candidate, *, after_seq: int) -> Candidate:
         """Have a student that was given up shadow: a new attempt, judged on what comes after.
 
-        Whoever shadows in its task is replaced by it.
+        It replaces the shadow of its task.
         """
         matcher = self.matcher_of(candidate.task_id)
         with self.store.write() as transaction:

@@ -141,7 +141,7 @@ def _end_when_stopped(forget: Callable[[], None]) -> Callable[[], None]:
     def end() -> None:
         thread = threading.Thread(target=forget, daemon=True)
         thread.start()
-        thread.join(_FORGETTING_S)  # the store may be locked, and whoever stops this waits
+        thread.join(_FORGETTING_S)  # the store may be locked, and the supervisor waits
         os._exit(0)
 
     # Python calls handlers between two steps of its main thread, and training has long ones. What

@@ -28,7 +28,7 @@ class SliceChange(msgspec.Struct, frozen=True):
     Attributes:
         slice: Its name.
         slicer: How the traffic was cut into slices then.
-        after_seq: The change came after this exchange, as far as can be told.
+        after_seq: The change came after about this exchange.
     """
 
     slice: str

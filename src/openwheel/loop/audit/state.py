@@ -253,7 +253,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         epsilon: The most disagreement allowed.
         audits, loss: Audited answers since the promotion, and the sum of their losses.
         e_value, limit: The evidence, and what is an alarm.
-        after_seq: A change for the worse began after this exchange, as far as can be told.
+        after_seq: A change for the worse began after about this exchange.
         audits_since, loss_since: Audited answers since then, and the sum of their losses.
         seq: The exchange at which it was raised.
         disagreed: Ids of the latest disagreements: exchanges with the teacher's answer.

@@ -62,7 +62,7 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
         student, slice: The student or slice taken off; a slice of ``""`` is the whole task.
         reason: In a sentence.
         e_value, limit: The evidence, and what is an alarm.
-        after_seq: The change came after this exchange, as far as can be told.
+        after_seq: The change came after about this exchange.
         disagreed: Ids of the latest disagreements.
     """
 

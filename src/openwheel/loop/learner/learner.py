@@ -120,7 +120,7 @@ def run_learner(
 def _ready(store: Store, changed: Mapping[str, int], table: Timetable, newest: int) -> bool:
     """Return whether a task may be trained again on what came since a change for the worse."""
     if newest < table.newest + FEWEST_NEW:
-        return False  # the last turn would have done it, as far as can be told
+        return False  # the last turn would most likely have done it
     return any(labels_since(store, task, seq) >= FEWEST_TO_TRAIN for task, seq in changed.items())
 
 

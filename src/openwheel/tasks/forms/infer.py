@@ -20,7 +20,7 @@ MIN_ANSWERS = 20
 MAJORITY = 0.95
 ODD = 0.15
 """The share of answers that may be none of a task's labels where these are plain: each has come
-``PLAIN`` times on average. Else whoever sends a few odd requests could turn labels into text. That
+``PLAIN`` times on average. Else a client with a few odd requests could turn labels into text. That
 costs no promise: an odd answer is a disagreement like any other."""
 PLAIN = 10
 
