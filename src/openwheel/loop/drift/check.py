@@ -55,7 +55,7 @@ def of_this_teacher(
 ) -> tuple[Candidate, list[Event]]:
     """Return the shadow, judged by evidence of its own teacher alone, and the events of that.
 
-    Call it before the shadow is judged, after `notice` has read all exchanges that may judge it.
+    Call it before the shadow is judged, after `see` has read all exchanges that may judge it.
     """
     evidence_until = max(shadow.trained_until, shadow.judged_after + 1)
     new_versions = _unknown(store, shadow, until=evidence_until, evidence=shadow.training.exchanges)
