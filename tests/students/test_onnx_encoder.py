@@ -12,11 +12,13 @@ from openwheel.importing import LogProblems, read_log
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
+from openwheel.settings import PolicySection
 from openwheel.store import Store
 from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, Encoders, OnnxEncoder
 from openwheel.students.tune.tuning import onnx_encoder
+from openwheel.trust import Policy
 
 from .conftest import onnx_here
 from .samples import HOSTILE, traffic
@@ -154,7 +156,10 @@ print(json.dumps([decision.answer, decision.student, sorted(heavy)]))
 
 
 def test_a_gateway_serves_it_without_torch(encoder, tmp_path):
-    settings = LoopSettings(rungs=("encoder",), encoder=encoder.name, tune_encoder="never")
+    policy = Policy(section=PolicySection(models={encoder.name: "Apache-2.0"}))
+    settings = LoopSettings(
+        rungs=("encoder",), encoder=encoder.name, tune_encoder="never", policy=policy
+    )
     path = tmp_path / "store.db"
     with Store.open(path) as store:
         log = write_log(tmp_path / "log.jsonl", tickets(1_500))
