@@ -234,10 +234,10 @@ class Completions:
         if request.stream:
             headers += _EVENT_STREAM
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            events = b"".join(self._api.events(answer, request, identity=call.id))
+            events = b"".join(self._api.events(exchange.answer, request, identity=call.id))
             await send({"type": "http.response.body", "body": events})
         else:
-            body = self._api.body(answer, request, identity=call.id)
+            body = self._api.body(exchange.answer, request, identity=call.id)
             await send_body(send, 200, body, [JSON, *headers])
         call.status = 200
         if not recorder.strict:

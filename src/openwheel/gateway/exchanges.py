@@ -6,8 +6,8 @@ from openwheel.errors import TeacherError
 from openwheel.gateway.call import Call
 from openwheel.loop.route import as_audit, by_student, by_teacher
 from openwheel.store.exchange import REJECTED, Exchange, Source
+from openwheel.tasks import answer_in
 from openwheel.wire import (
-    Answer,
     Api,
     Reply,
     Usage,
@@ -33,7 +33,7 @@ def student_exchange(call: Call, answer: str, *, source: Source = "student") -> 
         time=call.time,
         request=call.body,
         api=call.api.name,
-        answer=Answer(answer),
+        answer=answer_in(answer, call.decision.form),
         source=source,
         task=call.task,
         latency_ms=call.latency_ms,

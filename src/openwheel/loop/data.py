@@ -17,7 +17,7 @@ from openwheel.students.student import Inputs
 from openwheel.tasks import FORMS, Form, canonical_answer, written_answer
 from openwheel.tasks.refusals import is_refusal
 from openwheel.trust import Decision, LeftOut, Policy
-from openwheel.wire import split_reasoning
+from openwheel.wire import Answer, split_reasoning
 
 IntArray = npt.NDArray[np.int64]
 
@@ -62,11 +62,13 @@ class TaskData(msgspec.Struct, frozen=True):
             student or teacher answers it.
         finished: Whether the teacher gave an answer that a student could have given, shape (n,).
         trains: Whether it may be learned from, shape (n,): the policy may keep some out, and
-            refusals in text are no labels and no records.
+            refusals in text are no labels and no records. Of a task that calls tools, texts are
+            learned too: as what gets no call.
         inputs: Values of the task's variables.
         settings: As the store keeps them, ``""`` where they are unknown.
         answers: The teacher's canonical answers; of no meaning where it did not finish.
-        texts: The answers as the teacher wrote them, without its reasoning.
+        texts: The answers as the teacher wrote them, without its reasoning; calls of a tool as
+            records.
         thoughts: The reasoning, where the teacher wrote it into its answer; else ``""``.
         surfaces: For each canonical answer the teacher's usual spelling, which a student writes.
         origins: The endpoint and model that answered.
@@ -192,7 +194,7 @@ def load_answers(
     written: dict[str, Counter[str]] = {}
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
-    closed, any_text = FORMS[form].closed, FORMS[form].has_refusals
+    closed, any_text, calls = FORMS[form].closed, FORMS[form].has_refusals, FORMS[form].calls
     for row in store.task_rows(task_id, after=after, until=until):
         if row.source in BY_STUDENTS:
             continue
@@ -201,10 +203,14 @@ def load_answers(
         )
         if origin not in decided:
             decided[origin] = policy.may_learn_from(*origin)
-        complete = finished(row.answer)
+        complete = finished(row.answer, calls=calls)
         allowed = decided[origin].allowed
-        excluded[origin] += complete and not allowed
-        learned = complete and allowed and (any_text or not is_refusal(row.answer.final))
+        excluded[origin] += _teaches(row.answer, calls=calls) and not allowed
+        learned = (
+            allowed
+            and _teaches(row.answer, calls=calls)
+            and (any_text or not is_refusal(row.answer.final))
+        )
         done.append(complete)
         trains.append(learned)
         origins.append(origin)
@@ -220,12 +226,12 @@ def load_answers(
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
-        thought, text = split_reasoning(row.text)
+        thought, text = _parted(row.answer, form)
         thoughts.append(thought)
         texts.append(shared.setdefault(text, text))
         if not learned:
             continue
-        spelled = written_answer(row.answer, folds)
+        spelled = written_answer(row.answer, form, folds)
         if closed:
             written.setdefault(answer, Counter())[spelled] += 1
         else:
@@ -251,6 +257,24 @@ def load_answers(
             LeftOut(*source, n, str(decided[source])) for source, n in excluded.most_common() if n
         ),
     )
+
+
+def _teaches(answer: Answer, *, calls: bool) -> bool:
+    """Return whether an answer can be learned from.
+
+    Where students call tools, what gets no call is learned too, so that they leave it.
+    """
+    if finished(answer, calls=calls):
+        return True
+    return calls and answer.complete and bool(answer.tool_calls or answer.text.strip())
+
+
+def _parted(answer: Answer, form: Form) -> tuple[str, str]:
+    """Return what a teacher thought, and the rest of its answer: of a task's calls, the record."""
+    thought, text = split_reasoning(answer.text)
+    if FORMS[form].calls and answer.tool_calls:
+        text = written_answer(answer, form)
+    return thought, text
 
 
 def decode_inputs(inputs: str | bytes) -> Inputs:

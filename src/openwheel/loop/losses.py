@@ -11,19 +11,25 @@ from openwheel.tasks.compare import Comparison, Pair, equal
 from openwheel.wire import Answer
 
 
-def finished(teacher: Answer) -> bool:
+def finished(teacher: Answer, *, calls: bool = False) -> bool:
     """Return whether the teacher gave an answer that a student could have given.
 
-    An answer that was cut, filtered or refused is not finished, nor is an empty one, a call of a
-    tool or a rejected request. Such an exchange is not trained on, and any student's answer to it
-    disagrees.
+    An answer that was cut, filtered or refused is not finished, nor is an empty one or a rejected
+    request. A student that calls tools could have given one call, another a text. Any student's
+    answer to an exchange that is not finished disagrees.
     """
+    if calls:
+        return teacher.complete and len(teacher.tool_calls) == 1
     return teacher.complete and not teacher.tool_calls and bool(teacher.text.strip())
+
+
+def _finished(pair: Pair) -> bool:
+    return finished(pair.teacher, calls=bool(pair.student.tool_calls))
 
 
 def agrees(teacher: Answer, student: Answer, form: Form, folds: tuple[str, ...] = ()) -> bool:
     """Whether a student's answer equals the teacher's, as form and folds compare them."""
-    return finished(teacher) and equal(Pair("", teacher, student), form, folds)
+    return _finished(Pair("", teacher, student)) and equal(Pair("", teacher, student), form, folds)
 
 
 def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:
@@ -33,7 +39,7 @@ def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:
         TeacherError: A judge could not be asked.
     """
     losses = [1.0] * len(pairs)
-    rows = [i for i, pair in enumerate(pairs) if finished(pair.teacher)]
+    rows = [i for i, pair in enumerate(pairs) if _finished(pair)]
     for i, loss in zip(rows, comparison.losses([pairs[i] for i in rows]), strict=True):
         losses[i] = loss
     return losses
@@ -47,6 +53,6 @@ def affordable(pairs: Sequence[Pair], comparison: Comparison) -> int:
     """
     if not isinstance(comparison, TeacherJudge):
         return len(pairs)
-    rows = [i for i, pair in enumerate(pairs) if finished(pair.teacher)]
+    rows = [i for i, pair in enumerate(pairs) if _finished(pair)]
     number = comparison.affordable([pairs[i] for i in rows])
     return rows[number] if number < len(rows) else len(pairs)

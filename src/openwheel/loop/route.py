@@ -9,7 +9,7 @@ import msgspec
 
 from openwheel.loop.serving import Decision
 from openwheel.store.exchange import AUDIT_SUFFIX, Exchange, Source
-from openwheel.wire import Answer
+from openwheel.tasks import answer_in
 
 
 class Route(NamedTuple):
@@ -83,7 +83,7 @@ def by_student(
     return msgspec.structs.replace(
         exchange,
         source=source,
-        answer=Answer(answer),
+        answer=answer_in(answer, decision.form),
         model=decision.student,
         unbiased=False,
         audit_probability=decision.audit_probability,

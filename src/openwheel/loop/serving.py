@@ -13,8 +13,9 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.students import Student, rungs
 from openwheel.students.screen import ScreenedStudent
-from openwheel.tasks import Form, Inputs, TaskMatcher, canonical_answer
-from openwheel.wire import Answer, Request
+from openwheel.students.tools import offered
+from openwheel.tasks import FORMS, Form, Inputs, TaskMatcher, answer_in, canonical_answer
+from openwheel.wire import Request
 
 _log = logging.getLogger("openwheel.serving")
 
@@ -36,7 +37,8 @@ class Decision(msgspec.Struct, frozen=True):
     """The decision on who answers one prompt.
 
     Attributes:
-        answer: The student's answer, exactly as the teacher would have written it; None to defer.
+        answer: The student's answer, exactly as the teacher would have written it, a call of a
+            tool as a record (`answer_in` reads it); None to defer.
         below_threshold_answer: The answer it would have given, if it defers for a low confidence or
             because the request is unlike its training.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
@@ -48,7 +50,7 @@ class Decision(msgspec.Struct, frozen=True):
             teacher, by a coin that is flipped before it is known who could answer.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
             ``unlike training``, ``critical``, ``key``, ``slice``, ``settings``, ``not plain``,
-            ``busy``); ``""`` if it answered.
+            ``busy``, ``tools``); ``""`` if it answered.
         form: The answer form of the task.
         folds: How its answers may differ and still be one.
     """
@@ -334,14 +336,25 @@ def _ask(
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         # The teacher can answer; the gateway counts this and logs it.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
+    if answer and FORMS[promoted.form].calls and not _is_offered(promoted, answer, request):
+        return None, confidence, "tools"
     if confidence <= 0:
         student = promoted.student
-        text = canonical_answer(Answer(answer or ""), promoted.form, promoted.folds)
+        text = canonical_answer(
+            answer_in(answer or "", promoted.form), promoted.form, promoted.folds
+        )
         critical = isinstance(student, ScreenedStudent) and student.holds(inputs, text)
         return answer, confidence, "critical" if critical else "unlike training"
     if confidence < promoted.threshold:
         return answer, confidence, "confidence"
     return answer, confidence, ""
+
+
+def _is_offered(promoted: _Promoted, answer: str, request: Request) -> bool:
+    """Whether a request offers the tool that an answer calls, for the arguments that it has."""
+    calls = answer_in(answer, promoted.form).tool_calls
+    tools = offered(request.prompt.tools)
+    return bool(calls) and all(tools.take(call) for call in calls)
 
 
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:

@@ -34,7 +34,7 @@ def _load_exact(saved: Saved) -> Student:
 
 
 def _train_linear(lesson: Lesson) -> Fitted:
-    if lesson.form == "record":
+    if lesson.form != "label":
         from openwheel.students.fields.fit import fit_fields  # noqa: PLC0415
 
         return fit_fields(lesson)
@@ -98,7 +98,13 @@ EXACT = Rung(
     new_inputs=False,
 )
 # Format 2 of both: a guard learned by leaving answers out.
-LINEAR = Rung("linear", frozenset({"label", "record"}), _train_linear, _load_linear, format=2)
+LINEAR = Rung(
+    "linear",
+    frozenset({"label", "record", "tool_call"}),
+    _train_linear,
+    _load_linear,
+    format=2,
+)
 ENCODER = Rung(
     "encoder",
     frozenset({"label"}),

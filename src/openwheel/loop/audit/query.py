@@ -12,7 +12,7 @@ from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.records import Slicer
 from openwheel.loop.subject import Subject
 from openwheel.store import AUDIT_SUFFIX, Store, audits
-from openwheel.tasks import Inputs, canonical_answer
+from openwheel.tasks import Inputs, answer_in, canonical_answer
 from openwheel.tasks.compare import Pair
 from openwheel.wire import Answer, ToolCall
 
@@ -34,12 +34,13 @@ class Answered(msgspec.Struct, frozen=True):
 
     Attributes:
         inputs: Values of the task's variables; None if it was not assigned to its task.
-        teacher, student: The answers.
+        teacher: The teacher's.
+        student: The student's, as it wrote it.
     """
 
     inputs: Inputs | None
     teacher: Answer
-    student: Answer
+    student: str
 
 
 class AuditRow(Answered, frozen=True):
@@ -104,7 +105,7 @@ def _audit_row(row: audits.AuditedAnswer) -> AuditRow:
         time=row.time,
         inputs=None if row.inputs is None else decode_inputs(row.inputs),
         teacher=_answer(row),
-        student=Answer(row.student_answer),
+        student=row.student_answer,
         probability=row.audit_probability,
         endpoint=row.teacher,
         tokens=(read, written or 0),
@@ -128,8 +129,8 @@ def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
         answer = _answer(row)
         (free.deferred if row.student_answer is None else free.audited).append(answer)
         if row.student_guess is not None:
-            guess = Answer(row.student_guess)
-            free.guesses.append(Answered(decode_inputs(row.inputs), answer, guess))
+            inputs = decode_inputs(row.inputs)
+            free.guesses.append(Answered(inputs, answer, row.student_guess))
     return free
 
 
@@ -145,7 +146,7 @@ def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traff
 def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     """Return the loss of each answer of a student, from 0 (agrees) to 1.
 
-    It is 1 where the teacher gave no finished text, since the student would have given one.
+    It is 1 where the teacher gave no finished answer, since the student would have given one.
 
     If a judge's budget does not suffice for all, only the first losses are returned. Those are
     still audits as they came.
@@ -153,7 +154,11 @@ def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     Raises:
         TeacherError: A judge could not be asked.
     """
-    pairs = [Pair(subject.request_of(row.inputs or ()), row.teacher, row.student) for row in rows]
+    form = subject.record.form
+    pairs = [
+        Pair(subject.request_of(row.inputs or ()), row.teacher, answer_in(row.student, form))
+        for row in rows
+    ]
     pairs = pairs[: losses.affordable(pairs, subject.comparison)]
     return losses.losses_of(pairs, subject.comparison)
 

@@ -11,7 +11,7 @@ from openwheel.gate import clopper_pearson
 from openwheel.loop.losses import agrees
 from openwheel.loop.serving import Serving, settled
 from openwheel.store import Exchange
-from openwheel.wire import Answer
+from openwheel.tasks import answer_in
 
 NO_TASK = "(no task)"
 
@@ -98,7 +98,10 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
         milliseconds = (time.perf_counter() - started) * 1e3
         answered = decision.answer is not None
         same = answered and agrees(
-            exchange.answer, Answer(decision.answer or ""), decision.form, decision.folds
+            exchange.answer,
+            answer_in(decision.answer or "", decision.form),
+            decision.form,
+            decision.folds,
         )
         for tally in (total, tasks.setdefault(decision.task or NO_TASK, Tally())):
             tally.add(answered=answered, agrees=same, milliseconds=milliseconds)

@@ -188,10 +188,14 @@ def _learn_task(
     warnings = (*finding.warnings, *trouble, *(outsider.message() for outsider in outside))
     finding = msgspec.structs.replace(finding, warnings=warnings)
     if trained is None:
+        why_not = (
+            "no student could be trained, the warnings say why"
+            if trouble
+            else "no answer was given to two different inputs, so there is nothing to learn from"
+        )
         return msgspec.structs.replace(
             finding,
-            reason="Refused: no answer was given to two different inputs, so there is nothing "
-            f"to learn from.{in_the_way}",
+            reason=f"Refused: {why_not}.{in_the_way}",
         )
     variables = tuple(i + 1 for i in trained.variables)
     finding = msgspec.structs.replace(

@@ -21,7 +21,7 @@ from openwheel.loop.turn.curate import assign_new
 from openwheel.loop.turn.turn import turn
 from openwheel.progress import Progress, silent, steps_alone
 from openwheel.store import Exchange, Store
-from openwheel.wire import Answer
+from openwheel.tasks import answer_in
 
 LOOK_EVERY = 50
 """Requests between looks at the audits, where a learner looks every half second."""
@@ -218,7 +218,10 @@ def _captured(exchange: Exchange, decision: Decision, way: Route) -> list[Exchan
 def _count(counts: _Counts, exchange: Exchange, decision: Decision, way: Route) -> Served:
     answered = decision.answer is not None and not way.held_back
     same = answered and agrees(
-        exchange.answer, Answer(decision.answer or ""), decision.form, decision.folds
+        exchange.answer,
+        answer_in(decision.answer or "", decision.form),
+        decision.form,
+        decision.folds,
     )
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):

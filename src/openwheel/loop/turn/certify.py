@@ -40,7 +40,7 @@ from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.choose import is_new
 from openwheel.progress import Progress, Step, silent
 from openwheel.students import Student, rungs
-from openwheel.tasks import FORMS, Inputs, Task
+from openwheel.tasks import FORMS, Inputs, Task, answer_in
 from openwheel.tasks.compare import Comparison, Pair
 from openwheel.tasks.forms import fields_apart, leaves, record_of
 from openwheel.trust import licence_summary
@@ -48,6 +48,7 @@ from openwheel.wire import Answer
 
 FloatArray = npt.NDArray[np.float64]
 
+RECORDS = frozenset({"record", "tool_call"})
 MOST_FIELDS = 100
 """Fields of records that a certificate counts."""
 
@@ -137,8 +138,10 @@ def calibrate(
     pairs = [
         Pair(
             "" if comparison.equality else request_of(data.inputs[i]),
-            Answer(data.texts[i], (), "stop" if data.finished[i] else "unfinished"),
-            Answer(answers[i]),
+            answer_in(data.texts[i], candidate.form)
+            if data.finished[i]
+            else Answer(data.texts[i], (), "unfinished"),
+            answer_in(answers[i], candidate.form),
         )
         for i in np.flatnonzero(compared)
     ]
@@ -260,7 +263,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             np.arange(judgement.exchanges),
         ),
         answers=by_answer(calibrated, test) if FORMS[candidate.form].closed else (),
-        fields=by_field(calibrated, test, candidate.folds) if candidate.form == "record" else (),
+        fields=by_field(calibrated, test, candidate.folds) if candidate.form in RECORDS else (),
         critical=critical,
         deferred_window=calibrated.deferred.window() if len(calibrated.deferred) else None,
         critical_bound=(

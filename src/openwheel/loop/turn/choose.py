@@ -28,9 +28,8 @@ from openwheel.students import Fitted, Lesson, Student, rungs
 from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs, NotLearnedError
 from openwheel.students.variables import choose_variables
-from openwheel.tasks import FORMS, canonical_answer
+from openwheel.tasks import FORMS, answer_in, canonical_answer
 from openwheel.tasks.compare import Pair
-from openwheel.wire import Answer
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -226,19 +225,21 @@ def _lesson(
     subject: Subject, training: TaskData, variables: tuple[int, ...], progress: Progress
 ) -> Lesson:
     settings, resources, comparison = subject.settings, subject.resources, subject.comparison
+    form = subject.record.form
 
     def losses_of(rows: Sequence[int], texts: Sequence[str]) -> Sequence[float]:
         pairs = []
         for row, text in zip(rows, texts, strict=True):
             request = subject.request_of(training.inputs[row])
-            pairs.append(Pair(request, Answer(training.texts[row]), Answer(text)))
+            teacher = answer_in(training.texts[row], form)
+            pairs.append(Pair(request, teacher, answer_in(text, form)))
         return comparison.losses(pairs)
 
     return Lesson(
         inputs=training.inputs,
         answers=training.answers,
         variables=variables,
-        form=subject.record.form,
+        form=form,
         folds=subject.record.folds,
         template=subject.record.task.template,
         surfaces=training.surfaces,
@@ -344,7 +345,10 @@ def _answered(
     texts, confidence = student.answer(list(index))  # equal inputs once
     if not student.answers:  # the student spells answers as the teacher does
         folds = record.folds
-        texts = [text and canonical_answer(Answer(text), record.form, folds) for text in texts]
+        texts = [
+            text and canonical_answer(answer_in(text, record.form), record.form, folds)
+            for text in texts
+        ]
     same = [
         done and bool(texts[i]) and texts[i] == answer
         for i, done, answer in zip(which, data.finished, data.answers, strict=True)

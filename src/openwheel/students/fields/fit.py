@@ -64,9 +64,11 @@ from openwheel.students.material import Material, prepare
 from openwheel.students.model import text_of
 from openwheel.students.rung import Lesson, Losses
 from openwheel.students.student import Fitted, Inputs, NotLearnedError
-from openwheel.tasks import canonical_answer, record_of
+from openwheel.students.tools import offered
+from openwheel.tasks import FORMS, Form, answer_in, canonical_answer, record_of
 from openwheel.tasks.folds import read_folds
 from openwheel.tasks.forms import fields_apart
+from openwheel.tasks.forms.call import NO_CALL
 from openwheel.tasks.forms.record import Path
 from openwheel.wire import Answer, split_reasoning
 
@@ -129,9 +131,18 @@ def fit_fields(lesson: Lesson) -> Fitted:
             "the JSON Schema that requests carry has keywords that are not checked: "
             f"{', '.join(sorted(unknown))}"
         )
+    calls, tools = FORMS[lesson.form].calls, ""
+    if calls and lesson.template is not None:
+        tools = lesson.template.tools
+        if unchecked := offered(tools).unknown_keywords():
+            raise NotLearnedError(
+                "the JSON Schemas of the tools that requests offer have keywords that are not "
+                f"checked: {', '.join(sorted(unchecked))}"
+            )
     records = _read(inputs, answers, variables, surfaces, lesson.folds)
     form = infer_record_form(records.reads)
-    _require_learnable(form)
+    share = sum(map(_is_call, records.flat)) / len(records.flat) if calls else 1.0
+    _require_learnable(form, share)
     type_field = _type_field(form, records.flat)
     said = [
         as_json(found[form.fields[type_field].path])
@@ -145,7 +156,8 @@ def fit_fields(lesson: Lesson) -> Fitted:
     material = material._replace(
         folds=material.places % FOLDS, most=MOST_WEIGHTS * len(types) // (len(types) + others)
     )
-    style = learn_style([surfaces.get(answers[row], answers[row]) for row in records.rows])
+    spelled = [surfaces.get(answers[row], answers[row]) for row in records.rows]
+    style = learn_style([text for text in spelled if not calls or text != NO_CALL])
     learning = _Learning(form, type_field, types, material, records)
     firsts = [
         {form.fields[field].path: first for field, first, _ in reversed(one.spans)}
@@ -166,11 +178,14 @@ def fit_fields(lesson: Lesson) -> Fitted:
         longest=trained.memory.longest,
         guard_intercept=0.0,
         guard_limit=1.0,
+        calls=calls,
+        tools=tools,
     )
     return _fitted(
         settings,
         learning,
         trained,
+        answer_form=lesson.form,
         answers=answers,
         folds=lesson.folds,
         losses_of=lesson.losses_of,
@@ -210,9 +225,20 @@ def _read(
     return _Records(rows, reads, [flat_of(one.record) for one in reads])
 
 
-def _require_learnable(form: RecordForm) -> None:
-    """Raise a NotLearnedError if nearly all records have a field that is not learned."""
-    found = [field for field in form.fields if field.kind == "other" and field.present >= ALWAYS]
+def _is_call(record: Mapping[Path, Any]) -> bool:
+    """Whether a flat record of a task that calls tools is a call, rather than `NO_CALL`."""
+    return record.get(("name",)) is not None
+
+
+def _require_learnable(form: RecordForm, share: float = 1.0) -> None:
+    """Raise a NotLearnedError if nearly all records have a field that is not learned.
+
+    Args:
+        form: Of the records.
+        share: How many of them could have it.
+    """
+    least = ALWAYS * share
+    found = [field for field in form.fields if field.kind == "other" and field.present >= least]
     if found:
         named = "; ".join(
             f"{field.name!r} does not come out of the input ({field.derived:.0%} of its values "
@@ -398,6 +424,7 @@ def _fitted(
     learning: _Learning,
     trained: _Trained,
     *,
+    answer_form: Form,
     answers: Sequence[str],
     folds: tuple[str, ...],
     losses_of: Losses | None,
@@ -437,7 +464,7 @@ def _fitted(
     usable = [i for i, text in enumerate(written) if text]
     if losses_of is None:
         for i in usable:
-            said_here = canonical_answer(Answer(written[i]), "record", folds)
+            said_here = canonical_answer(answer_in(written[i], answer_form), answer_form, folds)
             losses[i] = float(said_here != answers[records.rows[i]])
     else:
         found_losses = losses_of([records.rows[i] for i in usable], [written[i] for i in usable])

@@ -35,6 +35,8 @@ from openwheel.students.model import text_of
 from openwheel.students.rung import Saved
 from openwheel.students.student import Answers, Inputs
 from openwheel.students.tfidf import Tfidf
+from openwheel.students.tools import offered
+from openwheel.tasks.forms.call import call_in
 from openwheel.trust import Base
 
 AT_ONCE = 500
@@ -59,6 +61,8 @@ class FieldsSettings(msgspec.Struct, frozen=True):
         tags: What the tagger's tags mean.
         longest: Words of the longest value that is looked up.
         guard_intercept, guard_limit: Of the guard.
+        calls: Whether a record is a call of a tool.
+        tools: The tools that requests offer, as in `Prompt`; ``""`` if they differ.
     """
 
     variables: tuple[int, ...]
@@ -72,6 +76,8 @@ class FieldsSettings(msgspec.Struct, frozen=True):
     longest: int
     guard_intercept: float
     guard_limit: float
+    calls: bool = False
+    tools: str = ""
 
 
 class Tagger(NamedTuple):
@@ -136,6 +142,7 @@ class FieldsStudent:
         self.confidence = confidence
         self.guard = guard
         self._schema = msgspec.json.decode(settings.schema) if settings.schema else None
+        self._tools = offered(settings.tools) if settings.tools else None
         self._types = [type_hash_of(value) for value in settings.types]
 
     def base(self) -> Base | None:
@@ -225,9 +232,21 @@ class FieldsStudent:
         """Return a record as it is sent; ``""`` where there is none that the schema allows."""
         if drafted.record is None:
             return ""
+        if self.settings.calls:
+            return self._written_call(drafted.record)
         if self._schema is not None and not satisfies(drafted.record, self._schema):
             return ""
         return self.settings.style.write(drafted.record)
+
+    def _written_call(self, record: dict[str, Any]) -> str:
+        """Return a call as it is sent; ``""`` where the input gets none, or none that may be."""
+        if not isinstance(record.get("name"), str):
+            return ""
+        text = self.settings.style.write({"arguments": {}} | record)
+        calls = call_in(text).tool_calls
+        if not calls or not all(self._tools is None or self._tools.take(c) for c in calls):
+            return ""
+        return text
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """Return what to save."""

@@ -3,7 +3,7 @@
 Knows nothing of how students learn them.
 """
 
-from openwheel.tasks.forms.canonical import FORMS, canonical_answer, written_answer
+from openwheel.tasks.forms.canonical import FORMS, answer_in, canonical_answer, written_answer
 from openwheel.tasks.forms.form import AnswerForm, Form, shown
 from openwheel.tasks.forms.infer import MIN_ANSWERS, FormEvidence, form_of, infer_form
 from openwheel.tasks.forms.record import fields_apart, leaves, record_of
@@ -14,6 +14,7 @@ __all__ = [
     "AnswerForm",
     "Form",
     "FormEvidence",
+    "answer_in",
     "canonical_answer",
     "fields_apart",
     "form_of",

@@ -4,9 +4,10 @@ import msgspec
 
 from openwheel.tasks.folds import folding
 from openwheel.tasks.folds.objects import loaded
+from openwheel.tasks.forms.call import TOOL_CALL, call_in, written_call
 from openwheel.tasks.forms.form import AnswerForm, Form
 from openwheel.tasks.forms.label import LABEL
-from openwheel.tasks.forms.others import TEXT, TOOL_CALL, UNKNOWN
+from openwheel.tasks.forms.others import TEXT, UNKNOWN
 from openwheel.tasks.forms.record import RECORD
 from openwheel.wire import Answer
 
@@ -40,6 +41,16 @@ def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) ->
     return FORMS[form].canonical(answer.final.strip())
 
 
-def written_answer(answer: Answer, folds: tuple[str, ...] = ()) -> str:
-    """Return an answer as a student would write it: its spelling, without parts that folds cut."""
+def written_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> str:
+    """Return an answer as a student would write it: its spelling, without parts that folds cut.
+
+    A call of a tool is written as a record; see `openwheel.tasks.forms.call`.
+    """
+    if FORMS[form].calls:
+        return written_call(answer)
     return folding(folds).written(answer.final) if folds else answer.final
+
+
+def answer_in(text: str, form: Form) -> Answer:
+    """Return the answer that a student's text is: of a task that calls tools, a call."""
+    return call_in(text) if FORMS[form].calls else Answer(text)

@@ -23,6 +23,8 @@ ODD = 0.15
 ``PLAIN`` times on average. Else a client with a few odd requests could turn labels into text. That
 costs no promise: an odd answer is a disagreement like any other."""
 PLAIN = 10
+CALLS = 0.5
+"""The same for calls of a tool: a student learns which requests get none, and leaves these."""
 
 MAX_LABEL_CHARACTERS = 120
 MAX_LABEL_WORDS = 12
@@ -58,7 +60,7 @@ def infer_form(
     Labels are a closed set: short answers on one line, or JSON objects, whose set has been seen
     nearly whole, judged by Good and Turing's estimate of the probability that the next answer is
     new (answers seen once, divided by all answers). Refusals in text do not count, unless most
-    answers are refusals.
+    answers are refusals. Calls of a tool are the form if more than half of the answers are calls.
 
     Source: Good (1953), "The population frequencies of species", Biometrika 40.
 
@@ -76,9 +78,11 @@ def infer_form(
         reason = f"{n} answers are too few to tell a form by; at least {MIN_ANSWERS} are needed."
         return FormEvidence("unknown", n, distinct, reason)
     calls = sum(1 for answer in answers if answer.tool_calls)
-    if calls >= MAJORITY * n:
+    if calls > CALLS * n:
         distinct = len({canonical_answer(answer, "tool_call") for answer in answers})
-        return FormEvidence("tool_call", n, distinct, f"{calls} of {n} answers call a tool.")
+        others = "" if calls >= MAJORITY * n else "; the others are left to the teacher"
+        reason = f"{calls} of {n} answers call a tool{others}."
+        return FormEvidence("tool_call", n, distinct, reason)
     counts = Counter(canonical_answer(answer, "label", folds) for answer in answers)
     return form_of(counts, calls, closed=closed)
 
@@ -88,7 +92,7 @@ def form_of(counts: Counter[str], calls: int = 0, *, closed: bool = True) -> For
 
     Args:
         counts: How often each was given.
-        calls: How many call a tool; fewer than all by more than 5%.
+        calls: How many call a tool; at most half.
         closed: Whether JSON objects that are a closed set are labels.
     """
     n = counts.total()
