@@ -50,6 +50,7 @@ def test_calls_are_learned_certified_and_given_beside_texts(store, registry, fil
     assert (finding.form, finding.rung) == ("tool_call", "linear")
     assert finding.certified, finding.reason
     assert finding.coverage > 0.6
+    assert not any("order of lists" in text for text in finding.warnings)
     [certificate] = registry.certificates()
     names = {part.field for part in certificate.fields}
     assert {"name", "arguments.city", "arguments.people"} <= names

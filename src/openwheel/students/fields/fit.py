@@ -470,6 +470,14 @@ def _fitted(
         found_losses = losses_of([records.rows[i] for i in usable], [written[i] for i in usable])
         losses[usable] = found_losses
     agrees = losses < 0.5
+    # What gets no call and is left: no agreement, and no mistake.
+    left = np.array(
+        [
+            settings.calls and not _is_call(found) and not (one.record or {}).get("name")
+            for found, one in zip(records.flat, drafts, strict=True)
+        ],
+        np.bool_,
+    )
     features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
     able = np.array([bool(text) for text in written], np.bool_)
     confidence = np.zeros(len(written))
@@ -502,7 +510,7 @@ def _fitted(
         agrees,
         np.array(records.rows, np.int64),
         None if losses_of is None else losses,
-        blame=_blame(records, drafts, agrees, learning.form, folds),
+        blame=_blame(records, drafts, agrees | left, learning.form, folds),
     )
 
 
