@@ -49,6 +49,15 @@ def test_each_audit_is_looked_at_once(store, registry, audited, look):
     assert watched(store, registry).live.seen.answers == 95
 
 
+def test_an_audit_that_no_task_has_by_now_counts(store, registry, audited, look):
+    until = audited("..x")
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE exchanges SET inputs = NULL WHERE student != ''")
+    assert look(until) == []
+    state = watched(store, registry)
+    assert (state.live.seen.answers, state.live.seen.loss) == (3, 1)
+
+
 def test_an_alarm_takes_the_student_off_and_says_why(store, registry, audited, look, decided):
     look(audited(GOOD))
     assert decided().answer == "billing"

@@ -155,10 +155,11 @@ def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
         TeacherError: A judge could not be asked.
     """
     form = subject.record.form
-    pairs = [
-        Pair(subject.request_of(row.inputs or ()), row.teacher, answer_in(row.student, form))
-        for row in rows
-    ]
+    pairs = []
+    for row in rows:
+        # Only a judge reads the request; one that no task has by now has no inputs.
+        request = "" if row.inputs is None else subject.request_of(row.inputs)
+        pairs.append(Pair(request, row.teacher, answer_in(row.student, form)))
     pairs = pairs[: losses.affordable(pairs, subject.comparison)]
     return losses.losses_of(pairs, subject.comparison)
 
