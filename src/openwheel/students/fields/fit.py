@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.progress import Step
+from openwheel.students.evidence import Evidence
 from openwheel.students.fields.align import Aligned, Tag, align, forbidden, tags_of
 from openwheel.students.fields.clusters import cluster_words
-from openwheel.students.fields.confidence import cross_fitted, fit_confidence
+from openwheel.students.fields.confidence import Confidence, cross_fitted, fit_confidence
 from openwheel.students.fields.crf import Decoded, decode, fit_crf
 from openwheel.students.fields.drafts import (
     Draft,
@@ -62,10 +63,10 @@ from openwheel.students.left_out import fit_guard, leave_out
 from openwheel.students.lm.schema import requested_schema
 from openwheel.students.material import Material, prepare
 from openwheel.students.model import text_of
-from openwheel.students.rung import Lesson, Losses
-from openwheel.students.student import Fitted, Inputs, NotLearnedError
+from openwheel.students.rung import Lesson
+from openwheel.students.student import Fitted, Inputs, NotLearnedError, Student
 from openwheel.students.tools import offered
-from openwheel.tasks import FORMS, Form, answer_in, canonical_answer, record_of
+from openwheel.tasks import FORMS, answer_in, canonical_answer, record_of
 from openwheel.tasks.folds import read_folds
 from openwheel.tasks.forms import fields_apart
 from openwheel.tasks.forms.call import NO_CALL
@@ -123,6 +124,42 @@ def fit_fields(lesson: Lesson) -> Fitted:
         ValueError: There is nothing to learn.
         NotLearnedError: A field cannot be learned; the message names it.
     """
+    learned = learn_fields(lesson)
+    return with_confidence(learned, learned.drafts, learned.features, learned.student.sure)
+
+
+class Learned(NamedTuple):
+    """A student of records before it is known how sure it is.
+
+    Attributes:
+        lesson: What it was learned from.
+        learning: The records, laid out.
+        student: Its heads and tagger; its confidence is still that of nothing.
+        evidence: Of the records' types, out of fold.
+        drafts: The records out of fold.
+        features: What speaks for each, shape (n, k).
+    """
+
+    lesson: Lesson
+    learning: "Learning"
+    student: FieldsStudent
+    evidence: Evidence
+    drafts: list[Draft]
+    features: FloatArray
+
+    @property
+    def reads(self) -> list[Read]:
+        """The records with their texts."""
+        return self.learning.records.reads
+
+
+def learn_fields(lesson: Lesson) -> Learned:
+    """Learn heads and a tagger of records, and predict each record out of fold.
+
+    Raises:
+        ValueError: There is nothing to learn.
+        NotLearnedError: A field cannot be learned; the message names it.
+    """
     inputs, answers, variables = lesson.inputs, lesson.answers, lesson.variables
     surfaces = {answer: split_reasoning(text)[1] for answer, text in lesson.surfaces.items()}
     schema = requested_schema(lesson.template.response_format) if lesson.template else ""
@@ -158,7 +195,7 @@ def fit_fields(lesson: Lesson) -> Fitted:
     )
     spelled = [surfaces.get(answers[row], answers[row]) for row in records.rows]
     style = learn_style([text for text in spelled if not calls or text != NO_CALL])
-    learning = _Learning(form, type_field, types, material, records)
+    learning = Learning(form, type_field, types, material, records)
     firsts = [
         {form.fields[field].path: first for field, first, _ in reversed(one.spans)}
         for one in learning.aligned
@@ -181,15 +218,7 @@ def fit_fields(lesson: Lesson) -> Fitted:
         calls=calls,
         tools=tools,
     )
-    return _fitted(
-        settings,
-        learning,
-        trained,
-        answer_form=lesson.form,
-        answers=answers,
-        folds=lesson.folds,
-        losses_of=lesson.losses_of,
-    )
+    return _predicted(lesson, settings, learning, trained)
 
 
 def _read(
@@ -291,7 +320,7 @@ class _Trained(NamedTuple):
     own: list[tuple[int, int]]
 
 
-class _Learning:
+class Learning:
     """One task's records, as they are learned."""
 
     def __init__(
@@ -419,30 +448,24 @@ def _joined(parts: Sequence[Any], back: IntArray) -> Any:
     )
 
 
-def _fitted(
-    settings: FieldsSettings,
-    learning: _Learning,
-    trained: _Trained,
-    *,
-    answer_form: Form,
-    answers: Sequence[str],
-    folds: tuple[str, ...],
-    losses_of: Losses | None,
-) -> Fitted:
-    """Fit the confidence on records out of fold, and return the student."""
-    records, said = learning.records, trained.said
+def _predicted(
+    lesson: Lesson, settings: FieldsSettings, learning: Learning, trained: _Trained
+) -> Learned:
+    """Return a student, with the records out of fold and what speaks for them."""
+    nothing = fit_confidence(np.zeros((0, 1)), np.zeros(0, np.bool_))
     student = FieldsStudent(
         settings,
         heads=trained.heads,
         tagger=trained.tagger,
         memory=trained.memory,
         seen=trained.seen,
-        confidence=fit_confidence(np.zeros((0, 1)), np.zeros(0, np.bool_)),
-        guard=Guard(fit_confidence(np.zeros((0, 1)), np.zeros(0, np.bool_)).logistic, 1.0),
+        confidence=nothing,
+        guard=Guard(nothing.logistic, 1.0),
     )
+    said = trained.said
     drafts: list[Draft] = []
     rows: list[list[float]] = []
-    for i, one in enumerate(records.reads):
+    for i, one in enumerate(learning.records.reads):
         found, asked = trained.decoded[i], trained.asked[i]
         label = int(said.evidence.labels[i])
         drafted = student.draft_of(one.text, one.words, label, said.answers[i], found)
@@ -459,58 +482,79 @@ def _fitted(
                 own=trained.own[i],
             )
         )
-    written = [student.written(drafted) for drafted in drafts]
+    features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
+    return Learned(lesson, learning, student, said.evidence, drafts, features)
+
+
+def losses_of(learned: Learned, written: Sequence[str]) -> FloatArray:
+    """Return how far the records of training are from the teacher's, shape (n,).
+
+    Args:
+        learned: What is learned.
+        written: Each record as it would be sent; ``""`` where there is none, which loses all.
+    """
+    lesson, rows = learned.lesson, learned.learning.records.rows
     losses = np.ones(len(written))
     usable = [i for i, text in enumerate(written) if text]
-    if losses_of is None:
-        for i in usable:
-            said_here = canonical_answer(answer_in(written[i], answer_form), answer_form, folds)
-            losses[i] = float(said_here != answers[records.rows[i]])
-    else:
-        found_losses = losses_of([records.rows[i] for i in usable], [written[i] for i in usable])
-        losses[usable] = found_losses
+    if lesson.losses_of is not None:
+        found = lesson.losses_of([rows[i] for i in usable], [written[i] for i in usable])
+        losses[usable] = found
+        return losses
+    form, folds = lesson.form, lesson.folds
+    for i in usable:
+        said = canonical_answer(answer_in(written[i], form), form, folds)
+        losses[i] = float(said != lesson.answers[rows[i]])
+    return losses
+
+
+def with_confidence(
+    learned: Learned,
+    drafts: Sequence[Draft],
+    features: FloatArray,
+    build: Callable[[Confidence, Guard], Student],
+) -> Fitted:
+    """Fit the confidence and the guard on records out of fold, and return the student.
+
+    Args:
+        learned: What is learned.
+        drafts: The records out of fold.
+        features: What speaks for each, shape (n, k).
+        build: Makes the student.
+    """
+    learning, lesson = learned.learning, learned.lesson
+    records, material = learning.records, learning.material
+    written = [learned.student.written(drafted) for drafted in drafts]
+    losses = losses_of(learned, written)
     agrees = losses < 0.5
     # What gets no call and is left: no agreement, and no mistake.
     left = np.array(
         [
-            settings.calls and not _is_call(found) and not (one.record or {}).get("name")
+            learned.student.settings.calls
+            and not _is_call(found)
+            and not (one.record or {}).get("name")
             for found, one in zip(records.flat, drafts, strict=True)
         ],
         np.bool_,
     )
-    features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
     able = np.array([bool(text) for text in written], np.bool_)
     confidence = np.zeros(len(written))
-    places = learning.material.places
     if able.any():
-        confidence[able] = cross_fitted(features[able], agrees[able], places[able])
+        confidence[able] = cross_fitted(features[able], agrees[able], material.places[able])
     guard = fit_guard(
-        leave_out(learning.material, len(learning.types)),
-        said.evidence,
+        leave_out(material, len(learning.types)),
+        learned.evidence,
         agrees,
         confidence,
         vectors=False,
     )
-    confidence[guard.defers(said.evidence)] = 0.0
-    settings = msgspec.structs.replace(
-        settings, guard_intercept=guard.model.intercept, guard_limit=guard.limit
-    )
-    student = FieldsStudent(
-        settings,
-        heads=trained.heads,
-        tagger=trained.tagger,
-        memory=trained.memory,
-        seen=trained.seen,
-        confidence=fit_confidence(features[able], agrees[able]),
-        guard=guard,
-    )
+    confidence[guard.defers(learned.evidence)] = 0.0
     return Fitted(
-        student,
+        build(fit_confidence(features[able], agrees[able]), guard),
         confidence,
         agrees,
         np.array(records.rows, np.int64),
-        None if losses_of is None else losses,
-        blame=_blame(records, drafts, agrees | left, learning.form, folds),
+        None if lesson.losses_of is None else losses,
+        blame=_blame(records, drafts, agrees | left, learning.form, lesson.folds),
     )
 
 

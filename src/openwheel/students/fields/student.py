@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
 from openwheel.students.agreement import Agreement
-from openwheel.students.evidence import Core, Lexical
+from openwheel.students.evidence import Core, Evidence, Lexical
 from openwheel.students.fields.confidence import Confidence
 from openwheel.students.fields.crf import Crf, Decoded, decode
 from openwheel.students.fields.drafts import Draft, Seen, draft, evidence_of, type_hash_of
@@ -117,6 +117,27 @@ class Tagger(NamedTuple):
         return found
 
 
+class Looked(NamedTuple):
+    """What a student makes of a batch of texts, before it is known how sure that is.
+
+    Attributes:
+        drafts: The records.
+        features: What speaks for each, shape (n, k).
+        evidence: Of their types.
+        fits: Whether a text can be read at all, shape (n,); of others there is no record.
+    """
+
+    drafts: list[Draft]
+    features: npt.NDArray[np.float64]
+    evidence: Evidence
+    fits: npt.NDArray[np.bool_]
+
+
+def answers_of(written: list[str], confidence: npt.NDArray[np.float64]) -> Answers:
+    """Return answers; without a text there is no confidence in it."""
+    return Answers(written, np.where([bool(text) for text in written], confidence, 0.0))
+
+
 class FieldsStudent:
     """A student that writes records: their type by a linear head, their fields by a tagger."""
 
@@ -161,7 +182,14 @@ class FieldsStudent:
         """Answer a batch with records as the teacher would have written them."""
         if not inputs:
             return Answers([], np.zeros(0))
-        texts = [text_of(values, self.settings.variables) for values in inputs]
+        looked = self.look([text_of(values, self.settings.variables) for values in inputs])
+        written = [self.written(drafted) for drafted in looked.drafts]
+        confidence = self.confidence.of(looked.features)
+        confidence[self.guard.defers(looked.evidence) | ~looked.fits] = 0.0
+        return answers_of(written, confidence)
+
+    def look(self, texts: Sequence[str]) -> "Looked":
+        """Return what heads and tagger make of texts, before it is known how sure that is."""
         said = said_of(self.heads, texts)
         words = [words_of(text) for text in texts]
         types = [self._types[label] for label in said.evidence.labels]
@@ -201,15 +229,23 @@ class FieldsStudent:
             )
         ]
         features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
-        confidence = self.confidence.of(features)
-        confidence[self.guard.defers(said.evidence) | ~fits] = 0.0
-        answers = []
-        for i, drafted in enumerate(drafts):
-            written = self.written(drafted) if fits[i] else ""
-            answers.append(written)
-            if not written:
-                confidence[i] = 0.0
-        return Answers(answers, confidence)
+        drafts = [
+            drafted if fit else drafted._replace(record=None)
+            for drafted, fit in zip(drafts, fits, strict=True)
+        ]
+        return Looked(drafts, features, said.evidence, fits)
+
+    def sure(self, confidence: Confidence, guard: Guard) -> "FieldsStudent":
+        """Return the student with another confidence and guard."""
+        return FieldsStudent(
+            self.settings,
+            heads=self.heads,
+            tagger=self.tagger,
+            memory=self.memory,
+            seen=self.seen,
+            confidence=confidence,
+            guard=guard,
+        )
 
     def draft_of(
         self, text: str, words: Sequence[Word], label: int, answers: Sequence[int], found: Decoded
@@ -276,7 +312,12 @@ class FieldsStudent:
             **_counts("templates", self.seen.templates),
             **{f"confidence.{name}": array for name, array in self.confidence.state().items()},
         }
-        return msgspec.to_builtins(self.settings), arrays
+        settings = msgspec.structs.replace(
+            self.settings,
+            guard_intercept=self.guard.model.intercept,
+            guard_limit=self.guard.limit,
+        )
+        return msgspec.to_builtins(settings), arrays
 
     @classmethod
     def from_state(
