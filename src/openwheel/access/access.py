@@ -77,10 +77,9 @@ class Access:
 
     @property
     def in_force(self) -> bool:
-        """Whether requests need a key.
+        """Whether requests need a key: without a setting, from the first key on, for good.
 
-        Without a setting they do from the first key on, for good. If they did only while a key is
-        live, revoking the last one, or losing the store, would open the gateway to everybody.
+        Were it only while a key is live, revoking the last would open the gateway to everybody.
         """
         if self._required is not None:
             return self._required
@@ -89,11 +88,7 @@ class Access:
     def refresh(self) -> None:
         """Load new and revoked keys, write this process's spending, and read that of others.
 
-        If the store cannot be read, the last known keys stay; spending that cannot be written is
-        kept.
-
-        Raises:
-            StoreError: The store or the limits file cannot be used.
+        What cannot be read or written stays as it is, and raises `StoreError`.
         """
         try:
             self._load()
@@ -104,11 +99,7 @@ class Access:
                 self._limits.check()
 
     def close(self) -> None:
-        """Write the spending, and close the limits file.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
+        """Write the spending (`StoreError` if it cannot be), and close the limits file."""
         try:
             self._ledger.flush()
         finally:
@@ -142,13 +133,7 @@ class Access:
         return key
 
     def admit(self, key: Key) -> Allowances:
-        """Count a request against its key's limits, before it is read.
-
-        Args:
-            key: From `identify`.
-
-        Returns:
-            The allowances left.
+        """Count a request of a key against its limits, before it is read; return what is left.
 
         Raises:
             RefusedError: The key has spent its budget or has used up a rate limit (429).
@@ -158,11 +143,7 @@ class Access:
         return self.count(key)
 
     def check_model(self, key: Key, model: str) -> None:
-        """Check the model of a request, once it is known.
-
-        Args:
-            key: From `identify`.
-            model: The model that the request names; ``""`` if it names none, or if that is unknown.
+        """Check the model that a request names, ``""`` if it names none.
 
         Raises:
             RefusedError: The key may not use the model (403).
@@ -208,11 +189,7 @@ class Access:
         return allowances
 
     def check_task(self, key: Key, task: str) -> None:
-        """Check a request's task, once it is known.
-
-        Args:
-            key: From `identify`.
-            task: Its name; ``""`` if it belongs to none, which a key limited to tasks may not.
+        """Check the task of a request, ``""`` if it belongs to none.
 
         Raises:
             RefusedError: The key may not send requests of this task (403).
@@ -229,13 +206,7 @@ class Access:
             )
 
     def charge(self, key: Key, tokens: int, micro_dollars: int) -> None:
-        """Count the tokens and the cost of a request, once its answer is complete.
-
-        Args:
-            key: From `identify`.
-            tokens: Of prompt and answer.
-            micro_dollars: Their cost, in millionths of a dollar.
-        """
+        """Count the tokens of an answered request, and its cost in millionths of a dollar."""
         self._ledger.spend(key, tokens, micro_dollars)
         if key.tokens_per_minute is not None and tokens > 0:
             self._limits.charge(key.id, tokens, tokens=key.tokens_per_minute)

@@ -179,13 +179,9 @@ class KeyStore:
         return {row.hash: self._key(row) for row in rows}
 
     def revoke(self, name: str | int) -> Key:
-        """Revoke a key for good and return it as it is now.
+        """Revoke a key for good, by its id or the name of a live one, and return it as it is now.
 
-        Args:
-            name: The name of a live key, or a key's id.
-
-        Raises:
-            SettingError: There is no such key, or it was revoked before.
+        Raises `SettingError` if there is no such key, or it was revoked before.
         """
         with self._store.write() as transaction:
             key = _unrevoked(transaction, name, "revoke").id
@@ -195,14 +191,9 @@ class KeyStore:
         return self._key(row)
 
     def set_trust(self, name: str | int, trust: Trust) -> Key:
-        """Set the trust of a key, for its later and its earlier feedback.
+        """Set the trust of a key's feedback, the earlier included; return the key as it is now.
 
-        Args:
-            name: The name of a live key, or a key's id.
-            trust: ``low``, ``normal`` or ``high``.
-
-        Raises:
-            SettingError: There is no such key, or no such trust.
+        Raises `SettingError` if there is no such key, or no such trust.
         """
         with self._store.write() as transaction:
             row = _unrevoked(transaction, name, "trust")
@@ -249,11 +240,9 @@ class KeyStore:
 
 
 def digest(secret: str) -> bytes:
-    """Return the hash of a secret that the store keeps, 32 bytes.
+    """Return the SHA-256 of a secret, which the store keeps.
 
-    It is a plain SHA-256, not a slow, salted hash, which protects passwords that can be guessed. A
-    secret here is 256 random bits, which cannot be guessed at any speed, and a slow hash would cost
-    every request milliseconds.
+    A secret is 256 random bits, which need no slow, salted hash as passwords do.
     """
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 

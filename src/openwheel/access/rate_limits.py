@@ -107,13 +107,7 @@ class Limits:
         return Allowances(of_requests, of_tokens)
 
     def charge(self, key_id: int, used: int, *, tokens: int) -> None:
-        """Take the tokens that a request used from its key's allowance, which may leave a debt.
-
-        Args:
-            key_id: From 1.
-            used: Tokens.
-            tokens: The limit, a minute.
-        """
+        """Take used tokens from a key's allowance, a number a minute, which may leave a debt."""
         values = None
         stored = self._counters.take(key_id)
         try:
@@ -124,11 +118,7 @@ class Limits:
             self._counters.give(key_id, values)
 
     def check(self) -> None:
-        """Repair the shared counters if necessary; call it from time to time.
-
-        Raises:
-            StoreError: It could not be used since the last call.
-        """
+        """Repair the shared counters; raise `StoreError` if they failed since the last call."""
         self._counters.check()
 
     def close(self) -> None:

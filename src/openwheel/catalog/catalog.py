@@ -24,11 +24,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     families: tuple[Family, ...]
 
     def find(self, checkpoint_id: str) -> Checkpoint:
-        """Return the row of a hub id, whatever its case.
-
-        Raises:
-            CatalogError: There is no such row; names those whose id is like it.
-        """
+        """Return the row of a hub id in any case, or raise `CatalogError` with the ids like it."""
         row = self.get(checkpoint_id)
         if row is None:
             near = _near(checkpoint_id, [row.id for row in self.checkpoints])
@@ -40,11 +36,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self._checkpoints.get(checkpoint_id.lower())
 
     def licence(self, licence_id: str) -> Licence:
-        """Return a licence, whatever its case.
-
-        Raises:
-            CatalogError: There is no such licence; names those whose id is like it.
-        """
+        """Return a licence by its id in any case, or raise `CatalogError` with the ids like it."""
         licence = self._licences.get(licence_id.lower())
         if licence is None:
             near = _near(licence_id, [row.id for row in self.licences])
@@ -58,10 +50,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def may_train_others(self, checkpoint: Checkpoint) -> Verdict:
-        """Return whether a checkpoint's answers may train other models, by all its licences.
-
-        The worst of their verdicts, from bad to good: no, unknown, conditional, yes.
-        """
+        """Return the worst verdict of a checkpoint's licences on training others by its answers."""
         verdicts = {licence.outputs_may_train for licence in self.licences_of(checkpoint)}
         for worst in ("no", "unknown", "conditional"):
             if worst in verdicts:

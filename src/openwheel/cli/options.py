@@ -169,11 +169,7 @@ def loop_settings(
 
 
 def check_bases(policy: "Policy", settings: Settings) -> None:
-    """Say what is to be known of an encoder or a base before anything is trained on it.
-
-    Raises:
-        PolicyError: Students may not be built on it.
-    """
+    """Print what is to be known of an encoder or a base; raise `PolicyError` if it is forbidden."""
     for decision in policy.on_bases(settings):
         for warning in decision.require().warnings:
             warn(warning)

@@ -75,11 +75,7 @@ def shown() -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def stopping(outcome: Callable[[], str]) -> Iterator[None]:
-    """Have control-C end the command with one line and exit code 130.
-
-    Args:
-        outcome: Returns what was kept, and how to go on.
-    """
+    """Have control-C end the command with a line on its outcome and exit code 130."""
     try:
         yield
     except KeyboardInterrupt:

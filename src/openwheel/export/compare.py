@@ -42,13 +42,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def logits_on(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[Any]:
-    """Return a model's logits on general texts and those given, shapes (tokens, vocabulary).
-
-    Args:
-        model: A causal language model.
-        tokenizer: Its tokenizer; the first 128 tokens of a text are used.
-        texts: Texts of the task.
-    """
+    """Return a model's logits (tokens, vocabulary) on the start of general texts and of these."""
     logits = []
     with torch.inference_mode():
         for text in (*_GENERAL, *texts):

@@ -25,11 +25,7 @@ SHARD = "4GB"
 
 
 def bytes_needed(source: Source, precision: str) -> int:
-    """Return about how many bytes the merged weights take.
-
-    Raises:
-        ModelError: The precision is unknown, or there is no such base.
-    """
+    """Return about how many bytes the merged weights take."""
     checkpoint = find_checkpoint(source.base, revision=source.revision)
     stored = _bytes_a_weight(checkpoint)
     return int(checkpoint.weight_bytes / stored * _precision(precision)[1].itemsize)

@@ -13,12 +13,9 @@ _GENERAL = ("The card has not arrived.", "Straße naïve 漢字 🙂", "12 times
 
 
 def write_encoder(source: Source, folder: Path) -> tuple[str, float | None]:
-    """Write an encoder's graph and tokenizer, and try them.
+    """Write an encoder's graph and tokenizer into an existing folder, and try them.
 
-    Args:
-        source: Of an encoder student. One that was tuned keeps its own graph, which is copied;
-            another's is written from its hub id or folder.
-        folder: Where to; must exist.
+    The graph of a tuned encoder is copied; another's is written from its hub id or folder.
 
     Returns:
         The precision of the graph's weights (``int8`` or ``float32``), and how near its vectors
@@ -28,7 +25,6 @@ def write_encoder(source: Source, folder: Path) -> tuple[str, float | None]:
         ModelError: The encoder cannot be loaded or written, or what was written gives no vectors.
         SettingError: The extra is not installed.
         StudentFileError: The student's graph is not what it must be.
-        OSError: The files cannot be written.
     """
     likeness: float | None = None
     if source.graph is not None:

@@ -15,13 +15,7 @@ _LIBRARY = {"merged": "transformers", "gguf": "gguf"}
 def papers_of(
     done: Exported, lineage: Lineage, conditions: Sequence[Condition]
 ) -> Mapping[str, str]:
-    """Return the texts that go with an export, by file name.
-
-    Args:
-        done: The export.
-        lineage: Of the student.
-        conditions: What the licences ask of those who pass it on.
-    """
+    """Return the texts that go with an export of a student, by file name."""
     papers = {
         "README.md": _card(done, lineage, conditions),
         "lineage.json": msgspec.json.format(msgspec.json.encode(lineage)).decode() + "\n",

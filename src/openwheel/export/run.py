@@ -152,10 +152,7 @@ def export(
 
 
 def add_papers(done: Exported, folder: Path, papers: Mapping[str, str]) -> Exported:
-    """Write what goes with an export, and return it with these files named too.
-
-    A notice of the base's stays, with ours below it.
-    """
+    """Write papers beside an export, below a notice of the base's; return it with their hashes."""
     for file, text in papers.items():
         path = folder / file
         before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""

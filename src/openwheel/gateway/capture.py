@@ -176,8 +176,7 @@ class CaptureWriter:
     def close(self, timeout: float = 10.0) -> bool:
         """Write the remaining exchanges and stop; return whether none is lost.
 
-        If the store still refuses after ``timeout`` seconds, the remaining exchanges are counted
-        as dropped and logged.
+        What the store refuses for ``timeout`` seconds is counted as dropped and logged.
         """
         self._give_up_at = time.monotonic() + timeout
         with self._lock:  # so that no put comes between the writer's last look and its end

@@ -112,10 +112,7 @@ def parse_reply(api: Api, status: int, headers: list[tuple[bytes, bytes]], body:
 
 
 def client_ids(headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[str, str]:
-    """Return the ids by which a client knows a teacher's answer: in its body, and in its headers.
-
-    Either is ``""`` where the teacher gave none.
-    """
+    """Return the ids by which a client knows a teacher's answer: of its body, of its headers."""
     events = sse_data(body) if is_stream(headers) else (body,)
     named = {name: value for name, value in headers if name in _ID_HEADERS}
     header = next((named[name] for name in _ID_HEADERS if name in named), b"")

@@ -192,10 +192,8 @@ class Meter(Events):
             api: The API's name; one of few, since each has histograms of its own.
             status: Of the response that was sent, or would have been.
             seconds: From the request's head to the response's end.
-            first_byte: Seconds from the request's head to the response's first byte; None if none
-                was sent.
-            task: The task's name, ``""`` if it belongs to none. Names past the first 500 count
-                as one, ``(others)``.
+            first_byte: From the request's head to the response's first byte, if one was sent.
+            task: Its name, if any. Names past the first 500 count as one, ``(others)``.
         """
         kind = self.kinds.get((api, source, status)) or self._new_kind(api, source, status)
         kind.count += 1
@@ -212,13 +210,7 @@ class Meter(Events):
             self._new_task(task, source)
 
     def tokens(self, teacher: str, input: int, output: int, micro_dollars: int) -> None:
-        """Count the tokens of one teacher's answer.
-
-        Args:
-            teacher: The teacher's name.
-            input, output: Tokens it read and wrote.
-            micro_dollars: Their cost, in millionths of a dollar.
-        """
+        """Count the tokens of one teacher's answer, and their cost in millionths of a dollar."""
         spent = self.spent.get(teacher)
         if spent is None:
             spent = self.spent[teacher] = _Spent()

@@ -45,16 +45,10 @@ _UNITS: Final = ("seconds", "bytes", "dollars")
 def metrics_page(
     merged: Merged, accept: str = "", more: Sequence[Sample] = ()
 ) -> tuple[str, bytes]:
-    """Return the page's content type and body.
+    """Return the page's content type and body, by a request's Accept header.
 
-    It takes some milliseconds, and some tens of them the first time, when the library is loaded:
-    call it in a thread.
-
-    Args:
-        merged: The workers' counts. Counts that `METRICS` does not list, such as those of an older
-            version, are left out.
-        accept: The request's Accept header, which may ask for OpenMetrics.
-        more: Gauges that belong to no worker.
+    Call it in a thread: it takes milliseconds, and tens of them when the library is first loaded.
+    Counts that `METRICS` does not list are left out; ``more`` are gauges of no worker.
     """
     # Here, so that only gateways that are scraped load it.
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415

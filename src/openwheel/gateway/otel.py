@@ -200,9 +200,6 @@ def _attributes(request: RequestSpan) -> dict[str, AttributeValue]:
 
 
 def _text(text: str) -> str:
-    """Return a text bounded in length, and valid UTF-8.
-
-    Invalid text would cost its whole batch.
-    """
+    """Return a text bounded in length, and valid UTF-8, without which its batch is lost."""
     text = text[:_LONGEST_TEXT]
     return text if text.isascii() else text.encode(errors="replace").decode()

@@ -29,11 +29,7 @@ def is_small(body: bytes) -> bool:
 
 
 async def read_large(api: Api, body: bytes, threads: Executor) -> Request:
-    """Read a request that is not small, in a thread.
-
-    Raises:
-        RequestError: The body is no request of the API, or too large to read.
-    """
+    """Read a request that is not small, in a thread; raises `RequestError`."""
     _require_readable(body)
     return await asyncio.get_running_loop().run_in_executor(threads, api.read_request, body)
 

@@ -63,13 +63,7 @@ class Recorder:
         self._rng = rng
 
     def put(self, exchange: Exchange, task: str, *, is_retry: bool = False) -> None:
-        """Give an exchange to the writer.
-
-        Args:
-            exchange: What to keep.
-            task: Its task, ``""`` if it has none.
-            is_retry: Whether the client marks the request as sent before.
-        """
+        """Give an exchange of a task to the writer; a retry is one that the client says it is."""
         if self._capture is not None and (storable := self._kept(exchange, task)):
             self._capture.put(storable, is_retry=is_retry)
 
@@ -97,14 +91,9 @@ class Recorder:
     def spent(
         self, teacher: str, usage: Usage | None, read: int, written: int, key: Key | None
     ) -> None:
-        """Count the cost of a teacher's answer.
+        """Count the cost of a teacher's answer, for a client's key unless the gateway asked itself.
 
-        Args:
-            teacher: Its name.
-            usage: Tokens as it counted them; None if it reported none.
-            read: Bytes of the request, from which tokens are estimated if need be.
-            written: Bytes of the answer, likewise.
-            key: The client's key; None for the gateway's own requests, such as audits.
+        Where the teacher reports no usage, tokens are estimated from the bytes read and written.
         """
         if usage is None:
             usage = Usage(read // BYTES_A_TOKEN + 1, written // BYTES_A_TOKEN + 1)
@@ -115,14 +104,7 @@ class Recorder:
         self._guard.charge(key, sum(tokens), cost)
 
     def unanswered(self, teacher: str, body: bytes, seconds: float, key: Key | None) -> None:
-        """Count the tokens a teacher may have used for a request whose answer did not begin.
-
-        Args:
-            teacher: Its name.
-            body: Of the request.
-            seconds: Since it came.
-            key: Whose it was.
-        """
+        """Count the tokens that an answer may have cost that did not begin in ``seconds``."""
         written = min(int(seconds * _TOKENS_A_SECOND), most_tokens(body) or _MOST_TOKENS)
         self.spent(teacher, None, len(body), written * BYTES_A_TOKEN, key)
 

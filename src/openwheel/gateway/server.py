@@ -141,10 +141,9 @@ def run_gateway(
 
 
 def spare_collector() -> None:
-    """Let the garbage collector check only objects that requests leave behind.
+    """Let the garbage collector of a gateway check only objects that requests leave behind.
 
-    For a process that only answers requests. Modules and students stay for good, and a request
-    forms hardly any cycles. By its defaults the collector takes a tenth of the time of a request.
+    Modules and students stay for good. By its defaults it takes a tenth of a request's time.
     """
     gc.collect()
     gc.freeze()

@@ -138,17 +138,11 @@ class SnapshotFolder:
         self._fold(lambda pid: not self._lives(pid))
 
     def fold(self, alive: Collection[int]) -> None:
-        """Put the counts of workers that are gone into one file, and remove theirs.
+        """Put the counts of workers that are not alive into one file, and remove theirs.
 
         The process that starts the workers calls it before the first (no process is alive, so no
         new process's id can be an old one's) and after one has ended. Safe at any time, in
-        several processes at once, and when it is killed half-way.
-
-        Args:
-            alive: Ids of the processes that may still write.
-
-        Raises:
-            OSError: The folder cannot be written to.
+        several processes at once, and when it is killed half-way. Raises `OSError`.
         """
         self._fold(lambda pid: pid not in alive)
 
@@ -232,9 +226,7 @@ async def keep_writing(
 ) -> None:
     """Write a worker's snapshot every second until cancelled, and once more then.
 
-    Args:
-        take: Makes the snapshot, on the event loop; writing it is done in a thread.
-        every: Seconds between two.
+    It is taken on the event loop and written in a thread.
     """
     try:
         while True:

@@ -284,15 +284,10 @@ def _announced(headers: list[tuple[bytes, bytes]]) -> int | None:
 
 
 def _written(chunks: Iterable[bytes], size: int, *, stream: bool) -> int:
-    """Estimate the bytes of text in an answer that cannot be read as a whole.
+    """Estimate the bytes of text in an answer that cannot be read as a whole, of ``size`` bytes.
 
     Most of a stream's bytes are the same in all its events. The bytes that an event has more than
     the shortest are text, and each event is at least one token.
-
-    Args:
-        chunks: The chunks that came; empty if there were too many to keep.
-        size: Bytes that came.
-        stream: Whether they are events.
     """
     events = sse_data(b"".join(chunks)) if stream else ()
     sizes = [len(event) for event in events if event.startswith(b"{")]

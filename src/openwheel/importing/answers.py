@@ -172,12 +172,7 @@ def open_response(value: Any) -> Opened:
 
 
 def open_output(value: Any) -> Opened:
-    """Read the output of a plain pair: a text, an envelope, or any JSON value as its JSON text.
-
-    Raises:
-        SkippedRecordError: There is no answer.
-        UnreadableRecordError: It is an envelope that is not known.
-    """
+    """Read the output of a plain pair: a text, an envelope, or any JSON value as its JSON text."""
     opened = open_answer(value) or Opened(Answer(json_text(value)))
     not_empty(opened.answer)
     return opened

@@ -65,10 +65,8 @@ def array_elements(start: bytes, file: io.BufferedReader, longest: int) -> Itera
 def _cut(buffer: bytes, hint: bytes) -> tuple[int, list[bytes] | None]:
     """Return the longest run of whole elements that a comma follows, and where it ends.
 
-    What decodes as an array with a bracket before and after it ends between two elements: JSON
-    has one reading only. Guesses come first, since most are right: what stood between the last
-    two elements, then the last braces. Where they fail, as with long elements, brackets are
-    counted.
+    What decodes between brackets ends between two elements: JSON has one reading only. Guesses
+    come first: what stood between the last two elements, then the last braces, then all braces.
     """
     if hint:
         end = buffer.rfind(hint)
@@ -125,11 +123,7 @@ def _closed(buffer: bytes) -> list[bytes] | None:
 
 
 def _last(buffer: bytes) -> list[bytes]:
-    """Return the elements at the end of the file.
-
-    Raises:
-        BrokenArrayError: The array is not closed; whole elements that are left come first.
-    """
+    """Return the elements at the end of the file, whose array must be closed."""
     if (elements := _closed(buffer)) is not None:
         return elements
     raise BrokenArrayError("the array is never closed, or an element is no JSON")

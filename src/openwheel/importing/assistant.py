@@ -35,11 +35,7 @@ _USAGE_KEYS: Final = frozenset(key or prompt for key, prompt, _ in _USAGE) | {
 
 
 def not_empty(answer: Answer) -> Answer:
-    """Return an answer; one that was cut, filtered or refused is kept as what it was.
-
-    Raises:
-        SkippedRecordError: It is empty.
-    """
+    """Return an answer; an empty one that is complete raises `SkippedRecordError`."""
     if answer.complete and not answer.tool_calls and not answer.text.strip():
         raise SkippedRecordError("the answer is empty")
     return answer

@@ -61,15 +61,10 @@ def log_files(path: str | Path) -> Iterator[str | Path]:
 
 
 def open_log(path: str | Path, name: str, stack: ExitStack) -> io.BufferedReader:
-    """Open a log for reading as UTF-8; what must be closed goes on the stack.
-
-    Args:
-        path: The file, ``-`` for standard input.
-        name: The file as messages name it.
-        stack: Closes what was opened.
+    """Open a log, ``-`` for standard input, unpacked; what must be closed goes on the stack.
 
     Raises:
-        LogError: It cannot be opened, or is no text.
+        LogError: It cannot be opened, or is an archive of no single text.
     """
     try:
         if str(path) == "-":
@@ -133,12 +128,7 @@ def _only_member(file: io.BufferedReader, name: str, stack: ExitStack) -> Any:
 
 
 def as_utf8(file: io.BufferedReader, name: str, start: bytes) -> io.BufferedReader:
-    """Return a log's reader with its text in UTF-8 and with line feeds.
-
-    Args:
-        file: The reader.
-        name: The file as messages name it.
-        start: What the reader gives first.
+    """Return a log's reader, which begins with ``start``, as UTF-8 with line feeds.
 
     Raises:
         LogError: It is no text.

@@ -54,11 +54,7 @@ class LogProblems(msgspec.Struct):
     wrapped_example: str = ""
 
     def add_bad(self, file: str, line: int, reason: str, *, strict: bool) -> None:
-        """Count a bad line.
-
-        Raises:
-            LogError: If ``strict``.
-        """
+        """Count a bad line; raise it as a `LogError` if ``strict``."""
         problem = BadLine(file, line, reason)
         self.bad += 1
         if len(self.first_bad) < KEPT:

@@ -58,26 +58,22 @@ def read_logs(
 ) -> Iterator[Exchange]:
     """Yield the exchanges of logs, one at a time, in the order in which they came.
 
-    The formats that are read are in ``docs/logs.md``. Logs whose first lines are in the order of
-    their times are read in the order of their lines; others, and several logs, are put in the
-    order of their times by way of a temporary file, if every exchange has a time. Reading the
-    same log again gives the same ids, whatever the file is called; a line that occurs several
-    times in a log gives as many exchanges. Memory: about 100 bytes a line, for that; a batch's
-    lines are held until the other half comes.
+    Logs whose first lines are in the order of their times are read line by line; others, and
+    several logs, are sorted by their times by way of a temporary file, if every exchange has one.
+    Reading the same log again gives the same ids, whatever the file is called; a line that occurs
+    several times gives as many exchanges. Memory: about 100 bytes a line; the lines of a batch are
+    held until the other half comes.
 
     Args:
         paths: Files, folders, and ``-`` for standard input.
-        input_key: The key of a plain pair's input, where it is not one of the usual.
-        output_key: The key of a plain pair's output, likewise.
-        time_key: The key of a record's time, likewise.
+        input_key, output_key, time_key: Keys of plain pairs, where they are none of the usual.
         strict: Raise at the first bad line.
         in_order: The user's word that lines without a time are in the order of arrival. Without
             it their exchanges may train and not calibrate.
         problems: Where lines that could not be used are counted.
 
     Raises:
-        LogError: When the first exchange is asked for: a file is missing or not text; later,
-            under ``strict``: a bad line, named with file, number and reason.
+        LogError: A file is missing or not text; under ``strict``: the first bad line.
     """
     keys = Keys(input_key, output_key, time_key)
     files = [file for path in paths for file in log_files(path)]

@@ -136,12 +136,9 @@ def read_request(value: Any, *, response: Any = None, api: ApiName | None = None
     wire is the same; those of other vendors become chat completion requests.
 
     Args:
-        value: The body, in whatever envelope.
+        value: The body, in an envelope or not.
         response: What was answered, where it tells the API of the request.
         api: The API, where something else names it.
-
-    Raises:
-        UnreadableRecordError: It is a request, and its messages cannot be read.
     """
     value = embedded(value)
     if isinstance(value, list):

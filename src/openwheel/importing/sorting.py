@@ -22,13 +22,8 @@ def in_time_order(
 ) -> Iterator[Exchange]:
     """Yield exchanges in the order of their times, if all have one; else as they come.
 
-    One log whose first `HEAD` times ascend passes through. Others are written to a temporary
-    file, and read in order from it; memory is 16 bytes an exchange.
-
-    Args:
-        exchanges: As they come.
-        problems: Where it is counted how many were put in another order.
-        several: Whether they come from several logs.
+    One log whose first `HEAD` times ascend passes through. Others, and several logs, are written
+    to a temporary file, and read in order from it; memory is 16 bytes an exchange.
     """
     head = list(itertools.islice(exchanges, HEAD))
     times = [exchange.time for exchange in head]

@@ -136,17 +136,12 @@ def _with_date(record: JsonObject, keys: tuple[str, ...], clock: str) -> str:
 
 
 def seconds(value: Any) -> float | None:
-    """Return a time in seconds since 1970.
+    """Return a time in seconds since 1970, ``None`` if it cannot be read.
 
-    Args:
-        value: A number, also as text, of seconds, milliseconds, microseconds or nanoseconds since
-            1970, told apart by its size; or a date as text: ISO 8601, RFC 2822, and what
-            spreadsheets and web servers write. Without a zone it is UTC. Or an object that holds
-            one, as MongoDB and Protocol Buffers write it.
-
-    Returns:
-        The time; ``None`` if it is none of these. Days and months that could be each other
-        (``4/6/2026``) are not guessed.
+    Numbers, also as text, are seconds, milliseconds, microseconds or nanoseconds, by their size.
+    Texts are ISO 8601, RFC 2822, and what spreadsheets and web servers write; without a zone they
+    are UTC. Days and months that could be each other (``4/6/2026``) are not guessed. Objects are
+    those of MongoDB and Protocol Buffers.
     """
     if isinstance(value, str):
         try:

@@ -33,8 +33,7 @@ class SkippedRecordError(Exception):
 def embedded(value: Any) -> Any:
     """Return the value in a string that holds a JSON object or array, else the value itself.
 
-    Also read are an object or list as Python prints it (``{'role': 'user'}``), which is what a
-    table of objects becomes in a CSV file.
+    Tables of objects in CSV files hold them as Python prints them, which is read too.
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in {"{", "["}:
         return value
@@ -76,11 +75,7 @@ def plain_value(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """Return a value whose texts can be written.
-
-    Raises:
-        ValueError: One holds half of a surrogate pair, which is no character.
-    """
+    """Return a value, or raise `ValueError` if half of a surrogate pair in it cannot be written."""
     json.dumps(value, ensure_ascii=False).encode()
     return value
 

@@ -63,15 +63,9 @@ class Adapters:
         return Served(_Loaded(self, name, adapter, base), name, base)
 
     def sweep(self, keep: Collection[str]) -> None:
-        """Unload all adapters that Openwheel loaded, except some.
+        """Unload all adapters that Openwheel loaded, except those with the names to keep.
 
-        A student that still asks for one has it loaded again.
-
-        Args:
-            keep: The names of those to keep.
-
-        Raises:
-            EngineError: The server cannot be reached.
+        A student that still asks for one has it loaded again. Raises `EngineError`.
         """
         if self._server is None:
             return
@@ -142,11 +136,7 @@ class _Loaded:
 
 
 def adapter_name(adapter: Path) -> str:
-    """Return the name of an adapter: its weights and its settings decide it.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
+    """Return the name of an adapter: its weights and its settings decide it."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         digest.update((adapter / name).read_bytes())

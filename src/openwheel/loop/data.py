@@ -260,10 +260,7 @@ def load_answers(
 
 
 def _teaches(answer: Answer, *, calls: bool) -> bool:
-    """Return whether an answer can be learned from.
-
-    Where students call tools, what gets no call is learned too, so that they leave it.
-    """
+    """Return whether an answer can be learned from; where students call tools, no call is, too."""
     if finished(answer, calls=calls):
         return True
     return calls and answer.complete and bool(answer.tool_calls or answer.text.strip())
@@ -299,10 +296,8 @@ def _key(text: str) -> bytes:
 def split(data: TaskData, judged: int = 0) -> tuple[TaskData, TaskData]:
     """Split exchanges into those to train on and the latest unbiased ones to calibrate with.
 
-    Exchanges up to ``judged`` had a verdict before, and only train.
-
-    Biased exchanges after the first calibration exchange are left out: training may not see the
-    time that is judged.
+    Exchanges up to ``judged`` had a verdict before, and only train. Biased ones after the first
+    calibration exchange are left out: training may not see the time that is judged.
     """
     unbiased = np.flatnonzero(data.unbiased)
     size = max(int(CALIBRATION_SHARE * len(unbiased)), min(len(unbiased) // 2, SMALL_CALIBRATION))

@@ -14,9 +14,8 @@ from openwheel.wire import Answer
 def finished(teacher: Answer, *, calls: bool = False) -> bool:
     """Return whether the teacher gave an answer that a student could have given.
 
-    An answer that was cut, filtered or refused is not finished, nor is an empty one or a rejected
-    request. A student that calls tools could have given one call, another a text. Any student's
-    answer to an exchange that is not finished disagrees.
+    One that was cut, filtered, refused or rejected is not, nor is an empty one. A student that
+    calls tools could have given one call, another a text. Any answer disagrees with the rest.
     """
     if calls:
         return teacher.complete and len(teacher.tool_calls) == 1
@@ -33,11 +32,7 @@ def agrees(teacher: Answer, student: Answer, form: Form, folds: tuple[str, ...] 
 
 
 def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:
-    """Return how far each student's answer is from the teacher's, from 0 (agrees) to 1.
-
-    Raises:
-        TeacherError: A judge could not be asked.
-    """
+    """Return the loss of each student's answer, from 0 (agrees) to 1; raises `TeacherError`."""
     losses = [1.0] * len(pairs)
     rows = [i for i, pair in enumerate(pairs) if _finished(pair)]
     for i, loss in zip(rows, comparison.losses([pairs[i] for i in rows]), strict=True):
@@ -46,10 +41,9 @@ def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:
 
 
 def affordable(pairs: Sequence[Pair], comparison: Comparison) -> int:
-    """Return of how many pairs, from the first on, the loss can be computed.
+    """Return of how many pairs, from the first on, a judge's budget covers the loss.
 
-    A judge's budget may not suffice for all. The choice depends on no reply, so the first pairs are
-    still traffic as it came.
+    The choice depends on no reply, so the first pairs are still traffic as it came.
     """
     if not isinstance(comparison, TeacherJudge):
         return len(pairs)

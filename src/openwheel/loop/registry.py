@@ -66,10 +66,9 @@ class Registry:
         self.files = files if files is not None else StudentsFolder(beside)
 
     def version(self) -> tuple[int, ...]:
-        """Return a version that changes when a task is found, or a student comes, goes or shadows.
+        """Return a version that changes with tasks, students, audit plans and turns.
 
-        It also changes with every new audit plan and with every turn: the share audited for a
-        student that waits depends on the coverage since.
+        With turns, since the share audited for a student that waits depends on the coverage since.
         """
         with self.store.read() as transaction:
             return promotions.version(transaction)
@@ -146,8 +145,7 @@ class Registry:
     def attempt(self, task_id: str) -> int:
         """Count one more attempt on a task and return its number, from 1.
 
-        It is committed before any calibration label is read, so a process killed in between has
-        spent its share of delta.
+        It is committed before a calibration label is read: a process that is killed spends delta.
         """
         with self.store.write() as transaction:
             return tasks.count_attempt(transaction, task_id)
@@ -165,18 +163,12 @@ class Registry:
             students.put(transaction, candidate.id, updated)
 
     def judges(self, task_id: str, until: int) -> None:
-        """Note that a task's exchanges up to one are about to judge, or to appear in a verdict.
-
-        It is committed before a label is read, like the attempt.
-        """
+        """Note, before a label is read, that exchanges up to one judge, or are in a verdict."""
         with self.store.write() as transaction:
             tasks.set_judged(transaction, task_id, until)
 
     def judged_until(self, task_id: str) -> int:
-        """Return up to which exchange of a task verdicts were given, 0 if none ever was.
-
-        Exchanges that a student was trained on count, too: its trade-off was shown.
-        """
+        """Return up to which exchange of a task verdicts were given, or a student was trained."""
         with self.store.read() as transaction:
             until = tasks.judged_until(transaction, task_id)
             trained = students.read(transaction, Candidate, task_id=task_id)
@@ -239,10 +231,7 @@ class Registry:
             students.set_state(transaction, student_id, state)
 
     def withdraw(self, student_id: str) -> None:
-        """Forget a student whose judging was stopped before a verdict was shown.
-
-        The exchanges that were to judge it may then judge another. Its attempt stays counted.
-        """
+        """Forget a student whose judging stopped before a verdict was shown; its attempt counts."""
         with self.store.write() as transaction:
             students.delete(transaction, student_id)
 
@@ -270,11 +259,7 @@ class Registry:
         return load_student(folder, candidate.files, resources.encoder, serve, resources.encoders)
 
     def check(self, candidate: Candidate) -> None:
-        """Check that a student can be loaded, or that its files are whole if an engine serves it.
-
-        Raises:
-            StudentFileError: They are missing, corrupt, or not those that were saved.
-        """
+        """Check that a student can be loaded, or that its files are whole if it is served."""
         if rungs()[candidate.rung].asked == "remote":
             check_files(self.files.folder(candidate.id), candidate.files)
         else:
@@ -286,11 +271,7 @@ class Registry:
             return certificates.read(transaction, Certificate, task_id)
 
     def certify(self, certificate: Certificate) -> None:
-        """Keep a certificate; its student is certified from now on.
-
-        Raises:
-            SettingError: Recomputing it shows that it does not hold.
-        """
+        """Keep a certificate that holds; its student is certified from now on."""
         _require_holds(certificate)
         with self.store.write() as transaction:
             _keep(transaction, certificate)

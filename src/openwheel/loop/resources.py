@@ -52,15 +52,8 @@ def open_resources(
 ) -> Iterator[Resources]:
     """Open the resources that the settings ask for, until the block ends.
 
-    If no server has the base of students, an engine is started with the first adapter.
-
-    Args:
-        settings: Which rungs there are, and with what.
-        connect: Reaches the teachers, for a judge.
-        connect_again: Reaches the teachers, to ask them twice.
-
-    Raises:
-        SettingError: The encoder cannot be loaded.
+    If no server has the base of students, an engine is started with the first adapter. The
+    connections reach the teachers: for a judge, and to ask them twice.
     """
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if settings.builds_on("encoder") else None

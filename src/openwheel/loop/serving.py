@@ -358,9 +358,6 @@ def _is_offered(promoted: _Promoted, answer: str, request: Request) -> bool:
 
 
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
-    """Return a student's answer as the teacher would have written it, and its confidence.
-
-    The answer is None if it has none.
-    """
+    """Return a student's answer, if any, as the teacher would have written it; its confidence."""
     text, confidence = promoted.student.answer_one(inputs)
     return promoted.surfaces.get(text, text) or None, confidence

@@ -86,11 +86,7 @@ def _absolute(source: str) -> str:
 
 
 def make_local(model: LocalModel, settings: Settings, runtime: Path) -> LocalEngine:
-    """Return an engine for a local model, not started yet.
-
-    Raises:
-        SettingError: No socket can be listened on.
-    """
+    """Return an engine for a local model, not started yet, with a socket on loopback."""
     sock = listen("127.0.0.1", 0)
     order = Order(settings=settings, runtime=str(runtime), descriptor=sock.fileno(), local=model)
     child = Child(_ENGINE, order, f"The engine of {model.source}")

@@ -209,17 +209,10 @@ def supervise(
     ready: Callable[[], None],
     reload: Callable[[], Settings],
 ) -> int:
-    """Run a gateway until SIGTERM or SIGINT; SIGHUP reads the settings again.
+    """Run a gateway until SIGTERM or SIGINT, and return its exit code: 2 if it could not start.
 
-    Args:
-        settings: All settings.
-        sock: Listening already. Every worker inherits it, so that a worker that ends takes no
-            waiting connection with it.
-        ready: Called when requests are accepted.
-        reload: Reads the settings again.
-
-    Returns:
-        The exit code: 0, or 2 when it could not start.
+    Workers inherit the listening socket, so that one that ends takes no waiting connection along.
+    ``ready`` is called when requests are accepted; at SIGHUP ``reload`` reads the settings.
     """
     try:
         with runtime_folder() as runtime:

@@ -32,11 +32,7 @@ def teacher_names(sections: Sequence[TeacherSection]) -> list[str]:
 
 
 def teacher_prices(sections: Sequence[TeacherSection]) -> dict[str, tuple[float, float]]:
-    """Return what a million tokens cost, read and written, in dollars, by the teacher's name.
-
-    Raises:
-        SettingError: Two were given one name.
-    """
+    """Return what a million tokens cost, read and written, in dollars, by the teacher's name."""
     return {
         name: (section.price_input, section.price_output)
         for section, name in zip(sections, teacher_names(sections), strict=True)

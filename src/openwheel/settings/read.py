@@ -37,12 +37,7 @@ class SettingRow(msgspec.Struct, frozen=True):
 
 
 def read_settings(path: Path) -> Settings:
-    """Read ``openwheel.toml``.
-
-    Raises:
-        SettingError: The file cannot be read or is no TOML; a setting is unknown or not what it
-            must be. The message names file and setting.
-    """
+    """Read ``openwheel.toml``; a `SettingError` names the file and the setting that is wrong."""
     values = read_toml(path, str(path), "settings", SettingError)
     return _convert(values, str(path))
 
@@ -50,13 +45,7 @@ def read_settings(path: Path) -> Settings:
 def read_toml(
     path: Traversable, name: str, kind: str, wrong: type[OperatorError]
 ) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Args:
-        path: The file.
-        name: What messages call it.
-        kind: What it holds, for the message that there is none.
-        wrong: The error to raise.
+    """Read a TOML file, which messages call by its name and the kind of its content.
 
     Raises:
         OperatorError: It is ``wrong``: the file cannot be read, or is no TOML.

@@ -169,15 +169,10 @@ def move_state(
     cursor: int,
     before: int | None,
 ) -> bool:
-    """Write the audit state of a promotion unless another process moved it; return whether it did.
+    """Write the audit state of a promotion, which has seen exchanges up to ``cursor``.
 
-    Args:
-        transaction: One that writes.
-        promotion: The promotion.
-        task_id: Its task.
-        body: The state.
-        cursor: The last exchange in it.
-        before: The cursor that it is to replace, None for the first.
+    Nothing is written, and False returned, if the stored cursor is not ``before``, None for the
+    first: another process moved it.
     """
     values = {"cursor": cursor, "watch": msgspec.json.encode(body), "time": time.time()}
     row = audit_watches.c.promotion_id == promotion

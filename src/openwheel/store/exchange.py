@@ -81,17 +81,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
 
     def read(self) -> Request:
-        """Return the request as its API reads it.
-
-        Raises:
-            RequestError: The stored request cannot be read.
-        """
+        """Return the request as its API reads it, or raise `RequestError`."""
         return APIS[self.api].read_request(self.request)
 
     def prompt(self) -> Prompt:
-        """Return the canonical form of the prompt.
-
-        Raises:
-            RequestError: The stored request cannot be read.
-        """
+        """Return the canonical form of the prompt; raises as `read` does."""
         return self.read().prompt

@@ -86,10 +86,7 @@ def delete_old(store: Store, *, before: float) -> int:
 
 
 def delete_oldest(store: Store, *, most_bytes: int) -> int:
-    """Delete the oldest exchanges until the store uses at most so many bytes; return how many.
-
-    The file keeps its size; free room in it is used again.
-    """
+    """Delete the oldest exchanges until the rest takes at most so many bytes; return how many."""
     return _delete(store, sa.select(table.c.seq), lambda: used_bytes(store) > most_bytes)
 
 

@@ -236,11 +236,7 @@ def file_identity(path: Path) -> tuple[int, int] | None:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that only its owner may read; SQLite gives its WAL the same mode.
-
-    Raises:
-        StoreError: It cannot be made.
-    """
+    """Make an empty file that only its owner may read; SQLite gives its WAL the same mode."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:

@@ -157,16 +157,11 @@ class Store:
             )
 
     def append(self, exchanges: Sequence[Exchange]) -> int:
-        """Store exchanges in one transaction: on return all are on disk, on error none is.
-
-        An exchange whose id exists already is left as it is.
-
-        Returns:
-            How many were new.
+        """Store exchanges whose id is new, in one transaction; return how many those were.
 
         Raises:
             UnstorableError: A value is one that it cannot hold.
-            StoreError: The file could not be written.
+            StoreError: The file could not be written; none is stored.
         """
         if not exchanges:
             return 0
@@ -180,14 +175,9 @@ class Store:
             ) from None
 
     def vouch(self, ids: Sequence[str], *, after: int = 0) -> int:
-        """Mark exchanges of logs as in order of arrival, so that they may calibrate.
+        """Mark exchanges of logs as in order of arrival, so that they calibrate; return how many.
 
-        Args:
-            ids: Of the exchanges.
-            after: Only those with a larger ``seq``: exchanges in a verdict stay as they were then.
-
-        Returns:
-            How many were not marked so before.
+        Those up to ``after`` are left: exchanges in a verdict stay as they were then.
         """
         vouched = 0
         with self.write() as connection:
@@ -239,16 +229,10 @@ class Store:
         unassigned: bool = False,
         batch: int = 5_000,
     ) -> Iterator[tuple[int, Exchange]]:
-        """Yield ``(seq, exchange)`` in order of ``seq``, reading ``batch`` rows at a time.
+        """Yield ``(seq, exchange)`` in order of ``seq``, after one and until another or the newest.
 
-        No transaction stays open between batches, so a slow reader blocks no other.
-
-        Args:
-            after: Only what came after this ``seq``.
-            until: Nothing after this ``seq``; by default the newest when the reading starts.
-            task_id: Only exchanges of this task.
-            unassigned: Only exchanges of no task.
-            batch: Rows held in memory at a time.
+        Rows are read ``batch`` at a time, and no transaction stays open between batches, so that a
+        slow reader blocks no other. ``unassigned`` asks for exchanges of no task.
         """
         conditions = []
         if task_id is not None:
@@ -261,14 +245,7 @@ class Store:
     def task_rows(
         self, task_id: str, *, after: int = 0, until: int | None = None, batch: int = 5_000
     ) -> Iterator[TaskRow]:
-        """Yield a task's rows in order of ``seq`` without their requests.
-
-        Args:
-            task_id: The task.
-            after: Only what came after this ``seq``.
-            until: Nothing after this ``seq``; by default the newest when the reading starts.
-            batch: Rows held in memory at a time.
-        """
+        """Yield a task's rows without their requests, as `exchanges` yields exchanges."""
         conditions = [table.c.task_id == task_id]
         for row in self._pages(TASK_ROW_COLUMNS, conditions, after, until, batch):
             yield TaskRow._make(row)
@@ -294,15 +271,10 @@ class Store:
             after = page[-1][0]
 
     def assign(self, rows: Iterable[tuple[int, str, str, str]]) -> int:
-        """Assign exchanges to tasks, given as ``(seq, task_id, inputs, settings)``.
+        """Assign exchanges to tasks: ``(seq, task_id, inputs, settings)`` in JSON; return how many.
 
-        Writes 5,000 rows a transaction, and lets other writers in between.
-
-        Args:
-            rows: ``inputs`` is a JSON array of strings, ``settings`` a JSON object or ``""``.
-
-        Returns:
-            How many rows there were to set; a ``seq`` that is not in the store counts for none.
+        Writes 5,000 rows a transaction, and lets other writers in between. A ``seq`` that is not in
+        the store counts for none.
         """
         remaining = iter(rows)
         changed = 0

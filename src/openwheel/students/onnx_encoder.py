@@ -117,12 +117,7 @@ class Encoders:
         self._used: weakref.WeakValueDictionary[str, OnnxEncoder] = weakref.WeakValueDictionary()
 
     def of_body(self, name: str, body: Body) -> OnnxEncoder:
-        """Return the encoder with this content, from any folder or task.
-
-        Raises:
-            SettingError: The extra is not installed.
-            StudentFileError: The files are not what they must be.
-        """
+        """Return the encoder with this content, from any folder or task."""
         found = self._used.get(body.fingerprint)
         if found is None:
             found = self._used[body.fingerprint] = OnnxEncoder(name, body, keep=False)

@@ -150,13 +150,7 @@ def rungs() -> Mapping[str, Rung]:
 
 
 def train(rung: str, inputs: Sequence[Inputs], answers: Sequence[str], **more: Any) -> Fitted:
-    """Train a student of a rung.
-
-    Args:
-        rung: Its name.
-        inputs: Values of the task's variables, in order of arrival.
-        answers: The teacher's canonical answers.
-        more: Other fields of the `Lesson`; ``variables`` at least.
+    """Train a student of a rung on inputs in order and canonical answers; ``more`` of a `Lesson`.
 
     Raises:
         ValueError: There is nothing to learn, or the rung is unknown or lacks its encoder.

@@ -54,10 +54,7 @@ class TaskMatcher:
             named.sort(key=lambda task: task.template is None)
 
     def takers(self, task: Task) -> list[Task]:
-        """Return the tasks that take part of a task's prompts: those that fit and come first.
-
-        A named task takes no prompts from others: a named prompt belongs to no task without a name.
-        """
+        """Return the tasks that take part of a task's prompts: those that fit and come first."""
         return [other for other in self.tasks if takes_from(other, task)]
 
     def fingerprint(self, task: Task) -> str:

@@ -45,12 +45,7 @@ def common_runs(texts: Sequence[Ids], repeats: Sequence[int], marks: Marks) -> l
     """Return the constant runs of some texts: first, ..., last, with a gap between each two.
 
     The first run starts the text and the last one ends it; either may be empty. A single run
-    is a text without gaps.
-
-    Args:
-        texts: Token ids of each distinct text.
-        repeats: How often each occurred.
-        marks: The marks of the ids.
+    is a text without gaps. ``repeats`` says how often each distinct text occurred.
     """
     return _Runs(marks, len(texts)).gap(list(texts), list(repeats), last=True, split=True)
 

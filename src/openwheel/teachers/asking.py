@@ -17,14 +17,7 @@ _PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 async def asking(
     make: Callable[[], Teacher], *, model: str = "", api: ApiFamily = "openai"
 ) -> AsyncIterator[Callable[[bytes], Awaitable[str]]]:
-    """Connect to a teacher on the running event loop; yield a way to ask it.
-
-    Args:
-        make: Makes the teacher; it is closed when the block ends.
-        model: The model that decides which of several teachers is asked; by default the one that
-            a body names.
-        api: The API whose requests the bodies are.
-    """
+    """Connect to a teacher on the running event loop; yield a way to ask it, as `ask_text` does."""
     teacher = make()
     try:
         yield functools.partial(ask_text, teacher, model=model, api=api)
@@ -35,11 +28,7 @@ async def asking(
 async def ask_text(
     teacher: Teacher, body: bytes, *, model: str = "", api: ApiFamily = "openai"
 ) -> str:
-    """Send the body of a request and return the final text of the answer, without reasoning.
-
-    Raises:
-        TeacherError: It could not be reached, broke off, or sent no answer.
-    """
+    """Send a body and return the answer's final text, without reasoning; raises `TeacherError`."""
     _, answer = await _answer(teacher, _PATHS[api], body, model)
     read = read_message if api == "anthropic" else read_reply
     return read(answer).answer.final
@@ -49,11 +38,7 @@ async def ask_text(
 async def asking_again(
     make: Callable[[], Teacher],
 ) -> AsyncIterator[Callable[[ApiName, bytes], Awaitable[tuple[Reply, str]]]]:
-    """Connect to teachers on the running event loop; yield a way to repeat requests.
-
-    Args:
-        make: Makes the teacher; it is closed when the block ends.
-    """
+    """Connect to teachers on the running event loop; yield a way to repeat requests."""
     teacher = make()
     try:
         yield functools.partial(ask_again, teacher)
@@ -62,14 +47,7 @@ async def asking_again(
 
 
 async def ask_again(teacher: Teacher, api: ApiName, body: bytes) -> tuple[Reply, str]:
-    """Send the body of an earlier request again, not streamed.
-
-    Returns:
-        The answer, and the name of the teacher that gave it.
-
-    Raises:
-        TeacherError: It could not be reached, broke off, or sent no answer.
-    """
+    """Send the body of an earlier request, not streamed; return the answer and who gave it."""
     name, answer = await _answer(teacher, APIS[api].path, without_stream(body), "")
     return APIS[api].read_reply(answer), name
 

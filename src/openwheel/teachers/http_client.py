@@ -448,14 +448,7 @@ class _Connection(asyncio.Protocol):
 def write_head(
     method: str, path: bytes, headers: Sequence[tuple[bytes, bytes]], length: int | None
 ) -> bytes:
-    """Return a request's head.
-
-    Args:
-        method: In upper case.
-        path: Percent-encoded, with its query.
-        headers: All of them but the body's length.
-        length: The body's; None for a request without one.
-    """
+    """Return a request's head, with the length of its body unless it has none."""
     lines = [b"%s %s HTTP/1.1" % (method.encode("ascii"), path)]
     lines += [name + b": " + value for name, value in headers]
     if length is not None:

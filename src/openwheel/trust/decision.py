@@ -64,11 +64,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.subject} {_MAY_NOT[self.point]}: {self.reason}{clause}. {self.remedy}"
 
     def require(self) -> "Decision":
-        """Return this decision, if it allows.
-
-        Raises:
-            PolicyError: It refuses; the message names the clause and what to do.
-        """
+        """Return this decision if it allows; else raise `PolicyError` with clause and advice."""
         if not self.allowed:
             raise PolicyError(str(self))
         return self

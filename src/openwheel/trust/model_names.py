@@ -48,9 +48,8 @@ class Names(msgspec.Struct, frozen=True):
         """Return the checkpoints that a model's name may stand for; empty if none is known.
 
         A hub id, in any case of letters, is itself one. Otherwise its last part is compared without
-        separators (``qwen3:8b``, ``qwen/qwen3-8b`` and ``Qwen/Qwen3-8B`` are one), and if that
-        finds none, without the suffixes for forms of the same weights (``-Instruct``, ``-AWQ``,
-        ``:free``).
+        separators (``qwen3:8b`` is ``Qwen/Qwen3-8B``), and if that finds none, without the suffixes
+        for forms of the same weights (``-Instruct``, ``-AWQ``, ``:free``).
         """
         exact = self.catalog.get(name)
         if exact is not None:

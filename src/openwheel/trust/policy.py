@@ -162,12 +162,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return msgspec.structs.replace(terms, hint=folder.hint)
 
     def may_send(self, teacher: str, model: str | None = None) -> Decision:
-        """Decide whether a request may be sent to a teacher.
+        """Decide whether a request for a model (``""`` if it names none) may be sent to a teacher.
 
-        Args:
-            teacher: Its name.
-            model: The model asked for, ``""`` if the request names none; None to judge the teacher
-                itself, by its place and its settings.
+        Without a model the teacher itself is judged, by its place and its settings.
         """
         section = self.teachers.get(teacher)
         if section is not None and (refusal := self._out_of_bounds(teacher, section)):

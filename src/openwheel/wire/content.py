@@ -68,15 +68,7 @@ def arguments_text(sent: Any) -> str:
 
 
 def check_error(error: Any, place: str) -> None:
-    """Refuse what a server sent in place of an answer, or of the rest of one.
-
-    Args:
-        error: The field ``error``, as sent.
-        place: What it was in, to name in the message.
-
-    Raises:
-        TeacherError: It is an error.
-    """
+    """Raise `TeacherError` if the field ``error`` in some place of an answer is an error."""
     if error in (None, "", False):
         return
     message = error.get("message") if isinstance(error, dict) else error

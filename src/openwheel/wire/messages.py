@@ -187,11 +187,7 @@ def read_messages_request(body: bytes) -> Request:
 
 
 def read_message(body: bytes) -> Reply:
-    """Read a message: its text, tool calls, model and usage.
-
-    Raises:
-        TeacherError: The body is not a message.
-    """
+    """Read a message: its text, tool calls, model and usage; raises `TeacherError`."""
     try:
         message = _answer_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -71,13 +71,7 @@ def message_events(
 
 
 def message_error(message: str, *, type: str, code: str | None = None) -> bytes:
-    """Write an error, its type one of Anthropic's.
-
-    Args:
-        message: For the reader of the client's log.
-        type: As the OpenAI API has it.
-        code: As the gateway names what happened.
-    """
+    """Write an error, its type that of Anthropic's for a code of ours, or a type of OpenAI's."""
     error_type = _ERRORS.get(code or "") or (type if type in _OWN_TYPES else "api_error")
     error = {"type": error_type, "message": message}
     return _encoder.encode({"type": "error", "error": error, "request_id": None})

@@ -106,12 +106,7 @@ _request_decoder = msgspec.json.Decoder(ChatRequest)
 
 
 def read_request(body: bytes) -> ChatRequest:
-    """Read a chat completion request.
-
-    Raises:
-        RequestError: The body is not JSON, or a field has a type the API does not allow; the
-            message says which.
-    """
+    """Read a chat completion request, or raise `RequestError` with the field that is wrong."""
     try:
         request = _request_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

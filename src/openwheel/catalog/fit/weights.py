@@ -110,17 +110,11 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def cache_bytes(shape: Shape, *, context: int, batch: int = 1, element: float = 2.0) -> float:
-    """Return the bytes of keys, values and states of ``batch`` sequences.
+    """Return the bytes of keys, values and states of ``batch`` sequences of ``context`` tokens.
 
-    Formula, a sequence: over the layers, tokens looked back at times the values kept for one, and
-    states of fixed size in 32 bits. Source: Pope et al. 2022 (arXiv 2211.05102); DeepSeek-V2
+    A sequence: over the layers, tokens looked back at times the values kept for one, and states
+    of fixed size in 32 bits. Source: Pope et al. 2022 (arXiv 2211.05102); DeepSeek-V2
     (arXiv 2405.04434) for latent attention.
-
-    Args:
-        shape: The checkpoint's.
-        context: Tokens of a sequence, prompt and answer.
-        batch: Sequences at once.
-        element: Bytes of a value.
     """
     cached = shape.layers if shape.cached_layers is None else shape.cached_layers
     whole = (cached - shape.sliding_layers) * context

@@ -162,11 +162,7 @@ def output(value: Any) -> Opened:
 
 
 def require(asked: Asked | None, source: str) -> Asked:
-    """Return a request that must be there.
-
-    Raises:
-        UnreadableRecordError: It is not.
-    """
+    """Return a request, or raise `UnreadableRecordError` if there is none."""
     if asked is None:
         raise UnreadableRecordError(f"{source} holds no request: no messages, prompt or contents")
     return asked

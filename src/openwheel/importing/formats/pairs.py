@@ -141,12 +141,7 @@ def _beside(record: JsonObject) -> list[Any]:
 
 
 def pair(record: JsonObject, keys: Keys) -> Entry:
-    """Read an input and an output.
-
-    Raises:
-        SkippedRecordError: One of them is empty.
-        UnreadableRecordError: One of them is not there.
-    """
+    """Read an input and an output; the exception says which of them is empty or missing."""
     value = _pick(record, (keys.input,) if keys.input else INPUT_KEYS, "input")
     opened = output(_pick(record, (keys.output,) if keys.output else OUTPUT_KEYS, "output"))
     sent = embedded(value)

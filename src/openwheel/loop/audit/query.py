@@ -135,10 +135,7 @@ def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
 
 
 def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traffic:
-    """Count a task's requests in a range of ``seq``.
-
-    If only a sample of the traffic is kept, it counts that sample.
-    """
+    """Count a task's kept requests in a range of ``seq``."""
     with store.read() as transaction:
         return Traffic(*audits.count_requests(transaction, task_id, after=after, until=until))
 
@@ -146,13 +143,9 @@ def read_traffic(store: Store, task_id: str, *, after: int, until: int) -> Traff
 def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     """Return the loss of each answer of a student, from 0 (agrees) to 1.
 
-    It is 1 where the teacher gave no finished answer, since the student would have given one.
-
-    If a judge's budget does not suffice for all, only the first losses are returned. Those are
-    still audits as they came.
-
-    Raises:
-        TeacherError: A judge could not be asked.
+    It is 1 where the teacher gave no finished answer, since the student would have given one. If
+    a judge's budget does not suffice for all, the first losses are returned, which are still
+    audits as they came. Raises `TeacherError` if a judge could not be asked.
     """
     form = subject.record.form
     pairs = []

@@ -73,22 +73,13 @@ def read_alarms(store: Store, task_id: str | None = None) -> list[AlarmRow[Alarm
 
 
 def changed_after(store: Store, task_id: str) -> int:
-    """Return the exchange after which a task's traffic changed, by its latest demotion.
-
-    0 if no audit ever took off a student of it.
-    """
+    """Return the exchange of a task's latest demotion by an audit, 0 if there was none."""
     off = [row.alarm for row in read_alarms(store, task_id) if row.demotion is not None]
     return off[-1].after_seq if off else 0
 
 
 def slice_changes(registry: Registry, task_id: str, *, after: int) -> list[SliceChange]:
-    """Return the changes at which audits took off slices of a task, the latest of each slice.
-
-    Args:
-        registry: Of the store.
-        task_id: The task.
-        after: Only those that came after this exchange.
-    """
+    """Return the latest change after an exchange of each slice of a task that audits took off."""
     changes: dict[str, SliceChange] = {}
     for row in read_alarms(registry.store, task_id):
         alarm = row.alarm

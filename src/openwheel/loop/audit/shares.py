@@ -176,14 +176,10 @@ class Signal(msgspec.Struct, frozen=True):
     until: int = 0
 
     def after(self, losses: Sequence[float], *, until: int) -> "Signal":
-        """Return the same after more exchanges, each with a loss in [0, 1].
+        """Return the signal after more losses in [0, 1]; if raised, it is up until some audits.
 
-        Where it is raised, what is usual is learned again: a change that audits find harmless is
-        not held against a student for ever.
-
-        Args:
-            losses: Of the exchanges, in order.
-            until: Where it is raised, it is up until there are so many audits.
+        Then what is usual is learned again: a change that audits find harmless is not held against
+        a student for ever.
         """
         signal, remaining = self, list(losses)
         while remaining:

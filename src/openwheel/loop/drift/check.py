@@ -21,17 +21,9 @@ def check_teachers(
     until: int | None = None,
     task_id: str | None = None,
 ) -> list[Event]:
-    """Look for changes of the teacher of every promoted student, and act on them.
+    """Look for changes of the teacher of promoted students, of one task or all, and act on them.
 
-    Only new exchanges are read, and a task without new ones is skipped.
-
-    Args:
-        store: The traffic.
-        registry: Of the same store.
-        settings: What the user decides.
-        until: No exchange after this one: the newest that was assigned to its task; by default
-            the newest there is.
-        task_id: Only this task; by default all.
+    Only new exchanges are read, up to ``until`` or the newest; tasks without any are skipped.
     """
     names = {record.task.id: record.task.name for record in registry.tasks()}
     see(store, names, until=store.last_seq() if until is None else until)

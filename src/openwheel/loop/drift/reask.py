@@ -134,13 +134,8 @@ def ask_again(
 ) -> list[Event]:
     """Ask the teachers of promoted tasks again as often as is due, and act on a jump.
 
-    Args:
-        registry: Of the store.
-        settings: What the user decides.
-        resources: How the teacher is reached, and what comparisons need from outside.
-        rests: For each task, by its id, how long to wait after a failure.
-        seed: Of the drawn requests.
-        over: Returns whether to end at once.
+    ``rests`` says, by a task's id, how long to wait after a failure; ``seed`` decides which
+    requests are drawn; ``over`` returns whether to end at once.
     """
     if resources.connect_again is None or not settings.ask_twice:
         return []
@@ -379,11 +374,7 @@ async def _answered(
 
 
 def _loss(subject: Subject, first: _First, second: Answer) -> float:
-    """Return how far a second answer is from the first, from 0 to 1.
-
-    Raises:
-        OpenwheelError: A judge could not be asked.
-    """
+    """Return how far a second answer is from the first, from 0 to 1."""
     if not second.complete or second.tool_calls:
         return 1.0
     pair = Pair(subject.request_of(first.inputs), first.answer, second)

@@ -47,10 +47,7 @@ def read_changes(store: Store, task_id: str | None = None) -> list[ChangeRow[Cha
 
 
 def changed_since(store: Store, task_id: str) -> int:
-    """Return the exchange after which a task's teacher changed last.
-
-    0 if it never changed so that a student had to be certified again.
-    """
+    """Return the exchange after which a task's teacher changed last, 0 if it never did."""
     with store.read() as transaction:
         return drift.changed_after(transaction, task_id)
 
@@ -67,16 +64,10 @@ def recertify(
     *,
     promotion: int | None,
 ) -> Candidate | None:
-    """Have a student judged again, on what came after a change, inside the caller's transaction.
+    """Have a student judged again after the last of some changes, in the caller's transaction.
 
-    Where it was promoted it is taken off first. It shadows as a new attempt, at a smaller share
-    of delta, and the task may train again.
-
-    Args:
-        transaction: One that writes.
-        candidate: The student.
-        changes: The changes, at least one; what came after the last of them counts.
-        promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
+    One that is in front of traffic, by the row ``promotion``, is taken off first. It shadows as a
+    new attempt, at a smaller share of delta, and the task may train again.
 
     Returns:
         The shadowing student; None, with nothing written, if it is neither promoted nor

@@ -62,12 +62,7 @@ class TaskAccuracy(msgspec.Struct, frozen=True):
 
 
 def accuracy(store: Store, task_id: str = "") -> list[TaskAccuracy]:
-    """Return the accuracy on each task that has corrections.
-
-    Args:
-        store: The traffic.
-        task_id: Only this task; ``""`` for all.
-    """
+    """Return the accuracy on each task that has corrections, or on one."""
     feedback = FeedbackStore(store)
     accuracies = []
     for record in Registry(store).tasks():

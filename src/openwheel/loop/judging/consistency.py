@@ -152,13 +152,7 @@ def measure(
 def believed(
     judge: TeacherJudge, exchanges: Sequence[Pair], twice: Sequence[Pair], epsilon: float
 ) -> Compared:
-    """Measure a judge, and return the entry for a certificate if it is consistent enough.
-
-    Args:
-        judge: The judge.
-        exchanges: As `measure` takes them.
-        twice: As `measure` takes them.
-        epsilon: The most disagreement allowed.
+    """Measure a judge as `measure` does; return a certificate's entry if it is consistent enough.
 
     Raises:
         SettingError: It is not, with the numbers; or the budget does not suffice.

@@ -73,10 +73,7 @@ class Question(msgspec.Struct, frozen=True):
     different: str
 
     def read(self, reply: str) -> bool | None:
-        """Return whether the judge finds them interchangeable; None if it gave no verdict.
-
-        Its reasoning does not count. A reply with both numbers is no verdict.
-        """
+        """Return whether the judge finds them interchangeable; None if no number is its verdict."""
         numbers = set(_NUMBER.findall(reply.rpartition(_THOUGHT)[2]))
         meant = numbers & {self.same, self.different}
         return meant == {self.same} if len(meant) == 1 else None

@@ -174,15 +174,8 @@ def auditing_in_background(
 ) -> Iterator[None]:
     """Look at new audits in a thread until the block ends.
 
-    If a look and one of the turn's have the same results to write, the first one writes them.
-
-    Args:
-        store: The traffic.
-        settings: What the user decides.
-        tell: Called with the events of looks, from the thread.
-        resources: What comparisons need from outside.
-        after: Exchanges up to this one are assigned to their tasks.
-        every: Seconds between looks.
+    Exchanges up to ``after`` are assigned to their tasks. If a look and one of the turn's have the
+    same results to write, the first one writes them. ``tell`` is called from the thread.
     """
     registry, assigned = Registry(store), after
 

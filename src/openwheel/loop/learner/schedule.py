@@ -81,15 +81,10 @@ def timetable(
 ) -> Timetable:
     """Return the timetable of a learner that starts: its first turn is due at once.
 
-    That needs as many exchanges as a first turn. With fewer, a turn may still be due for time
-    alone. If the clock was set between two learners, that one is late by at most ``every``, or one
-    turn too early.
-
-    Args:
-        every: Seconds after which a turn is due if anything new came, 0 for never.
-        last: The newest exchange at the last turn, and when that ended, by the clock on the wall.
-        clock: Now, by that clock.
-        now: By the monotonic clock.
+    That needs as many exchanges as a first turn; with fewer, one is due after ``every`` seconds if
+    anything new came. ``last`` has the newest exchange at the last turn, and when that ended by
+    ``clock``, the clock on the wall, as ``now`` is the monotonic one. If the clock was set between
+    two learners, that turn is late by at most ``every``, or one turn too early.
     """
     if last is None:
         return Timetable(every=every, last=now)

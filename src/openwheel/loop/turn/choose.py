@@ -445,11 +445,8 @@ def evidently_bad(
 ) -> tuple[str, ...]:
     """Return the slices whose disagreement among answered training inputs is evidently too high.
 
-    Args:
-        names: Slice of each training input, shape (n,).
-        answered: Whether it would be answered, out of fold, shape (n,).
-        losses: How far the out-of-fold answer was from the teacher's, from 0 to 1, shape (n,).
-        epsilon: The most disagreement allowed.
+    Of n training inputs are taken: their slices, whether they would be answered, and the losses of
+    out-of-fold answers, from 0 to 1.
     """
     slices = np.array(names)
     bad = []

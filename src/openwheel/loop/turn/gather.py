@@ -45,10 +45,7 @@ def gather(state: TaskState) -> None:
 
 
 def _order(data: TaskData) -> OrderEvidence:
-    """Judge the order of imported exchanges; a gateway's are kept as they came.
-
-    Their times do not show it: many are answered at once, and clocks are set.
-    """
+    """Judge the order of imported exchanges; a gateway's are kept as they came."""
     logged = data.take(
         np.flatnonzero(data.trains & [not origin.teacher for origin in data.origins])
     )

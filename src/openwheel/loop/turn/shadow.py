@@ -208,8 +208,7 @@ def _promote(state: TaskState, certificate: Certificate, reason: str) -> bool:
 def _hopeless(judgement: Judgement, candidate: Candidate) -> bool:
     """Return whether a student of another teacher evidently disagrees with the present one.
 
-    Giving up a student that might have passed breaks no promise. Waiting for it costs a teacher's
-    call for each request.
+    To give it up breaks no promise; to wait for it costs a teacher's call for each request.
     """
     best = judgement.best
     if not candidate.judged_after or best is None or not best.answered:
@@ -250,11 +249,10 @@ def _certify(
 
 
 def evidence(data: TaskData, most: int) -> TaskData:
-    """Return the evidence among exchanges: unbiased ones, and the first deferred requests.
+    """Return the evidence among exchanges: unbiased ones, and the first ``most`` deferred requests.
 
-    After ``most`` deferred requests further ones are no evidence, and requests that the audit
-    picked count in full, deferred or not. Each request is then expected to count for as much as
-    before, so the tests do not change.
+    Requests that the audit picked count in full, deferred or not. Each request is then expected to
+    count for as much as before, so the tests do not change.
     """
     deferred = np.flatnonzero(~data.unbiased & (data.weight > 0))
     end = len(data)

@@ -75,10 +75,7 @@ class TaskState(msgspec.Struct, kw_only=True):
 
     @property
     def expected_promotion(self) -> int:
-        """The row of the task's latest promotion or demotion when it was decided on, 0 for none.
-
-        If another row has come since, an audit or a person was quicker, and no student is promoted.
-        """
+        """The row of the task's latest promotion or demotion when it was decided on, 0 for none."""
         return self.promotion.id if self.promotion is not None else 0
 
     @property

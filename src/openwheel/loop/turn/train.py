@@ -167,8 +167,7 @@ def _why_not_tried(trained: Trained, to_beat: float, *, first: bool) -> str:
 def _enough_since(change: SliceChange, data: TaskData, trained_on: int) -> bool:
     """Return whether there are enough labels to train again for a slice that audits took off.
 
-    At first as many as for a first training, not all of other slices. After that twice as many each
-    time, since the rest of the task needs no training.
+    At first as many as for a first training, not all of other slices; after that twice as many.
     """
     since = data.trains & (data.seq > change.after_seq)
     fresh, stale = int(since.sum()), int((data.trains & ~since).sum())
@@ -183,15 +182,10 @@ def worth_training_on(
 ) -> TaskData:
     """Return a task's exchanges without those from before a change, where these mislead.
 
-    Two quick students are compared on exchanges since the change that neither has seen (out of
-    fold): one trained on all, one without what came before. Only labels are tried; records and
-    texts keep everything.
-
-    Args:
-        subject: The task.
-        data: Exchanges to train on.
-        after_seq: The change came after about this exchange; 0 for none.
-        slices: Changes of one slice each, later than that; of the other slices all is kept.
+    Two quick students are compared out of fold on exchanges since the change: one trained on all,
+    one without what came before. Only labels are tried; records and texts keep everything. The
+    change came after about ``after_seq``, 0 for none; of ``slices`` that changed later, only what
+    is inside is tried.
     """
     if not FORMS[subject.record.form].closed:
         return data

@@ -156,14 +156,10 @@ def _too_few(record: TaskRecord, exchanges: int) -> Event:
 def turn_task(
     registry: Registry, subject: Subject, progress: Progress, *, until: int
 ) -> list[Event]:
-    """Take a task's part of a turn; return its state.
+    """Take a task's part of a turn; return its events.
 
-    Args:
-        registry: Of the store.
-        subject: The task, with its settings.
-        progress: Told what is being done.
-        until: No exchange after this one, up to which tasks were looked for. A learner that looks
-            beside the turn may have assigned some later ones, which would leave a gap.
+    No exchange after ``until`` is read, up to which tasks were looked for: a learner beside the
+    turn may have assigned later ones, which would leave a gap.
 
     Raises:
         OpenwheelError: An engine, a teacher that judges or a setting cannot be used.

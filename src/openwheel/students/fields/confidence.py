@@ -140,13 +140,7 @@ def fit_confidence(features: FloatArray, agrees: BoolArray) -> Confidence:
 
 
 def cross_fitted(features: FloatArray, agrees: BoolArray, places: IntArray) -> FloatArray:
-    """Return the confidence of each row by a model fitted on other rows, shape (n,).
-
-    Args:
-        features: Shape (n, k).
-        agrees: Shape (n,).
-        places: Equal for rows that must not teach one another, shape (n,).
-    """
+    """Return the confidence of each row by a model fitted on rows of other ``places``, (n,)."""
     part = places % INNER
     confidence = np.zeros(len(features))
     for fold in np.unique(part):

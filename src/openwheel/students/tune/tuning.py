@@ -115,15 +115,7 @@ class Tuning:
 
 @contextlib.contextmanager
 def carrying_out(order: Order, tell: Tell | None = None) -> Iterator[Tuning]:
-    """Start a process on an order; it is ended with the block, and its folder is the caller's.
-
-    Args:
-        order: The order; its folder must exist.
-        tell: Called with progress while a call waits.
-
-    Raises:
-        ModelError: It cannot be started.
-    """
+    """Start a process on an order, whose folder exists and stays; it ends with the block."""
     with started(
         "openwheel.students.tune.work",
         order,
@@ -136,11 +128,7 @@ def carrying_out(order: Order, tell: Tell | None = None) -> Iterator[Tuning]:
 
 
 def onnx_encoder(name: str, texts: Sequence[str] = ()) -> OnnxEncoder:
-    """Return an encoder as it is, in ONNX.
-
-    Args:
-        name: Hub id or folder of the encoder.
-        texts: Texts of the task, to try it on.
+    """Return an encoder of a hub id or folder in ONNX, tried on texts of the task.
 
     Raises:
         ModelError: It cannot be loaded, or cannot be written as ONNX.
@@ -153,10 +141,7 @@ def onnx_encoder(name: str, texts: Sequence[str] = ()) -> OnnxEncoder:
 
 
 def open_encoder(name: str) -> TextEncoder:
-    """Return an encoder, in ONNX if possible, so that students answer without torch.
-
-    Args:
-        name: Hub id or folder of the encoder.
+    """Return an encoder of a hub id or folder, in ONNX if possible: it answers without torch.
 
     Raises:
         SettingError: The extra is not installed, or this is no encoder that can be loaded.

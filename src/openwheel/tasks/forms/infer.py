@@ -88,13 +88,7 @@ def infer_form(
 
 
 def form_of(counts: Counter[str], calls: int = 0, *, closed: bool = True) -> FormEvidence:
-    """Infer a form from canonical answers, as `infer_form` does.
-
-    Args:
-        counts: How often each was given.
-        calls: How many call a tool; at most half.
-        closed: Whether JSON objects that are a closed set are labels.
-    """
+    """Infer a form from counts of canonical answers, and of calls of a tool, at most half."""
     n = counts.total()
     records = sum(count for text, count in counts.items() if object_in(text) is not None)
     if records >= MAJORITY * n:

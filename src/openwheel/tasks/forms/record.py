@@ -57,10 +57,7 @@ def fields_apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
 
 
 def canonical_record(text: str) -> str | None:
-    """Return the JSON object of a text, fenced or not, with sorted keys and no spaces.
-
-    None if it is none.
-    """
+    """Return a text's JSON object, fenced or not, with sorted keys and no spaces; else None."""
     if text[:1] not in ("{", "`"):
         return None
     record = object_in(text)
