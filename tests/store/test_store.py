@@ -152,7 +152,7 @@ def test_task_rows_hold_what_training_needs(store):
     assert store.assign(rows) == 2
     first, second = store.task_rows("t")
     about = (1, 2.0, '["one"]', "{}", "pumps", "", "stop", "log", True, 1.0)
-    assert first == (*about, "s", "x", 0.5, "t", "", "")
+    assert first == (*about, "s", "x", 0.5, "t", "", "", None)
     assert second.tool_calls == '[{"name":"f","arguments":"{}"}]'
     assert second.unbiased is False
 
@@ -374,6 +374,7 @@ IDS = ("reply_id", "request_id")
         (3, (*IDS, "fingerprint", "student_guess")),
         (4, ("fingerprint", "student_guess")),
         (5, ("student_guess",)),
+        (6, ()),
     ],
 )
 def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, added_since):
@@ -382,7 +383,7 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         store.append(many(3))
         store.assign([(1, "t", '["one"]', "{}")])
     connection = sqlite3.connect(path)
-    for column in added_since:
+    for column in (*added_since, "probabilities", "student_probabilities"):
         connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
@@ -403,6 +404,8 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
                     reply_id="r",
                     fingerprint="fp_1",
                     student_guess="billing",
+                    answer=Answer("other", probabilities=(("other", 0.7), ("billing", 0.3))),
+                    student_probabilities=(("billing", 1.0),),
                 )
             ]
         )
@@ -412,8 +415,11 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         assert {e.fingerprint for _, e in store.exchanges(after=3)} == {"fp_1"}
         guesses = [e.student_guess for _, e in store.exchanges()]
         assert guesses == [None, None, None, "billing"]
+        given = [e.answer.probabilities for _, e in store.exchanges()]
+        assert given == [(), (), (), (("other", 0.7), ("billing", 0.3))]
+        assert new.student_probabilities == (("billing", 1.0),)
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (6,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (7,)
     connection.close()
 
 

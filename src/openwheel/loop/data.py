@@ -17,7 +17,7 @@ from openwheel.students.student import Inputs
 from openwheel.tasks import FORMS, Form, canonical_answer, written_answer
 from openwheel.tasks.refusals import is_refusal
 from openwheel.trust import Decision, LeftOut, Policy
-from openwheel.wire import Answer, split_reasoning
+from openwheel.wire import Answer, Probabilities, split_reasoning
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,6 +69,8 @@ class TaskData(msgspec.Struct, frozen=True):
         answers: The teacher's canonical answers; of no meaning where it did not finish.
         texts: The answers as the teacher wrote them, without its reasoning; calls of a tool as
             records.
+        probabilities: That the teacher gave with its answers, by the text of the answer as in
+            ``texts``; empty where it gave none.
         thoughts: The reasoning, where the teacher wrote it into its answer; else ``""``.
         surfaces: For each canonical answer the teacher's usual spelling, which a student writes.
         origins: The endpoint and model that answered.
@@ -92,6 +94,7 @@ class TaskData(msgspec.Struct, frozen=True):
     surfaces: dict[str, str]
     origins: list[Origin]
     keys: list[str]
+    probabilities: list[Probabilities]
     left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
@@ -117,6 +120,7 @@ class TaskData(msgspec.Struct, frozen=True):
             self.surfaces,
             [self.origins[i] for i in rows],
             [self.keys[i] for i in rows],
+            [self.probabilities[i] for i in rows],
             self.left_out,
         )
 
@@ -183,14 +187,12 @@ def load_answers(
     policy = policy or Policy()
     decided: dict[Origin, Decision] = {}
     excluded: Counter[Origin] = Counter()
-    origins: list[Origin] = []
     seq, times, unbiased, probability, done, trains = [], [], [], [], [], []
     weight: list[float] = []
-    inputs: list[Inputs] = []
+    inputs, origins = list[Inputs](), list[Origin]()
     settings, keys = list[str](), list[str]()
-    answers: list[str] = []
-    texts: list[str] = []
-    thoughts: list[str] = []
+    answers, texts, thoughts = list[str](), list[str](), list[str]()
+    probabilities: list[Probabilities] = []
     written: dict[str, Counter[str]] = {}
     surfaces: dict[str, str] = {}
     shared: dict[str, str] = {}
@@ -203,18 +205,17 @@ def load_answers(
         )
         if origin not in decided:
             decided[origin] = policy.may_learn_from(*origin)
-        complete = finished(row.answer, calls=calls)
+        given = row.answer
+        complete = finished(given, calls=calls)
         allowed = decided[origin].allowed
-        excluded[origin] += _teaches(row.answer, calls=calls) and not allowed
+        excluded[origin] += _teaches(given, calls=calls) and not allowed
         learned = (
-            allowed
-            and _teaches(row.answer, calls=calls)
-            and (any_text or not is_refusal(row.answer.final))
+            allowed and _teaches(given, calls=calls) and (any_text or not is_refusal(given.final))
         )
         done.append(complete)
         trains.append(learned)
         origins.append(origin)
-        answer = canonical_answer(row.answer, form, folds)
+        answer = canonical_answer(given, form, folds)
         answer = shared.setdefault(answer, answer)  # one string for equal answers, not a million
         seq.append(row.seq)
         times.append(row.time)
@@ -226,12 +227,13 @@ def load_answers(
         inputs.append(_inputs_decoder.decode(row.inputs))
         settings.append(shared.setdefault(row.settings, row.settings))
         answers.append(answer)
-        thought, text = _parted(row.answer, form)
+        thought, text = _parted(given, form)
         thoughts.append(thought)
         texts.append(shared.setdefault(text, text))
+        probabilities.append(given.probabilities)
         if not learned:
             continue
-        spelled = written_answer(row.answer, form, folds)
+        spelled = written_answer(given, form, folds)
         if closed:
             written.setdefault(answer, Counter())[spelled] += 1
         else:
@@ -253,6 +255,7 @@ def load_answers(
         surfaces | {label: counter.most_common(1)[0][0] for label, counter in written.items()},
         origins,
         keys,
+        probabilities,
         tuple(
             LeftOut(*source, n, str(decided[source])) for source, n in excluded.most_common() if n
         ),

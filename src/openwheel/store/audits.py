@@ -7,8 +7,10 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.store.exchange import AUDIT_SUFFIX, BY_STUDENTS
+from openwheel.store.exchanges import answer_of, read_probabilities
 from openwheel.store.schema import alarms, audit_watches, exchanges
 from openwheel.store.store import Transaction
+from openwheel.wire import Answer, Probabilities
 
 _Body = TypeVar("_Body")
 _table = exchanges.c
@@ -25,12 +27,24 @@ class AuditedAnswer(NamedTuple):
     text: str
     tool_calls: str
     finish_reason: str
+    probabilities: str | None
     student_answer: str
+    student_probabilities: str | None
     audit_probability: float
     teacher: str
     prompt_tokens: int | None
     completion_tokens: int | None
     size: int
+
+    @property
+    def answer(self) -> Answer:
+        """The teacher's."""
+        return answer_of(self.text, self.tool_calls, self.finish_reason, self.probabilities)
+
+    @property
+    def student_given(self) -> Probabilities:
+        """The probabilities that the student gave with its answer."""
+        return read_probabilities(self.student_probabilities)
 
 
 class TeacherAnswer(NamedTuple):
@@ -42,6 +56,18 @@ class TeacherAnswer(NamedTuple):
     finish_reason: str
     student_answer: str | None
     student_guess: str | None
+    probabilities: str | None
+    student_probabilities: str | None
+
+    @property
+    def answer(self) -> Answer:
+        """The teacher's."""
+        return answer_of(self.text, self.tool_calls, self.finish_reason, self.probabilities)
+
+    @property
+    def student_given(self) -> Probabilities:
+        """The probabilities that the student gave with its answer, or with its guess."""
+        return read_probabilities(self.student_probabilities)
 
 
 class AlarmRow(NamedTuple, Generic[_Body]):

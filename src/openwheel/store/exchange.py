@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from openwheel.wire import APIS, Answer, ApiName, Prompt, Request, Usage
+from openwheel.wire import APIS, Answer, ApiName, Probabilities, Prompt, Request, Usage
 
 Source = Literal["log", "teacher", "student", "best_effort"]
 
@@ -51,6 +51,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         student_guess: On the teacher's answer to a request that the student deferred: the answer
             it would have given. Never set beside ``student_answer``, and no audit, since the
             request itself and not a coin decides whether it is deferred.
+        student_probabilities: Of the answers that ``student_answer`` or ``student_guess`` could
+            have been, where the student gave any. Those of ``answer`` are in it.
         confidence: The student's confidence where one was asked.
         key: Name of the gateway's key that the client used, ``""`` if it needed none.
         reply_id: The id in the body of a teacher's answer, by which the client knows it; ``""``
@@ -79,6 +81,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     reply_id: str = ""
     request_id: str = ""
     fingerprint: str = ""
+    student_probabilities: Probabilities = ()
 
     def read(self) -> Request:
         """Return the request as its API reads it, or raise `RequestError`."""

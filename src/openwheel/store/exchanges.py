@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from openwheel.store.exchange import Exchange
 from openwheel.store.schema import exchanges as table
 from openwheel.store.sqlite import insert_many
-from openwheel.wire import Answer, ToolCall, Usage
+from openwheel.wire import Answer, Probabilities, ToolCall, Usage
 
 _encoder = msgspec.json.Encoder()
 _tool_calls = msgspec.json.Decoder(tuple[ToolCall, ...])
+_probabilities = msgspec.json.Decoder(dict[str, float])
 
 
 class TaskRow(NamedTuple):
@@ -26,7 +27,8 @@ class TaskRow(NamedTuple):
         text: The answer's text.
         tool_calls: The answer's tool calls as a JSON array, ``""`` if there were none.
         finish_reason: The answer's, as sent.
-        source: As in `Exchange`, like all that follow.
+        probabilities: The answer's, a JSON object; None if it has none.
+        source: As in `Exchange`, like all that follow but ``probabilities``.
     """
 
     seq: int
@@ -45,12 +47,12 @@ class TaskRow(NamedTuple):
     teacher: str
     model: str
     key: str
+    probabilities: str | None
 
     @property
     def answer(self) -> Answer:
         """The answer."""
-        calls = _tool_calls.decode(self.tool_calls) if self.tool_calls else ()
-        return Answer(self.text, calls, self.finish_reason)
+        return answer_of(self.text, self.tool_calls, self.finish_reason, self.probabilities)
 
 
 TASK_ROW_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in TaskRow._fields]
@@ -81,6 +83,8 @@ _EXCHANGE_FIELDS = (
     "request_id",
     "fingerprint",
     "student_guess",
+    "probabilities",
+    "student_probabilities",
 )
 EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
 
@@ -116,6 +120,8 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
         exchange.request_id or None,
         exchange.fingerprint,
         exchange.student_guess,
+        written_probabilities(answer.probabilities),
+        written_probabilities(exchange.student_probabilities),
     )
 
 
@@ -152,12 +158,14 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         request_id,
         fingerprint,
         student_guess,
+        probabilities,
+        student_probabilities,
     ) = row
     return Exchange(
         id=identity,
         time=time,
         request=request,
-        answer=Answer(text, _tool_calls.decode(tool_calls) if tool_calls else (), finish_reason),
+        answer=answer_of(text, tool_calls, finish_reason, probabilities),
         source=source,
         api=api,
         model=model,
@@ -175,7 +183,24 @@ def exchange_of(row: Sequence[Any]) -> Exchange:
         request_id=request_id or "",
         fingerprint=fingerprint,
         student_guess=student_guess,
+        student_probabilities=read_probabilities(student_probabilities),
     )
+
+
+def answer_of(text: str, tool_calls: str, finish_reason: str, probabilities: str | None) -> Answer:
+    """Return the answer that columns of these names hold."""
+    calls = _tool_calls.decode(tool_calls) if tool_calls else ()
+    return Answer(text, calls, finish_reason, read_probabilities(probabilities))
+
+
+def read_probabilities(column: str | None) -> Probabilities:
+    """Return the probabilities that a column holds, in their order."""
+    return tuple(_probabilities.decode(column).items()) if column else ()
+
+
+def written_probabilities(probabilities: Probabilities) -> str | None:
+    """Return probabilities as a column holds them; None if there are none."""
+    return _encoder.encode(dict(probabilities)).decode() if probabilities else None
 
 
 def newest_seq(connection: sa.Connection) -> int:

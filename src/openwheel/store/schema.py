@@ -17,6 +17,10 @@ MIGRATIONS = {
     ),
     5: ("ALTER TABLE exchanges ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",),
     6: ("ALTER TABLE exchanges ADD COLUMN student_guess TEXT",),
+    7: (
+        "ALTER TABLE exchanges ADD COLUMN probabilities TEXT",
+        "ALTER TABLE exchanges ADD COLUMN student_probabilities TEXT",
+    ),
 }
 """For each version, what makes its tables of those of the version before. The file keeps the
 latest; a table that changes its columns takes another one."""
@@ -57,6 +61,9 @@ exchanges = sa.Table(
     sa.Column("tool_calls", sa.Text, nullable=False),
     sa.Column("student_answer", sa.Text),
     sa.Column("student_guess", sa.Text),
+    # JSON objects of numbers by answer.
+    sa.Column("probabilities", sa.Text),
+    sa.Column("student_probabilities", sa.Text),
     sa.Column("request", sa.LargeBinary, nullable=False),
     **NEVER_USED_TWICE,
 )

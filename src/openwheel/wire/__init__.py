@@ -3,7 +3,15 @@
 Knows nothing of storage or models.
 """
 
-from openwheel.wire.answer import Answer, Reply, ToolCall, Usage, ended, split_reasoning
+from openwheel.wire.answer import (
+    Answer,
+    Probabilities,
+    Reply,
+    ToolCall,
+    Usage,
+    ended,
+    split_reasoning,
+)
 from openwheel.wire.api import Api, ApiName
 from openwheel.wire.apis import APIS
 from openwheel.wire.chat import (
@@ -24,6 +32,7 @@ __all__ = [
     "Api",
     "ApiName",
     "ChatRequest",
+    "Probabilities",
     "Prompt",
     "PromptMessage",
     "Reply",

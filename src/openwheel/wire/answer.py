@@ -53,6 +53,10 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
 
 
+Probabilities = tuple[tuple[str, float], ...]
+"""What an answer could have been, itself included, each with its probability."""
+
+
 class ToolCall(msgspec.Struct, frozen=True):
     """One call of a tool: its name, and its arguments as the JSON text that was sent."""
 
@@ -68,11 +72,14 @@ class Answer(msgspec.Struct, frozen=True):
         tool_calls: The tools called, in order.
         finish_reason: Why it ended, as `ended` returns it; ``refusal`` for an answer that says
             why it is none.
+        probabilities: Of all answers that it could have been, as whoever answered gave them; empty
+            where it gave none.
     """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = "stop"
+    probabilities: Probabilities = ()
 
     @property
     def complete(self) -> bool:

@@ -55,7 +55,7 @@ def data_of(texts):
     return TaskData(
         np.arange(1, n + 1), np.arange(1, n + 1), np.zeros(n), np.ones(n, np.bool_), np.ones(n),
         np.ones(n), np.ones(n, np.bool_), np.ones(n, np.bool_), inputs, [""] * n,
-        list(texts), list(texts), [""] * n, {}, [Origin("t", "m")] * n, [""] * n,
+        list(texts), list(texts), [""] * n, {}, [Origin("t", "m")] * n, [""] * n, [()] * n,
     )  # fmt: skip
 
 

@@ -179,5 +179,5 @@ def test_audits_compare_calls(store, registry, fill):
         Answer("", (one,), "length"): 1.0,
         Answer(written): 1.0,  # a text, though it reads as the student writes its call
     }
-    rows = [Answered(("a",), teacher, written) for teacher in teachers]
+    rows = [Answered(("a",), teacher, written, ()) for teacher in teachers]
     assert losses_of(rows, subject) == [*teachers.values()]

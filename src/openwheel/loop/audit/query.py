@@ -14,7 +14,7 @@ from openwheel.loop.subject import Subject
 from openwheel.store import AUDIT_SUFFIX, Store, audits
 from openwheel.tasks import Inputs, answer_in, canonical_answer
 from openwheel.tasks.compare import Pair
-from openwheel.wire import Answer, ToolCall
+from openwheel.wire import Answer, Probabilities
 
 BYTES_A_TOKEN = 4
 """A rough average, to estimate tokens if a teacher did not count them."""
@@ -36,11 +36,13 @@ class Answered(msgspec.Struct, frozen=True):
         inputs: Values of the task's variables; None if it was not assigned to its task.
         teacher: The teacher's.
         student: The student's, as it wrote it.
+        probabilities: That the student gave with its answer.
     """
 
     inputs: Inputs | None
     teacher: Answer
     student: str
+    probabilities: Probabilities
 
 
 class AuditRow(Answered, frozen=True):
@@ -104,18 +106,14 @@ def _audit_row(row: audits.AuditedAnswer) -> AuditRow:
         id=row.id,
         time=row.time,
         inputs=None if row.inputs is None else decode_inputs(row.inputs),
-        teacher=_answer(row),
+        teacher=row.answer,
         student=row.student_answer,
+        probabilities=row.student_given,
         probability=row.audit_probability,
         endpoint=row.teacher,
         tokens=(read, written or 0),
         extra=row.id.endswith(AUDIT_SUFFIX),
     )
-
-
-def _answer(row: audits.AuditedAnswer | audits.TeacherAnswer) -> Answer:
-    calls = msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...]) if row.tool_calls else ()
-    return Answer(row.text, calls, row.finish_reason)
 
 
 def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
@@ -126,11 +124,11 @@ def read_free(store: Store, task_id: str, *, after: int, until: int) -> Free:
         )
     free = Free([], [], [])
     for row in rows:
-        answer = _answer(row)
+        answer = row.answer
         (free.deferred if row.student_answer is None else free.audited).append(answer)
         if row.student_guess is not None:
             inputs = decode_inputs(row.inputs)
-            free.guesses.append(Answered(inputs, answer, row.student_guess))
+            free.guesses.append(Answered(inputs, answer, row.student_guess, row.student_given))
     return free
 
 
@@ -152,7 +150,8 @@ def losses_of(rows: Sequence[Answered], subject: Subject) -> list[float]:
     for row in rows:
         # Only a judge reads the request; one that no task has by now has no inputs.
         request = "" if row.inputs is None else subject.request_of(row.inputs)
-        pairs.append(Pair(request, row.teacher, answer_in(row.student, form)))
+        student = answer_in(row.student, form, row.probabilities)
+        pairs.append(Pair(request, row.teacher, student))
     pairs = pairs[: losses.affordable(pairs, subject.comparison)]
     return losses.losses_of(pairs, subject.comparison)
 

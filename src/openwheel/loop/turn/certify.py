@@ -138,7 +138,7 @@ def calibrate(
     pairs = [
         Pair(
             "" if comparison.equality else request_of(data.inputs[i]),
-            answer_in(data.texts[i], candidate.form)
+            answer_in(data.texts[i], candidate.form, data.probabilities[i])
             if data.finished[i]
             else Answer(data.texts[i], (), "unfinished"),
             answer_in(answers[i], candidate.form),

@@ -9,7 +9,7 @@ from openwheel.tasks.forms.form import AnswerForm, Form
 from openwheel.tasks.forms.label import LABEL
 from openwheel.tasks.forms.others import TEXT, UNKNOWN
 from openwheel.tasks.forms.record import RECORD
-from openwheel.wire import Answer
+from openwheel.wire import Answer, Probabilities
 
 FORMS: dict[Form, AnswerForm] = {
     form.name: form for form in (LABEL, RECORD, TOOL_CALL, TEXT, UNKNOWN)
@@ -51,6 +51,14 @@ def written_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> s
     return folding(folds).written(answer.final) if folds else answer.final
 
 
-def answer_in(text: str, form: Form) -> Answer:
-    """Return the answer that a student's text is: of a task that calls tools, a call."""
-    return call_in(text) if FORMS[form].calls else Answer(text)
+def answer_in(text: str, form: Form, probabilities: Probabilities = ()) -> Answer:
+    """Return the answer that a student's text is: of a task that calls tools, a call.
+
+    Args:
+        text: The text.
+        form: Of the task's answers.
+        probabilities: Of the answers that it could have been, where the student gave any.
+    """
+    if FORMS[form].calls:
+        return call_in(text)
+    return Answer(text, probabilities=probabilities)
