@@ -21,7 +21,7 @@ from log_shapes import (
     USER,
     otlp,
 )
-from openwheel.importing import LogProblems, read_log, read_logs
+from openwheel.importing import LogProblems, read_log
 from openwheel.importing.formats import FORMATS, Keys, pairs
 from openwheel.wire import APIS, Answer, ToolCall
 
@@ -349,7 +349,7 @@ def test_a_batch_is_its_input_and_its_output(tmp_path):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     for order in (["in", "out"], ["out", "in"]):
         problems = LogProblems()
-        found = list(read_logs([tmp_path / name for name in order], problems=problems))
+        found = list(read_log(*(tmp_path / name for name in order), problems=problems))
         texts = [exchange.prompt().messages[-1].text for exchange in found]
         assert texts == [f"{USER} {i}" for i in (0, 1, 3)]
         assert problems.skipped == {

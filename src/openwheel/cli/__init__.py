@@ -33,18 +33,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-learning.register(app)
-logs.register(app)
-running.register(app)
-inspect.register(app)
-audits.register(app)
-check.register(app)
-keys.register(app)
-models.register(app)
-policy.register(app)
-serve.register(app)
-export.register(app)
-feedback.register(app)
+for command in (
+    *(learning.learn, learning.evaluate, learning.replay),
+    *(running.up, running.turn),
+    *(inspect.tasks, inspect.students, inspect.certificates, inspect.verify),
+    *(inspect.shadow, inspect.promote, inspect.demote),
+    *(audits.audits, check.check, policy.policy, policy.lineage),
+    *(serve.serve, export.export, feedback.feedback),
+):
+    app.command()(command)
+for group in (logs.app, keys.app, models.app):
+    app.add_typer(group)
 
 
 def _version(show: bool) -> None:

@@ -1,27 +1,17 @@
 """``openwheel audits``: what audits show of the students that answer, and what came of it."""
 
-import datetime
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from openwheel.cli import options
-from openwheel.cli.output import out, percent, print_json, print_table
+from openwheel.cli.output import iso, out, percent, print_json, print_table
 
 if TYPE_CHECKING:
-    from openwheel.loop.audit.status import AlarmStatus, SignalStatus, TaskAudit
-    from openwheel.loop.drift.status import ChangeStatus, TeacherStatus
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command()(audits)
+    from openwheel.loop.audit.status import SignalStatus, TaskAudit
+    from openwheel.loop.drift.status import TeacherStatus
 
 
 def audits(
-    task: Annotated[
-        str, typer.Argument(metavar="[TASK]", help="A task's name or id; by default all.")
-    ] = "",
+    task: options.AnyTask = "",
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
 ) -> None:
@@ -99,7 +89,7 @@ def _details(status: "TaskAudit") -> None:
         ]
         print_table(columns, [_signal(signal) for signal in status.signals])
     for alarm in status.alarms:
-        out.print(f"{when(alarm)} {alarm.student}: {alarm.reason}")
+        out.print(f"{iso(alarm.time)} {alarm.student}: {alarm.reason}")
         if alarm.disagreed:
             out.print(f"  the latest: {', '.join(alarm.disagreed[-3:])}")
     _teacher(status.teacher)
@@ -131,10 +121,4 @@ def _teacher(teacher: "TeacherStatus") -> None:
     if teacher.failed:
         out.print(f"It could not be asked again {teacher.failed:,} times.")
     for change in teacher.changes:
-        out.print(f"{when(change)} {change.student or 'told'}: {change.reason}")
-
-
-def when(event: "AlarmStatus | ChangeStatus") -> str:
-    """Say when an alarm was raised, or a change noticed."""
-    time = datetime.datetime.fromtimestamp(event.time, datetime.UTC)
-    return time.isoformat(timespec="seconds")
+        out.print(f"{iso(change.time)} {change.student or 'told'}: {change.reason}")

@@ -32,11 +32,6 @@ class Finding(msgspec.Struct, frozen=True):
     said: str
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command()(check)
-
-
 def check(
     config: options.Config = None,
     teacher: Annotated[

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 _TEXTS, _RECENT = 8, 2_000
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(export)
-
-
 def export(
     student: Annotated[
         str,

@@ -1,27 +1,19 @@
 """``openwheel feedback``: what clients said of answers, and what it says of accuracy."""
 
-import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import note, out, percent, print_json, print_table
+from openwheel.cli.output import iso, note, out, percent, print_json, print_table
 
 if TYPE_CHECKING:
     from openwheel.loop.feedback.accuracy import Rate, TaskAccuracy
     from openwheel.store.feedback import KeptFeedback
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command()(feedback)
-
-
 def feedback(
-    task: Annotated[
-        str, typer.Argument(metavar="[TASK]", help="A task's name or id; by default all.")
-    ] = "",
+    task: options.AnyTask = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 20,
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
@@ -67,9 +59,7 @@ def feedback(
 
 def _facts(message: "KeptFeedback") -> dict[str, Any]:
     return {
-        "time": datetime.datetime.fromtimestamp(message.time, datetime.UTC).isoformat(
-            timespec="seconds"
-        ),
+        "time": iso(message.time),
         "seq": message.seq,
         "key": message.key or None,
         "score": message.score,

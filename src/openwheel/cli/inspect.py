@@ -1,30 +1,19 @@
 """Commands that show and change what is promoted: tasks, students, certificates."""
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import complain, out, percent, print_json, print_table
+from openwheel.cli.output import complain, iso, out, percent, print_json, print_table
 from openwheel.errors import OpenwheelError, SettingError
 
 if TYPE_CHECKING:
     from openwheel.gate import Certificate
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name or id.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(tasks)
-    app.command()(students)
-    app.command()(certificates)
-    app.command()(verify)
-    app.command()(shadow)
-    app.command()(promote)
-    app.command()(demote)
 
 
 def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
@@ -124,7 +113,7 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
                 "delta_spent": candidate.delta_spent,
                 "method": candidate.method,
                 "trained_on": candidate.training.exchanges,
-                "created": _iso(created),
+                "created": iso(created),
                 "folder": str(registry.files.folder(candidate.id)),
                 "files": candidate.files,
                 "refused": candidate.refused,
@@ -229,9 +218,7 @@ def verify(
 
 
 def shadow(
-    student: Annotated[
-        str, typer.Argument(metavar="STUDENT", help="A student's id, or the start of it.")
-    ],
+    student: options.Student,
     db: options.Database = options.DEFAULT_DATABASE,
 ) -> None:
     """Have a student that was refused shadow: a new attempt, judged on what comes from now on.
@@ -319,7 +306,7 @@ def _alarms(db: Path) -> list[dict[str, Any]]:
             (row.time, row.change.student, "", row.change.reason) for row in read_changes(store)
         ]
     return [
-        {"certificate": by_student[student], "slice": part, "reason": reason, "time": _iso(moment)}
+        {"certificate": by_student[student], "slice": part, "reason": reason, "time": iso(moment)}
         for moment, student, part, reason in sorted(raised)
         if student in by_student
     ]
@@ -327,8 +314,6 @@ def _alarms(db: Path) -> list[dict[str, Any]]:
 
 def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
     """Return a certificate by file or id, and whether it came from the store."""
-    import msgspec
-
     from openwheel.gate import Certificate
 
     path = Path(name)
@@ -360,7 +345,3 @@ def _file_problems(certificate: "Certificate", db: Path) -> list[str]:
         except OpenwheelError as error:
             return [str(error)]
     return []
-
-
-def _iso(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

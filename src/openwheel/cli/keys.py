@@ -3,34 +3,31 @@
 import datetime
 import re
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import note, out, print_json, print_table
+from openwheel.cli.output import iso, note, out, print_json, print_table
 from openwheel.errors import SettingError
 
 if TYPE_CHECKING:
-    from openwheel.access import Key, Spending, Trust
+    from openwheel.access import Key, KeyStore, Spending, Trust
 
 _DAY = 86_400.0
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A key's name, or its id.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    keys = typer.Typer(
-        name="keys",
-        help="Make, list, trust and revoke the gateway's own keys.",
-        no_args_is_help=True,
-    )
-    keys.command()(create)
-    keys.command("list")(list_keys)
-    keys.command()(revoke)
-    keys.command("trust")(set_trust)
-    app.add_typer(keys)
+app = typer.Typer(
+    name="keys",
+    help="Make, list, trust and revoke the gateway's own keys.",
+    no_args_is_help=True,
+)
 
 
+@app.command()
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, or what for.")],
     task: Annotated[
@@ -89,6 +86,7 @@ def create(
     out.print(secret)
 
 
+@app.command("list")
 def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """List every key that was ever made, with what it spent in the current period."""
     from openwheel.access import KeyStore, Ledger
@@ -121,28 +119,19 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
     print_table([*columns, "requests/min", "tokens/min", "spent"], rows)
 
 
+@app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A key's name, or its id.")],
+    name: _Name,
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
 ) -> None:
     """Revoke a key for good; running gateways refuse it within about a second."""
-    from openwheel.access import KeyStore, Ledger
-    from openwheel.store import Store
-
-    with Store.open(db, create=False) as store:
-        key = KeyStore(store).revoke(name)
-        ledger = Ledger(store)
-        ledger.flush()
-        spent = ledger.spent(key)
-    if json:
-        print_json(_shown(key, spent))
-    else:
-        out.print(f"{key.name} (id {key.id}) is revoked.")
+    _change(db, lambda keys: keys.revoke(name), "is revoked", json=json)
 
 
+@app.command("trust")
 def set_trust(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A key's name, or its id.")],
+    name: _Name,
     trust: Annotated[str, typer.Argument(metavar="low|normal|high", help="How far.")],
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
@@ -151,19 +140,23 @@ def set_trust(
 
     Corrections of a key of low trust train nothing until others confirm them.
     """
+    level = _trust(trust, "the trust")
+    _change(db, lambda keys: keys.set_trust(name, level), f"has {level} trust", json=json)
+
+
+def _change(db: Path, change: "Callable[[KeyStore], Key]", done: str, *, json: bool) -> None:
     from openwheel.access import KeyStore, Ledger
     from openwheel.store import Store
 
-    level = _trust(trust, "the trust")
     with Store.open(db, create=False) as store:
-        key = KeyStore(store).set_trust(name, level)
+        key = change(KeyStore(store))
         ledger = Ledger(store)
         ledger.flush()
-        spent = ledger.spent(key)
+        shown = _shown(key, ledger.spent(key))
     if json:
-        print_json(_shown(key, spent))
+        print_json(shown)
     else:
-        out.print(f"{key.name} (id {key.id}): feedback has {key.trust} trust.")
+        out.print(f"{key.name} (id {key.id}) {done}.")
 
 
 def _trust(text: str, source: str) -> "Trust":
@@ -197,9 +190,9 @@ def _shown(key: "Key", spent: "Spending") -> dict[str, Any]:
         "name": key.name,
         "hint": key.hint,
         "state": key.state(time.time()),
-        "created": _iso(key.created),
-        "expires": _iso(key.expires),
-        "revoked": _iso(key.revoked),
+        "created": iso(key.created),
+        "expires": None if key.expires is None else iso(key.expires),
+        "revoked": None if key.revoked is None else iso(key.revoked),
         "trust": key.trust,
         "tasks": key.tasks,
         "models": key.models,
@@ -210,12 +203,6 @@ def _shown(key: "Key", spent: "Spending") -> dict[str, Any]:
         "spent": spent.micro_dollars / 1_000_000,
         "tokens": spent.tokens,
     }
-
-
-def _iso(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _words(patterns: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
 from openwheel.cli import options
 from openwheel.cli.output import (
@@ -33,31 +34,17 @@ if TYPE_CHECKING:
 IMPORT_BATCH = 5_000
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(learn)
-    app.command()(evaluate)
-    app.command()(replay)
-
-
+@options.grouped
 def learn(
     logs: options.Logs,
-    epsilon: options.Epsilon = None,
-    delta: options.Delta = None,
-    rungs: options.Rungs = "",
-    encoder: options.Encoder = "",
-    tune_encoder: options.TuneEncoder = "",
-    audit: options.Audit = None,
-    answer: options.Answer = "",
+    loop: options.LoopOptions,
     db: options.Database = options.DEFAULT_DATABASE,
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     json: options.Json = False,
-    strict: options.Strict = False,
     in_order: options.InOrder = False,
     shuffle: options.Shuffle = None,
-    input_key: options.InputKey = "",
-    output_key: options.OutputKey = "",
-    time_key: options.TimeKey = "",
+    *,
+    reading: options.ReadingOptions,
 ) -> None:
     """Find the tasks in logs, train students, and certify those that agree with the teacher.
 
@@ -65,15 +52,7 @@ def learn(
     task in it whose answers students learn is trained on all but its latest quarter, which then
     judges the student.
     """
-    settings = options.loop_settings(
-        epsilon=epsilon,
-        delta=delta,
-        rungs=rungs,
-        encoder=encoder,
-        tune_encoder=tune_encoder,
-        audit=audit,
-        answer=answer,
-    )
+    settings = loop.settings()
     from openwheel.importing import LogProblems
     from openwheel.loop.learner.lock import learner_lock
     from openwheel.loop.offline.learn import learn as run
@@ -98,16 +77,7 @@ def learn(
     ):
         # Exchangeable rows are in any order that one likes.
         in_order = in_order or shuffle is not None
-        exchanges = _read(
-            logs,
-            problems,
-            strict=strict,
-            in_order=in_order,
-            input_key=input_key,
-            output_key=output_key,
-            time_key=time_key,
-            progress=progress,
-        )
+        exchanges = _read(logs, reading, problems, progress, in_order=in_order)
         for new in _store(store, exchanges, vouch=in_order):
             added += new
         print_problems(problems)
@@ -132,17 +102,16 @@ def learn(
     if json:
         print_json(_learned(findings, problems))
     else:
-        _print_findings(findings, db, answer)
+        _print_findings(findings, db, loop.answer)
 
 
+@options.grouped
 def evaluate(
     log: options.Log,
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
-    strict: options.Strict = False,
-    input_key: options.InputKey = "",
-    output_key: options.OutputKey = "",
-    time_key: options.TimeKey = "",
+    *,
+    reading: options.ReadingOptions,
 ) -> None:
     """Show what the promoted students would have done on another log. Nothing is stored."""
     from openwheel.importing import LogProblems
@@ -160,59 +129,36 @@ def evaluate(
         serving = RegistryServing(Registry(store))
         if not serving.students():
             warn(f"no student is promoted in {db}: everything is left to the teacher")
-        exchanges = _read(
-            [log],
-            problems,
-            strict=strict,
-            input_key=input_key,
-            output_key=output_key,
-            time_key=time_key,
-            progress=progress,
-        )
+        exchanges = _read([log], reading, problems, progress)
         evaluation = run(serving, exchanges)
     print_problems(problems)
     problems.require_usable()
     if json:
         print_json(
             {
-                "tasks": [{"task": t.task, **_score(t.score)} for t in evaluation.tasks],
-                "total": _score(evaluation.total),
+                "tasks": [{"task": t.task, **asdict(t.score)} for t in evaluation.tasks],
+                "total": asdict(evaluation.total),
             }
         )
     else:
         _print_scores(evaluation)
 
 
+@options.grouped
 def replay(
     log: options.Log,
-    epsilon: options.Epsilon = None,
-    delta: options.Delta = None,
-    rungs: options.Rungs = "",
-    encoder: options.Encoder = "",
-    tune_encoder: options.TuneEncoder = "",
-    audit: options.Audit = None,
-    answer: options.Answer = "",
+    loop: options.LoopOptions,
     seed: Annotated[int, typer.Option(help="Of the audit coin.")] = 0,
     db: Annotated[
         Path | None, typer.Option(help="Keep the store here; it must not exist yet.")
     ] = None,
     json: options.Json = False,
-    strict: options.Strict = False,
     shuffle: options.Shuffle = None,
-    input_key: options.InputKey = "",
-    output_key: options.OutputKey = "",
-    time_key: options.TimeKey = "",
+    *,
+    reading: options.ReadingOptions,
 ) -> None:
     """Send a log through the loop as live traffic from nothing, with turns and audits."""
-    settings = options.loop_settings(
-        epsilon=epsilon,
-        delta=delta,
-        rungs=rungs,
-        encoder=encoder,
-        tune_encoder=tune_encoder,
-        audit=audit,
-        answer=answer,
-    )
+    settings = loop.settings()
     import random
 
     from openwheel.errors import SettingError
@@ -228,15 +174,7 @@ def replay(
     with contextlib.ExitStack() as stack:
         stack.enter_context(stopping(lambda: f"a replay starts from nothing{remainder}."))
         progress = stack.enter_context(shown())
-        exchanges: Iterator[Exchange] = _read(
-            [log],
-            problems,
-            strict=strict,
-            input_key=input_key,
-            output_key=output_key,
-            time_key=time_key,
-            progress=progress,
-        )
+        exchanges: Iterator[Exchange] = _read([log], reading, problems, progress)
         if shuffle is not None:
             rows = list(exchanges)
             random.Random(shuffle).shuffle(rows)
@@ -264,26 +202,13 @@ def replay(
 
 def _read(
     logs: list[str],
+    reading: options.ReadingOptions,
     problems: "LogProblems",
-    *,
-    strict: bool,
-    in_order: bool = False,
-    input_key: str,
-    output_key: str,
-    time_key: str,
     progress: Progress,
+    *,
+    in_order: bool = False,
 ) -> "Iterator[Exchange]":
-    from openwheel.importing import read_logs
-
-    exchanges = read_logs(
-        logs,
-        input_key=input_key or None,
-        output_key=output_key or None,
-        time_key=time_key or None,
-        strict=strict,
-        in_order=in_order,
-        problems=problems,
-    )
+    exchanges = reading.read(*logs, problems=problems, in_order=in_order)
     return each(progress, f"reading {', '.join(logs)}", exchanges, "exchanges")
 
 
@@ -319,8 +244,6 @@ def _learned(findings: "Findings", problems: "LogProblems") -> dict[str, Any]:
 
 
 def _finding(finding: "Finding") -> dict[str, Any]:
-    import msgspec
-
     return {
         "task": finding.name,
         "id": finding.task,
@@ -344,7 +267,7 @@ def _finding(finding: "Finding") -> dict[str, Any]:
         "attempt": finding.attempt,
         "reason": finding.reason,
         "more_needed": finding.more_needed,
-        "frontier": [msgspec.structs.asdict(point) for point in finding.frontier],
+        "frontier": [asdict(point) for point in finding.frontier],
         "template": finding.template,
         "variables": finding.variables,
         "warnings": finding.warnings,
@@ -407,12 +330,6 @@ def _print_frontier(finding: "Finding") -> None:
         print_table(["threshold", "coverage", "disagreement", "unknown answered"], rows)
 
 
-def _score(score: "Score") -> dict[str, Any]:
-    import msgspec
-
-    return msgspec.structs.asdict(score)
-
-
 def _score_row(name: str, score: "Score") -> list[str]:
     low, high = score.interval
     interval = f"{low:.2%} to {high:.2%}" if score.answered else "-"
@@ -437,15 +354,15 @@ def _print_scores(evaluation: "Evaluation") -> None:
 
 def _replayed(replayed: "Replayed") -> dict[str, Any]:
     return {
-        "total": _score(replayed.total),
-        "tasks": [{"task": t.task, **_score(t.score)} for t in replayed.tasks],
+        "total": asdict(replayed.total),
+        "tasks": [{"task": t.task, **asdict(t.score)} for t in replayed.tasks],
         "teacher_calls": replayed.teacher_calls,
         "audits": replayed.audits,
         "turns": len(replayed.timeline),
         "timeline": [
             {
-                **_score(moment.score),
-                "latest": _score(moment.latest),
+                **asdict(moment.score),
+                "latest": asdict(moment.latest),
                 "teacher_calls": moment.teacher_calls,
                 "audits": moment.audits,
                 "events": moment.events,

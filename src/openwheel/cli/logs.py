@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
+import msgspec
 import typer
 from typer.core import TyperGroup
 
@@ -40,46 +41,33 @@ class _Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    logs = typer.Typer(
-        name="logs",
-        cls=_Group,
-        help="Show what would be read of logs (openwheel logs LOG...), or write traffic out.",
-        no_args_is_help=True,
-    )
-    logs.command()(show)
-    logs.command()(export)
-    app.add_typer(logs)
+app = typer.Typer(
+    name="logs",
+    cls=_Group,
+    help="Show what would be read of logs (openwheel logs LOG...), or write traffic out.",
+    no_args_is_help=True,
+)
 
 
+@app.command()
+@options.grouped
 def show(
     logs: options.Logs,
     json: options.Json = False,
-    strict: options.Strict = False,
-    input_key: options.InputKey = "",
-    output_key: options.OutputKey = "",
-    time_key: options.TimeKey = "",
+    *,
+    reading: options.ReadingOptions,
 ) -> None:
     """Show what would be read of logs: formats, the first exchange, tasks, what is left out.
 
     Nothing is stored.
     """
-    from openwheel.importing import LogProblems, read_logs
+    from openwheel.importing import LogProblems
 
     problems = LogProblems()
     first: Exchange | None = None
     sample: list[Exchange] = []
     rng = random.Random(0)
-    exchanges = read_logs(
-        logs,
-        input_key=input_key or None,
-        output_key=output_key or None,
-        time_key=time_key or None,
-        strict=strict,
-        problems=problems,
-    )
-    for n, exchange in enumerate(exchanges):
+    for n, exchange in enumerate(reading.read(*logs, problems=problems)):
         first = first or exchange
         if len(sample) < SAMPLE:
             sample.append(exchange)
@@ -108,6 +96,7 @@ def show(
         warn(sentence)
 
 
+@app.command()
 def export(
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; - is stdout.")],
     task: Annotated[str, typer.Option(help="Only this task, by its name or id.")] = "",
@@ -219,8 +208,6 @@ def _shown(
 
 def _first(exchange: "Exchange") -> dict[str, Any]:
     """Return an exchange as it was understood."""
-    import msgspec
-
     request = exchange.read()
     system = [m.text for m in request.prompt.messages if m.role in {"system", "developer"}]
     texts = [m.text for m in request.prompt.messages if m.role not in {"system", "developer"}]
@@ -275,8 +262,6 @@ def _write_exchanges(path: Path, exchanges: "Iterator[Exchange]") -> int:
 
 
 def _write_fine_tuning(path: Path, examples: "Iterator[Example]") -> int:
-    import msgspec
-
     if str(path) == "-":
         raise SettingError("--as fine-tuning writes two files: name the first")
     written = 0

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from openwheel.cli import models_fit, options
+from openwheel.cli import models_fit, models_print, options
 from openwheel.cli.output import note, print_json
 from openwheel.errors import SettingError
 
@@ -13,29 +14,16 @@ if TYPE_CHECKING:
     from openwheel.catalog import Catalog, Checkpoint
     from openwheel.settings import Settings
 
-CatalogFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--catalog",
-        metavar="FILE",
-        help="A catalogue file of your own, beside those in openwheel.toml; may be repeated.",
-    ),
-]
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="A checkpoint's id on the hub, or its folder.")
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    models = typer.Typer(name="models")
-    models.callback(invoke_without_command=True)(list_models)
-    models.command()(show)
-    models.command()(compare)
-    models_fit.register(models)
-    app.add_typer(models)
+app = typer.Typer(name="models")
+app.command()(models_fit.fit)
 
 
+@app.callback(invoke_without_command=True)
 def list_models(
     context: typer.Context,
     family: Annotated[
@@ -61,7 +49,7 @@ def list_models(
     encoders: Annotated[
         bool, typer.Option("--encoders", help="Only encoders, which embed text.")
     ] = False,
-    catalog: CatalogFiles = None,
+    catalog: options.CatalogFiles = None,
     json: options.Json = False,
 ) -> None:
     """List open-weight checkpoints, the smallest first, with sizes, licences, what they allow.
@@ -72,8 +60,6 @@ def list_models(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    from openwheel.cli import models_print
-
     if max_parameters is not None and not max_parameters > 0:
         raise SettingError(f"--max-parameters must be above 0, was {max_parameters:g}")
     rows = open_catalog(catalog)
@@ -99,10 +85,9 @@ def list_models(
     note(f"{len(chosen)} of {len(rows.checkpoints)} checkpoints; `openwheel models show ID`")
 
 
-def show(id: Id, catalog: CatalogFiles = None, json: options.Json = False) -> None:
+@app.command()
+def show(id: Id, catalog: options.CatalogFiles = None, json: options.Json = False) -> None:
     """Show all that is known of a checkpoint, its licences with their clauses, and its family."""
-    from openwheel.cli import models_print
-
     rows = open_catalog(catalog)
     path = Path(id).expanduser()
     if path.exists():
@@ -118,7 +103,6 @@ def show(id: Id, catalog: CatalogFiles = None, json: options.Json = False) -> No
 def _show_folder(path: Path, rows: "Catalog", json: bool) -> None:
     """Show what lies in a folder or a GGUF file, and the checkpoints that it may be."""
     from openwheel.catalog.fit import of_folder
-    from openwheel.cli import models_print
     from openwheel.trust import recognise
 
     weights, recognised = of_folder(path), recognise(path, rows)
@@ -144,15 +128,14 @@ def _show_folder(path: Path, rows: "Catalog", json: bool) -> None:
         note(f"Its licence is not known{recognised.hint}; say it under [policy.models]")
 
 
+@app.command()
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A checkpoint's id on the hub.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another's.")],
-    catalog: CatalogFiles = None,
+    catalog: options.CatalogFiles = None,
     json: options.Json = False,
 ) -> None:
     """Show two checkpoints side by side; what differs is marked."""
-    from openwheel.cli import models_print
-
     rows = open_catalog(catalog)
     pair = [rows.find(first), rows.find(second)]
     if json:
@@ -186,8 +169,6 @@ def _within(asked: str, *names: str) -> bool:
 
 
 def _told(rows: "Catalog", row: "Checkpoint") -> dict[str, Any]:
-    import msgspec
-
     return {
         **msgspec.to_builtins(row),
         "may_train_others": rows.may_train_others(row),

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from openwheel.catalog.fit import Device, Fit, Verdict, Wish
 
 
-def register(models: typer.Typer) -> None:
-    """Add the command to those under ``models``."""
-    models.command()(fit)
-
-
 def fit(
     checkpoint: Annotated[
         str | None,
@@ -47,10 +42,7 @@ def fit(
         str, typer.Option(help="Order by published scores on the benchmark with this in its name.")
     ] = "",
     fitting: Annotated[bool, typer.Option("--fitting", help="Only those that fit.")] = False,
-    catalog: Annotated[
-        list[Path] | None,
-        typer.Option("--catalog", metavar="FILE", help="A catalogue file of your own."),
-    ] = None,
+    catalog: options.CatalogFiles = None,
     json: options.Json = False,
 ) -> None:
     """Show which checkpoints this machine can run, at which precision, and about how fast.

@@ -1,9 +1,10 @@
 """Options that several commands share. What an option leaves open, ``openwheel.toml`` says."""
 
-from collections.abc import Mapping
-from functools import cache
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
@@ -11,9 +12,11 @@ from openwheel.cli.output import warn
 from openwheel.settings import Settings, override, read_settings, setting_rows
 
 if TYPE_CHECKING:
+    from openwheel.importing import LogProblems
     from openwheel.loop.drift.self_disagreement import ConnectAgain
     from openwheel.loop.judging import Connect
     from openwheel.loop.settings import LoopSettings
+    from openwheel.store import Exchange
     from openwheel.trust import Policy
 
 CONFIG = Path("openwheel.toml")
@@ -69,6 +72,20 @@ Logs = Annotated[
 Log = Annotated[
     str, typer.Argument(metavar="LOG", help="A log as learn takes it, or a folder of them.")
 ]
+AnyTask = Annotated[
+    str, typer.Argument(metavar="[TASK]", help="A task's name or id; by default all.")
+]
+Student = Annotated[
+    str, typer.Argument(metavar="STUDENT", help="A student's id, or the start of it.")
+]
+CatalogFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help="A catalogue file of your own, beside those in openwheel.toml; may be repeated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Epsilon = Annotated[float | None, setting("loop.epsilon")]
 Delta = Annotated[float | None, setting("loop.delta")]
@@ -108,64 +125,90 @@ Shuffle = Annotated[
 ]
 
 
-def loop_changes(
-    *,
-    epsilon: float | None,
-    delta: float | None,
-    rungs: str,
-    encoder: str,
-    audit: float | None,
-    answer: str,
-    tune_encoder: str = "",
-) -> dict[str, Any]:
-    """Return what the options of the loop change in the settings, by name."""
-    chosen, folds = _listed(rungs), _listed(answer)
-    return {
-        "loop.epsilon": epsilon,
-        "loop.delta": delta,
-        "loop.rungs": chosen or None,
-        "loop.encoder": encoder or None,
-        "loop.tune_encoder": tune_encoder or None,
-        "loop.audit": audit,
-        "loop.answer": folds or None,
-    }
+class LoopOptions(NamedTuple):
+    """The options of the loop."""
+
+    epsilon: Epsilon = None
+    delta: Delta = None
+    rungs: Rungs = ""
+    encoder: Encoder = ""
+    tune_encoder: TuneEncoder = ""
+    audit: Audit = None
+    answer: Answer = ""
+
+    def changes(self) -> dict[str, Any]:
+        """Return what they change in the settings, by name."""
+        values = self._asdict() | {"rungs": _listed(self.rungs), "answer": _listed(self.answer)}
+        return {
+            f"loop.{name}": None if value in ("", ()) else value for name, value in values.items()
+        }
+
+    def settings(self) -> "LoopSettings":
+        """Return the settings of the loop with these changes, checked.
+
+        Raises:
+            SettingError: One is not what it must be.
+            PolicyError: Students may not be built on what they name.
+        """
+        from openwheel.loop.settings import LoopSettings
+
+        settings = override(settings_from(None), self.changes())
+        loop = LoopSettings.of(settings)
+        check_bases(loop.policy, settings)
+        return loop
+
+
+class ReadingOptions(NamedTuple):
+    """How lines of logs are read."""
+
+    strict: Strict = False
+    input_key: InputKey = ""
+    output_key: OutputKey = ""
+    time_key: TimeKey = ""
+
+    def read(
+        self, *logs: str, problems: "LogProblems", in_order: bool = False
+    ) -> "Iterator[Exchange]":
+        """Yield the exchanges of logs, as `read_log` does."""
+        from openwheel.importing import read_log
+
+        keys = {name: value or None for name, value in self._asdict().items() if name != "strict"}
+        return read_log(*logs, strict=self.strict, in_order=in_order, problems=problems, **keys)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the fields of its groups of options as options of its own.
+
+    A group is a parameter whose type is a named tuple of annotated options with defaults.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if hasattr(kind, "_field_defaults")}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        fields = [parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name])]
+        if name in groups:
+            options = get_type_hints(groups[name], include_extras=True)
+            fields = [
+                inspect.Parameter(
+                    field, parameter.KEYWORD_ONLY, default=default, annotation=options[field]
+                )
+                for field, default in groups[name]._field_defaults.items()
+            ]
+        parameters += fields
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(*(values.pop(field) for field in group._fields))
+        command(**values)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def _listed(written: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in written.split(",") if part.strip())
-
-
-def loop_settings(
-    *,
-    epsilon: float | None,
-    delta: float | None,
-    rungs: str,
-    encoder: str,
-    audit: float | None,
-    answer: str,
-    tune_encoder: str = "",
-) -> "LoopSettings":
-    """Return the settings of the loop, checked.
-
-    Raises:
-        SettingError: One is not what it must be.
-        PolicyError: Students may not be built on what they name.
-    """
-    from openwheel.loop.settings import LoopSettings
-
-    changes = loop_changes(
-        epsilon=epsilon,
-        delta=delta,
-        rungs=rungs,
-        encoder=encoder,
-        tune_encoder=tune_encoder,
-        audit=audit,
-        answer=answer,
-    )
-    settings = override(settings_from(None), changes)
-    loop = LoopSettings.of(settings)
-    check_bases(loop.policy, settings)
-    return loop
 
 
 def check_bases(policy: "Policy", settings: Settings) -> None:

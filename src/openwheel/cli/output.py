@@ -1,5 +1,6 @@
 """Printing: results on standard output, all else on standard error."""
 
+import datetime
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -96,3 +97,8 @@ def print_problems(problems: "LogProblems") -> None:
 def percent(share: float | None, digits: int = 1) -> str:
     """Format a share."""
     return "-" if share is None else f"{share:.{digits}%}"
+
+
+def iso(seconds: float) -> str:
+    """Format a time since 1970 in ISO 8601, UTC."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

@@ -11,12 +11,6 @@ if TYPE_CHECKING:
     from openwheel.trust import Decision
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(policy)
-    app.command()(lineage)
-
-
 def policy(
     models: Annotated[
         list[str] | None,
@@ -60,9 +54,7 @@ def policy(
 
 
 def lineage(
-    student: Annotated[
-        str, typer.Argument(metavar="STUDENT", help="A student's id (its start will do).")
-    ],
+    student: options.Student,
     card: Annotated[
         bool, typer.Option("--card", help="Print the model card: Markdown with front matter.")
     ] = False,

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
     from openwheel.loop.records import Event
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(up)
-    app.command()(turn)
-
-
+@options.grouped
 def up(
     config: options.Config = None,
     teacher: Annotated[
@@ -44,17 +39,13 @@ def up(
     workers: Annotated[int | None, options.setting("gateway.workers")] = None,
     capture: Annotated[str, options.setting("capture.mode", metavar="fast|strict|off")] = "",
     turns: Annotated[bool | None, options.setting("loop.turns", "--turns/--no-turns")] = None,
-    epsilon: options.Epsilon = None,
-    delta: options.Delta = None,
-    rungs: options.Rungs = "",
-    encoder: options.Encoder = "",
-    audit: options.Audit = None,
-    answer: options.Answer = "",
     db: Annotated[str, options.setting("store.path", "--db")] = "",
     log_level: Annotated[
         str, options.setting("log.level", metavar="debug|info|warning|error")
     ] = "",
     log_format: Annotated[str, options.setting("log.format", metavar="text|json")] = "",
+    *,
+    loop: options.LoopOptions,
 ) -> None:
     """Run the gateway: point a client's base URL at it.
 
@@ -71,9 +62,7 @@ def up(
         "store.path": db or None,
         "log.level": log_level or None,
         "log.format": log_format or None,
-        **options.loop_changes(
-            epsilon=epsilon, delta=delta, rungs=rungs, encoder=encoder, audit=audit, answer=answer
-        ),
+        **loop.changes(),
     }
 
     def read() -> Settings:
@@ -138,30 +127,18 @@ def _check_policy(settings: Settings) -> None:
         options.check_bases(policy, settings)
 
 
+@options.grouped
 def turn(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on: audit, and take a turn whenever one is due.")
     ] = False,
-    epsilon: options.Epsilon = None,
-    delta: options.Delta = None,
-    rungs: options.Rungs = "",
-    encoder: options.Encoder = "",
-    tune_encoder: options.TuneEncoder = "",
-    audit: options.Audit = None,
-    answer: options.Answer = "",
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
+    *,
+    loop: options.LoopOptions,
 ) -> None:
     """Take one turn of the loop on the stored traffic: curate, train, judge, promote."""
-    settings = options.loop_settings(
-        epsilon=epsilon,
-        delta=delta,
-        rungs=rungs,
-        encoder=encoder,
-        tune_encoder=tune_encoder,
-        audit=audit,
-        answer=answer,
-    ).beside_gateway()
+    settings = loop.settings().beside_gateway()
     from openwheel.loop.turn.limits import Limits, apply_limits
 
     for problem in apply_limits(Limits.of(options.settings_from(None))):

@@ -5,16 +5,12 @@ import sys
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
+import msgspec
 import typer
 
 from openwheel.cli import options
 from openwheel.cli.output import out
 from openwheel.errors import SettingError
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(serve)
 
 
 def serve(
@@ -96,8 +92,6 @@ def serve(
 
     front = make_front(model, section, name=name, revision=revision)
     with contextlib.closing(listen(host, port)) as sock:
-        import msgspec
-
         url = url_of(sock)
 
         def ready() -> None:

@@ -1,6 +1,6 @@
 """Reading logs as a stream of exchanges."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,30 +25,7 @@ SHOWN = 200
 
 
 def read_log(
-    path: str | Path,
-    *,
-    input_key: str | None = None,
-    output_key: str | None = None,
-    time_key: str | None = None,
-    strict: bool = False,
-    in_order: bool = False,
-    problems: LogProblems,
-) -> Iterator[Exchange]:
-    """Yield the exchanges of a log, or of all logs in a folder; see `read_logs`."""
-    yield from read_logs(
-        [path],
-        input_key=input_key,
-        output_key=output_key,
-        time_key=time_key,
-        strict=strict,
-        in_order=in_order,
-        problems=problems,
-    )
-
-
-def read_logs(
-    paths: Iterable[str | Path],
-    *,
+    *paths: str | Path,
     input_key: str | None = None,
     output_key: str | None = None,
     time_key: str | None = None,

@@ -8,7 +8,7 @@ import pytest
 
 from log_shapes import ANSWER, SHAPES, USER
 from made_up import QUEUES, ticket, tickets, write_log
-from openwheel.importing import LogProblems, line_of, read_log, read_logs
+from openwheel.importing import LogProblems, line_of, read_log
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
@@ -123,7 +123,7 @@ def test_a_store_written_out_reads_back_the_same(tmp_path):
         before = [exchange for _, exchange in one.exchanges()]
         out = tmp_path / "out.jsonl"
         out.write_bytes(b"".join(line_of(exchange) + b"\n" for exchange in before))
-        two.append(list(read_logs([out], strict=True, problems=LogProblems())))
+        two.append(list(read_log(out, strict=True, problems=LogProblems())))
         after = [exchange for _, exchange in two.exchanges()]
     assert len(before) == len(SHAPES)
     assert sorted(after, key=lambda e: e.id) == sorted(before, key=lambda e: e.id)
