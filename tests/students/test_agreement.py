@@ -47,6 +47,22 @@ def test_ranks_better_than_chance():
     assert abs(confidence.mean() - agrees[2_000:].mean()) < 0.04
 
 
+def test_agreement_may_be_a_matter_of_degree():
+    features = np.column_stack((np.zeros(400), np.repeat([0.0, 1.0], 200), np.zeros((400, 3))))
+    agreement = np.repeat([0.3, 0.8], 200)
+    model = fit_agreement(features, agreement)
+    assert model.confidence(features[[0, 399]]) == pytest.approx([0.3, 0.8], abs=0.02)
+
+
+def test_coin_flips_give_no_confidence_to_rank_by():
+    draw = np.random.default_rng(1)
+    features = draw.normal(size=(200, 5))
+    agrees = draw.random(200) < 0.5
+    confidence = out_of_fold_confidence(features, agrees, np.arange(200) % 5)
+    surest = np.argsort(-confidence)[:50]
+    assert abs(agrees[surest].mean() - agrees.mean()) < 0.17
+
+
 @pytest.mark.parametrize(("outcome", "near"), [(True, 0.95), (False, 0.05)])
 def test_where_all_agree_or_none_does(outcome, near):
     features = np.random.default_rng(0).normal(size=(20, 5))

@@ -112,11 +112,11 @@ class Agreement(NamedTuple):
         return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
 
 
-def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
-    """Fit the model on out-of-fold features, shape (n, k), and outcomes, shape (n,).
+def fit_agreement(features: FloatArray, agreement: BoolArray | FloatArray) -> Agreement:
+    """Fit the model on out-of-fold features, shape (n, k), and agreement in [0, 1], shape (n,).
 
     If all agree or all disagree there is nothing to fit: confidence then depends on the lead over
-    the runner-up (feature 1) alone.
+    the runner-up, or the margin of a written answer (feature 1), alone.
     """
     width = features.shape[1]
     if not len(features):
@@ -124,24 +124,33 @@ def fit_agreement(features: FloatArray, agrees: BoolArray) -> Agreement:
     mean, scale = features.mean(axis=0), features.std(axis=0)
     # Anything smaller is rounding of 32-bit scores, which must not be blown up to a feature.
     scale = np.where(scale > 1e-6, scale, 1.0)
-    if agrees.all() or not agrees.any():
+    target = np.asarray(agreement, np.float64)
+    if target.min() == target.max():
         coefficients = np.zeros(width)
         coefficients[1] = 0.5
-        return Agreement(mean, scale, coefficients, 3.0 if agrees.all() else -3.0)
+        return Agreement(mean, scale, coefficients, 3.0 if target[0] > 0.5 else -3.0)
     # Only training needs scikit-learn; a gateway must not wait for it.
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
+    # A row that agrees in part counts as one that agrees and one that does not, with their weights.
+    outcome = np.repeat([True, False], len(target))
+    weight = np.concatenate((target, 1 - target))
+    row = np.tile(np.arange(len(target)), 2)
+    order = np.argsort(row, kind="stable")
+    order = order[weight[order] > 0]
     with warnings.catch_warnings():
         # A model not quite converged ranks as well; the gate judges it either way.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Newton: a dozen features and many rows take it a few steps, L-BFGS hundreds.
         model = LogisticRegression(C=1.0, solver="newton-cholesky")
-        model.fit((features - mean) / scale, agrees)
+        model.fit(((features - mean) / scale)[row[order]], outcome[order], weight[order])
     return Agreement(mean, scale, model.coef_[0], float(model.intercept_[0]))
 
 
-def out_of_fold_confidence(features: FloatArray, agrees: BoolArray, folds: IntArray) -> FloatArray:
+def out_of_fold_confidence(
+    features: FloatArray, agreement: BoolArray | FloatArray, folds: IntArray
+) -> FloatArray:
     """Return the confidence of each row by a model fitted on the other folds, shape (n,).
 
     A model that saw a row's outcome is too sure of it, and much too sure where rows are few.
@@ -149,5 +158,6 @@ def out_of_fold_confidence(features: FloatArray, agrees: BoolArray, folds: IntAr
     confidence = np.zeros(len(features))
     for fold in np.unique(folds):
         here = folds == fold
-        confidence[here] = fit_agreement(features[~here], agrees[~here]).confidence(features[here])
+        model = fit_agreement(features[~here], agreement[~here])
+        confidence[here] = model.confidence(features[here])
     return confidence

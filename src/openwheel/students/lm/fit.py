@@ -13,7 +13,8 @@ import numpy.typing as npt
 from openwheel.inference.writer import Written
 from openwheel.progress import Progress, Step, silent
 from openwheel.settings import LmSection
-from openwheel.students.lm.confidence import FOLDS, cross_fitted, evidence, fit_confidence
+from openwheel.students.agreement import fit_agreement, out_of_fold_confidence
+from openwheel.students.lm.confidence import FOLDS, evidence
 from openwheel.students.lm.examples import Record, TopLogprobs
 from openwheel.students.lm.order import Event, HeldOut
 from openwheel.students.lm.order import Progress as AtStep
@@ -155,11 +156,11 @@ def fit_lm(
     features = evidence(written)
     part = np.random.default_rng(0).permutation(len(asked)) % FOLDS
     confidence = np.zeros(len(parts.judged))
-    confidence[asked] = cross_fitted(features, 1 - losses[asked], part)
+    confidence[asked] = out_of_fold_confidence(features, 1 - losses[asked], part)
     for row, one in zip(asked, written, strict=True):
         if not usable(one, form, folds):
             confidence[row] = 0.0
-    agreement = fit_confidence(features, 1 - losses[asked])
+    agreement = fit_agreement(features, 1 - losses[asked])
     student = LmStudent(
         LmSettings(
             asking=asking,
