@@ -72,3 +72,32 @@ def calls(n, *, seed=0, texts=0.0):
         else:
             made.append(asked_for_call(rng))
     return made
+
+
+def _together(rng):
+    """Return a request and the call or calls that it gets."""
+    kind = rng.random()
+    if kind < 0.5:
+        return asked_for_call(rng)
+    if kind < 0.7:
+        cities, unit = [name_of(rng).title() for _ in range(2)], rng.choice(UNITS)
+        said = rng.choice(("what is the weather in", "how warm is it in", "forecast for"))
+        units = [unit, unit]
+        text = f"{said} {cities[0]} and {cities[1]} in {unit}"
+        if rng.random() < 0.4:
+            units[1] = rng.choice(UNITS)
+            text = f"{said} {cities[0]} in {unit} and {cities[1]} in {units[1]}"
+        made = [
+            call("get_weather", {"city": city, "unit": own})
+            for city, own in zip(cities, units, strict=True)
+        ]
+    else:
+        texts, made = zip(*(asked_for_call(rng) for _ in range(2)), strict=True)
+        text = " and ".join(texts)
+    return text, Answer("", tuple(one.tool_calls[0] for one in made), "tool_calls")
+
+
+def several_calls(n, *, seed=0):
+    """Return pairs of a request and its answer, of which half call a tool twice, or two tools."""
+    rng = random.Random(seed)
+    return [_together(rng) for _ in range(n)]

@@ -7,7 +7,7 @@ import msgspec
 import openai
 import pytest
 
-from made_up_calls import SCHEMAS, call, calls, tools_of
+from made_up_calls import SCHEMAS, call, several_calls, tools_of
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
@@ -15,7 +15,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store
 from openwheel.store.exchange import Exchange
 from openwheel.teachers import RecordedTeacher
-from openwheel.wire import APIS, Answer
+from openwheel.wire import APIS, Answer, ToolCall
 
 from .apis import PATHS, request_of
 
@@ -37,7 +37,7 @@ def registry(tmp_path_factory):
                     source="log",
                     model="m",
                 )
-                for i, (text, answer) in enumerate(calls(1_200))
+                for i, (text, answer) in enumerate(several_calls(2_100))
             ]
         )
         found = learn(store, LoopSettings(rungs=("linear",)), source="made up")
@@ -50,15 +50,28 @@ def serving(registry):
     return RegistryServing(registry)
 
 
-@pytest.fixture(scope="module")
-def asked(serving):
-    """A request that every student answers with arguments, and the teacher's call."""
-    for text, answer in calls(60, seed=9):
+def answered(serving, number):
+    """Return a request that every student answers, and the teacher's calls, all with arguments."""
+    for text, answer in several_calls(90, seed=9):
         bodies = [(api, request_of(api, text, tools=tools_of(api))) for api in APIS_ASKED]
         decided = [serving.decide(APIS[api].read_request(body)) for api, body in bodies]
-        if answer.tool_calls[0].arguments != "{}" and all(one.answer for one in decided):
-            return text, answer.tool_calls[0]
+        given = {one.arguments for one in answer.tool_calls}
+        if len(given) == number and "{}" not in given and all(one.answer for one in decided):
+            return text, answer.tool_calls
     raise AssertionError("the students answer nothing")
+
+
+@pytest.fixture(scope="module")
+def asked(serving):
+    """A request that every student answers, and the teacher's call."""
+    text, [wanted] = answered(serving, 1)
+    return text, wanted
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def asked_for(serving, request):
+    """A request that every student answers, and the teacher's one call, or its two."""
+    return answered(serving, request.param)
 
 
 @pytest.fixture
@@ -66,8 +79,8 @@ def running(gateway, serving):
     return gateway(RecordedTeacher([]), serving)
 
 
-def test_openai_reads_a_call_of_a_chat_completion(running, asked):
-    text, wanted = asked
+def test_openai_reads_calls_of_a_chat_completion(running, asked_for):
+    text, wanted = asked_for
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client:
         options = {
             "model": "m",
@@ -76,28 +89,23 @@ def test_openai_reads_a_call_of_a_chat_completion(running, asked):
         }
         raw = client.chat.completions.with_raw_response.create(**options)
         assert raw.headers["x-openwheel-source"] == "student"
-        [choice] = raw.parse().choices
-        assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
-        [made] = choice.message.tool_calls
-        assert made.id.startswith("call_")
-        assert made.type == "function"
-        assert (made.function.name, made.function.arguments) == (wanted.name, wanted.arguments)
         with client.chat.completions.stream(**options) as stream:
-            final = stream.get_final_completion().choices[0]
-        assert final.finish_reason == "tool_calls"
-        [streamed] = final.message.tool_calls
-        assert streamed.id.startswith("call_")
-        assert (streamed.function.name, streamed.function.arguments) == (
-            wanted.name,
-            wanted.arguments,
-        )
+            streamed = stream.get_final_completion()
+        for completion in (raw.parse(), streamed):
+            [choice] = completion.choices
+            assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+            made = choice.message.tool_calls
+            assert [ToolCall(one.function.name, one.function.arguments) for one in made] == [
+                *wanted
+            ]
+            assert len({one.id for one in made if one.id.startswith("call_")}) == len(wanted)
     kept = running.exchanges(2)
     assert {one.source for one in kept} == {"student"}
-    assert {one.answer for one in kept} == {Answer("", (wanted,), "tool_calls")}
+    assert {one.answer for one in kept} == {Answer("", wanted, "tool_calls")}
 
 
-def test_openai_reads_a_call_of_a_response(running, asked):
-    text, wanted = asked
+def test_openai_reads_calls_of_a_response(running, asked_for):
+    text, wanted = asked_for
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client:
         options = {"model": "m", "input": text, "store": False, "tools": tools_of("responses")}
         raw = client.responses.with_raw_response.create(**options)
@@ -106,14 +114,16 @@ def test_openai_reads_a_call_of_a_response(running, asked):
             streamed = stream.get_final_response()
         for response in (raw.parse(), streamed):
             assert response.status == "completed"
-            [made] = response.output
-            assert made.type == "function_call"
-            assert made.call_id.startswith("call_")
-            assert (made.name, made.arguments) == (wanted.name, wanted.arguments)
+            made = response.output
+            assert {one.type for one in made} == {"function_call"}
+            assert (
+                len({one.call_id for one in made}) == len({one.id for one in made}) == len(wanted)
+            )
+            assert [ToolCall(one.name, one.arguments) for one in made] == [*wanted]
 
 
-def test_anthropic_reads_a_call_of_a_message(running, asked):
-    text, wanted = asked
+def test_anthropic_reads_calls_of_a_message(running, asked_for):
+    text, wanted = asked_for
     with anthropic.Anthropic(base_url=running.url, api_key="x", max_retries=0) as client:
         options = {
             "model": "m",
@@ -127,10 +137,12 @@ def test_anthropic_reads_a_call_of_a_message(running, asked):
             streamed = stream.get_final_message()
         for message in (raw.parse(), streamed):
             assert message.stop_reason == "tool_use"
-            [made] = message.content
-            assert made.type == "tool_use"
-            assert made.id.startswith("toolu_")
-            assert (made.name, made.input) == (wanted.name, json.loads(wanted.arguments))
+            made = message.content
+            assert {one.type for one in made} == {"tool_use"}
+            assert len({one.id for one in made if one.id.startswith("toolu_")}) == len(wanted)
+            assert [(one.name, one.input) for one in made] == [
+                (one.name, json.loads(one.arguments)) for one in wanted
+            ]
 
 
 @pytest.mark.parametrize("api", APIS_ASKED)

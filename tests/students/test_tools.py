@@ -55,6 +55,18 @@ def test_the_tool_choice_allows_one_or_none(api):
     assert prompt_tools(api, tool_choice=anyone).take(WEATHER)
 
 
+def test_several_calls_unless_the_choice_asks_for_one():
+    for choice in ({}, {"tool_choice": {"type": "auto"}}):
+        tools = prompt_tools("messages", **choice)
+        assert tools.take_all([ORDERS, WEATHER])
+        assert not tools.take_all([ORDERS, ToolCall("ping", "{}")])
+        assert not tools.take_all([])
+    alone = {"type": "any", "disable_parallel_tool_use": True}
+    tools = prompt_tools("messages", tool_choice=alone)
+    assert tools.take_all([ORDERS])
+    assert not tools.take_all([ORDERS, WEATHER])
+
+
 def test_nothing_is_offered_by_what_takes_other_calls():
     assert not prompt_tools("chat", tools=None).take(ORDERS)
     older = {"tools": None, "functions": [{"name": "list_orders", "parameters": {}}]}

@@ -1,6 +1,11 @@
+import json
+
 import pytest
 
+from openwheel.errors import SettingError
 from openwheel.tasks import FORMS, answer_in, canonical_answer, infer_form, written_answer
+from openwheel.tasks.compare import Given, Pair, make_comparison, read_comparison
+from openwheel.tasks.forms.call import as_one, in_one_order
 from openwheel.wire import Answer, ToolCall
 
 
@@ -26,19 +31,66 @@ def test_a_record_of_a_call_has_the_style_of_its_arguments():
     "answer",
     [
         Answer("which city?"),
-        Answer("", (ToolCall("f", "{}"), ToolCall("g", "{}")), "tool_calls"),
+        Answer("", (ToolCall("f", "{}"), ToolCall("g", "{")), "tool_calls"),
+        Answer("", (ToolCall("f", "{}"),) * 17, "tool_calls"),
         called("{"),
         called("[1]"),
         called('"a"'),
     ],
 )
-def test_what_is_not_one_call_with_arguments_is_none(answer):
+def test_what_is_no_call_with_arguments_is_none(answer):
     text = written_answer(answer, "tool_call")
     assert text == '{"name":null}'
     assert answer_in(text, "tool_call").tool_calls == ()
 
 
-@pytest.mark.parametrize("text", ["", "hello", '{"name": "f"}', '{"name": "f", "arguments": "x"}'])
+def test_several_calls_are_written_as_one_record_and_read_in_their_order():
+    calls = (ToolCall("f", '{"a": 1}'), ToolCall("g", "{}"), ToolCall("f", '{"a":2}'))
+    text = written_answer(Answer("I look.", calls, "tool_calls"), "tool_call")
+    assert answer_in(text, "tool_call") == Answer("", calls, "tool_calls")
+    written = json.loads(text)
+    assert [one["name"] for one in written["calls"]] == ["f", "g", "f"]
+
+
+def test_calls_of_one_answer_are_equal_in_any_order():
+    one, other = ToolCall("f", '{"a": 1, "b": 2}'), ToolCall("f", '{"b":2,"a":1}')
+    last = ToolCall("g", "{}")
+
+    def canonical(*calls):
+        return canonical_answer(Answer("", calls, "tool_calls"), "tool_call")
+
+    assert canonical(one, last) == canonical(last, other)
+    assert canonical(one, one, last) != canonical(one, last, last)
+    assert canonical(one, last) != canonical(one)
+    order = make_comparison(read_comparison("order"), Given("tool_call"))
+    pairs = [
+        Pair("", Answer("", calls, "tool_calls"), Answer("", (one, last), "tool_calls"))
+        for calls in ((other, last), (last, other))
+    ]
+    assert order.losses([*pairs, Pair("", Answer("x"), Answer("x"))]) == [0.0, 1.0, 0.0]
+    with pytest.raises(SettingError, match="tool_call"):
+        make_comparison(read_comparison("order"), Given("record"))
+
+
+def test_several_calls_are_counted_as_one_record_whatever_their_order():
+    first = {"name": "f", "arguments": {"a": {"x": 1}}}
+    second = {"name": "g", "arguments": {"a": {"x": 2}, "b": True}}
+    merged = {"name": "f\ng", "arguments": {"a": {"x": [1, 2]}, "b": [True]}}
+    assert as_one({"calls": [first, second]}) == merged
+    assert as_one(in_one_order({"calls": [second, first]})) == as_one(
+        in_one_order({"calls": [first, second]})
+    )
+    assert as_one(first) == in_one_order(first) == first
+    lists = {"name": "f", "arguments": {"a": [1]}}
+    assert as_one(lists) == lists
+    assert as_one({"calls": [lists, lists]}) == {"name": None}
+    inner = {"name": "f", "arguments": {"a": 1}}
+    assert as_one({"calls": [first, inner]}) == as_one({"calls": [inner, first]}) == {"name": None}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello", '{"calls": []}', '{"name": "f"}', '{"name": "f", "arguments": "x"}']
+)
 def test_a_text_that_is_no_call_is_read_as_text(text):
     assert answer_in(text, "tool_call") == Answer(text)
     assert answer_in('{"name": "f", "arguments": {}}', "label").tool_calls == ()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from openwheel.loop.judging import TeacherJudge
 from openwheel.tasks import Form
 from openwheel.tasks.compare import Comparison, Pair, equal
+from openwheel.tasks.forms.call import NO_CALL, written_call
 from openwheel.wire import Answer
 
 
@@ -15,10 +16,10 @@ def finished(teacher: Answer, *, calls: bool = False) -> bool:
     """Return whether the teacher gave an answer that a student could have given.
 
     One that was cut, filtered, refused or rejected is not, nor is an empty one. A student that
-    calls tools could have given one call, another a text. Any answer disagrees with the rest.
+    calls tools could have given calls, another a text. Any answer disagrees with the rest.
     """
     if calls:
-        return teacher.complete and len(teacher.tool_calls) == 1
+        return teacher.complete and written_call(teacher) != NO_CALL
     return teacher.complete and not teacher.tool_calls and bool(teacher.text.strip())
 
 

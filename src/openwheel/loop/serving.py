@@ -351,10 +351,11 @@ def _ask(
 
 
 def _is_offered(promoted: _Promoted, answer: str, request: Request) -> bool:
-    """Whether a request offers the tool that an answer calls, for the arguments that it has."""
+    """Whether a request offers the tools that an answer calls, for the arguments that it has."""
     calls = answer_in(answer, promoted.form).tool_calls
-    tools = offered(request.prompt.tools)
-    return bool(calls) and all(tools.take(call) for call in calls)
+    if len(calls) > 1 and (request.settings or {}).get("parallel_tool_calls") == "false":
+        return False
+    return offered(request.prompt.tools).take_all(calls)
 
 
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:

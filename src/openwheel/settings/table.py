@@ -361,8 +361,8 @@ class TaskSection(Section, frozen=True):
         str,
         Meta(
             description="How a student's answer is compared with the teacher's: exact, rouge:F, "
-            "embedding:COSINE or judge for text, fields or fields:RULES for records. Empty: "
-            "exact, and text stays with the teacher."
+            "embedding:COSINE or judge for text, fields or fields:RULES for records, order for "
+            "tool calls. Empty: exact, and text stays with the teacher."
         ),
     ] = ""
     answer: Annotated[

@@ -1,6 +1,6 @@
 """The tools that a request offers, and whether it may be answered with a call of one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,9 +17,20 @@ _NOTHING: Mapping[str, Any] = {"type": "object", "additionalProperties": False}
 
 
 class Offered(NamedTuple):
-    """The tools that may be called: the JSON Schema of the arguments of each, by its name."""
+    """The tools that may be called.
+
+    Attributes:
+        schemas: The JSON Schema of the arguments of each, by its name.
+        several: Whether one answer may have several calls.
+    """
 
     schemas: Mapping[str, Any]
+    several: bool = True
+
+    def take_all(self, calls: Sequence[ToolCall]) -> bool:
+        """Return whether these may be the calls of one answer."""
+        most = len(calls) if self.several else 1
+        return 0 < len(calls) <= most and all(self.take(call) for call in calls)
 
     def take(self, call: ToolCall) -> bool:
         """Return whether a call is of one of them, with arguments that satisfy its schema.
@@ -58,7 +69,9 @@ def offered(tools: str) -> Offered:
     only = _chosen(choice)
     if only is None or any(parts[2:]):
         return Offered({})
-    return Offered({name: s for name, s in schemas.items() if name and only in ("", name)})
+    alone = isinstance(choice, dict) and bool(choice.get("disable_parallel_tool_use"))
+    allowed = {name: s for name, s in schemas.items() if name and only in ("", name)}
+    return Offered(allowed, not alone)
 
 
 def _named(tool: Mapping[str, Any]) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import random
 
-from made_up_calls import SCHEMAS, call, calls, tools_of
+from made_up_calls import SCHEMAS, call, calls, several_calls, tools_of
 from openwheel.loop.audit.query import Answered, losses_of
 from openwheel.loop.offline.evaluate import evaluate
 from openwheel.loop.offline.learn import learn
@@ -86,14 +86,37 @@ def test_texts_that_cannot_be_told_from_calls_count_as_disagreement(store, fill)
     assert "order of lists" not in finding.reason
 
 
-def test_several_calls_are_left_to_the_teacher(store, registry, fill):
-    pairs = []
-    for i, (text, answer) in enumerate(calls(600)):
-        if i % 8 == 0:
-            both = (*answer.tool_calls, ToolCall("list_orders", "{}"))
-            pairs.append((f"{text} and do also list my orders", Answer("", both, "tool_calls")))
-        else:
-            pairs.append((text, answer))
+def test_several_calls_of_one_answer_are_learned_certified_and_given(store, registry, fill):
+    fill(rows_of(several_calls(900)))
+    finding = learn(store, SETTINGS, source="made up").tasks[0]
+    assert (finding.form, finding.certified) == ("tool_call", True), finding.reason
+    assert finding.coverage > 0.8
+    [certificate] = registry.certificates()
+    assert {"name", "arguments.city", "arguments.people"} <= {f.field for f in certificate.fields}
+    serving = RegistryServing(registry)
+    given = {1: 0, 2: 0}
+    for text, answer in several_calls(120, seed=5):
+        decision = decide(serving, text)
+        if decision.answer is not None and same(answer_in(decision.answer, "tool_call"), answer):
+            given[len(answer.tool_calls)] += 1
+        if len(answer.tool_calls) == 2 and decision.answer is not None:
+            alone = decide(serving, text, parallel_tool_calls=False)
+            assert (alone.answer, alone.reason) in ((None, "settings"), (None, "tools"))
+    assert min(given.values()) > 30
+    latest = [exchange for _, exchange in store.exchanges()][-200:]
+    found = evaluate(serving, latest).total
+    assert found.answered > 150
+    assert found.disagreements <= 2
+
+
+def test_several_calls_with_lists_are_left_to_the_teacher(store, registry, fill):
+    both = (ToolCall("list_orders", '{"a": ["x"]}'),) * 2
+    pairs = [
+        (f"{text} and do also list my orders", Answer("", both, "tool_calls"))
+        if i % 8 == 0
+        else (text, answer)
+        for i, (text, answer) in enumerate(calls(600))
+    ]
     fill(rows_of(pairs))
     finding = learn(store, SETTINGS, source="made up").tasks[0]
     assert finding.certified, finding.reason

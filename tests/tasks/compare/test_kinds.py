@@ -31,6 +31,7 @@ SETTINGS = {
     "rouge": "rouge:0.7",
     "embedding": "embedding:0.9",
     "fields": "fields:total~0.01",
+    "order": "order",
     "judge": "judge",
 }
 
@@ -81,8 +82,9 @@ def test_a_comparison_goes_with_a_form_and_has_what_it_needs(setting, form, said
 
 def test_what_is_chosen_is_made():
     judge = RougeComparison(0.5)
-    for kind, form in [("exact", "label"), ("rouge", "text"), ("embedding", "text"),
-                       ("fields", "record"), ("judge", "text")]:  # fmt: skip
+    forms = {"exact": "label", "fields": "record", "order": "tool_call"}
+    for kind in KINDS:
+        form = forms.get(kind, "text")
         made = make_comparison(
             read_comparison(SETTINGS[kind]), Given(form, encoder=Encoder(), judge=judge)
         )

@@ -3,8 +3,9 @@
 import datetime
 import platform
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -42,7 +43,8 @@ from openwheel.progress import Progress, Step, silent
 from openwheel.students import Student, rungs
 from openwheel.tasks import FORMS, Inputs, Task, answer_in
 from openwheel.tasks.compare import Comparison, Pair
-from openwheel.tasks.forms import fields_apart, leaves, record_of
+from openwheel.tasks.forms import Form, fields_apart, leaves, record_of
+from openwheel.tasks.forms.call import as_one, in_one_order
 from openwheel.trust import licence_summary
 from openwheel.wire import Answer
 
@@ -263,7 +265,11 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             np.arange(judgement.exchanges),
         ),
         answers=by_answer(calibrated, test) if FORMS[candidate.form].closed else (),
-        fields=by_field(calibrated, test, candidate.folds) if candidate.form in RECORDS else (),
+        fields=(
+            by_field(calibrated, test, candidate.form, candidate.folds)
+            if candidate.form in RECORDS
+            else ()
+        ),
         critical=critical,
         deferred_window=calibrated.deferred.window() if len(calibrated.deferred) else None,
         critical_bound=(
@@ -343,8 +349,13 @@ def by_answer(calibrated: Calibrated, test: Test) -> tuple[ByAnswer, ...]:
     return tuple(ByAnswer(name, teacher[name], student[name], agreed[name]) for name in ordered)
 
 
-def by_field(calibrated: Calibrated, test: Test, folds: tuple[str, ...]) -> tuple[ByField, ...]:
-    """Count each field of the records answered at a threshold, the one that differs most first."""
+def by_field(
+    calibrated: Calibrated, test: Test, form: Form, folds: tuple[str, ...]
+) -> tuple[ByField, ...]:
+    """Count each field of the records answered at a threshold, the one that differs most first.
+
+    Of several calls an argument is one field, of all their values.
+    """
     records: Counter[str] = Counter()
     apart: Counter[str] = Counter()
     for i in np.flatnonzero(calibrated.confidence >= test.threshold):
@@ -354,9 +365,11 @@ def by_field(calibrated: Calibrated, test: Test, folds: tuple[str, ...]) -> tupl
         student = record_of(Answer(calibrated.answers[i]), folds)
         if teacher is None or student is None:
             continue
-        names = {".".join(path) for record in (teacher, student) for path in leaves(record)}
-        records.update(names)
-        apart.update(fields_apart(teacher, student))
+        pair: list[Mapping[str, Any]] = [teacher, student]
+        if FORMS[form].calls:
+            pair = [as_one(in_one_order(one)) for one in pair]
+        records.update({".".join(path) for record in pair for path in leaves(record)})
+        apart.update(fields_apart(*pair))
     ordered = sorted(records, key=lambda name: (-apart[name], -records[name], name))
     return tuple(
         ByField(name, records[name], records[name] - apart[name]) for name in ordered[:MOST_FIELDS]

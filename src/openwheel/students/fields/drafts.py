@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.students.fields.align import TagSpan, spans_of
+from openwheel.students.fields.calls import Calling, names_in, part
 from openwheel.students.fields.crf import Decoded
 from openwheel.students.fields.features import Known, hash_of, phrase_hash
 from openwheel.students.fields.form import ABSENT, ROW, Field, RecordForm, Rows, as_json
@@ -26,7 +27,8 @@ class Draft(NamedTuple):
     Attributes:
         record: None where it cannot be written.
         spans: The values that the tagger found.
-        torn: How many fields with one value had several found.
+        torn: How many fields with one value had several found; of several calls, how many have
+            arguments in a set that is new.
     """
 
     record: dict[str, Any] | None
@@ -45,8 +47,9 @@ def draft(
     decoded: Decoded,
     text: str,
     words: Sequence[Word],
+    calling: Calling | None = None,
 ) -> Draft:
-    """Make a record.
+    """Make a record; of several calls, one that has them all under ``calls``.
 
     Args:
         form: The form of records.
@@ -58,6 +61,7 @@ def draft(
         decoded: What the tagger says.
         text: The input.
         words: Its words.
+        calling: How several calls are told apart; None where there is one at most.
     """
     path = [tags[tag] for tag in decoded.tags]
     spans = spans_of(path, decoded.marginals.tolist())
@@ -77,32 +81,65 @@ def draft(
     failed = failed or any(
         answers[0] for index, answers in chosen.items() if form.fields[index].kind == "other"
     )
+    parts = _Parts(form, type_field, chosen)
+    if calling is not None and (names := names_in(type_value)):
+        found = [one for own in by_field.values() for one in own]
+        found.sort(key=lambda one: (one[0].first, one[0].last))
+        parted = part(calling, names, found, words)
+        if parted is None or failed:
+            return Draft(None, spans, 0)
+        calls = [
+            parts.record(as_json(name), group, calling.tools[name].takes)
+            for name, group in zip(names, parted.groups, strict=True)
+        ]
+        return Draft(None if None in calls else {"calls": calls}, spans, parted.torn)
     torn = sum(
         field.many == "no" and len({as_json(value) for _, value in by_field.get(i, ())}) > 1
         for i, field in enumerate(form.fields)
     )
-    parts = []
-    # In the order in which the input has them, for a teacher that writes them so.
-    firsts = {index: found[0][0].first for index, found in reversed(by_field.items())}
-    for index in sorted(range(len(form.fields)), key=lambda i: (firsts.get(i, -1), i)):
-        field = form.fields[index]
-        if field.kind == "other" or ROW in field.path:
-            continue
-        if index == type_field:
-            said = type_value
-        elif field.kind == "span":
-            said = _values(field, by_field.get(index, ()))
-        else:
-            said = _chosen(field, chosen.get(index, []))
-        parts.append((field.path, said))
-    for rows in form.rows:
-        objects = _objects(form, rows, by_field)
-        parts.append((rows.path, as_json(objects) if objects else rows.otherwise))
-    record: dict[str, Any] = {}
-    put = [_put(record, path, msgspec.json.decode(said)) for path, said in parts if said != ABSENT]
-    for empty in form.objects:
-        _put(record, empty, {}, only_new=True)
-    return Draft(None if failed or not all(put) else record, spans, torn)
+    record = None if failed else parts.record(type_value, by_field, range(len(form.fields)))
+    return Draft(record, spans, torn)
+
+
+class _Parts(NamedTuple):
+    """What a record is made of beside the values in its input: see `draft`."""
+
+    form: RecordForm
+    type_field: int
+    chosen: Mapping[int, Sequence[int]]
+
+    def record(
+        self,
+        type_value: str,
+        by_field: Mapping[int, Sequence[tuple[TagSpan, Value]]],
+        among: Sequence[int],
+    ) -> dict[str, Any] | None:
+        """Return the record of some fields, None if it cannot be written."""
+        form = self.form
+        parts = []
+        # In the order in which the input has them, for a teacher that writes them so.
+        firsts = {index: found[0][0].first for index, found in by_field.items()}
+        for index in sorted(among, key=lambda i: (firsts.get(i, -1), i)):
+            field = form.fields[index]
+            if field.kind == "other" or ROW in field.path:
+                continue
+            if index == self.type_field:
+                said = type_value
+            elif field.kind == "span":
+                said = _values(field, by_field.get(index, ()))
+            else:
+                said = _chosen(field, self.chosen.get(index, []))
+            parts.append((field.path, said))
+        for rows in form.rows:
+            objects = _objects(form, rows, by_field)
+            parts.append((rows.path, as_json(objects) if objects else rows.otherwise))
+        record: dict[str, Any] = {}
+        put = [
+            _put(record, path, msgspec.json.decode(said)) for path, said in parts if said != ABSENT
+        ]
+        for empty in form.objects:
+            _put(record, empty, {}, only_new=True)
+        return record if all(put) else None
 
 
 def _objects(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from openwheel.progress import Step
 from openwheel.students.evidence import Evidence
 from openwheel.students.fields.align import Aligned, Tag, align, forbidden, tags_of
+from openwheel.students.fields.calls import learn_calling
 from openwheel.students.fields.clusters import cluster_words
 from openwheel.students.fields.confidence import Confidence, cross_fitted, fit_confidence
 from openwheel.students.fields.crf import Decoded, decode, fit_crf
@@ -35,6 +36,7 @@ from openwheel.students.fields.features import (
 )
 from openwheel.students.fields.form import (
     ABSENT,
+    MOST_VALUES,
     Field,
     Read,
     RecordForm,
@@ -69,7 +71,7 @@ from openwheel.students.tools import offered
 from openwheel.tasks import FORMS, answer_in, canonical_answer, record_of
 from openwheel.tasks.folds import read_folds
 from openwheel.tasks.forms import fields_apart
-from openwheel.tasks.forms.call import NO_CALL
+from openwheel.tasks.forms.call import as_one, call_in, calls_of, in_one_order, written_call
 from openwheel.tasks.forms.record import Path
 from openwheel.wire import Answer, split_reasoning
 
@@ -92,6 +94,9 @@ MOST_TAGGER_WEIGHTS = 8_000_000
 MOST_WEIGHTS = 700_000
 """Features times answers of all heads: bounds their part of a student's files at 6 MB."""
 
+NAME: Path = ("name",)
+"""The field of a call that names its tool."""
+
 ALWAYS = 0.95
 """A field that does not come out of the input leaves nothing to learn if in so many records."""
 
@@ -103,18 +108,32 @@ class _Records(NamedTuple):
         rows: Of each the row among the exchanges.
         reads: Of each the text, its words and the record.
         flat: The leaves of each record.
+        calls: The calls of tools in each record, which has them as one; none where tools are not
+            called.
     """
 
     rows: list[int]
     reads: list[Read]
     flat: list[dict[Path, Any]]
+    calls: list[list[Mapping[str, Any]]]
 
     def take(self, rows: IntArray) -> "_Records":
         return _Records(
             [self.rows[i] for i in rows],
             [self.reads[i] for i in rows],
             [self.flat[i] for i in rows],
+            [self.calls[i] for i in rows] if self.calls else [],
         )
+
+    def one_by_one(self) -> list[Read]:
+        """Return each call as a record of its own, where tools are called."""
+        if not self.calls:
+            return self.reads
+        return [
+            one._replace(record=call)
+            for one, each in zip(self.reads, self.calls, strict=True)
+            for call in each
+        ]
 
 
 def fit_fields(lesson: Lesson) -> Fitted:
@@ -176,11 +195,16 @@ def learn_fields(lesson: Lesson) -> Learned:
                 "the JSON Schemas of the tools that requests offer have keywords that are not "
                 f"checked: {', '.join(sorted(unchecked))}"
             )
-    records = _read(inputs, answers, variables, surfaces, lesson.folds)
-    form = infer_record_form(records.reads)
-    share = sum(map(_is_call, records.flat)) / len(records.flat) if calls else 1.0
+    records = _read(inputs, answers, variables, surfaces, lesson.folds, calls=calls)
+    apart = records.one_by_one()
+    form = infer_record_form(apart)
+    share = sum(_is_call(flat_of(one.record)) for one in apart) / len(apart) if calls else 1.0
     _require_learnable(form, share)
-    type_field = _type_field(form, records.flat)
+    several = any(len(each) > 1 for each in records.calls)
+    if several:
+        form = _with_several(form, records.flat)
+        records = records._replace(flat=_with_common_labels(form, records))
+    type_field = 0 if several else _type_field(form, records.flat)
     said = [
         as_json(found[form.fields[type_field].path])
         if type_field >= 0 and form.fields[type_field].path in found
@@ -194,7 +218,13 @@ def learn_fields(lesson: Lesson) -> Learned:
         folds=material.places % FOLDS, most=MOST_WEIGHTS * len(types) // (len(types) + others)
     )
     spelled = [surfaces.get(answers[row], answers[row]) for row in records.rows]
-    style = learn_style([text for text in spelled if not calls or text != NO_CALL])
+    if calls:
+        spelled = [
+            written_call(Answer("", (call,)))
+            for text in spelled
+            for call in call_in(text).tool_calls
+        ]
+    style = learn_style(spelled)
     learning = Learning(form, type_field, types, material, records)
     firsts = [
         {form.fields[field].path: first for field, first, _ in reversed(one.spans)}
@@ -217,6 +247,9 @@ def learn_fields(lesson: Lesson) -> Learned:
         guard_limit=1.0,
         calls=calls,
         tools=tools,
+        calling=(
+            learn_calling(form, records.calls, records.reads, learning.aligned) if several else None
+        ),
     )
     return _predicted(lesson, settings, learning, trained)
 
@@ -227,12 +260,15 @@ def _read(
     variables: tuple[int, ...],
     surfaces: Mapping[str, str],
     folds: tuple[str, ...],
+    *,
+    calls: bool,
 ) -> _Records:
     """Read the latest different inputs whose answers are records."""
     read: dict[str, dict[str, Any] | None] = {}
     seen: set[tuple[str, str]] = set()
     rows: list[int] = []
     reads: list[Read] = []
+    several: list[list[Mapping[str, Any]]] = []
     words = 0
     for row in range(len(inputs) - 1, -1, -1):
         answer = answers[row]
@@ -245,18 +281,50 @@ def _read(
             continue
         seen.add((text, answer))
         rows.append(row)
-        reads.append(Read(text, words_of(text)[:MOST_WORDS], record))
+        together = as_one(record) if calls else record
+        if calls:
+            several.append(calls_of(record if together.get("name") else together))
+        reads.append(Read(text, words_of(text)[:MOST_WORDS], together))
         words += len(reads[-1].words)
         if len(rows) >= MOST_RECORDS or words >= MOST_WORDS_IN_ALL:
             break
     rows.reverse()
     reads.reverse()
-    return _Records(rows, reads, [flat_of(one.record) for one in reads])
+    several.reverse()
+    return _Records(rows, reads, [flat_of(one.record) for one in reads], several)
+
+
+def _with_several(form: RecordForm, flat: Sequence[Mapping[Path, Any]]) -> RecordForm:
+    """Return the form of calls with the tools of several together as names, in the first field."""
+    names = Counter(as_json(found.get(NAME)) for found in flat)
+    known = tuple(sorted(name for name, _ in names.most_common(MOST_VALUES)))
+    return msgspec.structs.replace(
+        form,
+        fields=(
+            Field(NAME, "label", known),
+            *(field for field in form.fields if field.path != NAME),
+        ),
+    )
+
+
+def _with_common_labels(form: RecordForm, records: _Records) -> list[dict[Path, Any]]:
+    """Return leaves in which calls of one answer have a label once if all that have it agree."""
+    labels = [field.path for field in form.fields if field.kind != "span"]
+    flat = []
+    for own, calls in zip(records.flat, records.calls, strict=True):
+        alike = {
+            path: own[path][0]
+            for path in labels
+            if len(calls) > 1 and path in own and len({as_json(part) for part in own[path]}) == 1
+            if path != NAME
+        }
+        flat.append(own | alike)
+    return flat
 
 
 def _is_call(record: Mapping[Path, Any]) -> bool:
     """Whether a flat record of a task that calls tools is a call, rather than `NO_CALL`."""
-    return record.get(("name",)) is not None
+    return record.get(NAME) is not None
 
 
 def _require_learnable(form: RecordForm, share: float = 1.0) -> None:
@@ -531,7 +599,7 @@ def with_confidence(
         [
             learned.student.settings.calls
             and not _is_call(found)
-            and not (one.record or {}).get("name")
+            and not (one.record or {}).keys() & {"name", "calls"}
             for found, one in zip(records.flat, drafts, strict=True)
         ],
         np.bool_,
@@ -569,18 +637,18 @@ def _blame(
     apart: Counter[str] = Counter()
     unwritten = order = 0
     as_sets = read_folds((*folds, "set"))
-    for one, drafted, same in zip(records.reads, drafts, agrees, strict=True):
-        if same:
+    for i, drafted in enumerate(drafts):
+        if agrees[i]:
             continue
         if drafted.record is None:
             unwritten += 1
         else:
-            both = [record_of(Answer(as_json(r)), folds) for r in (one.record, drafted.record)]
+            pair = [records.reads[i].record, drafted.record]
+            if records.calls:
+                pair = [as_one(in_one_order(r)) for r in ({"calls": records.calls[i]}, pair[1])]
+            both = [record_of(Answer(as_json(r)), folds) for r in pair]
             apart.update(fields_apart(*(record or {} for record in both)))
-            one_set, other = (
-                canonical_answer(Answer(as_json(r)), "record", as_sets)
-                for r in (one.record, drafted.record)
-            )
+            one_set, other = (canonical_answer(Answer(as_json(r)), "record", as_sets) for r in pair)
             order += one_set == other
     wrong = int((~agrees).sum())
     if not wrong:

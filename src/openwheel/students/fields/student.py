@@ -11,6 +11,7 @@ import numpy.typing as npt
 from openwheel.errors import StudentFileError
 from openwheel.students.agreement import Agreement
 from openwheel.students.evidence import Core, Evidence, Lexical
+from openwheel.students.fields.calls import Calling
 from openwheel.students.fields.confidence import Confidence
 from openwheel.students.fields.crf import Crf, Decoded, decode
 from openwheel.students.fields.drafts import Draft, Seen, draft, evidence_of, type_hash_of
@@ -36,7 +37,7 @@ from openwheel.students.rung import Saved
 from openwheel.students.student import Answers, Inputs
 from openwheel.students.tfidf import Tfidf
 from openwheel.students.tools import offered
-from openwheel.tasks.forms.call import call_in
+from openwheel.tasks.forms.call import call_in, calls_of, joined_calls
 from openwheel.trust import Base
 
 AT_ONCE = 500
@@ -63,6 +64,7 @@ class FieldsSettings(msgspec.Struct, frozen=True):
         guard_intercept, guard_limit: Of the guard.
         calls: Whether a record is a call of a tool.
         tools: The tools that requests offer, as in `Prompt`; ``""`` if they differ.
+        calling: How several calls of one answer are told apart; None where there were none.
     """
 
     variables: tuple[int, ...]
@@ -78,6 +80,7 @@ class FieldsSettings(msgspec.Struct, frozen=True):
     guard_limit: float
     calls: bool = False
     tools: str = ""
+    calling: Calling | None = None
 
 
 class Tagger(NamedTuple):
@@ -262,6 +265,7 @@ class FieldsStudent:
             decoded=found,
             text=text,
             words=words,
+            calling=settings.calling,
         )
 
     def written(self, drafted: Draft) -> str:
@@ -275,12 +279,13 @@ class FieldsStudent:
         return self.settings.style.write(drafted.record)
 
     def _written_call(self, record: dict[str, Any]) -> str:
-        """Return a call as it is sent; ``""`` where the input gets none, or none that may be."""
-        if not isinstance(record.get("name"), str):
+        """Return calls as they are sent; ``""`` where the input gets none, or none that may be."""
+        each = calls_of(record)
+        if not all(isinstance(call.get("name"), str) for call in each):
             return ""
-        text = self.settings.style.write({"arguments": {}} | record)
+        text = joined_calls([self.settings.style.write({"arguments": {}, **call}) for call in each])
         calls = call_in(text).tool_calls
-        if not calls or not all(self._tools is None or self._tools.take(c) for c in calls):
+        if not calls or not (self._tools is None or self._tools.take_all(calls)):
             return ""
         return text
 

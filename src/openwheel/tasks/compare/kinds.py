@@ -11,6 +11,7 @@ from openwheel.tasks.compare.comparison import Comparison, Given, Kind, no_param
 from openwheel.tasks.compare.embedding import EMBEDDING
 from openwheel.tasks.compare.exact import EXACT_KIND
 from openwheel.tasks.compare.fields import FIELDS
+from openwheel.tasks.compare.order import ORDER
 from openwheel.tasks.compare.rouge import ROUGE
 from openwheel.tasks.forms import FORMS
 
@@ -25,7 +26,7 @@ JUDGE = Kind("judge", "judge", no_parameter, _judge)
 """The judge itself asks a teacher: `openwheel.loop.judging`."""
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (EXACT_KIND, ROUGE, EMBEDDING, FIELDS, JUDGE)}
+    {kind.name: kind for kind in (EXACT_KIND, ROUGE, EMBEDDING, FIELDS, ORDER, JUDGE)}
 )
 """All kinds by name. A new one is registered here, and with the forms that it is for."""
 

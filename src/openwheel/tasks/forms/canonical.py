@@ -1,10 +1,7 @@
 """Computes the canonical text of an answer, and the text that a student writes."""
 
-import msgspec
-
 from openwheel.tasks.folds import folding
-from openwheel.tasks.folds.objects import loaded
-from openwheel.tasks.forms.call import TOOL_CALL, call_in, written_call
+from openwheel.tasks.forms.call import TOOL_CALL, call_in, canonical_calls, written_call
 from openwheel.tasks.forms.form import AnswerForm, Form
 from openwheel.tasks.forms.label import LABEL
 from openwheel.tasks.forms.others import TEXT, UNKNOWN
@@ -16,8 +13,6 @@ FORMS: dict[Form, AnswerForm] = {
 }
 """All forms by name. A new one is registered here."""
 
-_encoder = msgspec.json.Encoder(order="sorted")
-
 
 def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> str:
     """Return the text by which two answers of a task are compared: equal texts agree.
@@ -26,16 +21,15 @@ def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) ->
       ``record``.
     * ``record``: JSON with sorted keys and no spaces, a code fence around it removed; an answer
       that is no JSON object compares as text.
-    * ``tool_call``: the names and canonical arguments in order; an answer without a call
-      compares as text.
+    * ``tool_call``: the names and canonical arguments of all calls, in whatever order; an answer
+      without a call compares as text.
     * ``text`` and ``unknown``: without surrounding whitespace.
 
     With folds it is the same for all forms: see `openwheel.tasks.folds`. An answer that calls tools
     never equals one that does not.
     """
     if answer.tool_calls:
-        calls = [[call.name, loaded(call.arguments)] for call in answer.tool_calls]
-        return "\x00tool_calls" + _encoder.encode(calls).decode()
+        return "\x00tool_calls" + canonical_calls(answer.tool_calls)
     if folds:
         return folding(folds)(answer.final)
     return FORMS[form].canonical(answer.final.strip())
@@ -44,7 +38,7 @@ def canonical_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) ->
 def written_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> str:
     """Return an answer as a student would write it: its spelling, without parts that folds cut.
 
-    A call of a tool is written as a record; see `openwheel.tasks.forms.call`.
+    Calls of tools are written as a record; see `openwheel.tasks.forms.call`.
     """
     if FORMS[form].calls:
         return written_call(answer)
@@ -52,7 +46,7 @@ def written_answer(answer: Answer, form: Form, folds: tuple[str, ...] = ()) -> s
 
 
 def answer_in(text: str, form: Form, probabilities: Probabilities = ()) -> Answer:
-    """Return the answer that a student's text is: of a task that calls tools, a call.
+    """Return the answer that a student's text is: of a task that calls tools, calls.
 
     Args:
         text: The text.
