@@ -92,7 +92,9 @@ def test_no_text_of_training_is_saved_but_values_of_labels(fitted, tmp_path):
     assert not [name for name in names if name.encode() in saved]
 
 
-@pytest.mark.parametrize("part", ["tagger.weights", "heads.bias", "phrases.keys", "guard.mean"])
+@pytest.mark.parametrize(
+    "part", ["tagger.weights", "tagger.groups", "heads.bias", "phrases.keys", "guard.mean"]
+)
 def test_parts_that_are_missing_or_do_not_fit_are_named(fitted, part):
     settings, arrays = fitted.student.state()
     broken = type(fitted.student).from_state

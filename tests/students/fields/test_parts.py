@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from openwheel.students.fields.align import align, forbidden, spans_of, tags_of
-from openwheel.students.fields.crf import NEVER, Crf, decode, fit_crf
+from openwheel.students.fields.align import align, choices_of, forbidden, spans_of, tags_of
+from openwheel.students.fields.crf import NEVER, Choices, Crf, decode, decode_one, fit_crf
 from openwheel.students.fields.form import Field, Read, infer_record_form
 from openwheel.students.fields.render import Example, Rendering, learn_rendering
 from openwheel.students.fields.schema import satisfies, unknown_keywords
@@ -77,16 +77,25 @@ def brute(scores, transitions):
     return sorted(found, reverse=True)
 
 
-def test_the_two_best_paths_are_those_of_all_paths():
+def test_the_two_best_paths_are_those_of_all_paths_that_a_text_may_have():
     rng = np.random.default_rng(0)
-    transitions = rng.normal(size=(4, 3)).astype(np.float32)
-    transitions[0, 2] = transitions[3, 2] = NEVER
-    lengths = np.array([4, 1, 5])
-    scores = rng.normal(size=(int(lengths.sum()), 3)).astype(np.float32)
+    transitions = rng.normal(size=(5, 4)).astype(np.float32)
+    transitions[0, 2] = transitions[4, 2] = NEVER
+    lengths = np.array([4, 1, 5, 3])
+    scores = rng.normal(size=(int(lengths.sum()), 4)).astype(np.float32)
     starts = np.concatenate(([0], np.cumsum(lengths)))
-    for i, found in enumerate(decode(Crf(np.zeros((1, 3)), transitions), scores, lengths)):
+    crf = Crf(np.zeros((1, 4)), transitions)
+    choices = Choices([np.arange(4), np.array([0, 1, 3])], np.array([0, 1, 0, 1]))
+    for i, found in enumerate(decode(crf, scores, lengths, choices)):
         own = scores[starts[i] : starts[i + 1]]
-        paths = brute(own, transitions)
+        tags = choices.tags[choices.groups[i]]
+        alone = decode_one(crf, own[:, tags], tags)
+        assert alone.tags.tolist() == found.tags.tolist()
+        assert alone.marginals == pytest.approx(found.marginals, abs=1e-4)
+        assert (alone.logprob, alone.second) == pytest.approx(
+            (found.logprob, found.second), abs=1e-4
+        )
+        paths = [one for one in brute(own, transitions) if set(one[1]) <= set(tags.tolist())]
         totals = np.array([total for total, _ in paths])
         logz = np.log(np.exp(totals - totals[0]).sum()) + totals[0]
         assert tuple(found.tags) == paths[0][1]
@@ -102,10 +111,20 @@ def test_a_random_field_learns_what_follows_what():
     lengths = np.full(60, 6)
     tags = np.tile([0, 1], 180)
     features = sparse.csr_matrix(np.ones((360, 1), np.float32))
-    crf = fit_crf(features, tags, lengths, np.zeros((3, 2), np.float32))
+    anything = Choices([np.arange(2)], np.zeros(60, np.int64))
+    crf = fit_crf(features, tags, lengths, np.zeros((3, 2), np.float32), anything)
     scores = np.asarray(features[:12] @ crf.weights)
-    for found in decode(crf, scores, lengths[:2]):
+    for found in decode(crf, scores, lengths[:2], anything.take(np.arange(2))):
         assert found.tags.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_texts_of_a_type_get_the_tags_that_its_records_had():
+    types = np.array([0] * 30 + [1] * 30 + [2] * 5 + [-1])
+    lengths = np.full(66, 2)
+    tags = np.array([0, 1] * 30 + [2, 0] * 30 + [3, 3] * 5 + [4, 4])
+    choices = choices_of(types, lengths, tags, 5)
+    own = [choices.tags[group].tolist() for group in choices.groups]
+    assert own == [[0, 1], [0, 2], [0, 1, 2, 3, 4]]  # the third came too seldom to tell
 
 
 def test_tags_say_where_values_are_and_one_may_lie_in_another():

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.students.fields.crf import NEVER
+from openwheel.students.fields.crf import NEVER, Choices
 from openwheel.students.fields.features import Span
 from openwheel.students.fields.form import Field, Read, as_json, flat_of
 from openwheel.students.fields.render import Place, Value, places_of
 
 LAYERS = 2
 """A value may lie in another; more than that are not tagged."""
+
+IntArray = npt.NDArray[np.int64]
 
 Tag = tuple[int, int]
 """On each layer 0 for nothing, 1 + 2f where a value of field f starts, 2 + 2f where it goes on."""
@@ -127,6 +129,37 @@ def tags_of(words: int, spans: Sequence[Span]) -> list[Tag]:
                 layers[layer, first] = 1 + 2 * field
                 break
     return [(int(a), int(b)) for a, b in layers.T]
+
+
+FEWEST_OF_TYPE = 20
+"""Records of a type; fewer do not show which fields its records have."""
+
+
+def choices_of(types: IntArray, lengths: IntArray, tags: IntArray, all_tags: int) -> Choices:
+    """Return which tags the texts of each type may have: those that training had with it.
+
+    Args:
+        types: Type of each training text, -1 for one that is too rare to be told.
+        lengths: Words of each.
+        tags: Of each word, one text after the other.
+        all_tags: How many tags there are.
+
+    Returns:
+        The tags, and the group of each type, shape (types,); group 0 may have all tags.
+    """
+    of_word = np.repeat(types, lengths)
+    found = [np.arange(all_tags)]
+    groups = np.zeros(int(types.max(initial=0)) + 1, np.int64)
+    for kind in range(len(groups)):
+        if (types == kind).sum() < FEWEST_OF_TYPE:
+            continue
+        # The first tag is that of words outside of values.
+        own = np.union1d(tags[of_word == kind], [0])
+        same = [i for i, other in enumerate(found) if np.array_equal(other, own)]
+        groups[kind] = same[0] if same else len(found)
+        if not same:
+            found.append(own)
+    return Choices(found, groups)
 
 
 class TagSpan(NamedTuple):

@@ -4,6 +4,7 @@ Source: Lafferty, McCallum and Pereira (2001), "Conditional random fields"; AdaG
 and Singer (2011) on the rows of weights that a batch touches.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ RATE = 0.25
 LAST_RATE = 0.02
 """The rate of learning falls from the first to this share of it."""
 
-PENALTY = 1e-5
+PENALTY = 1e-4
 NEVER = -1e4
 """Score of a tag that cannot follow another."""
 
@@ -57,13 +58,45 @@ class Decoded(NamedTuple):
     second: float
 
 
+NOTHING = Decoded(np.zeros(0, np.int64), np.zeros(0, np.float32), 0.0, NEVER)
+"""Of a text without words."""
+
+
+class Choices(NamedTuple):
+    """Which tags texts may have: of each group of texts its tags, and the group of each text.
+
+    A record's type tells which fields it may have. Tags of other fields need not be computed.
+    """
+
+    tags: Sequence[IntArray]
+    groups: IntArray
+
+    def take(self, texts: IntArray) -> "Choices":
+        """Return those of some of the texts."""
+        return Choices(self.tags, self.groups[texts])
+
+
 class _Batch(NamedTuple):
-    """Texts of about one length: local features, which columns those are, tags, mask."""
+    """Texts of one group and about one length, laid out for training.
+
+    Attributes:
+        features: Local features of the words, shape (words, columns).
+        transposed: The same, turned.
+        columns: Which features those are, as a column.
+        choices: The tags that the texts may have.
+        cells: Where each word stands in (texts, longest), as one row.
+        tags: Of each word, as an index among ``choices``.
+        pairs: Each tag with the one before, as an index into (choices + 1, choices).
+        mask: Where words stand, shape (texts, longest).
+    """
 
     features: "scipy.sparse.csr_matrix"
     transposed: "scipy.sparse.csr_matrix"
-    columns: npt.NDArray[np.int32]
+    columns: IntArray
+    choices: IntArray
+    cells: IntArray
     tags: IntArray
+    pairs: IntArray
     mask: BoolArray
 
 
@@ -72,6 +105,7 @@ def fit_crf(
     tags: IntArray,
     lengths: IntArray,
     forbidden: FloatArray,
+    choices: Choices,
 ) -> Crf:
     """Fit a random field.
 
@@ -80,6 +114,7 @@ def fit_crf(
         tags: Of each word, shape (words,).
         lengths: Words of each text; they sum to the number of words.
         forbidden: Shape (tags + 1, tags): `NEVER` where a tag cannot follow, else 0.
+        choices: The tags that each text may have; its own are among them.
     """
     epochs = EPOCHS if len(lengths) <= MANY_TEXTS else FEWER_EPOCHS
     rng = np.random.default_rng(0)
@@ -88,91 +123,182 @@ def fit_crf(
     squares = np.full(weights.shape, 1e-2, np.float32)
     transitions = np.zeros(forbidden.shape, np.float32)
     past = np.full(forbidden.shape, 1e-2, np.float32)
-    batches = _batches(features, tags, lengths, rng)
+    batches = _batches(features, tags, lengths, choices, rng)
     for epoch in range(epochs):
-        rate = RATE * (1 - epoch / epochs) + LAST_RATE * RATE
+        rate = np.float32(RATE * (1 - epoch / epochs) + LAST_RATE * RATE)
         for at in rng.permutation(len(batches)):
             batch = batches[at]
-            part = weights[batch.columns]
-            texts = len(batch.mask)
-            scores = np.zeros((*batch.mask.shape, size), np.float32)
-            scores[batch.mask] = batch.features @ part
+            local = (batch.columns, batch.choices)
+            follow = np.ix_(np.append(batch.choices, size), batch.choices)
+            part = weights[local]
+            texts, longest = batch.mask.shape
+            scores = np.zeros((texts * longest, len(batch.choices)), np.float32)
+            scores[batch.cells] = batch.features @ part
             marginals, pairs, _ = _forward_backward(
-                scores, batch.mask, transitions + forbidden, pairs=True
+                scores.reshape(texts, longest, -1),
+                batch.mask,
+                transitions[follow] + forbidden[follow],
+                pairs=True,
             )
-            slope = marginals[batch.mask]
-            truth = batch.tags[batch.mask]
-            slope[np.arange(len(truth)), truth] -= 1
-            step = np.asarray(batch.transposed @ slope) / texts + PENALTY * part
-            seen = squares[batch.columns] + step * step
-            squares[batch.columns] = seen
-            weights[batch.columns] = part - rate * step / np.sqrt(seen)
-            both = batch.mask[:, 1:]
-            np.add.at(pairs, (batch.tags[:, :-1][both], batch.tags[:, 1:][both]), -1)
-            np.add.at(pairs, (np.full(texts, size), batch.tags[:, 0]), -1)
-            step = pairs / texts + PENALTY * transitions
-            past += step * step
-            transitions -= rate * step / np.sqrt(past)
+            slope = marginals.reshape(texts * longest, -1)[batch.cells]
+            slope[np.arange(len(slope)), batch.tags] -= 1
+            step = batch.transposed @ slope
+            step /= texts
+            step += PENALTY * part
+            seen = squares[local]
+            seen += step * step
+            squares[local] = seen
+            step *= rate
+            step /= np.sqrt(seen)
+            weights[local] = part - step
+            pairs -= np.bincount(batch.pairs, minlength=pairs.size).reshape(pairs.shape)
+            step = pairs / texts + PENALTY * transitions[follow]
+            past[follow] += step * step
+            transitions[follow] -= rate * step / np.sqrt(past[follow])
     return Crf(weights, (transitions + forbidden).astype(np.float32))
 
 
 def _batches(
-    features: "scipy.sparse.csr_matrix", tags: IntArray, lengths: IntArray, rng: np.random.Generator
+    features: "scipy.sparse.csr_matrix",
+    tags: IntArray,
+    lengths: IntArray,
+    choices: Choices,
+    rng: np.random.Generator,
 ) -> list[_Batch]:
-    """Lay texts of about one length together, with the columns that each batch touches."""
+    """Lay texts of one group and about one length together, with the columns that they touch."""
     starts = np.concatenate(([0], np.cumsum(lengths)))
-    order = np.lexsort((rng.random(len(lengths)), lengths))
-    order = order[lengths[order] > 0]
-    batches, at = [], 0
-    while at < len(order):
-        # By the longest of a whole batch, which comes last.
-        longest = int(lengths[order[min(at + BATCH, len(order)) - 1]])
-        chosen = order[at : at + max(1, min(BATCH, MOST_WORDS // longest))]
-        at += len(chosen)
+    batches = []
+    for chosen in _together(lengths, choices.groups, BATCH, rng.random(len(lengths))):
+        own = choices.tags[choices.groups[chosen[0]]]
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen])
         inside = features[rows]
         columns, local = np.unique(inside.indices, return_inverse=True)
-        own = scipy.sparse.csr_matrix(
+        matrix = scipy.sparse.csr_matrix(
             (inside.data, local.astype(np.int32), inside.indptr), shape=(len(rows), len(columns))
         )
         mask = np.arange(int(lengths[chosen].max()))[None] < lengths[chosen][:, None]
-        laid = np.zeros(mask.shape, np.int64)
-        laid[mask] = tags[rows]
-        batches.append(_Batch(own, own.T.tocsr(), columns, laid, mask))
+        said = np.searchsorted(own, tags[rows])
+        before = np.concatenate(([len(own)], said[:-1]))
+        before[np.cumsum(lengths[chosen])[:-1]] = len(own)
+        batches.append(
+            _Batch(
+                matrix,
+                matrix.T.tocsr(),
+                columns.astype(np.int64)[:, None],
+                own,
+                np.flatnonzero(mask),
+                said,
+                before * len(own) + said,
+                mask,
+            )
+        )
     return batches
 
 
-def decode(crf: Crf, scores: FloatArray, lengths: IntArray) -> list[Decoded]:
+def _together(
+    lengths: IntArray, groups: IntArray, most: int, among: npt.NDArray[np.float64]
+) -> Iterator[IntArray]:
+    """Yield texts of one group and about one length, ``most`` of them; texts without words never.
+
+    Args:
+        lengths: Words of each text.
+        groups: Group of each text.
+        most: How many at most.
+        among: Orders texts of one length.
+    """
+    order = np.lexsort((among, lengths, groups))
+    order = order[lengths[order] > 0]
+    at = 0
+    while at < len(order):
+        part = order[at : at + most]
+        part = part[groups[part] == groups[part[0]]]
+        # By the longest of a whole batch, which comes last.
+        part = part[: max(1, MOST_WORDS // int(lengths[part[-1]]))]
+        at += len(part)
+        yield part
+
+
+def decode(crf: Crf, scores: FloatArray, lengths: IntArray, choices: Choices) -> list[Decoded]:
     """Return the best path of each text.
 
     Args:
         crf: The random field.
         scores: Of each tag at each word, one text after the other, shape (words, tags).
         lengths: Words of each text.
+        choices: The tags that each text may have.
     """
     starts = np.concatenate(([0], np.cumsum(lengths)))
-    order = np.argsort(lengths, kind="stable")
-    nothing = Decoded(np.zeros(0, np.int64), np.zeros(0, np.float32), 0.0, NEVER)
-    found = [nothing] * len(lengths)
-    order = order[lengths[order] > 0]
-    at = 0
-    while at < len(order):
-        longest = int(lengths[order[min(at + TAGGED_AT_ONCE, len(order)) - 1]])
-        chosen = order[at : at + max(1, min(TAGGED_AT_ONCE, MOST_WORDS // longest))]
-        at += len(chosen)
+    found = [NOTHING] * len(lengths)
+    for chosen in _together(lengths, choices.groups, TAGGED_AT_ONCE, np.zeros(len(lengths))):
+        own = choices.tags[choices.groups[chosen[0]]]
+        transitions = crf.transitions[np.ix_(np.append(own, len(crf.transitions) - 1), own)]
         mask = np.arange(int(lengths[chosen].max()))[None] < lengths[chosen][:, None]
-        laid = np.zeros((*mask.shape, scores.shape[1]), np.float32)
+        laid = np.zeros((*mask.shape, len(own)), np.float32)
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen])
-        laid[mask] = scores[rows]
-        marginals, _, logz = _forward_backward(laid, mask, crf.transitions, pairs=False)
-        paths, best, second = _two_best(laid, mask, crf.transitions)
-        own = np.take_along_axis(marginals, paths[:, :, None], 2)[:, :, 0]
+        laid[mask] = scores[rows[:, None], own]
+        marginals, _, logz = _forward_backward(laid, mask, transitions, pairs=False)
+        paths, best, second = _two_best(laid, mask, transitions)
+        likely = np.take_along_axis(marginals, paths[:, :, None], 2)[:, :, 0]
         for k, i in enumerate(chosen):
             n = int(lengths[i])
             found[i] = Decoded(
-                paths[k, :n], own[k, :n], float(best[k] - logz[k]), float(second[k] - logz[k])
+                own[paths[k, :n]],
+                likely[k, :n],
+                float(best[k] - logz[k]),
+                float(second[k] - logz[k]),
             )
     return found
+
+
+def decode_one(crf: Crf, scores: FloatArray, tags: IntArray) -> Decoded:
+    """Return the best path of one text, as `decode` does but without what batches need.
+
+    Args:
+        crf: The random field.
+        scores: Of the tags that the text may have at each word, shape (words, own tags).
+        tags: Which tags those are.
+    """
+    words, size = scores.shape
+    if not words:
+        return NOTHING
+    transitions = crf.transitions[np.ix_(np.append(tags, len(crf.transitions) - 1), tags)]
+    follow, turned = transitions[:size], np.ascontiguousarray(transitions[:size].T)
+    weights = np.exp(follow)
+    peak = scores.max(1)
+    local = np.exp(scores - peak[:, None])
+    begin = transitions[size]
+    forward = np.empty((words, size), np.float32)
+    scale = np.empty(words, np.float64)
+    ahead = np.empty((words, size), np.float32)
+    back = np.zeros((words, size), np.int64)
+    columns = np.arange(size)
+    now, best = np.exp(begin) * local[0], begin + scores[0]
+    for t in range(words):
+        if t:
+            now = (now @ weights) * local[t]
+            reached = best + turned
+            which = back[t] = reached.argmax(1)
+            best = reached[columns, which] + scores[t]
+        total = scale[t] = now.sum() + 1e-30
+        now = now / total
+        forward[t], ahead[t] = now, best
+    path = np.empty(words, np.int64)
+    path[-1] = best.argmax()
+    for t in range(words - 1, 0, -1):
+        path[t - 1] = back[t, path[t]]
+    backward = np.ones((words, size), np.float32)
+    behind = np.zeros((words, size), np.float32)
+    turned_weights = np.ascontiguousarray(weights.T)
+    for t in range(words - 2, -1, -1):
+        backward[t] = (local[t + 1] * backward[t + 1] / scale[t + 1]) @ turned_weights
+        behind[t] = (follow + (scores[t + 1] + behind[t + 1])).max(1)
+    rows = np.arange(words)
+    marginals = forward * backward
+    likely = marginals[rows, path] / (marginals.sum(1) + 1e-30)
+    through = ahead + behind
+    through[rows, path] = NEVER
+    logz = float(np.log(scale).sum() + peak.sum())
+    return Decoded(tags[path], likely, float(best[path[-1]]) - logz, float(through.max()) - logz)
 
 
 def _forward_backward(

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from openwheel.progress import Step
 from openwheel.students.evidence import Evidence
-from openwheel.students.fields.align import Aligned, Tag, align, forbidden, tags_of
+from openwheel.students.fields.align import Aligned, Tag, align, choices_of, forbidden, tags_of
 from openwheel.students.fields.calls import learn_calling
 from openwheel.students.fields.clusters import cluster_words
 from openwheel.students.fields.confidence import Confidence, cross_fitted, fit_confidence
-from openwheel.students.fields.crf import Decoded, decode, fit_crf
+from openwheel.students.fields.crf import Choices, Decoded, decode, fit_crf
 from openwheel.students.fields.drafts import (
     Draft,
     Seen,
@@ -45,6 +45,7 @@ from openwheel.students.fields.form import (
     infer_record_form,
 )
 from openwheel.students.fields.heads import (
+    Heads,
     Said,
     fit_heads,
     labels_of,
@@ -380,7 +381,7 @@ class _Trained(NamedTuple):
     tags: list[Tag]
     memory: Any
     seen: Seen
-    heads: Any
+    heads: Heads
     tagger: Tagger
     said: Said
     decoded: list[Decoded]
@@ -414,20 +415,7 @@ class Learning:
     def fit(self, step: Step) -> _Trained:
         """Fit heads and taggers, on all and on all but each fold."""
         material, reads = self.material, self.records.reads
-        everything = np.arange(len(reads))
-        types = len(self.types)
-        parts, order, fold_heads = [], [], []
-        for fold in np.unique(material.folds):
-            fitting, testing = self._parts(int(fold))
-            heads = fit_heads(material, fitting, types, self.labels)
-            fold_heads.append(heads)
-            parts.append(said_of_rows(heads, material, testing))
-            order.append(testing)
-        back = np.argsort(np.concatenate(order), kind="stable")
-        said = Said(
-            *[_joined([getattr(part, name) for part in parts], back) for name in Said._fields]
-        )
-        heads = fit_heads(material, everything, types, self.labels)
+        heads, said = self._heads()
         words = [[word.text for word in one.words] for one in reads]
         hashes = [[word_hash(word) for word in each] for each in words]
         spans: list[list[Span]] = [one.spans for one in self.aligned]
@@ -453,6 +441,12 @@ class Learning:
         index = {tag: i for i, tag in enumerate(tags)}
         flat = np.array([index[tag] for path in paths for tag in path], np.int64)
         rules = forbidden(tags)
+        choices = choices_of(material.labels, lengths, flat, len(tags))
+        # Of a type that is too rare to be told, all.
+        own_choices = Choices(
+            choices.tags, np.where(material.labels < 0, 0, choices.groups[material.labels])
+        )
+        told_choices = Choices(choices.tags, choices.groups[said.evidence.labels])
         starts = np.concatenate(([0], np.cumsum(lengths)))
 
         def words_in(chosen: IntArray) -> IntArray:
@@ -464,12 +458,15 @@ class Learning:
         for done, fold in enumerate(np.unique(material.folds)):
             fitting, testing = self._parts(int(fold))
             inside, outside = words_in(fitting), words_in(testing)
-            crf = fit_crf(features[inside], flat[inside], lengths[fitting], rules)
+            crf = fit_crf(
+                features[inside], flat[inside], lengths[fitting], rules, own_choices.take(fitting)
+            )
             scores = np.asarray(features[outside] @ crf.weights)
-            for row, one in zip(testing, decode(crf, scores, lengths[testing]), strict=True):
+            found = decode(crf, scores, lengths[testing], told_choices.take(testing))
+            for row, one in zip(testing, found, strict=True):
                 decoded[row] = one
             step(done + 2)
-        crf = fit_crf(features, flat, lengths, rules)
+        crf = fit_crf(features, flat, lengths, rules, own_choices)
         kept = np.abs(crf.weights).max(axis=1) > SMALL if len(known) else np.zeros(0, np.bool_)
         crf = crf._replace(weights=crf.weights[kept].astype(np.float16))
         own_hashes = [type_hashes[max(label, 0)] for label in material.labels]
@@ -486,12 +483,27 @@ class Learning:
             memory,
             seen,
             heads,
-            Tagger(known[kept], crf),
+            Tagger(known[kept], crf, choices),
             said,
             [one for one in decoded if one is not None],
             asked,
             own,
         )
+
+    def _heads(self) -> tuple[Heads, Said]:
+        """Fit heads on all records, and return what those without a fold say of it."""
+        material, types = self.material, len(self.types)
+        parts, order = [], []
+        for fold in np.unique(material.folds):
+            fitting, testing = self._parts(int(fold))
+            heads = fit_heads(material, fitting, types, self.labels)
+            parts.append(said_of_rows(heads, material, testing))
+            order.append(testing)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        said = Said(
+            *[_joined([getattr(part, name) for part in parts], back) for name in Said._fields]
+        )
+        return fit_heads(material, np.arange(len(material.rows)), types, self.labels), said
 
     def _parts(self, fold: int) -> tuple[IntArray, IntArray]:
         here = self.material.folds == fold

@@ -13,7 +13,7 @@ from openwheel.students.agreement import Agreement
 from openwheel.students.evidence import Core, Evidence, Lexical
 from openwheel.students.fields.calls import Calling
 from openwheel.students.fields.confidence import Confidence
-from openwheel.students.fields.crf import Crf, Decoded, decode
+from openwheel.students.fields.crf import Choices, Crf, Decoded, decode, decode_one
 from openwheel.students.fields.drafts import Draft, Seen, draft, evidence_of, type_hash_of
 from openwheel.students.fields.features import (
     Asked,
@@ -43,7 +43,8 @@ from openwheel.trust import Base
 AT_ONCE = 500
 """Texts whose features are laid out at once."""
 
-FEW = 4
+IntArray = npt.NDArray[np.int64]
+
 MOST_WORDS = 1_000
 """A text with more words is left to the teacher: tagging it would hold up a gateway."""
 
@@ -84,25 +85,22 @@ class FieldsSettings(msgspec.Struct, frozen=True):
 
 
 class Tagger(NamedTuple):
-    """A tagger: the features that have weights, sorted, and the random field on them."""
+    """A tagger: the features that have weights, sorted, and the random field on them.
+
+    Attributes:
+        keys: The features.
+        crf: The random field.
+        choices: Which tags texts of each type may have.
+    """
 
     keys: npt.NDArray[np.uint64]
     crf: Crf
+    choices: Choices
 
     def scores(self, asked: Sequence[Asked], memory: Memory) -> npt.NDArray[np.float32]:
         """Return the score of each tag at each word, one text after the other."""
         rows, keys = keys_of(asked, memory)
         words = sum(len(one.words) for one in asked)
-        if len(asked) < FEW and len(self.keys) and words:
-            # Without a sparse matrix, which costs more than the arithmetic.
-            columns, known = places_in(self.keys, keys)
-            order = np.argsort(rows[known], kind="stable")
-            found = self.crf.weights[columns[known][order]].astype(np.float32)
-            scores = np.zeros((words, found.shape[1]), np.float32)
-            there, starts = np.unique(rows[known][order], return_index=True)
-            if len(there):
-                scores[there] = np.add.reduceat(found, starts, axis=0)
-            return scores
         features = matrix_of(rows, keys, self.keys, words)
         columns, local = np.unique(features.indices, return_inverse=True)
         own = features.__class__(
@@ -110,13 +108,43 @@ class Tagger(NamedTuple):
         )
         return np.asarray(own @ self.crf.weights[columns].astype(np.float32))
 
-    def tag(self, asked: Sequence[Asked], memory: Memory) -> list[Decoded]:
-        """Return the best path of each text."""
+    def scores_of_one(
+        self, asked: Asked, memory: Memory, tags: IntArray
+    ) -> npt.NDArray[np.float32]:
+        """Return the score of some tags at each word of one text.
+
+        Without a sparse matrix, which costs more than the arithmetic.
+        """
+        rows, keys = keys_of([asked], memory)
+        scores = np.zeros((len(asked.words), len(tags)), np.float32)
+        columns, known = places_in(self.keys, keys)
+        rows, columns = rows[known], columns[known]
+        if len(rows):
+            order = np.argsort(rows, kind="stable")
+            rows = rows[order]
+            found = self.crf.weights[columns[order][:, None], tags].astype(np.float32)
+            starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+            scores[rows[starts]] = np.add.reduceat(found, starts, axis=0)
+        return scores
+
+    def tag(self, asked: Sequence[Asked], types: IntArray, memory: Memory) -> list[Decoded]:
+        """Return the best path of each text.
+
+        Args:
+            asked: The texts.
+            types: Type of each, shape (n,).
+            memory: What training knows.
+        """
+        groups = self.choices.groups[types]
+        if len(asked) == 1:
+            tags = self.choices.tags[groups[0]]
+            return [decode_one(self.crf, self.scores_of_one(asked[0], memory, tags), tags)]
         found: list[Decoded] = []
         for start in range(0, len(asked), AT_ONCE):
             part = asked[start : start + AT_ONCE]
             lengths = np.array([len(one.words) for one in part], np.int64)
-            found += decode(self.crf, self.scores(part, memory), lengths)
+            choices = Choices(self.choices.tags, groups[start : start + AT_ONCE])
+            found += decode(self.crf, self.scores(part, memory), lengths, choices)
         return found
 
 
@@ -209,7 +237,7 @@ class FieldsStudent:
             Asked([word.text for word in each] if fit else (), kind, k if fit else _NOTHING)
             for each, kind, k, fit in zip(words, types, known, fits, strict=True)
         ]
-        decoded = self.tagger.tag(asked, self.memory)
+        decoded = self.tagger.tag(asked, said.evidence.labels, self.memory)
         drafts = [
             self.draft_of(text, each if fit else [], int(label), answers, found)
             for text, each, fit, label, answers, found in zip(
@@ -304,6 +332,8 @@ class FieldsStudent:
             "tagger.keys": self.tagger.keys,
             "tagger.weights": self.tagger.crf.weights,
             "tagger.transitions": self.tagger.crf.transitions,
+            "tagger.choices": _as_rows(self.tagger.choices.tags, len(self.settings.tags)),
+            "tagger.groups": self.tagger.choices.groups,
             "guard.mean": self.guard.model.mean,
             "guard.scale": self.guard.model.scale,
             "guard.coefficients": self.guard.model.coefficients,
@@ -362,7 +392,10 @@ class FieldsStudent:
                 arrays["guard.coefficients"],
                 known.guard_intercept,
             )
-            tagger = Tagger(arrays["tagger.keys"], crf)
+            choices = Choices(
+                [np.flatnonzero(row) for row in arrays["tagger.choices"]], arrays["tagger.groups"]
+            )
+            tagger = Tagger(arrays["tagger.keys"], crf, choices)
             confidence = Confidence.from_state(own)
         except (KeyError, ValueError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
@@ -402,6 +435,7 @@ def _require_fit(settings: FieldsSettings, heads: Heads, tagger: Tagger) -> None
     wanted = {
         "tagger.weights": ((len(tagger.keys), tags), tagger.crf.weights.shape),
         "tagger.transitions": ((tags + 1, tags), tagger.crf.transitions.shape),
+        "tagger.groups": ((len(settings.types),), tagger.choices.groups.shape),
         "type.bias": ((len(settings.types),), heads.core.head.bias.shape),
         "heads.bias": ((sum(heads.sizes),), heads.bias.shape),
     }
@@ -412,9 +446,24 @@ def _require_fit(settings: FieldsSettings, heads: Heads, tagger: Tagger) -> None
                 f"has {found}"
             )
     named = [code // 2 for tag in settings.tags for code in ((tag[0] + 1), (tag[1] + 1))]
+    if any(len(own) == 0 or own[-1] >= tags for own in tagger.choices.tags) or (
+        len(tagger.choices.groups)
+        and not 0
+        <= tagger.choices.groups.min()
+        <= tagger.choices.groups.max()
+        < len(tagger.choices.tags)
+    ):
+        raise StudentFileError("The student's files name a tag beyond those there are")
     asked = [question.field for question in settings.questions]
     if max([*named, *(f + 1 for f in asked), settings.type_field + 1], default=0) > fields:
         raise StudentFileError(f"The student's files name a field beyond the {fields} there are")
+
+
+def _as_rows(chosen: Sequence[IntArray], size: int) -> npt.NDArray[np.bool_]:
+    rows = np.zeros((len(chosen), size), np.bool_)
+    for row, own in zip(rows, chosen, strict=True):
+        row[own] = True
+    return rows
 
 
 def _pairs(name: str, known: Mapping[int, Mapping[int, int]]) -> dict[str, npt.NDArray[Any]]:
