@@ -89,7 +89,7 @@ def test_a_family_of_ones_own(load):
         (ROW + "[checkpoint.shape]\nlayers = 'many'", "shape.layers must be an integer"),
         (ROW.replace('source = "our own"', ""), "'acme/ours-1b'.*required field `source`"),
         (ROW.replace('id = "acme/ours-1b"', ""), "checkpoint number 1: .*required field `id`"),
-        (ROW.replace('"A"', '"D"'), r"confidence must be .*A or B or C, was 'D'"),
+        (ROW.replace('"A"', '"D"'), r"confidence must be .*`A` or `B` or `C`, was 'D'"),
         (ROW + LICENCE + ROW, "'acme/ours-1b' must have one row, and has several"),
         (ROW + "total_parameters = 1\nactive_parameters = 2\n" + LICENCE, "at most .* was 2"),
         (LICENCE + "excluded_regions = ['Europe']", r"excluded_regions\[0\] must be two capital"),

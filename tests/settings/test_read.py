@@ -101,7 +101,7 @@ def test_the_command_line_comes_before_the_file():
         override(Settings(), {"gateway.workers": 0})
 
 
-@pytest.mark.parametrize("row", setting_rows(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", list(setting_rows()), ids=lambda row: row.name)
 def test_every_setting_has_help_and_is_documented_as_it_is(row):
     assert row.help
     default = "" if row.default is None else f"`{row.default}`" if row.default else ""

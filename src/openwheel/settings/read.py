@@ -77,12 +77,8 @@ def override(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     return _convert(values, "")
 
 
-def setting_rows() -> list[SettingRow]:
-    """Return every setting, in the order of the table."""
-    return list(_rows())
-
-
-def _rows() -> Iterator[SettingRow]:
+def setting_rows() -> Iterator[SettingRow]:
+    """Yield every setting, in the order of the table."""
     for section in msgspec.structs.fields(Settings):
         kind = section.type
         name = section.name
@@ -101,18 +97,21 @@ def _rows() -> Iterator[SettingRow]:
                 if field.default_factory is not msgspec.NODEFAULT
                 else field.default
             )
-            yield SettingRow(f"{name}.{field.name}", _type(about), _toml(default), help_text)
+            yield SettingRow(f"{name}.{field.name}", describe(about), _toml(default), help_text)
 
 
-def _type(about: msgspec.inspect.Type) -> str:
+def describe(about: msgspec.inspect.Type) -> str:
+    """Return what a value of a type must be, in a few words."""
     kinds = msgspec.inspect
     description = "text"
     if isinstance(about, kinds.Metadata):
-        description = _type(about.type)
+        description = describe(about.type)
     elif isinstance(about, kinds.LiteralType):
         description = " or ".join(f"`{value}`" for value in about.values)
     elif isinstance(about, kinds.BoolType):
         description = "true or false"
+    elif isinstance(about, kinds.StructType):
+        description = "a table"
     elif isinstance(about, kinds.IntType | kinds.FloatType):
         kind = "an integer" if isinstance(about, kinds.IntType) else "a number"
         limits = {"above": about.gt, "at least": about.ge, "below": about.lt, "at most": about.le}
@@ -120,12 +119,12 @@ def _type(about: msgspec.inspect.Type) -> str:
             [kind, *(f"{word} {limit:.10g}" for word, limit in limits.items() if limit is not None)]
         )
     elif isinstance(about, kinds.VarTupleType):
-        description = f"a list, each {_type(about.item_type)}"
+        description = f"a list, each {describe(about.item_type)}"
     elif isinstance(about, kinds.DictType):
-        description = f"a table, each {_type(about.value_type)}"
+        description = f"a table, each {describe(about.value_type)}"
     elif isinstance(about, kinds.UnionType):
         description = " or ".join(
-            _type(part) for part in about.types if not isinstance(part, kinds.NoneType)
+            describe(part) for part in about.types if not isinstance(part, kinds.NoneType)
         )
     return description
 
@@ -152,13 +151,12 @@ def _convert(values: Mapping[str, Any], source: str) -> Settings:
 
 def _explain(problem: str, values: Mapping[str, Any]) -> str:
     """Say in one sentence what setting it is, what it must be, and what it was."""
-    match = _PLACE.search(problem)
-    place = match.group(1).replace("[...]", _NAMED) if match else ""
-    problem = problem[: match.start()] if match else problem
+    problem, place = split_place(problem)
+    place = place.replace("[...]", _NAMED)
     if unknown := _UNKNOWN.fullmatch(problem):
         name = unknown.group(1)
         prefix = re.sub(r"\[\d+\]", "[]", place)
-        names = [row.name for row in _rows()]
+        names = [row.name for row in setting_rows()]
         fields_here = [
             row.removeprefix(f"{prefix}.") for row in names if row.startswith(f"{prefix}.")
         ]
@@ -170,18 +168,24 @@ def _explain(problem: str, values: Mapping[str, Any]) -> str:
     if missing := _MISSING.fullmatch(problem):
         return f"{place} must have a setting {missing.group(1)!r}, and has none"
     row = re.sub(r"\[\d+\]", "[]", place)
-    types = {row.name: row.type for row in _rows()}
+    types = {row.name: row.type for row in setting_rows()}
     if row not in types and "[" in row:  # one value in a list or a table
         row, place = row.rpartition("[")[0], place.rpartition("[")[0]
     expected = types.get(row, problem.removeprefix("Expected ").replace("`", ""))
-    return f"{place or 'the file'} must be {expected}{_was(place, values)}"
+    return f"{place or 'the file'} must be {expected}, was {value_at(values, place)!r}"
 
 
-def _was(place: str, values: Any) -> str:
-    """Return what a setting was."""
+def split_place(problem: str) -> tuple[str, str]:
+    """Return what msgspec says of a value, and the place of the value, ``""`` for the whole."""
+    match = _PLACE.search(problem)
+    return (problem[: match.start()], match[1]) if match else (problem, "")
+
+
+def value_at(values: Any, place: str) -> Any:
+    """Return the value at a place, as far as there is one."""
     for part in re.findall(r"[^.\[\]]+", place):
         if isinstance(values, Mapping) and part in values:
             values = values[part]
         elif isinstance(values, list | tuple) and part.isdigit() and int(part) < len(values):
             values = values[int(part)]
-    return f", was {values!r}"
+    return values
