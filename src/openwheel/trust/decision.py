@@ -63,6 +63,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         clause = f': "{self.clause}" ({self.source})' if self.clause else ""
         return f"{self.subject} {_MAY_NOT[self.point]}: {self.reason}{clause}. {self.remedy}"
 
+    def refused(self, **why: str) -> "Decision":
+        """Return this decision as a refusal, with other fields that say why."""
+        return msgspec.structs.replace(self, allowed=False, **why)
+
     def require(self) -> "Decision":
         """Return this decision if it allows; else raise `PolicyError` with clause and advice."""
         if not self.allowed:

@@ -133,14 +133,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 told_by="settings",
             )
         rows = self._rows(model)
-        if not rows:
-            return base
-        return msgspec.structs.replace(
-            base,
-            checkpoint=rows[0].id if len(rows) == 1 else "",
-            licences=_all(self, rows),
-            told_by="name",
-        )
+        return self._with_rows(base, rows, _all(self, rows), "name")
 
     def terms_of_base(self, checkpoint: str) -> Terms:
         """Return the terms of a checkpoint, by hub id or folder.
@@ -197,9 +190,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return decision
         for condition in decision.conditions:
             if condition.about == "name" and not name.startswith(condition.text):
-                return msgspec.structs.replace(
-                    decision,
-                    allowed=False,
+                return decision.refused(
                     licence=condition.licence,
                     reason=f"{condition.licence} asks that its name begins with "
                     f"{condition.text!r}, and it is {name!r}",
@@ -259,9 +250,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             )
         for decision in decisions:
             if not decision.allowed:
-                return msgspec.structs.replace(
-                    decision, subject=subject, reason=f"{decision.subject}: {decision.reason}"
-                )
+                reason = f"{decision.subject}: {decision.reason}"
+                return decision.refused(subject=subject, reason=reason)
         return Decision(
             point=point,
             subject=subject,
@@ -299,9 +289,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             point=point, subject=terms.subject, allowed=True, licence=", ".join(terms.names)
         )
         if terms.training == "forbidden" and point != "send":
-            return msgspec.structs.replace(
-                decision,
-                allowed=False,
+            return decision.refused(
                 reason='its settings say training = "forbidden"',
                 clause=terms.terms,
                 source="openwheel.toml" if terms.terms else "",
@@ -315,9 +303,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 if written and objection.mendable:
                     overrides.append(written)
                     continue
-                return msgspec.structs.replace(
-                    decision,
-                    allowed=False,
+                return decision.refused(
                     licence=licence.id,
                     reason=objection.reason,
                     clause=objection.clause,
@@ -334,18 +320,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 '"a checkpoint or a licence"'
             )
             if self.section.unknown == "refuse":
-                return msgspec.structs.replace(
-                    decision,
-                    allowed=False,
-                    reason=f"{unknown}, and `unknown` is set to refuse",
-                    remedy=remedy,
-                )
+                reason = f"{unknown}, and `unknown` is set to refuse"
+                return decision.refused(reason=reason, remedy=remedy)
             if terms.role == "base" and terms.told_by == "nothing":
                 # A student on unknown weights may be kept, but not promoted or passed on.
                 if point in {"promote", "export"}:
-                    return msgspec.structs.replace(
-                        decision, allowed=False, reason=unknown, remedy=remedy
-                    )
+                    return decision.refused(reason=unknown, remedy=remedy)
                 unknown += f". Until you say it, no student of it is promoted or exported. {remedy}"
             if point != "send":  # unknown terms do not forbid sending
                 warned.append(f"{terms.subject}: {unknown}")
@@ -415,8 +395,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return (stated(name),)
 
     def _override(self, *names: str) -> str:
-        overrides = {name.lower(): text for name, text in self.section.overrides.items()}
-        return next((overrides[name.lower()] for name in names if name.lower() in overrides), "")
+        return next(iter(self.overrides_of(*names).values()), "")
 
     def _check_overrides(self) -> None:
         """Refuse an override that never applies: most likely its name is misspelt."""

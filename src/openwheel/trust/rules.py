@@ -55,7 +55,7 @@ class Objection(msgspec.Struct, frozen=True):
 
 
 def has(licence: Licence, property_name: str) -> bool:
-    """Return whether a licence is in a list: by id, wildcard or property."""
+    """Return whether a licence has a property, or an id that fits a pattern with wildcards."""
     if property_name not in PROPERTIES:
         return fnmatchcase(licence.id.lower(), property_name.lower())
     custom = licence.id.startswith("LicenseRef-")
@@ -73,14 +73,7 @@ def has(licence: Licence, property_name: str) -> bool:
 def objections(
     licence: Licence, role: Role, point: Point, policy: PolicySection
 ) -> Iterator[Objection]:
-    """Yield a licence's objections to a use, gravest first.
-
-    Args:
-        licence: The licence.
-        role: Whether its model teaches, or is what the student is built on.
-        point: The use.
-        policy: The operator's settings.
-    """
+    """Yield a licence's objections to a use of its model as a teacher or a base, gravest first."""
     yield from _listed(licence, policy)
     yield from _on_training(licence, role, point)
     yield from _on_regions(licence, policy)
