@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from audit_bench import promise, traffic
 from audit_bench.promise import Change, Counted, Given
 from openwheel.gate import clopper_pearson
@@ -30,7 +28,6 @@ from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import AUDIT_SUFFIX, Store
-from openwheel.store.schema import exchanges
 from shared import about
 
 PARTS = 20
@@ -111,12 +108,10 @@ class Watcher:
 
 def began(store: Store) -> dict[str, int]:
     """Return for each student the request after which the evidence for it was gathered."""
-    with store.read() as connection:
-        query = sa.select(exchanges.c.seq, exchanges.c.id)
-        places = {
-            row.seq: int(row.id.removesuffix(AUDIT_SUFFIX).rpartition("/")[2])
-            for row in connection.execute(query)
-        }
+    places = {
+        seq: int(exchange.id.removesuffix(AUDIT_SUFFIX).rpartition("/")[2])
+        for seq, exchange in store.exchanges()
+    }
     return {
         found.id: places.get(found.trained_until, -1)
         for found, _, _ in Registry(store).candidates()

@@ -9,7 +9,7 @@ import msgspec
 
 from openwheel.access.budget import Ledger, dollars
 from openwheel.access.keys import SECRET_LENGTH, Key, KeyStore, digest
-from openwheel.access.once import OnceKeyed
+from openwheel.access.once import PREFIX, OnceKeyed
 from openwheel.access.rate_limits import Allowances, Limits
 from openwheel.access.refused import RefusedError
 from openwheel.access.shared_counters import SharedCounters
@@ -63,13 +63,13 @@ class Access:
         self._keys = KeyStore(store, clock=clock)
         self._ledger = Ledger(store, clock=clock)
         self._known = _Known((), {})
-        self._once = OnceKeyed(store.path, Path(limits_path))
+        self._once = OnceKeyed(store.beside(prefix=PREFIX), Path(limits_path))
         self._load()
         if required is None and self._once.keyed and not self._known.by_hash:
             logger.error(
                 "There were keys, and the store %s has none: every request is refused until one is "
                 "made. %s",
-                store.path,
+                store,
                 self._once.way_out,
             )
         self._ledger.flush()

@@ -215,9 +215,7 @@ class KeyStore:
         try:
             return msgspec.json.decode(text, type=kind)
         except msgspec.DecodeError as error:
-            raise StoreError(
-                f"Key {row.name!r} in {self._store.path} cannot be read: {error}"
-            ) from None
+            raise StoreError(f"Key {row.name!r} in {self._store} cannot be read: {error}") from None
 
     def _key(self, row: stored.StoredKey) -> Key:
         scope = self._read(row, row.scope, _Scope)

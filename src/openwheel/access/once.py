@@ -7,6 +7,7 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
+PREFIX: Final = ".keyed-"
 _TEXT: Final = b"""\
 Openwheel had keys here, so its gateway refuses requests without one, also where the store is lost.
 To have it ask for none, set require_keys = false under [access] in openwheel.toml.
@@ -21,18 +22,15 @@ class OnceKeyed:
     ``openwheel.db*`` does not open the gateway.
 
     Args:
-        store: The store's file.
+        beside: The note beside the store.
         shared: A file that the workers share.
 
     Attributes:
         keyed: Whether there were keys.
     """
 
-    def __init__(self, store: Path, shared: Path) -> None:
-        self._paths = (
-            store.with_name(f".keyed-{store.name}"),
-            shared.with_name(f".keyed-{shared.name}"),
-        )
+    def __init__(self, beside: Path, shared: Path) -> None:
+        self._paths = (beside, shared.with_name(f"{PREFIX}{shared.name}"))
         self._noted = False
         self.keyed = any(path.exists() for path in self._paths)
 

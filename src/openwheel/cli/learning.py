@@ -72,7 +72,7 @@ def learn(
         stopping(kept),
         shown() as progress,
         Store.open(db) as store,
-        learner_lock(db).held(patience=options.LEARNER_PATIENCE_S),
+        learner_lock(store).held(patience=options.LEARNER_PATIENCE_S),
         open_resources(settings, options.connect()) as resources,
     ):
         # Exchangeable rows are in any order that one likes.

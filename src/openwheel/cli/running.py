@@ -153,7 +153,7 @@ def turn(
         stopping(lambda: f"{db} keeps its traffic, and what was certified. The next turn goes on."),
         shown() as progress,
         Store.open(db, create=False) as store,
-        learner_lock(db).held(patience=options.LEARNER_PATIENCE_S),
+        learner_lock(store).held(patience=options.LEARNER_PATIENCE_S),
         _stopped_as_by_hand(),
         open_resources(settings, options.connect(), options.connect_again()) as resources,
     ):

@@ -62,8 +62,7 @@ class Registry:
 
     def __init__(self, store: Store, files: StudentFiles | None = None) -> None:
         self.store = store
-        beside = store.path.with_name(store.path.name + ".students")
-        self.files = files if files is not None else StudentsFolder(beside)
+        self.files = StudentsFolder(store.beside(".students")) if files is None else files
 
     def version(self) -> tuple[int, ...]:
         """Return a version that changes with tasks, students, audit plans and turns.

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +20,9 @@ from openwheel.loop.turn.limits import Limits, apply_limits
 from openwheel.processes.order import read_order
 from openwheel.progress import Lines, steps_alone
 from openwheel.settings import Settings
+
+if TYPE_CHECKING:
+    from openwheel.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +59,15 @@ def run(settings: Settings, learning: threading.Event) -> None:
 
     turns = settings.loop.turns
     loop = LoopSettings.of(settings if turns else _without_turns(settings)).beside_gateway()
-    path = Path(settings.store.path)
     captured = settings.capture
     # The workers have made the file: making it again would hide that it was lost.
-    with Store.open(path, create=False) as store, contextlib.ExitStack() as stack:
+    with Store.open(settings.store.path, create=False) as store, contextlib.ExitStack() as stack:
         housekeeping = retention(store, days=captured.keep_days, most_bytes=captured.max_store)
         if turns:
-            stack.enter_context(_lock_once_free(path))
+            stack.enter_context(_lock_once_free(store))
             learning.set()
         elif captured.keep_days or captured.max_store:
-            housekeeping = _unless_another_learns(path, housekeeping)
+            housekeeping = _unless_another_learns(store, housekeeping)
         run_learner(
             store,
             loop,
@@ -91,7 +93,7 @@ def _without_turns(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def _lock_once_free(path: Path) -> Iterator[None]:
+def _lock_once_free(store: "Store") -> Iterator[None]:
     """Hold the learner's lock; while another process holds it, that one does the work.
 
     Raises:
@@ -103,7 +105,7 @@ def _lock_once_free(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(learner_lock(path).held())
+                stack.enter_context(learner_lock(store).held())
             except OtherLearnerError as error:
                 if not reported:
                     logger.warning("The learner waits: %s", error)
@@ -114,12 +116,12 @@ def _lock_once_free(path: Path) -> Iterator[None]:
         yield
 
 
-def _unless_another_learns(path: Path, housekeeping: Callable[[], None]) -> Callable[[], None]:
+def _unless_another_learns(store: "Store", housekeeping: Callable[[], None]) -> Callable[[], None]:
     """Return housekeeping that runs only while no other process learns and does it."""
     from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
 
     def keep() -> None:
-        with contextlib.suppress(OtherLearnerError), learner_lock(path).held():
+        with contextlib.suppress(OtherLearnerError), learner_lock(store).held():
             housekeeping()
 
     return keep
@@ -169,7 +171,6 @@ def main() -> None:
     # Before NumPy is imported: it takes its number of threads from the environment.
     for problem in apply_limits(Limits.of(order.settings)):
         logger.warning("%s", problem)
-    path = Path(order.settings.store.path)
     learning = threading.Event()
 
     def forget() -> None:
@@ -177,7 +178,9 @@ def main() -> None:
             from openwheel.loop.turn import failures  # noqa: PLC0415 - a second of imports
             from openwheel.store import Store  # noqa: PLC0415
 
-            with Store.open(path, create=False, busy_seconds=_FORGETTING_S) as store:
+            with Store.open(
+                order.settings.store.path, create=False, busy_seconds=_FORGETTING_S
+            ) as store:
                 failures.forget(store)
 
     when_alone(_end_when_stopped(forget))

@@ -64,7 +64,7 @@ class Store:
     leaves no part of its transaction behind.
 
     Attributes:
-        path: The file.
+        path: The file; for this package, and for tests.
         engine: For this package alone.
     """
 
@@ -102,6 +102,14 @@ class Store:
             engine.dispose()
             raise
         return cls(path, engine)
+
+    def __str__(self) -> str:
+        """Return the store's place, for messages."""
+        return str(self.path)
+
+    def beside(self, suffix: str = "", *, prefix: str = "") -> Path:
+        """Return a path beside the store's file, named after it."""
+        return self.path.with_name(f"{prefix}{self.path.name}{suffix}")
 
     def close(self) -> None:
         """Close all connections; the store can then no longer be used."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from openwheel.errors import StoreError
+from openwheel.store import Store
 
 _POLL_S = 0.05
 
@@ -36,15 +37,15 @@ class LearnerLock(Protocol):
 
 
 class FileLock:
-    """The right to learn from the store in a file: a lock of the system, on this machine."""
+    """The right to learn from a store on this machine: a lock of the system on a file beside it."""
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     @contextmanager
     def held(self, *, patience: float = 0.0) -> Iterator[None]:
         """See `LearnerLock.held`."""
-        path = self._database.with_name(self._database.name + ".learner")
+        path = self._store.beside(".learner")
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -60,7 +61,7 @@ class FileLock:
                 holder = file.read(20).decode("ascii", "replace").strip()
                 by = f" (process {holder})" if holder.isdecimal() else ""
                 raise OtherLearnerError(
-                    f"Another process{by} is learning from {self._database}; there can be one at a "
+                    f"Another process{by} is learning from {self._store}; there can be one at a "
                     "time"
                 )
             with contextlib.suppress(OSError):  # for messages alone; the disk may be full
@@ -69,9 +70,9 @@ class FileLock:
             yield
 
 
-def learner_lock(database: Path) -> LearnerLock:
-    """Return the right to learn from the store in a file."""
-    return FileLock(database)
+def learner_lock(store: Store) -> LearnerLock:
+    """Return the right to learn from a store."""
+    return FileLock(store)
 
 
 def _take(file: io.FileIO, path: Path) -> bool:
