@@ -84,6 +84,14 @@ def test_rows_that_no_block_fits_stay_at_half_precision(tmp_path):
     assert kinds["blk.0.attn_norm.weight"] == "F32"
 
 
+@pytest.mark.parametrize("precision", ["bf16", "q8_0"])
+def test_convolutions_are_kept_whole(tmp_path, precision):
+    target, _ = written(tiny.saved(tmp_path / "m", "lfm2"), precision)
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(target).tensors}
+    assert kinds["blk.0.shortconv.conv.weight"] == "F32"
+    assert kinds["blk.0.shortconv.in_proj.weight"] == precision.upper()
+
+
 def test_weights_too_large_for_half_precision_are_refused(tmp_path):
     folder = tmp_path / "m"
     model = tiny.model_of("qwen2")
@@ -129,6 +137,19 @@ ROPE = {"rope_theta": 10_000.0}
             "cannot say the rotary scaling's beta_fast",
         ),
         ("gemma2", {"query_pre_attn_scalar": 99}, "query scalar of a gemma2 model"),
+        (
+            "granitemoehybrid",
+            {"layer_types": ["linear_attention", "full_attention"]},
+            "must have attention in all layers, and no experts",
+        ),
+        ("granitemoehybrid", {"num_local_experts": 4}, "and no experts"),
+        ("granitemoehybrid", {"position_embedding_type": None}, "must have rotary embeddings"),
+        ("qwen3_5_text", {"linear_num_value_heads": 4}, "it has 4 and 2"),
+        (
+            "qwen3_5_text",
+            {"layer_types": ["linear_attention", *["full_attention"] * 3]},
+            "full attention at an even distance",
+        ),
         ("smollm3", {"no_rope_layers": [1, 1, 1, 1]}, "Every fourth layer of a smollm3"),
     ],
 )
@@ -141,6 +162,6 @@ def test_what_the_file_cannot_say_is_refused(tmp_path, family, changes, match):
 def test_other_families_are_refused_by_name(tmp_path):
     folder = tiny.saved(tmp_path / "m", "llama")
     config = folder / "config.json"
-    config.write_text(config.read_text().replace('"llama"', '"lfm2"'))
-    with pytest.raises(ModelError, match="this model is lfm2"):
+    config.write_text(config.read_text().replace('"llama"', '"olmo3"'))
+    with pytest.raises(ModelError, match="this model is olmo3"):
         written(folder)

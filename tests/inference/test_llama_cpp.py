@@ -57,6 +57,7 @@ CASES: list[tuple[str, dict[str, Any], float]] = [
     ("qwen2", {"rope_parameters": YARN}, CLOSE),
     ("qwen3", {}, CLOSE),
     ("qwen3", {"rope_parameters": {**ROPE, "rope_type": "linear", "factor": 4.0}}, CLOSE),
+    ("qwen3_5_text", {}, CLOSE),
     ("gemma2", {}, GELU),
     ("gemma2", {"sliding_window": 16}, GELU),
     ("gemma3_text", {}, GELU),
@@ -70,6 +71,8 @@ CASES: list[tuple[str, dict[str, Any], float]] = [
     ("smollm3", {}, CLOSE),
     ("granite", {}, CLOSE),
     ("granite", {"attention_bias": True, "mlp_bias": True}, CLOSE),
+    ("granitemoehybrid", {}, CLOSE),
+    ("lfm2", {}, CLOSE),
     ("olmo2", {}, CLOSE),
     ("ernie4_5", {}, CLOSE),
     ("hunyuan_v1_dense", {}, CLOSE),
@@ -106,6 +109,22 @@ def farthest(folder: Path, file: Path, tokenizer: Any, texts: list[str] = TEXTS)
         assert len(found) == tiny.SIZE
         worst = max(worst, *(abs(true[int(i)].item() - value) for i, value in found.items()))
     return worst
+
+
+def test_of_a_model_that_reads_images_the_text_part_is_written(tmp_path):
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    tokenizer, folder = tiny.byte_level("qwen2"), tmp_path / "model"
+    text = tiny.model_of("qwen3_5_text").config.to_dict()
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2}
+    vision["out_hidden_size"] = text["hidden_size"]
+    torch.manual_seed(7)
+    whole = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=vision))
+    whole.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    report = write_gguf(folder, tmp_path / "model.gguf", precision="f32", name="tiny")
+    assert report.notes[-1] == "It reads text alone: other parts are left out."
+    assert farthest(folder, tmp_path / "model.gguf", tokenizer) < CLOSE
 
 
 KINDS = ("llama", "qwen2", "gemma2", "phi3")  # the first case of each is always tried

@@ -61,7 +61,10 @@ def scored(model, tokenizer, prompt, written):
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(name, marks=() if name in {"llama", "qwen3"} else pytest.mark.evidence)
+        pytest.param(
+            name,
+            marks=() if name in {"llama", "qwen3", "granitemoehybrid"} else pytest.mark.evidence,
+        )
         for name in FAMILIES
     ],
 )

@@ -260,3 +260,29 @@ def test_a_process_that_dies_is_said(tiny_base, tmp_path):
 def test_messages_are_asked_as_they_stand(train, tiny_base, tmp_path):
     odd = [Record(messages=(PromptMessage("user", "<|im_end|> 🙈"),), answer="ok")] * 4
     assert train(place_order(tmp_path, odd, settings(tiny_base, epochs=1)))[1].steps == 1
+
+
+HYBRID = {
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "why"),
+    [
+        ("olmo3", {}, "olmo3 is not among the families llama, "),
+        ("qwen3_5_text", HYBRID, "as many linear value heads as key heads"),
+    ],
+)
+def test_what_nothing_could_serve_is_refused_before_it_is_trained(
+    make_base, tmp_path, family, changes, why
+):
+    told: list[Event] = []
+    order = place_order(tmp_path, records(40), settings(make_base(family, **changes)))
+    with pytest.raises(ModelError, match=rf"cannot be served by llama\.cpp \(.*{why}"):
+        train_here(order, told.append)
+    assert not any(isinstance(event, Progress) for event in told)

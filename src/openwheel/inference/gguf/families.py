@@ -1,11 +1,11 @@
-"""The families of dense decoders that can be written as GGUF, and what each needs said.
+"""The families of decoders that can be written as GGUF, and what each needs said.
 
 A row is here because a model of the family, written by this converter, gave the same
 log-probabilities in llama.cpp as in transformers (``tests/inference/test_llama_cpp.py``). A
 configuration that llama.cpp computes differently is refused, not approximated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -27,15 +27,34 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         interleave: Whether query and key rows are put in the order of interleaved rotary
             embeddings, which llama.cpp uses for this architecture.
         norm_offset: Added to the weights of norms, where the family's code adds it when it runs.
+        plain_norms: Ends of the names of norms to which its code adds nothing.
         biases: Parts whose biases llama.cpp reads.
-        keys: What it needs besides what every family says.
+        parts: What llama.cpp has in place of a module: of several, each has an equal share of the
+            rows, in this order.
+        keys: What it needs besides what every family says, and in place of it.
     """
 
     architecture: str
     interleave: bool = False
     norm_offset: float = 0.0
+    plain_norms: tuple[str, ...] = ()
     biases: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = {}
     keys: Callable[[Any], Keys] | None = None
+
+    def modules(self, name: str) -> list[str]:
+        """Return the modules that llama.cpp has in place of one, named as others name theirs.
+
+        >>> fused = Family(architecture="x", parts={"mlp.in": ("mlp.gate_proj", "mlp.up_proj")})
+        >>> fused.modules("model.layers.0.mlp.in")
+        ['model.layers.0.mlp.gate_proj', 'model.layers.0.mlp.up_proj']
+        >>> fused.modules("model.layers.0.mlp.out")
+        ['model.layers.0.mlp.out']
+        """
+        for module, parts in self.parts.items():
+            if name.endswith(f".{module}"):
+                return [name.removesuffix(module) + part for part in parts]
+        return [name]
 
 
 def keys_of(config: Any, family: Family) -> Keys:
@@ -59,7 +78,8 @@ def keys_of(config: Any, family: Family) -> Keys:
         "vocab_size": config.vocab_size,
         "attention.head_count": heads,
         "attention.head_count_kv": getattr(config, "num_key_value_heads", None) or heads,
-        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        "attention.layer_norm_rms_epsilon": getattr(config, "rms_norm_eps", None)
+        or config.norm_eps,
         "attention.key_length": dim,
         "attention.value_length": dim,
         **_rope(config, dim),
@@ -114,6 +134,8 @@ def _rope(config: Any, dim: int) -> Keys:
 
 def _check_activation(config: Any) -> None:
     used = getattr(config, "hidden_act", None) or getattr(config, "hidden_activation", None)
+    if config.model_type == "lfm2":
+        return  # its code has no other than silu
     wanted = "gelu_pytorch_tanh" if config.model_type.startswith("gemma") else "silu"
     if used != wanted:
         raise ModelError(
@@ -187,6 +209,61 @@ def _granite(config: Any) -> Keys:
     }
 
 
+def _granite_hybrid(config: Any) -> Keys:
+    if set(config.layer_types) != {"full_attention"} or config.num_local_experts:
+        raise ModelError(
+            "A granitemoehybrid model must have attention in all layers, and no experts, to export "
+            "to GGUF"
+        )
+    if config.position_embedding_type != "rope":
+        raise ModelError("A granitemoehybrid model must have rotary embeddings to export to GGUF")
+    return {**_granite(config), "feed_forward_length": config.shared_intermediate_size}
+
+
+def _qwen3_5(config: Any) -> Keys:
+    kinds, heads = list(config.layer_types), config.linear_num_value_heads
+    every = (kinds.index("full_attention") if "full_attention" in kinds else len(kinds)) + 1
+    if any(
+        kind != ("linear", "full")[i % every == 0] + "_attention" for i, kind in enumerate(kinds, 1)
+    ):
+        raise ModelError(
+            "A qwen3_5 model must have full attention at an even distance to export to GGUF"
+        )
+    if heads != config.linear_num_key_heads:
+        raise ModelError(
+            "A qwen3_5 model must have as many linear value heads as key heads to export to GGUF, "
+            f"it has {heads} and {config.linear_num_key_heads}"
+        )
+    # Which positions of an image a frequency reads: in text all are the same.
+    sections = rope_parameters(config).get("mrope_section", [11, 11, 10])
+    return {
+        "full_attention_interval": every,
+        "rope.dimension_sections": [*sections, *([0] * (4 - len(sections)))],
+        "ssm.conv_kernel": config.linear_conv_kernel_dim,
+        "ssm.state_size": config.linear_key_head_dim,
+        "ssm.group_count": config.linear_num_key_heads,
+        "ssm.time_step_rank": heads,
+        "ssm.inner_size": config.linear_value_head_dim * heads,
+    }
+
+
+def _lfm2(config: Any) -> Keys:
+    width = config.intermediate_size
+    if config.block_auto_adjust_ff_dim:
+        width = int(2 * width / 3)
+        if config.block_ffn_dim_multiplier is not None:
+            width = int(config.block_ffn_dim_multiplier * width)
+            width = -(-width // config.block_multiple_of) * config.block_multiple_of
+    heads = config.num_key_value_heads
+    return {
+        "feed_forward_length": width,
+        "shortconv.l_cache": config.conv_L_cache,
+        "attention.head_count_kv": [
+            heads if kind == "full_attention" else 0 for kind in config.layer_types
+        ],
+    }
+
+
 def _hunyuan_base(rope: dict[str, Any], dim: int) -> float:
     """Return the base that Hunyuan's "dynamic" scaling comes to within the trained context."""
     if not (alpha := rope.get("alpha")):
@@ -202,11 +279,29 @@ FAMILIES = {
     "mistral": Family(architecture="llama", interleave=True, keys=_windowed),
     "qwen2": Family(architecture="qwen2", biases=_QKV, keys=_windowed),
     "qwen3": Family(architecture="qwen3", keys=_windowed),
+    "qwen3_5_text": Family(
+        architecture="qwen35",
+        norm_offset=1.0,
+        plain_norms=("linear_attn.norm.weight",),
+        biases=("ssm_dt",),
+        parts={"linear_attn.dt_bias": ("linear_attn.dt_proj.bias",)},
+        keys=_qwen3_5,
+    ),
     "gemma2": Family(architecture="gemma2", norm_offset=1.0, keys=_gemma2),
     "gemma3_text": Family(architecture="gemma3", norm_offset=1.0, keys=_gemma3),
     "phi3": Family(architecture="phi3", keys=_windowed),
     "smollm3": Family(architecture="smollm3", interleave=True, keys=_smollm3),
     "granite": Family(architecture="granite", interleave=True, biases=_ALL, keys=_granite),
+    "granitemoehybrid": Family(
+        architecture="granite",
+        interleave=True,
+        parts={
+            "shared_mlp.input_linear": ("mlp.gate_proj", "mlp.up_proj"),
+            "shared_mlp.output_linear": ("mlp.down_proj",),
+        },
+        keys=_granite_hybrid,
+    ),
+    "lfm2": Family(architecture="lfm2", keys=_lfm2),
     "olmo2": Family(architecture="olmo2"),
     "ernie4_5": Family(architecture="ernie4_5"),
     "hunyuan_v1_dense": Family(architecture="hunyuan-dense"),

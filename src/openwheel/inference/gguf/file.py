@@ -7,7 +7,12 @@ from typing import Any
 import gguf
 import msgspec
 import numpy as np
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+)
 
 from openwheel.errors import ModelError
 from openwheel.inference.gguf import quantization
@@ -52,6 +57,15 @@ def family_of(config: Any) -> Family:
     return FAMILIES[config.model_type]
 
 
+def text_part(config: Any) -> Any:
+    """Return the configuration of the causal language model that transformers makes of one.
+
+    It is the text part of a model that reads images too, where a class of its own has that part.
+    """
+    text, known = config.get_text_config(), MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return text if known is not None and known.config_class is type(text) else config
+
+
 def write_gguf(
     source: Path,
     target: Path,
@@ -81,7 +95,7 @@ def write_gguf(
             f"The precision of a GGUF file must be one of "
             f"{', '.join(quantization.PRECISIONS)}, was {precision!r}"
         )
-    config = AutoConfig.from_pretrained(source)
+    config = text_part(AutoConfig.from_pretrained(source))
     family = family_of(config)
     keys = keys_of(config, family)
     tensors = Tensors(source, config, family)
@@ -118,7 +132,7 @@ def write_gguf(
     finally:
         writer.close()
     check_gguf(target, tensors, keys, vocabulary, family)
-    notes = list(vocabulary.notes)
+    notes = [*vocabulary.notes, *tensors.notes]
     if keys["context_length"] != config.max_position_embeddings:
         notes.append(
             f"The context is {keys['context_length']} tokens, the model's sliding window: beyond "

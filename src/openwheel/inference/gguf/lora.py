@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from openwheel.errors import ModelError
-from openwheel.inference.gguf.families import FAMILIES, Family, head_dim
+from openwheel.inference.gguf.families import FAMILIES, Family, head_dim, keys_of
 from openwheel.inference.gguf.tensors import interleaved
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -42,6 +42,7 @@ def write_lora(adapter: Path, target: Path, config: Any) -> None:
             f"{config.model_type}"
         )
     family = FAMILIES[config.model_type]
+    keys_of(config, family)  # what is refused there has weights in another order
     settings = _settings(adapter)
     tensors = _tensors(adapter, config, family)
     alpha = float(settings["lora_alpha"])
@@ -86,16 +87,20 @@ def _tensors(adapter: Path, config: Any, family: Family) -> dict[str, npt.NDArra
         with safe_open(adapter / WEIGHTS, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 matched = _NAME.fullmatch(name)
-                known = matched and names.get_name(matched["module"])
-                if not matched or not known or not _LAYER.match(known):
+                modules = family.modules(matched["module"]) if matched else []
+                known = [names.get_name(module) for module in modules]
+                if not matched or not all(one and _LAYER.match(one) for one in known):
                     raise ModelError(
                         f"llama.cpp is given adapters of a model's layers alone; the one at "
                         f"{adapter} changes {name}"
                     )
                 values = file.get_tensor(name).float().numpy()
-                if matched["side"] == "B":
-                    values = _as_base(values, matched["module"], config, family)
-                found[f"{known}.weight.lora_{matched['side'].lower()}"] = values
+                if matched["side"] == "A":
+                    found |= {f"{one}.weight.lora_a": values for one in known}
+                else:
+                    rows = _as_base(values, matched["module"], config, family)
+                    parts = zip(known, np.split(rows, len(known)), strict=True)
+                    found |= {f"{one}.weight.lora_b": part for one, part in parts}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"The adapter at {adapter} cannot be read: {error}") from None
     return found

@@ -30,8 +30,12 @@ def bytes_needed(parameters: int, precision: str) -> int:
 
 
 def kind_of(shape: tuple[int, ...], precision: str) -> Any:
-    """Return how a tensor is stored: vectors always whole, rows that no block fits as f16."""
-    if len(shape) < 2:
+    """Return how a tensor is stored.
+
+    Vectors and rows shorter than a block (those of convolutions, which llama.cpp reads in no other
+    precision) are always whole; other rows that no block fits are f16.
+    """
+    if len(shape) < 2 or shape[-1] < _Q8_BLOCK:
         return _KINDS["f32"][0]
     if precision == "q8_0" and shape[-1] % _Q8_BLOCK:
         return _KINDS["f16"][0]

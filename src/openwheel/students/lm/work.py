@@ -217,14 +217,19 @@ def _check_served(base: Base, frame: Frame | None, settings: LmSection) -> None:
     """
     if settings.server and settings.server_api != "llama.cpp":
         return
-    from openwheel.inference.gguf.families import FAMILIES  # noqa: PLC0415 - seconds of imports
+    from openwheel.inference.gguf.families import FAMILIES, keys_of  # noqa: PLC0415 - seconds of imports
 
-    if frame is None or base.model_type not in FAMILIES:
-        why = (
-            "its chat template is not one text around the messages"
-            if frame is None
-            else f"{base.model_type} is not among the families {', '.join(FAMILIES)}"
-        )
+    config, why = base.model.config, ""
+    if frame is None:
+        why = "its chat template is not one text around the messages"
+    elif config.model_type not in FAMILIES:
+        why = f"{base.model_type} is not among the families {', '.join(FAMILIES)}"
+    else:
+        try:
+            keys_of(config, FAMILIES[config.model_type])
+        except ModelError as error:
+            why = str(error)
+    if why:
         raise ModelError(
             f"Students of {base.name} cannot be served by llama.cpp ({why}); name a server of "
             "vLLM or SGLang as [lm] server"
