@@ -14,7 +14,7 @@ from gateway.raw import Client
 from openwheel.errors import RequestError
 from openwheel.gateway.reading import is_small, read_large
 from openwheel.loop.serving import Decision
-from openwheel.wire import APIS, Answer
+from openwheel.wire import TEXT_APIS, Answer
 from teacher import respond
 
 
@@ -37,7 +37,7 @@ def answering(upstream):
     """Answer each API as it would."""
     said = {
         api.path: api.body(Answer("shipping"), api.read_request(request_of(name, "x")))
-        for name, api in APIS.items()
+        for name, api in TEXT_APIS.items()
     }
 
     async def script(asked, writer):
@@ -100,9 +100,9 @@ def test_what_takes_long_to_read_is_not_parsed_at_all(name):
             self.parsed += 1
             return super().submit(*args, **named)
 
-    for api in APIS.values():
+    for api in TEXT_APIS.values():
         with Counted(1) as threads, pytest.raises(RequestError):
-            asyncio.run(read_large(api, BODIES[name].make(api.name), threads))
+            asyncio.run(read_large(api.read_request, BODIES[name].make(api.name), threads))
         assert threads.parsed == 0
 
 

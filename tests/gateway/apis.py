@@ -2,9 +2,9 @@
 
 import json
 
-from openwheel.wire import APIS
+from openwheel.wire import TEXT_APIS
 
-PATHS = {name: api.path for name, api in APIS.items()}
+PATHS = {name: api.path for name, api in TEXT_APIS.items()}
 
 
 def request_of(api: str, text: str, *, stream: bool = False, **fields: object) -> bytes:

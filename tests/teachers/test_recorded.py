@@ -6,7 +6,7 @@ import pytest
 
 from openwheel.store.exchange import Exchange
 from openwheel.teachers import RecordedTeacher
-from openwheel.wire import APIS, Answer, Usage, read_reply, read_reply_stream, sse_data
+from openwheel.wire import TEXT_APIS, Answer, Usage, read_reply, read_reply_stream, sse_data
 
 
 def request(text="x", **fields):
@@ -96,7 +96,7 @@ def test_pace_sleeps_a_multiple_of_the_recorded_latency():
 
 
 def test_each_api_is_answered_in_its_own_shape():
-    for api in APIS.values():
+    for api in TEXT_APIS.values():
         asked = {
             "chat": {"messages": [{"role": "user", "content": "x"}]},
             "completions": {"prompt": "x"},
@@ -108,7 +108,7 @@ def test_each_api_is_answered_in_its_own_shape():
         response, answer = ask(teacher, body, api.path)
         assert (response.status, response.teacher) == (200, "recording")
         assert api.read_reply(answer).answer.text == "1"
-        for other in APIS.values():
+        for other in TEXT_APIS.values():
             if other is not api:
                 assert ask(teacher, body, other.path)[0].status in {400, 404}
 

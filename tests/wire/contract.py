@@ -1,4 +1,4 @@
-"""What every `Api` must do, whatever its shape; each test of `check_api` can be run on any."""
+"""What every `Api` for texts must do, whatever its shape."""
 
 import json
 

@@ -1,10 +1,10 @@
 import pytest
 
-from openwheel.wire import APIS, bare_id, read_reply_id, sse_data
+from openwheel.wire import TEXT_APIS, bare_id, read_reply_id, sse_data
 from wire.contract import ask
 
 
-@pytest.mark.parametrize("api", APIS.values(), ids=APIS)
+@pytest.mark.parametrize("api", TEXT_APIS.values(), ids=TEXT_APIS)
 def test_an_answer_can_be_given_an_id_and_found_by_it(api):
     request = ask(api)
     whole = read_reply_id([api.body("x", request, identity="0123")])

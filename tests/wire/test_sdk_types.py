@@ -16,7 +16,7 @@ import openai.types.responses
 import pydantic
 import pytest
 
-from openwheel.wire import APIS, Answer, ToolCall, Usage, sse_data
+from openwheel.wire import TEXT_APIS, Answer, ToolCall, Usage, sse_data
 
 from .contract import CALLS, ask
 
@@ -65,9 +65,9 @@ def check(value: Any) -> None:
 
 @pytest.mark.parametrize("usage", [None, Usage(12, 3)])
 @pytest.mark.parametrize("answer", ANSWERS, ids=repr)
-@pytest.mark.parametrize("name", APIS)
+@pytest.mark.parametrize("name", TEXT_APIS)
 def test_an_answer_is_valid(name, answer, usage):
-    api, request = APIS[name], ask(APIS[name])
+    api, request = TEXT_APIS[name], ask(TEXT_APIS[name])
     whole, event = TYPES[name]
     validate(whole, api.body(answer, request, usage))
     for data in sse_data(b"".join(api.events(answer, request, usage))):
@@ -97,7 +97,7 @@ SAID = {
 
 
 def test_a_response_repeats_what_the_request_said():
-    api = APIS["responses"]
+    api = TEXT_APIS["responses"]
     request = ask(api, **SAID)
     body = api.body("x", request)
     validate(openai.types.responses.Response, body)
@@ -112,7 +112,7 @@ def test_a_response_repeats_what_the_request_said():
 
 
 def test_a_response_says_the_defaults_where_the_request_said_nothing():
-    api = APIS["responses"]
+    api = TEXT_APIS["responses"]
     nothing = dict.fromkeys(SAID)
     for request in (ask(api), ask(api, **nothing), ask(api, text={"format": None}, reasoning={})):
         response = json.loads(api.body("x", request))
@@ -131,7 +131,7 @@ def test_a_response_says_the_defaults_where_the_request_said_nothing():
     ],
 )
 def test_ids_have_the_apis_form_and_are_each_their_own(name, prefixes):
-    api, request = APIS[name], ask(APIS[name])
+    api, request = TEXT_APIS[name], ask(TEXT_APIS[name])
     answer = Answer("a", CALLS.tool_calls, "tool_calls")
     body = api.body(answer, request)
     for prefix in prefixes:
@@ -171,17 +171,17 @@ def _ids(value: Any) -> list[str]:
     ],
 )
 def test_errors_in_anthropics_shape(type, code, own):
-    body = APIS["messages"].error("The reason.", type=type, code=code)
+    body = TEXT_APIS["messages"].error("The reason.", type=type, code=code)
     validate(anthropic.types.ErrorResponse, body)
     assert json.loads(body)["error"] == {"type": own, "message": "The reason."}
 
 
 def test_a_request_too_large_has_the_type_of_anthropics_documentation():
-    body = APIS["messages"].error("Too large.", type="x", code="request_too_large")
+    body = TEXT_APIS["messages"].error("Too large.", type="x", code="request_too_large")
     assert json.loads(body)["error"]["type"] == "request_too_large"
 
 
 @pytest.mark.parametrize("name", ["chat", "responses", "completions"])
 def test_errors_in_openais_shape(name):
-    error = json.loads(APIS[name].error("The reason.", type="t", code="c"))
+    error = json.loads(TEXT_APIS[name].error("The reason.", type="t", code="c"))
     assert error == {"error": {"message": "The reason.", "type": "t", "param": None, "code": "c"}}

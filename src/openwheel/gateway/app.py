@@ -18,6 +18,7 @@ from openwheel.gateway.audit_metrics import AuditStatus
 from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.completions import Completions
+from openwheel.gateway.decisions import Decisions
 from openwheel.gateway.feedback import PATH as FEEDBACK
 from openwheel.gateway.feedback import Desk, FeedbackEndpoint
 from openwheel.gateway.forward import Forward
@@ -34,7 +35,7 @@ from openwheel.gateway.tracing import Tracer
 from openwheel.loop.serving import Serving
 from openwheel.settings import Settings, teacher_prices
 from openwheel.teachers import MemberHealth, Teacher
-from openwheel.wire import APIS
+from openwheel.wire import DECISION_APIS, TEXT_APIS
 
 if TYPE_CHECKING:
     from openwheel.loop.records import Beyond
@@ -167,7 +168,8 @@ def create_app(
         teacher=patient,
         best_effort=best_effort,
     )
-    served: dict[str, ASGIApp] = {api.path: Completions(api, state) for api in APIS.values()}
+    served: dict[str, ASGIApp] = {api.path: Completions(api, state) for api in TEXT_APIS.values()}
+    served |= {api.path: Decisions(api, state) for api in DECISION_APIS.values()}
     served[FEEDBACK] = FeedbackEndpoint(feedback, guard, meter, writing_feedback)
     router = Router(
         [*routes, Route("/healthz", health), Route("/metrics", metrics)],

@@ -4,11 +4,14 @@ import asyncio
 import logging
 import time
 
+import msgspec
+
 from openwheel.errors import TeacherError
 from openwheel.gateway.call import Call
-from openwheel.gateway.exchanges import audit_exchange, parse_reply
+from openwheel.gateway.exchanges import take_response
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
+from openwheel.loop.route import as_audit
 from openwheel.teachers import Headers, Teacher
 from openwheel.wire import without_stream
 
@@ -43,7 +46,7 @@ class Audits:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, call: Call, path: str, headers: Headers) -> None:
-        """Ask the teacher in the background."""
+        """Ask the teacher in the background; of a call with parts those are audited."""
         if len(self._tasks) >= self._waiting:
             self._failed("too many are waiting")
             return
@@ -69,15 +72,23 @@ class Audits:
             try:
                 response = await self._teacher.send("POST", path, headers, body, model=call.model)
                 answer = await response.read()
-                reply = parse_reply(call.api, response.status, response.headers, answer)
+                latency_ms = (time.perf_counter() - started) * 1000
+                taken = take_response(
+                    call,
+                    response.status,
+                    response.headers,
+                    answer,
+                    latency_ms,
+                    teacher=response.teacher,
+                )
             except TeacherError as error:
                 self._failed(str(error))
                 return
-        latency_ms = (time.perf_counter() - started) * 1000
-        self._meter.audits += 1
-        self._recorder.spent(response.teacher, reply.usage, len(body), len(answer), None)
-        exchange = audit_exchange(call, reply, latency_ms, teacher=response.teacher)
-        self._recorder.put(exchange, call.decision.task)
+        self._meter.audits += len(taken.exchanges)
+        self._recorder.spent(response.teacher, taken.reply.usage, len(body), len(answer), None)
+        for part, exchange in taken.exchanges:
+            audit = as_audit(msgspec.structs.replace(exchange, reply_id="", request_id=""))
+            self._recorder.put(audit, part.decision.task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -41,6 +41,8 @@ class Call(msgspec.Struct):
         response_model, output_tokens, input_tokens, finish_reason: Of the answer, where it was
             read.
         error: A short name of the error; ``""`` if there was none.
+        parts: The questions of a request that asks several things, each as a call of its own whose
+            body has that question alone; empty for any other request.
     """
 
     api: Api
@@ -65,6 +67,7 @@ class Call(msgspec.Struct):
     output_tokens: int | None = None
     finish_reason: str = ""
     error: str = ""
+    parts: "tuple[Call, ...]" = ()
 
     @property
     def time(self) -> float:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -35,7 +36,7 @@ from openwheel.gateway.state import GatewayState
 from openwheel.gateway.tap import CostTap, ExchangeTap
 from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.loop.route import UNDECIDED, route
-from openwheel.loop.serving import Decision
+from openwheel.loop.serving import Decision, Pending
 from openwheel.teachers import TeacherResponse, named_model
 from openwheel.wire import Api, Request, ordered_id
 
@@ -45,11 +46,18 @@ _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
-_SOURCES = {"student": b"student", "teacher": b"teacher", "best_effort": b"best-effort"}
+SOURCES = {
+    "student": b"student",
+    "teacher": b"teacher",
+    "best_effort": b"best-effort",
+    "mixed": b"mixed",
+}
+_RETRIES = (b"x-stainless-retry-count", b"x-typesafe-retry-count")
+_Read = TypeVar("_Read")
 _MOST_PENDING = 64
 # An older decision is made again before a student stands in for the teacher: the student may have
 # been taken off meanwhile.
-_FRESH_S = 1.0
+FRESH_S = 1.0
 
 
 class Completions:
@@ -92,8 +100,11 @@ class Completions:
             call.status,
             time.perf_counter() - call.started,
             call.first_byte,
-            call.decision.task,
+            None if len(call.parts) > 1 else call.decision.task,
         )
+        if len(call.parts) > 1:
+            for part in call.parts:
+                state.meter.answered(part.decision.task, part.source)
         if state.tracer is not None:
             state.tracer.record(request_span(scope, call))
 
@@ -110,7 +121,7 @@ class Completions:
             scope,
             send,
             call,
-            headers=_headers("teacher", call.decision),
+            headers=answer_headers("teacher", call.decision),
             tap=partial(self._tap, call),
             instead=None if request is None else partial(self._instead, call, request, send),
             # A request that a student can answer need not wait for a teacher that is down.
@@ -127,16 +138,9 @@ class Completions:
         Raises:
             RefusedError: The key does not allow this request.
         """
-        guard, body = self._state.guard, call.body
-        try:
-            if is_small(body):
-                request = self._api.read_request(body)
-            else:
-                request = await read_large(self._api, body, self._state.reading)
-        except RequestError:
-            call.model = named_model(body)
-            guard.check_model(call.key, call.model)
-            guard.check_task(call.key, "")
+        guard = self._state.guard
+        request = await self._read_body(call, self._api.read_request)
+        if request is None:
             return
         call.model = request.model
         guard.check_model(call.key, call.model)
@@ -145,7 +149,23 @@ class Completions:
         guard.check_task(call.key, decision.task)
         call.id, call.request, call.decision = ordered_id(), request, decision
         call.route = route(decision, self._state.rng())
-        call.is_retry = header(scope, b"x-stainless-retry-count") not in {b"", b"0"}
+        call.is_retry = is_retry(scope)
+
+    async def _read_body(self, call: Call, read: Callable[[bytes], _Read]) -> _Read | None:
+        """Read a request's body; None if it cannot be read.
+
+        Raises:
+            RefusedError: It cannot be read, and the key does not allow just any request.
+        """
+        try:
+            if is_small(call.body):
+                return read(call.body)
+            return await read_large(read, call.body, self._state.reading)
+        except RequestError:
+            call.model = named_model(call.body)
+            self._state.guard.check_model(call.key, call.model)
+            self._state.guard.check_task(call.key, "")
+            return None
 
     def _allowed(self, decision: Decision, request: Request) -> Decision:
         """Return a decision, without the student's answer if the student may not answer."""
@@ -153,28 +173,26 @@ class Completions:
             return decision
         if request.prompt.plain and (not request.kept or self._state.settings.answer_kept):
             return decision
-        reason = "kept" if request.prompt.plain else "not plain"
-        return msgspec.structs.replace(
-            decision, answer=None, below_threshold_answer=None, reason=reason
-        )
+        return left_to_teacher(decision, "kept" if request.prompt.plain else "not plain")
 
     async def _decide(self, call: Call, request: Request) -> Decision:
         state, name = self._state, call.key.name if call.key else ""
+        decide = partial(state.serving.decide, request, call.task, name)
+        return await self._settled(decide, at_once=is_small(call.body))
+
+    async def _settled(
+        self, decide: Callable[[], Decision | Pending], *, at_once: bool
+    ) -> Decision:
+        """Return a decision, made on the event loop or, if that would take long, in a thread."""
+        state, loop = self._state, asyncio.get_running_loop()
         try:
-            if is_small(call.body):
-                decision = state.serving.decide(request, call.task, name)
-            else:
-                loop, decide = asyncio.get_running_loop(), state.serving.decide
-                decision = await loop.run_in_executor(
-                    state.reading, decide, request, call.task, name
-                )
+            decision = decide() if at_once else await loop.run_in_executor(state.reading, decide)
             if isinstance(decision, Decision):
                 return decision
             if self._pending >= _MOST_PENDING:
                 return decision.busy
             self._pending += 1
             try:
-                loop = asyncio.get_running_loop()
                 threads = state.remote if decision.remote else state.slow
                 return await loop.run_in_executor(threads, decision.decide)
             finally:
@@ -191,7 +209,7 @@ class Completions:
         effort it may also if only its confidence is too low.
         """
         decision, state = call.decision, self._state
-        if time.perf_counter() - call.whole >= _FRESH_S:
+        if time.perf_counter() - call.whole >= FRESH_S:
             decision = self._allowed(await self._decide(call, request), request)
             try:
                 state.guard.check_task(call.key, decision.task)
@@ -228,7 +246,7 @@ class Completions:
         exchange = student_exchange(call, answer, source=source)
         if recorder.strict:
             await recorder.commit(exchange, task, is_retry=call.is_retry)
-        headers = [*_headers(source, call.decision), (self._api.id_header, call.id.encode())]
+        headers = [*answer_headers(source, call.decision), (self._api.id_header, call.id.encode())]
         if reason:
             headers.append((b"x-openwheel-fallback", reason.encode()))
         if request.stream:
@@ -252,8 +270,21 @@ class Completions:
         return ExchangeTap(call, response, self._state)
 
 
-def _headers(source: str, decision: Decision) -> Pairs:
-    headers = [(b"x-openwheel-source", _SOURCES[source])]
+def left_to_teacher(decision: Decision, reason: str) -> Decision:
+    """Return a decision without the student's answer."""
+    return msgspec.structs.replace(
+        decision, answer=None, below_threshold_answer=None, probabilities=(), reason=reason
+    )
+
+
+def is_retry(scope: Scope) -> bool:
+    """Whether the client's SDK marks a request as sent before."""
+    return any(header(scope, name) not in {b"", b"0"} for name in _RETRIES)
+
+
+def answer_headers(source: str, decision: Decision) -> Pairs:
+    """Return the headers that say who answered."""
+    headers = [(b"x-openwheel-source", SOURCES[source])]
     if decision.task:
         headers.append((b"x-openwheel-task", header_text(decision.task)))
     if decision.confidence is not None:

@@ -1,10 +1,12 @@
 """Makes exchanges from calls and their answers."""
 
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from openwheel.errors import TeacherError
 from openwheel.gateway.call import Call
-from openwheel.loop.route import as_audit, by_student, by_teacher
+from openwheel.loop.route import by_student, by_teacher
 from openwheel.store.exchange import REJECTED, Exchange, Source
 from openwheel.tasks import answer_in
 from openwheel.wire import (
@@ -22,8 +24,9 @@ REJECTS: Final = frozenset({400, 413, 414, 415, 422, 451})
 All others are about the teacher, the key or the moment, not about the request.
 """
 
-# OpenAI's, and Anthropic's.
-_ID_HEADERS = (b"x-request-id", b"request-id")
+# OpenAI's, Anthropic's and TypeSafe's.
+_ID_HEADERS = (b"x-request-id", b"request-id", b"x-typesafe-request-id")
+_CODED: Final = "The answer is compressed, though identity was asked for"
 
 
 def student_exchange(call: Call, answer: str, *, source: Source = "student") -> Exchange:
@@ -76,9 +79,67 @@ def teacher_exchange(
     return by_teacher(exchange, call.decision, call.route)
 
 
-def audit_exchange(call: Call, reply: Reply, latency_ms: float, *, teacher: str) -> Exchange:
-    """Return the exchange of the teacher's answer to a request that a student answered."""
-    return as_audit(teacher_exchange(call, reply, latency_ms, teacher=teacher))
+class Taken(NamedTuple):
+    """What is kept of one response of a teacher.
+
+    Attributes:
+        exchanges: One for each question, with its call.
+        reply: The answer, of several the first; its usage is of all.
+    """
+
+    exchanges: list[tuple[Call, Exchange]]
+    reply: Reply
+
+    @property
+    def written(self) -> int:
+        """Bytes of text in the answers, about."""
+        return sum(len(exchange.answer.text) for _, exchange in self.exchanges)
+
+
+def take_response(
+    call: Call,
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes,
+    latency_ms: float,
+    *,
+    teacher: str,
+) -> Taken:
+    """Return the exchanges of a whole response to a request, or to some of its questions.
+
+    Raises:
+        TeacherError: It is not a whole answer that can be read.
+    """
+    ids = client_ids(headers, body)
+    replies = parse_replies(call, status, headers, body)
+    exchanges = []
+    for part, reply in zip(call.parts or (call,), replies, strict=True):
+        # A client knows the answers to several questions by one id, so each has its own behind it.
+        own = ids if len(replies) == 1 else ("", "")
+        exchange = teacher_exchange(part, reply, latency_ms, teacher=teacher, ids=own)
+        exchanges.append((part, exchange))
+    counts = [reply.usage for reply in replies if reply.usage is not None]
+    usage = Usage(
+        sum(count.prompt_tokens for count in counts),
+        sum(count.completion_tokens for count in counts),
+    )
+    return Taken(exchanges, msgspec.structs.replace(replies[0], usage=usage if counts else None))
+
+
+def parse_replies(
+    call: Call, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+) -> list[Reply]:
+    """Read a whole response, the answer to each question; see `parse_reply`.
+
+    Raises:
+        TeacherError: It is not a whole answer that can be read.
+    """
+    if not call.parts or status != 200 or call.api.questions is None:
+        return [parse_reply(call.api, status, headers, body)] * len(call.parts or (call,))
+    if is_coded(headers):
+        raise TeacherError(_CODED)
+    asked = [part.request for part in call.parts if part.request is not None]
+    return call.api.questions.read_replies(body, asked)
 
 
 def is_stream(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -107,7 +168,7 @@ def parse_reply(api: Api, status: int, headers: list[tuple[bytes, bytes]], body:
     if status != 200:
         raise TeacherError(f"the teacher answered with status {status}")
     if is_coded(headers):
-        raise TeacherError("The answer is compressed, though identity was asked for")
+        raise TeacherError(_CODED)
     return api.read_stream(sse_data(body)) if is_stream(headers) else api.read_reply(body)
 
 

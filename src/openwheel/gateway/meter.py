@@ -20,9 +20,10 @@ from openwheel.gateway.capture import CaptureStats
 from openwheel.gateway.metric import Count, Labels, Metric, Of, Sample, Values
 from openwheel.teachers import MemberHealth
 
-Source = Literal["student", "teacher", "best_effort", "forwarded", "refused"]
-"""Who answered; ``best_effort`` stands for a student below its threshold, ``refused`` for the
-gateway itself: keys, limits, bad requests."""
+Source = Literal["student", "teacher", "best_effort", "mixed", "forwarded", "refused"]
+"""Who answered; ``best_effort`` stands for a student below its threshold, ``mixed`` for students
+and the teacher, each some questions of a decision, ``refused`` for the gateway itself: keys,
+limits, bad requests."""
 
 BOUNDS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0,
@@ -184,7 +185,7 @@ class Meter(Events):
         status: int,
         seconds: float,
         first_byte: float | None,
-        task: str,
+        task: str | None,
     ) -> None:
         """Count one request that is over.
 
@@ -193,7 +194,8 @@ class Meter(Events):
             status: Of the response that was sent, or would have been.
             seconds: From the request's head to the response's end.
             first_byte: From the request's head to the response's first byte, if one was sent.
-            task: Its name, if any. Names past the first 500 count as one, ``(others)``.
+            task: Its name, if any. Names past the first 500 count as one, ``(others)``. None if
+                its tasks are counted one by one, by `answered`.
         """
         kind = self.kinds.get((api, source, status)) or self._new_kind(api, source, status)
         kind.count += 1
@@ -204,6 +206,11 @@ class Meter(Events):
             distribution = kind.first_bytes
             distribution.counts[bisect_left(BOUNDS, first_byte)] += 1
             distribution.sum += first_byte
+        if task is not None:
+            self.answered(task, source)
+
+    def answered(self, task: str, source: Source) -> None:
+        """Count one request of a task, or one of the questions that a request asks."""
         try:
             self.tasks[task, source] += 1
         except KeyError:

@@ -6,12 +6,13 @@ microseconds for each value, and ten milliseconds for a MiB of text.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, TypeVar
 
 from openwheel.errors import RequestError
-from openwheel.wire import Api, Request
 
+_Read = TypeVar("_Read")
 LARGEST_READ: Final = 8 << 20
 """The most bytes of a body that is read; a larger one is passed on."""
 
@@ -28,10 +29,10 @@ def is_small(body: bytes) -> bool:
     return len(body) <= _AT_ONCE
 
 
-async def read_large(api: Api, body: bytes, threads: Executor) -> Request:
+async def read_large(read: Callable[[bytes], _Read], body: bytes, threads: Executor) -> _Read:
     """Read a request that is not small, in a thread; raises `RequestError`."""
     _require_readable(body)
-    return await asyncio.get_running_loop().run_in_executor(threads, api.read_request, body)
+    return await asyncio.get_running_loop().run_in_executor(threads, read, body)
 
 
 def _require_readable(body: bytes) -> None:

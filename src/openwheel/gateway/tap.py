@@ -1,4 +1,4 @@
-"""Reads a teacher's answer as it passes, and makes an exchange of it at its end."""
+"""Reads a teacher's answer as it passes, and makes exchanges of it at its end."""
 
 import logging
 from collections.abc import Iterable
@@ -7,18 +7,12 @@ import msgspec
 
 from openwheel.errors import TeacherError
 from openwheel.gateway.call import Call
-from openwheel.gateway.exchanges import (
-    REJECTS,
-    client_ids,
-    is_stream,
-    parse_reply,
-    teacher_exchange,
-)
+from openwheel.gateway.exchanges import REJECTS, Taken, is_stream, parse_reply, take_response
 from openwheel.gateway.recorder import BYTES_A_TOKEN, Recorder
 from openwheel.gateway.state import GatewayState
 from openwheel.store.exchange import Exchange
 from openwheel.teachers import TeacherResponse
-from openwheel.wire import Reply, read_any_usage, sse_data
+from openwheel.wire import read_any_usage, sse_data
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +39,7 @@ class ExchangeTap:
         self._event = 0  # the first chunk of the last event, about
         self._whole = True
         self._ended = False
-        self._exchange: Exchange | None = None
+        self._taken: Taken | None = None
 
     def chunk(self, chunk: bytes) -> bool:
         """Take a chunk, and return whether it must wait for `before_end`.
@@ -82,22 +76,18 @@ class ExchangeTap:
             if not self._stream:
                 _require_whole(self._response.headers, body)
             elif not self._call.api.ends(self._tail()):
-                self._parsed(body)
+                parse_reply(self._call.api, self._response.status, self._response.headers, body)
         if self._recorder.strict:
             self._read()
-            if self._exchange is not None:
-                await self._recorder.commit(
-                    self._exchange, self._call.decision.task, is_retry=self._call.is_retry
-                )
+            for call, exchange in self._exchanges():
+                await self._recorder.commit(exchange, call.decision.task, is_retry=call.is_retry)
 
     def after_end(self) -> None:
         """Take note that the client has been sent the whole response."""
         if not self._recorder.strict:
             self._read()
-            if self._exchange is not None:
-                self._recorder.put(
-                    self._exchange, self._call.decision.task, is_retry=self._call.is_retry
-                )
+            for call, exchange in self._exchanges():
+                self._recorder.put(exchange, call.decision.task, is_retry=call.is_retry)
 
     def left(self) -> None:
         """Capture a stream whose client went away once it had seen the last event.
@@ -110,18 +100,18 @@ class ExchangeTap:
 
     def close(self) -> None:
         """Release the answer, however it ended; count its cost, whole or not."""
-        exchange = self._exchange
+        taken = self._taken
         self._memory.held -= self._held
         self._held = 0
         if self._response.status in REJECTS:
             return
-        if exchange is not None:
-            written = len(exchange.answer.text)
+        if taken is not None:
+            written = taken.written
         else:
             written = _written(self._chunks, self._size, stream=self._stream)
         self._recorder.spent(
             self._response.teacher,
-            exchange.usage if exchange else None,
+            taken.reply.usage if taken else None,
             len(self._call.body),
             written,
             self._call.key,
@@ -149,29 +139,28 @@ class ExchangeTap:
         self._memory.held -= self._held
         self._held = 0
 
-    def _parsed(self, body: bytes) -> Reply:
-        response = self._response
-        return parse_reply(self._call.api, response.status, response.headers, body)
+    def _exchanges(self) -> list[tuple[Call, Exchange]]:
+        return [] if self._taken is None else self._taken.exchanges
 
     def _read(self) -> None:
-        latency_ms = self._call.latency_ms
+        call, response, latency_ms = self._call, self._response, self._call.latency_ms
         try:
             if not self._whole:
                 raise TeacherError("It, or all answers under way, have too many bytes to keep")
             body = b"".join(self._chunks)
-            reply = self._parsed(body)
+            self._taken = take_response(
+                call,
+                response.status,
+                response.headers,
+                body,
+                latency_ms,
+                teacher=response.teacher,
+            )
         except TeacherError as error:
             self._meter.uncaptured += 1
             logger.warning("An answer was passed on but not captured: %s", error)
             return
-        self._exchange = teacher_exchange(
-            self._call,
-            reply,
-            latency_ms,
-            teacher=self._response.teacher,
-            ids=client_ids(self._response.headers, body),
-        )
-        call = self._call
+        reply = self._taken.reply
         call.response_model, call.finish_reason = reply.model, reply.answer.finish_reason
         if reply.usage is not None:
             call.input_tokens = reply.usage.prompt_tokens

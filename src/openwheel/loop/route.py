@@ -72,6 +72,7 @@ def by_teacher(exchange: Exchange, decision: Decision, route: Route) -> Exchange
         student=decision.student if compared or deferred else "",
         student_answer=decision.answer if compared else None,
         student_guess=decision.below_threshold_answer if deferred else None,
+        student_probabilities=decision.probabilities if compared or deferred else (),
         confidence=decision.confidence,
     )
 
@@ -83,7 +84,7 @@ def by_student(
     return msgspec.structs.replace(
         exchange,
         source=source,
-        answer=answer_in(answer, decision.form),
+        answer=answer_in(answer, decision.form, decision.probabilities),
         model=decision.student,
         unbiased=False,
         audit_probability=decision.audit_probability,

@@ -8,6 +8,7 @@ import msgspec
 
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
 from openwheel.loop.audit.records import coverage_now
+from openwheel.loop.probabilities import given
 from openwheel.loop.records import Accepted, AuditPlan, Candidate, Promotion, Slicer, asked
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
@@ -15,7 +16,7 @@ from openwheel.students import Student, rungs
 from openwheel.students.screen import ScreenedStudent
 from openwheel.students.tools import offered
 from openwheel.tasks import FORMS, Form, Inputs, TaskMatcher, answer_in, canonical_answer
-from openwheel.wire import Request
+from openwheel.wire import Probabilities, Request
 
 _log = logging.getLogger("openwheel.serving")
 
@@ -39,6 +40,8 @@ class Decision(msgspec.Struct, frozen=True):
     Attributes:
         answer: The student's answer, exactly as the teacher would have written it, a call of a
             tool as a record (`answer_in` reads it); None to defer.
+        probabilities: Of the answers that ``answer`` or ``below_threshold_answer`` could have been,
+            spelled alike; empty where the student gives none.
         below_threshold_answer: The answer it would have given, if it defers for a low confidence or
             because the request is unlike its training.
         task: Name of the task the prompt belongs to, ``""`` if it belongs to none.
@@ -65,6 +68,7 @@ class Decision(msgspec.Struct, frozen=True):
     form: Form = "label"
     folds: tuple[str, ...] = ()
     below_threshold_answer: str | None = None
+    probabilities: Probabilities = ()
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -114,6 +118,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     folds: tuple[str, ...]
     asked_how: Literal["at once", "thread", "remote"]
     outside: frozenset[str]
+    question: bool
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -174,6 +179,7 @@ class RegistryServing:
             shadow.task_id: shadow for shadow, _, _ in self._registry.candidates(state="shadow")
         }
         matcher = TaskMatcher([record.task for record in records])
+        questions = {record.task.id for record in records if record.task.question is not None}
         promotions, plans = self._registry.promotions(), self._registry.plans()
         for record in records:
             promotion = promotions.get(record.task.id)
@@ -225,6 +231,7 @@ class RegistryServing:
                 candidate.folds,
                 rungs()[candidate.rung].asked,
                 frozenset(candidate.outside),
+                task_id in questions,
             )
         self._problems, self._broken = problems, broken
         return _Table(version, matcher, promoted, names)
@@ -284,6 +291,7 @@ class RegistryServing:
 
         def decided() -> Decision:
             answer, confidence, reason = _ask(promoted, inputs, request, key)
+            probable = answer is not None and promoted.question
             return Decision(
                 answer=None if reason else answer,
                 task=matched.name,
@@ -295,6 +303,7 @@ class RegistryServing:
                 form=promoted.form,
                 folds=promoted.folds,
                 below_threshold_answer=answer if reason else None,
+                probabilities=_given(promoted, inputs) if probable else (),
             )
 
         if promoted.asked_how != "at once":
@@ -356,6 +365,10 @@ def _is_offered(promoted: _Promoted, answer: str, request: Request) -> bool:
     if len(calls) > 1 and (request.settings or {}).get("parallel_tool_calls") == "false":
         return False
     return offered(request.prompt.tools).take_all(calls)
+
+
+def _given(promoted: _Promoted, inputs: Inputs) -> Probabilities:
+    return given(promoted.student, [inputs], promoted.surfaces)[0]
 
 
 def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from openwheel.tasks.match import Task, TaskMatcher
-from openwheel.tasks.template import Parts, Template, prompt_parts
-from openwheel.wire import Answer, Prompt
+from openwheel.tasks.template import Parts, Template, prompt_parts, question_template
+from openwheel.wire import Answer, Prompt, Question, question_in
+from openwheel.wire.question import MARK
 
 MIN_SUPPORT = 20
 
@@ -75,14 +76,18 @@ def find_tasks(
             one with a name.
 
     Returns:
-        New tasks only: named ones first, then by the number of exchanges.
+        New tasks only: named ones first, then typed questions and then others, each by the number
+        of exchanges.
     """
     matcher = TaskMatcher([t for t in known_tasks if t.template is None or not t.template.bare])
     names = {task.explicit for task in known_tasks if task.explicit}
     named: dict[str, list[tuple[Prompt, Answer]]] = {}
     free: list[tuple[Prompt, Answer]] = []
+    questions: Counter[str] = Counter()
     for prompt, answer, explicit in sample:
-        if explicit:
+        if prompt.response_format.startswith(MARK):
+            questions[prompt.response_format] += matcher.match(prompt) is None
+        elif explicit:
             if explicit not in names:
                 named.setdefault(explicit, []).append((prompt, answer))
         elif matcher.match(prompt) is None:
@@ -96,6 +101,12 @@ def find_tasks(
         name = _free_name(_slug(explicit) or "task", taken)
         tasks.append(Task(identity, name, named_template([p for p, _ in exchanges]), explicit))
     ids = {task.id for task in known_tasks}
+    for asked, number in sorted(questions.items(), key=lambda item: (-item[1], item[0])):
+        question = question_in(asked)
+        if number >= min_support and question is not None:
+            template = question_template(asked)
+            name = _free_name(_question_name(question), taken)
+            tasks.append(Task(template.id, name, template))
     templates = [t for t in find_templates(free, min_support=min_support) if t.id not in ids]
     for template in templates:
         name = _free_name(_describing_name(template, templates), taken)
@@ -144,6 +155,13 @@ def _describing_name(template: Template, others: Sequence[Template]) -> str:
     chosen = sorted(words, key=lambda word: (rarity[word], words.index(word)))[:3]
     name = "-".join(sorted(chosen, key=words.index))
     return _slug(name) or ("messages" if template.bare else "task")
+
+
+def _question_name(question: Question) -> str:
+    """Return up to three words of a question, of its choices if it has no instructions."""
+    found = [word.lower() for word in _WORD.findall(question.described)]
+    chosen = list(dict.fromkeys(word for word in found if word not in _COMMON))[:3]
+    return _slug("-".join(chosen)) or question.type
 
 
 def _words(template: Template) -> list[str]:

@@ -7,7 +7,7 @@ import msgspec
 
 from openwheel.tasks.index import TemplateIndex
 from openwheel.tasks.template import Inputs, Template, prompt_parts
-from openwheel.wire import Prompt
+from openwheel.wire import Prompt, Question, question_in
 
 MATCHING = 1
 """Raised when a prompt may come to belong to another task, or have other inputs, than before."""
@@ -28,6 +28,11 @@ class Task(msgspec.Struct, frozen=True):
     name: str
     template: Template | None = None
     explicit: str = ""
+
+    @property
+    def question(self) -> Question | None:
+        """The typed question that it is, None if it is none."""
+        return None if self.template is None else question_in(self.template.response_format)
 
 
 class TaskMatcher:

@@ -5,7 +5,8 @@ from functools import cached_property
 
 import msgspec
 
-from openwheel.wire import Prompt
+from openwheel.wire import Prompt, question_in
+from openwheel.wire.question import MARK
 
 Inputs = tuple[str, ...]
 Parts = tuple[str, str, str, str]
@@ -115,6 +116,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 ANY = Part(("", ""))
+NONE = Part()
 
 FEWEST_LETTERS = 12
 """A template with fewer letters of constant text is bare: two or three words say no task."""
@@ -126,7 +128,8 @@ class Template(msgspec.Struct, frozen=True, dict=True):
     Attributes:
         parts: System text, history, last user message, tail.
         tools: The tools every prompt offers, as in :class:`Prompt`; they must be equal.
-        response_format: The response format every prompt asks for; it must be equal.
+        response_format: The response format every prompt asks for, or the typed question that it
+            is; it must be equal.
     """
 
     parts: tuple[Part, Part, Part, Part]
@@ -179,6 +182,9 @@ class Template(msgspec.Struct, frozen=True, dict=True):
             names = tuple(f"{{{at + i + 1}}}" for i in range(part.variables))
             at += part.variables
             lines.append(f"[{name}]\n{part.render(names)}")
+        question = question_in(self.response_format)
+        if question is not None:
+            lines.append(f"[{question.type}]\n{question.described}")
         return "\n".join(lines)
 
     @cached_property
@@ -204,5 +210,12 @@ class Template(msgspec.Struct, frozen=True, dict=True):
         New tasks may hide among the prompts that a bare template takes: pass those to
         :func:`find_tasks` too.
         """
+        if self.response_format.startswith(MARK):
+            return False
         literals = (literal for part in self.parts for literal in part.literals)
         return sum(c.isalpha() for literal in literals for c in literal) < FEWEST_LETTERS
+
+
+def question_template(response_format: str) -> Template:
+    """Return the template of a typed question: all of its input is one variable."""
+    return Template((NONE, NONE, ANY, NONE), "", response_format)

@@ -27,6 +27,8 @@ TABLE: Final[Mapping[str, tuple[Kind, frozenset[str]]]] = MappingProxyType(
     {
         "chat/completions": ("text", _POST),
         "completions": ("text", _POST),
+        "decisions": ("text", _POST),
+        "systemone": ("text", _POST),
         "messages": ("text", _POST),
         "responses": ("text", _POST),
         "messages/count_tokens": ("any", _POST),

@@ -10,7 +10,7 @@ import msgspec
 from openwheel.errors import RequestError
 from openwheel.store.exchange import BY_STUDENTS, Exchange
 from openwheel.teachers.teacher import Headers, Sending, TeacherResponse, whole_response
-from openwheel.wire import APIS, Answer, ApiName, Request, Usage, error_body
+from openwheel.wire import APIS, Answer, Api, ApiName, Questions, Request, Usage, error_body
 from openwheel.wire.prompt import canonical_json
 
 _NAME = "recording"
@@ -20,6 +20,9 @@ _NOT_RECORDED = "not_in_recording"
 _ASKS = (
     "messages",
     "input",
+    "questions",
+    "state",
+    "assets",
     "prompt",
     "system",
     "instructions",
@@ -100,6 +103,12 @@ class RecordedTeacher:
         if api is None or method != "POST":
             message = f"The recording answers no {method} {path}"
             return _respond(404, error_body(message, type=_WRONG, code=_NOT_RECORDED))
+        if api.questions is not None:
+            return self._decide(api, api.questions, body)
+        return await self._complete(api, body)
+
+    async def _complete(self, api: Api, body: bytes) -> TeacherResponse:
+        """Answer a request for a text from the recording."""
         try:
             request = api.read_request(body)
         except RequestError as error:
@@ -115,6 +124,30 @@ class RecordedTeacher:
             return _respond(200, api.body(recorded.answer, request, recorded.usage))
         events = api.events(recorded.answer, request, recorded.usage)
         return _respond(200, *events, content_type=b"text/event-stream; charset=utf-8")
+
+    def _decide(self, api: Api, questions: Questions, body: bytes) -> TeacherResponse:
+        """Answer each question of a request from the recording."""
+        try:
+            requests = questions.split(body)
+        except RequestError as error:
+            return _respond(400, api.error(str(error), type=_WRONG))
+        bodies = questions.alone(body)
+        recorded = [
+            self._next(_key(api.name, request, alone))
+            for request, alone in zip(requests, bodies, strict=True)
+        ]
+        found = [one for one in recorded if one is not None]
+        if len(found) < len(requests):
+            message = "The recording has no answer for a question of this request"
+            return _respond(404, api.error(message, type=_WRONG, code=_NOT_RECORDED))
+        used = [one.usage or Usage() for one in found]
+        usage = Usage(
+            sum(one.prompt_tokens for one in used), sum(one.completion_tokens for one in used)
+        )
+        named = msgspec.structs.replace(requests[0], model=found[0].model or requests[0].model)
+        return _respond(
+            200, questions.body([one.answer for one in found], [named, *requests[1:]], usage)
+        )
 
     def _next(self, key: Hashable) -> _Recorded | None:
         answers = self._answers.get(key)

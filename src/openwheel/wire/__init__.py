@@ -12,8 +12,8 @@ from openwheel.wire.answer import (
     ended,
     split_reasoning,
 )
-from openwheel.wire.api import Api, ApiName
-from openwheel.wire.apis import APIS
+from openwheel.wire.api import Api, ApiName, Questions
+from openwheel.wire.apis import APIS, DECISION_APIS, TEXT_APIS
 from openwheel.wire.chat import (
     read_fingerprint,
     read_reply,
@@ -22,12 +22,15 @@ from openwheel.wire.chat import (
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import bare_id, ordered_id, random_id, read_reply_id, usable_id
 from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
+from openwheel.wire.question import Question, question_in
 from openwheel.wire.request import Request, without_stream
 from openwheel.wire.sse import sse_data
 from openwheel.wire.usage import read_any_usage
 
 __all__ = [
     "APIS",
+    "DECISION_APIS",
+    "TEXT_APIS",
     "Answer",
     "Api",
     "ApiName",
@@ -35,6 +38,8 @@ __all__ = [
     "Probabilities",
     "Prompt",
     "PromptMessage",
+    "Question",
+    "Questions",
     "Reply",
     "Request",
     "ToolCall",
@@ -43,6 +48,7 @@ __all__ = [
     "ended",
     "error_body",
     "ordered_id",
+    "question_in",
     "random_id",
     "read_any_usage",
     "read_fingerprint",

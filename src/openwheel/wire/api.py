@@ -1,15 +1,16 @@
 """What an API is to the gateway: reading its requests and answers, writing a student's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from openwheel.errors import TeacherError
 from openwheel.wire.answer import Answer, Reply, Usage
 from openwheel.wire.error import error_body
 from openwheel.wire.request import Request
 
-ApiName = Literal["chat", "responses", "completions", "messages"]
+ApiName = Literal["chat", "responses", "completions", "messages", "decisions", "systemone"]
 
 
 Written_co = TypeVar("Written_co", covariant=True)
@@ -23,6 +24,7 @@ class Write(Protocol[Written_co]):
         answer: str | Answer,
         request: Request,
         usage: Usage | None = None,
+        /,
         *,
         identity: str = "",
     ) -> Written_co:
@@ -36,8 +38,69 @@ class WriteError(Protocol):
         """Write one."""
 
 
+class WriteAll(Protocol):
+    """Writes the answers to all questions of a request."""
+
+    def __call__(
+        self,
+        answers: Sequence[Answer],
+        requests: Sequence[Request],
+        usage: Usage | None = None,
+        *,
+        identity: str = "",
+    ) -> bytes:
+        """Write them; see `Write`."""
+
+
+class Questions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an API has besides whose requests ask several questions. All pure functions.
+
+    Attributes:
+        split: Reads each question of a request as a request of its own, in order, or raises
+            `RequestError`.
+        only: Writes a request that has those questions alone whose places are given. The request
+            is one that ``split`` has read.
+        alone: Writes a request for each question, which has that question alone.
+        read_replies: Reads the answer to each question from a whole answer, its usage shared
+            among them, or raises `TeacherError`.
+        join: Writes the answer to all questions: those that students answered, by their places,
+            and a teacher's whole answer to the rest, whose places come last. The teacher's are
+            written as it sent them. It has been read by ``read_replies``.
+        body: Writes the answer to all questions, none of them a teacher's. What is no answer to
+            its question is written as the API says that there is none.
+    """
+
+    split: Callable[[bytes], list[Request]]
+    only: Callable[[bytes, Sequence[int]], bytes]
+    alone: Callable[[bytes], list[bytes]]
+    read_replies: Callable[[bytes, Sequence[Request]], list[Reply]]
+    join: Callable[[Sequence[Request], Mapping[int, Answer], bytes, Sequence[int]], bytes]
+    body: WriteAll
+
+
+def no_stream(_events: Iterable[bytes]) -> Reply:
+    """Refuse a stream: the API has none."""
+    raise TeacherError("The answer is a stream, which this API does not have")
+
+
+def no_events(
+    _answer: str | Answer,
+    _request: Request,
+    _usage: Usage | None = None,
+    *,
+    identity: str = "",  # noqa: ARG001 - the protocol's
+) -> Iterable[bytes]:
+    """Return no event: no request of the API asks for a stream."""
+    return ()
+
+
+def no_end(_last: bytes) -> bool:
+    """Return False: the API has no stream that could end."""
+    return False
+
+
 class Api(msgspec.Struct, frozen=True, kw_only=True):
-    """One API for text: its requests, whole answers, streams and errors. All pure functions.
+    """One API: its requests, whole answers, streams and errors. All pure functions.
 
     Attributes:
         name: As it is kept with each exchange.
@@ -52,6 +115,7 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
         body: Writes a whole answer.
         events: Writes an answer as the server-sent events of a stream, its end included.
         error: Writes an error.
+        questions: What it has besides if its requests ask several questions; else None.
     """
 
     name: ApiName
@@ -59,8 +123,9 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     id_header: bytes = b"x-request-id"
     read_request: Callable[[bytes], Request]
     read_reply: Callable[[bytes], Reply]
-    read_stream: Callable[[Iterable[bytes]], Reply]
-    ends: Callable[[bytes], bool]
+    read_stream: Callable[[Iterable[bytes]], Reply] = no_stream
+    ends: Callable[[bytes], bool] = no_end
     body: Write[bytes]
-    events: Write[Iterable[bytes]]
+    events: Write[Iterable[bytes]] = no_events
     error: WriteError = error_body
+    questions: Questions | None = None
