@@ -22,7 +22,7 @@ from log_shapes import (
     otlp,
 )
 from openwheel.importing import LogProblems, read_log
-from openwheel.importing.formats import FORMATS, Keys, pairs
+from openwheel.importing.formats import FORMATS
 from openwheel.wire import APIS, Answer, ToolCall
 
 
@@ -483,15 +483,3 @@ def test_a_time_of_another_name_is_named_and_can_be_given(tmp_path):
     again, problems = read(tmp_path, *rows, time_key="due_date")
     assert [exchange.time for exchange in again] == [1_700_000_001, 1_700_000_002]
     assert {e.id for e in again} == {e.id for e in found}
-
-
-@pytest.mark.parametrize("shape", [s for s in SHAPES if s.name == "chat completions"], ids=repr)
-def test_the_short_way_of_the_commonest_record_gives_what_the_rules_give(monkeypatch, shape):
-    for finish in ("stop", "eos_token", "length", "content_filter", None, "", 3):
-        record = json.loads(json.dumps(shape.record))
-        if isinstance(record["response"], dict):
-            record["response"]["choices"][0]["finish_reason"] = finish
-        short = pairs._exchange(record, Keys())
-        with monkeypatch.context() as patched:
-            patched.setattr(pairs, "_common", lambda _: None)
-            assert pairs._exchange(record, Keys()) == short

@@ -31,7 +31,9 @@ from openwheel.importing.values import (
     JsonObject,
     SkippedRecordError,
     UnreadableRecordError,
+    at,
     embedded,
+    first_object,
     is_set,
     json_text,
     one_of,
@@ -153,13 +155,14 @@ class Opened(msgspec.Struct, frozen=True):
     holder: JsonObject = {}
 
 
-def open_response(value: Any) -> Opened:
+def response(value: Any) -> Opened:
     """Read what stands in the place of an endpoint's response.
 
     Raises:
         SkippedRecordError: There is no answer: it is missing, empty or an error.
         UnreadableRecordError: It has none of the known shapes.
     """
+    value = embedded(value)
     opened = open_answer(value)
     if opened is None:
         if isinstance(value, dict) or (isinstance(value, list) and value):
@@ -171,7 +174,7 @@ def open_response(value: Any) -> Opened:
     return opened
 
 
-def open_output(value: Any) -> Opened:
+def output(value: Any) -> Opened:
     """Read the output of a plain pair: a text, an envelope, or any JSON value as its JSON text."""
     opened = open_answer(value) or Opened(Answer(json_text(value)))
     not_empty(opened.answer)
@@ -367,8 +370,7 @@ def _langchain(value: JsonObject, _: int) -> Opened | None:
     if "lc" not in value and not one_of(value.get("type"), ("ai", "AIMessage", "AIMessageChunk")):
         return None
     fields = value.get("kwargs") or value.get("data") or value
-    info = fields.get("response_metadata") if isinstance(fields, dict) else None
-    info = info if isinstance(info, dict) else {}
+    info = first_object(at(fields, "response_metadata"))
     return Opened(message_answer(value, finish_of(info)), {"model": info.get("model_name"), **info})
 
 
@@ -470,8 +472,7 @@ def _reject_errors(value: JsonObject) -> None:
         or (is_set(value.get("error")) and next(other_values, None) is None)
     ):
         raise SkippedRecordError("the answer is an error")
-    data = value.get("data")
-    if isinstance(data, list) and data and isinstance(data[0], dict) and "embedding" in data[0]:
+    if at(value, "data", 0, "embedding") is not None:
         raise SkippedRecordError("a call of another kind (embedding)")
 
 

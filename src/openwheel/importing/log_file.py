@@ -81,35 +81,26 @@ class LogFile:
         with ExitStack() as stack:
             file = open_log(self._path, self.name, stack)
             try:
-                start = file.peek(_HEAD)[:_HEAD]
-            except DAMAGE as error:
+                yield from self._found(file)
+            except DAMAGE as error:  # in what shows the format; later the readers count it
                 self.bad(1, damage(error))
-                return
-            if start.startswith(PARQUET):
-                for number, (raw, values) in enumerate(parquet_rows(self._path, self.name), 1):
-                    yield Record(number, raw, values)
-                return
-            file = as_utf8(file, self.name, start)
-            try:
-                start = file.peek(_HEAD)[:_HEAD].removeprefix(_BOM).lstrip()
-            except DAMAGE as error:
-                self.bad(1, damage(error))
-                return
-            if start[:1] == b"[":
-                yield from self._array(file)
-            elif list_start(start) is not None:
-                yield from self._wrapped(file)
-            else:
-                yield from self._lines(file)
 
-    def _array(self, file: io.BufferedReader) -> Iterator[Record]:
-        """Read a file that is one array."""
-        try:
-            head = file.read(_HEAD)
-        except DAMAGE as error:
-            self.bad(1, damage(error))
+    def _found(self, file: io.BufferedReader) -> Iterator[Record]:
+        """Read a file by what it begins with."""
+        start = file.peek(_HEAD)[:_HEAD]
+        if start.startswith(PARQUET):
+            for number, (raw, values) in enumerate(parquet_rows(self._path, self.name), 1):
+                yield Record(number, raw, values)
             return
-        yield from self._elements(head[head.index(b"[") + 1 :], file)
+        file = as_utf8(file, self.name, start)
+        start = file.peek(_HEAD)[:_HEAD].removeprefix(_BOM).lstrip()
+        if start[:1] == b"[":
+            head = file.read(_HEAD)
+            yield from self._elements(head[head.index(b"[") + 1 :], file)
+        elif list_start(start) is not None:
+            yield from self._wrapped(file)
+        else:
+            yield from self._lines(file)
 
     def _wrapped(self, file: io.BufferedReader) -> Iterator[Record]:
         """Read a file that begins with an object around a list of records."""
@@ -121,11 +112,7 @@ class LogFile:
             decode_object(raw.removeprefix(_BOM))
         except NOT_JSON:
             # An object over several lines: its list is read without the object being held.
-            try:
-                head = raw + file.read(_HEAD)
-            except DAMAGE as error:
-                self.bad(1, damage(error))
-                return
+            head = raw + file.read(_HEAD)
             at = list_start(head.removeprefix(_BOM).lstrip())
             if at is not None:
                 head = head.removeprefix(_BOM).lstrip()

@@ -1,6 +1,6 @@
 """Recognising one record of a log, a JSON object or a row of a table, as an exchange."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,9 +16,11 @@ from openwheel.importing.values import (
     SkippedRecordError,
     UnreadableRecordError,
     embedded,
+    first_object,
     first_text,
     is_set,
     milliseconds,
+    one_of,
     squeezed,
 )
 from openwheel.store.exchange import Exchange
@@ -87,7 +89,7 @@ class RecordReader:
         if is_set(record.get("error")):
             raise SkippedRecordError("the answer is an error")
         plan = self._plan(record)
-        if plan.kind and (kind := _span_kind(record[plan.kind])):
+        if plan.kind and one_of(kind := str(record[plan.kind]).lower(), _NO_CALLS):
             raise SkippedRecordError(f"a span of the application ({kind})")
         entry, name = self._entry(record, plan)
         body, api, holder = entry.asked.body, entry.asked.api, entry.opened.holder
@@ -95,6 +97,7 @@ class RecordReader:
         task = _checked(body, encoded, api)
         time, time_read = _time(record, entry.record, holder, plan)
         answer = entry.opened.answer
+        latencies = (milliseconds(record.get(key)) for key in plan.latencies)
         exchange = Exchange(
             id=identity,
             time=time,
@@ -107,7 +110,7 @@ class RecordReader:
                 holder.get("system_fingerprint") or record.get("system_fingerprint")
             ),
             task=(_task(record) if plan.named else "") or entry.task or task,
-            latency_ms=_latency(record, plan.latencies),
+            latency_ms=next((ms for ms in latencies if ms is not None), None),
             # What has no time, and no one's word that it came in this order, trains and does not
             # judge: calibration needs traffic as it came.
             unbiased=time > 0 or self._in_order,
@@ -149,11 +152,6 @@ def _kind_key(names: tuple[str, ...]) -> str:
     if alike.keys().isdisjoint(_OF_SPANS):
         return ""
     return next((alike[key] for key in _KIND_KEYS if key in alike), "")
-
-
-def _span_kind(value: Any) -> str:
-    kind = value.lower() if isinstance(value, str) else ""
-    return kind if kind in _NO_CALLS else ""
 
 
 _KIND_KEYS: Final = (
@@ -294,14 +292,6 @@ def _time(
     return time, readable or time > 0
 
 
-def _latency(record: JsonObject, keys: tuple[str, ...]) -> float | None:
-    for key in keys:
-        latency = milliseconds(record.get(key))
-        if latency is not None:
-            return latency
-    return None
-
-
 def _model(record: JsonObject, entry: Entry) -> str:
     """Return the model that answered, else that was asked for, else what the record says."""
     holder = entry.opened.holder
@@ -318,9 +308,7 @@ def _model(record: JsonObject, entry: Entry) -> str:
 
 
 def _task(record: JsonObject) -> str:
-    metadata = embedded(record.get("metadata"))
-    if not isinstance(metadata, dict):
-        metadata = {}
+    metadata = first_object(record.get("metadata"))
     return first_text(
         record.get("task"),
         metadata.get("task"),

@@ -9,8 +9,10 @@ from openwheel.importing.messages import as_messages, is_messages, with_system
 from openwheel.importing.values import (
     JsonObject,
     SkippedRecordError,
+    at,
     embedded,
     first_object,
+    listed,
     one_of,
     squeezed,
 )
@@ -62,13 +64,13 @@ _SAYS: Final = ("messages", "prompt", "contents", "input", "instructions", "inpu
 _ANTHROPIC: Final = ("system", "anthropic_version", "stop_sequences", "thinking", "betas")
 _ANTHROPIC_PARTS: Final = frozenset({"tool_use", "tool_result", "document", "thinking"})
 # What an endpoint is called in a URL, a path, or a tool's name of the call, and the API it is.
-_NAMED: Final = (
+_NAMED: Final[tuple[tuple[str, ApiName], ...]] = (
     ("chat/completions", "chat"),
     ("responses", "responses"),
     ("messages", "messages"),
     ("completions", "completions"),
 )
-_CALLS: Final = {
+_CALLS: Final[dict[str, ApiName]] = {
     "chat": "chat",
     "completion": "chat",
     "acompletion": "chat",
@@ -119,10 +121,10 @@ def api_named(*hints: Any) -> ApiName | None:
         path = hint.split("?")[0].rstrip("/").lower()
         for end, api in _NAMED:
             if path.endswith("/" + end) or path == end:
-                return _api(api)
+                return api
         name = squeezed(path.rsplit("/", 1)[-1])
         if name in _CALLS:
-            return _api(_CALLS[name])
+            return _CALLS[name]
         for other in _OTHERS:
             if other in name:
                 raise SkippedRecordError(f"a call of another kind ({path.rsplit('/', 1)[-1][:40]})")
@@ -223,31 +225,23 @@ def _is_anthropic(body: JsonObject, messages: Any, response: JsonObject) -> bool
         return False
     if response.get("type") == "message" or "stop_reason" in response:
         return "choices" not in response
-    tools = body.get("tools")
-    if isinstance(tools, list) and any(isinstance(t, dict) and "input_schema" in t for t in tools):
+    if any(isinstance(t, dict) and "input_schema" in t for t in listed(body.get("tools"))):
         return True
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list):
-            for part in content:
-                if isinstance(part, dict) and one_of(part.get("type"), _ANTHROPIC_PARTS):
-                    return True
-    return False
+    return any(one_of(at(part, "type"), _ANTHROPIC_PARTS) for part in _parts(messages))
 
 
 def _is_converse(body: JsonObject, messages: Any) -> bool:
     """Return whether a body is of Bedrock's Converse API: parts without a type."""
     if "inferenceConfig" in body or "schemaVersion" in body:
         return True
-    system = body.get("system")
-    parts = list(system) if isinstance(system, list) else []
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list):
-            parts += content
+    parts = [*listed(body.get("system")), *_parts(messages)]
     return bool(parts) and all(
         isinstance(part, dict) and "type" not in part and "text" in part for part in parts
     )
+
+
+def _parts(messages: Any) -> list[Any]:
+    return [part for message in listed(messages) for part in listed(at(message, "content"))]
 
 
 def _is_response(response: JsonObject) -> bool:
@@ -257,8 +251,7 @@ def _is_response(response: JsonObject) -> bool:
 
 
 def _continues(response: JsonObject) -> bool:
-    choices = response.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
+    first = at(response, "choices", 0)
     return response.get("object") == "text_completion" or (
         isinstance(first, dict) and "text" in first and "message" not in first
     )
@@ -348,13 +341,3 @@ def _number(text: str) -> Any:
     except ValueError:
         return text
     return int(number) if math.isfinite(number) and number.is_integer() else number
-
-
-def _api(name: str) -> ApiName:
-    names: dict[str, ApiName] = {
-        "chat": "chat",
-        "responses": "responses",
-        "completions": "completions",
-        "messages": "messages",
-    }
-    return names[name]

@@ -9,8 +9,10 @@ from openwheel.errors import TeacherError
 from openwheel.importing.values import (
     JsonObject,
     UnreadableRecordError,
+    at,
     embedded,
     first_object,
+    listed,
 )
 from openwheel.wire import APIS, Answer, Reply, ended, sse_data
 
@@ -87,13 +89,9 @@ def merged_candidates(items: list[Any]) -> JsonObject | None:
     parts: list[Any] = []
     finish = None
     for item in items:
-        candidates = item.get("candidates") if isinstance(item, dict) else None
-        first = candidates[0] if isinstance(candidates, list) and candidates else None
-        if isinstance(first, dict):
-            content = first.get("content")
-            more_parts = content.get("parts") if isinstance(content, dict) else None
-            parts += more_parts if isinstance(more_parts, list) else []
-            finish = first.get("finishReason") or first.get("finish_reason") or finish
+        first = at(item, "candidates", 0)
+        parts += listed(at(first, "content", "parts"))
+        finish = at(first, "finishReason") or at(first, "finish_reason") or finish
     if finish is None:
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")
     texts = "".join(str(p["text"]) for p in parts if isinstance(p, dict) and "text" in p)
@@ -115,20 +113,16 @@ def _kind(items: list[Any]) -> Any:
     return None
 
 
-def _choice(item: JsonObject) -> JsonObject:
-    choices = item.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
-
-
 def _type(item: JsonObject) -> str:
     return str(item.get("type") or "")
 
 
 _TELLS: Final[Mapping[str, Callable[[JsonObject, int], bool]]] = {
-    "chat": lambda item, _: isinstance(_choice(item).get("delta"), dict),
+    "chat": lambda item, _: isinstance(at(item, "choices", 0, "delta"), dict),
     "completions": lambda item, n: (
-        n > 1 and str(item.get("object")).startswith("text_completion") and "text" in _choice(item)
+        n > 1
+        and str(item.get("object")).startswith("text_completion")
+        and at(item, "choices", 0, "text") is not None
     ),
     "messages": lambda item, _: _type(item) in _OF_MESSAGES,
     "responses": lambda item, _: _type(item).startswith("response."),
@@ -142,16 +136,13 @@ _TELLS: Final[Mapping[str, Callable[[JsonObject, int], bool]]] = {
 def _join_ollama(items: list[JsonObject]) -> Reply:
     texts = []
     for item in map(first_object, items):
-        message = item.get("message")
-        text = message.get("content") if isinstance(message, dict) else item.get("response")
+        text = item.get("response", at(item, "message", "content"))
         texts.append(text if isinstance(text, str) else "")
-        if isinstance(message, dict) and message.get("tool_calls"):
+        if at(item, "message", "tool_calls"):
             raise UnreadableRecordError("a recorded stream of tool calls is not read")
     last = first_object(items[-1])
-    if not last.get("done"):
-        raise UnreadableRecordError("a recorded stream ended before the answer was finished")
-    answer = Answer("".join(texts), finish_reason=ended(last.get("done_reason")))
-    return Reply(answer, str(last.get("model") or ""))
+    stop = (last.get("done_reason") or "stop") if last.get("done") else None
+    return Reply(_whole(texts, stop), str(last.get("model") or ""))
 
 
 def _join_bedrock(items: Iterable[JsonObject]) -> Reply:
@@ -165,9 +156,7 @@ def _join_bedrock(items: Iterable[JsonObject]) -> Reply:
             texts.append(str(delta.get("text") or ""))
         if isinstance(end := first_object(item).get("messageStop"), dict):
             stop = end.get("stopReason") or "end_turn"
-    if stop is None:
-        raise UnreadableRecordError("a recorded stream ended before the answer was finished")
-    return Reply(Answer("".join(texts), finish_reason=ended(stop)))
+    return Reply(_whole(texts, stop))
 
 
 def _join_bedrock_text(items: Iterable[JsonObject]) -> Reply:
@@ -176,9 +165,13 @@ def _join_bedrock_text(items: Iterable[JsonObject]) -> Reply:
     for item in map(first_object, items):
         texts.append(str(item.get("outputText") or item.get("generation") or ""))
         stop = item.get("completionReason") or item.get("stop_reason") or stop
+    return Reply(_whole(texts, stop))
+
+
+def _whole(texts: list[str], stop: Any) -> Answer:
     if stop is None:
         raise UnreadableRecordError("a recorded stream ended before the answer was finished")
-    return Reply(Answer("".join(texts), finish_reason=ended(stop)))
+    return Answer("".join(texts), finish_reason=ended(stop))
 
 
 _JOIN: Any = {

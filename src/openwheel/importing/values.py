@@ -127,6 +127,25 @@ def first_object(value: Any) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
+def at(value: Any, *path: str | int) -> Any:
+    """Return what lies at a path of keys and places in a value, ``None`` if nothing does.
+
+    >>> at({"choices": [{"text": "pumps"}]}, "choices", 0, "text"), at("x", "choices")
+    ('pumps', None)
+    """
+    for step in path:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and len(value) > step else None
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a value that is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
 def one_of(value: Any, names: Collection[str]) -> TypeGuard[str]:
     """Return whether a value of any type is one of these texts."""
     return isinstance(value, str) and value in names

@@ -1,6 +1,7 @@
 """Amazon Bedrock: the log of model invocations."""
 
-from openwheel.importing.formats.format import Entry, Format, Keys, beside, require, response
+from openwheel.importing.answers import response
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, require
 from openwheel.importing.requests import read_request
 from openwheel.importing.values import (
     JsonObject,

@@ -3,15 +3,8 @@
 from functools import partial
 from typing import NamedTuple
 
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    has_all,
-    reject_failed,
-    require,
-    response,
-)
+from openwheel.importing.answers import response
+from openwheel.importing.formats.format import Entry, Format, Keys, reject_failed, require
 from openwheel.importing.requests import api_named, read_request
 from openwheel.importing.values import (
     JsonObject,
@@ -106,6 +99,10 @@ def _read(tool: _Tool, record: JsonObject, _: Keys) -> Entry | None:
 
 
 BODIES = tuple(
-    Format(tool.name, has_all(tool.request, tool.response, *tool.also), partial(_read, tool))
+    Format(
+        tool.name,
+        frozenset((tool.request, tool.response, *tool.also)).issubset,
+        partial(_read, tool),
+    )
     for tool in _TOOLS
 )

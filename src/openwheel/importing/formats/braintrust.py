@@ -1,6 +1,7 @@
 """Braintrust: spans of its logs, and rows of its datasets and experiments."""
 
-from openwheel.importing.formats.format import Entry, Format, Keys, beside, output, reject_failed
+from openwheel.importing.answers import output
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, reject_failed
 from openwheel.importing.formats.langsmith import request_in
 from openwheel.importing.values import (
     JsonObject,

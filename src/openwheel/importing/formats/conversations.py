@@ -3,16 +3,9 @@
 import re
 from typing import Any, Final
 
-from openwheel.importing.answers import Opened
+from openwheel.importing.answers import Opened, output, response
 from openwheel.importing.assistant import message_answer, not_empty
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    beside,
-    output,
-    response,
-)
+from openwheel.importing.formats.format import Entry, Format, Keys, beside
 from openwheel.importing.messages import as_messages, is_messages, role_of, system_text, with_system
 from openwheel.importing.requests import Asked, api_named, read_request
 from openwheel.importing.values import (

@@ -1,6 +1,7 @@
 """Datadog LLM Observability: spans with what they hold under ``meta``."""
 
-from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed, output
+from openwheel.importing.answers import output
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed
 from openwheel.importing.messages import as_messages
 from openwheel.importing.requests import Asked
 from openwheel.importing.values import JsonObject, SkippedRecordError, embedded, first_object

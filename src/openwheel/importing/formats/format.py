@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from openwheel.importing.answers import Opened, open_output, open_response
+from openwheel.importing.answers import Opened
 from openwheel.importing.requests import Asked, settings_in
 from openwheel.importing.values import (
     JsonObject,
     SkippedRecordError,
     UnreadableRecordError,
-    embedded,
     first_object,
     first_text,
     is_set,
@@ -84,17 +83,6 @@ class Format(NamedTuple):
     read: Callable[[JsonObject, Keys], Entry | None]
 
 
-def has_any(*names: str) -> Callable[[frozenset[str]], bool]:
-    """Return a test for keys: one of these must be there."""
-    wanted_keys = frozenset(names)
-    return lambda keys: not wanted_keys.isdisjoint(keys)
-
-
-def has_all(*names: str) -> Callable[[frozenset[str]], bool]:
-    """Return a test for keys: all of these must be there."""
-    return frozenset(names).issubset
-
-
 def reject_failed(record: JsonObject, *status_keys: str) -> None:
     """Check that a tool's record does not say that the call failed.
 
@@ -149,16 +137,6 @@ def beside(asked: Asked, *places: Any, drop_defaults: bool = False) -> Asked:
             more.setdefault(name, value)
     missing = {name: value for name, value in more.items() if name not in asked.body}
     return msgspec.structs.replace(asked, body={**missing, **asked.body}) if missing else asked
-
-
-def response(value: Any) -> Opened:
-    """Return the answer in a response; see `open_response`."""
-    return open_response(embedded(value))
-
-
-def output(value: Any) -> Opened:
-    """Return the answer in a tool's output, which may be a text or any value."""
-    return open_output(value)
 
 
 def require(asked: Asked | None, source: str) -> Asked:

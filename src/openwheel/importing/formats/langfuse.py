@@ -1,13 +1,7 @@
 """Langfuse: observations, as its interface, its API and its exports to storage write them."""
 
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    beside,
-    failed,
-    output,
-)
+from openwheel.importing.answers import output
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed
 from openwheel.importing.messages import is_messages
 from openwheel.importing.requests import read_request
 from openwheel.importing.values import JsonObject, SkippedRecordError, embedded, first_text, one_of

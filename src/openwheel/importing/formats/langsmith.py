@@ -2,15 +2,8 @@
 
 from typing import Any
 
-from openwheel.importing.answers import Opened
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    beside,
-    output,
-    reject_failed,
-)
+from openwheel.importing.answers import Opened, output
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, reject_failed
 from openwheel.importing.messages import is_messages
 from openwheel.importing.requests import Asked, read_request
 from openwheel.importing.values import (

@@ -1,14 +1,7 @@
 """LiteLLM: the payload of its callbacks, and the spend logs of its proxy."""
 
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    beside,
-    reject_failed,
-    require,
-    response,
-)
+from openwheel.importing.answers import response
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, reject_failed, require
 from openwheel.importing.requests import api_named, read_request
 from openwheel.importing.values import (
     JsonObject,

@@ -1,7 +1,7 @@
 """Files of OpenAI: stored completions, and a batch's input joined with its output."""
 
-from openwheel.importing.answers import Opened
-from openwheel.importing.formats.format import Entry, Format, Keys, beside, require, response
+from openwheel.importing.answers import Opened, response
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, require
 from openwheel.importing.requests import api_named, read_request
 from openwheel.importing.values import (
     JsonObject,

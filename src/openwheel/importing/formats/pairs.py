@@ -2,18 +2,9 @@
 
 from typing import Any, Final
 
-from openwheel.importing.answers import Opened
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    beside,
-    failed,
-    has_any,
-    output,
-    response,
-)
-from openwheel.importing.messages import NATIVE, is_messages
+from openwheel.importing.answers import output, response
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed
+from openwheel.importing.messages import is_messages
 from openwheel.importing.requests import Asked, api_named, read_request
 from openwheel.importing.values import (
     JsonObject,
@@ -23,10 +14,8 @@ from openwheel.importing.values import (
     first_object,
     is_set,
     json_text,
-    one_of,
     squeezed,
 )
-from openwheel.wire import Answer, ended
 
 INPUT_KEYS: Final = ("input", "text", "prompt", "question", "query")
 OUTPUT_KEYS: Final = (
@@ -55,50 +44,8 @@ _SPECIAL: Final = frozenset(
 _BESIDE_KEYS: Final = ("model", "model_parameters", "parameters", "params")
 
 
-_SAID: Final = frozenset({"role", "content"})
-_ODD: Final = frozenset({"system", "tools", "contents", "thinking", "anthropic_version", "options"})
-_FAILED: Final = frozenset({"error", "status_code", "statusCode", "type", "done"})
-
-
-def _common(record: JsonObject) -> Entry | None:
-    """Read the commonest of all: a chat of texts, and its completion with a text.
-
-    A quarter of the time that the rules below take, which give the same.
-
-    Returns:
-        ``None`` if it is anything else.
-    """
-    request, answered = record.get("request"), record.get("response")
-    if type(request) is not dict or type(answered) is not dict:
-        return None
-    messages, choices = request.get("messages"), answered.get("choices")
-    if type(messages) is not list or type(choices) is not list or not messages or not choices:
-        return None
-    text = _text_of(choices[0])
-    if text is None or not _ODD.isdisjoint(request) or not _FAILED.isdisjoint(answered):
-        return None
-    for asked in messages:
-        plain = type(asked) is dict and type(asked.get("content")) is str
-        if not plain or not one_of(asked.get("role"), NATIVE):
-            return None
-    return Entry(Asked(request), Opened(text, answered), name=_NAMES["chat"])
-
-
-def _text_of(choice: Any) -> Answer | None:
-    """Return the answer in a choice that has a text and nothing else."""
-    if type(choice) is not dict or type(choice.get("message")) is not dict:
-        return None
-    message, finish = choice["message"], choice.get("finish_reason")
-    content = message.get("content")
-    if type(content) is not str or not message.keys() <= _SAID or not content.strip():
-        return None
-    return Answer(content, (), ended(finish)) if finish is None or type(finish) is str else None
-
-
 def _exchange(record: JsonObject, _: Keys) -> Entry | None:
     """Read a request's body and a response's."""
-    if _SPECIAL.isdisjoint(record) and (common := _common(record)) is not None:
-        return common
     answer_key = next((key for key in RESPONSE_KEYS if key in record), None)
     api = None if _HINTS.isdisjoint(record) else api_named(*map(record.get, _HINT_KEYS))
     answered = embedded(record.get(answer_key)) if answer_key else None
@@ -203,5 +150,9 @@ def keys_of(record: JsonObject) -> frozenset[str]:
     return frozenset(map(squeezed, record))
 
 
-EXCHANGES = Format("requests and responses", has_any(*REQUEST_KEYS, "response"), _exchange)
+EXCHANGES = Format(
+    "requests and responses",
+    lambda keys: not keys.isdisjoint((*REQUEST_KEYS, "response")),
+    _exchange,
+)
 PAIRS = Format("pairs", frozenset[str]().issubset, pair)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from openwheel.importing.formats.format import Entry, Format, Keys, beside, output
+from openwheel.importing.answers import output
+from openwheel.importing.formats.format import Entry, Format, Keys, beside
 from openwheel.importing.messages import as_messages, is_messages, with_system
 from openwheel.importing.requests import Asked, read_request
 from openwheel.importing.values import (

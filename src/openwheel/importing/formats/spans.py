@@ -7,26 +7,19 @@ table with a column for each attribute, or nested objects.
 
 from typing import Any, Final
 
-from openwheel.importing.answers import Opened
+from openwheel.importing.answers import Opened, output, response
 from openwheel.importing.assistant import message_answer, not_empty
-from openwheel.importing.formats.format import (
-    Entry,
-    Format,
-    Keys,
-    beside,
-    failed,
-    output,
-    response,
-)
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed
 from openwheel.importing.messages import as_messages, with_system
 from openwheel.importing.requests import Asked, read_request
 from openwheel.importing.values import (
     JsonObject,
     SkippedRecordError,
+    at,
     embedded,
     first_object,
     first_text,
-    one_of,
+    listed,
 )
 
 _HOLDERS: Final = ("attributes", "SpanAttributes", "span_attributes", "tags", "spanAttributes")
@@ -61,7 +54,11 @@ def _read(record: JsonObject, _: Keys) -> Entry | None:
     if kind and kind not in _CALLS and kind.upper() not in {"CLIENT", "SPAN_KIND_CLIENT"}:
         raise SkippedRecordError(f"a span of the application ({kind.lower()[:40]})")
     status = record.get("status", record.get("status_code", record.get("StatusCode")))
-    if failed(status) or _is_error(status) or "error.type" in flat:
+    if (
+        failed(status)
+        or 2 in (status, at(status, "status_code"), at(status, "code"))
+        or "error.type" in flat
+    ):
         raise SkippedRecordError("the call failed")
     nested = _nested(flat)
     for name, read in _CONVENTIONS:
@@ -94,28 +91,24 @@ def _messages(_: JsonObject, flat: JsonObject, __: JsonObject) -> _Found:
 
 def _indexed(_: JsonObject, __: JsonObject, nested: JsonObject) -> _Found:
     """Read ``gen_ai.prompt.0.role`` and the like, as OpenLLMetry writes them."""
-    place = nested.get("gen_ai")
-    place = place if isinstance(place, dict) else {}
-    if not isinstance(place.get("prompt"), list) or not isinstance(place.get("completion"), list):
+    prompt, completion = at(nested, "gen_ai", "prompt"), at(nested, "gen_ai", "completion", 0)
+    if not isinstance(prompt, list) or completion is None:
         return None
-    messages = as_messages([{"role": "user", **_plain(item)} for item in place["prompt"]])
-    asked = Asked({"messages": messages})
-    functions = nested.get("llm")
-    functions = functions.get("request") if isinstance(functions, dict) else None
-    offered = functions.get("functions") if isinstance(functions, dict) else None
-    if isinstance(offered, list):
-        tools = [{"type": "function", "function": _function(item)} for item in offered]
-        asked = Asked({**asked.body, "tools": tools})
-    message = {"role": "assistant", **_plain(place["completion"][0])}
-    return asked, Opened(not_empty(message_answer(message, message.get("finish_reason"))))
+    body = {"messages": as_messages([{"role": "user", **_plain(item)} for item in prompt])}
+    if isinstance(offered := at(nested, "llm", "request", "functions"), list):
+        functions = [
+            {key: embedded(value) for key, value in first_object(item).items()} for item in offered
+        ]
+        body["tools"] = [{"type": "function", "function": function} for function in functions]
+    message = {"role": "assistant", **_plain(completion)}
+    return Asked(body), Opened(not_empty(message_answer(message, message.get("finish_reason"))))
 
 
 def _openinference(_: JsonObject, flat: JsonObject, nested: JsonObject) -> _Found:
     """Read ``llm.input_messages.0.message.role`` and the like, else the bodies under ``value``."""
-    place = nested.get("llm")
-    place = place if isinstance(place, dict) else {}
-    given_, answers = place.get("input_messages"), place.get("output_messages")
-    given_, answers = embedded(given_), embedded(answers)
+    given_, answers = (
+        embedded(at(nested, "llm", f"{way}_messages")) for way in ("input", "output")
+    )
     if isinstance(given_, list) and given_ and isinstance(answers, list) and answers:
         messages = as_messages([_plain(_message(item)) for item in given_])
         last = {"role": "assistant", **_plain(_message(answers[0]))}
@@ -160,8 +153,7 @@ def _vercel(record: JsonObject, flat: JsonObject, _: JsonObject) -> _Found:
 
 def _events(record: JsonObject, _: JsonObject, __: JsonObject) -> _Found:
     """Read the events of a span, as earlier conventions have it."""
-    events = record.get("events", record.get("Events"))
-    events = embedded(events)
+    events = embedded(record.get("events", record.get("Events")))
     if not isinstance(events, list):
         return None
     messages: list[JsonObject] = []
@@ -228,10 +220,9 @@ def _value(value: Any) -> Any:
         return value
     ((kind, inner),) = value.items()
     if kind == "arrayValue":
-        values = inner.get("values", []) if isinstance(inner, dict) else []
-        return [_value(item) for item in values]
+        return [_value(item) for item in listed(at(inner, "values"))]
     if kind == "kvlistValue":
-        return _keyed(inner.get("values", [])) if isinstance(inner, dict) else {}
+        return _keyed(listed(at(inner, "values")))
     if kind == "intValue" and isinstance(inner, str) and inner.lstrip("-").isdecimal():
         return int(inner)
     return inner if kind.endswith("Value") else value
@@ -316,12 +307,6 @@ def _plain(item: Any) -> JsonObject:
     return plain
 
 
-def _function(item: Any) -> Any:
-    if not isinstance(item, dict):
-        return item
-    return {key: embedded(value) for key, value in item.items()}
-
-
 def _settings(flat: JsonObject) -> list[Any]:
     """Return the settings that the attributes name, and the model."""
     sent = {
@@ -358,12 +343,6 @@ def _usage(flat: JsonObject) -> JsonObject:
             "ai.usage.outputTokens",
         ),
     }
-
-
-def _is_error(status: Any) -> bool:
-    if isinstance(status, dict):
-        status = status.get("status_code", status.get("code"))
-    return one_of(status, ("ERROR", "STATUS_CODE_ERROR")) or (type(status) is int and status == 2)
 
 
 def _has(keys: frozenset[str]) -> bool:

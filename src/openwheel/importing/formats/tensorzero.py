@@ -1,6 +1,7 @@
 """TensorZero: inferences of chat and JSON functions."""
 
-from openwheel.importing.formats.format import Entry, Format, Keys, beside, output, require
+from openwheel.importing.answers import output
+from openwheel.importing.formats.format import Entry, Format, Keys, beside, require
 from openwheel.importing.requests import read_request
 from openwheel.importing.values import JsonObject, embedded, first_object, first_text
 

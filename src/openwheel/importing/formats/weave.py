@@ -1,6 +1,7 @@
 """Weights & Biases Weave: calls of a model's client."""
 
-from openwheel.importing.formats.format import Entry, Format, Keys, output, reject_failed
+from openwheel.importing.answers import output
+from openwheel.importing.formats.format import Entry, Format, Keys, reject_failed
 from openwheel.importing.formats.langsmith import request_in
 from openwheel.importing.values import (
     JsonObject,
