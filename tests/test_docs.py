@@ -1,9 +1,12 @@
 """The documentation holds: commands, options and benchmarks are there, links lead somewhere."""
 
+import doctest
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import typer.main
 from typer.core import TyperCommand as Command
 from typer.core import TyperGroup as Group
@@ -101,3 +104,15 @@ def test_every_feature_has_a_page_and_a_test():
         file, _, function = test.partition("::")
         source = (ROOT / "tests" / file).read_text(encoding="utf-8")
         assert not function or f"def {function}(" in source, test
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        if ">>> " in path.read_text(encoding="utf-8")
+    ],
+)
+def test_examples_in_docstrings_print_what_they_say(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0

@@ -14,8 +14,8 @@ def clean(text: str) -> str:
     left as it is: escaping is the template's part.
 
     Examples:
-        >>> clean("a\\x00b\\n")
-        'a␀b\\n'
+        >>> clean("a\x00b\n")
+        'a␀b\n'
     """
     return _UNSHOWABLE.sub(
         lambda match: chr(0x2400 + ord(match[0])) if match[0] < " " else "\ufffd", text

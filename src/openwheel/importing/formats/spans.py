@@ -245,8 +245,8 @@ def _flatten(prefix: str, value: Any, flat: JsonObject) -> None:
 def _nested(flat: JsonObject) -> JsonObject:
     """Return attributes as objects in one another; numbered names become lists.
 
-    >>> _nested({"a.0.b": 1, "a.1.b": 2})
-    {'a': [{'b': 1}, {'b': 2}]}
+    >>> _nested({"llm.a.0.b": 1, "llm.a.1.b": 2})
+    {'llm': {'a': [{'b': 1}, {'b': 2}]}}
     """
     root: JsonObject = {}
     for name, value in flat.items():
