@@ -101,3 +101,107 @@ def several_calls(n, *, seed=0):
     """Return pairs of a request and its answer, of which half call a tool twice, or two tools."""
     rng = random.Random(seed)
     return [_together(rng) for _ in range(n)]
+
+
+TRACKING = {
+    "find_order": {
+        "type": "object",
+        "properties": {"order": {"type": "string"}},
+        "required": ["order"],
+    },
+    "track": {
+        "type": "object",
+        "properties": {"carrier": {"type": "string"}, "number": {"type": "string"}},
+        "required": ["carrier", "number"],
+    },
+}
+CARRIERS = ("DHL", "UPS", "GLS", "Hermes")
+
+
+def tracked(n, *, seed=0):
+    """Return conversations about orders: what the user says, and each call with its result.
+
+    An order is found, then tracked by what was found, then told of in a text. Of an order that was
+    not sent the text comes at once.
+    """
+    rng = random.Random(seed)
+    made = []
+    for _ in range(n):
+        order = f"{rng.choice('ABCDEFGH')}-{rng.randint(1000, 9999)}"
+        said = rng.choice(("where is my order", "track order", "when will i get", "status of"))
+        number = f"{rng.randint(10**8, 10**9)}"
+        sent = rng.random() < 0.85
+        found = {"order": order, "status": "sent" if sent else "packed"}
+        if sent:
+            found |= {"carrier": rng.choice(CARRIERS), "tracking": number}
+        steps = [(call("find_order", {"order": order}), json.dumps(found))]
+        if sent:
+            wanted = call("track", {"carrier": found["carrier"], "number": number})
+            steps.append((wanted, json.dumps({"place": name_of(rng).title()})))
+        made.append((f"{said} {order}?", steps))
+    return made
+
+
+def step_of(api, text, steps, **fields):
+    """Return the body of a request after some steps, each a call and its result."""
+    chat, items, blocks = [], [], []
+    for i, (answer, result) in enumerate(steps):
+        calls = list(enumerate(answer.tool_calls))
+        chat.append(
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": f"call_{i}{j}",
+                        "type": "function",
+                        "function": {"name": one.name, "arguments": one.arguments},
+                    }
+                    for j, one in calls
+                ],
+            }
+        )
+        chat += [
+            {"role": "tool", "tool_call_id": f"call_{i}{j}", "content": result} for j, _ in calls
+        ]
+        items += [
+            {
+                "type": "function_call",
+                "call_id": f"call_{i}{j}",
+                "name": one.name,
+                "arguments": one.arguments,
+            }
+            for j, one in calls
+        ]
+        items += [
+            {"type": "function_call_output", "call_id": f"call_{i}{j}", "output": result}
+            for j, _ in calls
+        ]
+        blocks += [
+            {
+                "role": "assistant",
+                "content": [
+                    {
+                        "type": "tool_use",
+                        "id": f"toolu_{i}{j}",
+                        "name": one.name,
+                        "input": json.loads(one.arguments),
+                    }
+                    for j, one in calls
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": f"toolu_{i}{j}", "content": result}
+                    for j, _ in calls
+                ],
+            },
+        ]
+    user = {"role": "user", "content": text}
+    said = {
+        "chat": {"messages": [user, *chat]},
+        "responses": {"input": [user, *items], "store": False},
+        "messages": {"messages": [user, *blocks], "max_tokens": 99},
+    }[api]
+    return json.dumps({"model": "m", **said, **fields}).encode()

@@ -24,7 +24,7 @@ APIS_ASKED = ("chat", "responses", "messages")
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """A task for each API, since each offers tools in its own way."""
+    """One task of all APIs."""
     with Store.open(tmp_path_factory.mktemp("store") / "openwheel.db") as store:
         store.append(
             [
@@ -37,11 +37,11 @@ def registry(tmp_path_factory):
                     source="log",
                     model="m",
                 )
-                for i, (text, answer) in enumerate(several_calls(2_100))
+                for i, (text, answer) in enumerate(several_calls(900))
             ]
         )
         found = learn(store, LoopSettings(rungs=("linear",)), source="made up")
-        assert [task.certified for task in found.tasks] == [True] * 3
+        assert [task.certified for task in found.tasks] == [True]
         yield Registry(store)
 
 

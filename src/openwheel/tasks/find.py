@@ -3,11 +3,21 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
 
 from openwheel.tasks.match import Task, TaskMatcher
-from openwheel.tasks.template import Parts, Template, prompt_parts, question_template
-from openwheel.wire import Answer, Prompt, Question, question_in
+from openwheel.tasks.template import (
+    Parts,
+    PromptKey,
+    Template,
+    prompt_key,
+    prompt_parts,
+    question_template,
+)
+from openwheel.wire import Answer, Prompt, Question, question_in, read_tools, shared_tools
 from openwheel.wire.question import MARK
 
 MIN_SUPPORT = 20
@@ -25,37 +35,134 @@ def find_templates(
             known template. The same sample gives the same templates.
         min_support: How many distinct prompts make a template.
     """
+    groups: dict[tuple[PromptKey, bool, bool], _Group] = {}
+    for prompt, answer in sample:
+        parts, key = prompt_parts(prompt), prompt_key(prompt)
+        group = groups.setdefault((key, bool(parts[0]), bool(parts[3])), {})
+        entry = group.get(parts)
+        seen = _Seen(answer, Counter()) if entry is None else entry
+        seen.tools[prompt.tools] += 1
+        group[parts] = seen
+    support: Counter[Template] = Counter()
+    for key, group in _families(groups):
+        if len(group) >= min_support:
+            _add_templates(support, key, group, min_support)
+    return [t for t, _ in sorted(support.items(), key=lambda item: (-item[1], item[0].id))]
+
+
+class _Seen(NamedTuple):
+    """What a sample has of one prompt: an answer, and how often it came with which tools."""
+
+    answer: Answer
+    tools: Counter[str]
+
+
+_Group = dict[Parts, _Seen]
+
+
+def _families(
+    groups: Mapping[tuple[PromptKey, bool, bool], _Group],
+) -> list[tuple[PromptKey, _Group]]:
+    """Join groups that differ only in their tools and share some."""
+    joined: dict[tuple[PromptKey, bool, bool, str], tuple[PromptKey, _Group]] = {}
+    alone = []
+    first: dict[tuple[PromptKey, bool, bool, tuple[str, str]], str] = {}
+    parents: dict[str, str] = {}
+
+    def root(tools: str) -> str:
+        while parents[tools] != tools:
+            parents[tools] = parents[parents[tools]]
+            tools = parents[tools]
+        return tools
+
+    several = []
+    for (key, system, tail), group in groups.items():
+        if not key.tools:
+            alone.append((key, group))
+            continue
+        read = read_tools(key.tools)
+        rest = key._replace(tools=read.rest, more=True)
+        parents.setdefault(key.tools, key.tools)
+        for tool in read.likeness.items():
+            other = first.setdefault((rest, system, tail, tool), key.tools)
+            parents[root(key.tools)] = root(other)
+        several.append((rest, system, tail, key, group))
+    for rest, system, tail, key, group in several:
+        place = (rest, system, tail, root(key.tools))
+        if place not in joined:
+            joined[place] = (key, {})
+        whole = joined[place][1]
+        for parts, seen in group.items():
+            if parts in whole:
+                whole[parts].tools.update(seen.tools)
+            else:
+                whole[parts] = seen
+    return [*alone, *joined.values()]
+
+
+def _add_templates(
+    support: Counter[Template], key: PromptKey, group: _Group, min_support: int
+) -> None:
+    """Add the templates of prompts that may belong together, with how many exchanges they have."""
     from openwheel.tasks.split import Splitter  # noqa: PLC0415 - NumPy stays out of what only matches
 
-    groups: dict[tuple[str, str, bool, bool], dict[Parts, tuple[Answer, int]]] = {}
-    for prompt, answer in sample:
-        parts = prompt_parts(prompt)
-        key = (prompt.tools, prompt.response_format, bool(parts[0]), bool(parts[3]))
-        group = groups.setdefault(key, {})
-        entry = group.get(parts)
-        group[parts] = (answer, 1) if entry is None else (entry[0], entry[1] + 1)
-    support: Counter[Template] = Counter()
-    for (tools, response_format, *_), group in groups.items():
-        if len(group) < min_support:
+    prompts = _affordable(list(group))
+    splitter = Splitter(
+        prompts,
+        [group[parts].tools.total() for parts in prompts],
+        [group[parts].answer for parts in prompts],
+        key=key,
+        least=min_support,
+    )
+    for grouped in splitter.groups():
+        template = grouped.template
+        # A group without any constant is a task only if its prompts are single messages.
+        if template.literal_length == 0 and prompts[grouped.members[0]][0]:
             continue
-        prompts = _affordable(list(group))
-        splitter = Splitter(
-            prompts,
-            [group[parts][1] for parts in prompts],
-            [group[parts][0] for parts in prompts],
-            tools=tools,
-            response_format=response_format,
-            least=min_support,
-        )
-        for grouped in splitter.groups():
-            template = grouped.template
-            # A group without any constant is a task only if its prompts are single messages.
-            if template.literal_length == 0 and prompts[grouped.members[0]][0]:
-                continue
-            fitting = [i for i in grouped.members if template.match_parts(prompts[i]) is not None]
-            if len(fitting) >= min_support:
-                support[template] += sum(group[prompts[i]][1] for i in fitting)
-    return [t for t, _ in sorted(support.items(), key=lambda item: (-item[1], item[0].id))]
+        fitting = [
+            prompts[i] for i in grouped.members if template.match_parts(prompts[i]) is not None
+        ]
+        for own, parts in _by_tools(
+            template, {one: group[one].tools for one in fitting}, min_support
+        ):
+            if len(parts) >= min_support:
+                support[own] += sum(group[one].tools.total() for one in parts)
+
+
+def _by_tools(
+    template: Template, prompts: Mapping[Parts, Counter[str]], min_support: int
+) -> list[tuple[Template, list[Parts]]]:
+    """Return the templates of prompts that differ in their tools alone, each with its prompts.
+
+    With constant text they are one task, whatever further tools they offer. A bare template says
+    too little for that: prompts with the same tools are a task of their own if they are enough, and
+    the others one if all of them share a tool.
+    """
+    sets: dict[str, list[Parts]] = {}
+    for parts, tools in prompts.items():
+        for text in tools:
+            sets.setdefault(text, []).append(parts)
+    if len(sets) <= 1:
+        return [(msgspec.structs.replace(template, tools=text), own) for text, own in sets.items()]
+    found, left = [], sets
+    if template.bare:
+        large = {text: own for text, own in sets.items() if len(own) >= min_support}
+        found = [
+            (msgspec.structs.replace(template, tools=text), own) for text, own in large.items()
+        ]
+        left = {text: own for text, own in sets.items() if text not in large}
+    if left:
+        shared = shared_tools({text: len(own) for text, own in left.items()})
+        if read_tools(shared).likeness or not template.bare:
+            varied = msgspec.structs.replace(template, tools=shared, more=True)
+            fitting = [
+                parts
+                for text, own in left.items()
+                if varied.with_tools((), text) is not None
+                for parts in own
+            ]
+            found.append((varied, list(dict.fromkeys(fitting))))
+    return found
 
 
 def find_tasks(
@@ -109,7 +216,10 @@ def find_tasks(
             tasks.append(Task(template.id, name, template))
     templates = [t for t in find_templates(free, min_support=min_support) if t.id not in ids]
     for template in templates:
-        name = _free_name(_describing_name(template, templates), taken)
+        name = _describing_name(template, templates)
+        if template.after:
+            name = f"{name[:24]}-after-{_slug(template.after)[:24]}"
+        name = _free_name(name, taken)
         tasks.append(Task(template.id, name, template))
     return tasks
 
@@ -123,8 +233,11 @@ def named_template(prompts: Sequence[Prompt]) -> Template | None:
     counts = Counter(prompt_parts(prompt) for prompt in prompts)
     distinct = list(counts)
     template = Inducer(Vocabulary()).template(
-        distinct, [counts[parts] for parts in distinct], first.tools, first.response_format
+        distinct, [counts[parts] for parts in distinct], prompt_key(first)
     )
+    if len({prompt.tools for prompt in prompts}) > 1 and all(prompt.tools for prompt in prompts):
+        shared = shared_tools(Counter(prompt.tools for prompt in prompts))
+        template = msgspec.structs.replace(template, tools=shared, more=True)
     fitting = sum(1 for prompt in prompts if template.match(prompt) is not None)
     return template if fitting >= 0.98 * len(prompts) and len(distinct) > 1 else None
 

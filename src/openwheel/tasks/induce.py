@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from openwheel.tasks.skeleton import Ids, Marks, Run, common_runs
-from openwheel.tasks.template import ANY, Part, Parts, Template
+from openwheel.tasks.template import ANY, Part, Parts, PromptKey, Template
 from openwheel.tasks.tokens import MASK, Vocabulary
 
 _MOST_TOKENS = 60_000  # of one part, over all texts looked at; keeps long prompts affordable
@@ -34,8 +34,7 @@ class Inducer:
         self,
         prompts: Sequence[Parts],
         repeats: Sequence[int],
-        tools: str,
-        response_format: str,
+        key: PromptKey,
         *,
         most: int = 200,
     ) -> Template:
@@ -44,8 +43,7 @@ class Inducer:
         Args:
             prompts: The prompts; up to ``most`` are read.
             repeats: How often each of them occurred.
-            tools: As in the prompts.
-            response_format: As in the prompts.
+            key: What they have in common beside their texts.
             most: How many prompts to read.
         """
         step = max(1, len(prompts) // most)
@@ -58,9 +56,11 @@ class Inducer:
             part = self.part([prompt[i] for prompt in chosen], counts)
             if i in (1, 3) and part.variables and sum(map(len, part.literals)) < _LEAST_HISTORY:
                 part = ANY  # text that conversations share by chance is no template
+            if i == 3 and key.after:
+                part = ANY  # what tools returned is read with the names of its fields
             parts.append(part)
         first, second, third, fourth = parts
-        return Template((first, second, third, fourth), tools, response_format)
+        return Template((first, second, third, fourth), key.tools, key.response_format, key.after)
 
     def part(self, texts: Sequence[str], counts: Counter[str]) -> Part:
         """Return the common part of the texts of one part.

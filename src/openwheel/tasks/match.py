@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import msgspec
 
 from openwheel.tasks.index import TemplateIndex
-from openwheel.tasks.template import Inputs, Template, prompt_parts
+from openwheel.tasks.template import Inputs, PromptKey, Template, prompt_key, prompt_parts
 from openwheel.wire import Prompt, Question, question_in
 
-MATCHING = 1
+MATCHING = 2
 """Raised when a prompt may come to belong to another task, or have other inputs, than before."""
 
 
@@ -44,17 +44,17 @@ class TaskMatcher:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tuple(tasks)
         self._named: dict[str, list[Task]] = {}
-        entries_by_key: dict[tuple[str, str], list[tuple[Task, Template]]] = {}
+        entries_by_key: dict[PromptKey, list[tuple[Task, Template]]] = {}
         for task in tasks:
             if task.explicit:
                 self._named.setdefault(task.explicit, []).append(task)
             elif task.template is not None:
-                key = (task.template.tools, task.template.response_format)
-                entries_by_key.setdefault(key, []).append((task, task.template))
+                entries_by_key.setdefault(task.template.key, []).append((task, task.template))
         self._found = {
             key: TemplateIndex(sorted(entries, key=_by_rank))
             for key, entries in entries_by_key.items()
         }
+        self._more = any(key.more for key in self._found)
         for named in self._named.values():
             named.sort(key=lambda task: task.template is None)
 
@@ -84,17 +84,23 @@ class TaskMatcher:
                 if inputs is not None:
                     return task, inputs
             return None
-        index = self._found.get((prompt.tools, prompt.response_format))
-        if index is None:
+        keys = [prompt_key(prompt)]
+        if prompt.tools and self._more:
+            keys.append(prompt_key(prompt, more=True))
+        found = [index for key in keys if (index := self._found.get(key)) is not None]
+        if not found:
             return None
         parts = prompt_parts(prompt)
-        entries = index.candidates(parts)
-        if len(entries) > 1:
-            entries.sort(key=_by_rank)
-        for task, template in entries:
-            inputs = template.match_parts(parts)
-            if inputs is not None:
-                return task, inputs
+        for index in found:
+            entries = index.candidates(parts)
+            if len(entries) > 1:
+                entries.sort(key=_by_rank)
+            for task, template in entries:
+                inputs = template.match_parts(parts)
+                if inputs is not None:
+                    inputs = template.with_tools(inputs, prompt.tools)
+                if inputs is not None:
+                    return task, inputs
         return None
 
 
@@ -105,10 +111,11 @@ def takes_from(first: Task, other: Task) -> bool:
     return _rank(first.template) < _rank(other.template) and first.template.overlaps(other.template)
 
 
-def _by_rank(entry: tuple[Task, Template]) -> tuple[int, bool, str]:
+def _by_rank(entry: tuple[Task, Template]) -> tuple[bool, int, bool, str]:
     return _rank(entry[1])
 
 
-def _rank(template: Template) -> tuple[int, bool, str]:
+def _rank(template: Template) -> tuple[bool, int, bool, str]:
     """Return the sort key of templates that fit a prompt: the first one takes it."""
-    return -template.literal_length, bool(template.parts[0].variables), template.id
+    varies = bool(template.parts[0].variables)
+    return template.more, -template.literal_length, varies, template.id

@@ -26,7 +26,7 @@ from openwheel.tasks.evidence import (
 )
 from openwheel.tasks.features import Cluster, Features, View
 from openwheel.tasks.induce import Inducer
-from openwheel.tasks.template import Parts, Template
+from openwheel.tasks.template import Parts, PromptKey, Template
 from openwheel.tasks.tokens import Vocabulary
 from openwheel.wire import Answer
 
@@ -65,13 +65,12 @@ class Splitter:
         repeats: Sequence[int],
         answers: Sequence[Answer],
         *,
-        tools: str,
-        response_format: str,
+        key: PromptKey,
         least: int,
     ) -> None:
         vocabulary = Vocabulary()
         self.prompts, self.repeats = prompts, repeats
-        self.tools, self.response_format = tools, response_format
+        self.key = key
         self.answers = answers
         self.least = least
         self.features = Features(prompts, vocabulary, least)
@@ -136,8 +135,7 @@ class Splitter:
         return self.inducer.template(
             [self.prompts[i] for i in chosen],
             [self.repeats[i] for i in chosen],
-            self.tools,
-            self.response_format,
+            self.key,
             most=most,
         )
 

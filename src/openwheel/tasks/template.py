@@ -2,10 +2,11 @@
 
 import hashlib
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import msgspec
 
-from openwheel.wire import Prompt, question_in
+from openwheel.wire import Prompt, called_last, question_in, read_tools
 from openwheel.wire.question import MARK
 
 Inputs = tuple[str, ...]
@@ -44,6 +45,28 @@ def prompt_parts(prompt: Prompt) -> Parts:
 
 def _render(prompt: Prompt, start: int, stop: int) -> str:
     return "".join(f"<{m.role}>\n{m.text}\n" for m in prompt.messages[start:stop])
+
+
+class PromptKey(NamedTuple):
+    """What a prompt must have in common with a template beside its texts.
+
+    Attributes:
+        tools: As in :class:`Prompt`; where there may be more, only what goes with them.
+        response_format: As in :class:`Prompt`.
+        after: The tools whose results the answer goes on from.
+        more: Whether there may be more tools than the template's.
+    """
+
+    tools: str
+    response_format: str
+    after: str
+    more: bool
+
+
+def prompt_key(prompt: Prompt, *, more: bool = False) -> PromptKey:
+    """Return the key of the templates that a prompt may fit."""
+    tools = read_tools(prompt.tools).rest if more else prompt.tools
+    return PromptKey(tools, prompt.response_format, called_last(prompt.messages), more)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -130,20 +153,47 @@ class Template(msgspec.Struct, frozen=True, dict=True):
         tools: The tools every prompt offers, as in :class:`Prompt`; they must be equal.
         response_format: The response format every prompt asks for, or the typed question that it
             is; it must be equal.
+        after: The tools whose results every prompt goes on from, as in :func:`called_last`.
+        more: Whether prompts may offer further tools. Then the names of all tools that may be
+            called are a further input, the last one.
     """
 
     parts: tuple[Part, Part, Part, Part]
     tools: str = ""
     response_format: str = ""
+    after: str = ""
+    more: bool = False
 
     def match(self, prompt: Prompt) -> Inputs | None:
         """Return the values of the variables in order, or None if the prompt does not fit."""
-        if prompt.tools != self.tools or prompt.response_format != self.response_format:
+        if self.key != prompt_key(prompt) and self.key != prompt_key(prompt, more=True):
             return None
-        return self.match_parts(prompt_parts(prompt))
+        inputs = self.match_parts(prompt_parts(prompt))
+        return None if inputs is None else self.with_tools(inputs, prompt.tools)
+
+    def with_tools(self, inputs: Inputs, tools: str) -> Inputs | None:
+        """Return the inputs with the tools that a prompt offers, None if it lacks any.
+
+        Args:
+            inputs: Values of the variables in the texts.
+            tools: As in :class:`Prompt`; equal to the template's unless there may be more.
+        """
+        if not self.more:
+            return inputs
+        offered = read_tools(tools)
+        own = read_tools(self.tools).likeness
+        if any(offered.likeness.get(name) != same for name, same in own.items()):
+            return None
+        return (*inputs, "\n".join(sorted(offered.schemas)))
+
+    @cached_property
+    def key(self) -> PromptKey:
+        """What its prompts have in common beside their texts and further tools."""
+        rest = read_tools(self.tools).rest if self.more else self.tools
+        return PromptKey(rest, self.response_format, self.after, self.more)
 
     def match_parts(self, parts: Parts) -> Inputs | None:
-        """As :meth:`match`, for parts already taken, tools and response format aside."""
+        """As :meth:`match`, for the texts alone and their parts already taken."""
         inputs: Inputs = ()
         for part, text in zip(self.parts, parts, strict=True):
             values = part.match(text)
@@ -154,9 +204,22 @@ class Template(msgspec.Struct, frozen=True, dict=True):
 
     def overlaps(self, other: "Template") -> bool:
         """Whether some prompt matches both."""
-        return ((self.tools, self.response_format) == (other.tools, other.response_format)) and all(
+        return self._offers_as(other) and all(
             mine.overlaps(outer) for mine, outer in zip(self.parts, other.parts, strict=True)
         )
+
+    def _offers_as(self, other: "Template") -> bool:
+        """Whether some prompt has tools, response format and last calls as both have them."""
+        if not (self.more or other.more):
+            return self.key == other.key
+        if (self.response_format, self.after) != (other.response_format, other.after):
+            return False
+        mine, theirs = read_tools(self.tools), read_tools(other.tools)
+        if mine.rest != theirs.rest:
+            return False
+        fixed = [read.likeness for one, read in ((self, mine), (other, theirs)) if not one.more]
+        both = {*mine.likeness.items(), *theirs.likeness.items()}
+        return all(both <= set(likeness.items()) for likeness in fixed)
 
     def render(self, inputs: Inputs) -> Parts:
         """Return the parts of the prompt that has these values.
@@ -166,7 +229,7 @@ class Template(msgspec.Struct, frozen=True, dict=True):
         """
         if len(inputs) != self.variables:
             raise ValueError(f"The template has {self.variables} variables, got {len(inputs)}")
-        texts, at = [], 0
+        texts, at = [], 0  # tools are in no text
         for part in self.parts:
             texts.append(part.render(inputs[at : at + part.variables]))
             at += part.variables
@@ -176,12 +239,16 @@ class Template(msgspec.Struct, frozen=True, dict=True):
     def describe(self) -> str:
         """Return the template for people: the literals, with ``{1}``, ``{2}`` for variables."""
         lines, at = [], 0
+        if self.after:
+            lines.append(f"[after] {', '.join(self.after.split())}")
         for name, part in zip(PART_NAMES, self.parts, strict=True):
             if part.literals == ("",):
                 continue
             names = tuple(f"{{{at + i + 1}}}" for i in range(part.variables))
             at += part.variables
             lines.append(f"[{name}]\n{part.render(names)}")
+        if self.more:
+            lines.append(f"[tools] {{{at + 1}}}")
         question = question_in(self.response_format)
         if question is not None:
             lines.append(f"[{question.type}]\n{question.described}")
@@ -190,12 +257,19 @@ class Template(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def id(self) -> str:
         """A short name for the content: 12 hexadecimal digits of its SHA-256."""
-        content = [[p.literals for p in self.parts], self.tools, self.response_format]
+        content: list[Any] = [[p.literals for p in self.parts], self.tools, self.response_format]
+        if self.after or self.more:
+            content += [self.after, self.more]
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
 
     @property
     def variables(self) -> int:
-        """How many variables there are."""
+        """How many inputs there are."""
+        return self.texts + self.more
+
+    @property
+    def texts(self) -> int:
+        """How many variables the texts have."""
         return sum(part.variables for part in self.parts)
 
     @property

@@ -21,10 +21,11 @@ from openwheel.wire.chat import (
 )
 from openwheel.wire.error import error_body
 from openwheel.wire.ids import bare_id, ordered_id, random_id, read_reply_id, usable_id
-from openwheel.wire.prompt import ChatRequest, Prompt, PromptMessage, read_request
+from openwheel.wire.prompt import ChatRequest, Prompt, read_request
 from openwheel.wire.question import Question, question_in
 from openwheel.wire.request import Request, without_stream
 from openwheel.wire.sse import sse_data
+from openwheel.wire.tools import PromptMessage, called_last, read_tools, shared_tools
 from openwheel.wire.usage import read_any_usage
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ToolCall",
     "Usage",
     "bare_id",
+    "called_last",
     "ended",
     "error_body",
     "ordered_id",
@@ -56,6 +58,8 @@ __all__ = [
     "read_reply_id",
     "read_reply_stream",
     "read_request",
+    "read_tools",
+    "shared_tools",
     "split_reasoning",
     "sse_data",
     "usable_id",

@@ -19,9 +19,10 @@ from openwheel.wire.api import Api
 from openwheel.wire.chat import read_fingerprint
 from openwheel.wire.content import check_error
 from openwheel.wire.ids import random_id
-from openwheel.wire.prompt import Prompt, PromptMessage, StreamOptions, task_of
+from openwheel.wire.prompt import Prompt, StreamOptions, task_of
 from openwheel.wire.request import Request, settings_of
 from openwheel.wire.sse import is_done
+from openwheel.wire.tools import PromptMessage
 from openwheel.wire.usage import read_counts, token_counts
 
 _NEUTRAL = frozenset(

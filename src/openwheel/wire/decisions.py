@@ -14,7 +14,7 @@ from openwheel.errors import RequestError, TeacherError
 from openwheel.wire.answer import Answer, Reply, Usage, as_answer
 from openwheel.wire.api import Api, Questions
 from openwheel.wire.content import check_error
-from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json
+from openwheel.wire.prompt import Prompt, canonical_json
 from openwheel.wire.question import (
     Question,
     chances_of,
@@ -30,6 +30,7 @@ from openwheel.wire.question import (
     usage_shares,
 )
 from openwheel.wire.request import Request, settings_of
+from openwheel.wire.tools import PromptMessage
 from openwheel.wire.usage import read_counts
 
 _NEUTRAL = frozenset(

@@ -1,7 +1,7 @@
 """Anthropic messages: reading a request and a teacher's answer.
 
-Only a teacher answers what text does not say whole: images, documents, tool calls and their
-results, thinking, containers, and tools other than the client's own.
+Only a teacher answers what text does not say whole: images, documents, thinking, containers, and
+tools other than the client's own.
 
 Source: the Anthropic API reference, "Create a Message", and its guide "Streaming messages".
 """
@@ -17,8 +17,9 @@ from openwheel.errors import RequestError, TeacherError
 from openwheel.wire.answer import Answer, Reply, ToolCall, ended
 from openwheel.wire.api import Api
 from openwheel.wire.messages_writing import message_body, message_error, message_events
-from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json, task_of
+from openwheel.wire.prompt import Prompt, canonical_json, task_of
 from openwheel.wire.request import Request, settings_of
+from openwheel.wire.tools import Turns, canonical_tools
 from openwheel.wire.usage import read_counts
 
 # What is read elsewhere (the prompt and whether it is plain), and what does not shape an answer.
@@ -39,12 +40,19 @@ _NEUTRAL = frozenset(
 _IN_PROMPT: Final[Mapping[str, str]] = MappingProxyType({"output_config": "format"})
 # JSON escapes quotation marks, so no text of an answer can hold this.
 _END = re.compile(rb'"type" *: *"message_stop"|event: ?error\r?\ndata:.+[\r\n]')
+_OF_TOOLS: Final = frozenset({"tool_use", "tool_result"})
 _PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 class _Block(msgspec.Struct):
     type: str = ""
     text: Any = None
+    id: Any = None
+    name: Any = None
+    input: Any = None
+    tool_use_id: Any = None
+    content: Any = None
+    is_error: Any = None
 
 
 class _Message(msgspec.Struct):
@@ -74,23 +82,22 @@ class MessagesRequest(msgspec.Struct):
             and self.container is None
             and not self.mcp_servers
         )
-        messages = []
+        turns = Turns()
         if self.system:
             text, is_text = _text(self.system)
             plain = plain and is_text
-            messages.append(PromptMessage("system", text))
+            turns.say("system", text)
         for message in self.messages:
-            text, is_text = _text(message.content)
-            plain = plain and is_text
-            messages.append(PromptMessage(message.role, text))
-        tools = ""
-        if self.tools:
-            # Others, such as web search, are run by the server or are of a form of their own.
-            plain = plain and all(tool.get("type") in {None, "custom"} for tool in self.tools)
-            tools = canonical_json([[_uncached(tool) for tool in self.tools], self.tool_choice])
+            plain = _add(message, turns) and plain
+        # Others, such as web search, are run by the server or are of a form of their own.
+        plain = plain and all(tool.get("type") in {None, "custom"} for tool in self.tools or ())
+        tools = canonical_tools([_uncached(tool) for tool in self.tools or ()], self.tool_choice)
         output_format = (self.output_config or {}).get("format")
         return Prompt(
-            tuple(messages), tools, canonical_json(output_format) if output_format else "", plain
+            turns.messages,
+            tools,
+            canonical_json(output_format) if output_format else "",
+            plain and turns.plain,
         )
 
 
@@ -278,6 +285,38 @@ def _text_of(value: msgspec.Raw) -> str:
 
 def _uncached(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in tool.items() if name != "cache_control"}
+
+
+def _add(message: _Message, turns: Turns) -> bool:
+    """Add a message; return whether text is all that it has beside calls and results of tools."""
+    if isinstance(message.content, str):
+        turns.say(message.role, message.content)
+        return True
+    own = [block for block in message.content if block.type not in _OF_TOOLS]
+    text, is_text = _text(own)
+    for block in message.content:
+        if block.type == "tool_result":
+            turns.result(block.tool_use_id, _result(block))
+    if own or len(own) == len(message.content):
+        turns.say(message.role, text)
+    for block in message.content:
+        if block.type == "tool_use":
+            turns.call(block.id, block.name, block.input)
+    return is_text
+
+
+def _result(block: _Block) -> str | None:
+    """Return the text that a tool returned, None if it is another content."""
+    content = "" if block.content is None else block.content
+    if isinstance(content, list):
+        texts = [part.get("text", 0) for part in content if isinstance(part, dict)]
+        texts = [text for text in texts if isinstance(text, str)]
+        if len(texts) < len(content):
+            return None
+        content = "\n".join(texts)
+    if not isinstance(content, str):
+        return None
+    return f"error {content}" if block.is_error else content
 
 
 def _text(content: str | list[_Block]) -> tuple[str, bool]:

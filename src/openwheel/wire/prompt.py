@@ -6,27 +6,21 @@ from typing import Any
 import msgspec
 
 from openwheel.errors import RequestError
+from openwheel.wire.tools import RESULT, PromptMessage, Turns, canonical_tools
 
 _canonical = msgspec.json.Encoder(order="sorted")
-
-
-class PromptMessage(msgspec.Struct, frozen=True):
-    """One message of a prompt: its role and its text, text parts joined by newlines."""
-
-    role: str
-    text: str
 
 
 class Prompt(msgspec.Struct, frozen=True):
     """What a request asks, free of how it is sent.
 
     Attributes:
-        messages: All messages in order.
+        messages: All messages in order; calls of tools and their results are messages of their own.
         tools: Canonical JSON of the tools and tool choice, ``""`` when none were given.
         response_format: Canonical JSON of the response format, ``""`` when none was given.
-        plain: Whether text says it all. False when there are images, audio, tool messages, or
-            settings that ask for more than one plain answer (``n`` above 1, log-probabilities);
-            only a teacher may answer those.
+        plain: Whether text says it all. False when there are images, audio, calls of tools or
+            results that cannot be read, or settings that ask for more than one plain answer (``n``
+            above 1, log-probabilities); only a teacher may answer those.
     """
 
     messages: tuple[PromptMessage, ...]
@@ -39,6 +33,7 @@ class _Message(msgspec.Struct):
     role: str
     content: str | list[Any] | None = None
     tool_calls: list[Any] | None = None
+    tool_call_id: Any = None
     function_call: Any = None
 
 
@@ -78,22 +73,28 @@ class ChatRequest(msgspec.Struct):
             and not self.top_logprobs
             and (self.modalities is None or self.modalities == ["text"])
         )
-        messages = []
+        turns = Turns()
         for message in self.messages:
             text, is_text = _text(message.content)
-            plain = plain and is_text and message.role not in {"tool", "function"}
-            plain = plain and not message.tool_calls and not message.function_call
-            messages.append(PromptMessage(message.role, text))
-        offered = [self.tools, self.tool_choice, self.functions, self.function_call]
+            plain = plain and is_text and message.role != "function" and not message.function_call
+            if message.role == RESULT:
+                turns.result(message.tool_call_id, text)
+                continue
+            if text or not message.tool_calls:
+                turns.say(message.role, text)
+            for call in message.tool_calls or ():
+                identity, function = (_get(call, name) for name in ("id", "function"))
+                turns.call(identity, _get(function, "name"), _get(function, "arguments"))
+        older = [self.functions, self.function_call] if self.functions else None
         return Prompt(
-            messages=tuple(messages),
-            tools=canonical_json(offered) if self.tools or self.functions else "",
+            messages=turns.messages,
+            tools=canonical_tools(self.tools, self.tool_choice, older),
             response_format=(
                 ""
                 if self.response_format in (None, {"type": "text"})
                 else canonical_json(self.response_format)
             ),
-            plain=plain,
+            plain=plain and turns.plain,
         )
 
     @property
@@ -114,6 +115,10 @@ def read_request(body: bytes) -> ChatRequest:
     if not request.messages:
         raise RequestError("The request body has no messages: at least one is needed")
     return request
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def canonical_json(value: Any) -> str:

@@ -4,10 +4,9 @@ Source: the OpenAI API reference, "Create a model response", "The response objec
 events".
 
 A response is kept by the server unless ``store`` is false, which is `Request.kept`. Only a teacher
-answers what text does not say whole (images, files, tool calls and their results, reasoning items),
-what builds on something kept (``previous_response_id``, ``conversation``, ``prompt``), what asks
-for more than an answer (``include``, ``background``, ``moderation``, ``top_logprobs``), and tools
-other than functions.
+answers what text does not say whole (images, files, reasoning items), what builds on something kept
+(``previous_response_id``, ``conversation``, ``prompt``), what asks for more than an answer
+(``include``, ``background``, ``moderation``, ``top_logprobs``), and tools other than functions.
 """
 
 import re
@@ -21,9 +20,10 @@ from openwheel.errors import RequestError, TeacherError
 from openwheel.wire.answer import Answer, Reply, ToolCall, ended
 from openwheel.wire.api import Api
 from openwheel.wire.content import arguments_text
-from openwheel.wire.prompt import Prompt, PromptMessage, canonical_json, task_of
+from openwheel.wire.prompt import Prompt, canonical_json, task_of
 from openwheel.wire.request import Request, settings_of
 from openwheel.wire.responses_writing import response_body, response_events
+from openwheel.wire.tools import Turns, canonical_tools
 from openwheel.wire.usage import read_counts
 
 # What is read elsewhere (the prompt and whether it is plain), and what does not shape an answer.
@@ -91,6 +91,8 @@ class _Item(msgspec.Struct):
     content: str | list[_Part] | None = None
     name: Any = None
     arguments: Any = None
+    call_id: Any = None
+    output: Any = None
 
 
 class ResponsesRequest(msgspec.Struct):
@@ -135,22 +137,24 @@ class ResponsesRequest(msgspec.Struct):
             and self.moderation is None
             and not self.top_logprobs
         )
-        messages = []
+        turns = Turns()
         if self.instructions:
-            messages.append(PromptMessage("system", self.instructions))
+            turns.say("system", self.instructions)
         if isinstance(self.input, str):
-            messages.append(PromptMessage("user", self.input))
-        else:
-            for item in self.input or []:
+            turns.say("user", self.input)
+        for item in self.input if isinstance(self.input, list) else ():
+            if item.type == "function_call":
+                turns.call(item.call_id, item.name, item.arguments)
+            elif item.type == "function_call_output":
+                turns.result(item.call_id, _output_text(item.output))
+            else:
                 text, is_text = _text(item)
                 plain = plain and is_text
-                messages.append(PromptMessage(item.role or item.type, text))
-        tools = ""
-        if self.tools:
-            # Other tools are run by the server.
-            plain = plain and all(tool.get("type") == "function" for tool in self.tools)
-            tools = canonical_json([self.tools, self.tool_choice])
-        return Prompt(tuple(messages), tools, self._response_format(), plain)
+                turns.say(item.role or item.type, text)
+        # Other tools are run by the server.
+        plain = plain and all(tool.get("type") == "function" for tool in self.tools or ())
+        tools = canonical_tools(self.tools, self.tool_choice)
+        return Prompt(turns.messages, tools, self._response_format(), plain and turns.plain)
 
     def _response_format(self) -> str:
         """Return the format as an equal chat completion request has it."""
@@ -318,6 +322,20 @@ def _reply(response: _Response, output: Iterable[_Item]) -> Reply:
         finish = "refusal"
     usage = read_counts(response.usage, ("input_tokens",), "output_tokens")
     return Reply(Answer("".join(texts), tuple(calls), finish), response.model or "", usage)
+
+
+def _output_text(output: Any) -> str | None:
+    """Return the text that a function returned, None if it is another content."""
+    if isinstance(output, str):
+        return output
+    texts = [
+        part["text"]
+        for part in (output if isinstance(output, list) else [None])
+        if isinstance(part, dict)
+        and part.get("type") in _TEXT_PARTS
+        and isinstance(part.get("text"), str)
+    ]
+    return "\n".join(texts) if isinstance(output, list) and len(texts) == len(output) else None
 
 
 def _text(item: _Item) -> tuple[str, bool]:

@@ -152,11 +152,11 @@ def test_schemas_that_cannot_be_checked_are_refused_with_the_keyword(store, fill
 def test_a_named_task_is_not_answered_with_a_tool_that_its_request_does_not_offer(
     store, registry, fill
 ):
-    """Requests of a named task need not offer the same tools; those of a template do."""
+    """Requests of a named task need have no choice of tools in common; those of a template do."""
     named = {"metadata": {"task": "desk"}}
-    more = {**SCHEMAS, "ping": SCHEMAS["list_orders"]}
     pairs = calls(500)
-    rows = [rows_of(pairs[:250], **named), rows_of(pairs[250:], schemas=more, **named)]
+    chosen = {**named, "tool_choice": "required"}
+    rows = [rows_of(pairs[:250], **named), rows_of(pairs[250:], **chosen)]
     fill([row for both in zip(*rows, strict=True) for row in both])
     finding = learn(store, SETTINGS, source="made up").tasks[0]
     assert (finding.name, finding.template) == ("desk", "")

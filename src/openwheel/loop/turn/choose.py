@@ -218,7 +218,10 @@ def _variables(subject: Subject, training: TaskData) -> tuple[int, ...]:
     """Return the variables that a student reads: those that help to predict labels, or all."""
     if FORMS[subject.record.form].closed:
         return choose_variables(training.inputs, training.answers)
-    return tuple(range(len(training.inputs[0]))) if training.inputs else ()
+    template = subject.record.task.template
+    if template is not None:
+        return tuple(range(template.texts))
+    return tuple(range(max(map(len, training.inputs), default=0)))
 
 
 def _lesson(

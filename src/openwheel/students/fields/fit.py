@@ -189,7 +189,8 @@ def learn_fields(lesson: Lesson) -> Learned:
             f"{', '.join(sorted(unknown))}"
         )
     calls, tools = FORMS[lesson.form].calls, ""
-    if calls and lesson.template is not None:
+    named = calls and lesson.template is not None and lesson.template.more
+    if calls and lesson.template is not None and not named:
         tools = lesson.template.tools
         if unchecked := offered(tools).unknown_keywords():
             raise NotLearnedError(
@@ -251,6 +252,7 @@ def learn_fields(lesson: Lesson) -> Learned:
         calling=(
             learn_calling(form, records.calls, records.reads, learning.aligned) if several else None
         ),
+        named=named,
     )
     return _predicted(lesson, settings, learning, trained)
 

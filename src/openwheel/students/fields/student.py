@@ -64,7 +64,8 @@ class FieldsSettings(msgspec.Struct, frozen=True):
         longest: Words of the longest value that is looked up.
         guard_intercept, guard_limit: Of the guard.
         calls: Whether a record is a call of a tool.
-        tools: The tools that requests offer, as in `Prompt`; ``""`` if they differ.
+        tools: The tools that all requests offer, as in `Prompt`; ``""`` if they differ.
+        named: Whether the last input has the names of the tools that a request offers.
         calling: How several calls of one answer are told apart; None where there were none.
     """
 
@@ -82,6 +83,7 @@ class FieldsSettings(msgspec.Struct, frozen=True):
     calls: bool = False
     tools: str = ""
     calling: Calling | None = None
+    named: bool = False
 
 
 class Tagger(NamedTuple):
@@ -215,6 +217,11 @@ class FieldsStudent:
             return Answers([], np.zeros(0))
         looked = self.look([text_of(values, self.settings.variables) for values in inputs])
         written = [self.written(drafted) for drafted in looked.drafts]
+        if self.settings.named:
+            written = [
+                text if _offers(values, text) else ""
+                for text, values in zip(written, inputs, strict=True)
+            ]
         confidence = self.confidence.of(looked.features)
         confidence[self.guard.defers(looked.evidence) | ~looked.fits] = 0.0
         return answers_of(written, confidence)
@@ -409,6 +416,12 @@ class FieldsStudent:
             confidence=confidence,
             guard=Guard(model, known.guard_limit),
         )
+
+
+def _offers(inputs: Inputs, text: str) -> bool:
+    """Whether the tools that a text calls are among those of the last input."""
+    names = inputs[-1].split("\n") if inputs else []
+    return all(call.name in names for call in call_in(text).tool_calls)
 
 
 def is_of_records(saved: Saved) -> bool:
