@@ -262,6 +262,15 @@ def load_answers(
     )
 
 
+def inputs_of(store: Store, task_id: str, *, until: int) -> list[Inputs]:
+    """Return the inputs of a task's exchanges that went to a teacher, up to a ``seq``."""
+    return [
+        _inputs_decoder.decode(row.inputs)
+        for row in store.task_rows(task_id, until=until)
+        if row.source not in BY_STUDENTS
+    ]
+
+
 def _teaches(answer: Answer, *, calls: bool) -> bool:
     """Return whether an answer can be learned from; where students call tools, no call is, too."""
     if finished(answer, calls=calls):

@@ -196,6 +196,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         critical: The canonical answers that it leaves to the teacher where they may be due.
         outside: The keys whose requests it leaves to the teacher, and has not learned from.
         refused: Why it was refused, ``""`` if it was not.
+        inherited: The task that it was trained on, if that is another one; else ``""``.
     """
 
     id: str
@@ -227,6 +228,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     critical: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     refused: str = ""
+    inherited: str = ""
 
     def compares(self, record: TaskRecord) -> bool:
         """Whether its answers are compared as those of its task are now."""

@@ -15,10 +15,20 @@ from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import BY_STUDENTS
 from openwheel.tasks import FORMS, Inputs, canonical_answer
-from openwheel.tasks.compare import EXACT, Comparison, ExactComparison, Given, Pair, make_comparison
+from openwheel.tasks.compare import (
+    EXACT,
+    Chosen,
+    Comparison,
+    ExactComparison,
+    Given,
+    Pair,
+    make_comparison,
+    read_comparison,
+)
+from openwheel.tasks.compare.decisions import HALF_A_LEVEL
 from openwheel.tasks.compare.kinds import JUDGE
 from openwheel.tasks.hints import section
-from openwheel.wire import Answer
+from openwheel.wire import Answer, Question
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -53,6 +63,12 @@ class Subject(msgspec.Struct, frozen=True):
         return tuple(canonical_answer(Answer(text), "label", self.record.folds) for text in named)
 
     @property
+    def possible(self) -> tuple[str, ...] | None:
+        """The answers that clients can be given; None if they may be any."""
+        question = self.record.task.question
+        return None if question is None else question.answers
+
+    @property
     def bounded(self) -> bool:
         """Whether a loss may lie strictly between 0 and 1."""
         return self.comparison.bounded
@@ -82,7 +98,8 @@ def subject_of(
             something that it needs is missing.
     """
     name = record.task.name
-    chosen = settings.comparison(name) or EXACT
+    question = record.task.question
+    chosen = settings.comparison(name) or default_comparison(question)
     judge = None
     if chosen.kind == JUDGE.name and resources.connect is not None:
         judge = TeacherJudge(
@@ -92,7 +109,7 @@ def subject_of(
             budget=settings.task(name).judge_budget,
         )
     try:
-        context = Given(record.form, record.folds, resources.encoder, judge)
+        context = Given(record.form, record.folds, resources.encoder, judge, question)
         comparison = make_comparison(chosen, context)
     except SettingError as error:
         raise SettingError(f"tasks.{name}: {error}") from None
@@ -102,6 +119,12 @@ def subject_of(
         compared = Compared(comparison.setting, comparison.fingerprint)
     work = registry.files.workplace(record.task.id)
     return Subject(record, settings, resources, comparison, work, compared)
+
+
+def default_comparison(question: Question | None) -> Chosen:
+    """Return how answers are compared where the user chose nothing."""
+    scored = question is not None and question.type == "score"
+    return read_comparison(HALF_A_LEVEL) if scored else EXACT
 
 
 def _judge_model(registry: Registry, record: TaskRecord, settings: LoopSettings) -> str:

@@ -362,7 +362,8 @@ class TaskSection(Section, frozen=True):
         Meta(
             description="How a student's answer is compared with the teacher's: exact, rouge:F, "
             "embedding:COSINE or judge for text, fields or fields:RULES for records, order for "
-            "tool calls. Empty: exact, and text stays with the teacher."
+            "tool calls, side:THRESHOLD, within:TOLERANCE or difference for decisions. Empty: "
+            "exact, scores within:0.5, and text stays with the teacher."
         ),
     ] = ""
     answer: Annotated[

@@ -16,7 +16,7 @@ from openwheel.tasks.compare import (
     make_comparison,
     read_comparison,
 )
-from openwheel.wire import Answer, ToolCall
+from openwheel.wire import Answer, Question, ToolCall
 
 
 class Encoder:
@@ -32,6 +32,9 @@ SETTINGS = {
     "embedding": "embedding:0.9",
     "fields": "fields:total~0.01",
     "order": "order",
+    "side": "side:0.7",
+    "within": "within:0.5",
+    "difference": "difference",
     "judge": "judge",
 }
 
@@ -83,13 +86,14 @@ def test_a_comparison_goes_with_a_form_and_has_what_it_needs(setting, form, said
 def test_what_is_chosen_is_made():
     judge = RougeComparison(0.5)
     forms = {"exact": "label", "fields": "record", "order": "tool_call"}
+    forms |= dict.fromkeys(("side", "within", "difference"), "label")
+    question = Question("predicate", "Is it spam?")
     for kind in KINDS:
-        form = forms.get(kind, "text")
-        made = make_comparison(
-            read_comparison(SETTINGS[kind]), Given(form, encoder=Encoder(), judge=judge)
-        )
+        given = Given(forms.get(kind, "text"), (), Encoder(), judge, question)
+        made = make_comparison(read_comparison(SETTINGS[kind]), given)
         assert made.setting == ("rouge:0.5" if kind == "judge" else SETTINGS[kind])
-        assert made.losses([Pair("r", Answer("{}"), Answer("{}"))]) == [0.0]
+        text = "true" if given.form == "label" else "{}"
+        assert made.losses([Pair("r", Answer(text), Answer(text))]) == [0.0]
 
 
 def test_exact_is_equality_in_the_sense_of_the_form():

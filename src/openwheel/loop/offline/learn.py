@@ -242,6 +242,7 @@ def _learn_task(
             calibration,
             comparison=subject.comparison,
             request_of=subject.request_of,
+            possible=subject.possible,
             progress=progress,
         )
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 import datetime
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -36,6 +36,7 @@ from openwheel.gate.certificate import (
 from openwheel.gate.judge import Method
 from openwheel.loop.data import TaskData
 from openwheel.loop.losses import affordable, losses_of
+from openwheel.loop.probabilities import given
 from openwheel.loop.records import Candidate, decode_settings
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.choose import is_new
@@ -46,7 +47,7 @@ from openwheel.tasks.compare import Comparison, Pair
 from openwheel.tasks.forms import Form, fields_apart, leaves, record_of
 from openwheel.tasks.forms.call import as_one, in_one_order
 from openwheel.trust import licence_summary
-from openwheel.wire import Answer
+from openwheel.wire import Answer, Probabilities
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -99,6 +100,7 @@ def calibrate(
     *,
     comparison: Comparison,
     request_of: Callable[[Inputs], str] = "\n".join,
+    possible: Collection[str] | None = None,
     method: Method | None = None,
     progress: Progress = silent,
 ) -> Calibrated:
@@ -115,6 +117,8 @@ def calibrate(
             by their weight if the method is ``anytime`` and answers are compared by equality.
         comparison: How answers are compared.
         request_of: Returns the request that has these inputs, as text, for a judge.
+        possible: The answers that clients can be given, since the task is a question that has no
+            others; None where a student's may be any. Requests with others go to the teacher.
         method: How it is tested; by default as the candidate says.
         progress: Called with how many exchanges a student that writes its answers has answered.
 
@@ -132,24 +136,32 @@ def calibrate(
     # Requests that it leaves to the teacher do not show how good its answers are.
     deferred = np.array([candidate.slicer.defers(values) for values in data.inputs], np.bool_)
     deferred |= ~_accepted(candidate, data)
+    if possible is not None:
+        said = (candidate.surfaces.get(text, text) for text in answers)
+        deferred |= np.array([text not in possible for text in said], np.bool_)
     confidence = np.where(deferred, 0.0, confidence)
     # A comparison that costs money is skipped where no threshold would answer.
     least = 0.0 if comparison.equality else min(candidate.plan.thresholds, default=np.inf)
     compared = confidence >= least
     _require_same(comparison, candidate)
+    rows = np.flatnonzero(compared)
+    probabilities: list[Probabilities] = [()] * len(rows)
+    if not comparison.equality:
+        asked = [data.inputs[i] for i in rows]
+        probabilities = given(student, asked, candidate.surfaces)
     pairs = [
         Pair(
             "" if comparison.equality else request_of(data.inputs[i]),
             answer_in(data.texts[i], candidate.form, data.probabilities[i])
             if data.finished[i]
             else Answer(data.texts[i], (), "unfinished"),
-            answer_in(answers[i], candidate.form),
+            answer_in(answers[i], candidate.form, own),
         )
-        for i in np.flatnonzero(compared)
+        for i, own in zip(rows, probabilities, strict=True)
     ]
     number = affordable(pairs, comparison)
     if number < len(pairs):
-        reached = int(np.flatnonzero(compared)[number])
+        reached = int(rows[number])
         data, answers, pairs = data.take(np.arange(reached)), answers[:reached], pairs[:number]
         confidence, compared = confidence[:reached], compared[:reached]
     losses = np.ones(len(data))

@@ -234,7 +234,7 @@ def _lesson(
         pairs = []
         for row, text in zip(rows, texts, strict=True):
             request = subject.request_of(training.inputs[row])
-            teacher = answer_in(training.texts[row], form)
+            teacher = answer_in(training.texts[row], form, training.probabilities[row])
             pairs.append(Pair(request, teacher, answer_in(text, form)))
         return comparison.losses(pairs)
 

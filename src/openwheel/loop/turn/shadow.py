@@ -14,7 +14,7 @@ from openwheel.gate import Certificate, Judgement, clopper_pearson
 from openwheel.gate.judge import Method
 from openwheel.loop.audit.records import LATEST
 from openwheel.loop.audit.shares import first_plan
-from openwheel.loop.data import TaskData
+from openwheel.loop.data import TaskData, inputs_of
 from openwheel.loop.drift.check import of_this_teacher
 from openwheel.loop.feedback.corrections import corrected_inputs
 from openwheel.loop.records import Candidate
@@ -234,6 +234,8 @@ def _certify(
     before = data.seq <= candidate.trained_until
     since = data.take(np.flatnonzero(~before & (data.seq > candidate.judged_after)))
     seen = data.take(np.flatnonzero(before & data.trains)).inputs
+    if candidate.inherited:
+        seen = inputs_of(registry.store, candidate.inherited, until=candidate.trained_until)
     calibrated = calibrate(
         candidate,
         registry.load(candidate, subject.resources),
@@ -241,6 +243,7 @@ def _certify(
         evidence(since, 0 if remote else MOST_DEFERRED),
         comparison=subject.as_certified(candidate).comparison,
         request_of=subject.request_of,
+        possible=subject.possible,
         method=method,
     )
     if calibrated.judgement.chosen is None:

@@ -24,6 +24,7 @@ from openwheel.loop.subject import Subject, subject_of, why_left
 from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.gather import gather
+from openwheel.loop.turn.inherit import inherit
 from openwheel.loop.turn.limits import some_more_memory, too_much
 from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.shadow import judge_new, judge_shadow, widen
@@ -32,12 +33,14 @@ from openwheel.loop.turn.state import TaskState
 from openwheel.loop.turn.train import FEWEST_TO_TRAIN, train
 from openwheel.progress import Progress, each, silent
 from openwheel.store import Store
+from openwheel.tasks import MIN_SUPPORT
 
 ALL_TASKS = "all tasks"
 """The task of an event that is about no single task."""
 
 STEPS: tuple[Callable[[TaskState], None], ...] = (
     gather,  # find the changes, the promoted student and the shadow
+    inherit,  # have the student of a question that is nearly the same shadow
     widen,  # certify the promoted student for more of the traffic
     judge_shadow,  # certify and promote the shadow, or give it up
     train,  # if there are enough new labels: a new student shadows
@@ -127,7 +130,8 @@ def _turn(
         if wait is not None and wait.seconds > 0 and not by_hand:
             events.append(Event(record.task.name, "trouble", wait.message))
             continue
-        if not record.attempts and counts[record.task.id] < FEWEST_TO_TRAIN:
+        least = FEWEST_TO_TRAIN if record.task.question is None else MIN_SUPPORT
+        if not record.attempts and counts[record.task.id] < least:
             events.append(_too_few(record, counts[record.task.id]))  # without reading them
             continue
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.tasks.forms import Form
-from openwheel.wire import Answer
+from openwheel.wire import Answer, Question
 
 VERSION = 1
 """Of all comparisons: changes when the same two answers may get another loss."""
@@ -75,12 +75,14 @@ class Given(NamedTuple):
         folds: How these may differ and still be one.
         encoder: A sentence encoder, None if none is set.
         judge: A teacher that judges, None if none can be asked.
+        question: The typed question that the task is, None if it is none.
     """
 
     form: Form
     folds: tuple[str, ...] = ()
     encoder: Encoder | None = None
     judge: Comparison | None = None
+    question: Question | None = None
 
 
 class Kind(NamedTuple):

@@ -8,6 +8,7 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.tasks.compare.comparison import Comparison, Given, Kind, no_parameter
+from openwheel.tasks.compare.decisions import DIFFERENCE, SIDE, WITHIN
 from openwheel.tasks.compare.embedding import EMBEDDING
 from openwheel.tasks.compare.exact import EXACT_KIND
 from openwheel.tasks.compare.fields import FIELDS
@@ -26,7 +27,10 @@ JUDGE = Kind("judge", "judge", no_parameter, _judge)
 """The judge itself asks a teacher: `openwheel.loop.judging`."""
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (EXACT_KIND, ROUGE, EMBEDDING, FIELDS, ORDER, JUDGE)}
+    {
+        kind.name: kind
+        for kind in (EXACT_KIND, ROUGE, EMBEDDING, FIELDS, ORDER, SIDE, WITHIN, DIFFERENCE, JUDGE)
+    }
 )
 """All kinds by name. A new one is registered here, and with the forms that it is for."""
 

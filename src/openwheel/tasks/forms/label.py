@@ -11,4 +11,9 @@ def _canonical(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip() if record is None else record
 
 
-LABEL = AnswerForm("label", _canonical, closed=True)
+LABEL = AnswerForm(
+    "label",
+    _canonical,
+    closed=True,
+    comparisons=frozenset({"side", "within", "difference"}),  # of decisions
+)
