@@ -181,6 +181,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
     place = {int(seq): i for i, seq in enumerate(training.seq)}
     answers, texts = list(training.answers), list(training.texts)
     thoughts = list(training.thoughts)
+    probabilities = list(training.probabilities)
     surfaces = dict(training.surfaces)
     added: list[Believed] = []
     for seq, correction in inside.items():
@@ -189,6 +190,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
             at = place.get(audits[correction.row.id][0])
         if at is not None:
             answers[at], texts[at], thoughts[at] = correction.answer, correction.row.correction, ""
+            probabilities[at] = ()  # they were of the answer that was corrected
         elif correction.row.source in BY_STUDENTS:
             added.append(correction)
         else:
@@ -213,6 +215,7 @@ def corrected(store: Store, record: TaskRecord, training: TaskData) -> TaskData:
         surfaces=surfaces,
         origins=[*training.origins, *(CORRECTION for _ in rows)],
         keys=[*training.keys, *("" for _ in rows)],
+        probabilities=[*probabilities, *(() for _ in rows)],
     )
     # Shuffled exchanges stay as they are: they were declared exchangeable.
     return together if not rows else together.take(np.argsort(together.seq, kind="stable"))
