@@ -6,6 +6,7 @@ import json
 import pytest
 
 from openwheel.loop.serving import Decision
+from openwheel.teachers import NoTeacher
 from openwheel.wire import DECISION_APIS, Answer, question_in
 from teacher import hangs_up, respond
 from wire.decisions import ANSWERS, NAMES, answering, asking
@@ -312,3 +313,35 @@ def test_many_questions_are_answered_without_headers_for_each(gateway, upstream,
     assert (
         Answer("true", probabilities=ANSWERS[0].probabilities) == running.exchanges(400)[0].answer
     )
+
+
+@every_api
+def test_without_a_teacher_students_answer_and_the_rest_is_named(gateway, http, name):
+    serving = QuestionServing(audit_probability=0.9, canary=0.2)
+    running = gateway(NoTeacher(), serving=serving, rng=lambda: 0.5)
+    reply = http("POST", running.url + PATHS[name], asking(name))
+    assert (reply.status, reply.headers["x-openwheel-source"]) == (200, "student")
+    assert reply.headers["x-openwheel-fallback"] == "no_teacher"
+    serving.sure = ("predicate", "score")
+    refused = http("POST", running.url + PATHS[name], asking(name))
+    error = json.loads(refused.data)["error"]
+    assert (refused.status, error["code"]) == (404, "no_teacher")
+    assert error["message"] == (
+        "There is no teacher here: certified students alone answer, and not this: choice: the "
+        "student is not sure enough."
+    )
+    serving.student = ""
+    unread = http("POST", running.url + PATHS[name], b"{}")
+    assert "it is no request that a student reads" in unread.data.decode()
+    running.exchanges(3)
+
+
+def test_without_a_teacher_a_question_of_no_task_is_named_by_its_words(gateway, http):
+    class Nobody(WordServing):
+        def decide(self, request, task="", key=""):
+            return Decision(reason="no task")
+
+    running = gateway(NoTeacher(), serving=Nobody())
+    refused = http("POST", running.url + PATHS["decisions"], asking("decisions", 1))
+    message = json.loads(refused.data)["error"]["message"]
+    assert "'Which queue?': no student is certified for it" in message

@@ -204,7 +204,10 @@ def _policy(decisions: "Iterable[Decision]") -> Iterator[Finding]:
 
 async def _teachers(settings: Settings, refused: Collection[str]) -> list[Finding]:
     if not settings.teachers:
-        message = "there is none: use --teacher URL or [[teachers]] in the file"
+        message = (
+            "there is none: use --teacher URL or [[teachers]] in the file; without one, only "
+            "promoted students answer"
+        )
         return [Finding("teachers", "failed", message)]
     try:
         names = teacher_names(settings.teachers)

@@ -92,7 +92,7 @@ def gateway_settings(
     """Return the settings of a gateway: the file's, changed by the command line's.
 
     Raises:
-        SettingError: One is not what it must be, or there is no teacher.
+        SettingError: One is not what it must be, or nobody could answer.
         PolicyError: The policy forbids a teacher, the encoder or the base.
     """
     settings = override(options.settings_from(config), changes)
@@ -104,12 +104,37 @@ def gateway_settings(
             )
         settings = msgspec.structs.replace(settings, teachers=(teacher,))
     if not settings.teachers:
-        raise SettingError(
-            "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
-            "openwheel.toml"
-        )
+        _require_students(settings)
     _check_policy(settings)
     return settings
+
+
+def _require_students(settings: Settings) -> None:
+    """Say which tasks students answer alone.
+
+    Raises:
+        SettingError: There is no teacher, and no student is promoted.
+    """
+    from openwheel.loop.registry import Registry
+    from openwheel.store import Store
+
+    path, tasks = Path(settings.store.path), list[str]()
+    if path.exists():
+        with Store.open(path) as store:
+            registry = Registry(store)
+            names = {record.task.id: record.task.name for record in registry.tasks()}
+            promoted = registry.promotions()
+        tasks = [names[task] for task, one in promoted.items() if one.certificate is not None]
+    if not tasks:
+        raise SettingError(
+            "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
+            f"openwheel.toml. Nor is any student promoted in {settings.store.path}, which could "
+            "answer without one"
+        )
+    warn(
+        f"There is no teacher. Certified students answer, of {', '.join(sorted(tasks))}; other "
+        "requests are refused. Nothing is audited, so no change of the traffic is noticed."
+    )
 
 
 def _check_policy(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from openwheel.access import Key
 from openwheel.gateway.meter import Source
 from openwheel.loop.route import UNDECIDED, Route
 from openwheel.loop.serving import Decision
-from openwheel.wire import Api, Request
+from openwheel.wire import Api, Request, question_in
 
 _NOWHERE: Final = Route(held_back=False, audited=False, unbiased=False)
 
@@ -78,6 +78,16 @@ class Call(msgspec.Struct):
     def stream(self) -> bool:
         """Whether a stream was asked for."""
         return self.request is not None and self.request.stream
+
+    @property
+    def named(self) -> str:
+        """The question that it asks, for messages: by its task, or in its own words."""
+        question = None
+        if self.request is not None:
+            question = question_in(self.request.prompt.response_format)
+        if self.decision.task or question is None:
+            return self.decision.task
+        return repr(question.described.partition("\n")[0][:60])
 
     @property
     def latency_ms(self) -> float:

@@ -32,6 +32,7 @@ from openwheel.gateway.state import GatewayState
 from openwheel.gateway.tap import CostTap
 from openwheel.teachers import (
     Headers,
+    NoTeacherError,
     Place,
     Sending,
     TeacherNotReachedError,
@@ -248,13 +249,33 @@ def _charge_unanswered(state: GatewayState, call: Call, sending: Sending, genera
 
 
 async def _send_failure(send: Send, error: TeacherError, call: Call, added: Pairs) -> None:
-    call.status = 504 if isinstance(error, TeacherTimeoutError) else 502
+    # Without a teacher there is nothing to come back for; the SDKs try a 5xx again.
+    late = 504 if isinstance(error, TeacherTimeoutError) else 502
+    call.status = 404 if isinstance(error, NoTeacherError) else late
     call.error = _why(error)
-    body = call.api.error(str(error), type="teacher_error", code=call.error)
+    message = str(error)
+    if isinstance(error, NoTeacherError):
+        message = f"{error}, and not this: {_left(call)}."
+    body = call.api.error(message, type="teacher_error", code=call.error)
     await send_body(send, call.status, body, [JSON, *added])
 
 
+def _left(call: Call) -> str:
+    """Return why no student answers a request, for each of its questions that none does."""
+    if call.request is None:
+        return "it is no request that a student reads"
+    if not call.parts:
+        return call.decision.why_not
+    return "; ".join(
+        f"{part.named}: {part.decision.why_not}"
+        for part in call.parts
+        if part.decision.answer is None
+    )
+
+
 def _why(error: TeacherError) -> str:
+    if isinstance(error, NoTeacherError):
+        return "no_teacher"
     late = isinstance(error, TeacherTimeoutError)
     return "teacher_timeout" if late else "teacher_unreachable"
 

@@ -70,6 +70,15 @@ class Decision(msgspec.Struct, frozen=True):
     below_threshold_answer: str | None = None
     probabilities: Probabilities = ()
 
+    @property
+    def why_not(self) -> str:
+        """Why no student answers, in a few words for a client."""
+        if self.reason in {"no task", "no student"}:
+            return "no student is certified for it"
+        if self.reason == "confidence" and self.confidence is not None:
+            return "the student is not sure enough"
+        return f"it is left to a teacher ({self.reason or 'held back'})"
+
 
 class Pending(msgspec.Struct, frozen=True):
     """A decision still to be made, by a student that takes milliseconds.

@@ -11,6 +11,7 @@ from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
 from openwheel.teachers import (
     HttpTeacher,
     Member,
+    NoTeacher,
     RecordedTeacher,
     Teacher,
     TeacherPool,
@@ -22,8 +23,8 @@ from openwheel.trust import Policy
 
 def make_pool(
     sections: Sequence[TeacherSection], *, keep_credentials: bool, policy: Policy | None = None
-) -> TeacherPool:
-    """Return the teachers as one.
+) -> TeacherPool | NoTeacher:
+    """Return the teachers as one, which answers nothing if there are none.
 
     Args:
         sections: The settings of each.
@@ -32,14 +33,11 @@ def make_pool(
 
     Raises:
         PolicyError: A teacher may not be asked.
-        SettingError: There is none, or a setting of one is not valid.
+        SettingError: A setting of one is not valid.
         LogError: A recording cannot be read.
     """
     if not sections:
-        raise SettingError(
-            "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
-            "openwheel.toml"
-        )
+        return NoTeacher()
     names = teacher_names(sections)
     policy = policy or Policy(teachers=dict(zip(names, sections, strict=True)))
     for decision in policy.refused_teachers():
@@ -103,7 +101,7 @@ def connect_again(settings: Settings) -> ConnectAgain | None:
     return None if make is None else functools.partial(asking_again, make)
 
 
-def _reachable(settings: Settings) -> Callable[[], TeacherPool] | None:
+def _reachable(settings: Settings) -> Callable[[], Teacher] | None:
     if not any(section.url.startswith(("http://", "https://")) for section in settings.teachers):
         return None
     policy = Policy.of(settings)

@@ -6,6 +6,7 @@ Knows nothing of the gate, of students, or of its callers.
 from openwheel.teachers.asking import ask_text, asking, asking_again
 from openwheel.teachers.headers import without_credentials
 from openwheel.teachers.http_teacher import HttpTeacher
+from openwheel.teachers.nobody import NoTeacher, NoTeacherError
 from openwheel.teachers.paths import Place, find_place, listed
 from openwheel.teachers.pool import TeacherPool
 from openwheel.teachers.recorded import RecordedTeacher
@@ -29,6 +30,8 @@ __all__ = [
     "HttpTeacher",
     "Member",
     "MemberHealth",
+    "NoTeacher",
+    "NoTeacherError",
     "Place",
     "RecordedTeacher",
     "Sending",

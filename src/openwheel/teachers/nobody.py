@@ -1,0 +1,33 @@
+"""Stands where there is no teacher: students alone answer."""
+
+from openwheel.errors import TeacherError
+from openwheel.teachers.teacher import Headers, Sending, TeacherResponse
+from openwheel.teachers.watch import MemberHealth
+
+
+class NoTeacherError(TeacherError):
+    """There is no teacher, and there will be none however long one waits."""
+
+
+class NoTeacher:
+    """Answers nothing; see `Teacher`."""
+
+    async def send(
+        self,
+        method: str,  # noqa: ARG002 - the protocol's, as all that follow
+        path: str,  # noqa: ARG002
+        headers: Headers,  # noqa: ARG002
+        body: bytes,  # noqa: ARG002
+        *,
+        model: str = "",  # noqa: ARG002
+        sending: Sending | None = None,  # noqa: ARG002
+    ) -> TeacherResponse:
+        """Raise `NoTeacherError`."""
+        raise NoTeacherError("There is no teacher here: certified students alone answer")
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+    def health(self) -> list[MemberHealth]:
+        """Return the health of no teacher."""
+        return []
