@@ -7,6 +7,7 @@ often that answer was right out of fold.
 """
 
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,16 @@ class Agreement(NamedTuple):
         """Return the probability of agreement, shape (n,), strictly inside (0, 1)."""
         logit = ((features - self.mean) / self.scale) @ self.coefficients + self.intercept
         return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+
+    def arrays(self, name: str) -> dict[str, FloatArray]:
+        """Return all but the intercept, as it is saved under a name."""
+        return {f"{name}.{field}": getattr(self, field) for field in self._fields[:3]}
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, FloatArray], name: str, intercept: float) -> "Agreement":
+        """Return the model that was saved under a name; raises `KeyError`."""
+        mean, scale, coefficients = (arrays[f"{name}.{field}"] for field in cls._fields[:3])
+        return cls(mean, scale, coefficients, intercept)
 
 
 def fit_agreement(features: FloatArray, agreement: BoolArray | FloatArray) -> Agreement:

@@ -96,12 +96,8 @@ class ModelStudent(LabelStudent):
             "head.bias": self.core.head.bias,
             "precision.log_odds": self.precision.log_odds,
             "precision.log_count": self.precision.log_count,
-            "agreement.mean": self.agreement.mean,
-            "agreement.scale": self.agreement.scale,
-            "agreement.coefficients": self.agreement.coefficients,
-            "guard.mean": self.guard.model.mean,
-            "guard.scale": self.guard.model.scale,
-            "guard.coefficients": self.guard.model.coefficients,
+            **self.agreement.arrays("agreement"),
+            **self.guard.model.arrays("guard"),
         }
         if self.core.lexical is not None:
             arrays["tfidf.keys"] = self.core.lexical.tfidf.keys
@@ -162,18 +158,8 @@ class ModelStudent(LabelStudent):
                 semantic = Semantic(arrays["vectors"], arrays["vector_labels"], distances)
             core = Core(Head(arrays["head.weights"], arrays["head.bias"]), lexical, semantic)
             precision = Precision(arrays["precision.log_odds"], arrays["precision.log_count"])
-            agreement = Agreement(
-                arrays["agreement.mean"],
-                arrays["agreement.scale"],
-                arrays["agreement.coefficients"],
-                known.intercept,
-            )
-            novelty = Agreement(
-                arrays["guard.mean"],
-                arrays["guard.scale"],
-                arrays["guard.coefficients"],
-                known.guard_intercept,
-            )
+            agreement = Agreement.read(arrays, "agreement", known.intercept)
+            novelty = Agreement.read(arrays, "guard", known.guard_intercept)
         except (KeyError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
         if known.encoder:

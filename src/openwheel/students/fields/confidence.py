@@ -71,9 +71,7 @@ class Confidence(NamedTuple):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return its arrays by name."""
         arrays: dict[str, npt.NDArray[Any]] = {
-            "logistic.mean": self.logistic.mean,
-            "logistic.scale": self.logistic.scale,
-            "logistic.coefficients": self.logistic.coefficients,
+            **self.logistic.arrays("logistic"),
             "logistic.intercept": np.array([self.logistic.intercept]),
         }
         if self.trees is not None:
@@ -88,12 +86,8 @@ class Confidence(NamedTuple):
         Raises:
             KeyError: A part is missing.
         """
-        logistic = Agreement(
-            arrays["logistic.mean"],
-            arrays["logistic.scale"],
-            arrays["logistic.coefficients"],
-            float(arrays["logistic.intercept"][0]),
-        )
+        intercept = float(arrays["logistic.intercept"][0])
+        logistic = Agreement.read(arrays, "logistic", intercept)
         if "trees.feature" not in arrays:
             return cls(logistic, None)
         start = float(arrays["trees.start"][0])

@@ -341,9 +341,7 @@ class FieldsStudent:
             "tagger.transitions": self.tagger.crf.transitions,
             "tagger.choices": _as_rows(self.tagger.choices.tags, len(self.settings.tags)),
             "tagger.groups": self.tagger.choices.groups,
-            "guard.mean": self.guard.model.mean,
-            "guard.scale": self.guard.model.scale,
-            "guard.coefficients": self.guard.model.coefficients,
+            **self.guard.model.arrays("guard"),
             "words": np.array(sorted(self.memory.words), np.uint64),
             "clusters": np.array(
                 [(word, *pair) for word, pair in sorted(self.memory.clusters.items())], np.uint64
@@ -393,12 +391,7 @@ class FieldsStudent:
                 for name, array in arrays.items()
                 if name.startswith("confidence.")
             }
-            model = Agreement(
-                arrays["guard.mean"],
-                arrays["guard.scale"],
-                arrays["guard.coefficients"],
-                known.guard_intercept,
-            )
+            model = Agreement.read(arrays, "guard", known.guard_intercept)
             choices = Choices(
                 [np.flatnonzero(row) for row in arrays["tagger.choices"]], arrays["tagger.groups"]
             )

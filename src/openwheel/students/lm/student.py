@@ -131,11 +131,7 @@ class LmStudent:
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """Return what to save beside the adapter."""
-        return msgspec.to_builtins(self.settings), {
-            "agreement.mean": self._agreement.mean,
-            "agreement.scale": self._agreement.scale,
-            "agreement.coefficients": self._agreement.coefficients,
-        }
+        return msgspec.to_builtins(self.settings), self._agreement.arrays("agreement")
 
     @classmethod
     def from_state(
@@ -154,12 +150,7 @@ class LmStudent:
         """
         try:
             known = msgspec.convert(settings, LmSettings)
-            agreement = Agreement(
-                arrays["agreement.mean"],
-                arrays["agreement.scale"],
-                arrays["agreement.coefficients"],
-                known.intercept,
-            )
+            agreement = Agreement.read(arrays, "agreement", known.intercept)
         except (KeyError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
         return cls(known, agreement, adapter=adapter, writer=writer, model=model)
