@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
-from openwheel.gate import alarm_p_value
 from openwheel.gate.monitors import edetector, eprocess
 
 FloatArray = npt.NDArray[np.float64]
@@ -105,6 +105,21 @@ class _Counts:
         del weights
         self.seen, self.total = self.seen + 1, self.total + losses
         return np.asarray(alarm_p_value(self.total, self.seen, self.epsilon) <= self.delta)
+
+
+def alarm_p_value(disagreements: FloatArray, answered: int, epsilon: float) -> FloatArray:
+    """Return a p-value, at any look, of "the rate is at most epsilon", by a mixture of bets."""
+    k, n = disagreements, answered
+    a, b = k + 1, n - k + 1
+    with np.errstate(divide="ignore"):
+        log_wealth = (
+            np.log(scipy.special.betaincc(a, b, epsilon))
+            + scipy.special.betaln(a, b)
+            - np.log1p(-epsilon)
+            - k * np.log(epsilon)
+            - (n - k) * np.log1p(-epsilon)
+        )
+    return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
 
 
 class Statistic(Protocol):

@@ -6,15 +6,12 @@ own, `openwheel.gate.monitors`, and are imported from there.
 """
 
 from openwheel.gate.betting import (
-    bounded_alarm_p_value,
     bounded_anytime_p_value,
-    count_losses,
     in_steps,
     mean_bound,
     one_look_p_value,
 )
 from openwheel.gate.bounds import (
-    alarm_p_value,
     anytime_p_value,
     binomial_p_value,
     clopper_pearson,
@@ -46,13 +43,10 @@ __all__ = [
     "Test",
     "Verification",
     "Window",
-    "alarm_p_value",
     "anytime_p_value",
     "binomial_p_value",
-    "bounded_alarm_p_value",
     "bounded_anytime_p_value",
     "clopper_pearson",
-    "count_losses",
     "fallback",
     "first_of_each",
     "growth_needed",

@@ -201,31 +201,6 @@ def _anytime(times: FloatArray, gains: FloatArray, epsilon: float, rate: Any) ->
     )
 
 
-def bounded_alarm_p_value(counts: IntArray, epsilon: float) -> FloatArray:
-    """Return a p-value of "the mean loss is at most epsilon", to be looked at after every answer.
-
-    The mirror image of `bounded_anytime_p_value`: bets that losses are above ``epsilon``, evenly
-    over all stakes from 0 to 1 / epsilon. For losses of 0 and 1 it is the same as
-    `openwheel.gate.alarm_p_value`. The mean it speaks of is that of losses in thousandths, rounded
-    up, as the certificate's is.
-
-    Args:
-        counts: How many answers had a loss of 0, 1, ..., 1000 thousandths, shape (..., 1001).
-        epsilon: The limit, in (0, 1).
-
-    Examples:
-        >>> counts = np.zeros(1001, np.int64)
-        >>> counts[[0, 1000]] = 48, 12
-        >>> float(bounded_alarm_p_value(counts, 0.05).round(5))
-        0.00169
-    """
-    counts = np.asarray(counts)
-    nodes, shares = _even_stakes()
-    steps = np.flatnonzero(counts.reshape(-1, STEPS + 1).any(0))
-    log_gains = np.log1p(nodes / epsilon * (steps[:, None] / STEPS - epsilon))
-    return _one_over(counts[..., steps].astype(np.float64) @ log_gains, shares)
-
-
 def mean_bound(
     p_value: Callable[[IntArray | FloatArray, float], FloatArray],
     counts: IntArray | FloatArray,
@@ -262,19 +237,6 @@ def smallest_limit(p_value: Callable[[float], Any], low: float, alpha: float) ->
         else:
             low = middle
     return high
-
-
-def count_losses(losses: Any) -> IntArray:
-    """Return how many losses are 0, 1, ..., 1000 thousandths, rounded up, shape (1001,).
-
-    Args:
-        losses: Numbers from 0 to 1, shape (n,).
-
-    Examples:
-        >>> count_losses([0, 0, 0.5])[[0, 500, 1000]].tolist()
-        [2, 1, 0]
-    """
-    return np.bincount(in_steps(losses), minlength=STEPS + 1)
 
 
 def as_counts(answered: int, disagreements: int, partial: Iterable[tuple[int, int]]) -> IntArray:

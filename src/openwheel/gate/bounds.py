@@ -93,30 +93,6 @@ def anytime_p_value(
     return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
 
 
-def alarm_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
-    """Return a p-value of "the rate is at most epsilon" that may be looked at after every answer.
-
-    The mirror image of :func:`anytime_p_value`: bets on rates uniform on (epsilon, 1). An audit
-    demotes when it falls to delta; if the rate never exceeds epsilon, the chance that it ever
-    does is at most delta.
-
-    Examples:
-        >>> float(alarm_p_value(12, 60, 0.05).round(5))
-        0.00169
-    """
-    k, n = np.asarray(disagreements, float), np.asarray(answered, float)
-    a, b = k + 1, n - k + 1
-    with np.errstate(divide="ignore"):
-        log_wealth = (
-            np.log(scipy.special.betaincc(a, b, epsilon))
-            + scipy.special.betaln(a, b)
-            - np.log1p(-epsilon)
-            - k * np.log(epsilon)
-            - (n - k) * np.log1p(-epsilon)
-        )
-    return np.asarray(np.exp(-np.maximum(log_wealth, 0.0)))
-
-
 def upper_bound(disagreements: float, answered: float, alpha: float) -> float:
     """Return the Clopper-Pearson upper bound of the rate, wrong with probability at most alpha.
 

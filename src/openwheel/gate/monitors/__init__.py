@@ -9,15 +9,12 @@ from openwheel.gate.monitors.edetector import EDetector
 from openwheel.gate.monitors.eprocess import EProcess
 from openwheel.gate.monitors.jump import JumpDetector
 from openwheel.gate.monitors.monitor import Counts, Monitor
-from openwheel.gate.monitors.saved import AnyMonitor, load_monitor
 
 __all__ = [
-    "AnyMonitor",
     "ConfidenceSequence",
     "Counts",
     "EDetector",
     "EProcess",
     "JumpDetector",
     "Monitor",
-    "load_monitor",
 ]

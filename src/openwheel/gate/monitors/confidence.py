@@ -119,11 +119,6 @@ class ConfidenceSequence(msgspec.Struct, frozen=True, tag="confidence sequence")
             updated = updated._with(float(loss), float(weight))
         return updated
 
-    def state(self) -> dict[str, Any]:
-        """Return what is saved."""
-        saved: dict[str, Any] = msgspec.to_builtins(self)
-        return saved
-
     def _with(self, loss: float, weight: float) -> Self:
         seen = self.seen
         # With weights a prediction must be the same for every request, audited or not.

@@ -97,11 +97,6 @@ class EProcess(msgspec.Struct, frozen=True, tag="e-process", kw_only=False):
             self, wealth=tuple(wealth.tolist()), seen=seen, alarmed_at=alarmed_at
         )
 
-    def state(self) -> dict[str, Any]:
-        """Return what is saved."""
-        saved: dict[str, Any] = msgspec.to_builtins(self)
-        return saved
-
 
 def at_start(epsilon: float) -> FloatArray:
     """Return the wealth on each alternative before the first answer."""

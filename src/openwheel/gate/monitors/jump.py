@@ -113,11 +113,6 @@ class JumpDetector(msgspec.Struct, frozen=True, tag="jump detector"):
                 detector = detector._learn()
         return detector
 
-    def state(self) -> dict[str, Any]:
-        """Return what is saved."""
-        saved: dict[str, Any] = msgspec.to_builtins(self)
-        return saved
-
     @property
     def _each(self) -> float:
         return (1 if self.rises else 2) * self.average_run_length

@@ -93,9 +93,6 @@ class Monitor(Protocol):
             ValueError: A number is out of its range.
         """
 
-    def state(self) -> dict[str, Any]:
-        """Return what is saved: plain dicts, lists, numbers, and so JSON."""
-
 
 class Audited(NamedTuple):
     """Audited answers, checked."""

@@ -38,9 +38,6 @@ _NAMES: Final = {
 }
 _HINT_KEYS: Final = ("api", "endpoint", "url", "path", "call_type")
 _HINTS: Final = frozenset(_HINT_KEYS)
-_SPECIAL: Final = frozenset(
-    {*_HINT_KEYS, "model", "model_parameters", "parameters", "params", "status", "status_code"}
-)
 _BESIDE_KEYS: Final = ("model", "model_parameters", "parameters", "params")
 
 
