@@ -10,12 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.progress import Step
-from openwheel.students.evidence import Evidence
+from openwheel.students.evidence import Evidence, join
 from openwheel.students.fields.align import Aligned, Tag, align, choices_of, forbidden, tags_of
 from openwheel.students.fields.calls import learn_calling
 from openwheel.students.fields.clusters import cluster_words
 from openwheel.students.fields.confidence import Confidence, cross_fitted, fit_confidence
 from openwheel.students.fields.crf import Choices, Decoded, decode, fit_crf
+from openwheel.students.fields.dependent import (
+    Dependent,
+    Taught,
+    learn_dependents,
+    may_depend,
+    ngrams_of,
+)
 from openwheel.students.fields.drafts import (
     Draft,
     Seen,
@@ -51,6 +58,7 @@ from openwheel.students.fields.heads import (
     labels_of,
     questions_of,
     said_of_rows,
+    said_with,
 )
 from openwheel.students.fields.schema import unknown_keywords
 from openwheel.students.fields.student import (
@@ -502,10 +510,29 @@ class Learning:
             parts.append(said_of_rows(heads, material, testing))
             order.append(testing)
         back = np.argsort(np.concatenate(order), kind="stable")
-        said = Said(
-            *[_joined([getattr(part, name) for part in parts], back) for name in Said._fields]
+        evidence = join([part.evidence for part in parts]).take(back)
+        scores = np.concatenate([part.scores for part in parts])[back]
+        sizes = [question.answers for question in self.questions]
+        heads = fit_heads(material, np.arange(len(material.rows)), types, self.labels)
+        return heads, said_with(evidence, scores, sizes)
+
+    def depend(self, trained: _Trained, drafts: Sequence[Draft]) -> tuple[list[Dependent], Said]:
+        """Learn which labels follow from other fields, from records out of fold without that."""
+        said = trained.said
+        if not any(may_depend(self.form.fields, question) for question in self.questions):
+            return [], said
+        found, scores = learn_dependents(
+            Taught(
+                self.form.fields,
+                self.labels,
+                self.records.flat,
+                [flat_of(one.record or {}) for one in drafts],
+                [ngrams_of([word_hash(word) for word in one.words]) for one in trained.asked],
+                said.scores,
+                self.material.folds,
+            )
         )
-        return fit_heads(material, np.arange(len(material.rows)), types, self.labels), said
+        return found, said_with(said.evidence, scores, trained.heads.sizes)
 
     def _parts(self, fold: int) -> tuple[IntArray, IntArray]:
         here = self.material.folds == fold
@@ -522,14 +549,6 @@ SMALL = 0.02
 """Features whose weights are all smaller than this are left out of a student."""
 
 
-def _joined(parts: Sequence[Any], back: IntArray) -> Any:
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)[back]
-    return type(parts[0])(*[np.concatenate(column) for column in zip(*parts, strict=True)]).take(
-        back
-    )
-
-
 def _predicted(
     lesson: Lesson, settings: FieldsSettings, learning: Learning, trained: _Trained
 ) -> Learned:
@@ -544,14 +563,27 @@ def _predicted(
         confidence=nothing,
         guard=Guard(nothing.logistic, 1.0),
     )
+    drafts = [
+        student.draft_of(one.text, one.words, int(label), answers, found)
+        for one, label, answers, found in zip(
+            learning.records.reads,
+            trained.said.evidence.labels,
+            trained.said.answers,
+            trained.decoded,
+            strict=True,
+        )
+    ]
     said = trained.said
-    drafts: list[Draft] = []
+    if settings.calling is None:
+        dependents, said = learning.depend(trained, drafts)
+        student = student.depending(dependents)
     rows: list[list[float]] = []
     for i, one in enumerate(learning.records.reads):
         found, asked = trained.decoded[i], trained.asked[i]
-        label = int(said.evidence.labels[i])
-        drafted = student.draft_of(one.text, one.words, label, said.answers[i], found)
-        drafts.append(drafted)
+        if not np.array_equal(said.answers[i], trained.said.answers[i]):
+            label = int(said.evidence.labels[i])
+            drafts[i] = student.draft_of(one.text, one.words, label, said.answers[i], found)
+        drafted = drafts[i]
         rows.append(
             evidence_of(
                 drafted,

@@ -51,15 +51,30 @@ class Heads(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What heads say of a batch: evidence of the type; of each question the answer and its lead."""
+    """What heads say of a batch.
+
+    Attributes:
+        evidence: Of the type.
+        scores: Of all answers of all questions, shape (n, answers).
+        answers: Of each question the answer with the highest score, shape (n, questions).
+        leads: By how much it leads, shape (n, questions).
+    """
 
     evidence: Evidence
+    scores: FloatArray
     answers: IntArray
     leads: FloatArray
 
-    def take(self, rows: IntArray) -> "Said":
-        """Return that of some of the batch."""
-        return Said(self.evidence.take(rows), self.answers[rows], self.leads[rows])
+
+def said_with(evidence: Evidence, scores: FloatArray, sizes: Sequence[int]) -> Said:
+    """Return what heads say by scores of all answers; of each question there are ``sizes``."""
+    return Said(evidence, scores, *_answers(sizes, scores))
+
+
+def columns_of(questions: Sequence[Question]) -> list[slice]:
+    """Return where each question's answers are among those of all."""
+    ends = np.cumsum([question.answers for question in questions]).tolist()
+    return [slice(end - q.answers, end) for q, end in zip(questions, ends, strict=True)]
 
 
 def questions_of(fields: Sequence[Field], type_field: int) -> tuple[Question, ...]:
@@ -148,7 +163,7 @@ def said_of(heads: Heads, texts: Sequence[str]) -> Said:
     if heads.sizes and heads.core.lexical is not None:
         columns, values, _ = heads.core.lexical.tfidf.weigh_one(texts[0])
         scores[0] = values @ heads.weights[columns] + heads.bias
-    return Said(evidence, *_answers(heads.sizes, scores))
+    return said_with(evidence, scores, heads.sizes)
 
 
 def _said(heads: Heads, texts: Sequence[str], counts: Counts) -> Said:
@@ -156,7 +171,7 @@ def _said(heads: Heads, texts: Sequence[str], counts: Counts) -> Said:
     features, unseen = heads.core.lexical.tfidf.weigh(counts)
     evidence = evaluate(heads.core, texts, features, unseen, None)
     scores = np.asarray(features @ heads.weights, np.float64) + heads.bias
-    return Said(evidence, *_answers(heads.sizes, scores))
+    return said_with(evidence, scores, heads.sizes)
 
 
 def _answers(sizes: Sequence[int], scores: FloatArray) -> tuple[IntArray, FloatArray]:

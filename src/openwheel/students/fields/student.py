@@ -14,6 +14,12 @@ from openwheel.students.evidence import Core, Evidence, Lexical
 from openwheel.students.fields.calls import Calling
 from openwheel.students.fields.confidence import Confidence
 from openwheel.students.fields.crf import Choices, Crf, Decoded, decode, decode_one
+from openwheel.students.fields.dependent import (
+    Dependent,
+    facts_of,
+    ngrams_of,
+    tell_again,
+)
 from openwheel.students.fields.drafts import Draft, Seen, draft, evidence_of, type_hash_of
 from openwheel.students.fields.features import (
     Asked,
@@ -25,8 +31,14 @@ from openwheel.students.fields.features import (
     places_in,
     word_hash,
 )
-from openwheel.students.fields.form import RecordForm
-from openwheel.students.fields.heads import Heads, Question, said_of
+from openwheel.students.fields.form import RecordForm, flat_of
+from openwheel.students.fields.heads import (
+    Heads,
+    Question,
+    Said,
+    said_of,
+    said_with,
+)
 from openwheel.students.fields.schema import satisfies
 from openwheel.students.fields.style import Style
 from openwheel.students.fields.words import Word, words_of
@@ -187,6 +199,7 @@ class FieldsStudent:
         seen: Seen,
         confidence: Confidence,
         guard: Guard,
+        dependents: Sequence[Dependent] = (),
     ) -> None:
         self.settings = settings
         self.heads = heads
@@ -195,6 +208,7 @@ class FieldsStudent:
         self.seen = seen
         self.confidence = confidence
         self.guard = guard
+        self.dependents = tuple(dependents)
         self._schema = msgspec.json.decode(settings.schema) if settings.schema else None
         self._tools = offered(settings.tools) if settings.tools else None
         self._types = [type_hash_of(value) for value in settings.types]
@@ -245,12 +259,29 @@ class FieldsStudent:
             for each, kind, k, fit in zip(words, types, known, fits, strict=True)
         ]
         decoded = self.tagger.tag(asked, said.evidence.labels, self.memory)
-        drafts = [
-            self.draft_of(text, each if fit else [], int(label), answers, found)
-            for text, each, fit, label, answers, found in zip(
-                texts, words, fits, said.evidence.labels, said.answers, decoded, strict=True
+
+        def drafts_of(said: Said) -> list[Draft]:
+            return [
+                self.draft_of(text, each if fit else [], int(label), answers, found)
+                for text, each, fit, label, answers, found in zip(
+                    texts, words, fits, said.evidence.labels, said.answers, decoded, strict=True
+                )
+            ]
+
+        drafts = drafts_of(said)
+        if self.dependents:
+            settings = self.settings
+            told = [flat_of(drafted.record or {}) for drafted in drafts]
+            scores = tell_again(
+                self.dependents,
+                settings.questions,
+                settings.record.fields,
+                told,
+                ngrams=[ngrams_of(each) for each in hashes],
+                scores=said.scores,
             )
-        ]
+            said = said_with(said.evidence, scores, self.heads.sizes)
+            drafts = drafts_of(said)
         rows = [
             evidence_of(
                 drafted,
@@ -283,6 +314,20 @@ class FieldsStudent:
             seen=self.seen,
             confidence=confidence,
             guard=guard,
+            dependents=self.dependents,
+        )
+
+    def depending(self, dependents: Sequence[Dependent]) -> "FieldsStudent":
+        """Return the student that tells some labels by other fields."""
+        return FieldsStudent(
+            self.settings,
+            heads=self.heads,
+            tagger=self.tagger,
+            memory=self.memory,
+            seen=self.seen,
+            confidence=self.confidence,
+            guard=self.guard,
+            dependents=dependents,
         )
 
     def draft_of(
@@ -351,6 +396,11 @@ class FieldsStudent:
             **_counts("signatures", self.seen.signatures),
             **_counts("templates", self.seen.templates),
             **{f"confidence.{name}": array for name, array in self.confidence.state().items()},
+            **{
+                f"dependent.{i}.{name}": np.atleast_1d(array)
+                for i, dependent in enumerate(self.dependents)
+                for name, array in dependent._asdict().items()
+            },
         }
         settings = msgspec.structs.replace(
             self.settings,
@@ -397,9 +447,11 @@ class FieldsStudent:
             )
             tagger = Tagger(arrays["tagger.keys"], crf, choices)
             confidence = Confidence.from_state(own)
+            dependents = _read_dependents(arrays)
         except (KeyError, ValueError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
         _require_fit(known, heads, tagger)
+        _require_dependents_fit(known, dependents)
         return cls(
             known,
             heads=heads,
@@ -408,6 +460,7 @@ class FieldsStudent:
             seen=seen,
             confidence=confidence,
             guard=Guard(model, known.guard_limit),
+            dependents=dependents,
         )
 
 
@@ -465,11 +518,30 @@ def _require_fit(settings: FieldsSettings, heads: Heads, tagger: Tagger) -> None
         raise StudentFileError(f"The student's files name a field beyond the {fields} there are")
 
 
+def _require_dependents_fit(settings: FieldsSettings, dependents: Sequence[Dependent]) -> None:
+    """Raise a StudentFileError unless forests read and tell what there is."""
+    columns = len(facts_of(settings.record.fields).nothing)
+    for one in dependents:
+        fits = 0 <= one.question < len(settings.questions) and one.fits(
+            columns, settings.questions[one.question].answers
+        )
+        if not fits:
+            raise StudentFileError("The student's files do not fit together: dependent.")
+
+
 def _as_rows(chosen: Sequence[IntArray], size: int) -> npt.NDArray[np.bool_]:
     rows = np.zeros((len(chosen), size), np.bool_)
     for row, own in zip(rows, chosen, strict=True):
         row[own] = True
     return rows
+
+
+def _read_dependents(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Dependent]:
+    found: list[Dependent] = []
+    while f"dependent.{len(found)}.question" in arrays:
+        own = {name: arrays[f"dependent.{len(found)}.{name}"] for name in Dependent._fields[1:]}
+        found.append(Dependent(int(arrays[f"dependent.{len(found)}.question"][0]), **own))
+    return found
 
 
 def _pairs(name: str, known: Mapping[int, Mapping[int, int]]) -> dict[str, npt.NDArray[Any]]:
