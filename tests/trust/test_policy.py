@@ -325,3 +325,77 @@ def test_bases_of_the_settings():
         settings = Settings(lm=lm)
         found = Policy.of(settings).on_bases(settings)
         assert [decision.allowed for decision in found] == allowed
+
+
+JEV, SERVICES = "LicenseRef-TypeSafe-MCA", "LicenseRef-OpenAI-Services-Agreement"
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "model"),
+    [
+        ("jev", "https://api.typesafe.ai", "jev-latest"),
+        ("jev", "https://API.typesafe.ai/v1", ""),
+        ("proxy", "http://proxy:4000/v1", "typesafe/jev-1.13.0"),
+        ("", "", "jev-latest"),  # a log
+    ],
+)
+def test_answers_of_jev_train_nobody_and_the_clause_is_named(name, url, model):
+    judge = policy(teacher(name, url)) if name else policy()
+    assert judge.may_send(name, model).allowed
+    decision = judge.may_learn_from(name, model)
+    assert (decision.allowed, decision.licence) == (False, JEV)
+    assert "2.3(b)" in str(decision)
+    assert "unverified" in str(decision)
+    assert not judge.may_promote(lineage(taught_by(model, name))).allowed
+
+
+def test_a_written_permission_of_typesafe_lets_its_answers_train():
+    overrides = {JEV: "their mail of 2026-11-20"}
+    judge = policy(teacher("jev", "https://api.typesafe.ai"), overrides=overrides)
+    decision = judge.may_learn_from("jev", "jev-latest")
+    assert (decision.allowed, decision.override) == (True, "their mail of 2026-11-20")
+
+
+@pytest.mark.parametrize(
+    ("url", "model"),
+    [("https://api.openai.com/v1", "gpt-6-luna"), ("http://proxy:4000/v1", "openai/gpt-6-luna")],
+)
+def test_answers_of_openais_decisions_train_under_a_condition_that_is_said(url, model):
+    decision = policy(teacher("api", url)).may_learn_from("api", model)
+    assert (decision.allowed, decision.licence) == (True, SERVICES)
+    assert any("embeddings or classifiers" in warning for warning in decision.warnings)
+
+
+def test_settings_come_before_a_service():
+    named = teacher("api", "https://api.typesafe.ai", licence="LicenseRef-ours", training="allowed")
+    assert policy(named).may_learn_from("api", "jev-latest").licence == "LicenseRef-ours"
+
+
+def test_a_checkpoint_is_itself_whoever_serves_it():
+    served = policy(teacher("api", "https://api.openai.com/v1"))
+    assert served.may_learn_from("api", LLAMA).licence != SERVICES
+
+
+def test_a_service_of_ones_own_takes_the_place_of_one_that_ships(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text(
+        """
+        [[service]]
+        id = "TypeSafe"
+        hosts = ["api.typesafe.ai"]
+        licence = "LicenseRef-ours"
+        confidence = "A"
+        source = "our contract"
+        [[licence]]
+        id = "LicenseRef-ours"
+        name = "Our contract"
+        outputs_may_train = "yes"
+        confidence = "A"
+        source = "our contract"
+        """
+    )
+    judge = policy(teacher("jev", "https://api.typesafe.ai"), files=(str(own),))
+    assert judge.may_learn_from("jev", "jev-latest").licence == "LicenseRef-ours"
+    own.write_text(own.read_text().replace('id = "LicenseRef-ours"', 'id = "LicenseRef-other"'))
+    with pytest.raises(CatalogError, match=r"service 'TypeSafe'.*no licence 'LicenseRef-ours'"):
+        policy(files=(str(own),))

@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import msgspec
 
-from openwheel.catalog.rows import Checkpoint, Family, Licence, Verdict
+from openwheel.catalog.rows import Checkpoint, Family, Licence, Service, Verdict
 from openwheel.errors import CatalogError
 
 
@@ -17,11 +18,13 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         checkpoints: In the order of their file.
         licences: Likewise.
         families: Likewise.
+        services: Likewise.
     """
 
     checkpoints: tuple[Checkpoint, ...]
     licences: tuple[Licence, ...]
     families: tuple[Family, ...]
+    services: tuple[Service, ...] = ()
 
     def find(self, checkpoint_id: str) -> Checkpoint:
         """Return the row of a hub id in any case, or raise `CatalogError` with the ids like it."""
@@ -57,6 +60,15 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 return worst
         return "yes"
 
+    def service(self, host: str, model: str) -> Service | None:
+        """Return the service of a host, or else that whose models have such a name, or None."""
+        asked = host.lower(), model.lower().rpartition("/")[2]
+        for patterns_of, name in zip((_hosts, _models), asked, strict=True):
+            for row in self.services:
+                if name and any(fnmatchcase(name, pattern) for pattern in patterns_of(row)):
+                    return row
+        return None
+
     def family(self, model_type: str) -> Family | None:
         """Return what is known of a ``model_type``, or None."""
         return self._families.get(model_type)
@@ -72,6 +84,14 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def _families(self) -> Mapping[str, Family]:
         return {name: row for row in self.families for name in (row.model_type, *row.aliases)}
+
+
+def _hosts(service: Service) -> tuple[str, ...]:
+    return service.hosts
+
+
+def _models(service: Service) -> tuple[str, ...]:
+    return service.models
 
 
 def _near(name: str, ids: Iterable[str]) -> str:

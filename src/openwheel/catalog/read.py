@@ -9,11 +9,11 @@ import msgspec
 
 from openwheel.catalog.catalog import Catalog
 from openwheel.catalog.row_errors import explain
-from openwheel.catalog.rows import Checkpoint, Family, Licence
+from openwheel.catalog.rows import Checkpoint, Family, Licence, Service
 from openwheel.errors import CatalogError
 from openwheel.settings import read_toml
 
-_OWN = ("licences.toml", "families.toml", "checkpoints.toml")
+_OWN = ("licences.toml", "families.toml", "checkpoints.toml", "services.toml")
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,6 +22,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint: tuple[Checkpoint, ...] = ()
     licence: tuple[Licence, ...] = ()
     family: tuple[Family, ...] = ()
+    service: tuple[Service, ...] = ()
 
 
 def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
@@ -45,6 +46,7 @@ def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
         ),
         licences=tuple({row.id.lower(): row for part in read for row in part.licence}.values()),
         families=tuple({row.model_type: row for part in read for row in part.family}.values()),
+        services=tuple({row.id.lower(): row for part in read for row in part.service}.values()),
     )
     names = [*_OWN, *(str(path) for path in extra)]
     for name, part in zip(names, read, strict=True):
@@ -67,6 +69,7 @@ def _check_names(name: str, content: _File) -> None:
     kinds = {
         "checkpoint": [row.id.lower() for row in content.checkpoint],
         "licence": [row.id.lower() for row in content.licence],
+        "service": [row.id.lower() for row in content.service],
         "family": [key for row in content.family for key in (row.model_type, *row.aliases)],
     }
     for kind, keys in kinds.items():
@@ -93,6 +96,11 @@ def _check_references(name: str, content: _File, catalog: Catalog) -> None:
                 f"{name}: checkpoint {row.id!r}: active_parameters must be at most "
                 f"total_parameters ({total:g}), was {active:g}"
             )
+    for service in content.service:
+        try:
+            catalog.licence(service.licence)
+        except CatalogError as error:
+            raise CatalogError(f"{name}: service {service.id!r}: {error}") from None
     for family in content.family:
         if not family.native and not family.reason:
             raise CatalogError(

@@ -138,6 +138,26 @@ class Licence(_Row, frozen=True, kw_only=True):
         return " ".join(clause.text for clause in self.clauses if clause.about == about)
 
 
+class Service(_Row, frozen=True, kw_only=True):
+    """An endpoint whose answers are under terms of its own.
+
+    Attributes:
+        id: What people call it.
+        hosts: Of its URLs, with ``*`` as a wildcard.
+        models: Names of its models, likewise.
+        licence: The id of the licence that stands for its terms.
+        confidence: How surely these are its hosts and models.
+        source: Where they were read.
+    """
+
+    id: Name
+    hosts: tuple[Name, ...] = ()
+    models: tuple[Name, ...] = ()
+    licence: LicenceId
+    confidence: Confidence
+    source: Name
+
+
 class Shape(_Row, frozen=True, kw_only=True):
     """What memory estimates need of an architecture. Numbers of weights and caches follow from it.
 

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -98,7 +99,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Return the terms of a teacher's answers.
 
         The operator's settings come first: the teacher's `licence`, its `checkpoint`, then
-        `policy.models`. After them the model's name is looked up in the catalogue.
+        `policy.models`. After them the model's name is looked up among the catalogue's checkpoints,
+        then the host of the teacher's URL and the model's name among its services.
 
         Args:
             teacher: Its name; ``""`` for a log that was imported.
@@ -133,7 +135,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 told_by="settings",
             )
         rows = self._rows(model)
-        return self._with_rows(base, rows, _all(self, rows), "name")
+        licences = _all(self, rows)
+        if not rows:
+            service = self.catalog.service(urlsplit(section.url).hostname or "", model)
+            licences = () if service is None else (self.catalog.licence(service.licence),)
+        return self._with_rows(base, rows, licences, "name")
 
     def terms_of_base(self, checkpoint: str) -> Terms:
         """Return the terms of a checkpoint, by hub id or folder.
