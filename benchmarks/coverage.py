@@ -17,15 +17,23 @@ the answers of a real one.
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.gate import clopper_pearson, judge, least_confidence, make_plan, spent
+from openwheel.gate import (
+    clopper_pearson,
+    judge,
+    least_confidence,
+    make_plan,
+    mean_interval,
+    spent,
+)
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.bursts import bursts
+from openwheel.loop.turn.choose import loss_of
 from openwheel.students import Fitted, train
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.model import ModelStudent
@@ -103,11 +111,13 @@ SETS: dict[str, Callable[[], Split]] = {
 
 
 def oracle(
-    confidence: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], limit: float
+    confidence: npt.NDArray[np.float64],
+    agrees: npt.NDArray[np.bool_] | npt.NDArray[np.float64],
+    limit: float,
 ) -> float:
     """Return the largest coverage whose disagreement is at most ``limit``."""
     order = np.argsort(-confidence, kind="stable")
-    wrong = np.cumsum(~agrees[order]) / np.arange(1, len(order) + 1)
+    wrong = np.cumsum(1.0 - agrees[order]) / np.arange(1, len(order) + 1)
     # Equal confidences are answered together.
     last = np.append(np.diff(confidence[order]) < 0, True) & (confidence[order] > 0)
     good = np.flatnonzero((wrong <= limit) & last)
@@ -115,10 +125,15 @@ def oracle(
 
 
 class Judged(NamedTuple):
-    """Confidences on some pairs, and whether the student agrees."""
+    """Confidences on some pairs, and whether the student agrees, or how far, from 0 to 1."""
 
     confidence: npt.NDArray[np.float64]
-    agrees: npt.NDArray[np.bool_]
+    agrees: npt.NDArray[Any]
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]:
+        """Return how far its answers are from the teacher's."""
+        return 1.0 - self.agrees
 
 
 def run(
@@ -151,11 +166,15 @@ def report_gate(
     epsilons: Sequence[float] = EPSILONS,
     *,
     floor: float | None = None,
+    bounded: bool = False,
 ) -> None:
-    """Print what the gate certifies at each epsilon, and what that is worth on the test set."""
+    """Print what the gate certifies at each epsilon, and what that is worth on the test set.
+
+    ``bounded``: whether losses may lie between 0 and 1, which are tested by betting.
+    """
     usual = LoopSettings().floor if floor is None else floor
     for epsilon in epsilons:
-        losses = (~fitted.agrees).astype(np.float64)
+        losses = loss_of(fitted)
         worst = LoopSettings(epsilon=epsilon, floor=usual).worst("")
         plan = make_plan(
             fitted.confidence,
@@ -164,14 +183,16 @@ def report_gate(
             delta=spent(DELTA, 1),
             calibration=len(set(clusters.tolist())),
             floor=least_confidence(fitted.confidence, losses, worst),
+            bounded=bounded,
         )
         found = judge(
             evidence.confidence,
-            (~evidence.agrees).astype(np.float64),
+            evidence.losses,
             clusters,
             plan,
             epsilon=epsilon,
             delta=spent(DELTA, 1),
+            method="betting" if bounded else "binomial",
         )
         best = oracle(test.confidence, test.agrees, epsilon)
         if found.chosen is None:
@@ -179,14 +200,15 @@ def report_gate(
             continue
         passed = found.tests[found.chosen]
         answered = test.confidence >= passed.threshold
-        wrong, total = int((answered & ~test.agrees).sum()), int(answered.sum())
-        low, high = clopper_pearson(wrong, total)
+        lost, total = test.losses[answered], int(answered.sum())
+        wrong = lost.sum()
+        low, high = mean_interval(lost) if bounded else clopper_pearson(int(wrong), total)
         print(
             f"  epsilon {epsilon:.0%}: coverage {answered.mean():.3f} (oracle {best:.3f}, ratio "
             f"{answered.mean() / best if best else float('nan'):.3f}), disagreement "
-            f"{wrong}/{total} = {wrong / total:.2%} ({low:.2%} to {high:.2%}), "
-            f"calibration {passed.disagreements}/{passed.answered} = "
-            f"{passed.disagreements / passed.answered:.2%}, bound {found.bound:.2%}"
+            f"{wrong:.6g}/{total} = {wrong / total:.2%} ({low:.2%} to {high:.2%}), "
+            f"calibration {passed.loss:.6g}/{passed.answered} = "
+            f"{passed.loss / passed.answered:.2%}, bound {found.bound:.2%}"
         )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from openwheel.loop.losses import agrees
+from openwheel.loop.offline.evaluate import outcome_of
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
@@ -204,10 +204,10 @@ def truth(rng: Random, source: Source, rungs: tuple[str, ...], n: int) -> float 
         found = learn(store, LoopSettings(rungs=rungs), source="made up")
         if not any(task.certified for task in found.tasks):
             return None
-        serving, answered, wrong = RegistryServing(Registry(store)), 0, 0
+        serving, answered, wrong = RegistryServing(Registry(store)), 0, 0.0
         for exchange in exchanges(source(rng, FRESH)):
             decision = settled(serving.decide(exchange.read()))
             if decision.answer is not None:
                 answered += 1
-                wrong += not agrees(exchange.answer, Answer(decision.answer), decision.form)
+                wrong += outcome_of(exchange.answer, decision).loss or 0
         return wrong / max(answered, 1)

@@ -41,14 +41,15 @@ def _row(status: "TaskAudit") -> list[str]:
     if status.student is None:
         return [status.task, "teacher", *["-"] * 7, f"${status.cost:,.2f}"]
     low, high = status.interval
+    rate = percent(status.rate, 2) + " of fields" * status.by_fields
     return [
         status.task,
         status.student + (" (against evidence)" if status.against_evidence else ""),
         percent(status.coverage)
         + (f" + {status.best_effort:,} best effort" if status.best_effort else ""),
         f"{status.audits:,}",
-        f"{status.loss:g}",
-        f"{percent(status.rate, 2)} [{low:.2%}, {high:.2%}] of {percent(status.epsilon, 2)}",
+        f"{status.loss:.4g}" + " in all" * status.by_fields,
+        f"{rate} [{low:.2%}, {high:.2%}] of {percent(status.epsilon, 2)}",
         f"{status.e_value or 0:.3g} of {status.e_value_limit or 0:.3g}",
         percent(status.audit),
         percent(status.canary, 0),
@@ -71,7 +72,7 @@ def _details(status: "TaskAudit") -> None:
                 part.slice,
                 "teacher" if part.off else "student",
                 f"{part.audits:,}",
-                f"{part.loss:g}",
+                f"{part.loss:.4g}",
                 f"{part.e_value:.3g}",
             ]
             for part in status.slices

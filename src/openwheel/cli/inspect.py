@@ -66,7 +66,8 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
             t["rung"] or "teacher",
             percent(t["certified_coverage"]),
             percent(t["coverage"]),
-            percent(t["audit"].rate if t["audit"] else None, 2),
+            percent(t["audit"].rate if t["audit"] else None, 2)
+            + " of fields" * (t["audit"] is not None and t["audit"].by_fields),
         ]
         for t in listed
     ]
@@ -155,7 +156,8 @@ def certificates(
             c.task_name,
             c.rung,
             percent(c.coverage),
-            f"{c.calibration.disagreements:,} of {c.calibration.answered:,}",
+            f"{c.calibration.disagreements:,} of {c.calibration.answered:,}"
+            + (f", {percent(c.observed, 2)} of fields" if c.by_fields else ""),
             percent(c.bound, 2),
             percent(c.epsilon, 2),
             c.created,
@@ -203,7 +205,8 @@ def verify(
         out.print(
             f"Certificate {loaded.id[:12]} of task {loaded.task_name}, {loaded.rung} student "
             f"{loaded.student}:\nof {counts.n:,} independent calibration exchanges it answered "
-            f"{counts.answered:,} and disagreed on {counts.disagreements:,} (mean loss "
+            f"{counts.answered:,} and disagreed on {counts.disagreements:,} "
+            f"({'wrong fields' if loaded.by_fields else 'mean loss'} "
             f"{loaded.observed:.4%}); recomputed from these counts (and those with repeats) the "
             f"bound is {result.bound:.4%}, the limit {loaded.epsilon:.2%}.",
             markup=False,

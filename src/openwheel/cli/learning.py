@@ -258,7 +258,9 @@ def _finding(finding: "Finding") -> dict[str, Any]:
             "n": finding.n_calibration,
             "answered": finding.answered,
             "disagreements": finding.disagreements,
+            "loss": finding.disagreements if finding.loss is None else finding.loss,
         },
+        "loss": "fields" if finding.by_fields else "record",
         "coverage": finding.coverage,
         "bound": finding.bound,
         "epsilon": finding.epsilon,
@@ -338,7 +340,8 @@ def _score_row(name: str, score: "Score") -> list[str]:
         f"{score.n:,}",
         percent(score.coverage),
         f"{score.disagreements:,}",
-        percent(score.disagreement, 2),
+        percent(score.disagreement, 2)
+        + (f" of {score.loss}" if score.answered and score.loss != "answers" else ""),
         interval,
         "-" if score.p50_ms is None else f"{score.p50_ms:.2f}",
     ]

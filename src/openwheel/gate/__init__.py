@@ -9,6 +9,7 @@ from openwheel.gate.betting import (
     bounded_anytime_p_value,
     in_steps,
     mean_bound,
+    mean_interval,
     one_look_p_value,
 )
 from openwheel.gate.bounds import (
@@ -55,6 +56,7 @@ __all__ = [
     "least_confidence",
     "make_plan",
     "mean_bound",
+    "mean_interval",
     "one_look_p_value",
     "predicted_coverage",
     "spent",

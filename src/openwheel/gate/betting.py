@@ -228,6 +228,25 @@ def mean_bound(
     return smallest_limit(lambda limit: p_value(counts, limit), low, alpha)
 
 
+def mean_interval(losses: Any, level: float = 0.95) -> tuple[float, float]:
+    """Return an interval of the mean of losses from 0 to 1 that were looked at once.
+
+    Each end has half of what may be wrong: the upper one is `mean_bound` by `one_look_p_value`, the
+    lower one the same of what was not lost.
+
+    Args:
+        losses: Shape (n,); with none the interval is all there can be.
+        level: The chance that it holds the mean.
+
+    Examples:
+        >>> [round(end, 3) for end in mean_interval([0.0] * 180 + [0.5] * 20)]
+        [0.025, 0.085]
+    """
+    alpha, values = (1 - level) / 2, np.asarray(losses, np.float64)
+    lost, kept = (np.bincount(in_steps(v), minlength=STEPS + 1) for v in (values, 1 - values))
+    return 1 - mean_bound(one_look_p_value, kept, alpha), mean_bound(one_look_p_value, lost, alpha)
+
+
 def smallest_limit(p_value: Callable[[float], Any], low: float, alpha: float) -> float:
     """Return the smallest limit from ``low`` to 1 that a p-value that falls with it rejects."""
     high = 1.0

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -57,12 +57,17 @@ class Compared(msgspec.Struct, frozen=True, omit_defaults=True):
         sha256: Of all that decides a loss: versions, limits, prompts, the encoder's weights.
         model: The model that judged, ``""`` if none did.
         measured: What was measured of the comparison before it was used, by name.
+        loss: ``fields`` if the loss of a record is the share of its fields that are wrong; ``""``
+            if it is what the comparison says.
+        fields: How each field of a record could differ and still be right, by its name.
     """
 
     setting: str
     sha256: str
     model: str = ""
     measured: dict[str, float] = {}
+    loss: Literal["", "fields"] = ""
+    fields: dict[str, tuple[str, ...]] = {}
 
 
 class ByAnswer(msgspec.Struct, frozen=True):
@@ -253,6 +258,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     deferred_window: Window | None = None
     matcher: str = ""
     deferred_keys: tuple[str, ...] = ()
+
+    @property
+    def by_fields(self) -> bool:
+        """Whether its losses are shares of wrong fields."""
+        return self.compared is not None and self.compared.loss == "fields"
 
     @property
     def never_given(self) -> tuple[str, ...]:

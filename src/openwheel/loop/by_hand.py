@@ -84,7 +84,7 @@ def shadow_by_hand(
             f"the state {state}"
         )
     record = next(row for row in registry.tasks() if row.task.id == student.task_id)
-    if not student.compares(record):
+    if not student.compares(record, settings.by_field(record.task.name)):
         raise SettingError(
             f"Answers of the task {record.task.name!r} are read or compared otherwise than when "
             f"{student.id} was trained; train another"

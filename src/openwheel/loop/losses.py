@@ -6,8 +6,7 @@ It counts the answer that a client would have got instead of the teacher's.
 from collections.abc import Sequence
 
 from openwheel.loop.judging import TeacherJudge
-from openwheel.tasks import Form
-from openwheel.tasks.compare import Comparison, Pair, equal
+from openwheel.tasks.compare import Comparison, Pair
 from openwheel.tasks.forms.call import NO_CALL, written_call
 from openwheel.wire import Answer
 
@@ -25,11 +24,6 @@ def finished(teacher: Answer, *, calls: bool = False) -> bool:
 
 def _finished(pair: Pair) -> bool:
     return finished(pair.teacher, calls=bool(pair.student.tool_calls))
-
-
-def agrees(teacher: Answer, student: Answer, form: Form, folds: tuple[str, ...] = ()) -> bool:
-    """Whether a student's answer equals the teacher's, as form and folds compare them."""
-    return _finished(Pair("", teacher, student)) and equal(Pair("", teacher, student), form, folds)
 
 
 def losses_of(pairs: Sequence[Pair], comparison: Comparison) -> list[float]:

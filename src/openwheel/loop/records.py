@@ -5,10 +5,22 @@ from typing import Literal
 
 import msgspec
 
+from openwheel.errors import SettingError
 from openwheel.gate import Certificate, Compared, Plan, Window
 from openwheel.gate.judge import Method
 from openwheel.tasks import Form, Task
+from openwheel.tasks.compare import (
+    EXACT,
+    PLAIN,
+    Comparison,
+    Encoder,
+    FieldSettings,
+    Given,
+    make_comparison,
+    read_comparison,
+)
 from openwheel.trust import Lineage
+from openwheel.wire import Question
 
 State = Literal["shadow", "refused", "certified", "replaced"]
 Kind = Literal[
@@ -187,7 +199,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         accepted: The settings it may be asked with.
         form: The task's answer form when it was trained.
         folds: How answers could differ and still be one then.
-        compare: The comparison, as ``compare`` of the task's settings has it.
+        compare: The comparison, as a certificate names it.
         compared: The comparison as a certificate has it, with hashes; None for plain equality.
         lineage: Its lineage; None for students from before there were lineages.
         share: Share of ``delta_spent`` that its tests have; the rest is for others.
@@ -230,9 +242,45 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""
     inherited: str = ""
 
-    def compares(self, record: TaskRecord) -> bool:
-        """Whether its answers are compared as those of its task are now."""
-        return (self.form, self.folds) == (record.form, record.folds)
+    @property
+    def by_field(self) -> FieldSettings:
+        """How its records are compared."""
+        if self.compared is None:
+            return PLAIN
+        return FieldSettings(self.compared.loss or PLAIN.loss, self.compared.fields)
+
+    def compares(self, record: TaskRecord, by_field: FieldSettings) -> bool:
+        """Whether its answers are compared as those of its task are now.
+
+        Args:
+            record: The task.
+            by_field: How its records are compared.
+        """
+        form_and_folds = (self.form, self.folds) == (record.form, record.folds)
+        return form_and_folds and self.by_field == by_field
+
+    def comparison(
+        self, encoder: Encoder | None = None, question: Question | None = None
+    ) -> Comparison | None:
+        """Return the comparison that it was registered with.
+
+        None if a teacher judges, if what it needs is not given, or if the comparison has changed.
+
+        Args:
+            encoder: A sentence encoder.
+            question: The typed question that its task is.
+        """
+        context = Given(self.form, self.folds, encoder, question=question, by_field=self.by_field)
+        compared = self.compared
+        try:
+            chosen = EXACT
+            if compared is not None and self.by_field.plain and not self.folds:
+                chosen = read_comparison(compared.setting)
+            comparison = make_comparison(chosen, context)
+        except SettingError:
+            return None
+        known = compared is None or comparison.fingerprint == compared.sha256
+        return comparison if known else None
 
     def as_certified(self, record: TaskRecord) -> TaskRecord:
         """Return its task as it was when it was trained, since its promise is about that task."""

@@ -16,6 +16,7 @@ from openwheel.students import Student, rungs
 from openwheel.students.screen import ScreenedStudent
 from openwheel.students.tools import offered
 from openwheel.tasks import FORMS, Form, Inputs, TaskMatcher, answer_in, canonical_answer
+from openwheel.tasks.compare import Comparison, ExactComparison
 from openwheel.wire import Probabilities, Request
 
 _log = logging.getLogger("openwheel.serving")
@@ -55,7 +56,8 @@ class Decision(msgspec.Struct, frozen=True):
             ``unlike training``, ``critical``, ``key``, ``slice``, ``settings``, ``not plain``,
             ``busy``, ``tools``); ``""`` if it answered.
         form: The answer form of the task.
-        folds: How its answers may differ and still be one.
+        comparison: How its answers are compared, as its student was certified; where that costs
+            money or needs what is not there, they are equal or not. None without a student.
     """
 
     answer: str | None = None
@@ -66,7 +68,7 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
     canary: float = 1.0
     form: Form = "label"
-    folds: tuple[str, ...] = ()
+    comparison: Comparison | None = None
     below_threshold_answer: str | None = None
     probabilities: Probabilities = ()
 
@@ -125,6 +127,7 @@ class _Promoted(msgspec.Struct, frozen=True):
     canary: float
     form: Form
     folds: tuple[str, ...]
+    comparison: Comparison
     asked_how: Literal["at once", "thread", "remote"]
     outside: frozenset[str]
     question: bool
@@ -188,7 +191,7 @@ class RegistryServing:
             shadow.task_id: shadow for shadow, _, _ in self._registry.candidates(state="shadow")
         }
         matcher = TaskMatcher([record.task for record in records])
-        questions = {record.task.id for record in records if record.task.question is not None}
+        questions = {record.task.id: record.task.question for record in records}
         promotions, plans = self._registry.promotions(), self._registry.plans()
         for record in records:
             promotion = promotions.get(record.task.id)
@@ -238,9 +241,11 @@ class RegistryServing:
                 plan.canary,
                 candidate.form,
                 candidate.folds,
+                candidate.comparison(self._resources.encoder, questions.get(task_id))
+                or ExactComparison(candidate.form, candidate.folds),
                 rungs()[candidate.rung].asked,
                 frozenset(candidate.outside),
-                task_id in questions,
+                questions.get(task_id) is not None,
             )
         self._problems, self._broken = problems, broken
         return _Table(version, matcher, promoted, names)
@@ -310,7 +315,7 @@ class RegistryServing:
                 canary=promoted.canary,
                 reason=reason,
                 form=promoted.form,
-                folds=promoted.folds,
+                comparison=promoted.comparison,
                 below_threshold_answer=answer if reason else None,
                 probabilities=_given(promoted, inputs) if probable else (),
             )
@@ -323,7 +328,7 @@ class RegistryServing:
                 canary=promoted.canary,
                 reason="busy",
                 form=promoted.form,
-                folds=promoted.folds,
+                comparison=promoted.comparison,
             )
             return Pending(decided, busy, remote=promoted.asked_how == "remote")
         return decided()

@@ -18,7 +18,7 @@ from openwheel.settings import (
 from openwheel.students import rungs
 from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form
-from openwheel.tasks.compare import KINDS, Chosen, read_comparison
+from openwheel.tasks.compare import KINDS, Chosen, FieldSettings, read_comparison, read_fields
 from openwheel.tasks.folds import read_folds
 from openwheel.trust import Policy
 
@@ -142,6 +142,24 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
             )
         return ()
 
+    def by_field(self, name: str) -> FieldSettings:
+        """Return how records of a task are compared.
+
+        Raises:
+            SettingError: A field or a word is not one, or answers are not compared by fields.
+        """
+        task, chosen = self.task(name), self.comparison(name)
+        try:
+            by_field = FieldSettings(task.loss, read_fields(task.fields))
+        except SettingError as error:
+            raise SettingError(f"tasks.{name}: {error}") from None
+        if not by_field.plain and chosen is not None and not KINDS[chosen.kind].folds:
+            raise SettingError(
+                f"tasks.{name}: loss and fields compare answers field by field, and compare = "
+                f"{chosen.setting!r} compares whole ones: choose one of these"
+            )
+        return by_field
+
     def beside_gateway(self) -> "LoopSettings":
         """Return these settings for a machine where a gateway serves: one core is left to it."""
         threads = self.lm.threads or max(1, int(processors()) - 1)
@@ -156,6 +174,7 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         """
         for name in self.tasks:
             self.folds(name)
+            self.by_field(name)
         read_folds(self.answer)
         for rung in self.rungs:
             if rung not in rungs():

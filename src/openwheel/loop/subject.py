@@ -19,7 +19,8 @@ from openwheel.tasks.compare import (
     EXACT,
     Chosen,
     Comparison,
-    ExactComparison,
+    FieldsComparison,
+    FieldSettings,
     Given,
     Pair,
     make_comparison,
@@ -73,11 +74,16 @@ class Subject(msgspec.Struct, frozen=True):
         """Whether a loss may lie strictly between 0 and 1."""
         return self.comparison.bounded
 
+    @property
+    def by_field(self) -> FieldSettings:
+        """How its records are compared."""
+        return self.settings.by_field(self.record.task.name)
+
     def as_certified(self, candidate: Candidate) -> "Subject":
         """Return the task as a candidate was trained for it."""
         record, comparison = candidate.as_certified(self.record), self.comparison
-        if comparison.equality:
-            comparison = ExactComparison(record.form, record.folds)
+        if comparison.equality or isinstance(comparison, FieldsComparison):
+            comparison = candidate.comparison() or comparison
         return msgspec.structs.replace(self, record=record, comparison=comparison)
 
     def request_of(self, inputs: Inputs) -> str:
@@ -109,14 +115,20 @@ def subject_of(
             budget=settings.task(name).judge_budget,
         )
     try:
-        context = Given(record.form, record.folds, resources.encoder, judge, question)
+        by_field = settings.by_field(name)
+        context = Given(record.form, record.folds, resources.encoder, judge, question, by_field)
         comparison = make_comparison(chosen, context)
     except SettingError as error:
         raise SettingError(f"tasks.{name}: {error}") from None
     plain = comparison.equality and not record.folds
     compared = None
     if judge is None and not plain:
-        compared = Compared(comparison.setting, comparison.fingerprint)
+        compared = Compared(
+            comparison.setting,
+            comparison.fingerprint,
+            loss="" if by_field.loss == "record" else by_field.loss,
+            fields=by_field.fields,
+        )
     work = registry.files.workplace(record.task.id)
     return Subject(record, settings, resources, comparison, work, compared)
 

@@ -338,8 +338,8 @@ class LoopSection(Section, frozen=True):
     answer: Annotated[
         tuple[str, ...],
         Meta(
-            description="How answers may differ and still be one, for tasks compared by exact or "
-            "fields: of invisible, width, case, stop, quotes, emphasis, brackets, fence, prefix, "
+            description="How answers may differ and still be one, for tasks compared by exact: of "
+            "invisible, width, case, stop, quotes, emphasis, brackets, fence, prefix, "
             "set, explanation, reasoning and prefix:WORDS. Empty: not at all."
         ),
     ] = ()
@@ -361,15 +361,31 @@ class TaskSection(Section, frozen=True):
         str,
         Meta(
             description="How a student's answer is compared with the teacher's: exact, rouge:F, "
-            "embedding:COSINE or judge for text, fields or fields:RULES for records, order for "
-            "tool calls, side:THRESHOLD, within:TOLERANCE or difference for decisions. Empty: "
-            "exact, scores within:0.5, and text stays with the teacher."
+            "embedding:COSINE or judge for text, order for tool calls, side:THRESHOLD, "
+            "within:TOLERANCE or difference for decisions. Empty: exact, scores within:0.5, and "
+            "text stays with the teacher."
         ),
     ] = ""
     answer: Annotated[
         tuple[str, ...] | None,
         Meta(description="In place of loop.answer."),
     ] = None
+    loss: Annotated[
+        Literal["record", "fields"],
+        Meta(
+            description="What a record, or a call of a tool, with wrong fields costs: record: all "
+            "of it counts as wrong; fields: the share of its fields that is wrong."
+        ),
+    ] = "record"
+    fields: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="How fields of records may differ and still be right, by their names with "
+            "dots between: ignore; set for lists; a tolerance such as ~0.01 or ~1% for numbers; "
+            "invisible, width, case, stop, quotes, emphasis or brackets for texts. `*` is for all "
+            "others."
+        ),
+    ] = {}
     judge_model: Annotated[
         str, Meta(description="The model that judges; by default the one that answered.")
     ] = ""

@@ -123,6 +123,29 @@ class Agreement(NamedTuple):
         return cls(mean, scale, coefficients, intercept)
 
 
+class Outcomes(NamedTuple):
+    """Agreement in parts as outcomes with weights: a row that agrees in part counts as two.
+
+    Attributes:
+        row: Which row each is of, in order.
+        agrees: Whether it agrees.
+        weight: Above 0, at most 1.
+    """
+
+    row: IntArray
+    agrees: BoolArray
+    weight: FloatArray
+
+
+def outcomes(agreement: FloatArray) -> Outcomes:
+    """Return the outcomes of rows that agree from 0 to 1, shape (n,)."""
+    agrees = np.tile([True, False], len(agreement))
+    weight = np.column_stack((agreement, 1 - agreement)).ravel()
+    row = np.repeat(np.arange(len(agreement)), 2)
+    kept = weight > 0
+    return Outcomes(row[kept], agrees[kept], weight[kept])
+
+
 def fit_agreement(features: FloatArray, agreement: BoolArray | FloatArray) -> Agreement:
     """Fit the model on out-of-fold features, shape (n, k), and agreement in [0, 1], shape (n,).
 
@@ -144,18 +167,13 @@ def fit_agreement(features: FloatArray, agreement: BoolArray | FloatArray) -> Ag
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
-    # A row that agrees in part counts as one that agrees and one that does not, with their weights.
-    outcome = np.repeat([True, False], len(target))
-    weight = np.concatenate((target, 1 - target))
-    row = np.tile(np.arange(len(target)), 2)
-    order = np.argsort(row, kind="stable")
-    order = order[weight[order] > 0]
+    row, agrees, weight = outcomes(target)
     with warnings.catch_warnings():
         # A model not quite converged ranks as well; the gate judges it either way.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Newton: a dozen features and many rows take it a few steps, L-BFGS hundreds.
         model = LogisticRegression(C=1.0, solver="newton-cholesky")
-        model.fit(((features - mean) / scale)[row[order]], outcome[order], weight[order])
+        model.fit(((features - mean) / scale)[row], agrees, weight)
     return Agreement(mean, scale, model.coef_[0], float(model.intercept_[0]))
 
 

@@ -17,6 +17,7 @@ from openwheel.students.onnx_encoder import Encoders
 from openwheel.students.student import Fitted, Inputs, Student
 from openwheel.students.tune.order import Tune
 from openwheel.tasks import Form, Template
+from openwheel.tasks.compare import PLAIN, FieldSettings
 
 Losses = Callable[[Sequence[int], Sequence[str]], Sequence[float]]
 """Says of rows of the exchanges, and of what a student answered to each, how far those answers are
@@ -54,6 +55,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
         surfaces: The teacher's usual spelling of each canonical answer.
         thoughts: The teacher's reasoning before its answer, by row.
         losses_of: Returns losses of answers; None: canonical answers must be equal.
+        by_field: How records are compared.
         encoder: The sentence encoder of the settings.
         tune: How to train the encoder on the task; None leaves it as it is.
         lm: The settings of the rung ``lm``.
@@ -71,6 +73,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     surfaces: Mapping[str, str] = {}
     thoughts: Mapping[int, str] = {}
     losses_of: Losses | None = None
+    by_field: FieldSettings = PLAIN
     encoder: TextEncoder | None = None
     tune: Tune | None = None
     lm: LmSection = LmSection()

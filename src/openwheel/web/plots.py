@@ -159,7 +159,11 @@ def _chosen(finding: Finding) -> Point | None:
 
 
 def _summary(finding: Finding, chosen: Point) -> str:
-    parts = [f"coverage {percent(chosen[0])}", f"disagreement {percent(chosen[1], 2)}"]
+    of_fields = " of fields" if finding.by_fields else ""
+    parts = [
+        f"coverage {percent(chosen[0])}",
+        f"disagreement {percent(chosen[1], 2)}{of_fields}",
+    ]
     if finding.bound is not None:
         parts.append(f"bound {bound(finding.bound, finding.epsilon)}")
     return ", ".join(parts)

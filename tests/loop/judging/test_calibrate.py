@@ -185,7 +185,11 @@ def test_another_comparison_than_the_one_registered_is_refused(case):
         judged((candidate, *case[1:]), RougeComparison(0.4))
 
 
-def test_deferred_requests_are_evidence_where_equal_answers_agree(case):
+class Dear(RougeComparison):
+    free = False
+
+
+def test_deferred_requests_are_evidence_where_losses_are_free(case):
     candidate, student, data = case
     candidate = msgspec.structs.replace(
         candidate, method="anytime", compare="exact", epsilon=0.2, share=1.0
@@ -210,7 +214,7 @@ def test_deferred_requests_are_evidence_where_equal_answers_agree(case):
     # One look, or a comparison that may cost money, is for what the audit picked.
     for other, comparison in (
         ("binomial", ExactComparison("text")),
-        ("anytime", RougeComparison(0.5)),
+        ("anytime", Dear(0.5)),
     ):
         changed = msgspec.structs.replace(candidate, method=other, compare="rouge:0.5")
         found = judged((changed, student, data), comparison)

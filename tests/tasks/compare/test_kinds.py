@@ -5,12 +5,13 @@ import pytest
 
 from openwheel.errors import SettingError
 from openwheel.tasks.compare import (
+    EXACT,
     KINDS,
     ExactComparison,
+    FieldSettings,
     Given,
     Pair,
     RougeComparison,
-    fields,
     fingerprint_of,
     kinds,
     make_comparison,
@@ -30,7 +31,6 @@ SETTINGS = {
     "exact": "exact",
     "rouge": "rouge:0.7",
     "embedding": "embedding:0.9",
-    "fields": "fields:total~0.01",
     "order": "order",
     "side": "side:0.7",
     "within": "within:0.5",
@@ -40,7 +40,7 @@ SETTINGS = {
 
 
 def test_the_examples_are_true():
-    assert doctest.testmod(kinds).failed == doctest.testmod(fields).failed == 0
+    assert doctest.testmod(kinds).failed == 0
 
 
 def test_every_kind_can_be_written():
@@ -69,11 +69,6 @@ def test_what_is_no_comparison_is_named(setting):
             "is for answers of the form text; these are of the form label",
         ),
         ("judge", "record", "is for answers of the form text"),
-        (
-            "fields",
-            "text",
-            "these are of the form text, compared by exact, embedding, judge, rouge",
-        ),
         ("embedding:0.9", "text", "needs a sentence encoder"),
         ("judge", "text", "needs a teacher"),
     ],
@@ -85,7 +80,7 @@ def test_a_comparison_goes_with_a_form_and_has_what_it_needs(setting, form, said
 
 def test_what_is_chosen_is_made():
     judge = RougeComparison(0.5)
-    forms = {"exact": "label", "fields": "record", "order": "tool_call"}
+    forms = {"exact": "label", "order": "tool_call"}
     forms |= dict.fromkeys(("side", "within", "difference"), "label")
     question = Question("predicate", "Is it spam?")
     for kind in KINDS:
@@ -108,13 +103,9 @@ def test_exact_is_equality_in_the_sense_of_the_form():
 
 
 def test_other_folds_are_another_comparison():
-    fields, exact = read_comparison("fields:total"), read_comparison("exact")
-    for chosen, form in ((fields, "record"), (exact, "label")):
-        found = [
-            make_comparison(chosen, Given(form, folds)) for folds in ((), ("case",), ("stop",))
-        ]
-        assert len({one.fingerprint for one in found}) == 3
-        assert found[1].setting == f"{chosen.setting} after case"
+    found = [make_comparison(EXACT, Given("label", folds)) for folds in ((), ("case",), ("stop",))]
+    assert len({one.fingerprint for one in found}) == 3
+    assert found[1].setting == "exact after case"
     # What was certified before there were folds keeps its hash.
     assert found[0].fingerprint == fingerprint_of("exact", "label")
 
@@ -125,9 +116,29 @@ def test_answers_go_through_folds_before_they_are_compared():
         Pair("", Answer('**{"total": 1, "buyer": "A"}**'), Answer('{"total": 1, "buyer": "a"}')),
         Pair("", Answer('{"total": 1, "buyer": "Ann"}'), Answer('{"total": 1, "buyer": "Bob"}')),
     ]  # fmt: skip
-    chosen = read_comparison("fields:total,buyer")
+    by_field = FieldSettings(fields={"total": (), "buyer": ()})
     folds = ("case", "stop", "emphasis")
-    assert make_comparison(chosen, Given("record")).losses(pairs) == [1.0, 1.0, 1.0]
-    assert make_comparison(chosen, Given("record", folds)).losses(pairs) == [0.0, 0.0, 1.0]
+    plain, folded = (
+        make_comparison(EXACT, Given("record", each, by_field=by_field)) for each in ((), folds)
+    )
+    assert plain.losses(pairs) == [1.0, 1.0, 1.0]
+    assert folded.losses(pairs) == [0.0, 0.0, 1.0]
     words = [Pair("", Answer("**Yes.**"), Answer("yes")), Pair("", Answer("yes"), Answer("no"))]
     assert ExactComparison("label", folds).losses(words) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "form", "said"),
+    [
+        (
+            "exact",
+            "label",
+            "are for answers of the form record or tool_call; these are of the form",
+        ),
+        ("rouge:0.7", "text", "and compare = 'rouge:0.7' compares whole ones"),
+    ],
+)
+def test_fields_go_with_answers_that_have_some(chosen, form, said):
+    given = Given(form, by_field=FieldSettings("fields"))
+    with pytest.raises(SettingError, match=said):
+        make_comparison(read_comparison(chosen), given)

@@ -283,16 +283,23 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
             )
         place = f"in slice {self.slice!r} " if self.slice else ""
         if self.by == "e-process":
-            counts = f"{self.loss:g} of {self.audits:,} audited answers {place}disagreed"
+            counts = _lost(self.loss, self.audits, f"audited answers {place}")
         else:
-            counts = (
-                f"{self.loss_since:g} of the latest {self.audits_since:,} audited answers "
-                f"{place}disagreed"
+            counts = _lost(
+                self.loss_since, self.audits_since, f"audited answers {place}", latest=True
             )
         return (
-            f"audit: {counts} with the teacher, evidently more than {self.epsilon:.2%} "
+            f"audit: {counts}, evidently more than {self.epsilon:.2%} "
             f"({self.by}: {self.e_value:,.0f}, an alarm at {self.limit:,.0f})"
         )
+
+
+def _lost(loss: float, answers: int, which: str, *, latest: bool = False) -> str:
+    """Say how many of some answers disagreed; where losses are parts of 1, their mean."""
+    the_latest = "the latest " if latest else ""
+    if float(loss).is_integer():
+        return f"{loss:g} of {the_latest}{answers:,} {which}disagreed with the teacher"
+    return f"{the_latest}{answers:,} {which}disagreed with the teacher by {loss / answers:.2%}"
 
 
 def new_state(

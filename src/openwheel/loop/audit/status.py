@@ -97,6 +97,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
         audits: Audited answers, with those that the canary held back.
         loss: The sum of their losses: where answers agree or not, the number of disagreements.
         rate: Live disagreement: the mean loss.
+        by_fields: Whether losses are shares of wrong fields.
         interval: Of the live rate, at all times at once (`level`).
         level: Of confidence.
         e_value: Evidence that the rate since the promotion is above epsilon, and what of it is
@@ -132,6 +133,7 @@ class TaskAudit(msgspec.Struct, frozen=True, kw_only=True):
     coverage: float | None = None
     audits: int = 0
     loss: float = 0.0
+    by_fields: bool = False
     rate: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
     level: float | None = None
@@ -209,6 +211,7 @@ def _with_student(
         coverage=latest.answered / latest.requests if latest.requests else None,
         audits=seen.answers,
         loss=seen.loss,
+        by_fields=certificate.by_fields,
         rate=seen.rate,
         interval=state.live.interval,
         level=state.live.level,

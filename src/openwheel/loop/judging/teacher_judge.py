@@ -47,6 +47,7 @@ class TeacherJudge:
 
     setting = "judge"
     bounded = True
+    free = False
     equality = False
 
     def __init__(

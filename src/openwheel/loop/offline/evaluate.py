@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from openwheel.errors import RequestError
-from openwheel.gate import clopper_pearson
-from openwheel.loop.losses import agrees
-from openwheel.loop.serving import Serving, settled
+from openwheel.gate import clopper_pearson, mean_interval
+from openwheel.loop.losses import losses_of
+from openwheel.loop.serving import Decision, Serving, settled
 from openwheel.store import Exchange
 from openwheel.tasks import answer_in
+from openwheel.tasks.compare import FieldsComparison, Pair
+from openwheel.wire import Answer
 
 NO_TASK = "(no task)"
 
@@ -24,8 +27,11 @@ class Score(msgspec.Struct, frozen=True):
         answered: How many a student would have answered.
         coverage: The share of those.
         disagreements: How many answers were not the teacher's.
-        disagreement: The share of those among answered, None if none was answered.
-        interval: Exact 95% interval of the disagreement (Clopper and Pearson).
+        disagreement: Their mean loss among answered, None if none was answered: the share of
+            disagreements, or where the loss is the share of wrong fields, the mean of that.
+        interval: 95% interval of the disagreement: Clopper and Pearson's, or by betting where
+            losses may lie between 0 and 1.
+        loss: What the loss is of, as `Outcome.of` has it; of several in a total.
         p50_ms: Median time to decide, in milliseconds, None if there was nothing to decide.
     """
 
@@ -36,6 +42,7 @@ class Score(msgspec.Struct, frozen=True):
     disagreement: float | None
     interval: tuple[float, float]
     p50_ms: float | None
+    loss: str = "answers"
 
 
 class TaskScore(msgspec.Struct, frozen=True):
@@ -52,19 +59,47 @@ class Evaluation(msgspec.Struct, frozen=True):
     total: Score
 
 
+class Outcome(NamedTuple):
+    """How far a student's answer was from the teacher's.
+
+    Attributes:
+        loss: From 0 to 1; None if the teacher answered.
+        of: What it is of: whole ``answers``, ``fields``, or ``numbers`` that may differ by a part.
+    """
+
+    loss: float | None = None
+    of: str = "answers"
+
+
+def outcome_of(teacher: Answer, decision: Decision) -> Outcome:
+    """Return how far the answer that was decided on is from the teacher's."""
+    if decision.answer is None or decision.comparison is None:
+        return Outcome()
+    comparison = decision.comparison
+    student = answer_in(decision.answer, decision.form, decision.probabilities)
+    [loss] = losses_of([Pair("", teacher, student)], comparison)
+    partly = "fields" if isinstance(comparison, FieldsComparison) else "numbers"
+    return Outcome(loss, partly if comparison.bounded else "answers")
+
+
 class Tally(msgspec.Struct):
     """Counts that grow as exchanges come."""
 
     n: int = 0
     answered: int = 0
     disagreements: int = 0
+    lost: list[float] = []
+    kinds: set[str] = set()
     times: list[float] = []
 
-    def add(self, *, answered: bool, agrees: bool, milliseconds: float | None = None) -> None:
+    def add(self, outcome: Outcome, milliseconds: float | None = None) -> None:
         """Count one exchange."""
         self.n += 1
-        self.answered += answered
-        self.disagreements += answered and not agrees
+        if outcome.loss is not None:
+            self.answered += 1
+            self.disagreements += outcome.loss > 0
+            self.lost.append(outcome.loss)
+            self.kinds.add(outcome.of)
         if milliseconds is not None:
             self.times.append(milliseconds)
 
@@ -75,9 +110,14 @@ class Tally(msgspec.Struct):
             answered=self.answered,
             coverage=self.answered / self.n if self.n else 0.0,
             disagreements=self.disagreements,
-            disagreement=self.disagreements / self.answered if self.answered else None,
-            interval=clopper_pearson(self.disagreements, self.answered),
+            disagreement=sum(self.lost) / self.answered if self.answered else None,
+            interval=(
+                mean_interval(self.lost)
+                if self.kinds - {"answers"}
+                else clopper_pearson(self.disagreements, self.answered)
+            ),
             p50_ms=float(np.median(self.times)) if self.times else None,
+            loss=" and ".join(sorted(self.kinds)) or "answers",
         )
 
 
@@ -96,15 +136,9 @@ def evaluate(serving: Serving, exchanges: Iterable[Exchange]) -> Evaluation:
         started = time.perf_counter()
         decision = settled(serving.decide(request, exchange.task, exchange.key))
         milliseconds = (time.perf_counter() - started) * 1e3
-        answered = decision.answer is not None
-        same = answered and agrees(
-            exchange.answer,
-            answer_in(decision.answer or "", decision.form),
-            decision.form,
-            decision.folds,
-        )
+        outcome = outcome_of(exchange.answer, decision)
         for tally in (total, tasks.setdefault(decision.task or NO_TASK, Tally())):
-            tally.add(answered=answered, agrees=same, milliseconds=milliseconds)
+            tally.add(outcome, milliseconds)
     ordered = sorted(tasks.items(), key=lambda item: (-item[1].n, item[0]))
     return Evaluation(
         tuple(TaskScore(name, tally.score()) for name, tally in ordered), total.score()

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from openwheel.gate import Compared
+
 Point = tuple[float, float]
 
 
@@ -15,7 +17,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Calibration exchanges of like confidence: mean confidence, share that agreed, how many."""
+    """Calibration exchanges of like confidence: mean confidence, mean agreement, how many."""
 
     confidence: float
     agreement: float
@@ -69,6 +71,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         reason: In a sentence: why it was certified, or why not.
         more_needed: About how many more exchanges it would take; None if none would help, if that
             is not known, or if it is certified.
+        compared: How answers were compared; None if they had to be equal.
         trade_off: (coverage, disagreement) on the calibration exchanges, strict to lax.
         expected: The same as training predicted it.
         frontier: Some of the thresholds, strict to lax, the finding's among them.
@@ -100,6 +103,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     reason: str
     more_needed: int | None = None
+    compared: Compared | None = None
     trade_off: tuple[Point, ...] = ()
     expected: tuple[Point, ...] = ()
     frontier: tuple[Frontier, ...] = ()
@@ -109,6 +113,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     deferred: tuple[Example, ...] = ()
     disagreed: tuple[Example, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def by_fields(self) -> bool:
+        """Whether losses are shares of wrong fields."""
+        return self.compared is not None and self.compared.loss == "fields"
 
     @property
     def observed(self) -> float | None:

@@ -80,7 +80,7 @@ def learn(
     ):
         progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
         if record.attempts:
-            ended += compared_otherwise(registry, record)
+            ended += compared_otherwise(registry, record, settings)
         if reason := why_left(record, settings):
             finding = _finding(
                 record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
@@ -211,11 +211,12 @@ def _learn_task(
             more = _to_judge(subject, trained, len(calibration), attempt)
             more = more and max(1, more - len(calibration))
         else:
+            of_fields = " of fields" if subject.by_field.loss == "fields" else ""
             reason = (
                 "Refused: training predicts that no threshold would pass. Out of fold the student "
-                f"agrees on {trained.agreement:.1%}, and {trained.evidence:,} votes among "
-                "calibration exchanges are not enough evidence at that rate. No share of delta was "
-                f"spent.{_blamed(trained)}{in_the_way}"
+                f"agrees on {trained.agreement:.1%}{of_fields}, and {trained.evidence:,} votes "
+                "among calibration exchanges are not enough evidence at that rate. No share of "
+                f"delta was spent.{_blamed(trained)}{in_the_way}"
             )
             # The obstacle has to be removed first; a number would say that more data removes it.
             more = None if in_the_way else _more_needed(subject, training, trained, n, attempt)
@@ -323,6 +324,7 @@ def describe(finding: Finding, candidate: Candidate, calibrated: Calibrated) -> 
         answered=best.answered_with_repeats if best else 0,
         disagreements=best.disagreements_with_repeats if best else 0,
         loss=best.loss_with_repeats if best and best.partial_with_repeats else None,
+        compared=candidate.compared,
         coverage=(
             best.answered_with_repeats / judgement.exchanges if best and judgement.exchanges else 0
         ),

@@ -9,8 +9,7 @@ import msgspec
 from openwheel.errors import RequestError
 from openwheel.loop.audit.step import audit
 from openwheel.loop.learner.schedule import FEWEST_NEW, next_turn
-from openwheel.loop.losses import agrees
-from openwheel.loop.offline.evaluate import Score, Tally, TaskScore
+from openwheel.loop.offline.evaluate import Outcome, Score, Tally, TaskScore, outcome_of
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
@@ -21,7 +20,6 @@ from openwheel.loop.turn.curate import assign_new
 from openwheel.loop.turn.turn import turn
 from openwheel.progress import Progress, silent, steps_alone
 from openwheel.store import Exchange, Store
-from openwheel.tasks import answer_in
 
 LOOK_EVERY = 50
 """Requests between looks at the audits, where a learner looks every half second."""
@@ -53,16 +51,24 @@ class Served(msgspec.Struct, frozen=True):
     Attributes:
         exchange: The request, and the teacher's answer.
         decision: The decision on who answers.
-        answered: Whether a student answered; else the teacher did.
-        agrees: Whether that answer was the teacher's.
+        loss: How far a student's answer was from the teacher's; None if the teacher answered.
         audited: Whether the teacher was asked as well.
     """
 
     exchange: Exchange
     decision: Decision
-    answered: bool
-    agrees: bool
+    loss: float | None
     audited: bool
+
+    @property
+    def answered(self) -> bool:
+        """Whether a student answered; else the teacher did."""
+        return self.loss is not None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether a student answered as the teacher did."""
+        return self.loss == 0
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -216,16 +222,11 @@ def _captured(exchange: Exchange, decision: Decision, way: Route) -> list[Exchan
 
 
 def _count(counts: _Counts, exchange: Exchange, decision: Decision, way: Route) -> Served:
-    answered = decision.answer is not None and not way.held_back
-    same = answered and agrees(
-        exchange.answer,
-        answer_in(decision.answer or "", decision.form),
-        decision.form,
-        decision.folds,
-    )
+    outcome = Outcome() if way.held_back else outcome_of(exchange.answer, decision)
+    answered = outcome.loss is not None
     named = counts.tasks.setdefault(decision.task or "(no task yet)", Tally())
     for tally in (counts.total, counts.latest, named):
-        tally.add(answered=answered, agrees=same)
+        tally.add(outcome)
     counts.teacher_calls += way.audited or not answered
     counts.audits += way.audited and answered
-    return Served(exchange, decision, answered, same, way.audited and answered)
+    return Served(exchange, decision, outcome.loss, way.audited and answered)

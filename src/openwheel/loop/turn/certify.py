@@ -3,9 +3,8 @@
 import datetime
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -43,15 +42,12 @@ from openwheel.loop.turn.choose import is_new
 from openwheel.progress import Progress, Step, silent
 from openwheel.students import Student, rungs
 from openwheel.tasks import FORMS, Inputs, Task, answer_in
-from openwheel.tasks.compare import Comparison, Pair
-from openwheel.tasks.forms import Form, fields_apart, leaves, record_of
-from openwheel.tasks.forms.call import as_one, in_one_order
+from openwheel.tasks.compare import Comparison, Pair, verdicts_on
 from openwheel.trust import licence_summary
 from openwheel.wire import Answer, Probabilities
 
 FloatArray = npt.NDArray[np.float64]
 
-RECORDS = frozenset({"record", "tool_call"})
 MOST_FIELDS = 100
 """Fields of records that a certificate counts."""
 
@@ -114,7 +110,7 @@ def calibrate(
         training: The inputs it was trained on.
         calibration: Exchanges it has not seen, in order of arrival, whether or not the teacher
             gave an answer: unbiased ones, and requests that students deferred. Those are evidence
-            by their weight if the method is ``anytime`` and answers are compared by equality.
+            by their weight if the method is ``anytime`` and to compare answers costs nothing.
         comparison: How answers are compared.
         request_of: Returns the request that has these inputs, as text, for a judge.
         possible: The answers that clients can be given, since the task is a question that has no
@@ -128,7 +124,7 @@ def calibrate(
     """
     method = method or candidate.method
     calibration = calibration.without(candidate.outside)  # answers that it never gives
-    weighs = method == "anytime" and comparison.equality and bool((calibration.weight < 1).any())
+    weighs = method == "anytime" and comparison.free and bool((calibration.weight < 1).any())
     if not weighs:
         calibration = calibration.take(np.flatnonzero(calibration.unbiased))
     data = calibration
@@ -141,7 +137,7 @@ def calibrate(
         deferred |= np.array([text not in possible for text in said], np.bool_)
     confidence = np.where(deferred, 0.0, confidence)
     # A comparison that costs money is skipped where no threshold would answer.
-    least = 0.0 if comparison.equality else min(candidate.plan.thresholds, default=np.inf)
+    least = 0.0 if comparison.free else min(candidate.plan.thresholds, default=np.inf)
     compared = confidence >= least
     _require_same(comparison, candidate)
     rows = np.flatnonzero(compared)
@@ -151,7 +147,7 @@ def calibrate(
         probabilities = given(student, asked, candidate.surfaces)
     pairs = [
         Pair(
-            "" if comparison.equality else request_of(data.inputs[i]),
+            "" if comparison.free else request_of(data.inputs[i]),
             answer_in(data.texts[i], candidate.form, data.probabilities[i])
             if data.finished[i]
             else Answer(data.texts[i], (), "unfinished"),
@@ -277,11 +273,7 @@ def write_certificate(task: Task, candidate: Candidate, calibrated: Calibrated) 
             np.arange(judgement.exchanges),
         ),
         answers=by_answer(calibrated, test) if FORMS[candidate.form].closed else (),
-        fields=(
-            by_field(calibrated, test, candidate.form, candidate.folds)
-            if candidate.form in RECORDS
-            else ()
-        ),
+        fields=by_field(calibrated, test, candidate) if FORMS[candidate.form].has_fields else (),
         critical=critical,
         deferred_window=calibrated.deferred.window() if len(calibrated.deferred) else None,
         critical_bound=(
@@ -317,9 +309,15 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
         delta: The probability allowed for the promise to be wrong.
         compared: How answers are compared, if not by equality.
     """
+    disagrees = (
+        f"this student gets more than {epsilon:.2%} of the fields of an answer wrong, on average "
+        "over the requests it answers,"
+        if compared is not None and compared.loss == "fields"
+        else f"this student disagrees with the teacher on more than {epsilon:.2%} of the requests "
+        "it answers"
+    )
     sentence = (
-        f"On traffic like that of the calibration window, the probability that this student "
-        f"disagrees with the teacher on more than {epsilon:.2%} of the requests it answers is at "
+        f"On traffic like that of the calibration window, the probability that {disagrees} is at "
         f"most {delta:.2%}, over the draw of the calibration set and all attempts on this task. "
         "All requests that it answers count, also those seen in training, and those to which the "
         "teacher gave no finished answer. It supposes requests that come independently, or in "
@@ -331,6 +329,12 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
         equal = compared.setting.removeprefix("exact ")
         return (
             f"{sentence} Two answers agree if they are equal {equal}, as of {compared.sha256[:12]}."
+        )
+    if compared.loss == "fields":
+        return (
+            f"{sentence} A field is wrong if it is not the teacher's, compared by "
+            f"{compared.setting}, as of {compared.sha256[:12]}; an answer that is no record where "
+            "the teacher's is one, or calls another tool, is wrong in all its fields."
         )
     by = f"{compared.setting} of {compared.model}" if compared.model else compared.setting
     return (
@@ -361,27 +365,21 @@ def by_answer(calibrated: Calibrated, test: Test) -> tuple[ByAnswer, ...]:
     return tuple(ByAnswer(name, teacher[name], student[name], agreed[name]) for name in ordered)
 
 
-def by_field(
-    calibrated: Calibrated, test: Test, form: Form, folds: tuple[str, ...]
-) -> tuple[ByField, ...]:
-    """Count each field of the records answered at a threshold, the one that differs most first.
-
-    Of several calls an argument is one field, of all their values.
-    """
+def by_field(calibrated: Calibrated, test: Test, candidate: Candidate) -> tuple[ByField, ...]:
+    """Count each field of the records answered at a threshold, the one that differs most first."""
+    verdicts = verdicts_on(candidate.by_field, candidate.folds)
     records: Counter[str] = Counter()
     apart: Counter[str] = Counter()
     for i in np.flatnonzero(calibrated.confidence >= test.threshold):
         if not calibrated.data.finished[i]:
             continue
-        teacher = record_of(Answer(calibrated.data.texts[i]), folds)
-        student = record_of(Answer(calibrated.answers[i]), folds)
-        if teacher is None or student is None:
-            continue
-        pair: list[Mapping[str, Any]] = [teacher, student]
-        if FORMS[form].calls:
-            pair = [as_one(in_one_order(one)) for one in pair]
-        records.update({".".join(path) for record in pair for path in leaves(record)})
-        apart.update(fields_apart(*pair))
+        teacher, student = (
+            answer_in(text, candidate.form)
+            for text in (calibrated.data.texts[i], calibrated.answers[i])
+        )
+        right = verdicts(Pair("", teacher, student))
+        records.update(right.keys())
+        apart.update(name for name, same in right.items() if not same)
     ordered = sorted(records, key=lambda name: (-apart[name], -records[name], name))
     return tuple(
         ByField(name, records[name], records[name] - apart[name]) for name in ordered[:MOST_FIELDS]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from openwheel.errors import EngineError, ModelError
+from openwheel.errors import EngineError, ModelError, SettingError
 from openwheel.gate import (
     Plan,
     growth_needed,
@@ -18,7 +18,7 @@ from openwheel.gate import (
     spent,
 )
 from openwheel.loop.data import TaskData, seen_keys
-from openwheel.loop.records import Slicer, TaskRecord
+from openwheel.loop.records import Slicer
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.bursts import bursts
@@ -29,7 +29,7 @@ from openwheel.students.fit_screen import FEWEST_CRITICAL, screened
 from openwheel.students.student import Inputs, NotLearnedError
 from openwheel.students.variables import choose_variables
 from openwheel.tasks import FORMS, answer_in, canonical_answer
-from openwheel.tasks.compare import Pair
+from openwheel.tasks.compare import Pair, why_unsuited
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -109,6 +109,7 @@ def train_best(
 
     Raises:
         MemoryError: There was too little memory for each rung that might have learned.
+        SettingError: The rules for fields do not suit the teacher's answers.
     """
     settings = subject.settings
     critical = subject.critical
@@ -154,7 +155,7 @@ def train_best(
             trouble(f"The rung {rung} is left out: {too_much()}")
             continue
         delta = spent(settings.delta, attempt) * share
-        stream = as_served(fitted, training, untrained, subject.record)
+        stream = as_served(fitted, training, untrained, subject)
         floor = least_confidence(
             stream.confidence, stream.losses, settings.worst(subject.record.task.name)
         )
@@ -191,7 +192,7 @@ def train_best(
             slicer=deferring,
             coverage=coverage,
             growth=growth,
-            agreement=float(fitted.agrees.mean()) if len(fitted.agrees) else 0.0,
+            agreement=1 - float(loss_of(fitted).mean()) if len(fitted.agrees) else 0.0,
             evidence=votes,
             enough=int(planned * (growth or 1.0)),
             stream=stream,
@@ -229,6 +230,7 @@ def _lesson(
 ) -> Lesson:
     settings, resources, comparison = subject.settings, subject.resources, subject.comparison
     form = subject.record.form
+    _require_suited(subject, training)
 
     def losses_of(rows: Sequence[int], texts: Sequence[str]) -> Sequence[float]:
         pairs = []
@@ -248,6 +250,7 @@ def _lesson(
         surfaces=training.surfaces,
         thoughts={i: thought for i, thought in enumerate(training.thoughts) if thought},
         losses_of=None if comparison.equality else losses_of,
+        by_field=subject.by_field,
         encoder=resources.encoder,
         tune=settings.tune,
         lm=settings.lm,
@@ -279,6 +282,14 @@ def _not_critical(subject: Subject, training: TaskData) -> str:
     )
 
 
+def _require_suited(subject: Subject, training: TaskData) -> None:
+    """Raise a SettingError unless the rules for fields suit the teacher's answers."""
+    record, by_field = subject.record, subject.by_field
+    answers = (answer_in(text, record.form) for text in training.texts)
+    if by_field.fields and (problem := why_unsuited(by_field, answers, record.folds)):
+        raise SettingError(f"tasks.{record.task.name}: {problem}")
+
+
 class Stream(msgspec.Struct, frozen=True):
     """What a student would have done on training exchanges as they came.
 
@@ -295,9 +306,7 @@ class Stream(msgspec.Struct, frozen=True):
     keys: list[str]
 
 
-def as_served(
-    fitted: Fitted, training: TaskData, untrained: TaskData, record: TaskRecord
-) -> Stream:
+def as_served(fitted: Fitted, training: TaskData, untrained: TaskData, subject: Subject) -> Stream:
     """Return what a student would have done on all exchanges of its training, in order.
 
     Inputs that training saw once are predicted out of fold, as new ones will be. The student itself
@@ -307,8 +316,7 @@ def as_served(
     """
     student = fitted.student
     since = np.sort(training.place)[-LATEST:][0]
-    loss = (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
-    parts = [(training.take(fitted.rows), fitted.confidence, loss)]
+    parts = [(training.take(fitted.rows), fitted.confidence, loss_of(fitted))]
     unseen = untrained.take(np.flatnonzero(untrained.place >= since))
     if rungs()[student.rung].asked == "remote":
         parts.append((unseen, _like(fitted.confidence, len(unseen)), np.ones(len(unseen))))
@@ -316,7 +324,7 @@ def as_served(
         repeated = np.ones(len(training), np.bool_)
         repeated[fitted.rows] = False
         repeats = training.take(np.flatnonzero(repeated & (training.place >= since)))
-        parts += [(part, *_answered(student, part, record)) for part in (repeats, unseen)]
+        parts += [(part, *_answered(student, part, subject)) for part in (repeats, unseen)]
     place = np.concatenate([part.place for part, _, _ in parts])
     order = np.argsort(place, kind="stable")
     order = order[place[order] >= since]
@@ -330,6 +338,11 @@ def as_served(
     )
 
 
+def loss_of(fitted: Fitted) -> FloatArray:
+    """Return the loss of each answer out of fold, shape (n,)."""
+    return (~fitted.agrees).astype(np.float64) if fitted.loss is None else fitted.loss
+
+
 def _like(confidence: FloatArray, n: int) -> FloatArray:
     """Return confidences with the distribution of others, in no order."""
     if not len(confidence):
@@ -337,15 +350,26 @@ def _like(confidence: FloatArray, n: int) -> FloatArray:
     return np.random.default_rng(0).permutation(np.quantile(confidence, np.linspace(0, 1, n)))
 
 
-def _answered(
-    student: Student, data: TaskData, record: TaskRecord
-) -> tuple[FloatArray, FloatArray]:
-    """Return a student's confidences, and 0 where its answer is the teacher's, else 1."""
+def _answered(student: Student, data: TaskData, subject: Subject) -> tuple[FloatArray, FloatArray]:
+    """Return a student's confidences, and how far its answers are from the teacher's.
+
+    Where a comparison is not free, an answer that is not equal has lost all.
+    """
+    record = subject.record
     index: dict[Inputs, int] = {}
     which = np.array([index.setdefault(values, len(index)) for values in data.inputs], np.int64)
     if not index:
         return np.zeros(0), np.zeros(0)
     texts, confidence = student.answer(list(index))  # equal inputs once
+    if subject.comparison.free and not subject.comparison.equality:
+        pairs = [
+            Pair("", answer_in(text, record.form), answer_in(texts[i], record.form))
+            for i, text in zip(which, data.texts, strict=True)
+        ]
+        losses = np.ones(len(data))
+        rows = [i for i, done in enumerate(data.finished) if done and texts[which[i]]]
+        losses[rows] = subject.comparison.losses([pairs[i] for i in rows])
+        return confidence[which], losses
     if not student.answers:  # the student spells answers as the teacher does
         folds = record.folds
         texts = [

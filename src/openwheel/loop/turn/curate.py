@@ -14,7 +14,6 @@ from openwheel.loop.turn.room import Standing, beyond, make_room, names_with_roo
 from openwheel.progress import Progress, Step, silent
 from openwheel.store import BY_STUDENTS, Exchange, Store
 from openwheel.tasks import FORMS, Form, Task, TaskMatcher, find_tasks
-from openwheel.tasks.compare.fields import FIELDS
 from openwheel.tasks.forms.label import LABEL
 from openwheel.tasks.hints import in_the_way
 from openwheel.tasks.match import takes_from
@@ -183,7 +182,7 @@ def _form(
     gate and the audit notice when answers change.
     """
     name = record.task.name
-    folds, chosen = settings.folds(name), settings.comparison(name)
+    folds, by_fields = settings.folds(name), not settings.by_field(name).plain
     question = record.task.question
     if question is not None:  # its answers are known before any was given
         if (record.form, record.folds) == (LABEL.name, folds):
@@ -192,7 +191,6 @@ def _form(
             f"It is a question of the type {question.type} with {len(question.answers)} answers."
         )
         return record.task.id, LABEL.name, reason, folds
-    by_fields = chosen is not None and chosen.kind == FIELDS.name
     if record.attempts and folds == record.folds and not (by_fields and FORMS[record.form].closed):
         return None
     section = settings.task(name)

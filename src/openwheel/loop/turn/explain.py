@@ -32,7 +32,7 @@ def passed(judgement: Judgement, candidate: Candidate) -> str:
     test = judgement.best
     assert test is not None
     return (
-        f"Certified: it answered {_of_all(test, judgement)}; the upper bound is "
+        f"Certified: it answered {_of_all(test, judgement, candidate)}; the upper bound is "
         f"{judgement.bound:.2%}, the limit {candidate.epsilon:.2%}."
     )
 
@@ -49,8 +49,9 @@ def refused(judgement: Judgement, candidate: Candidate) -> str:
         return f"Refused: {vetoed(judgement, candidate)}"
     return (
         f"Refused: no threshold showed disagreement evidently below {candidate.epsilon:.2%}. At "
-        f"the nearest it answered {_of_all(test, judgement)}; the chance of that under a rate "
-        f"above the limit is {test.p_value:.3g}, and had to be at most {max(test.level, 0):.3g}."
+        f"the nearest it answered {_of_all(test, judgement, candidate)}; the chance of that under "
+        f"a rate above the limit is {test.p_value:.3g}, and had to be at most "
+        f"{max(test.level, 0):.3g}."
     )
 
 
@@ -141,16 +142,18 @@ def _never_given(certificate: Certificate) -> str:
     )
 
 
-def _of_all(test: Test, judgement: Judgement) -> str:
+def _of_all(test: Test, judgement: Judgement, candidate: Candidate) -> str:
     """Say how many a student answered and disagreed on, of all exchanges and of the votes."""
+    by_fields = candidate.by_field.loss == "fields"
+    mean = "{:.2%} of fields" if by_fields else "a mean loss of {:.2%}"
     answered, wrong = test.answered_with_repeats, test.disagreements_with_repeats
     sentence = (
         f"{answered:,} of {judgement.exchanges:,} calibration exchanges "
         f"({answered / judgement.exchanges:.1%}) and disagreed on "
-        f"{_wrong(wrong, test.loss_with_repeats / answered, test.partial_with_repeats)}"
+        f"{_wrong(wrong, test.loss_with_repeats / answered, test.partial_with_repeats, mean)}"
     )
     if answered != test.answered:
-        share = _wrong(test.disagreements, test.loss / max(test.answered, 1), test.partial)
+        share = _wrong(test.disagreements, test.loss / max(test.answered, 1), test.partial, mean)
         sentence += f", with a burst counted once on {share} of {test.answered:,}"
     deferred = sum(n for weight, _, n in test.weighed_with_repeats if weight < 1)
     if deferred:
@@ -162,9 +165,9 @@ def _of_all(test: Test, judgement: Judgement) -> str:
     return sentence
 
 
-def _wrong(disagreements: int, loss: float, partial: Partial) -> str:
+def _wrong(disagreements: int, loss: float, partial: Partial, mean: str) -> str:
     """Say how many disagreed, and what share that is; with losses below 1, their mean."""
-    return f"{disagreements:,} ({f'a mean loss of {loss:.2%}' if partial else f'{loss:.2%}'})"
+    return f"{disagreements:,} ({mean.format(loss) if partial else f'{loss:.2%}'})"
 
 
 def trade_off(calibrated: Calibrated) -> tuple[Point, ...]:
@@ -208,7 +211,7 @@ def expected(plan: Plan) -> tuple[Point, ...]:
 def reliability(calibrated: Calibrated) -> tuple[Bin, ...]:
     """Return confidence against agreement, in bins of about equal size."""
     first = calibrated.first
-    confidence, agrees = calibrated.confidence[first], calibrated.agrees[first]
+    confidence, agrees = calibrated.confidence[first], 1 - calibrated.losses[first]
     order = np.argsort(confidence, kind="stable")
     order = order[(confidence[order] > 0) & calibrated.compared[first][order]]
     return tuple(

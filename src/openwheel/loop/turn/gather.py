@@ -26,7 +26,7 @@ def gather(state: TaskState) -> None:
     settings = state.subject.settings
     state.events += check_teachers(store, registry, settings, until=state.newest, task_id=task_id)
     # A student that now shadows again may be one whose answers were compared otherwise.
-    state.events += compared_otherwise(registry, state.subject.record)
+    state.events += compared_otherwise(registry, state.subject.record, settings)
     given_up = critical_named_anew(registry, state.subject)
     state.events += given_up
     state.trained_on = 0 if given_up else state.subject.record.trained_on

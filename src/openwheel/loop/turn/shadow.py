@@ -75,7 +75,8 @@ def widen(state: TaskState) -> None:
     if current is None or promotion is None or state.shadow is not None or state.changes.off:
         return
     candidate = state.registry.candidate(current.student)
-    can_widen = candidate.method == "anytime" and candidate.compares(state.subject.record)
+    compares = candidate.compares(state.subject.record, state.subject.by_field)
+    can_widen = candidate.method == "anytime" and compares
     if promotion.against_evidence or not can_widen:
         return
     try:

@@ -10,9 +10,11 @@ stricter comparison stays, and is audited as it was certified.
 
 from openwheel.loop.records import Event, TaskRecord
 from openwheel.loop.registry import Registry, begin_anew
+from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.store.exchanges import newest_seq
 from openwheel.tasks import TaskMatcher
+from openwheel.tasks.compare import FieldSettings
 from openwheel.trust import Policy
 
 
@@ -60,29 +62,37 @@ def certify_anew(registry: Registry) -> list[Event]:
     return events
 
 
-def compared_otherwise(registry: Registry, record: TaskRecord) -> list[Event]:
-    """Give up students whose answers were compared by other folds than the task's are now.
+def compared_otherwise(
+    registry: Registry, record: TaskRecord, settings: LoopSettings
+) -> list[Event]:
+    """Give up students whose answers were compared otherwise than the task's are now.
 
     A shadow is replaced: another comparison is another attempt. A promoted student is taken
-    off if it was certified with a fold that the task has no more. The task may train again.
+    off if an answer may have a larger loss now than as it was certified: if it was certified with a
+    fold that the task has no more, with other rules for fields, or by the share of wrong fields
+    where any wrong field counts in full. The task may train again.
     """
     task_id, name = record.task.id, record.task.name
+    by_field = settings.by_field(name)
     events = []
     for shadow, _, _ in registry.candidates(task_id=task_id, state="shadow"):
-        if shadow.compares(record):
+        if shadow.compares(record, by_field):
             continue
         registry.set_state(shadow.id, "replaced")
         registry.set_trained_on(task_id, 0)
-        reason = f"answers are compared {_how(record.folds)} now: who shadowed is given up"
+        reason = (
+            f"answers are compared {_how(record.folds, by_field)} now: who shadowed is given up"
+        )
         events.append(Event(name, "waiting", reason))
     promotion = registry.promotions().get(task_id)
     if promotion is None or promotion.certificate is None:
         return events
     candidate = registry.candidate(promotion.certificate.student)
-    if not set(candidate.folds) <= set(record.folds):
+    if not (set(candidate.folds) <= set(record.folds) and by_field.covers(candidate.by_field)):
         reason = (
-            f"answers are compared {_how(record.folds)} now, and its student was certified for "
-            f"answers compared {_how(candidate.folds)}; it has to be certified again"
+            f"answers are compared {_how(record.folds, by_field)} now, and its student was "
+            f"certified for answers compared {_how(candidate.folds, candidate.by_field)}; it has "
+            "to be certified again"
         )
         registry.set_trained_on(task_id, 0)
         registry.demote(task_id, by="turn", reason=reason)
@@ -90,8 +100,9 @@ def compared_otherwise(registry: Registry, record: TaskRecord) -> list[Event]:
     return events
 
 
-def _how(folds: tuple[str, ...]) -> str:
-    return f"after {', '.join(folds)}" if folds else "as they are"
+def _how(folds: tuple[str, ...], by_field: FieldSettings) -> str:
+    how = f"after {', '.join(folds)}" if folds else "as they are"
+    return how if by_field.plain else f"{how}, by the loss {by_field}"
 
 
 def critical_named_anew(registry: Registry, subject: Subject) -> list[Event]:

@@ -122,7 +122,7 @@ def _turn(
         size=lambda record: counts[record.task.id],
     ):
         if record.attempts:
-            events += compared_otherwise(registry, record)
+            events += compared_otherwise(registry, record, settings)
         if reason := why_left(record, settings):
             events.append(Event(record.task.name, "left", reason))
             continue

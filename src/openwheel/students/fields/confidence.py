@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from openwheel.students.agreement import Agreement, fit_agreement
+from openwheel.students.agreement import Agreement, fit_agreement, outcomes
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -95,11 +95,17 @@ class Confidence(NamedTuple):
         return cls(logistic, Trees(**nodes, start=start))
 
 
-def fit_confidence(features: FloatArray, agrees: BoolArray) -> Confidence:
-    """Fit a model on records predicted out of fold, shape (n, k), and whether they were right."""
-    logistic = fit_agreement(features, agrees)
-    rare = min(int(agrees.sum()), int((~agrees).sum()))
-    if len(agrees) < FEWEST_ROWS or rare < FEWEST_LEAF:
+def fit_confidence(features: FloatArray, agreement: FloatArray | BoolArray) -> Confidence:
+    """Fit a model on records predicted out of fold.
+
+    Args:
+        features: Shape (n, k).
+        agreement: How far each record was right, from 0 to 1, shape (n,).
+    """
+    logistic = fit_agreement(features, agreement)
+    shares = np.asarray(agreement, np.float64)
+    rare = min(shares.sum(), (1 - shares).sum())
+    if len(shares) < FEWEST_ROWS or rare < FEWEST_LEAF:
         return Confidence(logistic, None)
     # Only training needs scikit-learn; a gateway must not wait for it.
     from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415
@@ -112,8 +118,9 @@ def fit_confidence(features: FloatArray, agrees: BoolArray) -> Confidence:
         max_features=0.5,
         random_state=0,
     )
-    rows = np.random.default_rng(0).permutation(len(agrees))[:MOST_ROWS]
-    model.fit(features[rows].astype(np.float32), agrees[rows])
+    rows = np.random.default_rng(0).permutation(len(shares))[:MOST_ROWS]
+    row, agrees, weight = outcomes(shares[rows])
+    model.fit(features[rows][row].astype(np.float32), agrees, weight)
     found = [stage[0].tree_ for stage in model.estimators_]
     size = max(tree.node_count for tree in found)
     shape = (len(found), size)
@@ -128,16 +135,18 @@ def fit_confidence(features: FloatArray, agrees: BoolArray) -> Confidence:
         left[i, :n] = np.where(leaf, own, tree.children_left)
         right[i, :n] = np.where(leaf, own, tree.children_right)
         value[i, :n] = model.learning_rate * tree.value[:, 0, 0]
-    share = float(agrees[rows].mean())
+    share = float(shares[rows].mean())
     start = float(np.log(share / (1 - share)))
     return Confidence(logistic, Trees(feature, threshold, left, right, value, start))
 
 
-def cross_fitted(features: FloatArray, agrees: BoolArray, places: IntArray) -> FloatArray:
+def cross_fitted(
+    features: FloatArray, agreement: FloatArray | BoolArray, places: IntArray
+) -> FloatArray:
     """Return the confidence of each row by a model fitted on rows of other ``places``, (n,)."""
     part = places % INNER
     confidence = np.zeros(len(features))
     for fold in np.unique(part):
         here = part == fold
-        confidence[here] = fit_confidence(features[~here], agrees[~here]).of(features[here])
+        confidence[here] = fit_confidence(features[~here], agreement[~here]).of(features[here])
     return confidence

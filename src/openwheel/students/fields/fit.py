@@ -78,8 +78,8 @@ from openwheel.students.rung import Lesson
 from openwheel.students.student import Fitted, Inputs, NotLearnedError, Student
 from openwheel.students.tools import offered
 from openwheel.tasks import FORMS, answer_in, canonical_answer, record_of
+from openwheel.tasks.compare import Pair, verdicts_on
 from openwheel.tasks.folds import read_folds
-from openwheel.tasks.forms import fields_apart
 from openwheel.tasks.forms.call import as_one, call_in, calls_of, in_one_order, written_call
 from openwheel.tasks.forms.record import Path
 from openwheel.wire import Answer, split_reasoning
@@ -653,7 +653,7 @@ def with_confidence(
     able = np.array([bool(text) for text in written], np.bool_)
     confidence = np.zeros(len(written))
     if able.any():
-        confidence[able] = cross_fitted(features[able], agrees[able], material.places[able])
+        confidence[able] = cross_fitted(features[able], 1 - losses[able], material.places[able])
     guard = fit_guard(
         leave_out(material, len(learning.types)),
         learned.evidence,
@@ -663,12 +663,12 @@ def with_confidence(
     )
     confidence[guard.defers(learned.evidence)] = 0.0
     return Fitted(
-        build(fit_confidence(features[able], agrees[able]), guard),
+        build(fit_confidence(features[able], 1 - losses[able]), guard),
         confidence,
         agrees,
         np.array(records.rows, np.int64),
         None if lesson.losses_of is None else losses,
-        blame=_blame(records, drafts, agrees | left, learning.form, lesson.folds),
+        blame=_blame(records, drafts, (losses == 0) | left, learning.form, lesson),
     )
 
 
@@ -677,12 +677,13 @@ def _blame(
     drafts: Sequence[Draft],
     agrees: npt.NDArray[np.bool_],
     form: RecordForm,
-    folds: tuple[str, ...],
+    lesson: Lesson,
 ) -> str:
     """Say which fields were wrong most often in the records that differ out of fold."""
     apart: Counter[str] = Counter()
     unwritten = order = 0
-    as_sets = read_folds((*folds, "set"))
+    folds = lesson.folds
+    as_sets, verdicts = read_folds((*folds, "set")), verdicts_on(lesson.by_field, folds)
     for i, drafted in enumerate(drafts):
         if agrees[i]:
             continue
@@ -690,10 +691,13 @@ def _blame(
             unwritten += 1
         else:
             pair = [records.reads[i].record, drafted.record]
+            both = [Answer(as_json(record)) for record in pair]
             if records.calls:
-                pair = [as_one(in_one_order(r)) for r in ({"calls": records.calls[i]}, pair[1])]
-            both = [record_of(Answer(as_json(r)), folds) for r in pair]
-            apart.update(fields_apart(*(record or {} for record in both)))
+                pair[0] = {"calls": records.calls[i]}
+                both = [call_in(as_json(record)) for record in pair]
+                pair = [as_one(in_one_order(record)) for record in pair]
+            right = verdicts(Pair("", *both))
+            apart.update(name for name, same in right.items() if not same)
             one_set, other = (canonical_answer(Answer(as_json(r)), "record", as_sets) for r in pair)
             order += one_set == other
     wrong = int((~agrees).sum())

@@ -4,10 +4,18 @@ Knows nothing of students, of endpoints, or of the use of a loss. The judge, whi
 is in `openwheel.loop.judging`.
 """
 
-from openwheel.tasks.compare.comparison import Comparison, Given, Kind, Pair, fingerprint_of
+from openwheel.tasks.compare.comparison import (
+    Comparison,
+    Encoder,
+    Given,
+    Kind,
+    Pair,
+    fingerprint_of,
+)
 from openwheel.tasks.compare.embedding import EmbeddingComparison
 from openwheel.tasks.compare.exact import ExactComparison, equal, settled
-from openwheel.tasks.compare.fields import FieldRules, FieldsComparison, Tolerance, read_rules
+from openwheel.tasks.compare.field_rules import PLAIN, FieldSettings, read_fields
+from openwheel.tasks.compare.fields import FieldsComparison, verdicts_on, why_unsuited
 from openwheel.tasks.compare.kinds import (
     EXACT,
     KINDS,
@@ -20,22 +28,25 @@ from openwheel.tasks.compare.rouge import RougeComparison, rouge_l
 __all__ = [
     "EXACT",
     "KINDS",
+    "PLAIN",
     "Chosen",
     "Comparison",
     "EmbeddingComparison",
+    "Encoder",
     "ExactComparison",
-    "FieldRules",
+    "FieldSettings",
     "FieldsComparison",
     "Given",
     "Kind",
     "Pair",
     "RougeComparison",
-    "Tolerance",
     "equal",
     "fingerprint_of",
     "make_comparison",
     "read_comparison",
-    "read_rules",
+    "read_fields",
     "rouge_l",
     "settled",
+    "verdicts_on",
+    "why_unsuited",
 ]

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.tasks.compare.field_rules import PLAIN, FieldSettings
 from openwheel.tasks.forms import Form
 from openwheel.wire import Answer, Question
 
@@ -36,8 +37,9 @@ class Comparison(Protocol):
         setting: As the user writes it, ``rouge:0.7`` say.
         bounded: Whether a loss may lie strictly between 0 and 1, so that the gate has to bet
             instead of counting.
-        equality: Whether answers agree if their canonical forms are equal, and only then, so that a
-            loss costs next to nothing.
+        equality: Whether answers agree if their canonical forms are equal, and only then.
+        free: Whether a loss takes next to nothing but the texts of two answers: no model is run
+            or asked, neither for the loss nor for probabilities.
         fingerprint: SHA-256 of all that a loss depends on. A certificate holds it; another one
             means another comparison, and a new attempt.
     """
@@ -45,6 +47,7 @@ class Comparison(Protocol):
     setting: str
     bounded: bool
     equality: bool
+    free: bool
     fingerprint: str
 
     def losses(self, pairs: Sequence[Pair]) -> list[float]:
@@ -76,6 +79,7 @@ class Given(NamedTuple):
         encoder: A sentence encoder, None if none is set.
         judge: A teacher that judges, None if none can be asked.
         question: The typed question that the task is, None if it is none.
+        by_field: How records are compared.
     """
 
     form: Form
@@ -83,6 +87,7 @@ class Given(NamedTuple):
     encoder: Encoder | None = None
     judge: Comparison | None = None
     question: Question | None = None
+    by_field: FieldSettings = PLAIN
 
 
 class Kind(NamedTuple):

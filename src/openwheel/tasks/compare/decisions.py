@@ -23,6 +23,7 @@ class DecisionComparison:
     """
 
     equality = False
+    free = False
 
     def __init__(
         self,

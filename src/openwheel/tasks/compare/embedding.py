@@ -23,6 +23,7 @@ class EmbeddingComparison:
 
     bounded = False
     equality = False
+    free = False
 
     def __init__(self, at_least: float, encoder: Encoder) -> None:
         """Compare by a limit in (0, 1]."""

@@ -12,6 +12,7 @@ class ExactComparison:
 
     bounded = False
     equality = True
+    free = True
 
     def __init__(self, form: Form, folds: tuple[str, ...] = ()) -> None:
         """Compare answers of one form, after folds."""

@@ -11,7 +11,7 @@ from openwheel.tasks.compare.comparison import Comparison, Given, Kind, no_param
 from openwheel.tasks.compare.decisions import DIFFERENCE, SIDE, WITHIN
 from openwheel.tasks.compare.embedding import EMBEDDING
 from openwheel.tasks.compare.exact import EXACT_KIND
-from openwheel.tasks.compare.fields import FIELDS
+from openwheel.tasks.compare.fields import FieldsComparison
 from openwheel.tasks.compare.order import ORDER
 from openwheel.tasks.compare.rouge import ROUGE
 from openwheel.tasks.forms import FORMS
@@ -29,7 +29,7 @@ JUDGE = Kind("judge", "judge", no_parameter, _judge)
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         kind.name: kind
-        for kind in (EXACT_KIND, ROUGE, EMBEDDING, FIELDS, ORDER, SIDE, WITHIN, DIFFERENCE, JUDGE)
+        for kind in (EXACT_KIND, ROUGE, EMBEDDING, ORDER, SIDE, WITHIN, DIFFERENCE, JUDGE)
     }
 )
 """All kinds by name. A new one is registered here, and with the forms that it is for."""
@@ -80,6 +80,8 @@ def make_comparison(chosen: Chosen, context: Given) -> Comparison:
         SettingError: It does not suit the form, or a resource is missing.
     """
     form = FORMS[context.form]
+    if not context.by_field.plain:
+        return _by_field(chosen, context)
     if chosen.kind not in form.comparisons | {"exact"}:
         takers = " or ".join(
             candidate.name for candidate in FORMS.values() if chosen.kind in candidate.comparisons
@@ -89,3 +91,18 @@ def make_comparison(chosen: Chosen, context: Given) -> Comparison:
             f"form {form.name}, compared by {', '.join(['exact', *sorted(form.comparisons)])}"
         )
     return KINDS[chosen.kind].make(chosen.setting, chosen.parameter, context)
+
+
+def _by_field(chosen: Chosen, context: Given) -> FieldsComparison:
+    if chosen.kind != EXACT.kind:
+        raise SettingError(
+            "loss and fields compare answers field by field, and compare = "
+            f"{chosen.setting!r} compares whole ones: choose one of these"
+        )
+    if not FORMS[context.form].has_fields:
+        takers = " or ".join(form.name for form in FORMS.values() if form.has_fields)
+        raise SettingError(
+            f"loss = 'fields' and fields are for answers of the form {takers}; these are of the "
+            f"form {context.form}"
+        )
+    return FieldsComparison(context.by_field, context.folds)

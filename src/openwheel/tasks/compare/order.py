@@ -13,6 +13,7 @@ class OrderComparison:
     setting = "order"
     bounded = False
     equality = False
+    free = True
 
     def __init__(self, form: Form) -> None:
         """Compare answers of one form."""

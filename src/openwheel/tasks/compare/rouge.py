@@ -33,6 +33,7 @@ class RougeComparison:
 
     bounded = False
     equality = False
+    free = True
 
     def __init__(self, at_least: float) -> None:
         """Compare by a limit in (0, 1]."""

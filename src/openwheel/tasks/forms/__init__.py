@@ -6,7 +6,7 @@ Knows nothing of how students learn them.
 from openwheel.tasks.forms.canonical import FORMS, answer_in, canonical_answer, written_answer
 from openwheel.tasks.forms.form import AnswerForm, Form, shown
 from openwheel.tasks.forms.infer import MIN_ANSWERS, FormEvidence, form_of, infer_form
-from openwheel.tasks.forms.record import fields_apart, leaves, record_of
+from openwheel.tasks.forms.record import leaves, record_of
 
 __all__ = [
     "FORMS",
@@ -16,7 +16,6 @@ __all__ = [
     "FormEvidence",
     "answer_in",
     "canonical_answer",
-    "fields_apart",
     "form_of",
     "infer_form",
     "leaves",

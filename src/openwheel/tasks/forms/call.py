@@ -147,5 +147,9 @@ def _calls_tools(_text: str, _folds: tuple[str, ...]) -> str:
 
 
 TOOL_CALL = AnswerForm(
-    "tool_call", calls=True, comparisons=frozenset({"order"}), why_unusable=_calls_tools
+    "tool_call",
+    calls=True,
+    comparisons=frozenset({"order"}),
+    has_fields=True,
+    why_unusable=_calls_tools,
 )

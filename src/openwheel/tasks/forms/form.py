@@ -37,6 +37,7 @@ class AnswerForm(NamedTuple):
         comparisons: The kinds of comparison that it allows beside ``exact``.
         asks_for_comparison: Whether its tasks are left to the teacher until a comparison is chosen.
         calls: Whether answers call a tool; students write such a call as a record.
+        has_fields: Whether answers have fields that can be compared one by one.
         has_refusals: Whether a refusal in text is an answer like any other.
         left: Why no student learns its tasks, as the end of a sentence or ``""``; None: one may.
         why_unusable: Returns why a text that is not empty is no answer of this form under some
@@ -49,6 +50,7 @@ class AnswerForm(NamedTuple):
     comparisons: frozenset[str] = frozenset()
     asks_for_comparison: bool = False
     calls: bool = False
+    has_fields: bool = False
     has_refusals: bool = False
     left: str | None = None
     why_unusable: Callable[[str, tuple[str, ...]], str] = always_usable

@@ -38,24 +38,6 @@ def leaves(record: Mapping[str, Any]) -> dict[Path, Any]:
     return values
 
 
-def fields_apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the fields in which two records differ, by their names with dots between.
-
-    >>> fields_apart({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4})
-    ['b.c', 'd']
-    """
-    values, other_values = leaves(first), leaves(other)
-    # An empty object differs from one with fields in those fields, which are listed themselves.
-    inner = {path[:size] for path in (*values, *other_values) for size in range(1, len(path))}
-    return [
-        ".".join(path)
-        for path in dict.fromkeys((*values, *other_values))
-        if path not in inner
-        if (path in values) != (path in other_values)
-        or _encoder.encode(values[path]) != _encoder.encode(other_values[path])
-    ]
-
-
 def canonical_record(text: str) -> str | None:
     """Return a text's JSON object, fenced or not, with sorted keys and no spaces; else None."""
     if text[:1] not in ("{", "`"):
@@ -82,6 +64,4 @@ def _why_unusable(text: str, folds: tuple[str, ...]) -> str:
     return f"The correction must be a JSON object, as answers of its task; was {shown(text)}"
 
 
-RECORD = AnswerForm(
-    "record", _canonical, comparisons=frozenset({"fields"}), why_unusable=_why_unusable
-)
+RECORD = AnswerForm("record", _canonical, has_fields=True, why_unusable=_why_unusable)
