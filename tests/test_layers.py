@@ -29,9 +29,10 @@ ORDER = [
     "gate",
     "loop",
     "teachers",
+    "web",
+    "console",
     "gateway",
     "processes",
-    "web",
     "cli",
 ]
 # Neighbours in the list that have no business with each other.

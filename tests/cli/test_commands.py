@@ -63,6 +63,8 @@ AS_PROCESSES = {
     "shadow": ("{student}",),
     "promote": ("messages",),
     "demote": ("messages",),
+    "stop": (),
+    "resume": (),
     "audits": (),
     "check": ("--teacher", "replay:log.jsonl"),
     "keys": ("create", "desk"),
@@ -79,8 +81,8 @@ and is tested in `tests/loop/turn/test_lm.py`."""
 QUICK = {"tasks", "demote", "check"}
 """What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""
 
-ELSEWHERE = {"learn", "turn", "up", "serve"}
-"""Commands that other tests run as processes: here, and of the gateway and the engine."""
+ELSEWHERE = {"learn", "turn", "up", "serve", "console"}
+"""Commands that other tests run as processes: here, of the gateway, the engine, the console."""
 
 
 def test_all_commands_are_run_as_processes():

@@ -375,6 +375,7 @@ IDS = ("reply_id", "request_id")
         (4, ("fingerprint", "student_guess")),
         (5, ("student_guess",)),
         (6, ()),
+        (7, ()),
     ],
 )
 def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, added_since):
@@ -383,7 +384,9 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         store.append(many(3))
         store.assign([(1, "t", '["one"]', "{}")])
     connection = sqlite3.connect(path)
-    for column in (*added_since, "probabilities", "student_probabilities"):
+    probabilities = ("probabilities", "student_probabilities") if version < 7 else ()
+    connection.execute("ALTER TABLE feedback DROP COLUMN verdict")
+    for column in (*added_since, *probabilities):
         connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
@@ -419,7 +422,7 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, version, 
         assert given == [(), (), (), (("other", 0.7), ("billing", 0.3))]
         assert new.student_probabilities == (("billing", 1.0),)
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (7,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (8,)
     connection.close()
 
 

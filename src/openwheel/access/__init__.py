@@ -6,15 +6,24 @@ fields are those of a response.
 
 from openwheel.access.access import Access
 from openwheel.access.budget import Ledger, Spending, dollars
-from openwheel.access.keys import TRUSTS, Key, KeyStore, Trust
+from openwheel.access.keys import (
+    CONSOLE_RIGHTS,
+    TRUSTS,
+    ConsoleRight,
+    Key,
+    KeyStore,
+    Trust,
+)
 from openwheel.access.rate_limits import Allowance, Allowances, Limits
 from openwheel.access.refused import RefusedError
 
 __all__ = [
+    "CONSOLE_RIGHTS",
     "TRUSTS",
     "Access",
     "Allowance",
     "Allowances",
+    "ConsoleRight",
     "Key",
     "KeyStore",
     "Ledger",

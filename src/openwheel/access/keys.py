@@ -20,6 +20,11 @@ Trust = Literal["low", "normal", "high"]
 """How much a key's feedback is believed: only when others confirm it, within limits, or as the
 operator's own."""
 
+ConsoleRight = Literal["none", "read", "operate"]
+"""Whether a key opens the console, and whether its holder may act there."""
+
+CONSOLE_RIGHTS: Final[tuple[ConsoleRight, ...]] = ("none", "read", "operate")
+
 TRUSTS: Final[tuple[Trust, ...]] = ("low", "normal", "high")
 
 PREFIX = "ow-"
@@ -49,6 +54,7 @@ class Key(msgspec.Struct, frozen=True):
         budget: Dollars for each period, None for no limit.
         budget_period: A UTC day or month.
         trust: How much its feedback is believed.
+        console: Whether it opens the console, and whether its holder may act there.
     """
 
     id: int
@@ -64,6 +70,7 @@ class Key(msgspec.Struct, frozen=True):
     budget: float | None = None
     budget_period: Period = "month"
     trust: Trust = "low"
+    console: ConsoleRight = "none"
 
     def state(self, now: float) -> State:
         """Return whether it can be used at ``now``, in seconds since 1970."""
@@ -83,6 +90,7 @@ class Key(msgspec.Struct, frozen=True):
 class _Scope(msgspec.Struct, omit_defaults=True):
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    console: ConsoleRight = "none"
 
 
 class _Limits(msgspec.Struct, omit_defaults=True):
@@ -118,6 +126,7 @@ class KeyStore:
         budget_period: Period = "month",
         expires: float | None = None,
         trust: Trust = "low",
+        console: ConsoleRight = "none",
     ) -> tuple[Key, str]:
         """Make a key and return it with its secret, which is not kept.
 
@@ -129,12 +138,13 @@ class KeyStore:
             budget_period: ``day`` or ``month``, both in UTC.
             expires: Seconds since 1970; None for never.
             trust: How much its feedback is believed.
+            console: Whether it opens the console, and whether its holder may act there.
 
         Raises:
             SettingError: One of the arguments is not valid.
         """
         now = self._clock()
-        scope = _Scope(_patterns("tasks", tasks), _patterns("models", models))
+        scope = _Scope(_patterns("tasks", tasks), _patterns("models", models), _console(console))
         limits = _Limits(
             _limit("requests_per_minute", requests_per_minute, _MOST_REQUESTS),
             _limit("tokens_per_minute", tokens_per_minute, _MOST_TOKENS),
@@ -203,6 +213,25 @@ class KeyStore:
             row = stored.find(transaction, row.id)
         return self._key(row)
 
+    def set_console(self, name: str | int, console: ConsoleRight) -> Key:
+        """Set whether a key opens the console, and whether its holder may act there.
+
+        Args:
+            name: The name of a live key, or a key's id.
+            console: ``none``, ``read`` or ``operate``.
+
+        Raises:
+            SettingError: There is no such key, or no such right.
+        """
+        with self._store.write() as transaction:
+            row = _unrevoked(transaction, name, "change")
+            scope = msgspec.structs.replace(
+                self._read(row, row.scope, _Scope), console=_console(console)
+            )
+            stored.set_scope(transaction, row.id, msgspec.json.encode(scope).decode())
+            row = stored.find(transaction, row.id)
+        return self._key(row)
+
     def version(self) -> tuple[int, ...]:
         """Return a version that changes when a key is made, revoked or gets another trust."""
         with self._store.read() as transaction:
@@ -234,6 +263,7 @@ class KeyStore:
             budget=limits.budget,
             budget_period=limits.budget_period,
             trust=limits.trust,
+            console=scope.console,
         )
 
 
@@ -271,6 +301,12 @@ def _trust(trust: Trust) -> Trust:
     if trust not in TRUSTS:
         raise SettingError(f"trust must be low, normal or high, was {trust!r}")
     return trust
+
+
+def _console(right: ConsoleRight) -> ConsoleRight:
+    if right not in CONSOLE_RIGHTS:
+        raise SettingError(f"console must be none, read or operate, was {right!r}")
+    return right
 
 
 def _number(name: str | int) -> int | None:

@@ -11,6 +11,7 @@ from openwheel import __version__
 from openwheel.cli import (
     audits,
     check,
+    console,
     export,
     feedback,
     inspect,
@@ -37,9 +38,9 @@ for command in (
     *(learning.learn, learning.evaluate, learning.replay),
     *(running.up, running.turn),
     *(inspect.tasks, inspect.students, inspect.certificates, inspect.verify),
-    *(inspect.shadow, inspect.promote, inspect.demote),
+    *(inspect.shadow, inspect.promote, inspect.demote, inspect.stop, inspect.resume),
     *(audits.audits, check.check, policy.policy, policy.lineage),
-    *(serve.serve, export.export, feedback.feedback),
+    *(serve.serve, export.export, feedback.feedback, console.console),
 ):
     app.command()(command)
 for group in (logs.app, keys.app, models.app):

@@ -284,6 +284,30 @@ def demote(task: TaskName, db: options.Database = options.DEFAULT_DATABASE) -> N
     out.print(f"{record.task.name}: the teacher answers from now on.")
 
 
+def stop(db: options.Database = options.DEFAULT_DATABASE) -> None:
+    """Have teachers answer everything: no student answers until `openwheel resume`.
+
+    Running gateways follow within two seconds. Promotions, certificates and audits stay as they
+    are.
+    """
+    _set_stopped(db, stopped=True)
+    out.print("Teachers answer everything from now on. `openwheel resume` undoes it.")
+
+
+def resume(db: options.Database = options.DEFAULT_DATABASE) -> None:
+    """Let promoted students answer again after `openwheel stop`."""
+    _set_stopped(db, stopped=False)
+    out.print("Promoted students answer again from now on.")
+
+
+def _set_stopped(db: Path, *, stopped: bool) -> None:
+    from openwheel.loop.registry import Registry
+    from openwheel.store import Store
+
+    with Store.open(db, create=False) as store:
+        Registry(store).set_stopped(stopped, by="command line")
+
+
 def _certificates(db: Path) -> "list[Certificate]":
     from openwheel.loop.registry import Registry
     from openwheel.store import Store

@@ -14,7 +14,7 @@ from openwheel.cli.output import iso, note, out, print_json, print_table
 from openwheel.errors import SettingError
 
 if TYPE_CHECKING:
-    from openwheel.access import Key, KeyStore, Spending, Trust
+    from openwheel.access import ConsoleRight, Key, KeyStore, Spending, Trust
 
 _DAY = 86_400.0
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A key's name, or its id.")]
@@ -50,6 +50,12 @@ def create(
         str,
         typer.Option(metavar="low|normal|high", help="How far its holder's feedback is believed."),
     ] = "low",
+    console: Annotated[
+        str,
+        typer.Option(
+            metavar="none|read|operate", help="Whether it opens the console, and may act there."
+        ),
+    ] = "none",
     expires: Annotated[
         str, typer.Option(help="Its last day in UTC (2027-01-31), or how many days (30d).")
     ] = "",
@@ -63,7 +69,7 @@ def create(
     from openwheel.access import KeyStore, Spending
     from openwheel.store import Store
 
-    level = _trust(trust, "--trust")
+    level, right = _trust(trust, "--trust"), _console(console, "--console")
     if budget_period not in {"day", "month"}:
         raise SettingError(f"--budget-period must be day or month, was {budget_period!r}")
     until = _until(expires, time.time()) if expires else None
@@ -78,6 +84,7 @@ def create(
             budget_period="day" if budget_period == "day" else "month",
             expires=until,
             trust=level,
+            console=right,
         )
     if json:
         print_json({"secret": secret, **_shown(key, Spending())})
@@ -107,6 +114,7 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
             key["state"],
             key["expires"] or "-",
             key["trust"],
+            key["console"],
             _words(key["tasks"]),
             _words(key["models"]),
             _number(key["requests_per_minute"]),
@@ -115,7 +123,7 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
         ]
         for key in listed
     ]
-    columns = ["key", "id", "ends in", "state", "expires", "trust", "tasks", "models"]
+    columns = ["key", "id", "ends in", "state", "expires", "trust", "console", "tasks", "models"]
     print_table([*columns, "requests/min", "tokens/min", "spent"], rows)
 
 
@@ -144,6 +152,21 @@ def set_trust(
     _change(db, lambda keys: keys.set_trust(name, level), f"has {level} trust", json=json)
 
 
+@app.command("console")
+def set_console(
+    name: _Name,
+    console: Annotated[
+        str, typer.Argument(metavar="none|read|operate", help="What its holder may do there.")
+    ],
+    db: options.Database = options.DEFAULT_DATABASE,
+    json: options.Json = False,
+) -> None:
+    """Set whether a key opens the console, and whether its holder may act there."""
+    right = _console(console, "the right")
+    done = f"has the right {right!r} to the console"
+    _change(db, lambda keys: keys.set_console(name, right), done, json=json)
+
+
 def _change(db: Path, change: "Callable[[KeyStore], Key]", done: str, *, json: bool) -> None:
     from openwheel.access import KeyStore, Ledger
     from openwheel.store import Store
@@ -157,6 +180,15 @@ def _change(db: Path, change: "Callable[[KeyStore], Key]", done: str, *, json: b
         print_json(shown)
     else:
         out.print(f"{key.name} (id {key.id}) {done}.")
+
+
+def _console(text: str, source: str) -> "ConsoleRight":
+    from openwheel.access import CONSOLE_RIGHTS
+
+    for right in CONSOLE_RIGHTS:
+        if text == right:
+            return right
+    raise SettingError(f"{source} must be none, read or operate, was {text!r}")
 
 
 def _trust(text: str, source: str) -> "Trust":
@@ -194,6 +226,7 @@ def _shown(key: "Key", spent: "Spending") -> dict[str, Any]:
         "expires": None if key.expires is None else iso(key.expires),
         "revoked": None if key.revoked is None else iso(key.revoked),
         "trust": key.trust,
+        "console": key.console,
         "tasks": key.tasks,
         "models": key.models,
         "requests_per_minute": key.requests_per_minute,

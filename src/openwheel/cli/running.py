@@ -81,7 +81,8 @@ def up(
         def ready() -> None:
             out.print(f"Openwheel listens on {url}/v1")
 
-        code = supervise(settings, sock, ready=ready, reload=read)
+        file = (config or options.CONFIG).absolute()
+        code = supervise(settings, sock, ready=ready, reload=read, config=file)
     if code:
         raise typer.Exit(code)
 

@@ -66,6 +66,7 @@ def create_app(
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
     routes: Sequence[BaseRoute] = (),
+    stop: Callable[[], None] = lambda: None,
     snapshots: Snapshots | None = None,
     slot: int = 0,
     tracer: Tracer | None = None,
@@ -88,13 +89,15 @@ def create_app(
         feedback: Takes clients' feedback; None takes none.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
-        routes: More routes, e.g. a dashboard's; they come before the gateway's own.
+        routes: More routes, such as the console's; they come before the gateway's own.
+        stop: Called when the app begins to stop, to end requests that would hold it up.
         snapshots: Where workers of one gateway keep their counts; None for a single worker.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
     """
     meter, guard = Meter(), Guard(access)
     patient = PatientTeacher(teacher, meter, wait=settings.gateway.teacher_wait)
+    stop_waiting = _in_turn(patient.stop, stop)
     best_effort = _best_effort(settings)
     prices = teacher_prices(settings.teachers)
     recorder = Recorder(capture, meter, guard, settings=settings.capture, prices=prices, rng=rng)
@@ -140,9 +143,9 @@ def create_app(
         refresher.start()
         writing = asyncio.get_running_loop().create_task(metrics.keep_writing())
         try:
-            yield {STOPPING: patient.stop}
+            yield {STOPPING: stop_waiting}
         finally:
-            patient.stop()
+            stop_waiting()
             await refresher.stop()
             await state.audits.drain(_DRAIN_S)
             await patient.close()
@@ -185,6 +188,14 @@ def create_app(
         await (handler or router)(scope, receive, send)
 
     return app
+
+
+def _in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
+    def call_all() -> None:
+        for call in calls:
+            call()
+
+    return call_all
 
 
 def _best_effort(settings: Settings) -> dict[str, bool]:

@@ -21,7 +21,18 @@ from openwheel.loop.records import (
     Turn,
 )
 from openwheel.loop.resources import NO_RESOURCES, Resources
-from openwheel.store import Store, Transaction, certificates, promotions, students, tasks, turns
+from openwheel.store import (
+    Store,
+    Transaction,
+    certificates,
+    promotions,
+    stops,
+    students,
+    tasks,
+    turns,
+)
+from openwheel.store.promotions import PromotionRow
+from openwheel.store.stops import Stop
 from openwheel.students import Student, check_files, load_student, rungs
 from openwheel.tasks import Form, Task, TaskMatcher
 from openwheel.trust import Policy
@@ -68,6 +79,7 @@ class Registry:
         """Return a version that changes with tasks, students, audit plans and turns.
 
         With turns, since the share audited for a student that waits depends on the coverage since.
+        With stops, since no student answers then.
         """
         with self.store.read() as transaction:
             return promotions.version(transaction)
@@ -333,6 +345,29 @@ class Registry:
         with self.store.write() as transaction:
             promotions.add(transaction, task_id, None, by=by, reason=reason)
 
+    def stopped(self) -> bool:
+        """Return whether a person has stopped all students, so that teachers answer everything."""
+        latest = self.stops(limit=1)
+        return bool(latest) and latest[0].stopped
+
+    def stops(self, *, limit: int) -> list[Stop]:
+        """Return the latest stops and their ends, newest first."""
+        with self.store.read() as transaction:
+            return stops.read(transaction, limit=limit)
+
+    def set_stopped(self, stopped: bool, *, by: str) -> bool:
+        """Stop all students, or let them answer again; promotions stay as they are.
+
+        Args:
+            stopped: Whether teachers are to answer everything.
+            by: Who decides it.
+
+        Returns:
+            Whether that was a change.
+        """
+        with self.store.write() as transaction:
+            return stops.add(transaction, stopped=stopped, by=by)
+
     def promotions(self) -> dict[str, Promotion]:
         """Return the latest promotion or demotion of each task that ever had one, by task id.
 
@@ -364,6 +399,17 @@ class Registry:
         """Return the turns taken, oldest first."""
         with self.store.read() as transaction:
             return [Turn(*row) for row in turns.read(transaction, tuple[Event, ...])]
+
+    def latest_events(self, *, turns_back: int) -> list[tuple[float, Event]]:
+        """Return the events of the latest turns with the times of their ends, newest turn first."""
+        with self.store.read() as transaction:
+            latest = turns.latest(transaction, tuple[Event, ...], limit=turns_back)
+        return [(time, event) for time, events in latest for event in events]
+
+    def promotion_rows(self) -> list[PromotionRow]:
+        """Return every promotion and demotion, oldest first."""
+        with self.store.read() as transaction:
+            return promotions.read(transaction)
 
 
 def _require_holds(certificate: Certificate) -> None:

@@ -54,7 +54,7 @@ class Decision(msgspec.Struct, frozen=True):
             teacher, by a coin that is flipped before it is known who could answer.
         reason: Why it deferred, in a word or two (``no task``, ``no student``, ``confidence``,
             ``unlike training``, ``critical``, ``key``, ``slice``, ``settings``, ``not plain``,
-            ``busy``, ``tools``); ``""`` if it answered.
+            ``busy``, ``tools``, ``stopped``); ``""`` if it answered.
         form: The answer form of the task.
         comparison: How its answers are compared, as its student was certified; where that costs
             money or needs what is not there, they are equal or not. None without a student.
@@ -140,6 +140,7 @@ class _Table(msgspec.Struct, frozen=True):
     matcher: TaskMatcher
     promoted: dict[str, _Promoted]
     names: dict[str, str]
+    stopped: bool = False
 
 
 class RegistryServing:
@@ -193,6 +194,7 @@ class RegistryServing:
         matcher = TaskMatcher([record.task for record in records])
         questions = {record.task.id: record.task.question for record in records}
         promotions, plans = self._registry.promotions(), self._registry.plans()
+        stopped = self._registry.stopped()
         for record in records:
             promotion = promotions.get(record.task.id)
             if promotion is None or promotion.certificate is None:
@@ -204,7 +206,7 @@ class RegistryServing:
                 reason = "it takes other prompts than its student was certified for"
                 self._trouble(problems, record.task.id, names, reason)
                 del promotions[record.task.id]
-        self._take_off(promotions, plans)
+        self._take_off(promotions, plans, stopped=stopped)
         for task_id, promotion in promotions.items():
             certificate = promotion.certificate
             if certificate is None:
@@ -248,7 +250,7 @@ class RegistryServing:
                 questions.get(task_id) is not None,
             )
         self._problems, self._broken = problems, broken
-        return _Table(version, matcher, promoted, names)
+        return _Table(version, matcher, promoted, names, stopped)
 
     def _trouble(
         self, problems: dict[str, str], task_id: str, names: Mapping[str, str], reason: str
@@ -259,7 +261,11 @@ class RegistryServing:
             _log.error("task %s goes to the teacher: %s", names[task_id], reason)
 
     def _take_off(
-        self, promotions: Mapping[str, Promotion], plans: Mapping[int, AuditPlan]
+        self,
+        promotions: Mapping[str, Promotion],
+        plans: Mapping[int, AuditPlan],
+        *,
+        stopped: bool,
     ) -> None:
         """Take off demoted students at once: loading a student of another task takes seconds."""
         remaining: dict[str, _Promoted] = {}
@@ -273,7 +279,7 @@ class RegistryServing:
                 remaining[task_id] = msgspec.structs.replace(entry, slicer=slicer)
             else:
                 remaining[task_id] = entry
-        self._table = msgspec.structs.replace(self._table, promoted=remaining)
+        self._table = msgspec.structs.replace(self._table, promoted=remaining, stopped=stopped)
 
     def _shadow_audit(self, shadow: Candidate | None, promotion: Promotion) -> float:
         """Return the share to audit for a shadow, 0 if the shadow is not worth its evidence."""
@@ -284,8 +290,13 @@ class RegistryServing:
         return SHADOW_AUDIT if won >= covered * shadow.enough else 0.0
 
     def students(self) -> dict[str, str]:
-        """Return the promoted student of each task that has one, by the task's name."""
+        """Return the promoted student of each task that has one, by the task's name.
+
+        None while a person has stopped all students.
+        """
         table = self._table
+        if table.stopped:
+            return {}
         return {table.names[task]: promoted.id for task, promoted in table.promoted.items()}
 
     def broken(self) -> dict[str, str]:
@@ -302,6 +313,8 @@ class RegistryServing:
         promoted = table.promoted.get(matched.id)
         if promoted is None:
             return Decision(task=matched.name, reason="no student")
+        if table.stopped:
+            return Decision(task=matched.name, reason="stopped")
 
         def decided() -> Decision:
             answer, confidence, reason = _ask(promoted, inputs, request, key)

@@ -94,6 +94,11 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         """Return the settings of a task."""
         return self.tasks.get(name, TaskSection())
 
+    def of_task(self, name: str) -> "LoopSettings":
+        """Return these settings as they are for a task: with its own epsilon, if it has one."""
+        override = self.task(name).epsilon
+        return self if override is None else msgspec.structs.replace(self, epsilon=override)
+
     def worst(self, name: str) -> float:
         """Return the most that an answer's own chance to disagree may be in a task; 1: any."""
         override = self.task(name).floor

@@ -104,6 +104,7 @@ def subject_of(
             something that it needs is missing.
     """
     name = record.task.name
+    settings = settings.of_task(name)
     question = record.task.question
     chosen = settings.comparison(name) or default_comparison(question)
     judge = None

@@ -40,16 +40,30 @@ class LocalModel(msgspec.Struct, frozen=True):
     teaches: bool = False
 
 
+class ConsoleAddress(msgspec.Struct, frozen=True):
+    """Where the console's process listens on this machine.
+
+    Attributes:
+        port: Of the loopback address.
+        secret: What a request to it has to carry, so that it is reached through the gateway alone.
+    """
+
+    port: int
+    secret: str
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The first line on a process's standard input.
 
     Attributes:
         settings: All settings.
         runtime: The folder that the processes share while they run.
-        descriptor: Of the listening socket, which a worker or an engine inherits; -1 for the
-            learner.
+        descriptor: Of the listening socket, which a worker, an engine or the console inherits; -1
+            for the learner.
         slot: Number of a worker, from 0.
         local: The model that an engine runs.
+        config: The settings file, made if a person changes a setting in the console.
+        console: Where the console is, for its process and for workers; None if there is none.
     """
 
     settings: Settings
@@ -57,6 +71,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     descriptor: int = -1
     slot: int = 0
     local: LocalModel | None = None
+    config: str = ""
+    console: ConsoleAddress | None = None
 
 
 def encode_order(order: Order) -> bytes:

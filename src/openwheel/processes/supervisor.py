@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -22,9 +23,10 @@ from openwheel.processes.local import (
     make_local,
     with_local,
 )
-from openwheel.processes.order import Order
+from openwheel.processes.order import ConsoleAddress, Order
 from openwheel.processes.runtime import runtime_folder
 from openwheel.settings import Settings
+from openwheel.sockets import listen
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,9 @@ class Processes(Protocol):
     def start_learner(self, settings: Settings) -> list[Child]:
         """Start the learner."""
 
+    def start_console(self, settings: Settings) -> list[Child]:
+        """Start the console, unless the settings want none."""
+
     async def stop(self, children: Iterable[Child], *, patience: float) -> None:
         """Stop processes: gracefully, and after ``patience`` seconds at once."""
 
@@ -62,13 +67,20 @@ class Supervisor:
     Args:
         sock: Listening already.
         runtime: The folder that the processes share.
+        config: The settings file.
     """
 
-    def __init__(self, sock: socket.socket, runtime: Path) -> None:
+    def __init__(self, sock: socket.socket, runtime: Path, config: Path) -> None:
         self._sock = sock
         self._runtime = runtime
+        self._config = config
         self._children: dict[Child, asyncio.Task[None]] = {}
         self._locals: list[LocalEngine] = []
+        # One for as long as the gateway runs, so that open pages outlive a change of settings.
+        self._console_sock = listen("127.0.0.1", 0)
+        self._console = ConsoleAddress(
+            self._console_sock.getsockname()[1], secrets.token_urlsafe(32)
+        )
 
     async def start_local(self, settings: Settings) -> Settings:
         """Start an engine for each local model that has none, and wait until teachers answer.
@@ -160,6 +172,21 @@ class Supervisor:
         self._start(learner)
         return [learner]
 
+    def start_console(self, settings: Settings) -> list[Child]:
+        """Start the console, unless the settings want none."""
+        if not settings.console.enabled:
+            return []
+        order = Order(
+            settings=settings,
+            runtime=str(self._runtime),
+            descriptor=self._console_sock.fileno(),
+            config=str(self._config),
+            console=self._console,
+        )
+        child = Child("openwheel.processes.console", order, "The console")
+        self._start(child)
+        return [child]
+
     async def stop(self, children: Iterable[Child], *, patience: float) -> None:
         """Stop processes: gracefully, and after ``patience`` seconds at once."""
         stopping = list(children)
@@ -182,6 +209,7 @@ class Supervisor:
         children = [child for child in self._children if child not in engines]
         await self.stop(children, patience=patience)
         await self.stop_local()
+        self._console_sock.close()
 
     def all(self) -> list[Child]:
         """Return all processes."""
@@ -198,6 +226,7 @@ class Supervisor:
             runtime=str(self._runtime),
             descriptor=self._sock.fileno(),
             slot=slot,
+            console=self._console if settings.console.enabled else None,
         )
         return Child("openwheel.processes.worker", order, f"Gateway worker {slot}")
 
@@ -208,6 +237,7 @@ def supervise(
     *,
     ready: Callable[[], None],
     reload: Callable[[], Settings],
+    config: Path,
 ) -> int:
     """Run a gateway until SIGTERM or SIGINT, and return its exit code: 2 if it could not start.
 
@@ -216,7 +246,7 @@ def supervise(
     """
     try:
         with runtime_folder() as runtime:
-            asyncio.run(_supervise(settings, Supervisor(sock, runtime), ready, reload))
+            asyncio.run(_supervise(settings, Supervisor(sock, runtime, config), ready, reload))
     except SettingError as error:
         sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         return 2
@@ -278,6 +308,7 @@ async def _run(
         await supervisor.stop_local()
         raise
     learner = supervisor.start_learner(addressed)
+    console = supervisor.start_console(addressed)
     ready()
     while await reloads.wait():
         reloads.clear()
@@ -294,6 +325,8 @@ async def _run(
             logger.warning("The address to listen on stays as it was; it changes with a restart")
         await supervisor.stop(learner, patience=_PATIENCE_S)  # there can be one at a time
         learner = supervisor.start_learner(addressed)
+        await supervisor.stop(console, patience=_PATIENCE_S)
+        console = supervisor.start_console(addressed)
         old, workers = workers, started
         await supervisor.stop(old, patience=settings.gateway.stop_timeout + _PATIENCE_S)
         settings = changed

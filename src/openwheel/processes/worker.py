@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.routing import Route
+
 from openwheel.access import Access
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway import (
@@ -15,6 +17,7 @@ from openwheel.gateway import (
     create_app,
     spare_collector,
 )
+from openwheel.gateway.console import ConsoleProxy
 from openwheel.gateway.snapshots import SnapshotFolder
 from openwheel.gateway.tracing import make_tracer
 from openwheel.job import when_alone
@@ -73,6 +76,7 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         serving = RegistryServing(registry, resources, at_once=False)
         linger = 0.001 if captured.mode == "strict" else 0.02
         capture = CaptureWriter(store, settings=captured, linger=linger)
+        console = ConsoleProxy(order.console.port, order.console.secret) if order.console else None
         app = create_app(
             pool,
             serving,
@@ -89,6 +93,8 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             snapshots=SnapshotFolder(runtime / "snapshots"),
             slot=order.slot,
             tracer=make_tracer(settings.telemetry),
+            routes=_routes(console),
+            stop=console.stop if console else lambda: None,
         )
         sock = socket.socket(fileno=order.descriptor)
         server = Server(app, sock, settings=settings.gateway, ready=ready)
@@ -104,6 +110,12 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
         finally:
             capture.close(1.0)  # the app has waited for it already
             access.close()
+
+
+def _routes(console: ConsoleProxy | None) -> list[Route]:
+    if console is None:
+        return []
+    return [Route(path, console) for path in ("/console", "/console/{path:path}")]
 
 
 def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":

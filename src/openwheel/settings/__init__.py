@@ -22,6 +22,7 @@ from openwheel.settings.read import (
 from openwheel.settings.table import (
     AccessSection,
     CaptureSection,
+    ConsoleSection,
     GatewaySection,
     LogSection,
     LoopSection,
@@ -31,6 +32,7 @@ from openwheel.settings.table import (
     TeacherSection,
     TelemetrySection,
 )
+from openwheel.settings.write import set_in_task
 
 __all__ = [
     "LOCAL",
@@ -38,6 +40,7 @@ __all__ = [
     "AccessSection",
     "CaptureSection",
     "CatalogSection",
+    "ConsoleSection",
     "EngineSection",
     "GatewaySection",
     "LmSection",
@@ -54,6 +57,7 @@ __all__ = [
     "override",
     "read_settings",
     "read_toml",
+    "set_in_task",
     "setting_rows",
     "teacher_names",
     "teacher_prices",

@@ -42,6 +42,18 @@ def read_settings(path: Path) -> Settings:
     return _convert(values, str(path))
 
 
+def settings_of(text: str, name: str) -> Settings:
+    """Return what the text of a settings file says, which messages call by a name.
+
+    Raises:
+        SettingError: It is no TOML, or a setting is wrong; the message says which.
+    """
+    try:
+        return _convert(tomllib.loads(text), name)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{name} is not TOML: {error}") from None
+
+
 def read_toml(
     path: Traversable, name: str, kind: str, wrong: type[OperatorError]
 ) -> dict[str, Any]:

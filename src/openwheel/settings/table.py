@@ -392,6 +392,10 @@ class TaskSection(Section, frozen=True):
     judge_budget: Annotated[
         int, Meta(ge=0, description="The most questions that a judge is asked for the task, ever.")
     ] = 5_000
+    epsilon: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="In place of loop.epsilon, for students certified from then on."),
+    ] = None
     floor: Annotated[
         Annotated[float, Meta(ge=0)] | None, Meta(description="In place of loop.floor.")
     ] = None
@@ -429,6 +433,19 @@ class TaskSection(Section, frozen=True):
         Meta(description="In place of loop.canary."),
     ] = None
     best_effort: Annotated[bool | None, Meta(description="In place of gateway.best_effort.")] = None
+
+
+class ConsoleSection(Section, frozen=True):
+    """The pages at ``/console``."""
+
+    enabled: Annotated[bool, Meta(description="Whether the gateway serves the console.")] = True
+    hide_text: Annotated[
+        bool,
+        Meta(
+            description="Whether texts of requests and answers are hidden until a person asks for "
+            "them."
+        ),
+    ] = False
 
 
 class LogSection(Section, frozen=True):
@@ -469,5 +486,6 @@ class Settings(Section, frozen=True):
     tasks: dict[str, TaskSection] = {}
     policy: PolicySection = PolicySection()
     catalog: CatalogSection = CatalogSection()
+    console: ConsoleSection = ConsoleSection()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()

@@ -15,6 +15,9 @@ from openwheel.store.store import Store, Transaction
 from openwheel.wire import bare_id
 
 Label = Literal["good", "bad"]
+Verdict = Literal["teacher", "student", "both", "neither", "other"]
+"""Which of two answers a person judged right; ``other``: the person wrote the right one."""
+
 Trust = Literal["none", "low", "normal", "high"]
 """How much a key's corrections are believed; ``none`` once it was revoked."""
 
@@ -37,6 +40,7 @@ class KeptFeedback(msgspec.Struct, frozen=True, kw_only=True):
         label: ``good`` or ``bad``, ``""`` if neither was given.
         correction: The right answer; None if none was given.
         comment: For people.
+        verdict: A person's judgement of both answers, ``""`` if none was given.
     """
 
     seq: int
@@ -47,6 +51,15 @@ class KeptFeedback(msgspec.Struct, frozen=True, kw_only=True):
     label: Label | Literal[""] = ""
     correction: str | None = None
     comment: str = ""
+    verdict: Verdict | Literal[""] = ""
+
+
+class Judged(NamedTuple):
+    """A verdict, with the exchange and the key that gave it."""
+
+    seq: int
+    key: int
+    verdict: Verdict
 
 
 class FoundExchange(NamedTuple):
@@ -207,6 +220,49 @@ class FeedbackStore:
         )
         with self.store.read() as connection:
             return [Corrected._make(row) for row in connection.execute(query)]
+
+    def judge(self, seq: int, key: int, verdict: Verdict, correction: str | None) -> bool:
+        """Keep a key's verdict on an exchange in place of its earlier one and its correction.
+
+        Returns:
+            Whether the exchange exists.
+        """
+        exchange = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
+        now = self._clock()
+        values = {"verdict": verdict, "correction": correction}
+        fresh = {"seq": seq, "key": key, "time": now, "first": now, "label": "", "comment": ""}
+        change = insert(table).values({**fresh, **values})
+        news = sa.or_(*(table.c[name].is_distinct_from(value) for name, value in values.items()))
+        change = change.on_conflict_do_update(
+            index_elements=["seq", "key"], set_={**values, "time": now}, where=news
+        )
+        with self.store.write() as connection:
+            if connection.execute(exchange).first() is None:
+                return False
+            connection.execute(change)
+        return True
+
+    def forget(self, seq: int, key: int) -> None:
+        """Delete a key's feedback on an exchange."""
+        with self.store.write() as connection:
+            connection.execute(sa.delete(table).where(table.c.seq == seq, table.c.key == key))
+
+    def verdicts(self, task_id: str) -> list[Judged]:
+        """Return the verdicts on a task's exchanges that come with no right answer."""
+        query = (
+            sa.select(table.c.seq, table.c.key, table.c.verdict)
+            .join_from(table, exchanges, exchanges.c.seq == table.c.seq)
+            .where(table.c.verdict.in_(("both", "neither")), exchanges.c.task_id == task_id)
+            .order_by(table.c.seq)
+        )
+        with self.store.read() as connection:
+            return [Judged._make(row) for row in connection.execute(query)]
+
+    def on(self, seq: int) -> list[KeptFeedback]:
+        """Return the feedback on an exchange, oldest first."""
+        query = sa.select(table).where(table.c.seq == seq).order_by(table.c.time)
+        with self.store.read() as connection:
+            return [KeptFeedback(**row._mapping) for row in connection.execute(query)]
 
     def trusts(self) -> dict[int, Trust]:
         """Return the trust of each key, by its id."""

@@ -99,6 +99,11 @@ def set_limits(transaction: Transaction, key: int, limits: str) -> None:
     transaction.execute(sa.update(table).where(table.c.id == key).values(limits=limits))
 
 
+def set_scope(transaction: Transaction, key: int, scope: str) -> None:
+    """Replace a key's scope."""
+    transaction.execute(sa.update(table).where(table.c.id == key).values(scope=scope))
+
+
 def version(transaction: Transaction) -> tuple[int, ...]:
     """Return a version that changes when a key is added or revoked, or its limits change length."""
     query = sa.select(

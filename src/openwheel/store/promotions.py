@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.store.exchanges import newest_seq
-from openwheel.store.schema import audit_plans, certificates, students, tasks, turns
+from openwheel.store.schema import audit_plans, certificates, stops, students, tasks, turns
 from openwheel.store.schema import promotions as table
 from openwheel.store.store import Transaction
 
@@ -100,7 +100,7 @@ def read_plans(transaction: Transaction, kind: type[_Body]) -> dict[int, _Body]:
 
 
 def version(transaction: Transaction) -> tuple[int, ...]:
-    """Return a version that changes with each task, student, shadow, promotion, plan and turn."""
+    """Return a version that changes with tasks, students, promotions, plans, turns and stops."""
 
     def last(which: sa.Table) -> sa.ScalarSelect[int]:
         return sa.select(sa.func.coalesce(sa.func.max(which.c.id), 0)).scalar_subquery()
@@ -115,5 +115,6 @@ def version(transaction: Transaction) -> tuple[int, ...]:
         number(students).where(students.c.state == "shadow").scalar_subquery(),
         last(audit_plans),
         last(turns),
+        last(stops),
     )
     return tuple(transaction.execute(query).one())

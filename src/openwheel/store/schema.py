@@ -21,6 +21,7 @@ MIGRATIONS = {
         "ALTER TABLE exchanges ADD COLUMN probabilities TEXT",
         "ALTER TABLE exchanges ADD COLUMN student_probabilities TEXT",
     ),
+    8: ("ALTER TABLE feedback ADD COLUMN verdict TEXT NOT NULL DEFAULT ''",),
 }
 """For each version, what makes its tables of those of the version before. The file keeps the
 latest; a table that changes its columns takes another one."""
@@ -101,6 +102,8 @@ feedback = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("correction", sa.Text),
     sa.Column("comment", sa.Text, nullable=False),
+    # A person's judgement of the teacher's and the student's answer.
+    sa.Column("verdict", sa.Text, nullable=False, server_default=""),
     **KEPT_BY_KEY,
 )
 
@@ -244,6 +247,17 @@ turn_starts = sa.Table(
     # When the failure was noticed; null for a turn under way.
     sa.Column("noticed", sa.Float),
     sa.Column("reason", sa.Text),
+    **NEVER_USED_TWICE,
+)
+
+# Each time a person stopped all students, or let them answer again; the newest row holds.
+stops = sa.Table(
+    "stops",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("stopped", sa.Boolean, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
 )
 

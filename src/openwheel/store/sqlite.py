@@ -47,8 +47,10 @@ _SENTENCES = {
 }
 
 
-def make_engine(path: Path, *, busy_seconds: float) -> sa.Engine:
+def make_engine(path: Path, *, busy_seconds: float, read_only: bool = False) -> sa.Engine:
     """Return an engine on the SQLite file at ``path``.
+
+    With ``read_only`` its connections refuse to write.
 
     A process that finds it locked by another one waits for ``busy_seconds`` before giving up.
 
@@ -72,6 +74,8 @@ def make_engine(path: Path, *, busy_seconds: float) -> sa.Engine:
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA wal_autocheckpoint = 2000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -115,6 +119,7 @@ def prepare(
     migrations: Mapping[int, Sequence[str]],
     *,
     busy_seconds: float,
+    read_only: bool = False,
 ) -> None:
     """Make the file a store: WAL mode, and all tables.
 
@@ -126,9 +131,11 @@ def prepare(
         metadata: The tables.
         migrations: For each version, the statements that make its tables from those before.
         busy_seconds: How long to wait for other processes.
+        read_only: Whether the file must be left as it is.
 
     Raises:
-        StoreError: The file is not a store, or is one that a later version wrote.
+        StoreError: The file is not a store, is one that a later version wrote, or with
+            ``read_only`` one that an earlier version wrote.
     """
     latest = max(migrations)
     with store_errors(path), engine.connect() as connection:
@@ -142,6 +149,12 @@ def prepare(
             raw.rollback()
         if version == latest and tables >= set(metadata.tables):
             return
+        if read_only:
+            raise StoreError(
+                f"{path} was written by an earlier version of Openwheel, and is to be left as it "
+                "is; a command that writes, such as `openwheel tasks --db FILE`, brings it up to "
+                "date"
+            )
         _use_wal(raw, busy_seconds)
     with store_errors(path), engine.connect() as plain:
         connection = plain.execution_options(**write_options())
@@ -300,3 +313,31 @@ def greater(first: Any, second: Any) -> sa.ColumnElement[Any]:
 def json_value(column: sa.Column[str], name: str) -> sa.ColumnElement[Any]:
     """Return a JSON object's value under a name, null if it has none."""
     return sa.func.json_extract(column, f"$.{name}")
+
+
+def whole_hours(seconds: sa.ColumnElement[float]) -> sa.ColumnElement[int]:
+    """Return a time in seconds as whole hours."""
+    return sa.cast(seconds / 3600.0, sa.Integer)
+
+
+class Changes:
+    """Tells whether other connections have written to the file; for one thread at a time."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._connection: sa.Connection | None = None
+
+    def number(self) -> int:
+        """Return a number that differs once another connection has written."""
+        # It is a connection's own: two connections' numbers cannot be compared.
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        raw = self._connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        return int(raw.execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

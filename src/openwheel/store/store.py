@@ -27,6 +27,7 @@ from openwheel.store.exchanges import (
 from openwheel.store.schema import MIGRATIONS, metadata
 from openwheel.store.schema import exchanges as table
 from openwheel.store.sqlite import (
+    Changes,
     file_identity,
     make_engine,
     make_private,
@@ -73,14 +74,23 @@ class Store:
         self.engine = engine
         self._writing = threading.Lock()
         self._file = file_identity(path)
+        self._changes = Changes(engine)
 
     @classmethod
-    def open(cls, path: Path | str, *, create: bool = True, busy_seconds: float = 30.0) -> Self:
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        busy_seconds: float = 30.0,
+    ) -> Self:
         """Open the store at ``path``, making it first if need be and ``create`` allows it.
 
         Args:
             path: The file.
             create: Whether to make it if there is none.
+            read_only: Whether to refuse every write; nothing is made or brought up to date.
             busy_seconds: How long a write waits for those of other processes before it fails.
 
         Raises:
@@ -90,14 +100,21 @@ class Store:
         if path.is_dir():
             raise StoreError(f"{path} is a folder; a traffic store is a file")
         if not path.exists():
-            if not create:
+            if not create or read_only:
                 raise StoreError(f"There is no traffic store at {path}")
             if not path.absolute().parent.is_dir():
                 raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
             make_private(path)
-        engine = make_engine(path, busy_seconds=busy_seconds)
+        engine = make_engine(path, busy_seconds=busy_seconds, read_only=read_only)
         try:
-            prepare(engine, path, metadata, MIGRATIONS, busy_seconds=busy_seconds)
+            prepare(
+                engine,
+                path,
+                metadata,
+                MIGRATIONS,
+                busy_seconds=busy_seconds,
+                read_only=read_only,
+            )
         except BaseException:
             engine.dispose()
             raise
@@ -113,6 +130,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections; the store can then no longer be used."""
+        self._changes.close()
         self.engine.dispose()
 
     def __enter__(self) -> Self:
@@ -147,6 +165,15 @@ class Store:
         self._require_in_place()
         with store_errors(self.path), self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def changed(self) -> int:
+        """Return a number that differs once another connection or process has written.
+
+        For one thread at a time.
+        """
+        self._require_in_place()
+        with store_errors(self.path):
+            return self._changes.number()
 
     def _require_in_place(self) -> None:
         """Refuse to go on with a file that was deleted or replaced, since its data would be lost.

@@ -39,6 +39,13 @@ def read(transaction: Transaction, kind: type[_Body]) -> list[tuple[int, _Body]]
     return [(row.looked_at, msgspec.json.decode(row.events, type=kind)) for row in rows]
 
 
+def latest(transaction: Transaction, kind: type[_Body], *, limit: int) -> list[tuple[float, _Body]]:
+    """Return when the latest turns ended, in seconds since 1970, and their events; newest first."""
+    query = sa.select(table.c.time, table.c.events).order_by(table.c.id.desc()).limit(limit)
+    rows = transaction.execute(query)
+    return [(row.time, msgspec.json.decode(row.events, type=kind)) for row in rows]
+
+
 def last(transaction: Transaction) -> tuple[int, float] | None:
     """Return the last exchange of the last turn and the turn's end, None if there was no turn."""
     query = sa.select(table.c.looked_at, table.c.time).order_by(table.c.id.desc()).limit(1)

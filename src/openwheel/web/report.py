@@ -8,22 +8,19 @@ import os
 import uuid
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from openwheel.errors import SettingError
 from openwheel.loop.offline.findings import Finding, Findings
 from openwheel.loop.turn.certify import promise
-from openwheel.web import plots, text
+from openwheel.web import plots
+from openwheel.web.environment import make_environment
 
 OPEN_AT_MOST = 5
 """A report on more tasks starts with only the first one unfolded."""
-
-LONGEST_TEXT = 5_000
-"""Characters of one log text that the report carries; it is not a copy of the log."""
 
 
 class _Task(msgspec.Struct, frozen=True):
@@ -120,28 +117,8 @@ def _task(finding: Finding, *, anchor: str, unfolded: bool) -> _Task:
     )
 
 
-def _shown(value: Any) -> Any:
-    """Make text showable before it is escaped; markup made here passes."""
-    return text.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("openwheel.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        bound=text.bound,
-        count=text.count,
-        limit=text.limit,
-        percent=text.percent,
-        score=text.score,
-        shorten=text.shorten,
-    )
-    environment.globals.update(longest=LONGEST_TEXT, promise=promise)
+    environment = make_environment("openwheel.web")
+    environment.globals.update(promise=promise)
     return environment

@@ -15,7 +15,7 @@ from openwheel.loop.feedback.corrections import Sorted, task_corrections
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
-from openwheel.store.feedback import FeedbackStore
+from openwheel.store.feedback import NO_KEY, FeedbackStore
 from openwheel.tasks import canonical_answer
 from openwheel.wire import Answer
 
@@ -44,12 +44,12 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class TaskAccuracy(msgspec.Struct, frozen=True):
-    """The accuracy on one task, by its believed corrections.
+    """The accuracy on one task, by its believed corrections and the verdicts of trusted people.
 
     Attributes:
         task: Its name.
         corrections: How each correction was used.
-        teacher, student: On all corrected exchanges that it answered.
+        teacher, student: On all judged exchanges that it answered.
         both_teacher, both_student: On those that both answered, the same for both.
     """
 
@@ -62,22 +62,24 @@ class TaskAccuracy(msgspec.Struct, frozen=True):
 
 
 def accuracy(store: Store, task_id: str = "") -> list[TaskAccuracy]:
-    """Return the accuracy on each task that has corrections, or on one."""
+    """Return the accuracy on each task that has corrections or verdicts, or on one."""
     feedback = FeedbackStore(store)
     accuracies = []
     for record in Registry(store).tasks():
-        if task_id in {"", record.task.id} and feedback.corrections(record.task.id):
+        if task_id in {"", record.task.id} and (
+            feedback.corrections(record.task.id) or feedback.verdicts(record.task.id)
+        ):
             accuracies.append(_accuracy(store, record))
     return accuracies
 
 
 def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
-    form, folds = record.form, record.folds
+    form, folds, feedback = record.form, record.folds, FeedbackStore(store)
     data = load_answers(store, record.task.id, form, folds)
     corrections = task_corrections(store, record, data)
     believed = corrections.believed.values()
     served = [correction.row.id for correction in believed if correction.row.source == "student"]
-    audits = FeedbackStore(store).audits_of(served)
+    audits = feedback.audits_of(served)
     pairs: list[tuple[bool | None, bool | None]] = []
     for correction in believed:
         row = correction.row
@@ -94,6 +96,12 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
             for text in (by_teacher, by_student)
         ]
         pairs.append((right[0], right[1]))
+    trusts = feedback.trusts()
+    pairs += [
+        (verdict.verdict == "both",) * 2
+        for verdict in feedback.verdicts(record.task.id)
+        if verdict.key == NO_KEY or trusts.get(verdict.key) in {"normal", "high"}
+    ]
     both = [pair for pair in pairs if None not in pair]
     return TaskAccuracy(
         record.task.name,

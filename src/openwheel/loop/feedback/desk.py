@@ -11,8 +11,8 @@ import msgspec
 from openwheel.errors import RequestError
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
-from openwheel.store import Store
-from openwheel.store.feedback import FeedbackStore, FoundExchange, Label
+from openwheel.store import Store, traffic
+from openwheel.store.feedback import FeedbackStore, FoundExchange, Label, Verdict
 from openwheel.tasks import FORMS, Form, canonical_answer
 from openwheel.wire import Answer, usable_id
 
@@ -178,6 +178,48 @@ class FeedbackDesk:
         if not written:  # retention was faster
             raise UnknownExchangeError
         return record.form if record is not None else ""
+
+    def judge(self, seq: int, key: int, verdict: Verdict, correction: str = "") -> None:
+        """Keep a person's verdict on the teacher's and the student's answer to a request.
+
+        The answer that was judged right is kept as a correction, which trains as far as the key is
+        trusted; the answers of tasks that call tools take none.
+
+        Args:
+            seq: The exchange with the teacher's answer.
+            key: The person's, 0 where none is needed.
+            verdict: Which answer is right.
+            correction: The right answer where neither is.
+
+        Raises:
+            UnknownExchangeError: There is no such exchange.
+            FeedbackError: The correction cannot be used, or there is no student's answer.
+            StoreError: The store could not be read or written.
+        """
+        with self._kept.store.read() as transaction:
+            found = traffic.find(transaction, seq)
+        if found is None:
+            raise UnknownExchangeError
+        exchange, _, task_id = found
+        student = exchange.student_answer
+        if student is None:
+            student = exchange.student_guess
+        if verdict in {"student", "both"} and student is None:
+            raise FeedbackError("No student was asked for an answer to this request")
+        right: str | None = {
+            "teacher": exchange.answer.text,
+            "student": student,
+            "other": correction,
+        }.get(verdict)
+        record = self._task(task_id) if task_id is not None else None
+        if record is not None and FORMS[record.form].calls:
+            right = None
+        if right is not None:
+            _check_text("correction", right, MOST_CORRECTION)
+            if record is not None:
+                self._check(right, record)
+        if not self._kept.judge(seq, key, verdict, right):
+            raise UnknownExchangeError
 
     def _task(self, task_id: str) -> TaskRecord | None:
         until, tasks = self._tasks

@@ -130,7 +130,7 @@ def _finding(record: TaskRecord, n: int, settings: LoopSettings, *, reason: str)
         template=template.describe() if template is not None else "",
         form=record.form,
         n=n,
-        epsilon=settings.epsilon,
+        epsilon=settings.of_task(record.task.name).epsilon,
         delta=settings.delta,
         reason=reason,
     )
