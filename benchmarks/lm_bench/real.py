@@ -18,7 +18,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -27,17 +27,24 @@ import coverage
 import structured
 from gateway_bench.processes import cpu_seconds, free_port, rss_mb, running, wait_until_open
 from lm_bench import gemma
+from openwheel.catalog import load_catalog
 from openwheel.gate import clopper_pearson
 from openwheel.inference.lark import lark_of
+from openwheel.inference.local import make_front
+from openwheel.inference.remote import RemoteWriter
+from openwheel.inference.server import serving
+from openwheel.inference.writer import Written
+from openwheel.loop.data import SMALL_CALIBRATION
 from openwheel.loop.records import Candidate
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import open_resources
 from openwheel.loop.settings import LoopSettings
-from openwheel.settings import read_settings
+from openwheel.settings import EngineSection, Precision, read_settings
 from openwheel.store import Store
 from openwheel.students import Student
-from openwheel.students.lm.student import LmStudent
+from openwheel.students.lm.student import LmStudent, ask_all
 from openwheel.tasks import canonical_answer
+from openwheel.trust.folders import recognise
 from openwheel.wire import Answer
 
 Pair = tuple[str, str]
@@ -66,6 +73,7 @@ class Sizes(msgspec.Struct, frozen=True):
         rungs: Those that are trained.
         encoder: A folder with a sentence encoder; ``""``: the rung is left out.
         precision: In which the base is served.
+        precisions: In which it is served besides, on training rows alone, to compare them.
     """
 
     rows: int
@@ -79,6 +87,7 @@ class Sizes(msgspec.Struct, frozen=True):
     rungs: tuple[str, ...]
     encoder: str
     precision: str
+    precisions: tuple[str, ...]
 
 
 class Cost(NamedTuple):
@@ -95,9 +104,11 @@ class Cost(NamedTuple):
 def measure(names: Sequence[str], cache: Path, folder: Path, sizes: Sizes) -> None:
     """Take each data set through the rungs, and print what came of it."""
     base = gemma.folder(cache)
+    found = recognise(base, load_catalog())
     print(
         f"{gemma.ID} of {gemma.PACKAGE} {gemma.VERSION} (sha256 {gemma.SHA256[:12]}), dequantised; "
-        f"served in {sizes.precision}; {sizes}"
+        f"by its "
+        f"{found.told_by} {' or '.join(row.id for row in found.rows)}; {sizes}"
     )
     for name in names:
         _take(name, base, folder / name, sizes)
@@ -139,6 +150,7 @@ def _take(name: str, base: Path, folder: Path, sizes: Sizes) -> None:
                 continue
             if isinstance(student, LmStudent):
                 _check_learned(folder, store, base, student)
+                compare_precisions(student, base, rows, sizes)
             _test(candidate, student, test)
         if learned["certified"]:
             _serve(name, folder, store, test[: sizes.served])
@@ -221,6 +233,47 @@ def _check_learned(folder: Path, store: str, base: Path, student: LmStudent) -> 
     print(f"  of {len(learned)} learned answers {passed} can be written within the constraint")
     if passed < len(learned):
         raise SystemExit("a learned answer cannot be written within its own constraint")
+
+
+def compare_precisions(student: LmStudent, base: Path, rows: Sequence[Pair], sizes: Sizes) -> None:
+    """Print how answers differ between precisions of the base, the first of them being the measure.
+
+    The rows are the latest of the training part, which the model has not learned from; no row that
+    calibrates or tests is asked about.
+    """
+    training = rows[: len(rows) - max(len(rows) // 4, min(len(rows) // 2, SMALL_CALIBRATION))]
+    asked = training[-int(0.2 * len(training)) :]
+    asking, first = student.settings.asking, list[Written]()
+    for precision in sizes.precisions:
+        section = EngineSection(precision=cast(Precision, precision), threads=sizes.threads)
+        front = make_front(str(base), section, context=512)
+        with serving(front) as url, contextlib.closing(RemoteWriter(url, timeout=600)) as writer:
+            writer.load_adapter("student", student.adapter)
+            ask_all(writer, "student", asking, [(text,) for text, _ in asked[:2]])
+            pid = front.health()["process"]
+            cpu = cpu_seconds(pid)
+            written = [
+                one for text, _ in asked for one in ask_all(writer, "student", asking, [(text,)])[1]
+            ]
+            cpu, memory = cpu_seconds(pid) - cpu, rss_mb(pid)
+        assert len(written) == len(asked)
+        first = first or written
+        right = sum(
+            canonical_answer(Answer(one.text), asking.form)
+            == canonical_answer(Answer(answer), asking.form)
+            for one, (_, answer) in zip(written, asked, strict=True)
+        )
+        same = [(a, b) for a, b in zip(first, written, strict=True) if a.text == b.text]
+        apart = np.abs(
+            [x - y for a, b in same for x, y in zip(a.logprobs, b.logprobs, strict=True)]
+        )
+        print(
+            f"  {precision}, {len(asked)} rows of training that were not learned: {right} agree, "
+            f"{len(same)} texts as in {sizes.precisions[0]}, their {len(apart):,} "
+            f"log-probabilities apart at most {apart.max():.4f}, mean {apart.mean():.4f}; "
+            f"{cpu / len(asked):.2f} s of CPU an answer, one by one; {memory:,.0f} MB",
+            flush=True,
+        )
 
 
 def _test(candidate: Candidate | None, student: Student, test: Sequence[Pair]) -> None:

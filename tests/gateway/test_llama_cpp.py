@@ -1,7 +1,6 @@
 """A student that llama.cpp serves, behind the gateway: every API, streamed and not, under kills."""
 
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -24,7 +23,7 @@ from openwheel.tasks import Template
 from openwheel.tasks.template import Part
 from students.lm.conftest import make_base, tiny_base  # noqa: F401 - fixtures
 
-from .apis import PATHS, request_of
+from .apis import PATHS, request_of, said
 
 pytest.importorskip("peft", reason="the extra `lm` is not installed")
 pytest.importorskip("xllamacpp", reason="the extra `serve` is not installed")
@@ -88,33 +87,6 @@ def student(process, tiny_base, tmp_path_factory):  # noqa: F811
             writer=served.writer,
             model=served.model,
         )
-
-
-def said(api: str, data: bytes, *, stream: bool) -> str:
-    """Return the text of a whole answer in one of the APIs; fails where it is not whole."""
-    if not stream:
-        body = json.loads(data)
-        found = {
-            "chat": lambda: [body["choices"][0]["message"]["content"]],
-            "completions": lambda: [body["choices"][0]["text"]],
-            "messages": lambda: [part["text"] for part in body["content"]],
-            "responses": lambda: [p["text"] for item in body["output"] for p in item["content"]],
-        }[api]()
-        return "".join(found)
-    lines = [line[6:] for line in data.decode().splitlines() if line.startswith("data: ")]
-    events = [json.loads(line) for line in lines if line != "[DONE]"]
-    if api in {"chat", "completions"}:
-        assert lines[-1] == "[DONE]"
-        choices = [event["choices"][0] for event in events if event["choices"]]
-        assert choices[-1]["finish_reason"] == "stop"
-        texts = (one.get("text") or one.get("delta", {}).get("content") for one in choices)
-        return "".join(text or "" for text in texts)
-    last = {"messages": "message_stop", "responses": "response.completed"}[api]
-    assert events[-1]["type"] == last
-    if api == "responses":
-        return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
-    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
-    return "".join(delta["text"] for delta in deltas)
 
 
 def ask(url: str, api: str, text: str, *, stream: bool) -> tuple[str, str]:
