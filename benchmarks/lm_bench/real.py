@@ -66,6 +66,7 @@ class Sizes(msgspec.Struct, frozen=True):
         test: Rows of the test split that are answered.
         served: Of those, how many are asked for through the gateway, one by one.
         epochs: Times that the model learns from an exchange.
+        batch: Exchanges of a step.
         rate: Its learning rate.
         epsilon: At which students are to be certified.
         wide: At which a refused one is certified, to be served.
@@ -80,6 +81,7 @@ class Sizes(msgspec.Struct, frozen=True):
     test: int
     served: int
     epochs: int
+    batch: int
     rate: float
     epsilon: float
     wide: float
@@ -166,7 +168,7 @@ def _settings(rung: str, base: Path, sizes: Sizes) -> str:
         return loop
     return (
         f'[lm]\nbase = "{base}"\nprompt = "inputs"\nepochs = {sizes.epochs}\n'
-        f"learning_rate = {sizes.rate}\nthreads = {sizes.threads}\n"
+        f"batch = {sizes.batch}\nlearning_rate = {sizes.rate}\nthreads = {sizes.threads}\n"
         f'[engine]\nprecision = "{sizes.precision}"\nthreads = {sizes.threads}\n'
     )
 
