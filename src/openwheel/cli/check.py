@@ -224,7 +224,7 @@ async def _teachers(settings: Settings, refused: Collection[str]) -> list[Findin
 
 async def _teacher(section: TeacherSection, name: str) -> Finding:
     from openwheel.processes.teachers import make_teacher
-    from openwheel.teachers import HttpTeacher, RecordedTeacher
+    from openwheel.teachers import ChatDecisions, HttpTeacher, RecordedTeacher
 
     subject = f"teacher {name}"
     if section.url.startswith(LOCAL):
@@ -233,6 +233,8 @@ async def _teacher(section: TeacherSection, name: str) -> Finding:
     try:
         teacher = make_teacher(section, name, keep_credentials=False)
         try:
+            if isinstance(teacher, ChatDecisions):
+                teacher = teacher.teacher
             if isinstance(teacher, HttpTeacher):
                 offered = await teacher.models()
             elif isinstance(teacher, RecordedTeacher):

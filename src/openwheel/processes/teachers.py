@@ -9,6 +9,7 @@ from openwheel.loop.drift.self_disagreement import ConnectAgain
 from openwheel.loop.judging import Connect
 from openwheel.settings import REPLAY, Settings, TeacherSection, teacher_names
 from openwheel.teachers import (
+    ChatDecisions,
     HttpTeacher,
     Member,
     NoTeacher,
@@ -78,7 +79,7 @@ def make_teacher(section: TeacherSection, name: str, *, keep_credentials: bool) 
             "A teacher (--teacher, or url in [[teachers]]) must be a URL (http://... or "
             f"https://...), local:MODEL or replay:LOG, was {section.url!r}"
         )
-    return HttpTeacher(
+    teacher = HttpTeacher(
         section.url,
         name=name,
         api=section.api,
@@ -87,6 +88,14 @@ def make_teacher(section: TeacherSection, name: str, *, keep_credentials: bool) 
         connect_timeout=section.connect_timeout,
         read_timeout=section.read_timeout,
     )
+    if not section.decisions_from:
+        return teacher
+    if section.api != "openai":
+        raise SettingError(
+            f"The teacher {name!r} has decisions_from = {section.decisions_from!r}, which is for "
+            f"the API openai; its api is {section.api!r}"
+        )
+    return ChatDecisions(teacher)
 
 
 def connect_teachers(settings: Settings) -> Connect | None:

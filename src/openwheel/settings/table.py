@@ -97,6 +97,13 @@ class TeacherSection(Section, frozen=True):
     api: Annotated[Literal["openai", "anthropic"], Meta(description="Which API it speaks.")] = (
         "openai"
     )
+    decisions_from: Annotated[
+        Literal["", "chat"],
+        Meta(
+            description="How it is asked decisions: as they come, or as chat completions, for a "
+            "server that has no API for them."
+        ),
+    ] = ""
     models: Annotated[
         tuple[str, ...],
         Meta(description="Models it is asked for (`*` is a wildcard); by default any."),

@@ -4,6 +4,7 @@ Knows nothing of the gate, of students, or of its callers.
 """
 
 from openwheel.teachers.asking import ask_text, asking, asking_again
+from openwheel.teachers.chat_decisions import ChatDecisions
 from openwheel.teachers.headers import without_credentials
 from openwheel.teachers.http_teacher import HttpTeacher
 from openwheel.teachers.nobody import NoTeacher, NoTeacherError
@@ -26,6 +27,7 @@ from openwheel.wire import error_body
 
 __all__ = [
     "ApiFamily",
+    "ChatDecisions",
     "Headers",
     "HttpTeacher",
     "Member",
