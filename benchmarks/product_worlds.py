@@ -18,6 +18,7 @@ from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing, settled
 from openwheel.loop.settings import LoopSettings
+from openwheel.settings import TaskSection
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer, ToolCall
 
@@ -172,6 +173,43 @@ def popular(share: float, flips: float, inputs: int = 40) -> Source:
     return draw
 
 
+KINDS = {"order": "please send", "refund": "take back", "complaint": "broken on arrival:"}
+THINGS = ("lamps", "chairs", "fans", "shelves", "rugs", "clocks")
+
+
+def orders(odd: float) -> Source:
+    """Orders as records; to a share of them the teacher errs, in half of the fields on average."""
+
+    def draw(rng: Random, n: int) -> list[Said]:
+        found = []
+        for _ in range(n):
+            kind, thing = str(rng.choice(list(KINDS))), str(rng.choice(THINGS))
+            name, count = " ".join(rng.choice(FIRST, 2)), int(rng.integers(100, 10_000))
+            text = f"{KINDS[kind]} {count} {thing} for {name}"
+            record = {"kind": kind, "thing": thing, "count": count, "name": name}
+            wrong = {
+                "kind": str(rng.choice(list(KINDS))),
+                "thing": str(rng.choice(THINGS)),
+                "count": count + 1,
+                "name": name.upper(),
+            }
+            if rng.random() < odd:
+                record |= {field: wrong[field] for field in record if rng.random() < 0.5}
+            found.append(Said(text, Answer(json.dumps(record))))
+        return found
+
+    return draw
+
+
+PLAIN, BY_FIELDS = TaskSection(), TaskSection(loss="fields")
+
+RECORDS: tuple[tuple[str, Source, TaskSection, int], ...] = (
+    ("records whole, 6% in error", orders(0.06), PLAIN, 1_000),
+    ("records by fields, 12% in error", orders(0.12), BY_FIELDS, 1_000),
+    ("control: records by fields, 3% in error", orders(0.03), BY_FIELDS, 1_600),
+)
+"""Name, source, settings of the task and exchanges of each line of records."""
+
 SOURCES: tuple[tuple[str, Source, tuple[str, ...], int], ...] = (
     ("answers filtered, 6%", tickets(0.06, "filtered"), ("linear",), 2_000),
     ("answers cut, 6%", tickets(0.06, "cut"), ("linear",), 2_000),
@@ -189,19 +227,32 @@ SOURCES: tuple[tuple[str, Source, tuple[str, ...], int], ...] = (
 """Name, source, rungs and exchanges of each line."""
 
 
+TASK = "made up"
+
+
 def exchanges(said: Sequence[Said]) -> Iterator[Exchange]:
     for i, (text, answer) in enumerate(said):
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
         body = json.dumps({"model": "big", "messages": messages}).encode()
-        yield Exchange(id=f"e/{i}", time=1.8e9 + 3.0 * i, request=body, answer=answer, source="log")
+        yield Exchange(
+            id=f"e/{i}",
+            time=1.8e9 + 3.0 * i,
+            request=body,
+            answer=answer,
+            source="log",
+            task=TASK,
+        )
 
 
-def truth(rng: Random, source: Source, rungs: tuple[str, ...], n: int) -> float | None:
+def truth(
+    rng: Random, source: Source, rungs: tuple[str, ...], n: int, task: TaskSection = PLAIN
+) -> float | None:
     """Learn from a stream; return the true disagreement of what is served, None if nothing is."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "openwheel.db")
         store.append(list(exchanges(source(rng, n))))
-        found = learn(store, LoopSettings(rungs=rungs), source="made up")
+        settings = LoopSettings(rungs=rungs, tasks={TASK: task})
+        found = learn(store, settings, source="made up")
         if not any(task.certified for task in found.tasks):
             return None
         serving, answered, wrong = RegistryServing(Registry(store)), 0, 0.0

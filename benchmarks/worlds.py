@@ -142,3 +142,53 @@ def matters(err: float, length: float, correlation: float) -> World:
         return Drawn(rng.random(len(rows)), wrong.astype(np.float64), np.arange(len(rows)))
 
     return World(draw, lambda _: err)
+
+
+LAYOUTS = np.array([(3, 1, 0.8), (4, 0, 0.8), (6, 2, 0.8), (8, 2, 0.8), (20, 5, 0.8), (12, 2, 2.0)])
+"""Layouts of records: fields, constants among them, and how much its loss is of the mean one. One
+in six differs, and the student does not know it."""
+
+MISMATCH = 0.1
+"""Share of the loss that is in answers that are no record."""
+
+ALIKE = 0.3
+"""Correlation of two fields of a record, or of a run of records."""
+
+
+def records(err: float, power: float, *, by: str, run: float = 1, together: bool = False) -> World:
+    """Records in layouts, whose fields are wrong together: a wrong type takes others with it.
+
+    The mean loss among the most confident share c is ``err * c**power``.
+
+    Args:
+        err, power: As `curve` has them; at most 0.1 and 2.
+        by: What the loss is: the share of wrong ``fields``, or whether the ``record`` is wrong.
+        run: Mean length of the runs in which records of one layout come.
+        together: Whether wrong fields come together in all records of a run, too.
+    """
+
+    def draw(rng: Random, n: int) -> Drawn:
+        rank = rng.random(n)
+        starts = rng.random(n) < 1 / run
+        starts[0] = True
+        of_run = np.cumsum(starts) - 1
+        layout = rng.integers(0, len(LAYOUTS), of_run[-1] + 1)[of_run]
+        fields, constant, factor = LAYOUTS[layout].T
+        mean = factor * err * (power + 1) * rank**power
+        mismatch = rng.random(n) < MISMATCH * mean
+        rest = (1 - MISMATCH) * mean / (1 - MISMATCH * mean)
+        if by == "record":
+            return Drawn(
+                1 - rank, (mismatch | (rng.random(n) < rest)).astype(np.float64), np.arange(n)
+            )
+        each = rest * fields / (fields - constant)
+        # A field is wrong where this is below its share; of one record or run it is much alike.
+        alike = rng.random(of_run[-1] + 1)[of_run] if together else rng.random(n)
+        own = rng.random((n, int(LAYOUTS[:, 0].max())))
+        shared = rng.random(own.shape) < ALIKE
+        at = np.where(shared, alike[:, None], own)
+        wrong = (at < each[:, None]) & (np.arange(own.shape[1]) < (fields - constant)[:, None])
+        losses = np.where(mismatch, 1.0, wrong.sum(1) / fields)
+        return Drawn(1 - rank, losses, np.arange(n))
+
+    return World(draw, lambda threshold: err * (1 - threshold) ** power)

@@ -26,12 +26,19 @@ def run(monkeypatch, capsys):
 @pytest.mark.parametrize("draws", [2, pytest.param(20, marks=pytest.mark.evidence)])
 def test_validity_runs_and_breaks_no_promise(monkeypatch, run, draws):
     if draws == 2:  # without most of the lines of which each draw takes a second or more
-        lines, late = validity.lines, validity.deferred_lines
-        monkeypatch.setattr(
-            validity, "lines", lambda n: [one for one in lines(n) if "50 looks" not in one.name]
-        )
+        late = validity.deferred_lines
+        for name in ("lines", "record_lines"):
+            every = getattr(validity, name)
+            monkeypatch.setattr(
+                validity,
+                name,
+                lambda n, every=every: [
+                    one for one in every(n) if one.n <= 2_500 and "50 looks" not in one.name
+                ],
+            )
         monkeypatch.setattr(validity, "deferred_lines", lambda n: list(late(n))[:1])
         monkeypatch.setattr(validity, "SOURCES", validity.SOURCES[:1])
+        monkeypatch.setattr(validity, "RECORDS", ())
     code, said = run(validity, draws)
     assert code == 0, said
     lines = [line for line in said.splitlines() if line.startswith("|")]
@@ -41,14 +48,26 @@ def test_validity_runs_and_breaks_no_promise(monkeypatch, run, draws):
     assert "promises broken: 0" in said
 
 
-def test_a_broken_promise_fails_the_run(monkeypatch, run):
-    """The same line as a promise where clusters alone are counted: it must be noticed."""
+def clusters_alone():
+    """Return a promise that is broken: that of a gate which counts clusters alone."""
     world = validity.hot_inputs()
     trial = functools.partial(validity.clustered, world=world, n=2_500, how="clusters alone")
-    line = validity.Line("x", 2_500, 40, trial, validity.FIRST)
-    monkeypatch.setattr(validity, "lines", lambda _: [line])
-    monkeypatch.setattr(validity, "deferred_lines", lambda _: [])
-    monkeypatch.setattr(validity, "SOURCES", ())
+    return validity.Line("x", 2_500, 40, trial, validity.FIRST)
+
+
+def refused():
+    """Return a control that is always refused."""
+    trial = functools.partial(validity.bet, world=validity.curve(0.5, 0), n=200)
+    return validity.Line("x", 200, 40, trial, validity.FIRST, least=0.9)
+
+
+@pytest.mark.parametrize("line", [clusters_alone, refused])
+def test_a_broken_promise_fails_the_run(monkeypatch, run, line):
+    monkeypatch.setattr(validity, "lines", lambda _: [line()])
+    for name in ("record_lines", "deferred_lines"):
+        monkeypatch.setattr(validity, name, lambda _: [])
+    for name in ("SOURCES", "RECORDS"):
+        monkeypatch.setattr(validity, name, ())
     code, said = run(validity, 40)
     assert "**BROKEN**" in said
     assert code == 1
