@@ -1,5 +1,6 @@
 import pytest
 
+from openwheel.errors import SettingError
 from openwheel.loop.settings import LoopSettings
 from openwheel.machine import processors
 from openwheel.settings import LmSection, TaskSection
@@ -28,3 +29,18 @@ def test_training_leaves_a_core_to_a_gateway_and_takes_all_of_them_without_one()
     assert threads_of(LoopSettings().beside_gateway().lm) == max(1, cores - 1)
     own = LoopSettings(lm=LmSection(threads=7))
     assert threads_of(own.lm) == threads_of(own.beside_gateway().lm) == 7
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (TaskSection(fields={"a": ("fence",)}), r"tasks\.t: fields\.a must be of ignore, set, .*"),
+        (TaskSection(fields={"a.": ()}), r"tasks\.t: fields must name .*; one was 'a\.'"),
+        (TaskSection(loss="fields", compare="rouge:0.7"), r"tasks\.t: .*compares whole ones"),
+        (TaskSection(fields={"a": ("set",)}, compare="order"), r"'order' compares whole ones"),
+    ],
+)
+def test_how_fields_are_compared_is_checked_with_the_settings(task, said):
+    with pytest.raises(SettingError, match=said):
+        LoopSettings(tasks={"t": task}).checked()
+    assert LoopSettings(tasks={"t": TaskSection(loss="fields", compare="exact")}).checked()

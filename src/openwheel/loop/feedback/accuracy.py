@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from openwheel.gate.bounds import clopper_pearson
+from openwheel.gate import clopper_pearson, mean_interval
 from openwheel.loop.data import load_answers
 from openwheel.loop.feedback.corrections import Sorted, task_corrections
 from openwheel.loop.records import TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
 from openwheel.store.feedback import NO_KEY, FeedbackStore
-from openwheel.tasks import canonical_answer
+from openwheel.tasks.compare import Comparison, ExactComparison, FieldsComparison, Pair
 from openwheel.wire import Answer
 
 CONDITION: Final = (
@@ -27,20 +27,19 @@ LEVEL: Final = 0.95
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """How often an answer equals the correction.
+    """How often an answer agrees with the correction.
 
     Attributes:
         n: Corrected exchanges.
-        right: Of these, those whose answer equals the correction in canonical form.
+        right: How many of these agree, in their canonical form or as their fields are compared;
+            where the loss is the share of wrong fields, the sum of the shares of right ones.
+        interval: Of the share that is right at 95%, taking exchanges as independent: Clopper and
+            Pearson's, or by betting.
     """
 
     n: int
-    right: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The exact interval (Clopper and Pearson) at 95%, taking exchanges as independent."""
-        return clopper_pearson(self.right, self.n, LEVEL) if self.n else (0.0, 1.0)
+    right: float
+    interval: tuple[float, float]
 
 
 class TaskAccuracy(msgspec.Struct, frozen=True):
@@ -80,7 +79,8 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     believed = corrections.believed.values()
     served = [correction.row.id for correction in believed if correction.row.source == "student"]
     audits = feedback.audits_of(served)
-    pairs: list[tuple[bool | None, bool | None]] = []
+    comparison = _comparison(Registry(store), record)
+    pairs: list[tuple[float | None, float | None]] = []
     for correction in believed:
         row = correction.row
         if row.source == "best_effort":  # it was not certified, and judges no student
@@ -92,13 +92,13 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
         right = [
             None
             if text is None
-            else canonical_answer(Answer(text), form, folds) == correction.answer
+            else 1 - comparison.losses([Pair("", Answer(correction.answer), Answer(text))])[0]
             for text in (by_teacher, by_student)
         ]
         pairs.append((right[0], right[1]))
     trusts = feedback.trusts()
     pairs += [
-        (verdict.verdict == "both",) * 2
+        (float(verdict.verdict == "both"),) * 2
         for verdict in feedback.verdicts(record.task.id)
         if verdict.key == NO_KEY or trusts.get(verdict.key) in {"normal", "high"}
     ]
@@ -106,13 +106,33 @@ def _accuracy(store: Store, record: TaskRecord) -> TaskAccuracy:
     return TaskAccuracy(
         record.task.name,
         corrections,
-        _rate([teacher for teacher, _ in pairs]),
-        _rate([student for _, student in pairs]),
-        _rate([teacher for teacher, _ in both]),
-        _rate([student for _, student in both]),
+        *(
+            _rate([pair[side] for pair in some], by_fields=comparison.bounded)
+            for some in (pairs, both)
+            for side in (0, 1)
+        ),
     )
 
 
-def _rate(right: list[bool | None]) -> Rate:
-    judged = [verdict for verdict in right if verdict is not None]
-    return Rate(len(judged), sum(judged))
+def _comparison(registry: Registry, record: TaskRecord) -> Comparison:
+    """Return how the task's promoted student, or its latest, was compared: by fields, or whole."""
+    candidates = [candidate for candidate, _, _ in registry.candidates(task_id=record.task.id)]
+    promotion = registry.promotions().get(record.task.id)
+    if promotion is not None and promotion.certificate is not None:
+        candidates.append(registry.candidate(promotion.certificate.student))
+    comparison = candidates[-1].comparison() if candidates else None
+    if isinstance(comparison, FieldsComparison):
+        return comparison
+    return ExactComparison(record.form, record.folds)
+
+
+def _rate(agreement: list[float | None], *, by_fields: bool) -> Rate:
+    judged = [share for share in agreement if share is not None]
+    right = sum(judged)
+    interval = (
+        mean_interval(judged, LEVEL)
+        if by_fields
+        else clopper_pearson(round(right), len(judged), LEVEL)
+    )
+    whole = float(right).is_integer()
+    return Rate(len(judged), int(right) if whole else round(right, 1), interval)
