@@ -216,7 +216,6 @@ def _store(store: "Store", exchanges: "Iterable[Exchange]", *, vouch: bool) -> "
     """Add exchanges to the store in batches; yield how many of each were new.
 
     Args:
-        store: The store.
         exchanges: The exchanges.
         vouch: Note also of those that are there already that they are in the order of arrival.
     """

@@ -69,7 +69,6 @@ class Server:
     """Serves an app on a listening socket.
 
     Args:
-        app: The gateway.
         sock: Already listening; it stays open.
         settings: The limits of clients, and how long requests under way may take when stopping.
         look_every: Seconds between looks at how long clients have taken.
@@ -117,7 +116,6 @@ def run_gateway(
     """Serve ``app`` in this process until SIGINT or SIGTERM.
 
     Args:
-        app: The gateway.
         host: Address to listen on.
         port: 0 for any free one.
         allow_public: Whether ``host`` may be reachable from other machines: a client that reaches a

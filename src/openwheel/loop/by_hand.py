@@ -13,14 +13,10 @@ from openwheel.loop.settings import LoopSettings
 def promote_by_hand(
     registry: Registry, settings: LoopSettings, name: str, *, against_evidence: bool = False
 ) -> Certificate:
-    """Promote the latest certified student of a task, and return its certificate.
+    """Promote the latest certified student of a task, by its name or id; return its certificate.
 
-    Args:
-        registry: Of the store.
-        settings: What the user decides.
-        name: The task's name or id.
-        against_evidence: Promote a student that evidence took off as well. The promotion records
-            that, and the student is a canary at first, as if a turn had promoted it.
+    ``against_evidence`` promotes one that evidence took off as well. The promotion records that,
+    and the student is a canary at first, as if a turn had promoted it.
 
     Raises:
         SettingError: There is no such task or certificate, or evidence speaks against it.
@@ -63,13 +59,8 @@ def shadow_by_hand(
 ) -> tuple[Candidate, Candidate | None]:
     """Have a student that was given up shadow: a new attempt, judged on what comes from now on.
 
-    Args:
-        registry: Of the store.
-        settings: What the user decides.
-        name: The student's id, or the start of it.
-
-    Returns:
-        The student, and the one that shadowed until now, if there is one.
+    It is named by its id, or the start of it. Returned with it is the one that shadowed until now,
+    if there is one.
 
     Raises:
         SettingError: There is no such student, or it cannot shadow.

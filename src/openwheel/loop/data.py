@@ -169,20 +169,12 @@ def load_answers(
     until: int | None = None,
     policy: Policy | None = None,
 ) -> TaskData:
-    """Load a task's exchanges that went to a teacher, in order of arrival.
+    """Load a task's exchanges that went to a teacher, in order of arrival, in a range of ``seq``.
 
     Exchanges whose answer cannot or may not be learned from are included, since a certificate
-    counts all answers that clients would have got.
-
-    Args:
-        store: The traffic.
-        task_id: The task.
-        form: Of its answers.
-        folds: How these may differ and still be one.
-        after: Only exchanges after this ``seq``.
-        until: No exchange after this ``seq``; by default the newest. Exchanges that came after
-            tasks were last found may not be assigned to their task yet.
-        policy: Decides which answers may be learned from; by default licences alone forbid.
+    counts all answers that clients would have got. Those after ``until``, by default the newest,
+    may not be assigned to their task yet. The policy decides which answers may be learned from; by
+    default licences alone forbid.
     """
     policy = policy or Policy()
     decided: dict[Origin, Decision] = {}

@@ -25,10 +25,7 @@ def given(
 ) -> list[Probabilities]:
     """Return the probabilities of a student's answers for each input; empty where it gives none.
 
-    Args:
-        student: Of any rung.
-        inputs: A batch.
-        surfaces: The teacher's spelling of each canonical answer.
+    They are given by the teacher's spelling (``surfaces``) of each canonical answer.
     """
     if not isinstance(student, Probable) or not student.answers:
         return [()] * len(inputs)

@@ -67,7 +67,6 @@ class Registry:
     """Reads and writes the registry in a store.
 
     Args:
-        store: The store.
         files: Where students' files are; by default in a folder beside the store's file.
     """
 
@@ -305,9 +304,6 @@ class Registry:
         would leave a certified student that no turn looks at again.
 
         Args:
-            certificate: Of the student.
-            by: Who promotes it.
-            reason: Why.
             audit: The share of its requests to audit, at first.
             canary: The share of its task's requests that it may answer, at first.
             policy: May forbid it by its lineage; by default licences alone do.
@@ -471,12 +467,8 @@ def begin_anew(
     train again.
 
     Args:
-        transaction: One that writes.
-        candidate: The student.
         after_seq: Evidence comes after this exchange.
         promotion: The `Promotion.id` by which it is in front of traffic, None if it shadows.
-        by: Who takes it off.
-        reason: Why.
         changed: New values of other fields of the candidate.
 
     Returns:

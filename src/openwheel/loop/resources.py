@@ -71,12 +71,8 @@ def adapters_of(
 ) -> Adapters:
     """Return the server of adapters for the settings' base; the stack closes it.
 
-    Args:
-        lm: The settings of the rung.
-        engine: How models are served on this machine, where no server has the base.
-        stack: Closes connections, and ends an engine that had to be started.
-        timeout: Seconds that an answer may take.
-        rest: Seconds before a server that could not be reached is asked again.
+    An engine is started where no server has the base. An answer may take ``timeout`` seconds; a
+    server that could not be reached is asked again after ``rest`` seconds.
     """
 
     def connect() -> AdapterServer:

@@ -56,11 +56,6 @@ def by_teacher(exchange: Exchange, decision: Decision, route: Route) -> Exchange
     The student's answer, or the one it would have given to a request that was held back, is kept
     with it: an audit. The answer it would have given where it deferred is kept apart from that.
     Such a request names a student without an answer, unlike one that was held back.
-
-    Args:
-        exchange: The request and the teacher's answer.
-        decision: The decision on who answers.
-        route: Where the request went.
     """
     deferred = decision.answer is None
     compared = route.audited and not deferred

@@ -152,8 +152,6 @@ class RegistryServing:
         """Load what is promoted now.
 
         Args:
-            registry: The registry of promotions.
-            resources: What students need from outside.
             at_once: Whether to wait for students that another process runs; else the next
                 refresh does, and their tasks go to the teacher until then.
         """

@@ -39,7 +39,6 @@ def run(settings: Settings, learning: threading.Event) -> None:
     taken by hand meanwhile.
 
     Args:
-        settings: All settings.
         learning: Set once this process alone takes turns.
 
     Raises:

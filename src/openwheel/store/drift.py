@@ -195,9 +195,6 @@ def add_change(
     """Add a change of a task's teacher.
 
     Args:
-        transaction: One that writes.
-        task_id: The task.
-        change: The change.
         after_seq: Evidence up to this exchange is of the teacher before.
         recertifies: Whether a student has to be certified again.
         demotion: The row that took the student off, if one did.
@@ -277,8 +274,6 @@ def add_second_answer(
     """Add a second answer to a request; its text is not kept.
 
     Args:
-        transaction: One that writes.
-        task_id: The task.
         seq, exchange: The exchange with the first answer.
         answered_by: Teacher, model and fingerprint that gave the second.
         loss: How far it is from the first.
@@ -344,7 +339,6 @@ def next_answer(
 
     Args:
         transaction: Any.
-        task_id: The task.
         starts: The first answer at or after one of these, up to ``until``, is taken.
         until: An exchange.
         first_later: If there is none, the number of answers after ``until`` to choose from.

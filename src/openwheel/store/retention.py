@@ -39,7 +39,6 @@ def retention(
     It deletes none for its age in the first hour, nor in the hour after the clock was set.
 
     Args:
-        store: The traffic.
         days: Days that an exchange is kept; 0 for ever. One without a time is never too old.
         most_bytes: The most bytes that the store may use; 0 for no limit.
         clock: Seconds since 1970.

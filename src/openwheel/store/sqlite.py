@@ -127,7 +127,6 @@ def prepare(
 
     Args:
         engine: On the file.
-        path: The file.
         metadata: The tables.
         migrations: For each version, the statements that make its tables from those before.
         busy_seconds: How long to wait for other processes.

@@ -88,7 +88,6 @@ class Store:
         """Open the store at ``path``, making it first if need be and ``create`` allows it.
 
         Args:
-            path: The file.
             create: Whether to make it if there is none.
             read_only: Whether to refuse every write; nothing is made or brought up to date.
             busy_seconds: How long a write waits for those of other processes before it fails.

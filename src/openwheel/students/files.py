@@ -42,7 +42,6 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
     no partial student.
 
     Args:
-        student: The student.
         folder: Where it goes; must not exist.
 
     Returns:

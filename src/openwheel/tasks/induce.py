@@ -66,7 +66,6 @@ class Inducer:
         """Return the common part of the texts of one part.
 
         Args:
-            texts: The texts.
             counts: How often each text occurs in the whole group.
         """
         if len(set(texts)) == 1:

@@ -138,14 +138,8 @@ def write_step(
     """Write a look's results, in one transaction with their consequences.
 
     So a process that is killed has done all of it or nothing: no audit is lost or counted twice.
-
-    Args:
-        store: The store.
-        promotion: The promotion that was looked at.
-        state: The state of its audits.
-        before: The cursor that the look began at, None for the first.
-        plan: For the audits to come; None leaves it.
-        alarms: The alarms raised; one on the whole task takes the student off.
+    ``before`` is the cursor that the look began at, None for the first; a plan of None leaves the
+    one there is; an alarm on the whole task takes the student off.
 
     Returns:
         False, with nothing written, if the promotion is no longer the task's, or if another

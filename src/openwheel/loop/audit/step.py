@@ -71,10 +71,6 @@ def audit(
     new audits, and writes its results and their consequences in one transaction.
 
     Args:
-        store: The traffic.
-        registry: Of the same store.
-        settings: What the user decides.
-        resources: What comparisons need from outside.
         until: Nothing after this exchange: the newest that was assigned to its task; by default
             the newest there is.
     """

@@ -101,12 +101,7 @@ def asking_in_background(
 ) -> Iterator[None]:
     """Ask again in a thread until the block ends, if the settings want it and there is a teacher.
 
-    Args:
-        store: The traffic.
-        settings: What the user decides.
-        tell: Called with each event, from the thread.
-        resources: How the teacher is reached, and what comparisons need from outside.
-        every: Seconds between looks.
+    ``tell`` is called with each event, from the thread.
     """
     connect = resources.connect_again
     if connect is None or not settings.ask_twice:

@@ -21,12 +21,7 @@ def see(store: Store, tasks: Iterable[str], *, until: int) -> None:
     """Record the versions that answered known tasks, up to an exchange.
 
     Exchanges read before are not read again; those of a new task are read once. Doing it twice,
-    or being killed on the way, changes nothing.
-
-    Args:
-        store: The traffic.
-        tasks: Ids of all tasks.
-        until: The newest exchange that was assigned to its task.
+    or being killed on the way, changes nothing. ``until`` was assigned to its task.
     """
     with store.read() as transaction:
         cursors = drift.cursors(transaction)

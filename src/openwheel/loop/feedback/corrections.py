@@ -87,10 +87,8 @@ def sort_corrections(
     Args:
         rows: All corrections of a task.
         trusts: The trust of each key; one that is missing has low trust.
-        form: Of the task's answers.
         labels: How many exchanges there are to train on, of which a key may change a share.
         classes: The answers that a label task has; None where any will do.
-        folds: How answers may differ and still be one.
     """
     trusts = {NO_KEY: "normal", **trusts}
     live = sum(trust != "none" for key, trust in trusts.items() if key != NO_KEY)

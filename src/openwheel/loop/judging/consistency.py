@@ -110,7 +110,6 @@ def measure(
     At most four questions for each of `PROBES` exchanges, and two for each pair of ``twice``.
 
     Args:
-        judge: The judge.
         exchanges: Training requests with the teacher's answer, never those that calibrate.
             ``student`` is ignored.
         twice: The teacher's two answers to one request, where it was asked twice.

@@ -53,14 +53,9 @@ class TeacherJudge:
     def __init__(
         self, connect: Connect, cache: JudgeCache, *, model: str, budget: int, wait: float = WAIT
     ) -> None:
-        """Make a judge for one task.
+        """Make a judge for one task, with a budget of questions for the task, ever.
 
-        Args:
-            connect: How the teacher is reached.
-            cache: Where replies are kept.
-            model: The model to ask.
-            budget: The most questions to ask for the task, ever.
-            wait: Seconds before a question that failed is asked again the first time.
+        A question that failed is asked again after ``wait`` seconds at first.
         """
         self.model = model
         self.fingerprint = fingerprint_of("judge", model, PROMPT_SHA256)

@@ -14,13 +14,9 @@ logger = logging.getLogger(__name__)
 def in_background(
     look: Callable[[Callable[[], bool]], None], *, name: str, every: float, failed: str
 ) -> Iterator[None]:
-    """Take looks in a thread until the block ends; a look that fails is logged.
+    """Take looks in a thread until the block ends; one that fails is logged with a message.
 
-    Args:
-        look: Takes one look; it can ask whether the block has ended.
-        name: Of the thread.
-        every: Seconds between looks.
-        failed: The message for the log if a look fails.
+    A look can ask whether the block has ended.
     """
     over = threading.Event()
 

@@ -53,14 +53,10 @@ def run_learner(
     waits, longer each time; audits do not. Teachers are asked twice beside all this.
 
     Args:
-        store: The traffic.
-        settings: What the user decides.
         tell: Called with an event of a task, unless it is the same as the last one.
-        resources: What rungs need from outside.
         turns: Whether to take turns, for which the caller holds the lock; else it only audits.
         stop: Returns whether to end; called between looks.
         housekeeping: Called between looks.
-        progress: Told how far a turn is.
     """
     registry = Registry(store)
     looked_at, assigned, alarmed = 0, 0, turns

@@ -89,13 +89,9 @@ def examples(
     policy: Policy | None = None,
     validation: float = VALIDATION,
 ) -> Iterator[Example]:
-    """Yield a task's examples in the order in which they came.
+    """Yield a task's examples in the order in which they came; the latest are for validation.
 
-    Args:
-        store: The traffic.
-        record: The task.
-        policy: Says which answers may be learned from.
-        validation: The share of them, the latest, whose split is ``validation``.
+    The policy says which answers may be learned from.
     """
     data = load_answers(store, record.task.id, record.form, policy=policy)
     learned = {int(seq) for seq in data.seq[data.trains]}

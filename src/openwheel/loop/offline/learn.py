@@ -54,14 +54,10 @@ def learn(
     """Find tasks in all stored exchanges, and try to certify a student for each learnable one.
 
     Args:
-        store: The traffic.
-        settings: What the user decides.
         source: Where the traffic came from, in words.
         shuffle: Declares the exchanges exchangeable, and puts them in the random order of this
             seed.
         details: Also trace learning curves, which takes half as long again.
-        resources: What rungs need from outside.
-        progress: Called with each step.
     """
     registry = Registry(store)
     progress("finding tasks")

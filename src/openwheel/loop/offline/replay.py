@@ -124,9 +124,7 @@ def replay(
     Args:
         store: An empty store to work in.
         exchanges: The log, in order of arrival.
-        settings: What the user decides.
         seed: Of the audit coin.
-        resources: What rungs need from outside.
         progress: Called with each turn, and with the steps in it that take long.
         each: Called with the outcome of each request, in order.
         tell: Called with each event of turns and audits, as it happens.

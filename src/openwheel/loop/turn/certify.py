@@ -106,7 +106,6 @@ def calibrate(
 
     Args:
         candidate: What to judge it by.
-        student: Its student.
         training: The inputs it was trained on.
         calibration: Exchanges it has not seen, in order of arrival, whether or not the teacher
             gave an answer: unbiased ones, and requests that students deferred. Those are evidence
@@ -305,7 +304,6 @@ def promise(epsilon: float, delta: float, compared: Compared | None = None) -> s
     """Return the promise in words, with its condition.
 
     Args:
-        epsilon: The most disagreement allowed.
         delta: The probability allowed for the promise to be wrong.
         compared: How answers are compared, if not by equality.
     """

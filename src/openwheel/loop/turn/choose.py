@@ -94,14 +94,12 @@ def train_best(
     A rung that cannot be trained (no memory for it, no engine) is left out and reported.
 
     Args:
-        subject: The task.
         training: Exchanges to train on.
         untrained: Exchanges of the same time that are not trained on but count all the same.
         calibration: Inputs of the calibration exchanges there are; never their answers.
         expected: Exchanges to plan for where more are still to come.
         anytime: Whether it will be judged by anytime-valid tests.
         share: Share of the attempt's delta that these have.
-        progress: Called with each step.
         trouble: Called with each step that failed.
 
     Returns:

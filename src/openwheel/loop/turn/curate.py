@@ -43,7 +43,6 @@ def curate(
     is room for them.
 
     Args:
-        store: The traffic.
         registry: Gets the new tasks and forms.
         settings: What the user decides: how answers are compared, and may differ.
         after: Exchanges up to this ``seq`` that no known task matched are not matched again unless

@@ -82,11 +82,8 @@ def judged_before(judged: int, fresh: int) -> str:
 def in_the_way(subject: Subject, data: TaskData) -> str:
     """Describe what in a task's answers keeps students from learning it, and which setting helps.
 
-    With a space before it; ``""`` if nothing is known.
-
-    Args:
-        subject: The task.
-        data: Exchanges that judge no student, since a setting may be chosen by the description.
+    With a space before it; ``""`` if nothing is known. The exchanges judge no student, since a
+    setting may be chosen by the description.
     """
     record = subject.record
     texts = [text for text, done in zip(data.texts, data.finished, strict=True) if done]

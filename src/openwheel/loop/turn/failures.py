@@ -109,13 +109,10 @@ def read(store: Store) -> list[Failure]:
 
 
 def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
-    """Return how long each task, and under None all of them, has to wait.
+    """Return how long each task, and under None all of them, has to wait at a time.
 
-    Args:
-        failed: What `failures` returned.
-        now: Seconds since 1970. If the clock was set since, no task waits longer than the whole
-            wait. If it was set back to before the failure, no task waits, since that could take
-            years.
+    If the clock was set since a failure, no task waits longer than the whole wait. If it was set
+    back to before it, no task waits, since that could take years.
     """
     by_task: dict[str | None, list[Failure]] = {}
     for failure in failed:

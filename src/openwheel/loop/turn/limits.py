@@ -52,13 +52,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply_limits(limits: Limits) -> list[str]:
-    """Apply limits to this process and those it starts later.
+    """Apply limits to this process and those it starts; return, in sentences, those it could not.
 
-    Args:
-        limits: The limits; that of threads affects only libraries that are not imported yet.
-
-    Returns:
-        The limits that could not be set, in sentences.
+    That of threads affects only libraries that are not imported yet.
     """
     for name, value in thread_caps(limits.threads).items():
         os.environ.setdefault(name, value)

@@ -24,15 +24,7 @@ from openwheel.trust import (
 def make_lineage(
     student: Student, student_id: str, task_id: str, training: TaskData, policy: Policy
 ) -> Lineage:
-    """Make the lineage of a student.
-
-    Args:
-        student: The student, just trained.
-        student_id: Its id.
-        task_id: Its task's.
-        training: The exchanges that trained it.
-        policy: As it was when they were chosen.
-    """
+    """Make the lineage of a student that was just trained under a policy."""
     decisions: list[Decision] = []
     overrides: dict[str, str] = {}
 

@@ -107,11 +107,7 @@ def train_inside(
 ) -> Inside:
     """Train a student on the exchanges of the keys whose traffic fits the task.
 
-    Args:
-        registry: Of the store.
-        subject: The task.
-        parts: Its exchanges. The answers of those to judge with are not read.
-        train: Trains a student.
+    The answers of those to judge with are not read.
     """
     section = subject.settings.task(subject.record.task.name)
     seen = Counter(parts.training.keys) + Counter(parts.untrained.keys)
@@ -150,7 +146,6 @@ def misfits(
 
     Args:
         stream: What a student would have done on training exchanges, out of fold.
-        settings: What the user decides.
         inside: Keys that are not put outside.
         most: How many exchanges may be outside.
         bounded: Whether a loss may lie strictly between 0 and 1.
@@ -222,14 +217,7 @@ def form_inside(
     """Infer the form of a task's answers, if necessary without those of a few keys.
 
     If all answers together have no form, answers of the keys with the most unique answers are left
-    out, up to a share of all.
-
-    Args:
-        answers: The sample.
-        keys: The key that each was sent with.
-        folds: How answers may differ and still be one.
-        inside: Keys whose answers are not left out.
-        closed: Whether JSON objects that are a closed set are labels.
+    out, up to a share of all; never those ``inside``. ``closed``: see `infer_form`.
     """
     evidence = infer_form(answers, folds, closed=closed)
     sizes = Counter(keys)

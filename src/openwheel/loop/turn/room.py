@@ -63,14 +63,8 @@ def make_room(
 
     A task stays if a student of it was ever judged, or if it has a table in the settings. A task
     that takes prompts from one that stays also stays: without it, the other would take prompts that
-    it was not certified for.
-
-    Args:
-        store: The traffic.
-        records: The existing tasks.
-        new_tasks: New ones.
-        seen: How many exchanges of each new one there are, by its id and the key that sent them.
-        settings: What the user decides.
+    it was not certified for. ``seen``: how many exchanges of each new task there are, by its id
+    and the key that sent them.
     """
     if len(records) + len(new_tasks) <= settings.most_tasks:
         return list(new_tasks), [], []
@@ -116,10 +110,8 @@ def names_with_room(
 ) -> tuple[set[str], list[Standing], dict[str, int]]:
     """Return the names that may be tasks, those left out, and how often the too rare ones came.
 
-    Args:
-        counts: Unassigned exchanges by the name their client gave, and the key.
-        named: The names that tasks have.
-        most: How many may be.
+    Counted are unassigned exchanges by the name their client gave and the key; ``named`` has the
+    names of tasks, of which there may be ``most``.
     """
     keys: dict[str, Counter[str]] = defaultdict(Counter)
     for (name, key), number in counts.items():

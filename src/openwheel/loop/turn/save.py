@@ -84,10 +84,6 @@ def keep_refused(
     They took long to train, and may shadow later (`by_hand.shadow_by_hand`).
 
     Args:
-        registry: Of the store.
-        subject: The task.
-        trained: The best student of a training; the others are with it.
-        training: What they were trained on.
         outside: The keys that they leave to the teacher.
         refused: Why the best one is not tried, ``""`` if it is.
     """

@@ -62,11 +62,8 @@ def turn(
 
     Args:
         store: The traffic, which may grow meanwhile.
-        settings: What the user decides.
         after: :attr:`Turn.looked_at` of the last turn, 0 at first.
-        resources: What rungs need from outside.
         by_hand: Whether a person asked for it; otherwise tasks at which turns failed wait.
-        progress: Told what is being done.
     """
     started = time.monotonic()
     registry = Registry(store)

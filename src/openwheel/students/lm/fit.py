@@ -107,7 +107,6 @@ def fit_lm(
         surfaces: How the teacher mostly wrote each answer, as the student shall write it.
         work: A work folder; that of an earlier run of the same exchanges and settings goes on.
         serve: Serves the trained adapter.
-        folds: How answers may differ and still be one.
         losses_of: How far answers are from the teacher's. By default they must be equal, as
             form and folds compare them.
         extras: What else is known of the answers.

@@ -50,7 +50,6 @@ def answer_in(text: str, form: Form, probabilities: Probabilities = ()) -> Answe
 
     Args:
         text: The text.
-        form: Of the task's answers.
         probabilities: Of the answers that it could have been, where the student gave any.
     """
     if FORMS[form].calls:

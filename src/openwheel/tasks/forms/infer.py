@@ -65,7 +65,6 @@ def infer_form(
     Source: Good (1953), "The population frequencies of species", Biometrika 40.
 
     Args:
-        answers: The sample.
         folds: The folds that the user set, as `read_folds` returns them.
         closed: Whether JSON objects that are a closed set are labels.
     """
