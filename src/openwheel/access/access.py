@@ -106,10 +106,7 @@ class Access:
             self._limits.close()
 
     def identify(self, credential: str | None) -> Key | None:
-        """Return the key that a request was sent with; None if none is needed.
-
-        Args:
-            credential: The client's credential, without ``Bearer``; None if it sent none.
+        """Return the key of a client's credential, without ``Bearer``; None if none is needed.
 
         Raises:
             RefusedError: It is missing, unknown, revoked or expired (401).

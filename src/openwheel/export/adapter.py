@@ -10,18 +10,10 @@ from openwheel.export.source import CONFIG, WEIGHTS, Source
 
 
 def write_adapter(source: Source, folder: Path) -> int:
-    """Copy an adapter's two files, if they can be read.
-
-    Args:
-        source: With an adapter.
-        folder: Where to; must exist.
-
-    Returns:
-        How many numbers it holds.
+    """Copy an adapter's two files, if they can be read; return how many numbers it holds.
 
     Raises:
         ModelError: There is no adapter, or its weights cannot be read.
-        OSError: The files cannot be written.
     """
     if source.adapter is None:
         raise ModelError(f"{source.base} is a checkpoint by itself and has no adapter to export")

@@ -32,23 +32,14 @@ def bytes_needed(source: Source, precision: str) -> int:
 
 
 def write_merged(source: Source, folder: Path, *, precision: str) -> Agreement:
-    """Write a base with its adapter merged in, and compare what was written with the original.
+    """Write a base with its adapter, if any, merged in, and compare it with the original.
 
-    The adapter is merged in float32 where memory allows, in the precision asked for otherwise.
-    What was written is read back and run in float32, so that only the rounding of its weights
-    counts as a difference.
-
-    Args:
-        source: The base and the adapter; without an adapter the base is written as it is.
-        folder: Where to; must exist.
-        precision: ``bf16``, ``fp16`` or ``fp32``.
-
-    Returns:
-        How near the written model's logits are to the original's.
+    The adapter is merged in float32 where memory allows, in the precision asked for otherwise
+    (``bf16``, ``fp16`` or ``fp32``). What was written is read back and run in float32, so that only
+    the rounding of its weights counts as a difference.
 
     Raises:
         ModelError: Base or adapter cannot be loaded, or the written model differs.
-        OSError: The files cannot be written.
     """
     name, dtype = _precision(precision)
     checkpoint = find_checkpoint(source.base, revision=source.revision)

@@ -18,11 +18,6 @@ class Guard:
     def __init__(self, access: Access | None) -> None:
         self._access = access
 
-    @property
-    def in_force(self) -> bool:
-        """Whether requests need a key."""
-        return self._access is not None and self._access.in_force
-
     def identify(self, scope: Scope) -> Key | None:
         """Return the key that a request was sent with; None if none is needed.
 

@@ -243,12 +243,7 @@ class Meter(Events):
     ) -> Snapshot:
         """Return a snapshot of all counts.
 
-        Args:
-            capture: The state of this worker's capture.
-            teachers: The health of its teachers.
-            usage: The resources of its process.
-            waiting: Requests that wait for a teacher.
-            down: Whether no teacher can be reached for some requests.
+        ``waiting``: how many requests wait for a teacher; ``down``: whether some reach none.
         """
         counters: list[Sample] = []
         gauges: list[Sample] = []

@@ -91,11 +91,8 @@ class SnapshotFolder:
     def write(self, slot: int, snapshot: Snapshot) -> None:
         """Write this worker's snapshot, unless a later one of it was written already.
 
-        A folder that cannot be written to is logged, and costs nothing else.
-
-        Args:
-            slot: The worker's place among the workers, from 0; its successor takes it over.
-            snapshot: All those given to one object must be one worker's.
+        A folder that cannot be written to is logged, and costs nothing else. The slot is the
+        worker's place among the workers, from 0; its successor takes it over.
         """
         name = f"worker-{slot}-{os.getpid()}.msgpack"
         with self._lock:

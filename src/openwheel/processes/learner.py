@@ -36,13 +36,8 @@ def run(settings: Settings, learning: threading.Event) -> None:
     """Learn, and keep the store within its limits, for ever.
 
     Without turns, promoted students are audited all the same. That takes no lock, so a turn may be
-    taken by hand meanwhile.
-
-    Args:
-        learning: Set once this process alone takes turns.
-
-    Raises:
-        OperatorError: The settings, the store or the encoder cannot be used.
+    taken by hand meanwhile. ``learning`` is set once this process alone takes turns. Raises
+    `OperatorError` if the settings, the store or the encoder cannot be used.
     """
     from openwheel.loop.learner.learner import run_learner  # noqa: PLC0415 - a second of imports
     from openwheel.loop.records import Event  # noqa: PLC0415
@@ -127,16 +122,10 @@ def _unless_another_learns(store: "Store", housekeeping: Callable[[], None]) -> 
 
 
 def _end_when_stopped(forget: Callable[[], None]) -> Callable[[], None]:
-    """End the process on SIGTERM, during any computation.
+    """End the process on SIGTERM, during any computation; return what does the same.
 
     A turn may take minutes, and leaves the last good state wherever it ends. A stopped turn does
-    not count as one that died.
-
-    Args:
-        forget: Forgets the turn under way.
-
-    Returns:
-        Does the same.
+    not count as one that died: ``forget`` forgets it.
     """
 
     def end() -> None:

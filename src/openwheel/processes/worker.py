@@ -45,11 +45,7 @@ machine whose processors are all busy."""
 
 
 def run_worker(order: Order, ready: Callable[[], None]) -> None:
-    """Answer requests until told to stop.
-
-    Args:
-        order: Its order.
-        ready: Called when requests are accepted.
+    """Answer requests until told to stop; ``ready`` is called when they are accepted.
 
     Raises:
         OperatorError: The settings, the store or a recording cannot be used.

@@ -271,14 +271,7 @@ def add_second_answer(
     loss: float,
     dollars: float,
 ) -> None:
-    """Add a second answer to a request; its text is not kept.
-
-    Args:
-        seq, exchange: The exchange with the first answer.
-        answered_by: Teacher, model and fingerprint that gave the second.
-        loss: How far it is from the first.
-        dollars: Its cost.
-    """
+    """Add a second answer of a version to an exchange: its loss and cost; its text is not kept."""
     teacher, model, fingerprint = answered_by
     transaction.execute(
         sa.insert(asked_twice).values(
@@ -337,12 +330,8 @@ def next_answer(
 ) -> FirstAnswer | None:
     """Return an unbiased live answer of a teacher.
 
-    Args:
-        transaction: Any.
-        starts: The first answer at or after one of these, up to ``until``, is taken.
-        until: An exchange.
-        first_later: If there is none, the number of answers after ``until`` to choose from.
-        choose: Takes their seqs and returns one.
+    The first one at or after one of ``starts``, up to ``until``, is taken. If there is none, one of
+    ``first_later`` answers after it is chosen by its seq.
     """
     mine = (_table.task_id == task_id, _table.source == "teacher", _table.unbiased)
     query = sa.select(*(_table[name] for name in FirstAnswer._fields)).where(*mine)

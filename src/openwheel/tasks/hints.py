@@ -189,14 +189,7 @@ def _spelled(counts: Counter[str], words: str) -> str:
 def in_the_way(
     texts: Sequence[str], task: str, folds: tuple[str, ...] = (), form: Form = "label"
 ) -> str:
-    """Describe what keeps a task from being learned, and the setting that helps; ``""`` if nothing.
-
-    Args:
-        texts: The teacher's answers.
-        task: The task's name.
-        folds: Those that are set for it.
-        form: That of its answers.
-    """
+    """Describe what keeps a task from being learned, and the setting that helps, if anything."""
     if len(texts) < MIN_ANSWERS:
         return ""
     sentences = []

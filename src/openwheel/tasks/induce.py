@@ -38,14 +38,7 @@ class Inducer:
         *,
         most: int = 200,
     ) -> Template:
-        """Return the template of distinct prompts that belong together.
-
-        Args:
-            prompts: The prompts; up to ``most`` are read.
-            repeats: How often each of them occurred.
-            key: What they have in common beside their texts.
-            most: How many prompts to read.
-        """
+        """Return the template of distinct prompts that belong together, from ``most`` of them."""
         step = max(1, len(prompts) // most)
         chosen = prompts[::step][:most]
         parts = []

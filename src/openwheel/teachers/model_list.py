@@ -37,9 +37,6 @@ def join_model_lists(lists: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -
 
     Every field that a teacher gave is kept, and those that OpenAI's clients require are added, so
     that clients of either API can read a list that joins both.
-
-    Args:
-        lists: Each teacher's name and models.
     """
     joined: dict[str, dict[str, Any]] = {}
     for name, models in lists:

@@ -175,11 +175,6 @@ class Learned(NamedTuple):
     drafts: list[Draft]
     features: FloatArray
 
-    @property
-    def reads(self) -> list[Read]:
-        """The records with their texts."""
-        return self.learning.records.reads
-
 
 def learn_fields(lesson: Lesson) -> Learned:
     """Learn heads and a tagger of records, and predict each record out of fold.

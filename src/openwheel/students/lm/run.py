@@ -227,10 +227,6 @@ class Run:
         speed = (tokens - self._tokens_before) / (time.monotonic() - self._began)
         self._tell(Progress(step + 1, self.steps, total / count, tokens, speed))
 
-    def look(self) -> float | None:
-        """Return the mean loss of held-out tokens in nats, None if nothing is held out."""
-        return held_out_loss(self.material, self._looks) if self._looks else None
-
     def _look(self) -> None:
         begun = time.monotonic()
         loss = held_out_loss(self.material, self._looks)
