@@ -1,6 +1,9 @@
 """Records learned without a GPU: certified coverage, disagreement on published test splits, cost.
 
-    python benchmarks/structured.py [--data NAME ...] [--most N] [--loss fields]
+    python benchmarks/structured.py [--data NAME ...] [--most N] [--loss fields] [--encoder FOLDER]
+
+With ``--encoder`` records are learned by the rung ``encoder`` alone, which tunes that encoder on
+them; the time to learn is that of all processes.
 
 Each data set's human annotation is written as a JSON object, which stands for a teacher's answer:
 a perfect teacher, which no real one is. What is not the published test split is shuffled once with
@@ -26,12 +29,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coverage import CALIBRATION_SHARE, DELTA, SEED, Judged, cpu_seconds, report_gate
+from openwheel.errors import ModelError
 from openwheel.gate import spent
 from openwheel.loop.turn.bursts import bursts
-from openwheel.students import Fitted, save_student, train
-from openwheel.students.fields.fit import fit_fields
+from openwheel.students import Fitted, rungs, save_student, train
+from openwheel.students.encoder import SentenceEncoder, TextEncoder
 from openwheel.students.rung import Lesson
 from openwheel.students.student import NotLearnedError
+from openwheel.students.tune.order import Tune
 from openwheel.tasks import canonical_answer
 from openwheel.tasks.compare import EXACT, Comparison, FieldSettings, Given, make_comparison
 from openwheel.tasks.compare import Pair as Compare
@@ -102,7 +107,7 @@ def ask(fitted: Fitted, pairs: list[Pair], comparison: Comparison) -> Judged:
     return Judged(confidence, np.where([bool(text) for text in texts], 1.0 - np.array(losses), 0.0))
 
 
-def run(name: str, most: int, loss: Loss) -> None:
+def run(name: str, most: int, loss: Loss, encoder: TextEncoder | None) -> None:
     rest, test = SETS[name]()
     order = np.random.default_rng(SEED).permutation(len(rest))
     shuffled = [rest[i] for i in order]
@@ -136,11 +141,13 @@ def run(name: str, most: int, loss: Loss) -> None:
                 surfaces=surfaces,
                 losses_of=losses_of if comparison.bounded else None,
                 by_field=by_field,
+                encoder=encoder,
+                tune=Tune(),
             )
-            fitted = fit_fields(lesson)
+            fitted = rungs()["linear" if encoder is None else "encoder"].train(lesson)
         else:
             fitted = train("linear", inputs, answers, variables=(0,))
-    except NotLearnedError as error:
+    except (NotLearnedError, ModelError) as error:
         print(f"\n{name}: refused, {error}")
         return
     seconds = cpu_seconds() - started
@@ -157,7 +164,8 @@ def run(name: str, most: int, loss: Loss) -> None:
         f"\n{name}, {form}: {len(training):,} to learn from, {len(calibration):,} to calibrate, "
         f"{len(test):,} to test; right on test {(judged.agrees == 1).mean():.3f}, "
         f"mean loss {judged.losses.mean():.3f}; {seconds:.0f} s of CPU "
-        f"to learn, {each:.2f} ms of CPU an answer, {size / 1e6:.1f} MB"
+        f"to learn, {each:.2f} ms of CPU an answer, {size / 1e6:.1f} MB, "
+        f"rung {fitted.student.rung}"
     )
     clusters = bursts([(pair.text,) for pair in calibration], (0,))
     bounded = comparison.bounded
@@ -172,13 +180,15 @@ def run(name: str, most: int, loss: Loss) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", nargs="*", default=list(SETS), choices=list(SETS))
+    options.add_argument("--encoder", default="", help="a sentence encoder: hub id or folder")
     options.add_argument("--most", type=int, default=0, help="records to learn from")
     options.add_argument("--loss", default="record", choices=("record", "fields"))
     chosen = options.parse_args()
     print(about("benchmarks/structured.py"))
     print(f"delta {DELTA:.0%}, first attempt: {spent(DELTA, 1):.2%} spent; seed {SEED}")
+    encoder = SentenceEncoder(chosen.encoder) if chosen.encoder else None
     for name in chosen.data:
-        run(name, chosen.most, chosen.loss)
+        run(name, chosen.most, chosen.loss, encoder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from openwheel.errors import ModelError
 from openwheel.inference.checkpoint import find_checkpoint
 from openwheel.students.files import SETTINGS
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER
+from openwheel.students.tokens.reader import TAGGER
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -45,6 +46,11 @@ def source_of(folder: Path, texts: tuple[str, ...] = ()) -> Source:
         if (adapter / CONFIG).is_file():
             base, revision = _base_of(adapter)
             return Source(base=base, revision=revision, adapter=adapter, texts=texts)
+    if (folder / TAGGER).is_file():
+        raise ModelError(
+            f"The student at {folder} writes records: its tuned encoder is {TAGGER} there, with "
+            f"{TOKENIZER}, as other software can load it; there is nothing to export"
+        )
     if (folder / SETTINGS).is_file():
         has_graph = (folder / GRAPH).is_file() and (folder / TOKENIZER).is_file()
         return Source(

@@ -9,13 +9,16 @@ reads one request at a time, would serve another student than the certified one.
 import hashlib
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import SettingError, StudentFileError
 from openwheel.students.encoder import readable
+
+if TYPE_CHECKING:
+    import tokenizers
 
 GRAPH, TOKENIZER = "encoder.onnx", "tokenizer.json"
 """Its files in a student's folder."""
@@ -33,6 +36,75 @@ class Body(NamedTuple):
         digest = hashlib.sha256(hashlib.sha256(self.graph).digest())
         digest.update(hashlib.sha256(self.tokenizer).digest())
         return digest.hexdigest()
+
+
+class Graph:
+    """A graph in ONNX with its tokenizer, run one text at a time in the calling thread.
+
+    Attributes:
+        shapes: The shape of each of its outputs; numbers where they are fixed.
+    """
+
+    def __init__(self, body: Body, name: str = GRAPH) -> None:
+        """Load a graph.
+
+        Args:
+            body: Its files.
+            name: The name of the graph's file, for what is said of it.
+
+        Raises:
+            SettingError: The extra is not installed.
+            StudentFileError: The files are not what they must be.
+        """
+        try:
+            import onnxruntime  # noqa: PLC0415 - only this rung needs them
+            import tokenizers  # noqa: PLC0415
+            from onnxruntime.capi import onnxruntime_pybind11_state as raised  # noqa: PLC0415
+        except ImportError as error:
+            raise SettingError(
+                "An encoder in ONNX needs the extra `encoder`: pip install 'openwheel[encoder]' "
+                f"({error})"
+            ) from None
+        # They share no base class.
+        self._failures: tuple[type[Exception], ...] = (
+            *(raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf),
+            *(raised.NotImplemented, raised.RuntimeException),
+        )
+        self._name = name
+        options = onnxruntime.SessionOptions()
+        # A short text is too little work for two threads, and requests come side by side.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors are raised, and reported once
+        try:
+            self._session = onnxruntime.InferenceSession(
+                body.graph, options, providers=["CPUExecutionProvider"]
+            )
+            (self._input,) = [each.name for each in self._session.get_inputs()]
+            self.shapes: list[list[Any]] = [each.shape for each in self._session.get_outputs()]
+        except (*self._failures, ValueError, TypeError) as error:
+            raise StudentFileError(f"{name} must be an encoder in ONNX: {error}") from None
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(body.tokenizer)
+        except ValueError as error:
+            raise StudentFileError(f"{TOKENIZER} must be a tokenizer: {error}") from None
+
+    def tokens(self, text: str) -> "tokenizers.Encoding":
+        """Return a text's tokens."""
+        return self._tokenizer.encode(readable(text))
+
+    def run(self, tokens: Sequence[int]) -> list[npt.NDArray[np.float32]]:
+        """Return the outputs for one text of at least one token.
+
+        Raises:
+            StudentFileError: The graph fails on it.
+        """
+        try:
+            found: list[npt.NDArray[np.float32]] = self._session.run(
+                None, {self._input: np.array([tokens], np.int64)}
+            )
+        except self._failures as error:
+            raise StudentFileError(f"{self._name} fails on a text: {error}") from None
+        return found
 
 
 class OnnxEncoder:
@@ -56,37 +128,12 @@ class OnnxEncoder:
             SettingError: The extra is not installed.
             StudentFileError: The files are not what they must be.
         """
+        self._graph = Graph(body)
         try:
-            import onnxruntime  # noqa: PLC0415 - only this rung needs them
-            import tokenizers  # noqa: PLC0415
-            from onnxruntime.capi import onnxruntime_pybind11_state as raised  # noqa: PLC0415
-        except ImportError as error:
-            raise SettingError(
-                "An encoder in ONNX needs the extra `encoder`: pip install 'openwheel[encoder]' "
-                f"({error})"
-            ) from None
-        # They share no base class.
-        self._failures: tuple[type[Exception], ...] = (
-            *(raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf),
-            *(raised.NotImplemented, raised.RuntimeException),
-        )
-        options = onnxruntime.SessionOptions()
-        # A short text is too little work for two threads, and requests come side by side.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors are raised, and reported once
-        try:
-            self._session = onnxruntime.InferenceSession(
-                body.graph, options, providers=["CPUExecutionProvider"]
-            )
-            (self._input,) = [each.name for each in self._session.get_inputs()]
-            (output,) = self._session.get_outputs()
-            self._dimensions = int(output.shape[-1])
-        except (*self._failures, ValueError, TypeError, IndexError) as error:
+            (shape,) = self._graph.shapes
+            self._dimensions = int(shape[-1])
+        except (ValueError, TypeError, IndexError) as error:
             raise StudentFileError(f"{GRAPH} must be an encoder in ONNX: {error}") from None
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_buffer(body.tokenizer)
-        except ValueError as error:
-            raise StudentFileError(f"{TOKENIZER} must be a tokenizer: {error}") from None
         self.name = name
         self.fingerprint = body.fingerprint
         self.body = body if keep else None
@@ -99,14 +146,10 @@ class OnnxEncoder:
         """
         vectors = np.zeros((len(texts), self._dimensions), np.float32)
         for row, text in enumerate(texts):
-            tokens = self._tokenizer.encode(readable(text)).ids
+            tokens = self._graph.tokens(text).ids
             if not tokens:
                 continue  # not one token, not even a special one: no direction
-            try:
-                found = self._session.run(None, {self._input: np.array([tokens], np.int64)})
-            except self._failures as error:
-                raise StudentFileError(f"{GRAPH} fails on a text: {error}") from None
-            vectors[row] = found[0][0]
+            vectors[row] = self._graph.run(tokens)[0][0]
         return vectors
 
 

@@ -18,6 +18,7 @@ from openwheel.students.lm.student import load_lm
 from openwheel.students.model import load_encoder, load_linear
 from openwheel.students.rung import Lesson, Rung, Saved
 from openwheel.students.student import Fitted, Inputs, Student
+from openwheel.students.tokens.student import load_tokens
 
 ENTRY_POINTS = "openwheel.rungs"
 
@@ -48,6 +49,10 @@ def _load_linear(saved: Saved) -> Student:
 
 
 def _train_encoder(lesson: Lesson) -> Fitted:
+    if lesson.form != "label":
+        from openwheel.students.tokens.fit import fit_tokens  # noqa: PLC0415
+
+        return fit_tokens(lesson)
     from openwheel.students.fit import fit_model  # noqa: PLC0415
 
     if lesson.encoder is None:
@@ -60,6 +65,10 @@ def _train_encoder(lesson: Lesson) -> Fitted:
         tune=lesson.tune,
         progress=lesson.progress,
     )
+
+
+def _load_encoder(saved: Saved) -> Student:
+    return load_tokens(saved) if is_of_records(saved) else load_encoder(saved)
 
 
 def _train_lm(lesson: Lesson) -> Fitted:
@@ -107,9 +116,9 @@ LINEAR = Rung(
 )
 ENCODER = Rung(
     "encoder",
-    frozenset({"label"}),
+    frozenset({"label", "record", "tool_call"}),
     _train_encoder,
-    load_encoder,
+    _load_encoder,
     format=2,
     base="encoder",
     asked="thread",

@@ -71,7 +71,7 @@ def tuned(
         The material with vectors by the trained encoder, and that encoder; None where it does not
         pay or was not possible.
     """
-    labels = _labels(material)
+    labels = np.where(within_limits(material), material.labels, -1)
     learned = int((labels >= 0).sum())
     if learned < FEWEST_TEXTS or (1 - agreement < ROOM and not tune.always):
         return None
@@ -93,7 +93,7 @@ def tuned(
                 deadline_s=tune.deadline_s,
                 recipe=tune.recipe,
             )
-            with carrying_out(order, _following(step, progress, tune.deadline_s)) as tuning:
+            with carrying_out(order, following(step, progress, tune.deadline_s)) as tuning:
                 material, joined = (each._replace(folds=folds) for each in (material, joined))
                 return _judged(material, joined, answers, tuning, tune)
     except (OperatorError, OSError) as error:
@@ -101,7 +101,7 @@ def tuned(
         return None
 
 
-def _following(step: Step, progress: Progress, deadline_s: float) -> Tell:
+def following(step: Step, progress: Progress, deadline_s: float) -> Tell:
     """Return a callback that follows the training process, and reports its time once."""
     said = False
 
@@ -149,11 +149,7 @@ def _judged(
 
 
 def _area(material: Material, answers: int) -> float:
-    """Return the area under the risk-coverage curve on the first fold, predicted by the others.
-
-    That is the disagreement among the answered, averaged over all shares of inputs that a
-    threshold may leave answered (Geifman et al., 2019, "Bias-reduced uncertainty estimation").
-    """
+    """Return the area under the risk-coverage curve on the first fold, predicted by the others."""
     first = material.folds == 0
     testing = np.flatnonzero(first)
     evidence = predict(unseen(material, 0), np.flatnonzero(~first), testing, answers)
@@ -164,16 +160,25 @@ def _area(material: Material, answers: int) -> float:
     _, own = fit_precision(evidence.labels, agrees, counts, inner)
     features = np.concatenate((evidence.features, own), axis=1)
     confidence = out_of_fold_confidence(features, agrees, inner)
-    wrong = ~agrees[np.argsort(-confidence, kind="stable")]
+    return risk_coverage_area(confidence, agrees.astype(np.float64))
+
+
+def risk_coverage_area(
+    confidence: npt.NDArray[np.float64], agreement: npt.NDArray[np.float64]
+) -> float:
+    """Return the disagreement among the answered, averaged over all shares that may be answered.
+
+    Source: Geifman et al. (2019), "Bias-reduced uncertainty estimation".
+    """
+    wrong = 1 - agreement[np.argsort(-confidence, kind="stable")]
     return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
 
 
-def _labels(material: Material) -> npt.NDArray[np.int64]:
-    """Return the labels to train on: -1 too for all but the latest texts within the limits."""
-    labels = material.labels.copy()
+def within_limits(material: Material) -> npt.NDArray[np.bool_]:
+    """Return which texts train an encoder: of those with a label, the latest within the limits."""
     lengths = np.array([min(len(text), LONGEST_TEXT) for text in material.texts])
-    learned = np.flatnonzero(labels >= 0)[::-1]
-    within = learned[:MOST_TEXTS]
-    within = within[np.cumsum(lengths[within]) <= MOST_CHARACTERS]
-    labels[np.setdiff1d(learned, within)] = -1
-    return labels
+    learned = np.flatnonzero(material.labels >= 0)[::-1]
+    latest = learned[:MOST_TEXTS]
+    found = np.zeros(len(material.texts), np.bool_)
+    found[latest[np.cumsum(lengths[latest]) <= MOST_CHARACTERS]] = True
+    return found

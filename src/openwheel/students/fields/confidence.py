@@ -4,6 +4,7 @@ Two models are averaged, a logistic one and boosted trees: the first goes on bey
 the second sees what holds only together.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,30 +69,30 @@ class Confidence(NamedTuple):
             return linear
         return np.asarray((linear + self.trees.probability(features)) / 2)
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return its arrays by name."""
+    def state(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
+        """Return its arrays by name, each name with a prefix."""
         arrays: dict[str, npt.NDArray[Any]] = {
-            **self.logistic.arrays("logistic"),
-            "logistic.intercept": np.array([self.logistic.intercept]),
+            **self.logistic.arrays(f"{prefix}logistic"),
+            f"{prefix}logistic.intercept": np.array([self.logistic.intercept]),
         }
         if self.trees is not None:
             for name, array in self.trees._asdict().items():
-                arrays[f"trees.{name}"] = np.atleast_1d(np.asarray(array))
+                arrays[f"{prefix}trees.{name}"] = np.atleast_1d(np.asarray(array))
         return arrays
 
     @classmethod
-    def from_state(cls, arrays: dict[str, npt.NDArray[Any]]) -> "Confidence":
-        """Rebuild a saved model.
+    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> "Confidence":
+        """Rebuild a saved model from arrays among others, whose names have a prefix.
 
         Raises:
             KeyError: A part is missing.
         """
-        intercept = float(arrays["logistic.intercept"][0])
-        logistic = Agreement.read(arrays, "logistic", intercept)
-        if "trees.feature" not in arrays:
+        intercept = float(arrays[f"{prefix}logistic.intercept"][0])
+        logistic = Agreement.read(arrays, f"{prefix}logistic", intercept)
+        if f"{prefix}trees.feature" not in arrays:
             return cls(logistic, None)
-        start = float(arrays["trees.start"][0])
-        nodes = {name: arrays[f"trees.{name}"] for name in Trees._fields[:-1]}
+        start = float(arrays[f"{prefix}trees.start"][0])
+        nodes = {name: arrays[f"{prefix}trees.{name}"] for name in Trees._fields[:-1]}
         return cls(logistic, Trees(**nodes, start=start))
 
 

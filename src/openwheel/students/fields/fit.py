@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.progress import Step
-from openwheel.students.evidence import Evidence, join
+from openwheel.students.evidence import join
 from openwheel.students.fields.align import Aligned, Tag, align, choices_of, forbidden, tags_of
 from openwheel.students.fields.calls import learn_calling
 from openwheel.students.fields.clusters import cluster_words
@@ -26,7 +26,6 @@ from openwheel.students.fields.dependent import (
 from openwheel.students.fields.drafts import (
     Draft,
     Seen,
-    evidence_of,
     signature_of,
     template_of,
     type_hash_of,
@@ -65,6 +64,7 @@ from openwheel.students.fields.student import (
     MOST_WORDS,
     FieldsSettings,
     FieldsStudent,
+    Reading,
     Tagger,
 )
 from openwheel.students.fields.style import learn_style, with_order_of_input
@@ -163,7 +163,8 @@ class Learned(NamedTuple):
         lesson: What it was learned from.
         learning: The records, laid out.
         student: Its heads and tagger; its confidence is still that of nothing.
-        evidence: Of the records' types, out of fold.
+        readings: The texts.
+        said: What heads say out of fold: types, and the answers to the other questions.
         drafts: The records out of fold.
         features: What speaks for each, shape (n, k).
     """
@@ -171,7 +172,8 @@ class Learned(NamedTuple):
     lesson: Lesson
     learning: "Learning"
     student: FieldsStudent
-    evidence: Evidence
+    readings: list[Reading]
+    said: Said
     drafts: list[Draft]
     features: FloatArray
 
@@ -558,41 +560,28 @@ def _predicted(
         confidence=nothing,
         guard=Guard(nothing.logistic, 1.0),
     )
+    said = trained.said
+    readings = [
+        Reading(one.text, one.words, [word_hash(word) for word in asked.words], asked.known, own)
+        for one, asked, own in zip(learning.records.reads, trained.asked, trained.own, strict=True)
+    ]
     drafts = [
-        student.draft_of(one.text, one.words, int(label), answers, found)
+        student.draft_of(one, int(label), answers, found)
         for one, label, answers, found in zip(
-            learning.records.reads,
-            trained.said.evidence.labels,
-            trained.said.answers,
-            trained.decoded,
-            strict=True,
+            readings, said.evidence.labels, said.answers, trained.decoded, strict=True
         )
     ]
-    said = trained.said
     if settings.calling is None:
         dependents, said = learning.depend(trained, drafts)
         student = student.depending(dependents)
     rows: list[list[float]] = []
-    for i, one in enumerate(learning.records.reads):
-        found, asked = trained.decoded[i], trained.asked[i]
+    for i, (one, found) in enumerate(zip(readings, trained.decoded, strict=True)):
+        label = int(said.evidence.labels[i])
         if not np.array_equal(said.answers[i], trained.said.answers[i]):
-            label = int(said.evidence.labels[i])
-            drafts[i] = student.draft_of(one.text, one.words, label, said.answers[i], found)
-        drafted = drafts[i]
-        rows.append(
-            evidence_of(
-                drafted,
-                found,
-                asked.known,
-                [word_hash(word) for word in asked.words],
-                type_hash=asked.type,
-                leads=said.leads[i],
-                seen=trained.seen,
-                own=trained.own[i],
-            )
-        )
+            drafts[i] = student.draft_of(one, label, said.answers[i], found)
+        rows.append(student.evidence_of(one, drafts[i], label, said.leads[i], found))
     features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
-    return Learned(lesson, learning, student, said.evidence, drafts, features)
+    return Learned(lesson, learning, student, readings, said, drafts, features)
 
 
 def losses_of(learned: Learned, written: Sequence[str]) -> FloatArray:
@@ -651,12 +640,12 @@ def with_confidence(
         confidence[able] = cross_fitted(features[able], 1 - losses[able], material.places[able])
     guard = fit_guard(
         leave_out(material, len(learning.types)),
-        learned.evidence,
+        learned.said.evidence,
         agrees,
         confidence,
         vectors=False,
     )
-    confidence[guard.defers(learned.evidence)] = 0.0
+    confidence[guard.defers(learned.said.evidence)] = 0.0
     return Fitted(
         build(fit_confidence(features[able], 1 - losses[able]), guard),
         confidence,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
 from openwheel.students.agreement import Agreement
-from openwheel.students.evidence import Core, Evidence, Lexical
+from openwheel.students.evidence import Core, Lexical
 from openwheel.students.fields.calls import Calling
 from openwheel.students.fields.confidence import Confidence
 from openwheel.students.fields.crf import Choices, Crf, Decoded, decode, decode_one
@@ -55,6 +55,10 @@ from openwheel.trust import Base
 AT_ONCE = 500
 """Texts whose features are laid out at once."""
 
+CONFIDENCE = "confidence."
+"""Before the names of the arrays of a student's confidence."""
+
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 MOST_WORDS = 1_000
@@ -162,19 +166,39 @@ class Tagger(NamedTuple):
         return found
 
 
+class Reading(NamedTuple):
+    """A text as a student reads it.
+
+    Attributes:
+        text: The text.
+        words: Its words; none of a text that cannot be answered.
+        hashes: Their hashes.
+        known: What training knows of them.
+        own: Signature and template of the text's record where it is of training.
+    """
+
+    text: str
+    words: Sequence[Word]
+    hashes: Sequence[int]
+    known: Known
+    own: tuple[int, int] | None = None
+
+
 class Looked(NamedTuple):
     """What a student makes of a batch of texts, before it is known how sure that is.
 
     Attributes:
+        readings: The texts.
+        said: What heads say: types, and the answers to the other questions.
         drafts: The records.
         features: What speaks for each, shape (n, k).
-        evidence: Of their types.
         fits: Whether a text can be read at all, shape (n,); of others there is no record.
     """
 
+    readings: list[Reading]
+    said: Said
     drafts: list[Draft]
     features: npt.NDArray[np.float64]
-    evidence: Evidence
     fits: npt.NDArray[np.bool_]
 
 
@@ -230,41 +254,37 @@ class FieldsStudent:
         if not inputs:
             return Answers([], np.zeros(0))
         looked = self.look([text_of(values, self.settings.variables) for values in inputs])
-        written = [self.written(drafted) for drafted in looked.drafts]
-        if self.settings.named:
-            written = [
-                text if _offers(values, text) else ""
-                for text, values in zip(written, inputs, strict=True)
-            ]
+        written = self.sent(looked.drafts, inputs)
         confidence = self.confidence.of(looked.features)
-        confidence[self.guard.defers(looked.evidence) | ~looked.fits] = 0.0
+        confidence[self.guard.defers(looked.said.evidence) | ~looked.fits] = 0.0
         return answers_of(written, confidence)
+
+    def sent(self, drafts: Sequence[Draft], inputs: Sequence[Inputs]) -> list[str]:
+        """Return each record as it is sent; ``""`` where there is none that its input allows."""
+        written = [self.written(drafted) for drafted in drafts]
+        if not self.settings.named:
+            return written
+        return [
+            text if _offers(values, text) else ""
+            for text, values in zip(written, inputs, strict=True)
+        ]
 
     def look(self, texts: Sequence[str]) -> "Looked":
         """Return what heads and tagger make of texts, before it is known how sure that is."""
         said = said_of(self.heads, texts)
-        words = [words_of(text) for text in texts]
-        types = [self._types[label] for label in said.evidence.labels]
-        hashes = [[word_hash(word.text) for word in each] for each in words]
-        known = [look_up(self.memory, each, seen=False) for each in hashes]
-        fits = np.array(
-            [
-                0 < len(each) <= MOST_WORDS and _is_text(text)
-                for text, each in zip(texts, words, strict=True)
-            ],
-            np.bool_,
-        )
+        readings = [self._read(text) for text in texts]
+        fits = np.array([bool(one.words) for one in readings], np.bool_)
         asked = [
-            Asked([word.text for word in each] if fit else (), kind, k if fit else _NOTHING)
-            for each, kind, k, fit in zip(words, types, known, fits, strict=True)
+            Asked([word.text for word in one.words], self._types[label], one.known)
+            for one, label in zip(readings, said.evidence.labels, strict=True)
         ]
         decoded = self.tagger.tag(asked, said.evidence.labels, self.memory)
 
         def drafts_of(said: Said) -> list[Draft]:
             return [
-                self.draft_of(text, each if fit else [], int(label), answers, found)
-                for text, each, fit, label, answers, found in zip(
-                    texts, words, fits, said.evidence.labels, said.answers, decoded, strict=True
+                self.draft_of(one, int(label), answers, found)
+                for one, label, answers, found in zip(
+                    readings, said.evidence.labels, said.answers, decoded, strict=True
                 )
             ]
 
@@ -277,32 +297,79 @@ class FieldsStudent:
                 settings.questions,
                 settings.record.fields,
                 told,
-                ngrams=[ngrams_of(each) for each in hashes],
+                ngrams=[ngrams_of(one.hashes) for one in readings],
                 scores=said.scores,
             )
             said = said_with(said.evidence, scores, self.heads.sizes)
             drafts = drafts_of(said)
         rows = [
-            evidence_of(
-                drafted,
-                found,
-                one.known,
-                each if fit else [],
-                type_hash=kind,
-                leads=leads,
-                seen=self.seen,
-                own=None,
-            )
-            for drafted, found, one, each, fit, kind, leads in zip(
-                drafts, decoded, asked, hashes, fits, types, said.leads, strict=True
+            self.evidence_of(one, drafted, int(label), leads, found)
+            for one, drafted, label, leads, found in zip(
+                readings, drafts, said.evidence.labels, said.leads, decoded, strict=True
             )
         ]
-        features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
         drafts = [
             drafted if fit else drafted._replace(record=None)
             for drafted, fit in zip(drafts, fits, strict=True)
         ]
-        return Looked(drafts, features, said.evidence, fits)
+        features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
+        return Looked(readings, said, drafts, features, fits)
+
+    def _read(self, text: str) -> Reading:
+        """Read a text; one that cannot be answered has no words."""
+        words = words_of(text)
+        if not 0 < len(words) <= MOST_WORDS or not _is_text(text):
+            return Reading(text, [], [], Known([], [], []))
+        hashes = [word_hash(word.text) for word in words]
+        return Reading(text, words, hashes, look_up(self.memory, hashes, seen=False))
+
+    def draft_of(
+        self, reading: Reading, label: int, answers: Sequence[int], found: Decoded
+    ) -> Draft:
+        """Make a record of what heads and a tagger say of a text.
+
+        Args:
+            reading: The text.
+            label: Index of the record's type.
+            answers: To the other questions.
+            found: What the tagger says.
+        """
+        settings = self.settings
+        return draft(
+            settings.record,
+            type_field=settings.type_field,
+            type_value=settings.types[label],
+            questions=settings.questions,
+            answers=answers,
+            tags=settings.tags,
+            decoded=found,
+            text=reading.text,
+            words=reading.words,
+            calling=settings.calling,
+        )
+
+    def evidence_of(
+        self, reading: Reading, drafted: Draft, label: int, leads: FloatArray, found: Decoded
+    ) -> list[float]:
+        """Return what speaks for a record beside the evidence of its type.
+
+        Args:
+            reading: Its text.
+            drafted: The record.
+            label: Index of its type.
+            leads: Of the answers to the other questions.
+            found: What the tagger said.
+        """
+        return evidence_of(
+            drafted,
+            found,
+            reading.known,
+            reading.hashes,
+            type_hash=self._types[label],
+            leads=leads,
+            seen=self.seen,
+            own=reading.own,
+        )
 
     def sure(self, confidence: Confidence, guard: Guard) -> "FieldsStudent":
         """Return the student with another confidence and guard."""
@@ -328,24 +395,6 @@ class FieldsStudent:
             confidence=self.confidence,
             guard=self.guard,
             dependents=dependents,
-        )
-
-    def draft_of(
-        self, text: str, words: Sequence[Word], label: int, answers: Sequence[int], found: Decoded
-    ) -> Draft:
-        """Make a record of what heads and tagger say of a text."""
-        settings = self.settings
-        return draft(
-            settings.record,
-            type_field=settings.type_field,
-            type_value=settings.types[label],
-            questions=settings.questions,
-            answers=answers,
-            tags=settings.tags,
-            decoded=found,
-            text=text,
-            words=words,
-            calling=settings.calling,
         )
 
     def written(self, drafted: Draft) -> str:
@@ -395,7 +444,7 @@ class FieldsStudent:
             **_pairs("parts", self.memory.parts),
             **_counts("signatures", self.seen.signatures),
             **_counts("templates", self.seen.templates),
-            **{f"confidence.{name}": array for name, array in self.confidence.state().items()},
+            **self.confidence.state(CONFIDENCE),
             **{
                 f"dependent.{i}.{name}": np.atleast_1d(array)
                 for i, dependent in enumerate(self.dependents)
@@ -436,17 +485,12 @@ class FieldsStudent:
                 known.longest,
             )
             seen = Seen(_read_counts(arrays, "signatures"), _read_counts(arrays, "templates"))
-            own = {
-                name.removeprefix("confidence."): array
-                for name, array in arrays.items()
-                if name.startswith("confidence.")
-            }
             model = Agreement.read(arrays, "guard", known.guard_intercept)
             choices = Choices(
                 [np.flatnonzero(row) for row in arrays["tagger.choices"]], arrays["tagger.groups"]
             )
             tagger = Tagger(arrays["tagger.keys"], crf, choices)
-            confidence = Confidence.from_state(own)
+            confidence = Confidence.from_state(arrays, CONFIDENCE)
             dependents = _read_dependents(arrays)
         except (KeyError, ValueError, msgspec.ValidationError) as error:
             raise StudentFileError(f"The student's files lack a part: {error}") from None
@@ -471,7 +515,7 @@ def _offers(inputs: Inputs, text: str) -> bool:
 
 
 def is_of_records(saved: Saved) -> bool:
-    """Return whether a saved student of the rung ``linear`` is one of records."""
+    """Return whether a saved student is one of records."""
     return "record" in saved.settings
 
 
@@ -483,9 +527,6 @@ def load_fields(saved: Saved) -> FieldsStudent:
 def _is_text(text: str) -> bool:
     """Whether a text can be sent: half of a surrogate pair cannot."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-_NOTHING = Known([], [], [])
 
 
 def _require_fit(settings: FieldsSettings, heads: Heads, tagger: Tagger) -> None:

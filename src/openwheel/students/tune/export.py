@@ -41,12 +41,14 @@ class _Alone(torch.nn.Module):
 
     def forward(self, input_ids: Any) -> Any:
         states = self.model(input_ids=input_ids).last_hidden_state
-        pooled = {
-            "mean": lambda: states.mean(1),
-            "cls": lambda: states[:, 0],
-            "last": lambda: states[:, -1],
-        }[self.pooling]()
-        return torch.nn.functional.normalize(pooled, dim=1)
+        return torch.nn.functional.normalize(pool_alone(states, self.pooling), dim=1)
+
+
+def pool_alone(states: Any, pooling: str) -> Any:
+    """Return one vector of the states of a text without padding, shape (1, dimensions)."""
+    if pooling == "cls":
+        return states[:, 0]
+    return states[:, -1] if pooling == "last" else states.mean(1)
 
 
 def write_onnx(encoder: SentenceEncoder, model: Any, texts: Sequence[str]) -> Written:
@@ -61,29 +63,33 @@ def write_onnx(encoder: SentenceEncoder, model: Any, texts: Sequence[str]) -> Wr
         ModelError: It cannot be written, or the written graph gives other vectors.
     """
     texts = [text for text in texts[: 4 * TRIED] if text.strip()][:TRIED] or ["a text"]
-    tokenizer = _tokenizer(encoder, texts)
+    tokenizer = tokenizer_of(encoder, texts)
     alone = _Alone(model.eval(), encoder.pooling).eval()
     with torch.inference_mode():
         ids = [tokenizer.encode(readable(text)).ids for text in texts]
         wanted = np.stack([alone(torch.tensor([each]))[0].numpy() for each in ids if each])
     with tempfile.TemporaryDirectory(prefix="openwheel-onnx-") as scratch:
         plain, small = Path(scratch, "float32.onnx"), Path(scratch, "int8.onnx")
-        _export(alone, plain, encoder)
+        export(alone, plain, encoder, outputs=["vector"])
         likeness = _likeness(encoder, plain, tokenizer, texts=texts, wanted=wanted)
         if not likeness.min() >= SAME:
             raise ModelError(
                 f"The encoder {encoder.name!r} must give the same vectors in ONNX; on one text "
                 f"their cosine was {likeness.min():.4f}"
             )
-        _quantize(plain, small)
+        quantize(plain, small)
         close = _likeness(encoder, small, tokenizer, texts=texts, wanted=wanted)
         chosen, precision = (small, "int8") if close.mean() >= CLOSE else (plain, "float32")
         body = Body(chosen.read_bytes(), tokenizer.to_str().encode())
     return Written(body, precision, float((close if precision == "int8" else likeness).mean()))
 
 
-def _tokenizer(encoder: SentenceEncoder, texts: Sequence[str]) -> tokenizers.Tokenizer:
-    """Return the encoder's tokenizer without transformers around it."""
+def tokenizer_of(encoder: SentenceEncoder, texts: Sequence[str]) -> tokenizers.Tokenizer:
+    """Return an encoder's tokenizer without transformers around it, tried on some texts.
+
+    Raises:
+        ModelError: It has none, or one that reads these texts in another way.
+    """
     try:
         tokenizer = tokenizers.Tokenizer.from_str(encoder.tokenizer.backend_tokenizer.to_str())
     except AttributeError:
@@ -103,7 +109,18 @@ def _tokenizer(encoder: SentenceEncoder, texts: Sequence[str]) -> tokenizers.Tok
     return tokenizer
 
 
-def _export(alone: _Alone, path: Path, encoder: SentenceEncoder) -> None:
+def export(alone: Any, path: Path, encoder: SentenceEncoder, *, outputs: list[str]) -> None:
+    """Write a module that reads the tokens of one text as ONNX, in 32 bits.
+
+    Args:
+        alone: Takes ``input_ids``, shape (1, length).
+        path: Where the graph goes.
+        encoder: Whose tokens it reads.
+        outputs: Names of what it returns.
+
+    Raises:
+        ModelError: It cannot be written.
+    """
     example = torch.arange(4, 11).unsqueeze(0) % len(encoder.tokenizer)
     length = torch.export.Dim("length", min=1, max=encoder.longest)
     try:
@@ -114,7 +131,7 @@ def _export(alone: _Alone, path: Path, encoder: SentenceEncoder) -> None:
             verbose=False,
             external_data=False,
             input_names=["input_ids"],
-            output_names=["vector"],
+            output_names=outputs,
             dynamic_shapes={"input_ids": {1: length}},
         )
         program.save(path)
@@ -124,7 +141,8 @@ def _export(alone: _Alone, path: Path, encoder: SentenceEncoder) -> None:
         ) from None
 
 
-def _quantize(plain: Path, small: Path) -> None:
+def quantize(plain: Path, small: Path) -> None:
+    """Write a graph with its matrices in 8 bits."""
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - pulls onnx
 
     # A scale a row, since a few large weights otherwise cost all others their precision; and 7

@@ -152,14 +152,14 @@ def tune(
     steps = recipe.steps(len(rows))
     passes = steps // -(-len(rows) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _share(step, steps, recipe.warmup)
+        optimizer, lambda step: rate_at(step, steps, recipe.warmup)
     )
     labels = torch.from_numpy(texts.labels).to(place.device)
     weights = torch.from_numpy(texts.weights / texts.weights[rows].mean()).to(place.device)
     for number in range(passes):
         model.train()
         total = 0.0
-        for batch in _batches(texts.lengths, rows, recipe.batch, generator):
+        for batch in batches(texts.lengths, rows, recipe.batch, generator):
             with place.compute():
                 vectors = _embed(model, texts, batch, place)
             directions = torch.nn.functional.normalize(prototypes, dim=1)
@@ -194,21 +194,21 @@ def _means(vectors: Any, labels: IntArray, rows: IntArray, answers: int) -> Any:
     return torch.nn.functional.normalize(sums, dim=1)
 
 
-def _share(step: int, steps: int, warmup: float) -> float:
+def rate_at(step: int, steps: int, warmup: float) -> float:
     """Return the share of the learning rate at a step: up in a line, and down to 0 in a line."""
     rising = max(1.0, warmup * steps)
     return min((step + 1) / rising, max(0.0, (steps - step) / max(1.0, steps - rising)))
 
 
-def _batches(
+def batches(
     lengths: IntArray, rows: IntArray, size: int, generator: np.random.Generator
 ) -> Iterator[IntArray]:
     """Yield batches in random order, of texts of like length: little is spent on padding."""
     order = generator.permutation(rows)
-    batches = []
+    found = []
     for start in range(0, len(order), 10 * size):
         some = order[start : start + 10 * size]
         some = some[np.argsort(lengths[some], kind="stable")]
-        batches += [some[i : i + size] for i in range(0, len(some), size)]
-    for i in generator.permutation(len(batches)):
-        yield batches[i]
+        found += [some[i : i + size] for i in range(0, len(some), size)]
+    for i in generator.permutation(len(found)):
+        yield found[i]

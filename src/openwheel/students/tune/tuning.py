@@ -42,65 +42,47 @@ class Seen(NamedTuple):
     prototypes: npt.NDArray[np.float32]
 
 
-class Tuning:
-    """A process at work; calls wait for the parts that are not done yet.
+class Following:
+    """A process that trains an encoder, as it is followed; calls wait for what is not done yet.
 
     Attributes:
+        folder: Where its files come.
         report: Its last message; None before its end.
     """
 
-    def __init__(self, order: Order, job: Job[Event], tell: Tell | None) -> None:
-        self._order = order
+    def __init__(self, folder: str, job: Job[Event], tell: Tell | None) -> None:
+        self.folder = Path(folder)
         self._job = job
         self._tell = tell
         self._folds: set[int] = set()
         self.report: Done | None = None
 
-    def fold(self, fold: int) -> Seen:
-        """Return the texts as seen by a body that has not seen a fold.
+    def read(self, name: str, fold: int | None = None) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the arrays in a file, once what a fold needs is written, or all is.
 
         Raises:
-            ModelError: The process failed, ended or took too long; or has no such fold.
+            ModelError: The process failed, ended or took too long; or the file cannot be read.
         """
-        while fold not in self._folds:
+        while (fold is None or fold not in self._folds) and self.report is None:
             self._next()
-        found = self._read(seen_file(fold))
-        return Seen(found["vectors"], found["prototypes"])
-
-    def whole(self) -> tuple[OnnxEncoder, Seen]:
-        """Return the encoder that was trained on all texts, and the texts as it sees them.
-
-        Raises:
-            ModelError: The process failed, ended or took too long.
-            SettingError: The extra is not installed.
-        """
-        encoder = self.encoder()
-        prototypes = self._read(seen_file(None))["prototypes"]
-        return encoder, Seen(encoder.embed(self._order.texts), prototypes)
-
-    def _read(self, name: str) -> dict[str, npt.NDArray[np.float32]]:
         try:
-            found: dict[str, npt.NDArray[np.float32]] = load_file(Path(self._order.folder, name))
+            found: dict[str, npt.NDArray[np.float32]] = load_file(self.folder / name)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{name} of the trained encoder cannot be read: {error}") from None
         return found
 
-    def encoder(self) -> OnnxEncoder:
-        """Return the encoder.
+    def body(self, graph: str) -> Body:
+        """Return the trained encoder's files, at the end.
 
         Raises:
-            ModelError: The process failed, ended or took too long.
-            SettingError: The extra is not installed.
+            ModelError: The process failed, ended or took too long; or a file cannot be read.
         """
         while self.report is None:
             self._next()
         try:
-            body = Body(
-                *(Path(self._order.folder, name).read_bytes() for name in (GRAPH, TOKENIZER))
-            )
+            return Body(*((self.folder / name).read_bytes() for name in (graph, TOKENIZER)))
         except OSError as error:
             raise ModelError(f"The encoder in ONNX cannot be read: {error}") from None
-        return OnnxEncoder(self._order.encoder, body)
 
     def _next(self) -> None:
         """Wait for the next message of the process."""
@@ -111,6 +93,48 @@ class Tuning:
             self.report = event
         if self._tell is not None:
             self._tell(event)
+
+
+class Tuning:
+    """A process that trains an encoder to give vectors."""
+
+    def __init__(self, order: Order, following: Following) -> None:
+        self._order = order
+        self._following = following
+
+    @property
+    def report(self) -> Done | None:
+        """Its last message; None before its end."""
+        return self._following.report
+
+    def fold(self, fold: int) -> Seen:
+        """Return the texts as seen by a body that has not seen a fold.
+
+        Raises:
+            ModelError: The process failed, ended or took too long; or has no such fold.
+        """
+        found = self._following.read(seen_file(fold), fold)
+        return Seen(found["vectors"], found["prototypes"])
+
+    def whole(self) -> tuple[OnnxEncoder, Seen]:
+        """Return the encoder that was trained on all texts, and the texts as it sees them.
+
+        Raises:
+            ModelError: The process failed, ended or took too long.
+            SettingError: The extra is not installed.
+        """
+        encoder = self.encoder()
+        prototypes = self._following.read(seen_file(None))["prototypes"]
+        return encoder, Seen(encoder.embed(self._order.texts), prototypes)
+
+    def encoder(self) -> OnnxEncoder:
+        """Return the encoder.
+
+        Raises:
+            ModelError: The process failed, ended or took too long.
+            SettingError: The extra is not installed.
+        """
+        return OnnxEncoder(self._order.encoder, self._following.body(GRAPH))
 
 
 @contextlib.contextmanager
@@ -124,7 +148,7 @@ def carrying_out(order: Order, tell: Tell | None = None) -> Iterator[Tuning]:
         name="Training the encoder",
         limit_s=order.deadline_s,
     ) as job:
-        yield Tuning(order, job, tell)
+        yield Tuning(order, Following(order.folder, job, tell))
 
 
 def onnx_encoder(name: str, texts: Sequence[str] = ()) -> OnnxEncoder:

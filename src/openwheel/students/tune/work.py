@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,15 @@ from openwheel.students.tune.order import (
 Tell = Callable[[Event], None]
 
 
-def _clear_up(order: Order) -> None:
+class Placed(Protocol):
+    """An order: where its files come."""
+
+    @property
+    def folder(self) -> str:
+        """The folder."""
+
+
+def clear_up(order: Placed) -> None:
     """Delete all files: the process that gave the order has ended and cannot."""
     shutil.rmtree(order.folder, ignore_errors=True)
 
@@ -52,8 +60,8 @@ def carry_out(order: Order, tell: Tell) -> None:
     from openwheel.students.tune.export import write_onnx  # noqa: PLC0415
 
     written = write_onnx(encoder, model, order.texts)
-    _write(order, GRAPH, written.body.graph)
-    _write(order, TOKENIZER, written.body.tokenizer)
+    write(order, GRAPH, written.body.graph)
+    write(order, TOKENIZER, written.body.tokenizer)
     tell(Done(written.precision, written.likeness, time.process_time()))
 
 
@@ -100,10 +108,10 @@ def _tune(order: Order, encoder: SentenceEncoder, tell: Tell) -> Any:
         # By the graph that will be served: in 8 bits.
         written = write_onnx(encoder, model, order.texts)
         vectors = OnnxEncoder(order.encoder, written.body).embed(order.texts)
-        _write(order, seen_file(fold), save({"vectors": vectors, "prototypes": prototypes}))
+        write(order, seen_file(fold), save({"vectors": vectors, "prototypes": prototypes}))
         tell(Fold(fold, time.process_time()))
     model, prototypes = body(None, "the body")
-    _write(order, seen_file(None), save({"prototypes": prototypes}))
+    write(order, seen_file(None), save({"prototypes": prototypes}))
     return model
 
 
@@ -141,7 +149,8 @@ class Steps:
         self._tell(At(self._done, self._total, self._seconds))
 
 
-def _write(order: Order, name: str, content: bytes) -> None:
+def write(order: Placed, name: str, content: bytes) -> None:
+    """Write a file of an order beside its place, and rename it."""
     path = Path(order.folder, name)
     part = path.with_suffix(".new")
     part.write_bytes(content)
@@ -149,4 +158,4 @@ def _write(order: Order, name: str, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(Order, carry_out, alone=_clear_up))
+    sys.exit(run_job(Order, carry_out, alone=clear_up))
