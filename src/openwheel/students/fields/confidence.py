@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-TREES, DEPTH = 80, 3
+TREES, DEPTH = 120, 3
 FEWEST_LEAF = 20
 FEWEST_ROWS = 400
 """With fewer records trees would learn them by heart: the logistic model is then alone."""
@@ -103,6 +103,7 @@ def fit_confidence(features: FloatArray, agreement: FloatArray | BoolArray) -> C
         features: Shape (n, k).
         agreement: How far each record was right, from 0 to 1, shape (n,).
     """
+    features = _without_rare_flags(features)
     logistic = fit_agreement(features, agreement)
     shares = np.asarray(agreement, np.float64)
     rare = min(shares.sum(), (1 - shares).sum())
@@ -139,6 +140,17 @@ def fit_confidence(features: FloatArray, agreement: FloatArray | BoolArray) -> C
     share = float(shares[rows].mean())
     start = float(np.log(share / (1 - share)))
     return Confidence(logistic, Trees(feature, threshold, left, right, value, start))
+
+
+def _without_rare_flags(features: FloatArray) -> FloatArray:
+    """Return features without flags that fewer than `FEWEST_LEAF` records have, or have not.
+
+    They would tell of those few records alone.
+    """
+    flags = ((features == 0) | (features == 1)).all(axis=0)
+    there = (features == 1).sum(axis=0)
+    rare = np.minimum(there, len(features) - there) < FEWEST_LEAF
+    return np.asarray(np.where(flags & rare, 0.0, features))
 
 
 def cross_fitted(

@@ -237,6 +237,22 @@ def type_hash_of(value: str) -> int:
     return hash_of(f"type {value}")
 
 
+def flags_of(drafted: Draft, label: int, *, fields: int, types: int) -> list[float]:
+    """Return which fields a record has values of from its input, and of which type it is.
+
+    Args:
+        drafted: The record.
+        label: Index of its type.
+        fields: How many fields there are.
+        types: How many types there are.
+    """
+    flags = [0.0] * (fields + types)
+    for span in drafted.spans:
+        flags[span.field] = 1.0
+    flags[fields + label] = 1.0
+    return flags
+
+
 CLIP = 30.0
 
 

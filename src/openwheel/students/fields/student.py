@@ -20,7 +20,14 @@ from openwheel.students.fields.dependent import (
     ngrams_of,
     tell_again,
 )
-from openwheel.students.fields.drafts import Draft, Seen, draft, evidence_of, type_hash_of
+from openwheel.students.fields.drafts import (
+    Draft,
+    Seen,
+    draft,
+    evidence_of,
+    flags_of,
+    type_hash_of,
+)
 from openwheel.students.fields.features import (
     Asked,
     Known,
@@ -360,7 +367,7 @@ class FieldsStudent:
             leads: Of the answers to the other questions.
             found: What the tagger said.
         """
-        return evidence_of(
+        evidence = evidence_of(
             drafted,
             found,
             reading.known,
@@ -370,6 +377,8 @@ class FieldsStudent:
             seen=self.seen,
             own=reading.own,
         )
+        fields, types = len(self.settings.record.fields), len(self.settings.types)
+        return evidence + flags_of(drafted, label, fields=fields, types=types)
 
     def sure(self, confidence: Confidence, guard: Guard) -> "FieldsStudent":
         """Return the student with another confidence and guard."""
