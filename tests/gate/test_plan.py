@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from openwheel.gate import growth_needed, make_plan, predicted_coverage
-from openwheel.gate.betting import one_look_binary_p_value
+from openwheel.gate.betting import STEPS as LOSS_STEPS
+from openwheel.gate.betting import one_look_binary_p_value, one_look_p_value
 from openwheel.gate.plan import AIMS, SPREAD, STARTS, STEPS, Plan, chance_to_pass
 
 TERMS = {"epsilon": 0.05, "delta": 0.03, "calibration": 1_000}
@@ -237,3 +238,35 @@ def test_a_plan_from_before_floors_can_be_read():
     plan = msgspec.json.decode(old, type=Plan)
     assert plan.floor == 0.0
     assert plan.unknown == ()
+
+
+def test_losses_that_vary_less_are_predicted_to_need_less_evidence():
+    confidence, agrees = training()
+    whole = make_plan(confidence, 1.0 - agrees, **TERMS, bounded=True)
+    fifths = make_plan(confidence, (1.0 - agrees) / 5, **TERMS, bounded=True)
+    assert (whole.size, fifths.size) == (1.0, pytest.approx(0.2))
+    # As many disagreements of a fifth each as of one: a fifth of the mean, and less variance yet.
+    terms = {"calibration": 300, "epsilon": 0.01, "delta": 0.03, "bounded": True}
+    as_ones = msgspec.structs.replace(fifths, size=1.0)
+    for anytime in (False, True):
+        some, more = (growth_needed(plan, **terms, anytime=anytime) for plan in (fifths, as_ones))
+        assert some < more
+    terms |= {"epsilon": 0.02, "calibration": 1_000}
+    assert predicted_coverage(fifths, **terms) > predicted_coverage(as_ones, **terms)
+    never = make_plan(confidence, np.zeros(len(confidence)), **TERMS, bounded=True)
+    assert never.size == 1.0
+
+
+def test_the_chance_to_bet_well_on_parts_is_about_the_exact_one():
+    coverage, rate, size = np.array([0.2, 0.5, 0.9]), np.array([0.01, 0.03, 0.045]), 0.25
+    found = chance_to_pass(
+        coverage, rate, 600, 10**8, epsilon=0.05, level=0.03, bounded=True, size=size
+    )
+    for i, n in enumerate((coverage * 600).astype(int)):
+        passing = one_look_binary_p_value(np.arange(n + 1), n, 0.05, size) <= 0.03
+        exact = stats.binom.pmf(np.arange(n + 1), n, rate[i] / size)[passing].sum()
+        assert found[i] == pytest.approx(exact, abs=0.03)
+    counts = np.zeros(LOSS_STEPS + 1, np.int64)
+    counts[[0, 250]] = 90, 10
+    binary = one_look_binary_p_value(10, 100, 0.05, size)
+    assert binary == pytest.approx(one_look_p_value(counts, 0.05))

@@ -102,8 +102,10 @@ def one_look_p_value(counts: IntArray | FloatArray, epsilon: float) -> FloatArra
     return _one_over(log_wealth, np.array(SHARES))
 
 
-def one_look_binary_p_value(disagreements: Any, answered: Any, epsilon: float) -> FloatArray:
-    """Return `one_look_p_value` where all losses were 0 or 1, from counts of any shape.
+def one_look_binary_p_value(
+    disagreements: Any, answered: Any, epsilon: float, size: float = 1.0
+) -> FloatArray:
+    """Return `one_look_p_value` where all losses were 0 or ``size``, from counts of any shape.
 
     To predict by; with losses that can only be 0 or 1, `openwheel.gate.binomial_p_value` is
     sharper.
@@ -114,7 +116,7 @@ def one_look_binary_p_value(disagreements: Any, answered: Any, epsilon: float) -
     """
     k, n = np.broadcast_arrays(np.asarray(disagreements, float), np.asarray(answered, float))
     stakes = _best_stakes(n, epsilon)
-    right, wrong = np.log1p(stakes * epsilon), np.log1p(stakes * (epsilon - 1))
+    right, wrong = np.log1p(stakes * epsilon), np.log1p(stakes * (epsilon - size))
     return _one_over((n - k)[..., None] * right + k[..., None] * wrong, np.array(SHARES))
 
 

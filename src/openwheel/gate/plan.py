@@ -6,7 +6,11 @@ import numpy.typing as npt
 import scipy
 
 from openwheel.gate.betting import STEPS as LOSS_STEPS
-from openwheel.gate.betting import in_steps, one_look_binary_p_value
+from openwheel.gate.betting import (
+    in_steps,
+    one_look_binary_p_value,
+    weighed_anytime_p_value,
+)
 from openwheel.gate.bounds import anytime_p_value, binomial_p_value
 from openwheel.gate.dependence import effect_at
 
@@ -56,6 +60,8 @@ class Plan(msgspec.Struct, frozen=True):
         floor: No threshold is below it (`gate.floor`); 0 without a floor.
         unknown: Predicted share answered, at each threshold, of requests whose answer the student
             does not know; empty where that was not estimated.
+        size: What a disagreement loses, where losses may lie between 0 and 1: the mean of their
+            squares over their mean, so that losses of 0 and this vary as they did in training.
     """
 
     thresholds: tuple[float, ...]
@@ -66,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True):
     design_effect: float = 1.0
     floor: float = 0.0
     unknown: tuple[float, ...] = ()
+    size: float = 1.0
 
     def expected(self, epsilon: float) -> FloatArray:
         """Return the disagreement to bet on at each threshold, below epsilon, shape (thresholds,).
@@ -118,6 +125,8 @@ def make_plan(
     confidence = np.where(confidence >= floor, confidence, 0.0)
     if not (confidence > 0).any():
         return Plan((), (), (), (), len(confidence), floor=floor)
+    lost = np.asarray(losses, np.float64)[confidence > 0]
+    size = float((lost**2).sum() / lost.sum()) if bounded and lost.any() else 1.0
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, wrong = confidence[order], np.cumsum(steps[order]) / LOSS_STEPS
     total, answerable = len(confidence), int((confidence > 0).sum())
@@ -138,6 +147,7 @@ def make_plan(
         tuple(rate.tolist()),
         total,
         floor=floor,
+        size=size,
         unknown=() if unknown is None else tuple((unknown >= t).mean().item() for t in thresholds),
     )
     plan = _shared_out(plan, calibration, epsilon=epsilon, delta=delta, bounded=bounded)
@@ -165,6 +175,7 @@ def _shared_out(
             epsilon=epsilon,
             level=share * delta,
             bounded=bounded,
+            size=plan.size,
         )
         enough = np.flatnonzero(passing >= sure)
         weights[enough[-1] if len(enough) else int(np.argmax(passing))] += share
@@ -190,6 +201,7 @@ def predicted_coverage(
         epsilon=epsilon,
         level=delta,
         bounded=bounded,
+        size=plan.size,
     )
     likely = np.flatnonzero(passing >= 0.5)
     return float(coverage[likely[-1]]) if len(likely) else 0.0
@@ -220,20 +232,36 @@ def growth_needed(
     Returns:
         At least 1; None if ``LARGEST_GROWTH`` times the traffic would not be enough.
     """
-    one_look = one_look_binary_p_value if bounded else binomial_p_value
-    test = anytime_p_value if anytime else one_look
     coverage, smoothed = np.array(plan.coverage), plan.smoothed()
     if not len(coverage):
         return None
-    bets = {"rate": plan.expected(epsilon)} if anytime else {}
+    expected = plan.expected(epsilon)
     for factor in np.geomspace(1, LARGEST_GROWTH, 81):
         answered = np.floor(coverage * max(calibration / plan.design_effect, 1) * factor)
-        rate = smoothed * factor**-exponent
+        wrong = np.minimum(smoothed * factor**-exponent / plan.size, 1.0)
         # One standard deviation of bad luck, so that it passes about five times in six.
-        unlucky = np.ceil(answered * rate + np.sqrt(answered * rate * (1 - rate)))
-        if (test(np.minimum(unlucky, answered), answered, epsilon, **bets) <= delta).any():
+        unlucky = np.ceil(answered * wrong + np.sqrt(answered * wrong * (1 - wrong)))
+        unlucky = np.minimum(unlucky, answered)
+        if anytime:
+            p_values = _anytime_p_value(unlucky, answered, epsilon, expected, plan.size)
+        elif bounded:
+            p_values = one_look_binary_p_value(unlucky, answered, epsilon, plan.size)
+        else:
+            p_values = binomial_p_value(unlucky, answered, epsilon)
+        if (p_values <= delta).any():
             return float(factor)
     return None
+
+
+def _anytime_p_value(
+    disagreements: FloatArray, answered: FloatArray, epsilon: float, rate: FloatArray, size: float
+) -> FloatArray:
+    """Return the anytime p-value where all losses were 0 or ``size``."""
+    if size == 1:
+        return anytime_p_value(disagreements, answered, epsilon, rate)
+    counts = np.stack((answered - disagreements, disagreements), axis=-1)
+    steps = np.array([0, round(size * LOSS_STEPS)])
+    return weighed_anytime_p_value(counts, np.ones(2), steps, epsilon, rate)
 
 
 def chance_to_pass(
@@ -245,16 +273,20 @@ def chance_to_pass(
     epsilon: float,
     level: float,
     bounded: bool = False,
+    size: float = 1.0,
 ) -> FloatArray:
     """Return the predicted chance of each threshold to pass a test with one look at ``level``.
 
-    Losses between 0 and 1 are taken to vary as those of 0 and 1 do, which is the most they can.
+    Losses between 0 and 1 are taken to vary as losses of 0 and `Plan.size` do.
     """
     answered = np.maximum(1, np.round(coverage * calibration))
-    most = (_most_bets if bounded else _most_binomial)(answered, epsilon, level)
+    if bounded:
+        most = _most_bets(answered, epsilon, level, size)
+    else:
+        most = _most_binomial(answered, epsilon, level)
     # Half a pseudo-count keeps a lucky zero in training from predicting certainty.
     seen = coverage * training
-    smoothed = (rate * seen + 0.5) / (seen + 1)
+    smoothed = (np.minimum(rate / size, 1.0) * seen + 0.5) / (seen + 1)
     spread = np.sqrt(answered * smoothed * (1 - smoothed) * (1 + calibration / training))
     chance = scipy.special.ndtr((most + 0.5 - answered * smoothed) / spread)
     return np.where(most < 0, 0.0, chance)
@@ -268,12 +300,13 @@ def _most_binomial(answered: FloatArray, epsilon: float, level: float) -> FloatA
     return np.asarray(most)
 
 
-def _most_bets(answered: FloatArray, epsilon: float, level: float) -> FloatArray:
-    """Return the most disagreements that pass the betting test, -1 if none do."""
-    passing, failing = np.full(len(answered), -1.0), np.floor(epsilon * answered) + 1
+def _most_bets(answered: FloatArray, epsilon: float, level: float, size: float) -> FloatArray:
+    """Return the most disagreements of one size that pass the betting test, -1 if none do."""
+    passing, failing = np.full(len(answered), -1.0), np.floor(epsilon * answered / size) + 1
+    failing = np.minimum(failing, answered + 1)
     for _ in range(int(np.log2(failing.max())) + 2):
         middle = np.floor((passing + failing) / 2)
-        passes = one_look_binary_p_value(np.maximum(middle, 0), answered, epsilon) <= level
+        passes = one_look_binary_p_value(np.maximum(middle, 0), answered, epsilon, size) <= level
         passes &= middle >= 0
         passing, failing = np.where(passes, middle, passing), np.where(passes, failing, middle)
     return passing
