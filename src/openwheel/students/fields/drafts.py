@@ -12,7 +12,7 @@ from openwheel.students.fields.align import TagSpan, spans_of
 from openwheel.students.fields.calls import Calling, names_in, part
 from openwheel.students.fields.crf import Decoded
 from openwheel.students.fields.features import Known, hash_of, phrase_hash
-from openwheel.students.fields.form import ABSENT, ROW, Field, RecordForm, Rows, as_json
+from openwheel.students.fields.form import ABSENT, EACH, ROW, Field, RecordForm, Rows, as_json
 from openwheel.students.fields.heads import Question
 from openwheel.students.fields.render import Value
 from openwheel.students.fields.words import Word
@@ -25,7 +25,7 @@ class Draft(NamedTuple):
     """A record before it is known how sure it is.
 
     Attributes:
-        record: None where it cannot be written.
+        record: None where it cannot be written; of calls with arguments below their tool's name.
         spans: The values that the tagger found.
         torn: How many fields with one value had several found; of several calls, how many have
             arguments in a set that is new.
@@ -61,7 +61,7 @@ def draft(
         decoded: What the tagger says.
         text: The input.
         words: Its words.
-        calling: How several calls are told apart; None where there is one at most.
+        calling: The tools, where records are calls of these.
     """
     path = [tags[tag] for tag in decoded.tags]
     spans = spans_of(path, decoded.marginals.tolist())
@@ -77,28 +77,34 @@ def draft(
     chosen: dict[int, list[int]] = {}
     for question, answer in zip(questions, answers, strict=True):
         chosen.setdefault(question.field, []).append(int(answer))
-    # What cannot be learned, and is there.
-    failed = failed or any(
-        answers[0] for index, answers in chosen.items() if form.fields[index].kind == "other"
-    )
     parts = _Parts(form, type_field, chosen)
-    if calling is not None and (names := names_in(type_value)):
-        found = [one for own in by_field.values() for one in own]
-        found.sort(key=lambda one: (one[0].first, one[0].last))
-        parted = part(calling, names, found, words)
-        if parted is None or failed:
+    if calling is not None:
+        names = names_in(type_value)
+        parted = part(calling, names, by_field, words)
+        if names and (parted is None or failed):
             return Draft(None, spans, 0)
         calls = [
-            parts.record(as_json(name), group, calling.tools[name].takes)
-            for name, group in zip(names, parted.groups, strict=True)
+            parts.record(as_json(name), group, *calling.own(names, i))
+            for i, (name, group) in enumerate(
+                zip(names, parted.groups if parted else (), strict=True)
+            )
         ]
-        return Draft(None if None in calls else {"calls": calls}, spans, parted.torn)
+        record = _together(calls) if names else {"name": None}
+        return Draft(record, spans, parted.torn if parted else 0)
     torn = sum(
         field.many == "no" and len({as_json(value) for _, value in by_field.get(i, ())}) > 1
         for i, field in enumerate(form.fields)
     )
-    record = None if failed else parts.record(type_value, by_field, range(len(form.fields)))
-    return Draft(record, spans, torn)
+    whole = None if failed else parts.record(type_value, by_field, range(len(form.fields)))
+    return Draft(whole, spans, torn)
+
+
+def _together(calls: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the record of calls, None if one of them cannot be written."""
+    made = [call for call in calls if call is not None]
+    if len(made) < len(calls):
+        return None
+    return made[0] if len(made) == 1 else {"calls": made}
 
 
 class _Parts(NamedTuple):
@@ -113,9 +119,22 @@ class _Parts(NamedTuple):
         type_value: str,
         by_field: Mapping[int, Sequence[tuple[TagSpan, Value]]],
         among: Sequence[int],
+        inside: Path = (),
+        place: tuple[int, int] = (0, 0),
     ) -> dict[str, Any] | None:
-        """Return the record of some fields, None if it cannot be written."""
+        """Return the record of some fields, None if it cannot be written.
+
+        Args:
+            type_value: The type, as JSON.
+            by_field: The values in the input.
+            among: Indices of the fields.
+            inside: Only lists of objects and empty objects below these names are put in.
+            place: Of one of several calls: which it is of those of its tool, and of how many.
+        """
         form = self.form
+        # What cannot be learned, and is there.
+        if any(form.fields[i].kind == "other" and self.chosen.get(i, (0,))[0] for i in among):
+            return None
         parts = []
         # In the order in which the input has them, for a teacher that writes them so.
         firsts = {index: found[0][0].first for index, found in by_field.items()}
@@ -129,8 +148,15 @@ class _Parts(NamedTuple):
                 said = _values(field, by_field.get(index, ()))
             else:
                 said = _chosen(field, self.chosen.get(index, []))
+                if said.startswith(EACH):
+                    each = msgspec.json.decode(said.removeprefix(EACH))
+                    if len(each) != place[1]:
+                        return None
+                    said = each[place[0]]
             parts.append((field.path, said))
         for rows in form.rows:
+            if rows.path[: len(inside)] != inside:
+                continue
             objects = _objects(form, rows, by_field)
             parts.append((rows.path, as_json(objects) if objects else rows.otherwise))
         record: dict[str, Any] = {}
@@ -138,7 +164,8 @@ class _Parts(NamedTuple):
             _put(record, path, msgspec.json.decode(said)) for path, said in parts if said != ABSENT
         ]
         for empty in form.objects:
-            _put(record, empty, {}, only_new=True)
+            if empty[: len(inside)] == inside:
+                _put(record, empty, {}, only_new=True)
         return record if all(put) else None
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from openwheel.progress import Step
 from openwheel.students.evidence import join
 from openwheel.students.fields.align import Aligned, Tag, align, choices_of, forbidden, tags_of
-from openwheel.students.fields.calls import learn_calling
+from openwheel.students.fields.calls import NAME, infer_calls_form, learn_calling, nested, plain
 from openwheel.students.fields.clusters import cluster_words
 from openwheel.students.fields.confidence import Confidence, cross_fitted, fit_confidence
 from openwheel.students.fields.crf import Choices, Decoded, decode, fit_crf
@@ -43,15 +43,18 @@ from openwheel.students.fields.features import (
 from openwheel.students.fields.form import (
     ABSENT,
     MOST_VALUES,
+    EachCall,
     Field,
     Read,
     RecordForm,
     as_json,
+    as_value,
     flat_of,
     infer_record_form,
 )
 from openwheel.students.fields.heads import (
     Heads,
+    Question,
     Said,
     fit_heads,
     labels_of,
@@ -103,9 +106,6 @@ MOST_TAGGER_WEIGHTS = 8_000_000
 MOST_WEIGHTS = 700_000
 """Features times answers of all heads: bounds their part of a student's files at 6 MB."""
 
-NAME: Path = ("name",)
-"""The field of a call that names its tool."""
-
 ALWAYS = 0.95
 """A field that does not come out of the input leaves nothing to learn if in so many records."""
 
@@ -133,16 +133,6 @@ class _Records(NamedTuple):
             [self.flat[i] for i in rows],
             [self.calls[i] for i in rows] if self.calls else [],
         )
-
-    def one_by_one(self) -> list[Read]:
-        """Return each call as a record of its own, where tools are called."""
-        if not self.calls:
-            return self.reads
-        return [
-            one._replace(record=call)
-            for one, each in zip(self.reads, self.calls, strict=True)
-            for call in each
-        ]
 
 
 def fit_fields(lesson: Lesson) -> Fitted:
@@ -203,15 +193,16 @@ def learn_fields(lesson: Lesson) -> Learned:
                 f"checked: {', '.join(sorted(unchecked))}"
             )
     records = _read(inputs, answers, variables, surfaces, lesson.folds, calls=calls)
-    apart = records.one_by_one()
-    form = infer_record_form(apart)
-    share = sum(_is_call(flat_of(one.record)) for one in apart) / len(apart) if calls else 1.0
-    _require_learnable(form, share)
-    several = any(len(each) > 1 for each in records.calls)
-    if several:
-        form = _with_several(form, records.flat)
-        records = records._replace(flat=_with_common_labels(form, records))
-    type_field = 0 if several else _type_field(form, records.flat)
+    if calls:
+        form, flat = _with_labels_of_several(
+            infer_calls_form(records.reads, records.calls), records
+        )
+        records = records._replace(flat=flat)
+        _require_learnable_calls(form, records.calls)
+    else:
+        form = infer_record_form(records.reads)
+        _require_learnable(form)
+    type_field = 0 if calls else _type_field(form, records.flat)
     said = [
         as_json(found[form.fields[type_field].path])
         if type_field >= 0 and form.fields[type_field].path in found
@@ -233,11 +224,7 @@ def learn_fields(lesson: Lesson) -> Learned:
         ]
     style = learn_style(spelled)
     learning = Learning(form, type_field, types, material, records)
-    firsts = [
-        {form.fields[field].path: first for field, first, _ in reversed(one.spans)}
-        for one in learning.aligned
-    ]
-    style = with_order_of_input(style, [one.record for one in records.reads], firsts)
+    style = with_order_of_input(style, *_order_of_input(learning))
     with Step(lesson.progress, "learning records", FOLDS + 1, "passes") as step:
         trained = learning.fit(step)
     settings = FieldsSettings(
@@ -255,7 +242,7 @@ def learn_fields(lesson: Lesson) -> Learned:
         calls=calls,
         tools=tools,
         calling=(
-            learn_calling(form, records.calls, records.reads, learning.aligned) if several else None
+            learn_calling(form, records.calls, records.reads, learning.aligned) if calls else None
         ),
         named=named,
     )
@@ -289,10 +276,11 @@ def _read(
             continue
         seen.add((text, answer))
         rows.append(row)
-        together = as_one(record) if calls else record
         if calls:
-            several.append(calls_of(record if together.get("name") else together))
-        reads.append(Read(text, words_of(text)[:MOST_WORDS], together))
+            each = calls_of(record)
+            record = nested(each)
+            several.append(each if record["name"] is not None else [record])
+        reads.append(Read(text, words_of(text)[:MOST_WORDS], record))
         words += len(reads[-1].words)
         if len(rows) >= MOST_RECORDS or words >= MOST_WORDS_IN_ALL:
             break
@@ -302,32 +290,62 @@ def _read(
     return _Records(rows, reads, [flat_of(one.record) for one in reads], several)
 
 
-def _with_several(form: RecordForm, flat: Sequence[Mapping[Path, Any]]) -> RecordForm:
-    """Return the form of calls with the tools of several together as names, in the first field."""
-    names = Counter(as_json(found.get(NAME)) for found in flat)
-    known = tuple(sorted(name for name, _ in names.most_common(MOST_VALUES)))
-    return msgspec.structs.replace(
-        form,
-        fields=(
-            Field(NAME, "label", known),
-            *(field for field in form.fields if field.path != NAME),
-        ),
-    )
+def _order_of_input(
+    learning: "Learning",
+) -> tuple[list[Mapping[str, Any]], list[dict[Path, int]]]:
+    """Return records as the teacher wrote them, with the places of their values in the input."""
+    records, firsts = [], []
+    for i, aligned in enumerate(learning.aligned):
+        places = {learning.form.fields[f].path: first for f, first, _ in reversed(aligned.spans)}
+        record = learning.records.reads[i].record
+        if learning.records.calls:
+            [record, *more] = learning.records.calls[i]
+            if more:
+                continue
+            places = {(path[0], *path[2:]): place for path, place in places.items()}
+        records.append(record)
+        firsts.append(places)
+    return records, firsts
 
 
-def _with_common_labels(form: RecordForm, records: _Records) -> list[dict[Path, Any]]:
-    """Return leaves in which calls of one answer have a label once if all that have it agree."""
-    labels = [field.path for field in form.fields if field.kind != "span"]
+def _with_labels_of_several(
+    form: RecordForm, records: _Records
+) -> tuple[RecordForm, list[dict[Path, Any]]]:
+    """Return the form and the leaves of several calls with their labels as one.
+
+    A label that all calls of an answer have that take it is theirs; others are together one label,
+    of each call its own.
+    """
+    flat_calls = [[flat_of(nested([call])) for call in each] for each in records.calls]
+    labels = {field.path for field in form.fields if field.kind != "span" and field.path != NAME}
+    seen: dict[Path, Counter[str]] = defaultdict(Counter)
     flat = []
-    for own, calls in zip(records.flat, records.calls, strict=True):
-        alike = {
-            path: own[path][0]
-            for path in labels
-            if len(calls) > 1 and path in own and len({as_json(part) for part in own[path]}) == 1
-            if path != NAME
-        }
-        flat.append(own | alike)
-    return flat
+    for own, calls in zip(records.flat, flat_calls, strict=True):
+        made = dict(own)
+        for path in labels & own.keys() if len(calls) > 1 else ():
+            takers = [call for call in calls if path[1] == call.get(NAME)]
+            if len(takers) < 2:
+                continue
+            values = [as_json(call[path]) if path in call else ABSENT for call in takers]
+            if len(set(values)) == 1:
+                made[path] = takers[0][path]
+            else:
+                made[path] = EachCall(values)
+                seen[path][as_value(made[path])] += 1
+        flat.append(made)
+    fields = [
+        msgspec.structs.replace(
+            field,
+            values=(
+                *field.values,
+                *(value for value, times in seen[field.path].most_common(MOST_VALUES) if times > 1),
+            ),
+        )
+        if field.kind == "label"
+        else field
+        for field in form.fields
+    ]
+    return msgspec.structs.replace(form, fields=tuple(fields)), flat
 
 
 def _is_call(record: Mapping[Path, Any]) -> bool:
@@ -335,15 +353,20 @@ def _is_call(record: Mapping[Path, Any]) -> bool:
     return record.get(NAME) is not None
 
 
-def _require_learnable(form: RecordForm, share: float = 1.0) -> None:
-    """Raise a NotLearnedError if nearly all records have a field that is not learned.
+def _require_learnable_calls(
+    form: RecordForm, calls: Sequence[Sequence[Mapping[str, Any]]]
+) -> None:
+    """Raise a NotLearnedError if nearly all calls have an argument that is not learned."""
+    never = [f for f in form.fields if f.kind == "other" and f.present >= ALWAYS]
+    tools = {field.path[1] for field in never}
+    names = [call["name"] for each in calls for call in each if call["name"] is not None]
+    if names and sum(name in tools for name in names) >= ALWAYS * len(names):
+        _require_learnable(msgspec.structs.replace(form, fields=tuple(never)))
 
-    Args:
-        form: Of the records.
-        share: How many of them could have it.
-    """
-    least = ALWAYS * share
-    found = [field for field in form.fields if field.kind == "other" and field.present >= least]
+
+def _require_learnable(form: RecordForm) -> None:
+    """Raise a NotLearnedError if nearly all records have a field that is not learned."""
+    found = [field for field in form.fields if field.kind == "other" and field.present >= ALWAYS]
     if found:
         named = "; ".join(
             f"{field.name!r} does not come out of the input ({field.derived:.0%} of its values "
@@ -414,10 +437,21 @@ class Learning:
         self.records = records
         self.questions = questions_of(form.fields, type_field)
         self.labels = [
-            (question, labels_of(question, form.fields[question.field], records.flat))
+            (question, self._labels_of(question, form.fields[question.field]))
             for question in self.questions
         ]
         self.aligned: list[Aligned] = align(records.reads, form.fields)
+
+    def _labels_of(self, question: Question, field: Field) -> IntArray:
+        """Return the answers of records to a question; of tools that are not called, none."""
+        labels = labels_of(question, field, self.records.flat)
+        if self.records.calls:
+            asked = [
+                any(call.get("name") == field.path[1] for call in each)
+                for each in self.records.calls
+            ]
+            labels[~np.array(asked, np.bool_)] = -1
+        return labels
 
     def fit(self, step: Step) -> _Trained:
         """Fit heads and taggers, on all and on all but each fold."""
@@ -571,7 +605,7 @@ def _predicted(
             readings, said.evidence.labels, said.answers, trained.decoded, strict=True
         )
     ]
-    if settings.calling is None:
+    if all(len(each) == 1 for each in learning.records.calls):
         dependents, said = learning.depend(trained, drafts)
         student = student.depending(dependents)
     rows: list[list[float]] = []
@@ -677,7 +711,11 @@ def _blame(
             pair = [records.reads[i].record, drafted.record]
             both = [Answer(as_json(record)) for record in pair]
             if records.calls:
-                pair[0] = {"calls": records.calls[i]}
+                told = [plain(call) for call in calls_of(drafted.record)]
+                pair = [
+                    {"calls": each} if each[0]["name"] is not None else {"name": None}
+                    for each in (records.calls[i], told)
+                ]
                 both = [call_in(as_json(record)) for record in pair]
                 pair = [as_one(in_one_order(record)) for record in pair]
             right = verdicts(Pair("", *both))

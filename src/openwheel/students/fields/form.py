@@ -165,6 +165,19 @@ def as_json(value: Any) -> str:
     return _encoder.encode(value).decode()
 
 
+class EachCall(list[str]):
+    """A label of several calls in one answer where these differ: of each as JSON, or `ABSENT`."""
+
+
+EACH = "each "
+"""Before the labels of several calls, which are no JSON then."""
+
+
+def as_value(value: Any) -> str:
+    """Return a value as canonical JSON, the labels of several calls after `EACH`."""
+    return f"{EACH}{as_json(value)}" if isinstance(value, EachCall) else as_json(value)
+
+
 def infer_record_form(exchanges: Sequence[Read]) -> RecordForm:
     """Infer the form of records.
 

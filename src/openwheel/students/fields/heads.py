@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from openwheel.students.cores import fit_core
 from openwheel.students.evidence import Core, Evidence, evaluate, look_one
-from openwheel.students.fields.form import ABSENT, Field, as_json
+from openwheel.students.fields.form import ABSENT, EachCall, Field, as_json, as_value
 from openwheel.students.head import fit_head
 from openwheel.students.material import Material
 from openwheel.students.tfidf import Counts, count
@@ -97,12 +97,16 @@ def labels_of(question: Question, field: Field, flat: Sequence[dict[Path, object
     for row, found in enumerate(flat):
         there = field.path in found
         if field.kind == "label":
-            said = as_json(found[field.path]) if there else ABSENT
+            said = as_value(found[field.path]) if there else ABSENT
             labels[row] = index.get(said, -1)
         elif field.kind == "labels":
             value = found.get(field.path)
             parts = value if isinstance(value, list) else []
-            labels[row] = field.values[question.value] in {as_json(part) for part in parts}
+            labels[row] = (
+                -1
+                if isinstance(value, EachCall)
+                else field.values[question.value] in {as_json(part) for part in parts}
+            )
         else:
             labels[row] = there
     return labels

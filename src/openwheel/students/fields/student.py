@@ -11,7 +11,7 @@ import numpy.typing as npt
 from openwheel.errors import StudentFileError
 from openwheel.students.agreement import Agreement
 from openwheel.students.evidence import Core, Lexical
-from openwheel.students.fields.calls import Calling
+from openwheel.students.fields.calls import Calling, names_in, plain
 from openwheel.students.fields.confidence import Confidence
 from openwheel.students.fields.crf import Choices, Crf, Decoded, decode, decode_one
 from openwheel.students.fields.dependent import (
@@ -89,7 +89,7 @@ class FieldsSettings(msgspec.Struct, frozen=True):
         calls: Whether a record is a call of a tool.
         tools: The tools that all requests offer, as in `Prompt`; ``""`` if they differ.
         named: Whether the last input has the names of the tools that a request offers.
-        calling: How several calls of one answer are told apart; None where there were none.
+        calling: The tools, where records are calls of these.
     """
 
     variables: tuple[int, ...]
@@ -373,12 +373,21 @@ class FieldsStudent:
             reading.known,
             reading.hashes,
             type_hash=self._types[label],
-            leads=leads,
+            leads=self._leads_of(label, leads),
             seen=self.seen,
             own=reading.own,
         )
         fields, types = len(self.settings.record.fields), len(self.settings.types)
         return evidence + flags_of(drafted, label, fields=fields, types=types)
+
+    def _leads_of(self, label: int, leads: FloatArray) -> FloatArray:
+        """Return the leads of the heads whose answers a record of this type has."""
+        calling = self.settings.calling
+        if calling is None:
+            return leads
+        names = set(names_in(self.settings.types[label]))
+        takes = {field for name in names for field in calling.tools[name].takes}
+        return leads[[question.field in takes for question in self.settings.questions]]
 
     def sure(self, confidence: Confidence, guard: Guard) -> "FieldsStudent":
         """Return the student with another confidence and guard."""
@@ -421,7 +430,7 @@ class FieldsStudent:
         each = calls_of(record)
         if not all(isinstance(call.get("name"), str) for call in each):
             return ""
-        text = joined_calls([self.settings.style.write({"arguments": {}, **call}) for call in each])
+        text = joined_calls([self.settings.style.write(plain(call)) for call in each])
         calls = call_in(text).tool_calls
         if not calls or not (self._tools is None or self._tools.take_all(calls)):
             return ""

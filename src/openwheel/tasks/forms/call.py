@@ -102,8 +102,8 @@ def calls_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def as_one(record: Mapping[str, Any]) -> Mapping[str, Any]:
     r"""Return the calls in a record as one: the names as one text, of each argument the values.
 
-    One call is as it was. Several with arguments that are lists cannot be told apart so: they are
-    no call.
+    One call is as it was. Several of which an argument is an object in one and a value in another
+    cannot be one: they are no call.
 
     >>> one = {"name": "find", "arguments": {"id": 7}}
     >>> as_one({"calls": [one, {"name": "send", "arguments": {"id": 8}}]})
@@ -122,7 +122,7 @@ def as_one(record: Mapping[str, Any]) -> Mapping[str, Any]:
                     return {"name": None}
                 at = inner
             values = at.setdefault(path[-1], [])
-            if isinstance(value, list | Mapping) or not isinstance(values, list):
+            if (isinstance(value, Mapping) and value) or not isinstance(values, list):
                 return {"name": None}
             values.append(value)
     return {"name": BETWEEN.join(str(call.get("name")) for call in calls), "arguments": merged}
