@@ -94,6 +94,17 @@ def says(text: str) -> Answer:
     return answer
 
 
+def replies(make: Callable[[Asked], bytes | tuple[int, bytes]]) -> Answer:
+    """Answer each request with JSON, or a status and JSON, that a function makes in a thread."""
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        made = await asyncio.to_thread(make, asked)
+        status, body = made if isinstance(made, tuple) else (200, made)
+        writer.write(respond(body, status=status))
+
+    return answer
+
+
 async def silent(_: Asked, __: asyncio.StreamWriter) -> None:
     """Answer nothing, for as long as the client waits."""
     await asyncio.Event().wait()

@@ -8,13 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from cli.runner import run, run_process
 from made_up import tickets, write_log
+from teacher import Teacher, replies
 
 HUNYUAN = "tencent/Hunyuan-7B-Instruct"
 
@@ -29,38 +28,18 @@ def openwheel(tmp_path):
     return said
 
 
-class Teacher(BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.server.asked.append(self.rfile.read(int(self.headers["content-length"])))
-        body = b'{"model":"m","choices":[{"index":0,"message":{"content":"y"}}]}'
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self):
-        self.server.asked.append(b"GET")
-        self.send_error(404)
-
-    def log_message(self, *_):
-        pass
+REPLY = b'{"model":"m","choices":[{"index":0,"message":{"content":"y"}}]}'
 
 
 @pytest.fixture
 def teacher():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    answer = replies(lambda asked: REPLY if asked.method == "POST" else (404, b"{}"))
+    with Teacher(answer) as teacher:
+        yield teacher
 
 
 def toml(teacher, more=""):
-    return f'[[teachers]]\nname = "t"\nurl = "http://127.0.0.1:{teacher.server_port}/v1"\n{more}'
+    return f'[[teachers]]\nname = "t"\nurl = "http://127.0.0.1:{teacher.port}/v1"\n{more}'
 
 
 def test_what_learned_from_whom_is_told(openwheel, tmp_path):
@@ -118,7 +97,7 @@ def test_a_teacher_that_may_not_be_asked_is_refused_at_start_up(openwheel, teach
     assert "teacher t" in refused
     assert "failed   policy" in openwheel("check", code=1, policy=policy)
     if "models" not in more:  # one that has other models too may be asked which
-        assert teacher.asked == []
+        assert teacher.received == []
     assert "may not be sent" in openwheel("policy", policy=policy)
 
 
@@ -156,11 +135,11 @@ def test_a_request_for_a_model_that_may_not_be_asked_goes_nowhere(tmp_path, teac
         assert status == 403
         assert answer["error"]["code"] == "policy_refused"
         assert "does not apply in FR" in answer["error"]["message"]
-        assert teacher.asked == []
+        assert teacher.received == []
         assert ask("qwen3:8b")[0] == 200
         connection.close()
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
         process.stdout.close()
-    assert len(teacher.asked) == 1
+    assert len(teacher.received) == 1

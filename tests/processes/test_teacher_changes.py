@@ -2,58 +2,35 @@
 
 import json
 import random
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from cli.runner import run
 from made_up import QUEUES, ticket
+from teacher import Asked, Teacher, replies
 
 
-class Sorter(ThreadingHTTPServer):
+class Sorter:
     """Sorts tickets under a name that can change."""
 
-    daemon_threads = True
     model = "big-1"
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        words = asked["messages"][-1]["content"].split()
+    def answer(self, asked: Asked) -> bytes:
+        words = json.loads(asked.body)["messages"][-1]["content"].split()
         queue = max(QUEUES, key=lambda name: sum(word in QUEUES[name].split() for word in words))
         message = {"role": "assistant", "content": queue}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        named = {"model": self.server.model, "system_fingerprint": "fp_1"}
-        body = json.dumps({**named, "choices": [choice]}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        named = {"model": self.model, "system_fingerprint": "fp_1"}
+        return json.dumps({**named, "choices": [choice]}).encode()
 
 
 @pytest.fixture
 def sorter() -> Iterator[Sorter]:
-    server = Sorter()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    sorter = Sorter()
+    with Teacher(replies(sorter.answer)) as teacher:
+        sorter.url = teacher.url
+        yield sorter
 
 
 @pytest.mark.evidence

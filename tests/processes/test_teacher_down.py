@@ -17,7 +17,7 @@ from openwheel.loop.serving import RegistryServing
 from openwheel.store import Store, promotions
 from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import APIS
-from processes.mortal import Mortal
+from teacher import TeacherProcess
 
 EASY = "invoice payment refund tax amount 4711"
 WAIT = """
@@ -29,7 +29,8 @@ best_effort = {best_effort}
 
 @pytest.fixture
 def mortal():
-    with Mortal() as teacher:
+    with TeacherProcess("teacher:says") as teacher:
+        teacher.start("billing")
         yield teacher
 
 
@@ -109,7 +110,7 @@ def test_students_answer_meanwhile_with_best_effort_labelled(
         assert sources == {"teacher": 1, "best_effort": 3, "student": 1}
         assert not any(one.unbiased for one in kept if one.source != "teacher")
 
-        mortal.start()
+        mortal.start("billing")
         again = ask(model="m", messages=said(text))
         assert again.headers["x-openwheel-source"] == "teacher"
     assert gateway.stop() == 0
@@ -148,7 +149,7 @@ def test_under_load_only_what_was_sent_is_lost_when_a_teacher_is_killed_and_star
         for _ in range(3):
             asking.more(100)
             mortal.kill()
-            mortal.start()
+            mortal.start("billing")
         asking.more(100)
     assert gateway.stop() == 0
     # What was sent to a teacher that was killed may have been begun, and is not sent again; no
@@ -177,7 +178,7 @@ def test_workers_that_are_to_end_let_nothing_wait(up, mortal, tmp_path, wait_for
     assert answer.status == 502
     assert json.loads(answer.data)["error"]["code"] == "teacher_unreachable"
     if how == signal.SIGHUP:
-        mortal.start()
+        mortal.start("billing")
         assert gateway.ask("another").status == 200
         assert gateway.stop() == 0
     else:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -20,6 +19,7 @@ from cli.runner import run
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.loop.audit.records import read_alarms
 from openwheel.store import Store
+from teacher import Teacher, respond
 
 REPLY = b'{"model":"m","choices":[{"index":0,"message":{"content":"%s"},"finish_reason":"stop"}]}'
 CLIENTS = 4
@@ -27,41 +27,11 @@ LATEST_S = 2.0
 """What the design promises; workers look twice a second."""
 
 
-class Contrary(BaseHTTPRequestHandler):
-    """A teacher that nowadays calls everything an account matter."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        body = REPLY % b"account"
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_):
-        """Say nothing: the gateway's end breaks connections."""
-
-
 @pytest.fixture
 def teacher():
-    server = Server(("127.0.0.1", 0), Contrary)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """A teacher that nowadays calls everything an account matter."""
+    with Teacher(respond(REPLY % b"account")) as teacher:
+        yield teacher.url
 
 
 @pytest.fixture

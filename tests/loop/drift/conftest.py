@@ -1,13 +1,11 @@
 """A task whose teacher can become another one."""
 
-import contextlib
 import functools
 import json
 import random
 import shutil
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange, Store
 from openwheel.teachers import HttpTeacher, asking_again
 from openwheel.wire import Answer
+from teacher import Teacher, replies
 
 SWAPPED = dict(zip(QUEUES, [*list(QUEUES)[1:], next(iter(QUEUES))], strict=True))
 """What a teacher says that contradicts the one before."""
@@ -133,29 +132,10 @@ class Model:
 @pytest.fixture
 def model() -> Iterator[Model]:
     found = Model()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = found.answer(self.rfile.read(int(self.headers["content-length"])))
-            with contextlib.suppress(OSError):  # whoever asked may be gone
-                self.send_response(found.status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    found.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    yield found
-    found.go_on.set()
-    server.shutdown()
-    server.server_close()
+    with Teacher(replies(lambda asked: (found.status, found.answer(asked.body)))) as teacher:
+        found.url = teacher.url
+        yield found
+        found.go_on.set()
 
 
 @pytest.fixture

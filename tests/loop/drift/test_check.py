@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.curate import assign_new
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Store
+from openwheel.store.schema import MIGRATIONS
 
 from .conftest import Who
 
@@ -206,8 +208,11 @@ def test_a_store_from_before_fingerprints_sees_no_change(tmp_path, store, traffi
     turn(store, SETTINGS)
     store.close()
     connection = sqlite3.connect(store.path)
-    for column in ("fingerprint", "student_guess"):
-        connection.execute(f"ALTER TABLE exchanges DROP COLUMN {column}")
+    for statement in (
+        part for version in range(5, max(MIGRATIONS) + 1) for part in MIGRATIONS[version]
+    ):
+        added = re.match(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", statement)
+        connection.execute("ALTER TABLE {} DROP COLUMN {}".format(*added.groups()))
     for table in ("teacher_versions", "teacher_looks", "teacher_changes"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("PRAGMA user_version = 4")
@@ -240,6 +245,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.drift.check import check_teachers
 from openwheel.store import Store
+from openwheel.store.schema import MIGRATIONS
 
 rng = random.Random(0)
 for path in sys.argv[1:]:

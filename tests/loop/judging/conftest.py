@@ -5,7 +5,6 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -14,6 +13,7 @@ from openwheel.store import Store
 from openwheel.tasks.compare import Pair
 from openwheel.teachers import HttpTeacher, asking
 from openwheel.wire import Answer
+from teacher import Teacher, replies
 
 ANSWERS = re.compile(
     r"<answer-1 (\w+)>\n(.*?)\n</answer-1 \1>\n\n<answer-2 \1>\n(.*?)\n</answer-2 \1>", re.DOTALL
@@ -62,27 +62,9 @@ def fair(first: str, second: str) -> bool:
 @pytest.fixture
 def model() -> Iterator[JudgingModel]:
     judging = JudgingModel()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            status, body = judging.answer(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    judging.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    yield judging
-    server.shutdown()
-    server.server_close()
+    with Teacher(replies(lambda asked: judging.answer(asked.body))) as teacher:
+        judging.url = teacher.url
+        yield judging
 
 
 @pytest.fixture
