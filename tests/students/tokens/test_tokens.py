@@ -25,6 +25,7 @@ from openwheel.students.tokens.reader import TAGGER, TokenReader
 from openwheel.students.tokens.words import first_tokens
 from openwheel.students.tune.order import TokenRecipe, Tune
 from openwheel.tasks import answer_in, canonical_answer
+from openwheel.tasks.forms.call import written_call
 from openwheel.trust import Policy
 from openwheel.wire import Answer, ToolCall
 
@@ -274,6 +275,7 @@ def test_calls_of_tools_are_learned_too(encoder):
         answers,
         variables=(0,),
         form="tool_call",
+        surfaces=dict(zip(answers, map(written_call, calls), strict=True)),
         encoder=encoder,
         tune=Tune(always=True, tokens=RECIPE),
     )

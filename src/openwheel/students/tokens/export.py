@@ -40,14 +40,16 @@ def write_tagger(
     trained: TokenModel,
     texts: TokenTexts,
     tokenizer: tokenizers.Tokenizer,
-) -> dict[str, Body]:
-    """Write a tuned encoder as ONNX: in 32 bits, ``float32``, and in 8 bits, ``int8``.
+    precision: str,
+) -> Body:
+    """Write a tuned encoder as ONNX.
 
     Args:
         encoder: The encoder that it was made from.
         trained: The trained model, on the CPU, in 32 bits.
         texts: Texts, of which some try the graph in 32 bits.
         tokenizer: The encoder's.
+        precision: Of its matrices: ``float32`` or ``int8``.
 
     Raises:
         ModelError: It cannot be written, or the graph in 32 bits says otherwise than torch.
@@ -56,11 +58,12 @@ def write_tagger(
     with tempfile.TemporaryDirectory(prefix="openwheel-onnx-") as scratch:
         plain, small = Path(scratch, "float32.onnx"), Path(scratch, "int8.onnx")
         export(alone, plain, encoder, outputs=["tags", "labels"])
-        files = tokenizer.to_str().encode()
-        body = Body(plain.read_bytes(), files)
+        body = Body(plain.read_bytes(), tokenizer.to_str().encode())
         _require_same(encoder, alone, body, texts)
-        quantize(plain, small)
-        return {"float32": body, "int8": Body(small.read_bytes(), files)}
+        if precision == "int8":
+            quantize(plain, small)
+            body = body._replace(graph=small.read_bytes())
+    return body
 
 
 def _require_same(encoder: SentenceEncoder, alone: _Alone, body: Body, texts: TokenTexts) -> None:

@@ -71,19 +71,19 @@ def carry_out(order: TokenOrder, tell: Tell) -> None:
             stepped=steps.one_more,
         )
         steps.tell()
-        bodies = write_tagger(encoder, trained, texts, tokenizer)
         if name is None:
-            body = bodies[precision or "float32"]
+            body = write_tagger(encoder, trained, texts, tokenizer, precision)
             write(order, TAGGER, body.graph)
             write(order, TOKENIZER, body.tokenizer)
-            continue
+            break
         unseen = np.flatnonzero(folds == name)
         # By the graph that will be served. In 32 bits torch says the same, and reads batches.
         plain = small = None
         if precision != "int8":
             plain = scores_of(trained, texts, unseen, place)
         if precision != "float32":
-            small = TokenReader(bodies["int8"]).read(
+            body = write_tagger(encoder, trained, texts, tokenizer, "int8")
+            small = TokenReader(body).read(
                 [order.texts[i] for i in unseen], [order.words[i] for i in unseen]
             )
         if plain is not None and small is not None:
