@@ -30,6 +30,7 @@ ORDER = [
     "loop",
     "teachers",
     "web",
+    "alerts",
     "console",
     "gateway",
     "processes",

@@ -10,8 +10,10 @@ import pytest
 
 from openwheel.access import KeyStore
 from openwheel.loop.serving import RegistryServing
+from openwheel.settings import AlertSection
 from openwheel.store.feedback import FeedbackStore
 from openwheel.wire import APIS
+from teacher import Teacher, respond
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}\x00\u202e</textarea>'
 HEADERS = {
@@ -271,6 +273,22 @@ def test_a_form_of_another_site_changes_nothing(console, registry):
     assert visitor.ask("POST", "/console/stop", {}).status == 403
     assert visitor.ask("GET", "/console/stop").status in {404, 405}
     assert not registry.stopped()
+
+
+def test_a_person_tries_a_receiver_of_alerts(console):
+    with Teacher(respond(b"ok")) as receiver:
+        alerts = (AlertSection(url=f"{receiver.url}/secret-path", format="slack"),)
+        visitor = console(receivers=alerts)
+        page = visitor.get("/console/alerts")
+        assert "secret-path" not in page.text
+        tried = visitor.act("/console/alerts/0/test", seen="/console/alerts")
+        assert "took the test" in tried.text
+        assert "test that this machine sent" in json.loads(receiver.received[0].body)["text"]
+        receiver.down()
+        tried = visitor.act("/console/alerts/0/test", seen="/console/alerts")
+        assert "The test was not taken" in tried.text
+        assert visitor.act("/console/alerts/1/test", seen="/console/alerts").status == 404
+    assert "Nobody receives alerts" in console().get("/console/alerts").text
 
 
 def test_a_console_on_a_store_alone_only_reads(console, registry):

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,8 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 import openwheel
+from openwheel.alerts import send_test
+from openwheel.alerts.post import host_of, receiver_of
 from openwheel.console import pages
 from openwheel.console.board import Board
 from openwheel.console.door import COOKIE, Asked, Door, LoginNeededError, RefusedError, Visitor
@@ -36,8 +38,9 @@ from openwheel.loop.by_hand import promote_by_hand
 from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
-from openwheel.settings import set_in_task
+from openwheel.settings import AlertSection, set_in_task
 from openwheel.store import Store
+from openwheel.store import alerts as deliveries
 from openwheel.store.feedback import FeedbackStore, Verdict
 from openwheel.store.traffic import Search
 
@@ -47,6 +50,7 @@ PING_EVERY_S: Final = 15.0
 CHECK_EVERY_S: Final = 10.0
 """An open page's right to be kept current is checked so often."""
 LONGEST_FIELD: Final = 1_000
+DELIVERIES: Final = 50
 
 _STATIC: Final = {
     "console.css": "text/css; charset=utf-8",
@@ -71,6 +75,7 @@ class Console:
         secret: That of the gateway whose workers pass requests on, ``""`` if there is none.
         config: The settings file, for the limits that people set; None if they cannot.
         reload: Has the gateway read the settings again.
+        receivers: Of alerts.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Console:
         secret: str = "",
         config: Path | None = None,
         reload: Callable[[], None] = lambda: None,
+        receivers: Sequence[AlertSection] = (),
     ) -> None:
         self._store = store
         self._door = door
@@ -95,6 +101,7 @@ class Console:
         self._secret = secret
         self._config = config
         self._reload = reload
+        self._receivers = receivers
         self._watch = Watch(store, settings.prices)
         self._desk = FeedbackDesk(actions) if actions is not None else None
         self._overviews: dict[float, tuple[Board, list[tuple[bool, str]], str]] = {}
@@ -117,9 +124,11 @@ class Console:
                 page("/exchanges", self._exchanges),
                 page("/exchanges/{seq:int}", self._exchange),
                 page("/review", self._review),
+                page("/alerts", self._alerts),
                 page("/events", self._events),
                 action("/stop", partial(self._stop, stopped=True)),
                 action("/resume", partial(self._stop, stopped=False)),
+                action("/alerts/{number:int}/test", self._test_alert),
                 action("/tasks/{task}/promote", self._promote),
                 action("/tasks/{task}/demote", self._demote),
                 action("/tasks/{task}/limit", self._set_limit),
@@ -334,6 +343,15 @@ class Console:
         )
         return html(page)
 
+    async def _alerts(self, request: Request, visitor: Visitor, _: Asked) -> Response:
+        return await asyncio.to_thread(self._show_alerts, self._frame(request, visitor))
+
+    def _show_alerts(self, frame: pages.Frame) -> Response:
+        with self._store.read() as transaction:
+            latest = deliveries.latest(transaction, limit=DELIVERIES)
+        hosts = {receiver_of(section): host_of(section) for section in self._receivers}
+        return html(pages.alerts(frame, receivers=self._receivers, hosts=hosts, latest=latest))
+
     def _hidden(self, request: Request) -> bool:
         return self._hide_text and request.query_params.get("show") != "text"
 
@@ -370,6 +388,19 @@ class Console:
                 checked = now
 
     # What there is to do.
+
+    async def _test_alert(self, request: Request, visitor: Visitor, _: Asked) -> Response:
+        """Post a test to a receiver of alerts, and say what came of it."""
+        number = request.path_params["number"]
+        if number >= len(self._receivers):
+            raise RefusedError("There is no such receiver.", status=404)
+        section = self._receivers[number]
+        wrong = await asyncio.to_thread(send_test, section, visitor.name)
+        said = (
+            f"The test was not taken: {wrong}." if wrong else f"{host_of(section)} took the test."
+        )
+        frame = msgspec.structs.replace(self._frame(request, visitor), done=said)
+        return await asyncio.to_thread(self._show_alerts, frame)
 
     async def _stop(
         self, request: Request, visitor: Visitor, _: Asked, *, stopped: bool
@@ -474,6 +505,7 @@ def create_console(
     secret: str = "",
     config: Path | None = None,
     reload: Callable[[], None] = lambda: None,
+    receivers: Sequence[AlertSection] = (),
 ) -> ASGIApp:
     """Return the console as an ASGI app; see `Console`."""
     console = Console(
@@ -486,6 +518,7 @@ def create_console(
         secret=secret,
         config=config,
         reload=reload,
+        receivers=receivers,
     )
     return console.app()
 

@@ -11,9 +11,8 @@ from typing import Final, Literal
 import msgspec
 
 from openwheel.console.counts import Count, Counts, total
-from openwheel.loop.audit.records import read_alarms
 from openwheel.loop.audit.status import TaskAudit, audit_status
-from openwheel.loop.drift.records import read_changes
+from openwheel.loop.happenings import Happening, happenings_of
 from openwheel.loop.records import Event, Promotion, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.turn import failures
@@ -22,7 +21,6 @@ from openwheel.store import Store, traffic
 DAY: Final = 86_400.0
 TURNS_BACK: Final = 200
 """The reason why a task has no student is looked for in so many turns."""
-HAPPENINGS: Final = 60
 LATEST_LATENCIES: Final = 200
 RECENT_S: Final = 7 * DAY
 """For so long an alarm or a change of the teacher is among what needs a person."""
@@ -31,25 +29,6 @@ Standing = Literal["live", "canary", "shadow", "off", "learning"]
 Kept = Literal["yes", "open", "no", "none"]
 """Whether the live disagreement is below epsilon: evidently, not decided yet, evidently not, or
 there is no audit."""
-
-
-class Happening(msgspec.Struct, frozen=True):
-    """Something that happened.
-
-    Attributes:
-        time: Seconds since 1970.
-        kind: One of a few words: promoted, demoted, alarm, teacher, vetoed, failed, stopped,
-            resumed.
-        task: The task's name, ``""`` for all.
-        task_id: Its id, ``""`` for all or for a task that is gone.
-        text: In a sentence.
-    """
-
-    time: float
-    kind: str
-    task: str
-    task_id: str
-    text: str
 
 
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,9 +182,9 @@ def make_board(
     rows.sort(key=lambda row: (-row.exchanges, row.name))
     with store.read() as transaction:
         second = traffic.second_answer_dollars(transaction, since=since)
-    stops = registry.stops(limit=HAPPENINGS)
+    stops = registry.stops(limit=1)
     stopped = stops[0] if stops and stops[0].stopped else None
-    happenings = _happenings(registry, names, events)
+    happenings = happenings_of(registry, events)
     return Board(
         made=now,
         seconds=time.thread_time() - began + counting,
@@ -288,95 +267,6 @@ def _said(events: Iterable[tuple[float, Event]]) -> dict[str, str]:
     for _, event in events:
         latest.setdefault(event.task, event.reason)
     return latest
-
-
-def _happenings(
-    registry: Registry, names: Mapping[str, str], events: Sequence[tuple[float, Event]]
-) -> tuple[Happening, ...]:
-    store = registry.store
-    alarms = read_alarms(store)
-    changes = read_changes(store)
-    shown_elsewhere = {row.demotion for row in alarms}
-    ids = {name: task_id for task_id, name in names.items()}
-    found = [
-        Happening(
-            row.time,
-            "demoted" if row.certificate_id is None else "promoted",
-            names.get(row.task_id, row.task_id),
-            row.task_id,
-            f"{_doer(row.by)}: {row.reason}",
-        )
-        for row in registry.promotion_rows()
-        if row.id not in shown_elsewhere and row.by != "teacher"
-    ]
-    found += [
-        Happening(
-            row.time,
-            "alarm",
-            names.get(row.task_id, row.task_id),
-            row.task_id,
-            f"Student {row.alarm.student} was taken off"
-            f"{f' for {row.alarm.slice!r}' if row.alarm.slice else ''}: {row.alarm.reason}",
-        )
-        for row in alarms
-    ]
-    found += [
-        Happening(
-            row.time,
-            "teacher",
-            names.get(row.task_id, row.task_id),
-            row.task_id,
-            row.change.reason,
-        )
-        for row in changes
-    ]
-    found += [
-        Happening(when, event.kind, event.task, ids.get(event.task, ""), event.reason)
-        for when, event in _changed_only(events)
-    ]
-    found += [
-        Happening(
-            failure.noticed,
-            "failed",
-            names.get(failure.task or "", ""),
-            failure.task or "",
-            f"A turn failed: {failure.reason}",
-        )
-        for failure in failures.read(store)
-    ]
-    found += [
-        Happening(
-            stop.time,
-            "stopped" if stop.stopped else "resumed",
-            "",
-            "",
-            f"All students were {'stopped' if stop.stopped else 'let answer again'} by {stop.by}.",
-        )
-        for stop in registry.stops(limit=HAPPENINGS)
-    ]
-    found.sort(key=lambda happening: -happening.time)
-    return tuple(found[:HAPPENINGS])
-
-
-def _changed_only(events: Sequence[tuple[float, Event]]) -> list[tuple[float, Event]]:
-    """Return vetoes and troubles, each once for as long as turns repeat it."""
-    first: dict[Event, float] = {}
-    for when, event in events:
-        if event.kind in {"vetoed", "trouble"}:
-            first[event] = when  # the oldest of them, since the newest turn comes first
-    return [(when, event) for event, when in first.items()]
-
-
-def _doer(by: str) -> str:
-    return {
-        "turn": "By a turn of the loop",
-        "audit": "By its audits",
-        "user": "By a person",
-        "override": "By a person, against the evidence",
-        "policy": "By the policy",
-        "teacher": "Since the teacher changed",
-        "traffic": "Since the traffic changed",
-    }.get(by, by)
 
 
 def _needs(

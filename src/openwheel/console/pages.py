@@ -10,6 +10,7 @@ import msgspec
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from openwheel.alerts.post import host_of
 from openwheel.console import plots
 from openwheel.console.board import Board
 from openwheel.console.counts import Count
@@ -17,6 +18,8 @@ from openwheel.console.door import Visitor
 from openwheel.console.exchanges import ExchangeView, Page
 from openwheel.console.task import TaskView
 from openwheel.loop.turn.certify import promise
+from openwheel.settings import AlertSection
+from openwheel.store.alerts import Delivery
 from openwheel.store.traffic import Search
 from openwheel.web.environment import make_environment
 
@@ -159,6 +162,23 @@ def exchange(
 def nothing_to_review(frame: Frame, *, task: str, skipped: int) -> str:
     """Return the page of an empty review queue."""
     return _render("review.html.jinja", frame=frame, task=task, skipped=skipped)
+
+
+def alerts(
+    frame: Frame,
+    *,
+    receivers: Sequence[AlertSection],
+    hosts: Mapping[str, str],
+    latest: Sequence[Delivery],
+) -> str:
+    """Return the page of alerts: who receives them, and what was sent."""
+    return _render(
+        "alerts.html.jinja",
+        frame=frame,
+        receivers=[(host_of(section), section) for section in receivers],
+        hosts=hosts,
+        latest=latest,
+    )
 
 
 def login(to: str, problem: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs the console as a process of its own, so that no page costs a worker anything."""
+"""Runs the console and sends alerts, in a process of its own that costs no worker anything."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from openwheel.access import Access, KeyStore
+from openwheel.alerts import Alerts
 from openwheel.console import create_console
 from openwheel.console.door import Door
 from openwheel.console.server import ConsoleServer
@@ -38,6 +39,13 @@ def run_console(order: Order) -> None:
         access = Access(actions, runtime / "limits", required=settings.access.require_keys)
         in_force = _InForce(access)
         snapshots = SnapshotFolder(runtime / "snapshots")
+
+        def trouble() -> str:
+            wrong = [said for well, said in state_of(snapshots.merged()) if not well]
+            return " ".join(wrong)
+
+        alerts = Alerts(actions, settings.alerts, trouble)
+        alerts.start()
         app = create_console(
             store,
             Door(KeyStore(store), in_force, kept=runtime / "console-sessions.json"),
@@ -48,11 +56,13 @@ def run_console(order: Order) -> None:
             secret=order.console.secret,
             config=Path(order.config),
             reload=_reload,
+            receivers=settings.alerts,
         )
         with socket.socket(fileno=order.descriptor) as sock:
             server = ConsoleServer(app, sock, ready=say_ready)
             when_alone(server.stop)
             server.run()
+        alerts.stop()
         access.close()
 
 

@@ -49,7 +49,7 @@ class Processes(Protocol):
         """Start the learner."""
 
     def start_console(self, settings: Settings) -> list[Child]:
-        """Start the console, unless the settings want none."""
+        """Start the console, unless the settings want neither pages nor alerts."""
 
     async def stop(self, children: Iterable[Child], *, patience: float) -> None:
         """Stop processes: gracefully, and after ``patience`` seconds at once."""
@@ -173,8 +173,8 @@ class Supervisor:
         return [learner]
 
     def start_console(self, settings: Settings) -> list[Child]:
-        """Start the console, unless the settings want none."""
-        if not settings.console.enabled:
+        """Start the console, unless the settings want neither pages nor alerts."""
+        if not (settings.console.enabled or settings.alerts):
             return []
         order = Order(
             settings=settings,

@@ -21,6 +21,8 @@ from openwheel.settings.read import (
 )
 from openwheel.settings.table import (
     AccessSection,
+    AlertKind,
+    AlertSection,
     CaptureSection,
     ConsoleSection,
     GatewaySection,
@@ -38,6 +40,8 @@ __all__ = [
     "LOCAL",
     "REPLAY",
     "AccessSection",
+    "AlertKind",
+    "AlertSection",
     "CaptureSection",
     "CatalogSection",
     "ConsoleSection",

@@ -455,6 +455,47 @@ class ConsoleSection(Section, frozen=True):
     ] = False
 
 
+AlertKind = Literal[
+    "alarm",
+    "promoted",
+    "demoted",
+    "teacher",
+    "vetoed",
+    "trouble",
+    "failed",
+    "stopped",
+    "resumed",
+    "store",
+    "budget",
+]
+"""What an alert is about: what happened to a task, exchanges that are not stored, a budget."""
+
+
+class AlertSection(Section, frozen=True):
+    """A receiver of alerts. One ``[[alerts]]`` table each."""
+
+    url: Annotated[
+        str,
+        Meta(pattern="^https?://.", description="The webhook that alerts are posted to."),
+    ]
+    format: Annotated[
+        Literal["json", "slack", "teams"],
+        Meta(description="The shape of what is posted: JSON for programs, or a chat's message."),
+    ] = "json"
+    kinds: Annotated[
+        tuple[AlertKind, ...],
+        Meta(description="What is posted."),
+    ] = ("alarm", "demoted", "teacher", "vetoed", "failed", "stopped", "resumed", "store", "budget")
+    secret_env: Annotated[
+        str,
+        Meta(description="Environment variable with the secret that signs what is posted."),
+    ] = ""
+    link: Annotated[
+        str,
+        Meta(description="The gateway's address as readers reach it, for links to the console."),
+    ] = ""
+
+
 class LogSection(Section, frozen=True):
     """What is logged, on standard error."""
 
@@ -494,5 +535,6 @@ class Settings(Section, frozen=True):
     policy: PolicySection = PolicySection()
     catalog: CatalogSection = CatalogSection()
     console: ConsoleSection = ConsoleSection()
+    alerts: tuple[AlertSection, ...] = ()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()

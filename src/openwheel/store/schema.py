@@ -261,6 +261,21 @@ stops = sa.Table(
     **NEVER_USED_TWICE,
 )
 
+# Alerts, each once for each receiver: see openwheel.alerts.
+alert_deliveries = sa.Table(
+    "alert_deliveries",
+    metadata,
+    sa.Column("receiver", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("ident", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("happened", sa.Float, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
 # The learner's audit plans; the newest row of each promotion holds. A promotion is identified by
 # the row that first promoted its student.
 audit_plans = sa.Table(
