@@ -21,7 +21,7 @@ PYTHON_CLIENTS = $(patsubst tests/clients/requirements/%.txt,$(CLIENTS)/.%,$(wil
 # What one step waits for (the disk, the network, one core) leaves room for another.
 PARALLEL = $(MAKE) --jobs=2 --no-print-directory
 
-.PHONY: demo test evidence clients lint format lift audit sbom release clean
+.PHONY: demo test evidence screenshots clients lint format lift audit sbom release clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -59,6 +59,10 @@ lift: $(UV_THERE)
 	cd tests/clients/node && npm install --package-lock-only --save-exact \
 		--omit-lockfile-registry-resolved --no-audit --no-fund @anthropic-ai/sdk@latest openai@latest
 	$(MAKE) test
+
+# The pictures of the console in the docs; needs Chromium.
+screenshots: $(VENV)/.tested
+	$(BIN)/python examples/screenshots.py
 
 # Looks what is locked up among the known vulnerabilities; needs a network that has them.
 audit: $(VENV)/.tools

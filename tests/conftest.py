@@ -32,6 +32,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 LONGEST = (
     "tests/processes/",
+    "tests/console/",
     "tests/loop/offline/test_learn.py",
     "tests/students/tune/",
     "tests/cli/test_commands.py",
