@@ -50,6 +50,15 @@ def test_a_student_that_breaks_its_promise_is_shown(console, traffic):
         assert said in page.text
 
 
+def test_a_key_that_expires_soon_needs_a_person(console, store):
+    keys = KeyStore(store)
+    keys.create("desk", expires=time.time() + 3 * 86_400)
+    keys.create("lab", expires=time.time() + 30 * 86_400)
+    page = console().get("/console").text
+    assert "The key &#39;desk&#39; expires soon" in page
+    assert "&#39;lab&#39;" not in page
+
+
 def test_every_page_of_a_task_and_its_exchanges(console, traffic, task, registry):
     newest = traffic("ssss" + ".." * 60 + "xx" + "dDdD" * 5)
     visitor = console()

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from openwheel.access import Key, KeyStore
 from openwheel.console.counts import Count, Counts, total
 from openwheel.loop.audit.status import TaskAudit, audit_status
 from openwheel.loop.happenings import Happening, happenings_of
@@ -23,7 +24,8 @@ TURNS_BACK: Final = 200
 """The reason why a task has no student is looked for in so many turns."""
 LATEST_LATENCIES: Final = 200
 RECENT_S: Final = 7 * DAY
-"""For so long an alarm or a change of the teacher is among what needs a person."""
+"""For so long an alarm or a change of the teacher is among what needs a person, and so long before
+it expires a key is."""
 
 Standing = Literal["live", "canary", "shadow", "off", "learning"]
 Kept = Literal["yes", "open", "no", "none"]
@@ -194,7 +196,10 @@ def make_board(
         tasks=tuple(rows),
         outside=by_task.get("", Count()),
         happenings=happenings,
-        needs=_needs(rows, happenings, failures.read(store), names, now),
+        needs=(
+            *_needs(rows, happenings, failures.read(store), names, now),
+            *_expiring(KeyStore(store).list(), now),
+        ),
         stopped=stopped is not None,
         stopped_by=stopped.by if stopped is not None else "",
         stopped_at=stopped.time if stopped is not None else None,
@@ -309,3 +314,12 @@ def _needs(
         for failure in failed
     ]
     return tuple(needs)
+
+
+def _expiring(keys: Iterable[Key], now: float) -> list[Need]:
+    """Return the keys that expire soon: their clients are refused from then on."""
+    return [
+        Need(f"The key {key.name!r} expires soon.", "", key.expires)
+        for key in keys
+        if key.state(now) == "live" and key.expires is not None and key.expires - now < RECENT_S
+    ]

@@ -100,6 +100,7 @@ def task(
         monitors=plots.live_disagreement(view.moments, epsilon),
         frontier_plot=plots.live_frontier(frontier, epsilon) if frontier is not None else None,
         traffic=plots.share_by_hour(by_hour, now=board.made, days=board.days),
+        learning=plots.coverage_by_training(view.students),
         by_hour=_latest(by_hour),
         hidden=hidden,
         happenings=[one for one in board.happenings if one.task_id == view.row.id],

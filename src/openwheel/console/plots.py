@@ -9,6 +9,7 @@ from markupsafe import Markup
 from openwheel.console.counts import Count
 from openwheel.console.task import Frontier, Moment
 from openwheel.loop.audit.status import TaskAudit
+from openwheel.loop.records import Candidate
 from openwheel.web.chart import Chart, Key, axis
 from openwheel.web.text import count, limit, percent
 
@@ -112,6 +113,27 @@ def live_disagreement(moments: Sequence[Moment], epsilon: float) -> Markup | Non
             f"{percent(one.high, 2)}"
         )
         chart.dot((one.audits, one.rate), "touch", tip)
+    return chart.markup()
+
+
+def coverage_by_training(students: Sequence[tuple[Candidate, str, float]]) -> Markup | None:
+    """Draw what training predicted of each student, by how much it learned from; None with one."""
+    points = sorted(
+        (float(candidate.training.exchanges), candidate.coverage)
+        for candidate, _, _ in students
+        if candidate.training.exchanges
+    )
+    if len({x for x, _ in points}) < 2:
+        return None
+    chart = Chart(
+        "Coverage as it learned more",
+        f"{len(points)} students; what training predicted they would be certified at.",
+        axis("training exchanges", 0, points[-1][0], unit="count"),
+        axis("predicted coverage", 0, 1),
+    )
+    chart.line(points, "measured")
+    for x, y in points:
+        chart.dot((x, y), "measured", f"{count(round(x))} training exchanges: {percent(y)}")
     return chart.markup()
 
 
