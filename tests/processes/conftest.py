@@ -1,5 +1,6 @@
 """``openwheel up`` as an operator runs it, a teacher for it, and clients that never rest."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -15,7 +16,6 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ import pytest
 from cli.runner import run
 from made_up import tickets, write_log
 from openwheel.store import Store
+from teacher import Asked, Teacher, respond
 
 REST_S = 0.01
 """A client's between two requests: those that take all processors hold up what is waited for."""
@@ -39,54 +40,19 @@ def poll(done: Callable[[], object], *, seconds: float = 60.0) -> object:
     return found
 
 
-class Teacher(ThreadingHTTPServer):
-    """Answers at once, or after the seconds that a request names, with its own name."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, name: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer = ANSWER % name.encode()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        self.asked: list[str] = []
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: a gateway that was killed is meant to break connections."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        text = body["messages"][0]["content"]
-        self.server.asked.append(text)
-        if text.startswith("slow "):
-            time.sleep(float(text.split()[1]))
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(self.server.answer)))
-        self.end_headers()
-        self.wfile.write(self.server.answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def teacher() -> Iterator[Callable[[str], Teacher]]:
-    """Start a teacher whose answers are its name."""
+    """Start a teacher that answers its name, at once or after the seconds that a request says."""
     with contextlib.ExitStack() as stack:
 
         def start(name: str = "yes") -> Teacher:
-            server = stack.enter_context(Teacher(name))
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            return server
+            async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+                text = json.loads(asked.body)["messages"][0]["content"]
+                if text.startswith("slow "):
+                    await asyncio.sleep(float(text.split()[1]))
+                writer.write(respond(ANSWER % name.encode()))
+
+            return stack.enter_context(Teacher(answer))
 
         yield start
 
