@@ -1,4 +1,4 @@
-"""Facts on open-weight checkpoints: licences, families, sizes, and what this machine can run.
+"""Keeps facts on open-weight checkpoints: licences, families, sizes, and what fits this machine.
 
 Knows nothing of traffic.
 """

@@ -1,4 +1,4 @@
-"""Looking things up in the catalogue."""
+"""Looks rows up in the catalogue."""
 
 import difflib
 from collections.abc import Iterable, Mapping

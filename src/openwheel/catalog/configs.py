@@ -1,4 +1,4 @@
-"""What a checkpoint's configuration says of its architecture: config.json, or GGUF's metadata."""
+"""Reads a checkpoint's architecture from its config.json, or from GGUF's metadata."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Reading the catalogue's files: those that come with Openwheel, and the user's own."""
+"""Reads the catalogue's files: those that come with Openwheel, and the user's own."""
 
 from collections.abc import Sequence
 from importlib.resources import files

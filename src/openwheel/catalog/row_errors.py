@@ -1,4 +1,4 @@
-"""Saying what is wrong with a row: which file, row and field, what it must be, what it was."""
+"""Names what is wrong with a row: which file, row and field, what it must be, what it was."""
 
 import re
 from collections.abc import Mapping

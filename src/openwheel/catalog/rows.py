@@ -1,4 +1,4 @@
-"""The rows of the catalogue. A field's `Meta` holds its limits, as for the settings.
+"""Defines the rows of the catalogue. A field's `Meta` holds its limits, as for the settings.
 
 What nobody has read stays unknown: None, an empty text, or ``"unknown"``. A row never guesses.
 """

@@ -1,4 +1,4 @@
-"""What files of weights say of themselves in their headers: tensors, and metadata.
+"""Reads the headers of files of weights: tensors, and metadata.
 
 No weight is read. Safetensors: 8 bytes of length, then JSON. GGUF: the format's specification
 (github.com/ggml-org/ggml, docs/gguf.md), versions 2 and 3.

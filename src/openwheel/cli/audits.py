@@ -1,4 +1,4 @@
-"""``openwheel audits``: what audits show of the students that answer, and what came of it."""
+"""Shows what audits found of the students that answer: ``openwheel audits``."""
 
 from typing import TYPE_CHECKING
 

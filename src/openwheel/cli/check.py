@@ -1,4 +1,4 @@
-"""``openwheel check``: would this configuration work, before anything depends on it?"""
+"""Tests a configuration before anything depends on it: ``openwheel check``."""
 
 import asyncio
 import os

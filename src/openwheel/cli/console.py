@@ -1,4 +1,4 @@
-"""The command that opens the console on a store without a gateway."""
+"""Opens the console on a store without a gateway."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``openwheel export``: a student in the forms that other software loads."""
+"""Exports a student in the forms that other software loads: ``openwheel export``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

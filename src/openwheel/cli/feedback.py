@@ -1,4 +1,4 @@
-"""``openwheel feedback``: what clients said of answers, and what it says of accuracy."""
+"""Shows clients' feedback and what it says of accuracy: ``openwheel feedback``."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

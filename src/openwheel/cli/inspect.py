@@ -1,4 +1,4 @@
-"""Commands that show and change what is promoted: tasks, students, certificates."""
+"""Shows and changes what is promoted: tasks, students, certificates."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

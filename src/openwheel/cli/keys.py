@@ -1,4 +1,4 @@
-"""Commands for the gateway's own keys: make, list, trust, revoke."""
+"""Makes, lists, trusts and revokes the gateway's own keys."""
 
 import datetime
 import re

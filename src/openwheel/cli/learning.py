@@ -1,4 +1,4 @@
-"""Commands that work on logs: learn, evaluate, replay."""
+"""Learns from logs, evaluates students on them, replays them."""
 
 import contextlib
 import shlex

@@ -1,4 +1,4 @@
-"""``openwheel logs``: what would be read of logs, and the store's traffic written out again."""
+"""Shows what would be read of logs, and writes the store's traffic out again."""
 
 import csv
 import random

@@ -1,4 +1,4 @@
-"""``openwheel models``: what there is, with sizes, licences and what they allow."""
+"""Lists checkpoints with sizes, licences and what they allow: ``openwheel models``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

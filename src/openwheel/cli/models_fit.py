@@ -1,4 +1,4 @@
-"""``openwheel models fit``: what this machine can run."""
+"""Shows what this machine can run: ``openwheel models fit``."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How ``openwheel models`` prints checkpoints for people."""
+"""Prints checkpoints for people."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Options that several commands share. What an option leaves open, ``openwheel.toml`` says."""
+"""Defines options that several commands share. What one leaves open, ``openwheel.toml`` says."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping

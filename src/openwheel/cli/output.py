@@ -1,4 +1,4 @@
-"""Printing: results on standard output, all else on standard error."""
+"""Prints results on standard output, all else on standard error."""
 
 import datetime
 import sys

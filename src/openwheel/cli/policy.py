@@ -1,4 +1,4 @@
-"""Commands on what is allowed, and on what students were made of: policy, lineage."""
+"""Shows what is allowed, and what students were made of."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""Showing long work: a bar on a terminal, lines elsewhere, and a clean end on control-C."""
+"""Shows long work as a bar on a terminal, as lines elsewhere, and ends it on control-C."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Commands that run: the gateway, and turns of the loop."""
+"""Runs the gateway, and turns of the loop."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The command that serves a small model on this machine, by llama.cpp."""
+"""Serves a small model on this machine, by llama.cpp."""
 
 import contextlib
 import sys

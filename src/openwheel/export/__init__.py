@@ -1,4 +1,4 @@
-"""Students in the forms that other software loads: adapters, merged weights, GGUF, ONNX.
+"""Exports students in the forms that other software loads: adapters, merged weights, GGUF, ONNX.
 
 Knows nothing of the gate or the gateway. Heavy: importing it needs the extras ``lm`` and
 ``export``.

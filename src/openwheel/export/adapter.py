@@ -1,4 +1,4 @@
-"""An adapter as the standard PEFT folder, which vLLM, SGLang and PEFT load beside the base."""
+"""Copies an adapter as the standard PEFT folder, which vLLM, SGLang and PEFT load with the base."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether two models say the same: their logits on the same texts."""
+"""Compares two models by their logits on the same texts."""
 
 from collections.abc import Sequence
 from typing import Any

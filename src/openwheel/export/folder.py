@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""Makes a folder whole or not at all."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A base and its adapter as one checkpoint, which needs neither PEFT nor the base."""
+"""Merges a base and its adapter into one checkpoint, which needs neither PEFT nor the base."""
 
 import gc
 import warnings

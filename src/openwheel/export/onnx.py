@@ -1,4 +1,4 @@
-"""The body of an encoder student in ONNX: one text's token ids in, its unit vector out."""
+"""Writes the body of an encoder student in ONNX: one text's token ids in, its unit vector out."""
 
 from pathlib import Path
 

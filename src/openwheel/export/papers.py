@@ -1,4 +1,4 @@
-"""What goes with an export: the student's card and lineage, and what the licences want shown."""
+"""Writes what goes with an export: card, lineage, and what the licences want shown."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Keeping libraries' progress bars and advice off a command's output."""
+"""Keeps libraries' progress bars and advice off a command's output."""
 
 from transformers.utils import logging
 

@@ -1,4 +1,4 @@
-"""One export, from a student's folder to a folder that other software loads."""
+"""Exports one student from its folder to a folder that other software loads."""
 
 import hashlib
 import re
@@ -32,7 +32,7 @@ _BEFORE = {"f32": "fp32", "q8_0": "fp32", "f16": "fp16", "bf16": "bf16"}
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What was exported.
+    """A finished export.
 
     Attributes:
         folder: Where it is.

@@ -1,4 +1,4 @@
-"""What is exported: a base, and the adapter that a student learned for it."""
+"""Finds what is exported: a base, and the adapter that a student learned for it."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """What is exported.
+    """The base and the adapter to export.
 
     Attributes:
         base: A folder or an id of the hub.

@@ -1,4 +1,4 @@
-"""Logs that other tools wrote, read as exchanges: files, formats, requests, answers and times.
+"""Reads logs that other tools wrote as exchanges: files, formats, requests, answers and times.
 
 Knows nothing of where the exchanges go and what is made of them.
 """

@@ -1,4 +1,4 @@
-"""Opening an answer out of whatever a tool wrapped it in.
+"""Opens an answer out of the envelopes that a tool wrapped it in.
 
 A student serves what is taken for the answer here. So an envelope is opened, or it is refused; it
 is never the answer itself.

@@ -1,4 +1,4 @@
-"""The elements of a JSON array, one buffer at a time."""
+"""Reads the elements of a JSON array, one buffer at a time."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What an assistant's message says, and the tokens and the reason of ending beside it."""
+"""Reads an assistant's message, and the tokens and the reason of ending beside it."""
 
 from typing import Any, Final
 

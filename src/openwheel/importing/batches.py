@@ -1,4 +1,4 @@
-"""Joining a batch's input with its output, which are two files."""
+"""Joins a batch's input with its output, which are two files."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Objects that hold many records: traces, tables by columns, and lists inside something."""
+"""Takes apart objects that hold many records: traces, tables by columns, lists in something."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Openwheel's own log: exchanges a line each, with all that the store has of them.
+"""Writes and reads Openwheel's own log: exchanges a line each, with all that the store has.
 
 Read back, they are what they were, their ids included.
 """

@@ -1,4 +1,4 @@
-"""Decoding one JSON object of a log, also as Python's json module writes it."""
+"""Decodes one JSON object of a log, also as Python's json module writes it."""
 
 import json
 import re

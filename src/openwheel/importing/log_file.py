@@ -1,4 +1,4 @@
-"""The records of a log file: JSON Lines, a JSON array, a table, compressed or not."""
+"""Reads the records of a log file: JSON Lines, a JSON array, a table, compressed or not."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The messages of a chat, in whatever form a tool writes them, as chat completions have them."""
+"""Brings the messages of a chat, in any form that tools write, to that of chat completions."""
 
 from collections.abc import Iterable
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Opening a log as bytes of UTF-8 text, whatever it is compressed with and encoded in."""
+"""Opens a log as bytes of UTF-8 text, whatever its compression and encoding."""
 
 import bz2
 import codecs

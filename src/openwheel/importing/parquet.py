@@ -1,4 +1,4 @@
-"""The rows of a Parquet file."""
+"""Reads the rows of a Parquet file."""
 
 import importlib.util
 from collections.abc import Iterator

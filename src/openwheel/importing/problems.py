@@ -1,4 +1,4 @@
-"""What was found in logs: counted in full, the first few bad lines kept."""
+"""Counts what was found in logs, and keeps the first few bad lines."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Reading logs as a stream of exchanges."""
+"""Reads logs as a stream of exchanges."""
 
 from collections.abc import Iterator
 from hashlib import sha256

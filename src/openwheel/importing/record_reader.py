@@ -1,4 +1,4 @@
-"""Recognising one record of a log, a JSON object or a row of a table, as an exchange."""
+"""Recognises one record of a log, a JSON object or a row of a table, as an exchange."""
 
 from typing import Final
 

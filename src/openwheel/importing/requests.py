@@ -1,4 +1,4 @@
-"""Reading a request, whatever API it was sent to, as it can be sent again."""
+"""Reads a request of any API as it can be sent again."""
 
 import math
 from typing import Any, Final

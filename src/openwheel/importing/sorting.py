@@ -1,4 +1,4 @@
-"""Putting the exchanges of logs in the order of their times."""
+"""Puts the exchanges of logs in the order of their times."""
 
 import itertools
 import tempfile

@@ -1,4 +1,4 @@
-"""Joining recorded streams: the chunks of an answer, as a list or as the text that was sent."""
+"""Joins recorded streams: the chunks of an answer, as a list or as the text that was sent."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Rows of a table as text: comma-separated values and their kin."""
+"""Reads rows of a table as text: comma-separated values and their kin."""
 
 import csv
 from collections.abc import Callable, Iterator

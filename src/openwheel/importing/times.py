@@ -1,4 +1,4 @@
-"""The time of a record, in whatever form a tool writes it."""
+"""Reads the time of a record, in the forms in which tools write it."""
 
 import math
 import re

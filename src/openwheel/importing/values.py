@@ -1,4 +1,4 @@
-"""Single values of a log's record: embedded JSON, text, and numbers."""
+"""Reads single values of a log's record: embedded JSON, text, and numbers."""
 
 import ast
 import json

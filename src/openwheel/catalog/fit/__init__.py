@@ -1,4 +1,4 @@
-"""What this machine can run: its memory and speed, and what a checkpoint takes of both.
+"""Estimates what this machine can run: its memory and speed, and what a checkpoint takes of both.
 
 Weights are those of the files' headers or of the catalogue, caches those of the configuration.
 Knows nothing of torch, and nothing of training but its weights: a step of it is measured

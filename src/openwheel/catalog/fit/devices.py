@@ -1,4 +1,4 @@
-"""What this machine computes on: accelerators by their vendors' own words, and its processors."""
+"""Finds what this machine computes on: accelerators, through their vendors, and processors."""
 
 import importlib
 import platform
@@ -19,7 +19,7 @@ _MATRIX = 768
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that computes.
+    """A processor or an accelerator.
 
     Attributes:
         kind: ``cuda``, ``rocm`` or ``cpu``.

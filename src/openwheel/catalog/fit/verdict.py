@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a device, at which precision, about how fast; or why not."""
+"""Judges whether a checkpoint fits a device, at which precision, about how fast; or why not."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ LONGEST = 1 << 20
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to run.
+    """What a checkpoint is to do: serve or train, with how many tokens at once.
 
     Attributes:
         purpose: ``serve``, or ``train`` for LoRA.
@@ -70,7 +70,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found for a checkpoint on a device.
+    """Whether a checkpoint fits a device, and how fast it runs there.
 
     Attributes:
         device: The device's name.
@@ -174,7 +174,7 @@ def _longest(weights: Weights, device: Device, wish: Wish, precision: str) -> in
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkpoint and what was found for it.
+    """A checkpoint with its verdict.
 
     Attributes:
         id: The checkpoint's.

@@ -1,4 +1,4 @@
-"""A checkpoint as far as memory and speed need it: its weights, and the shape of its cache."""
+"""Describes a checkpoint for estimates of memory and speed: its weights, the shape of its cache."""
 
 import re
 from pathlib import Path

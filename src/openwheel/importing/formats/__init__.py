@@ -1,4 +1,4 @@
-"""The formats of logs, a file each; `FORMATS` has them in the order in which they are tried.
+"""Lists the formats of logs, a file each; `FORMATS` has the order in which they are tried.
 
 A new format is a file here, its line in `FORMATS`, and a test. It knows nothing of files and of
 where exchanges go.

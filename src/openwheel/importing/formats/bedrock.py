@@ -1,4 +1,4 @@
-"""Amazon Bedrock: the log of model invocations."""
+"""Reads the log of model invocations of Amazon Bedrock."""
 
 from openwheel.importing.answers import response
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, require

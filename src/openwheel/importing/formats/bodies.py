@@ -1,4 +1,4 @@
-"""Tools that log the bodies of a request and its response, each under names of its own."""
+"""Reads tools that log the bodies of a request and its response, under names of their own."""
 
 from functools import partial
 from typing import NamedTuple

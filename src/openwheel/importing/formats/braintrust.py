@@ -1,4 +1,4 @@
-"""Braintrust: spans of its logs, and rows of its datasets and experiments."""
+"""Reads Braintrust's spans, and rows of its datasets and experiments."""
 
 from openwheel.importing.answers import output
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, reject_failed

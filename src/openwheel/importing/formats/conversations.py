@@ -1,4 +1,4 @@
-"""Chats that end in the answer: messages, ShareGPT's conversations, and marked-up text."""
+"""Reads chats that end in the answer: messages, ShareGPT's conversations, marked-up text."""
 
 import re
 from typing import Any, Final

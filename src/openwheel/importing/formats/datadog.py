@@ -1,4 +1,4 @@
-"""Datadog LLM Observability: spans with what they hold under ``meta``."""
+"""Reads spans of Datadog LLM Observability, with what they hold under ``meta``."""
 
 from openwheel.importing.answers import output
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed

@@ -1,4 +1,4 @@
-"""What a format of logs is: how it is known, and how one record of it is read."""
+"""Defines a format of logs: how it is known, and how one record of it is read."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Langfuse: observations, as its interface, its API and its exports to storage write them."""
+"""Reads Langfuse's observations, as its interface, API and exports write them."""
 
 from openwheel.importing.answers import output
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, failed

@@ -1,4 +1,4 @@
-"""LangSmith: runs, and examples of its datasets."""
+"""Reads LangSmith's runs, and examples of its datasets."""
 
 from typing import Any
 

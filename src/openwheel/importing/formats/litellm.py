@@ -1,4 +1,4 @@
-"""LiteLLM: the payload of its callbacks, and the spend logs of its proxy."""
+"""Reads the payload of LiteLLM's callbacks, and the spend logs of its proxy."""
 
 from openwheel.importing.answers import response
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, reject_failed, require

@@ -1,4 +1,4 @@
-"""Files of OpenAI: stored completions, and a batch's input joined with its output."""
+"""Reads files of OpenAI: stored completions, and a batch's input joined with its output."""
 
 from openwheel.importing.answers import Opened, response
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, require

@@ -1,4 +1,4 @@
-"""The plainest formats: a request and a response, and an input and an output."""
+"""Reads the plainest formats: a request and a response, and an input and an output."""
 
 from typing import Any, Final
 

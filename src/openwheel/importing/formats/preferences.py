@@ -1,4 +1,4 @@
-"""Rows that say which answer is preferred: DPO files, and TRL's preference and KTO rows."""
+"""Reads rows that say which answer is preferred: DPO files, TRL's preference and KTO rows."""
 
 from typing import Any
 

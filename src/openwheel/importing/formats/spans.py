@@ -1,4 +1,4 @@
-"""Spans of traces that hold a model's call in attributes.
+"""Reads spans of traces that hold a model's call in attributes.
 
 Read are OpenTelemetry's conventions for generative AI (current and earlier), OpenLLMetry,
 OpenInference and the Vercel AI SDK, whatever writes the span: OTLP JSON, a console exporter, a

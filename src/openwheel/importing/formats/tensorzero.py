@@ -1,4 +1,4 @@
-"""TensorZero: inferences of chat and JSON functions."""
+"""Reads TensorZero's inferences of chat and JSON functions."""
 
 from openwheel.importing.answers import output
 from openwheel.importing.formats.format import Entry, Format, Keys, beside, require

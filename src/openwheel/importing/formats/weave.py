@@ -1,4 +1,4 @@
-"""Weights & Biases Weave: calls of a model's client."""
+"""Reads calls of a model's client in Weights & Biases Weave."""
 
 from openwheel.importing.answers import output
 from openwheel.importing.formats.format import Entry, Format, Keys, reject_failed

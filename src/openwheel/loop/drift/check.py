@@ -45,9 +45,10 @@ def check_teachers(
 def of_this_teacher(
     store: Store, settings: LoopSettings, task: str, shadow: Candidate
 ) -> tuple[Candidate, list[Event]]:
-    """Return the shadow, judged by evidence of its own teacher alone, and the events of that.
+    """Have a shadow judged anew after a change of its teacher, if there was one; return its state.
 
-    Call it before the shadow is judged, after `see` has read all exchanges that may judge it.
+    The events of the change come with it. Call this before the shadow is judged, after `see` has
+    read all exchanges that may judge it.
     """
     evidence_until = max(shadow.trained_until, shadow.judged_after + 1)
     new_versions = _unknown(store, shadow, until=evidence_until, evidence=shadow.training.exchanges)

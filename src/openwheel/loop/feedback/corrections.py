@@ -135,7 +135,7 @@ def sort_corrections(
 def _verdict(
     group: Sequence[Believed], trusts: Mapping[int, Trust], quorum: int
 ) -> tuple[str | None, set[int], str]:
-    """Return the answer believed for an input, its keys, and the reason against the others."""
+    """Return the answer believed for an input, if any, its keys, and the reason against others."""
     for level, needed in (("high", 1), ("normal", 1), ("low", quorum)):
         voices: dict[str, set[int]] = defaultdict(set)
         for correction in group:

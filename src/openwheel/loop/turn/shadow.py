@@ -130,7 +130,7 @@ def judge_new(state: TaskState) -> None:
 
 
 def _of_this_teacher(state: TaskState, shadow: Candidate) -> Candidate:
-    """Return the shadow, judged by evidence of its own teacher alone."""
+    """Return the shadow, to be judged anew if its teacher changed while it was judged."""
     settings = state.subject.settings
     shadow, events = of_this_teacher(state.registry.store, settings, state.name, shadow)
     state.events += events
