@@ -8,6 +8,7 @@ import msgspec
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate, Compared, Plan, Window
 from openwheel.gate.judge import Method
+from openwheel.loop.layouts import Layout, layout_of
 from openwheel.tasks import Form, Task
 from openwheel.tasks.compare import (
     EXACT,
@@ -149,17 +150,20 @@ class Slicer(msgspec.Struct, frozen=True):
         variable: Index of the input whose value names the slice, None for one slice.
         known: Values seen in training; others are deferred.
         deferred: Values left to the teacher, since training showed too much disagreement.
+        layouts: If there are any, the layout of that input names the slice.
     """
 
     variable: int | None = None
     known: tuple[str, ...] = ()
     deferred: tuple[str, ...] = ()
+    layouts: tuple[Layout, ...] = ()
 
     def slice_of(self, inputs: Sequence[str]) -> str:
         """Return the slice of an exchange, ``"all"`` where there is only one."""
         if self.variable is None or self.variable >= len(inputs):
             return "all"
-        return inputs[self.variable]
+        value = inputs[self.variable]
+        return layout_of(value, self.layouts) if self.layouts else value
 
     def defers(self, inputs: Sequence[str]) -> bool:
         """Whether the slice is unknown or left to the teacher."""

@@ -18,6 +18,7 @@ from openwheel.gate import (
     spent,
 )
 from openwheel.loop.data import TaskData, seen_keys
+from openwheel.loop.layouts import find_layouts
 from openwheel.loop.records import Slicer
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
@@ -116,7 +117,7 @@ def train_best(
         return None
     attempt = subject.record.attempts + 1
     variables = _variables(subject, training)
-    slicer = find_slicer(training.inputs)
+    slicer = find_slicer(training.inputs, layouts=FORMS[subject.record.form].has_fields)
     votes = len(set(bursts(calibration, variables).tolist()))
     planned = max(votes, int(expected * _share_of_votes(training.inputs, variables)), 1)
     lesson = _lesson(subject, training, variables, progress)
@@ -438,11 +439,15 @@ EVIDENT = 0.01
 training showed less often than this."""
 
 
-def find_slicer(inputs: Sequence[Inputs]) -> Slicer:
-    """Choose the variable whose values name the slices, from training inputs in time order.
+def find_slicer(inputs: Sequence[Inputs], *, layouts: bool = False) -> Slicer:
+    """Choose the variable whose values or layouts name the slices, from training inputs in order.
 
-    It has few values, none of them rare, and none that appeared only lately. A date has few values
+    Its values are few, none of them rare, and none appeared only lately. A date has few values
     in a log of a few days, but tomorrow's is new, which would defer everything.
+
+    Args:
+        inputs: In order of arrival.
+        layouts: Whether the layout of an input may name the slice, where no value does.
     """
     width = min((len(values) for values in inputs), default=0)
     best = Slicer()
@@ -459,6 +464,13 @@ def find_slicer(inputs: Sequence[Inputs]) -> Slicer:
         frequent = tuple(sorted(value for value, number in counts.items() if number >= fewest))
         if len(frequent) >= 2:
             best = Slicer(variable, frequent)
+    if best.variable is None and layouts:
+        latest = inputs[-LATEST:]
+        for variable in range(width):
+            found = find_layouts([values[variable] for values in latest])
+            if len(found) > len(best.known):
+                names = tuple(sorted(layout.name for layout in found))
+                best = Slicer(variable, names, layouts=found)
     return best
 
 
