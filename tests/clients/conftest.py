@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def run_client(live: Live, environment: Callable[[str], Path]) -> Client:
 
     @functools.cache
     def run(script: str, name: str) -> dict[str, Any]:
-        return _run(script, environment(name), live.url)
+        return run_script(script, environment(name), live.url)
 
     return run
 
@@ -74,7 +74,7 @@ def same_without_a_gateway(
     def check(script: str, name: str) -> None:
         through = run_client(script, name)["teacher"]
         with Teacher(answer) as teacher:
-            direct = _run(script, environment(name), teacher.origin)["teacher"]
+            direct = run_script(script, environment(name), teacher.origin)["teacher"]
         assert _of_the_teacher(through) == _of_the_teacher(direct)
 
     return check
@@ -93,7 +93,10 @@ def _of_the_teacher(seen: Any) -> Any:
     }
 
 
-def _run(script: str, environment: Path, url: str) -> dict[str, Any]:
+def run_script(
+    script: str, environment: Path, url: str, arguments: Sequence[str] = (WHERE, REFUND)
+) -> dict[str, Any]:
+    """Run a script in an environment against a gateway; return the JSON object it prints."""
     path = HERE / "scripts" / script
     if path.suffix == ".mjs":
         # Node looks for packages beside the script.
@@ -113,7 +116,7 @@ def _run(script: str, environment: Path, url: str) -> dict[str, Any]:
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     done = subprocess.run(
-        [program, str(path), WHERE, REFUND],
+        [program, str(path), *arguments],
         env=told,
         capture_output=True,
         text=True,

@@ -52,6 +52,8 @@ def test_system_and_blocks_are_messages():
         {"thinking": {"type": "adaptive"}},
         {"container": "c"},
         {"mcp_servers": [{"type": "url", "url": "x"}]},
+        {"thread": {"type": "create"}},
+        {"thread": {"type": "continue", "previous_message_id": "msg_0"}},
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
         {"messages": [{"role": "user", "content": [text("a"), {"type": "document"}]}]},
@@ -69,7 +71,7 @@ def test_what_only_a_teacher_answers_is_not_plain(fields):
         CACHE,
         {"metadata": {"user_id": "u"}, "service_tier": "auto", "stream": True},
         {"messages": [{"role": "user", "content": [{**text("x"), **CACHE}]}]},
-        {"tools": [], "mcp_servers": []},
+        {"tools": [], "mcp_servers": [], "thread": None},
     ],
 )
 def test_what_changes_nothing_is_neither_prompt_nor_setting(fields):

@@ -1,7 +1,8 @@
 """Anthropic messages: reading a request and a teacher's answer.
 
-Only a teacher answers what text does not say whole: images, documents, thinking, containers, and
-tools other than the client's own.
+Only a teacher answers what text does not say whole: images, documents, thinking, containers,
+threads (the server keeps these, and later requests go on from them), and tools other than the
+client's own.
 
 Source: the Anthropic API reference, "Create a Message", and its guide "Streaming messages".
 """
@@ -31,6 +32,7 @@ _NEUTRAL = frozenset(
         "tool_choice",
         "container",
         "mcp_servers",
+        "thread",
         "stream",
         "metadata",
         "cache_control",
@@ -70,6 +72,7 @@ class MessagesRequest(msgspec.Struct):
     thinking: dict[str, Any] | None = None
     container: Any = None
     mcp_servers: list[Any] | None = None
+    thread: Any = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     output_config: dict[str, Any] | None = None
@@ -80,6 +83,7 @@ class MessagesRequest(msgspec.Struct):
         plain = (
             (self.thinking is None or self.thinking.get("type") == "disabled")
             and self.container is None
+            and not self.thread
             and not self.mcp_servers
         )
         turns = Turns()
