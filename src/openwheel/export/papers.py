@@ -28,13 +28,8 @@ def papers_of(
 def default_name(lineage: Lineage, conditions: Sequence[Condition]) -> str:
     """Return a name that the licences allow: what they ask it to begin with, then the task's."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", lineage.task_name or lineage.student).strip("-.")
-    prefix = name_prefix(conditions)
+    prefix = next((c.text for c in conditions if c.about == "name"), "")
     return f"{prefix}-{plain or 'student'}"[:128] if prefix else (plain or "student")[:128]
-
-
-def name_prefix(conditions: Sequence[Condition]) -> str:
-    """Return what a licence asks the name to begin with, ``""`` if none does."""
-    return next((c.text for c in conditions if c.about == "name"), "")
 
 
 def _card(done: Exported, lineage: Lineage, conditions: Sequence[Condition]) -> str:

@@ -1,6 +1,5 @@
 """Exports one student from its folder to a folder that other software loads."""
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from openwheel.inference.checkpoint import find_checkpoint
 from openwheel.inference.gguf import PRECISIONS as GGUF_PRECISIONS
 from openwheel.inference.gguf import GgufReport, write_gguf
 from openwheel.inference.gguf.quantization import bytes_needed as gguf_bytes
+from openwheel.students.rung import sha256_of
 
 Form = Literal["adapter", "merged", "gguf", "onnx"]
 DEFAULT_PRECISION = {"merged": "bf16", "gguf": "bf16"}
@@ -123,7 +123,7 @@ def export(
                 merged = work
             gguf = write_gguf(
                 merged,
-                folder / f"{_stem(name)}-{precision}.gguf",
+                folder / f"{name.replace(' ', '-')}-{precision}.gguf",
                 precision=precision,
                 name=name,
                 license_id=license_id,
@@ -169,7 +169,7 @@ def has_licence(done: Exported) -> bool:
 
 def _hashes(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): _sha256(path)
+        str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -203,12 +203,3 @@ def _needs(source: Source, form: Form, precision: str) -> int:
         return bytes_needed(source, precision)
     before = bytes_needed(source, _BEFORE[precision]) if source.adapter is not None else 0
     return before + gguf_bytes(bytes_needed(source, "fp32") // 4, precision)
-
-
-def _stem(name: str) -> str:
-    return name.replace(" ", "-")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -80,7 +80,9 @@ class HttpTeacher:
             read_timeout=read_timeout,
         )
         self._added = self._own_headers()
-        self._target = functools.lru_cache(maxsize=256)(self._make_target)
+        self._target = functools.lru_cache(maxsize=256)(
+            lambda path: as_path(self._path + path.removeprefix("/v1"))
+        )
 
     def __repr__(self) -> str:
         return f"HttpTeacher({self._base!r})"
@@ -189,9 +191,6 @@ class HttpTeacher:
                 "the one that clients of its API are given"
             )
         return f"{teacher} answered GET /v1/models with status {status}"
-
-    def _make_target(self, path: str) -> bytes:
-        return as_path(self._path + path.removeprefix("/v1"))
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         added = [(b"host", self.host.encode("ascii" if self.host.isascii() else "idna"))]
