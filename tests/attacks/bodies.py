@@ -35,6 +35,10 @@ def said(api: str, text: bytes = b'"a refund"', more: bytes = b"", model: bytes 
         "messages": b'{"model":%s,"max_tokens":9,"messages":[{"role":"user","content":%s}]%s}',
         "responses": b'{"model":%s,"store":false,"input":%s%s}',
         "completions": b'{"model":%s,"prompt":%s%s}',
+        "decisions": b'{"model":%%s,"questions":[{"type":"choice","choices":[%s]}],"input":%%s%%s}'
+        % b'{"value":"billing"},{"value":"shipping"}',
+        "systemone": b'{"model":%s,"questions":{"q":{"type":"choice","criteria":{"billing":null,'
+        b'"shipping":null}}},"state":%s%s}',
     }
     return body[api] % (model, text, b"," + more if more else b"")
 
@@ -170,6 +174,10 @@ def answered(api: str, text: bytes = b"shipping", tokens: bytes = b"5") -> bytes
         "responses": b'{"status":"completed","output":[{"type":"message","role":"assistant",'
         b'"content":[{"type":"output_text","text":"%s"}]}],%s}',
         "completions": b'{"choices":[{"text":"%s","finish_reason":"stop"}],%s}',
+        "decisions": b'{"answers":[{"type":"choice","choice":"%s","confidence":1,'
+        b'"probabilities":[{"value":"shipping","probability":1}]}],%s}',
+        "systemone": b'{"answers":{"q":{"type":"choice","choice":"%s","confidence":1,'
+        b'"probabilities":{"shipping":1}}},%s}',
     }
     names = (b"prompt", b"completion") if api in {"chat", "completions"} else (b"input", b"output")
     usage = b'"usage":{"%s_tokens":%s,"%s_tokens":5}' % (names[0], tokens, names[1])

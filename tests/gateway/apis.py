@@ -1,22 +1,34 @@
-"""A request of each of the four APIs."""
+"""A request of each API."""
 
 import json
 
-from openwheel.wire import TEXT_APIS
+from openwheel.wire import APIS, TEXT_APIS
 
+ALL_PATHS = {name: api.path for name, api in APIS.items()}
 PATHS = {name: api.path for name, api in TEXT_APIS.items()}
 
 
 def request_of(api: str, text: str, *, stream: bool = False, **fields: object) -> bytes:
-    """Return the body of a request of one of the four APIs."""
+    """Return the body of a request of an API; those for questions have a choice of two queues."""
     said = [{"role": "user", "content": text}]
     asked: dict[str, object] = {
         "chat": {"messages": said},
         "messages": {"messages": said, "max_tokens": 9},
         "responses": {"input": text, "store": False},
         "completions": {"prompt": text},
+        "decisions": {
+            "input": text,
+            "questions": [
+                {"type": "choice", "choices": [{"value": "billing"}, {"value": "shipping"}]}
+            ],
+        },
+        "systemone": {
+            "state": text,
+            "questions": {"q": {"type": "choice", "criteria": {"billing": None, "shipping": None}}},
+        },
     }[api]
-    return json.dumps({"model": "m", **asked, "stream": stream, **fields}).encode()
+    sent = {"stream": stream} if api in TEXT_APIS else {}
+    return json.dumps({"model": "m", **asked, **sent, **fields}).encode()
 
 
 def said(api: str, data: bytes, *, stream: bool) -> str:

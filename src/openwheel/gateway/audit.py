@@ -12,7 +12,7 @@ from openwheel.gateway.exchanges import take_response
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
 from openwheel.loop.route import as_audit
-from openwheel.teachers import Headers, Teacher
+from openwheel.teachers import Headers, NoTeacherError, Teacher
 from openwheel.wire import without_stream
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ class Audits:
                     latency_ms,
                     teacher=response.teacher,
                 )
+            except NoTeacherError:
+                return
             except TeacherError as error:
                 self._failed(str(error))
                 return

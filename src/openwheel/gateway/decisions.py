@@ -31,7 +31,7 @@ from openwheel.loop.route import route
 from openwheel.loop.serving import Decision
 from openwheel.store.exchange import Exchange
 from openwheel.teachers.teacher import LARGEST
-from openwheel.wire import Api, Questions, Request, ordered_id, question_in
+from openwheel.wire import Api, Questions, Request, ordered_id
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +113,7 @@ class Decisions(Completions):
         """Return a decision, without an answer that may not be given or is none to the question."""
         decision = super()._allowed(decision, request)
         text = decision.answer or decision.below_threshold_answer
-        question = question_in(request.prompt.response_format)
-        if text is None or question is None or text in question.answers:
+        if text is None or text in request.echo["question"].answers:
             return decision
         return left_to_teacher(decision, "no answer")
 

@@ -186,8 +186,7 @@ async def forward(
         raise
     except TeacherError as error:
         _charge_unanswered(state, call, sending, generates)
-        state.meter.teacher_errors += 1
-        logger.warning("%s", error)
+        _count_failure(state, error)
         if instead is not None and await instead(_why(error)):
             return
         if state.teacher.wait and isinstance(error, TeacherNotReachedError):
@@ -246,6 +245,13 @@ def _charge_unanswered(state: GatewayState, call: Call, sending: Sending, genera
     if sending.teacher and generates:
         seconds = time.perf_counter() - call.started
         state.recorder.unanswered(sending.teacher, call.body, seconds, call.key)
+
+
+def _count_failure(state: GatewayState, error: TeacherError) -> None:
+    """Count and log that no teacher answered; that there is none was said at the start."""
+    if not isinstance(error, NoTeacherError):
+        state.meter.teacher_errors += 1
+        logger.warning("%s", error)
 
 
 async def _send_failure(send: Send, error: TeacherError, call: Call, added: Pairs) -> None:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,7 +24,7 @@ _DIGITS: Final = 6
 _encoder = msgspec.json.Encoder()
 
 
-class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+class Question(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     """One question about an input.
 
     Attributes:
@@ -43,7 +44,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
         """The question as text: equal texts are the same question."""
         return MARK + canonical_json(self)
 
-    @property
+    @cached_property
     def answers(self) -> tuple[str, ...]:
         """The answers that there are, as `openwheel.wire.Answer.text` has them."""
         if self.type == "predicate":
@@ -124,9 +125,8 @@ def chances_of(answer: Answer, question: Question) -> list[float]:
 
     An answer without probabilities is certain. Whole numbers of millionths, as they are written.
     """
-    answers = question.answers
     given = dict(answer.probabilities) or {answer.text: 1.0}
-    return [round(given.get(text, 0.0), _DIGITS) for text in answers]
+    return [round(given.get(text, 0.0), _DIGITS) for text in question.answers]
 
 
 def check_chance(value: Any) -> float:
