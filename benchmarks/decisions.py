@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from starlette.types import ASGIApp, Message
 
-from openwheel.gateway import CaptureWriter, create_app
+from openwheel.gateway import CaptureWriter, create_app, spare_collector
 from openwheel.loop.probabilities import given
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
@@ -112,6 +112,7 @@ def main() -> None:
         sure = [text for text in test if student.answer_one((text,))[1] >= certificate.threshold]
         asked = [sure[i % len(sure)] for i in range(options.questions)]
         capture = CaptureWriter(store)
+        spare_collector()  # as a worker of the gateway does
         for round_number in range(options.rounds + 1):  # the first one warms up
             start = time.process_time()
             for text in asked:

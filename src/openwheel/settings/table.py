@@ -393,6 +393,13 @@ class TaskSection(Section, frozen=True):
             "others."
         ),
     ] = {}
+    same_as: Annotated[
+        str,
+        Meta(
+            description="A task that asks the same over another API, or in other words: its "
+            "student is tried on this one first. For labels."
+        ),
+    ] = ""
     judge_model: Annotated[
         str, Meta(description="The model that judges; by default the one that answered.")
     ] = ""

@@ -265,3 +265,85 @@ def test_a_class_that_was_never_seen_is_not_made_up(store, registry):
     serving = RegistryServing(Registry(store))
     decision = serving.decide(asked("broken screen battery button noise", QUEUE))
     assert decision.answer != "product"
+
+
+def chats(n, *, seed=0, name="c"):
+    """Return chat traffic that asks for the queue of a ticket."""
+    rng, made = random.Random(seed), []
+    for i in range(n):
+        queue = rng.choice(list(QUEUES))
+        said = [
+            {"role": "system", "content": "Sort the ticket. Answer with one queue and no more."},
+            {"role": "user", "content": ticket(rng, queue)},
+        ]
+        asked = {"model": "big", "temperature": 0, "messages": said}
+        made.append(
+            Exchange(
+                id=f"{name}{seed}-{i}",
+                time=1.7e9 + i,
+                request=json.dumps(asked).encode(),
+                answer=Answer(queue),
+                source="teacher",
+                teacher="gpu",
+                model="big",
+            )
+        )
+    return made
+
+
+def names_of(registry):
+    return {record.task.question is not None: record.task.name for record in registry.tasks()}
+
+
+@pytest.mark.parametrize("chat_first", [True, False])
+def test_one_tasks_student_is_tried_on_another_api_where_the_user_says_so(
+    store, registry, chat_first
+):
+    def first(n, seed):
+        return chats(n, seed=seed) if chat_first else exchanges(n, QUEUE, seed=seed)
+
+    def other(n, seed):
+        return exchanges(n, QUEUE, seed=seed) if chat_first else chats(n, seed=seed)
+
+    store.append(first(700, 0))
+    looked_at = turn(store, SETTINGS).looked_at
+    [before] = registry.certificates()
+    store.append(other(25, 1))
+    done = turn(store, SETTINGS, after=looked_at)
+    assert registry.candidates(state="shadow") == []
+    proposed = [event.reason for event in done.events if "same_as" in event.reason]
+    # A choice is compared with tasks of labels; a chat says nothing of what may be answered.
+    assert [before.task_name in reason for reason in proposed] == [True] * chat_first
+    names = names_of(registry)
+    new = names[chat_first]
+    settings = LoopSettings(tasks={new: TaskSection(same_as=names[not chat_first])})
+    store.append(other(5, 2))
+    done = turn(store, settings, after=done.looked_at)
+    [(shadow, _, _)] = registry.candidates(state="shadow")
+    assert shadow.inherited == before.task
+    for seed in range(3, 9):
+        store.append(other(60, seed))
+        done = turn(store, settings, after=done.looked_at)
+        if len(registry.certificates()) > 1:
+            break
+    certificate = registry.certificates()[-1]
+    assert (certificate.task_name, certificate.student) == (new, shadow.id)
+    serving, rng = RegistryServing(registry), random.Random(5)
+    answered = []
+    for _ in range(30):
+        request = other(1, rng.randrange(10**6))[0].read()
+        decision = serving.decide(request)
+        answered.append(decision.answer)
+        if chat_first and decision.answer is not None:
+            assert {text for text, _ in decision.probabilities} <= set(QUEUES)
+    assert set(answered) - {None} == set(QUEUES)
+
+
+def test_a_task_that_does_not_fit_is_said_to_be_none(store, registry):
+    store.append(exchanges(700, PAID))
+    looked_at = turn(store, SETTINGS).looked_at
+    store.append(exchanges(30, QUEUE, seed=1))
+    settings = LoopSettings(tasks={"queue-should-take": TaskSection(same_as="does-customer-write")})
+    done = turn(store, settings, after=looked_at)
+    assert any("(same_as) is good enough" in event.reason for event in done.events)
+    assert registry.candidates(state="shadow") == []

@@ -1,7 +1,8 @@
-"""Has the student of one question shadow on another that is nearly the same.
+"""Has the student of one task shadow on another that asks the same, or nearly.
 
 An application that changes the wording of a question, or its choices, asks another question: a new
-task, for which nothing is certified. The student of the old one is mostly good at it, so it shadows
+task, for which nothing is certified. The student of the old one is mostly good at it. So is that of
+a chat task for a decision with the same answers, where the user says so (``same_as``). It shadows
 at once, and is judged on what the new task's exchanges say. The first of them choose it, and do not
 judge it.
 """
@@ -16,11 +17,11 @@ import numpy as np
 
 from openwheel.errors import EngineError, StudentFileError
 from openwheel.gate import Certificate
-from openwheel.loop.records import Candidate
+from openwheel.loop.records import Candidate, Promotion, TaskRecord, accepted
 from openwheel.loop.registry import restarted
 from openwheel.loop.turn.state import TaskState
-from openwheel.tasks import MIN_SUPPORT
-from openwheel.wire import Question
+from openwheel.tasks import FORMS, MIN_SUPPORT, canonical_answer
+from openwheel.wire import Answer, Question
 
 ALIKE = 0.6
 """The least likeness of two questions, of their wording and of their answers each."""
@@ -33,15 +34,16 @@ MOST_TRIED = 3
 
 
 def inherit(state: TaskState) -> None:
-    """Have the student of a question like this one shadow, if the task had no student yet."""
+    """Have the student of a task like this one shadow, if the task had no student yet."""
     record = state.subject.record
+    named = state.subject.settings.task(state.name).same_as
     question = record.task.question
-    if question is None or record.attempts or state.labelled < MIN_SUPPORT:
+    if record.attempts or state.labelled < MIN_SUPPORT or not (question or named):
         return
-    for name, certificate in _predecessors(state, question):
+    for name, certificate in _predecessors(state, named):
         candidate = state.registry.candidate(certificate.student)
         try:
-            if not _is_good(state, candidate, certificate.threshold, question):
+            if not _is_good(state, candidate, certificate.threshold):
                 continue
         except (EngineError, StudentFileError):
             continue
@@ -51,10 +53,18 @@ def inherit(state: TaskState) -> None:
         )
         state.end(
             "shadowing",
-            f"the student {certificate.student} of the question {name!r} shadows on this one, "
-            "which is nearly the same; it is judged on exchanges from now on",
+            f"the student {certificate.student} of the task {name!r} shadows on this one, which "
+            "asks nearly the same; it is judged on exchanges from now on",
         )
         return
+    if named:
+        state.tell("waiting", f"no student of {named!r} (same_as) is good enough at this task yet")
+    elif other := _same_answers(state):
+        state.tell(
+            "waiting",
+            f"the task {other!r} has the same answers; if it asks the same, same_as = {other!r} "
+            f"under [tasks.{state.name}] has its student tried on this one",
+        )
 
 
 def likeness(first: Question, other: Question) -> float:
@@ -77,34 +87,86 @@ def likeness(first: Question, other: Question) -> float:
     return min(wording, len(mine & others) / len(mine | others))
 
 
-def _predecessors(state: TaskState, question: Question) -> Iterator[tuple[str, Certificate]]:
-    """Yield questions like this one with their latest certificates, the most alike first."""
-    registry, promotions = state.registry, state.registry.promotions()
-    alike = []
-    for record in registry.tasks():
-        other = record.task.question
-        if other is None or record.task.id == state.task_id:
-            continue
+def _promoted(state: TaskState) -> Iterator[tuple[TaskRecord, Promotion, Certificate]]:
+    """Yield the other tasks of labels that have a promoted student."""
+    promotions = state.registry.promotions()
+    for record in state.registry.tasks():
         promotion = promotions.get(record.task.id)
-        if promotion is not None and promotion.certificate is not None:
-            how = likeness(question, other)
-            if how >= ALIKE:
-                alike.append((how, promotion.id, record.task.name, promotion.certificate))
+        if record.task.id == state.task_id or promotion is None or not FORMS[record.form].closed:
+            continue
+        if promotion.certificate is not None:
+            yield record, promotion, promotion.certificate
+
+
+def _predecessors(state: TaskState, named: str) -> Iterator[tuple[str, Certificate]]:
+    """Yield tasks like this one with their certificates: the named one, or questions alike."""
+    question = state.subject.record.task.question
+    alike = []
+    for record, promotion, certificate in _promoted(state):
+        other = record.task.question
+        if named:
+            how = float(named in {record.task.name, record.task.id})
+        else:
+            how = likeness(question, other) if question and other else 0.0
+        if how >= ALIKE:
+            alike.append((how, promotion.id, record.task.name, certificate))
     for _, _, name, certificate in sorted(alike, key=lambda one: one[:2], reverse=True)[
         :MOST_TRIED
     ]:
         yield name, certificate
 
 
-def _is_good(state: TaskState, candidate: Candidate, threshold: float, question: Question) -> bool:
+def _same_answers(state: TaskState) -> str:
+    """Return the name of a task that is no question and has a question's answers, ``""`` if none.
+
+    Only of a choice: that something is true, or of a level, says nothing of what was asked.
+    """
+    question = state.subject.record.task.question
+    if question is None or question.type != "choice":
+        return ""
+    mine = {text.casefold() for text in question.answers}
+    for record, _, certificate in _promoted(state):
+        if record.task.question is None:
+            candidate = state.registry.candidate(certificate.student)
+            others = {text.casefold() for text in candidate.surfaces}
+            if len(mine & others) >= ALIKE * len(mine | others):
+                return record.task.name
+    return ""
+
+
+def _fits(state: TaskState, candidate: Candidate) -> bool:
+    """Return whether a student can read this task's inputs: of both it is the one variable."""
+    inputs = state.data.inputs
+    return (
+        candidate.variables == (0,)
+        and all(len(values) == 1 for values in inputs)
+        and (candidate.slicer.variable is None or candidate.task_id == state.task_id)
+    )
+
+
+def _spelled(state: TaskState, candidate: Candidate) -> dict[str, str]:
+    """Return how this task spells each of a student's answers, as far as it has them."""
+    record = state.subject.record
+    question = record.task.question
+    known = dict(state.data.surfaces)
+    if question is not None:
+        known = {
+            canonical_answer(Answer(text), record.form, record.folds): text
+            for text in question.answers
+        }
+    answers = candidate.surfaces
+    return {text: known[text] for text in answers if text in known} or dict(answers)
+
+
+def _is_good(state: TaskState, candidate: Candidate, threshold: float) -> bool:
     """Return whether a student does well on the task's exchanges so far."""
+    if not _fits(state, candidate):
+        return False
     data = state.data.to_train()
     student = state.registry.load(candidate, state.subject.resources)
     texts, confidence = student.answer(data.inputs)
-    possible = np.array(
-        [candidate.surfaces.get(text, text) in question.answers for text in texts], np.bool_
-    )
-    answered = (confidence >= threshold) & possible
+    spelled = _spelled(state, candidate)
+    answered = (confidence >= threshold) & np.array([text in spelled for text in texts], np.bool_)
     agrees = np.array(
         [text == answer for text, answer in zip(texts, data.answers, strict=True)], np.bool_
     )
@@ -132,6 +194,8 @@ def _adopt(state: TaskState, candidate: Candidate) -> Candidate:
         compared=subject.compared,
         form=subject.record.form,
         folds=subject.record.folds,
+        surfaces=_spelled(state, candidate),
+        accepted=accepted(state.data.settings),
         lineage=msgspec.structs.replace(lineage, student=student_id, task=state.task_id),
         matcher=registry.matcher_of(state.task_id),
         inherited=candidate.task_id,

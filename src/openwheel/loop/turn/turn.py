@@ -127,7 +127,8 @@ def _turn(
         if wait is not None and wait.seconds > 0 and not by_hand:
             events.append(Event(record.task.name, "trouble", wait.message))
             continue
-        least = FEWEST_TO_TRAIN if record.task.question is None else MIN_SUPPORT
+        tried = record.task.question is not None or settings.task(record.task.name).same_as
+        least = MIN_SUPPORT if tried else FEWEST_TO_TRAIN
         if not record.attempts and counts[record.task.id] < least:
             events.append(_too_few(record, counts[record.task.id]))  # without reading them
             continue
