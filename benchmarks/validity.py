@@ -324,6 +324,7 @@ def deferred_lines(draws: int) -> Iterator[Line]:
         for name, world in (
             ("independent", curve(ABOVE, 0)),
             ("in matters of 20, correlation 0.3", matters(ABOVE, 20, 0.3)),
+            ("records by fields", records(ABOVE, 0, by="fields")),
         ):
             looks = functools.partial(widened, world=world, answered=answered)
             said = f"deferred requests count, {answered:.0%} answered, just above, {name}"

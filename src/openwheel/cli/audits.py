@@ -41,14 +41,15 @@ def _row(status: "TaskAudit") -> list[str]:
     if status.student is None:
         return [status.task, "teacher", *["-"] * 7, f"${status.cost:,.2f}"]
     low, high = status.interval
-    rate = percent(status.rate, 2) + " of fields" * status.by_fields
+    of_fields = " of fields" * (status.by_fields and status.rate is not None)
+    rate = percent(status.rate, 2) + of_fields
     return [
         status.task,
         status.student + (" (against evidence)" if status.against_evidence else ""),
         percent(status.coverage)
         + (f" + {status.best_effort:,} best effort" if status.best_effort else ""),
         f"{status.audits:,}",
-        f"{status.loss:.4g}" + " in all" * status.by_fields,
+        f"{status.loss:.4g}",
         f"{rate} [{low:.2%}, {high:.2%}] of {percent(status.epsilon, 2)}",
         f"{status.e_value or 0:.3g} of {status.e_value_limit or 0:.3g}",
         percent(status.audit),
@@ -116,7 +117,7 @@ def _teacher(teacher: "TeacherStatus") -> None:
             usual = f"; {teacher.usual[0]:.2%} to {teacher.usual[1]:.2%} is usual"
         out.print(
             f"The teacher, asked again {teacher.asked_twice:,} times, disagreed with itself on "
-            f"{teacher.loss:g}: {percent(teacher.rate, 2)} [{low:.2%}, {high:.2%}]{usual}.",
+            f"{teacher.loss:.4g}: {percent(teacher.rate, 2)} [{low:.2%}, {high:.2%}]{usual}.",
             markup=False,
         )
     if teacher.failed:

@@ -67,7 +67,7 @@ def tasks(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = 
             percent(t["certified_coverage"]),
             percent(t["coverage"]),
             percent(t["audit"].rate if t["audit"] else None, 2)
-            + " of fields" * (t["audit"] is not None and t["audit"].by_fields),
+            + " of fields" * bool(t["audit"] and t["audit"].by_fields and t["audit"].audits),
         ]
         for t in listed
     ]
