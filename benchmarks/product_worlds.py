@@ -257,8 +257,10 @@ def truth(
             return None
         serving, answered, wrong = RegistryServing(Registry(store)), 0, 0.0
         for exchange in exchanges(source(rng, FRESH)):
-            decision = settled(serving.decide(exchange.read()))
+            decision = settled(serving.decide(exchange.read(), exchange.task))
             if decision.answer is not None:
                 answered += 1
                 wrong += outcome_of(exchange.answer, decision).loss or 0
-        return wrong / max(answered, 1)
+        if not answered:
+            raise ValueError("a student was certified and answered none of the fresh requests")
+        return wrong / answered
