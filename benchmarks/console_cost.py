@@ -30,7 +30,7 @@ import msgspec
 import psutil
 
 from openwheel.access import KeyStore
-from openwheel.console import create_console
+from openwheel.console import Console
 from openwheel.console.door import Door
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.audit.step import audit
@@ -205,7 +205,7 @@ def show_pages(path: Path) -> None:
     """Print what each page costs."""
     with Store.open(path, read_only=True) as store:
         keys = KeyStore(store)
-        app = create_console(store, Door(keys, lambda: False), LoopSettings())
+        app = Console(store, Door(keys, lambda: False), LoopSettings()).app()
         client = Client(app)
         task = Registry(store).tasks()[1].task.id
         newest = store.last_seq()

@@ -15,6 +15,7 @@ ORDER = [
     "progress",
     "settings",
     "signals",
+    "asgi_server",
     "sockets",
     "wire",
     "catalog",
@@ -78,7 +79,16 @@ def test_imports_point_one_way():
 
 def test_every_folder_is_a_stage_in_the_order():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    alone = {"errors", "job", "logs", "machine", "progress", "signals", "sockets"}
+    alone = {
+        "errors",
+        "asgi_server",
+        "job",
+        "logs",
+        "machine",
+        "progress",
+        "signals",
+        "sockets",
+    }
     assert folders == set(ORDER) - alone
 
 

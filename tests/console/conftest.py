@@ -1,28 +1,32 @@
 """A store with a promoted student and audits, its console, and a visitor that keeps cookies."""
 
+import contextlib
 import http.client
 import json
 import random
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from starlette.types import ASGIApp
 
 from made_up import QUEUES, ticket, tickets, write_log
 from openwheel.access import KeyStore
-from openwheel.console import create_console
+from openwheel.asgi_server import AsgiServer
+from openwheel.console import STOP_S, Console
 from openwheel.console.door import Door
-from openwheel.console.server import console_thread
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.audit.step import audit
 from openwheel.loop.offline.learn import learn
 from openwheel.loop.registry import Registry
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.curate import assign_new
+from openwheel.sockets import listen, url_of
 from openwheel.store import Exchange, Store
 from openwheel.wire import Answer, Usage
 
@@ -159,22 +163,36 @@ class Visitor:
         return self.ask("POST", path, {"token": token, **fields})
 
 
+@contextlib.contextmanager
+def console_thread(app: ASGIApp) -> Iterator[str]:
+    """Serve a console from a thread, and return its address."""
+    with contextlib.closing(listen("127.0.0.1", 0)) as sock:
+        started = threading.Event()
+        server = AsgiServer(app, sock, ready=started.set, stop_timeout=STOP_S)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            assert started.wait(30)
+            yield url_of(sock)
+        finally:
+            server.stop()
+            thread.join()
+
+
 @pytest.fixture
 def console(store: Store, path: Path) -> Iterator[Callable[..., Visitor]]:
     """Serve the console of the store, and return a visitor."""
-    import contextlib
-
     with contextlib.ExitStack() as stack:
 
         def serve(*, keys: bool = False, acts: bool = True, **options: object) -> Visitor:
             read_only = stack.enter_context(Store.open(path, read_only=True))
-            app = create_console(
+            app = Console(
                 read_only,
                 Door(KeyStore(read_only), lambda: keys),
                 LoopSettings(),
                 actions=store if acts else None,
                 **options,
-            )
+            ).app()
             return Visitor(stack.enter_context(console_thread(app)))
 
         yield serve

@@ -19,9 +19,9 @@ def console(
     `openwheel up` serves it at /console, where people can act as well.
     """
     from openwheel.access import KeyStore
-    from openwheel.console import create_console
+    from openwheel.asgi_server import AsgiServer
+    from openwheel.console import STOP_S, Console
     from openwheel.console.door import Door
-    from openwheel.console.server import ConsoleServer
     from openwheel.logs import set_up_logs
     from openwheel.loop.settings import LoopSettings
     from openwheel.sockets import listen, url_of
@@ -32,11 +32,13 @@ def console(
     with Store.open(db, read_only=True) as store, listen("127.0.0.1", port) as sock:
         keys = KeyStore(store)
         in_force = settings.access.require_keys
-        app = create_console(
+        app = Console(
             store,
             Door(keys, lambda: bool(keys.list()) if in_force is None else in_force),
             LoopSettings.of(settings),
             hide_text=settings.console.hide_text,
-        )
+        ).app()
         url = f"{url_of(sock)}/console"
-        ConsoleServer(app, sock, ready=lambda: out.print(f"The console of {db}: {url}")).run()
+        AsgiServer(
+            app, sock, ready=lambda: out.print(f"The console of {db}: {url}"), stop_timeout=STOP_S
+        ).run()

@@ -5,6 +5,6 @@ the hour, `board` puts together what the first screen shows, `task` and `exchang
 `door` says who may see and who may act, and `app` serves all of it.
 """
 
-from openwheel.console.app import create_console
+from openwheel.console.app import STOP_S, Console
 
-__all__ = ["create_console"]
+__all__ = ["STOP_S", "Console"]

@@ -21,7 +21,7 @@ from openwheel.alerts import send_test
 from openwheel.alerts.post import host_of, receiver_of
 from openwheel.console import pages
 from openwheel.console.board import Board
-from openwheel.console.door import COOKIE, Asked, Door, LoginNeededError, RefusedError, Visitor
+from openwheel.console.door import Asked, Door, LoginNeededError, RefusedError, Visitor
 from openwheel.console.exchanges import find_page, review, view_exchange
 from openwheel.console.http import (
     asked_of,
@@ -51,6 +51,8 @@ CHECK_EVERY_S: Final = 10.0
 """An open page's right to be kept current is checked so often."""
 LONGEST_FIELD: Final = 1_000
 DELIVERIES: Final = 50
+STOP_S: Final = 1
+"""For the server's end: open pages are streams without an end, and come back by themselves."""
 
 _STATIC: Final = {
     "console.css": "text/css; charset=utf-8",
@@ -494,35 +496,6 @@ class Console:
         return content(_file(name), _STATIC[name], headers=headers)
 
 
-def create_console(
-    store: Store,
-    door: Door,
-    settings: LoopSettings,
-    *,
-    actions: Store | None = None,
-    gateway: Callable[[], list[tuple[bool, str]]] | None = None,
-    hide_text: bool = False,
-    secret: str = "",
-    config: Path | None = None,
-    reload: Callable[[], None] = lambda: None,
-    receivers: Sequence[AlertSection] = (),
-) -> ASGIApp:
-    """Return the console as an ASGI app; see `Console`."""
-    console = Console(
-        store,
-        door,
-        settings,
-        actions=actions,
-        gateway=gateway,
-        hide_text=hide_text,
-        secret=secret,
-        config=config,
-        reload=reload,
-        receivers=receivers,
-    )
-    return console.app()
-
-
 def _search(request: Request) -> Search:
     """Read a search from a page's address.
 
@@ -599,6 +572,3 @@ def _versions() -> Mapping[str, str]:
         name: f"/console/static/{name}?{hashlib.sha256(_file(name)).hexdigest()[:12]}"
         for name in _STATIC
     }
-
-
-__all__ = ["COOKIE", "Console", "create_console"]

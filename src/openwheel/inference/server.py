@@ -3,16 +3,15 @@
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 
+from openwheel.asgi_server import AsgiServer
 from openwheel.errors import OpenwheelError
 from openwheel.inference.app import create_front_app
 from openwheel.inference.front import Front
-from openwheel.signals import stopping_on_signals
 from openwheel.sockets import listen, url_of
 
 _STOP_S = 5
@@ -38,23 +37,12 @@ class FrontServer:
         changes: bool = False,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
-        self._sock = sock
         self._front = front
         self._adapters = adapters or {}
         self._failed: OpenwheelError | None = None
         app = create_front_app(front, adapters=changes)
         app.router.lifespan_context = self._lifespan
-        config = uvicorn.Config(
-            app,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_STOP_S,
-        )
-        self._server = _Server(config, ready)
+        self._server = AsgiServer(app, sock, ready=ready, lifespan=True, stop_timeout=_STOP_S)
 
     def run(self) -> None:
         """Serve until told to stop, by `stop`, SIGINT or SIGTERM.
@@ -62,13 +50,13 @@ class FrontServer:
         Raises:
             OpenwheelError: llama.cpp cannot run the model, or an adapter is none.
         """
-        self._server.run(sockets=[self._sock.dup()])
+        self._server.run()
         if self._failed is not None:
             raise self._failed
 
     def stop(self) -> None:
         """Stop, from any thread."""
-        self._server.should_exit = True
+        self._server.stop()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -119,22 +107,3 @@ def serving(front: Front, adapters: Mapping[str, Path] | None = None) -> Iterato
         finally:
             server.stop()
             thread.join()
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which says when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if not self.should_exit:
-            self._ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on a signal, and go on after it: whoever called has things to close."""
-        with stopping_on_signals(self.handle_exit):
-            yield

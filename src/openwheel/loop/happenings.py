@@ -1,7 +1,7 @@
 """Tells what happened to tasks: promotions, alarms, changes of the teacher, failed turns, stops."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -10,20 +10,9 @@ from openwheel.loop.drift.records import read_changes
 from openwheel.loop.records import Event
 from openwheel.loop.registry import Registry
 from openwheel.loop.turn import failures
+from openwheel.settings import HappeningKind
 
 MOST: Final = 60
-
-HappeningKind = Literal[
-    "promoted",
-    "demoted",
-    "alarm",
-    "teacher",
-    "vetoed",
-    "trouble",
-    "failed",
-    "stopped",
-    "resumed",
-]
 
 
 class Happening(msgspec.Struct, frozen=True):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from openwheel.access import Access, KeyStore
 from openwheel.alerts import Alerts
-from openwheel.console import create_console
+from openwheel.asgi_server import AsgiServer
+from openwheel.console import STOP_S, Console
 from openwheel.console.door import Door
-from openwheel.console.server import ConsoleServer
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway.snapshots import AGE, Merged, SnapshotFolder
 from openwheel.job import when_alone
@@ -46,7 +46,7 @@ def run_console(order: Order) -> None:
 
         alerts = Alerts(actions, settings.alerts, trouble)
         alerts.start()
-        app = create_console(
+        app = Console(
             store,
             Door(KeyStore(store), in_force, kept=runtime / "console-sessions.json"),
             LoopSettings.of(settings),
@@ -57,9 +57,9 @@ def run_console(order: Order) -> None:
             config=Path(order.config),
             reload=_reload,
             receivers=settings.alerts,
-        )
+        ).app()
         with socket.socket(fileno=order.descriptor) as sock:
-            server = ConsoleServer(app, sock, ready=say_ready)
+            server = AsgiServer(app, sock, ready=say_ready, stop_timeout=STOP_S)
             when_alone(server.stop)
             server.run()
         alerts.stop()

@@ -462,19 +462,20 @@ class ConsoleSection(Section, frozen=True):
     ] = False
 
 
-AlertKind = Literal[
-    "alarm",
+HappeningKind = Literal[
     "promoted",
     "demoted",
+    "alarm",
     "teacher",
     "vetoed",
     "trouble",
     "failed",
     "stopped",
     "resumed",
-    "store",
-    "budget",
 ]
+"""What can happen to a task, or to all."""
+
+AlertKind = HappeningKind | Literal["store", "budget"]
 """What an alert is about: what happened to a task, exchanges that are not stored, a budget."""
 
 
