@@ -41,6 +41,7 @@ def main() -> None:
     add("--threads", type=int, default=1, help="of --real")
     add("--rungs", nargs="*", default=["linear", "encoder", "lm"], help="of --real")
     add("--precisions", nargs="*", default=[], help="to compare on training rows of --real")
+    add("--compared", type=int, default=60, help="training rows of --real for that")
     add("--encoder", default="", help="a folder with a sentence encoder, beside --real")
     add("--cache", type=Path, default=Path("~/.cache/openwheel/benchmarks"), help="of --real")
     add("--folder", type=Path, help="where --real works; by default a temporary one")

@@ -75,6 +75,7 @@ class Sizes(msgspec.Struct, frozen=True):
         encoder: A folder with a sentence encoder; ``""``: the rung is left out.
         precision: In which the base is served.
         precisions: In which it is served besides, on training rows alone, to compare them.
+        compared: The most training rows that are asked about for that.
     """
 
     rows: int
@@ -90,6 +91,7 @@ class Sizes(msgspec.Struct, frozen=True):
     encoder: str
     precision: str
     precisions: tuple[str, ...]
+    compared: int
 
 
 class Cost(NamedTuple):
@@ -226,7 +228,8 @@ def _check_learned(folder: Path, store: str, base: Path, student: LmStudent) -> 
     known = llguidance.hf.from_tokenizer(tokenizer)
     grammar = lark_of(student.settings.asking.constraint).partition("\n")[2]
     (examples,) = (folder / f"{store}.students").glob(".training/*/examples.jsonl")
-    learned = [json.loads(line)["answer"] for line in examples.read_bytes().splitlines()]
+    records = [json.loads(line) for line in examples.read_bytes().splitlines()]
+    learned = [record["answer"] for record in records if not record.get("held_out")]
     passed = 0
     for answer in learned:
         matcher = LLMatcher(known, LLMatcher.grammar_from_lark(grammar), log_level=0)
@@ -244,7 +247,7 @@ def compare_precisions(student: LmStudent, base: Path, rows: Sequence[Pair], siz
     calibrates or tests is asked about.
     """
     training = rows[: len(rows) - max(len(rows) // 4, min(len(rows) // 2, SMALL_CALIBRATION))]
-    asked = training[-int(0.2 * len(training)) :]
+    asked = training[-min(sizes.compared, int(0.2 * len(training))) :]
     asking, first = student.settings.asking, list[Written]()
     for precision in sizes.precisions:
         section = EngineSection(precision=cast(Precision, precision), threads=sizes.threads)
@@ -309,7 +312,7 @@ def _serve(name: str, folder: Path, store: str, test: Sequence[Pair]) -> None:
     command += ["--port", str(port), "--no-turns"]
     with running(command, log) as process:
         wait_until_open(process, port, log)
-        _wait_for_student(name, port, test[0][0])
+        _wait_for_student(port)
         began, cpu = time.monotonic(), cpu_seconds(process.pid)
         found = [_ask(name, port, text, stream=bool(i % 2)) for i, (text, _) in enumerate(test)]
         wall, cpu = time.monotonic() - began, cpu_seconds(process.pid) - cpu
@@ -333,13 +336,19 @@ def _same(text: str) -> object:
     return text
 
 
-def _wait_for_student(name: str, port: int, text: str) -> None:
-    """Wait until the student is loaded: until then the teacher answers."""
-    for _ in range(120):
-        with contextlib.suppress(OSError):
-            if _ask(name, port, text, stream=False)[0] == "student":
+def _wait_for_student(port: int) -> None:
+    """Wait until the student is loaded: until then the teacher answers.
+
+    Raises:
+        SystemExit: It is not loaded within minutes.
+    """
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as response:
+            if json.load(response)["students"]:
                 return
         time.sleep(0.5)
+    raise SystemExit("the gateway has not loaded the promoted student; its log says why")
 
 
 def _ask(name: str, port: int, text: str, *, stream: bool) -> tuple[str, str]:
