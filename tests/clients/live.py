@@ -15,7 +15,7 @@ from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.serving import Decision
 from openwheel.store.store import Store
 from openwheel.teachers import HttpTeacher
-from openwheel.wire import Request
+from openwheel.wire import Request, question_in
 from teacher import Teacher
 
 WHERE = "where is my parcel?"
@@ -37,6 +37,8 @@ class TextServing:
         prompt = request.prompt
         sure = prompt.plain and not prompt.tools and self.answers(prompt.messages[-1].text)
         answer = f'{{"queue":"{STUDENT}"}}' if prompt.response_format else STUDENT
+        if (question := question_in(prompt.response_format)) is not None:
+            answer = question.answers[0] if question.clear else ""
         return Decision(
             answer=answer if sure else None,
             task="route",

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.store import sqlite
+from openwheel.store.exchanges import answer_of
 from openwheel.store.schema import (
     asked_twice,
     exchanges,
@@ -18,7 +19,7 @@ from openwheel.store.schema import (
     teacher_versions,
 )
 from openwheel.store.store import Transaction
-from openwheel.wire import ApiName
+from openwheel.wire import Answer, ApiName
 
 _Body = TypeVar("_Body")
 _table = exchanges.c
@@ -76,7 +77,13 @@ class FirstAnswer(NamedTuple):
     text: str
     tool_calls: str
     finish_reason: str
+    probabilities: str | None
     request: bytes
+
+    @property
+    def answer(self) -> Answer:
+        """The answer."""
+        return answer_of(self.text, self.tool_calls, self.finish_reason, self.probabilities)
 
 
 def cursors(transaction: Transaction) -> dict[str, int]:

@@ -45,7 +45,8 @@ _NEUTRAL = frozenset(
     }
 )
 _LONGEST_CACHED: Final = 8 << 10
-_ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
+_ROLES: Final = ("user", "assistant", "system", "developer")
+_TEXTS: Final = ("input_text", "output_text")
 
 
 class _Request(msgspec.Struct):
@@ -246,7 +247,7 @@ def _parts(content: Any) -> tuple[str, bool]:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "input_json":
             texts.append(canonical_json(part.get("data")))
-        elif kind in {"input_text", "output_text"} and isinstance(part.get("text"), str):
+        elif kind in _TEXTS and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif kind == "refusal" and isinstance(part.get("refusal"), str):
             texts.append(part["refusal"])

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from clients.answers import anthropic, openai
+from clients.answers import anthropic, decisions, openai
 from teacher import Asked, Teacher, respond
 
 KEY = "sk-the-teachers-own"
@@ -32,6 +32,8 @@ POSTS = {
     "/v1/completions": openai.completions,
     "/v1/responses": openai.responses,
     "/v1/embeddings": openai.embeddings,
+    "/v1/decisions": decisions.decisions,
+    "/v1/systemone": decisions.system_one,
     "/v1/messages": anthropic.messages,
     "/v1/messages/count_tokens": anthropic.count_tokens,
 }

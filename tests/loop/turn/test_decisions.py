@@ -1,5 +1,6 @@
 """Typed questions are found, learned, certified and served, each as a task of its own."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -9,13 +10,16 @@ import pytest
 
 from made_up import QUEUES, ticket
 from openwheel.loop.audit.step import audit
+from openwheel.loop.drift.reask import ask_again
 from openwheel.loop.registry import Registry
+from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.turn.curate import assign_new
 from openwheel.loop.turn.turn import turn
 from openwheel.settings import TaskSection
 from openwheel.store import Exchange, Store
-from openwheel.wire import DECISION_APIS, Answer, question_in
+from openwheel.wire import DECISION_APIS, Answer, Reply, question_in
 from openwheel.wire.question import predicate_answer, score_answer
 
 API = DECISION_APIS["decisions"]
@@ -347,3 +351,30 @@ def test_a_task_that_does_not_fit_is_said_to_be_none(store, registry):
     done = turn(store, settings, after=looked_at)
     assert any("(same_as) is good enough" in event.reason for event in done.events)
     assert registry.candidates(state="shadow") == []
+
+
+def test_a_second_answer_is_compared_with_the_probabilities_of_the_first(store, registry):
+    first = exchanges(800, PAID)
+    store.append(first)
+    sections = {"does-customer-write": TaskSection(compare="difference")}
+    settings = LoopSettings(ask_twice=1.0, tasks=sections)
+    turn(store, settings)
+    assert registry.certificates()
+    said = {one.request: one.answer for one in first}
+
+    @contextlib.asynccontextmanager
+    async def connect():
+        async def ask(api, request):
+            assert api == "decisions"
+            return Reply(said[request], "gpt-6-luna"), "gpu"
+
+        yield ask
+
+    resources = msgspec.structs.replace(NO_RESOURCES, connect_again=connect)
+    ask_again(registry, settings, resources)  # counts from here on
+    store.append(exchanges(10, PAID, seed=3))
+    assign_new(store, registry, after=0)
+    ask_again(registry, settings, resources, seed=1)
+    with store.read() as connection:
+        losses = connection.exec_driver_sql("SELECT loss FROM asked_twice").scalars().all()
+    assert losses == [0.0] * 10

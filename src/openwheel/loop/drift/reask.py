@@ -341,7 +341,7 @@ def _draw(store: Store, promotion: Promotion, rng: random.Random) -> _First | No
             )
         if row is None:
             return None
-        answer = Answer(row.text, finish_reason=row.finish_reason)
+        answer = row.answer
         if answer.complete and not row.tool_calls and row.inputs is not None:
             inputs = decode_inputs(row.inputs)
             return _First(row.seq, row.id, row.api, row.request, inputs, answer)
