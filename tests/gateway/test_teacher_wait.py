@@ -18,7 +18,13 @@ from openwheel.gateway import gateway_thread
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.loop.serving import Decision
-from openwheel.teachers import HttpTeacher, Member, TeacherNotReachedError, TeacherPool
+from openwheel.teachers import (
+    HttpTeacher,
+    Member,
+    TeacherNotReachedError,
+    TeacherPool,
+    TeacherRequest,
+)
 from teacher import Teacher, says
 
 LONG = 300.0
@@ -302,7 +308,7 @@ def test_only_so_many_wait_and_hold_so_many_bytes(teacher):
 
         def ask(size):
             return asyncio.create_task(
-                patient.send_patiently("POST", CHAT, [], b"x" * size, model="m")
+                patient.send_patiently(TeacherRequest("POST", CHAT, [], b"x" * size, "m"))
             )
 
         first = ask(60)
@@ -339,7 +345,7 @@ def test_an_outage_is_remembered_by_model_for_a_minute(teacher):
         for model, at in (("a", 0.0), ("b", 30.0)):
             now[0] = at
             with pytest.raises(TeacherNotReachedError):
-                await patient.send("POST", CHAT, [], b"{}", model=model)
+                await patient.send(TeacherRequest("POST", CHAT, [], b"{}", model))
         found = patient.outage()
         assert (found.models, found.seconds) == (("a", "b"), 30.0)
         assert "could not be reached" in found.error
@@ -347,7 +353,7 @@ def test_an_outage_is_remembered_by_model_for_a_minute(teacher):
         assert patient.outage().models == ("b",)
         teacher.up()
         body = request_of("chat", "x")
-        response = await patient.send("POST", CHAT, [(b"host", b"x")], body, model="b")
+        response = await patient.send(TeacherRequest("POST", CHAT, [(b"host", b"x")], body, "b"))
         response.close()
         assert patient.outage() is None
         await patient.close()

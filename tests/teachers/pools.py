@@ -4,6 +4,7 @@ from openwheel.teachers import (
     HttpTeacher,
     Member,
     TeacherPool,
+    TeacherRequest,
 )
 
 CHAT = "/v1/chat/completions"
@@ -34,7 +35,7 @@ def listed(members, **settings):
 
 
 async def ask(pool, path=CHAT, method="POST", body=b"{}", headers=(), model="m"):
-    response = await pool.send(method, path, list(headers), body, model=model)
+    response = await pool.send(TeacherRequest(method, path, list(headers), body, model))
     try:
         return response, b"".join([chunk async for chunk in response.chunks])
     finally:

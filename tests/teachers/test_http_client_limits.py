@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from openwheel.errors import TeacherError
-from openwheel.teachers import HttpTeacher
+from openwheel.teachers import HttpTeacher, TeacherRequest
 from teacher import Teacher
 from teachers.clients import (
     CERTIFICATE,
@@ -121,7 +121,7 @@ def test_headers_and_paths_reach_the_host_as_they_must(run):
         async with Teacher(WHOLE) as host:
             async with HttpTeacher(f"http://127.0.0.1:{host.port}") as teacher:
                 raw = [(b"x-raw", b"\xff\xe9 caf\xc3\xa9")]
-                response = await teacher.send("GET", "/v1/a b/é?q=%20ü", raw, b"")
+                response = await teacher.send(TeacherRequest("GET", "/v1/a b/é?q=%20ü", raw, b""))
                 response.close()
             assert host.received[0].head.startswith(
                 b"GET /v1/a%20b/%C3%A9?q=%20%C3%BC HTTP/1.1\r\n"

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from openwheel.errors import SettingError, TeacherError
-from openwheel.teachers import HttpTeacher, TeacherTimeoutError
+from openwheel.teachers import HttpTeacher, TeacherRequest, TeacherTimeoutError
 from teacher import Teacher, respond, silent
 
 
@@ -26,7 +26,7 @@ def server():
 def get(teacher, path):
     async def send():
         async with teacher:
-            response = await teacher.send("GET", path, [], b"")
+            response = await teacher.send(TeacherRequest("GET", path, [], b""))
             return response, b"".join([chunk async for chunk in response.chunks])
 
     return asyncio.run(send())
@@ -99,7 +99,7 @@ def asked(loopback, answer, make, *, headers=(), path="/v1/messages"):
 
     async def main():
         async with loopback(answer()) as up, make(up.origin) as teacher:
-            response = await teacher.send("POST", path, list(headers), b"{}")
+            response = await teacher.send(TeacherRequest("POST", path, list(headers), b"{}"))
             assert [chunk async for chunk in response.chunks] == [b"{}"]
             return up.received[0]
 
@@ -152,7 +152,7 @@ def test_the_response_says_who_answered(loopback, answer):
         async with loopback(answer()) as up:
             for name in ("", "big"):
                 async with HttpTeacher(up.url, name=name) as teacher:
-                    response = await teacher.send("GET", "/v1/models", [], b"")
+                    response = await teacher.send(TeacherRequest("GET", "/v1/models", [], b""))
                     assert response.teacher == (name or up.origin.removeprefix("http://"))
                     response.close()
 

@@ -7,6 +7,7 @@ import pytest
 from openwheel.errors import TeacherError
 from openwheel.teachers import (
     TeacherPool,
+    TeacherRequest,
     TeacherTimeoutError,
 )
 from teacher import silent
@@ -216,7 +217,7 @@ def test_a_stream_that_breaks_is_not_begun_anew_but_counts(loopback, answer):
             listed([member(bad.url, "a"), member(good.url, "b")]) as pool,
         ):
             for _ in range(3):
-                response = await pool.send("POST", CHAT, [], b"{}", model="m")
+                response = await pool.send(TeacherRequest("POST", CHAT, [], b"{}", "m"))
                 assert await anext(response.chunks) == b"first"
                 with pytest.raises(TeacherError, match="broke off"):
                     await anext(response.chunks)

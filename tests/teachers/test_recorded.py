@@ -5,7 +5,7 @@ import time
 import pytest
 
 from openwheel.store.exchange import Exchange
-from openwheel.teachers import RecordedTeacher
+from openwheel.teachers import RecordedTeacher, TeacherRequest
 from openwheel.wire import TEXT_APIS, Answer, Usage, read_reply, read_reply_stream, sse_data
 
 
@@ -20,7 +20,7 @@ def exchange(text, answer, **fields):
 
 def ask(teacher, body, path="/v1/chat/completions", method="POST"):
     async def send():
-        response = await teacher.send(method, path, [], body)
+        response = await teacher.send(TeacherRequest(method, path, [], body))
         return response, b"".join([chunk async for chunk in response.chunks])
 
     return asyncio.run(send())

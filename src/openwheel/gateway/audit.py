@@ -12,7 +12,7 @@ from openwheel.gateway.exchanges import take_response
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.recorder import Recorder
 from openwheel.loop.route import as_audit
-from openwheel.teachers import Headers, NoTeacherError, Teacher
+from openwheel.teachers import Headers, NoTeacherError, Teacher, TeacherRequest
 from openwheel.wire import without_stream
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ class Audits:
         async with self._at_once:
             started = time.perf_counter()
             try:
-                response = await self._teacher.send("POST", path, headers, body, model=call.model)
+                request = TeacherRequest("POST", path, headers, body, call.model)
+                response = await self._teacher.send(request)
                 answer = await response.read()
                 latency_ms = (time.perf_counter() - started) * 1000
                 taken = take_response(

@@ -36,6 +36,7 @@ from openwheel.teachers import (
     Place,
     Sending,
     TeacherNotReachedError,
+    TeacherRequest,
     TeacherResponse,
     TeacherTimeoutError,
     named_model,
@@ -173,14 +174,11 @@ async def forward(
     ask = state.teacher.send_patiently if patient else state.teacher.send
     sending = Sending()
     try:
-        response = await ask(
-            scope["method"],
-            target(scope),
-            passable(scope, call.key),
-            call.body,
-            model=call.model,
-            sending=sending,
+        passed = passable(scope, call.key)
+        request = TeacherRequest(
+            scope["method"], target(scope), passed, call.body, call.model, sending
         )
+        response = await ask(request)
     except asyncio.CancelledError:
         _charge_unanswered(state, call, sending, generates)
         raise

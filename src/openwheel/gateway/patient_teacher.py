@@ -11,10 +11,9 @@ import msgspec
 from openwheel.errors import TeacherError
 from openwheel.gateway.meter import Meter
 from openwheel.teachers import (
-    Headers,
-    Sending,
     Teacher,
     TeacherNotReachedError,
+    TeacherRequest,
     TeacherResponse,
     retry_after,
 )
@@ -122,42 +121,22 @@ class PatientTeacher:
         since = min(failure.since for failure in self._failing.values())
         return Outage(tuple(sorted(self._failing)), now - since, latest.error)
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str = "",
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request, once; see `Teacher.send`."""
         try:
-            response = await self._teacher.send(
-                method, path, headers, body, model=model, sending=sending
-            )
+            response = await self._teacher.send(request)
         except TeacherError as error:
-            self._failed(model, str(error))
+            self._failed(request.model, str(error))
             raise
         if response.status in DOWN:
-            self._failed(model, f"status {response.status}")
+            self._failed(request.model, f"status {response.status}")
         elif self._failing or self._back:
-            self._failing.pop(model, None)
-            if (back := self._back.pop(model, None)) is not None:
+            self._failing.pop(request.model, None)
+            if (back := self._back.pop(request.model, None)) is not None:
                 back.set()
         return response
 
-    async def send_patiently(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str = "",
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send_patiently(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request, and retry while no teacher can be reached; see the class."""
         until: float | None = None
         pause = _FIRST_PAUSE_S
@@ -165,16 +144,14 @@ class PatientTeacher:
             while True:
                 response, failure, asked_to = None, None, 0.0
                 try:
-                    response = await self.send(
-                        method, path, headers, body, model=model, sending=sending
-                    )
+                    response = await self.send(request)
                     if response.status != _NOT_TAKEN or response.begun:
                         return response
                     asked_to = retry_after(response.headers)
                 except TeacherNotReachedError as error:
                     failure = error
                 now = self._clock()
-                if until is None and self._may_wait(len(body)):
+                if until is None and self._may_wait(len(request.body)):
                     until = now + self.wait
                 if until is None or self._stopping or now + asked_to >= until:
                     if response is not None:
@@ -183,11 +160,11 @@ class PatientTeacher:
                 if response is not None:
                     response.close()
                 least = max(pause, self.waiting / _TRIES_A_SECOND)
-                await self._rest(model, max(min(least, until - now), asked_to))
+                await self._rest(request.model, max(min(least, until - now), asked_to))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
         finally:
             if until is not None:
-                self._leave(len(body))
+                self._leave(len(request.body))
 
     async def _rest(self, model: str, seconds: float) -> None:
         back = self._back.setdefault(model, asyncio.Event())

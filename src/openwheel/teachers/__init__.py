@@ -19,6 +19,7 @@ from openwheel.teachers.teacher import (
     Teacher,
     TeacherConnectTimeoutError,
     TeacherNotReachedError,
+    TeacherRequest,
     TeacherResponse,
     TeacherTimeoutError,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "TeacherConnectTimeoutError",
     "TeacherNotReachedError",
     "TeacherPool",
+    "TeacherRequest",
     "TeacherResponse",
     "TeacherTimeoutError",
     "ask_text",

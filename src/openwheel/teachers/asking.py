@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from openwheel.errors import TeacherError
 from openwheel.teachers.routes import named_model
-from openwheel.teachers.teacher import ApiFamily, Teacher
+from openwheel.teachers.teacher import ApiFamily, Teacher, TeacherRequest
 from openwheel.wire import APIS, ApiName, Reply, read_reply, without_stream
 from openwheel.wire.messages import read_message
 
@@ -54,7 +54,8 @@ async def ask_again(teacher: Teacher, api: ApiName, body: bytes) -> tuple[Reply,
 
 async def _answer(teacher: Teacher, path: str, body: bytes, model: str) -> tuple[str, bytes]:
     headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
-    response = await teacher.send("POST", path, headers, body, model=model or named_model(body))
+    request = TeacherRequest("POST", path, headers, body, model or named_model(body))
+    response = await teacher.send(request)
     read = await response.read()
     if response.status != 200:
         raise TeacherError(f"A question was answered with status {response.status}")

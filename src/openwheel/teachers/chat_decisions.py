@@ -16,9 +16,8 @@ import msgspec
 
 from openwheel.errors import RequestError, TeacherError
 from openwheel.teachers.teacher import (
-    Headers,
-    Sending,
     Teacher,
+    TeacherRequest,
     TeacherResponse,
     whole_response,
 )
@@ -104,49 +103,39 @@ class ChatDecisions:
         """Close the teacher."""
         await self.teacher.close()
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str = "",
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request; see `Teacher.send`."""
-        asked = path.partition("?")[0]
+        asked = request.path.partition("?")[0]
         api = next((api for api in DECISION_APIS.values() if api.path == asked), None)
-        if api is None or api.questions is None or method != "POST":
-            return await self.teacher.send(
-                method, path, headers, body, model=model, sending=sending
-            )
+        if api is None or api.questions is None or request.method != "POST":
+            return await self.teacher.send(request)
         try:
-            requests = api.questions.split(body)
-            for request in requests:
-                if not request.prompt.plain:
+            questions = api.questions.split(request.body)
+            for question in questions:
+                if not question.prompt.plain:
                     raise RequestError(
                         "This teacher answers questions from chat completions, of text alone and "
                         "of the types predicate, choice and score"
                     )
         except RequestError as error:
             return whole_response(400, api.error(str(error), type=_INVALID))
-        chat_headers = [pair for pair in headers if pair[0] != b"accept"]
+        headers = [pair for pair in request.headers if pair[0] != b"accept"]
+        chat = request._replace(path=_PATH, headers=headers)
         try:
-            said = await self._ask_all(requests, chat_headers, model, sending)
+            said = await self._ask_all(questions, chat)
         except _OtherStatusError as error:
             passed = error.response
             return whole_response(passed.status, error.body, teacher=passed.teacher)
-        return _response(api, requests, said)
+        return _response(api, questions, said)
 
     async def _ask_all(
-        self, requests: Sequence[Request], headers: Headers, model: str, sending: Sending | None
+        self, requests: Sequence[Request], chat: TeacherRequest
     ) -> list[tuple[_Said, str]]:
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def ask(request: Request) -> tuple[_Said, str]:
             async with room:
-                return await self._ask(request, headers, model, sending)
+                return await self._ask(request, chat)
 
         tasks = [asyncio.ensure_future(ask(request)) for request in requests]
         try:
@@ -155,23 +144,17 @@ class ChatDecisions:
             for task in tasks:
                 task.cancel()
 
-    async def _ask(
-        self, request: Request, headers: Headers, model: str, sending: Sending | None
-    ) -> tuple[_Said, str]:
+    async def _ask(self, request: Request, chat: TeacherRequest) -> tuple[_Said, str]:
         """Ask one question, without log-probabilities from when a server did not take them."""
         question = question_in(request.prompt.response_format)
         assert question is not None
         with_logprobs = self._logprobs
         body = chat_body(question, request, logprobs=with_logprobs)
-        response = await self.teacher.send(
-            "POST", _PATH, headers, body, model=model, sending=sending
-        )
+        response = await self.teacher.send(chat._replace(body=body))
         answer = await response.read()
         if with_logprobs and response.status in {400, 422}:
             body = chat_body(question, request, logprobs=False)
-            response = await self.teacher.send(
-                "POST", _PATH, headers, body, model=model, sending=sending
-            )
+            response = await self.teacher.send(chat._replace(body=body))
             answer = await response.read()
             self._logprobs = self._logprobs and response.status != 200
         if response.status != 200:

@@ -17,6 +17,7 @@ from openwheel.teachers.teacher import (
     ApiFamily,
     Headers,
     Sending,
+    TeacherRequest,
     TeacherResponse,
     TeacherTimeoutError,
 )
@@ -97,24 +98,16 @@ class HttpTeacher:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str = "",  # noqa: ARG002 - the protocol's
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request; see `Teacher.send`."""
+        method, body = request.method, request.body
         head = write_head(
             method,
-            self._target(path),
-            self._request_headers(headers),
+            self._target(request.path),
+            self._request_headers(request.headers),
             len(body) if body or method in _WITH_BODY else None,
         )
-        response = await self._ask(head, body, bodiless=method == "HEAD", sending=sending)
+        response = await self._ask(head, body, bodiless=method == "HEAD", sending=request.sending)
         if not 200 <= response.status <= 599:
             response.close()
             raise TeacherError(f"The teacher at {self.host} answered with status {response.status}")
@@ -163,7 +156,7 @@ class HttpTeacher:
         path = "/v1/models?limit=1000" if self.api == "anthropic" else "/v1/models"
         try:
             async with asyncio.timeout(_PROBE_S):
-                response = await self.send("GET", path, [], b"")
+                response = await self.send(TeacherRequest("GET", path, [], b""))
                 body = await response.read()
         except TimeoutError:
             raise TeacherTimeoutError(

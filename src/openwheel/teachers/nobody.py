@@ -1,7 +1,7 @@
 """Stands where there is no teacher: students alone answer."""
 
 from openwheel.errors import TeacherError
-from openwheel.teachers.teacher import Headers, Sending, TeacherResponse
+from openwheel.teachers.teacher import TeacherRequest, TeacherResponse
 from openwheel.teachers.watch import MemberHealth
 
 
@@ -12,16 +12,7 @@ class NoTeacherError(TeacherError):
 class NoTeacher:
     """Answers nothing; see `Teacher`."""
 
-    async def send(
-        self,
-        method: str,  # noqa: ARG002 - the protocol's, as all that follow
-        path: str,  # noqa: ARG002
-        headers: Headers,  # noqa: ARG002
-        body: bytes,  # noqa: ARG002
-        *,
-        model: str = "",  # noqa: ARG002
-        sending: Sending | None = None,  # noqa: ARG002
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:  # noqa: ARG002
         """Raise `NoTeacherError`."""
         raise NoTeacherError("There is no teacher here: certified students alone answer")
 

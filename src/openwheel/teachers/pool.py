@@ -5,7 +5,7 @@ import functools
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -26,8 +26,8 @@ from openwheel.teachers.routes import (
 )
 from openwheel.teachers.teacher import (
     Headers,
-    Sending,
     TeacherNotReachedError,
+    TeacherRequest,
     TeacherResponse,
     TeacherTimeoutError,
     WholeChunks,
@@ -100,51 +100,34 @@ class TeacherPool:
         """Return the health of each member, in listed order."""
         return [watch.health() for watch in self._watches.values()]
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str = "",
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request to whichever member answers it; see `Teacher.send`."""
         several = len(self._members) > 1
         if several:
-            headers = without_credentials(headers)
-        target = read_target(method, path)
+            request = request._replace(headers=without_credentials(request.headers))
+        target = read_target(request.method, request.path)
         if several and target.goes_to == "all":
-            return await self._model_lists(headers)
+            return await self._model_lists(request.headers)
+        model = request.model
         if target.goes_to in {"any", "named"}:
             if not model and (several or self._looks_at_model):
-                model = named_model(body)
+                model = named_model(request.body)
+                request = request._replace(model=model)
             if model or target.goes_to == "any":
                 watches, reason = self._candidates(model, target.messages)
                 if reason:
                     return refused(reason, messages=target.messages)
                 if not watches:
                     return no_such_model(self._members, model, messages=target.messages)
-                return await self._ask(
-                    watches,
-                    lambda watch: watch.send(
-                        method, path, headers, body, model=model, sending=sending
-                    ),
-                )
+                return await self._ask(watches, request)
         member = first(self._members, target)
         # A body may name a model on these paths too; without one it is not about a model.
-        named = (model or named_model(body)) if member.refuses is not None else ""
+        named = (model or named_model(request.body)) if member.refuses is not None else ""
         if named and (reason := why_not(member, named)):
             return refused(reason, messages=target.messages)
-        watch = self._watches[member.name]
-        return await watch.send(method, path, headers, body, model=model, sending=sending)
+        return await self._watches[member.name].send(request)
 
-    async def _ask(
-        self,
-        watches: Sequence[Watch],
-        send: Callable[[Watch], Awaitable[TeacherResponse]],
-    ) -> TeacherResponse:
+    async def _ask(self, watches: Sequence[Watch], request: TeacherRequest) -> TeacherResponse:
         """Ask one after the other until one does not fail; see the class."""
         held: TeacherResponse | None = None
         failure: TeacherError | None = None
@@ -154,7 +137,7 @@ class TeacherPool:
                 if pause:
                     await asyncio.sleep(pause)
                 try:
-                    response = await send(watch)
+                    response = await watch.send(request)
                 except TeacherError as error:
                     reached = not isinstance(error, TeacherNotReachedError)
                     if reached and isinstance(error, TeacherTimeoutError):
@@ -244,7 +227,7 @@ async def _models(
     path = "/v1/models?limit=1000" if paged else "/v1/models"
     try:
         async with asyncio.timeout(_LIST_S):
-            response = await watch.send("GET", path, headers, b"", model="")
+            response = await watch.send(TeacherRequest("GET", path, headers, b""))
             body = await response.read()
     except TeacherError as error:
         return error

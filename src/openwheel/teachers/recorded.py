@@ -9,7 +9,7 @@ import msgspec
 
 from openwheel.errors import RequestError
 from openwheel.store.exchange import BY_STUDENTS, Exchange
-from openwheel.teachers.teacher import Headers, Sending, TeacherResponse, whole_response
+from openwheel.teachers.teacher import TeacherRequest, TeacherResponse, whole_response
 from openwheel.wire import APIS, Answer, Api, ApiName, Questions, Request, Usage, error_body
 from openwheel.wire.prompt import canonical_json
 
@@ -85,18 +85,9 @@ class RecordedTeacher:
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,  # noqa: ARG002 - the protocol's
-        body: bytes,
-        *,
-        model: str = "",  # noqa: ARG002 - the protocol's
-        sending: Sending | None = None,  # noqa: ARG002 - likewise: it costs nothing
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Answer from the recording; see `Teacher.send`."""
-        path = path.partition("?")[0]
+        method, path = request.method, request.path.partition("?")[0]
         if path == "/v1/models" and method in {"GET", "HEAD"}:
             return _respond(200, self._model_list() if method == "GET" else b"")
         api = next((api for api in APIS.values() if api.path == path), None)
@@ -104,8 +95,8 @@ class RecordedTeacher:
             message = f"The recording answers no {method} {path}"
             return _respond(404, error_body(message, type=_WRONG, code=_NOT_RECORDED))
         if api.questions is not None:
-            return self._decide(api, api.questions, body)
-        return await self._complete(api, body)
+            return self._decide(api, api.questions, request.body)
+        return await self._complete(api, request.body)
 
     async def _complete(self, api: Api, body: bytes) -> TeacherResponse:
         """Answer a request for a text from the recording."""

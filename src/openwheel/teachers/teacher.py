@@ -1,7 +1,7 @@
 """Defines the protocol of a teacher: an endpoint that takes a request as bytes."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Literal, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -34,6 +34,27 @@ class Sending(msgspec.Struct):
     """
 
     teacher: str = ""
+
+
+class TeacherRequest(NamedTuple):
+    """A request to a teacher.
+
+    Attributes:
+        method: In upper case.
+        path: The path from ``/v1`` on, percent-encoded as the client sent it, with its query.
+        headers: The client's headers, names in lower case; the teacher drops those that concern
+            one connection only.
+        body: Sent as it is.
+        model: The model that the body names, ``""`` if it names none or was not read.
+        sending: Gets the name of the teacher that was sent the request.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+    model: str = ""
+    sending: Sending | None = None
 
 
 class TeacherResponse(msgspec.Struct, frozen=True):
@@ -85,26 +106,8 @@ class TeacherResponse(msgspec.Struct, frozen=True):
 class Teacher(Protocol):
     """An endpoint that answers requests of the OpenAI API, of Anthropic's, or of both."""
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str = "",
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request and return as soon as the head of the response is there.
-
-        Args:
-            method: In upper case.
-            path: The path from ``/v1`` on, percent-encoded as the client sent it, with its query.
-            headers: The client's headers, names in lower case; the teacher drops those that
-                concern one connection only.
-            body: Sent as it is.
-            model: The model that the body names, ``""`` if it names none or was not read.
-            sending: Gets the name of the teacher that was sent the request.
 
         Raises:
             TeacherNotReachedError: There was no connection; nothing was sent to any teacher.

@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.teachers.teacher import ApiFamily, Headers, Sending, Teacher, TeacherResponse
+from openwheel.teachers.teacher import ApiFamily, Headers, Teacher, TeacherRequest, TeacherResponse
 
 _FAILURES_IN_A_ROW = 3
 _FIRST_REST_S = 5.0
@@ -114,25 +114,14 @@ class Watch:
             last_error=self._last_error,
         )
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        model: str,
-        sending: Sending | None = None,
-    ) -> TeacherResponse:
+    async def send(self, request: TeacherRequest) -> TeacherResponse:
         """Send one request to the member; see `Teacher.send`."""
         sent_at = self._clock()
         self._requests += 1
         probes = self._unproven and not self._probing
         self._probing |= probes
         try:
-            response = await self.member.teacher.send(
-                method, path, headers, body, model=model, sending=sending
-            )
+            response = await self.member.teacher.send(request)
         except TeacherError as error:
             self._failed(sent_at, str(error))
             raise
