@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coverage import CALIBRATION_SHARE, DELTA, SEED, Judged, cpu_seconds, report_gate
+from coverage import CALIBRATION_SHARE, DELTA, SEED, Judged, cpu_seconds, oracle, report_gate
 from openwheel.errors import ModelError
 from openwheel.gate import spent
 from openwheel.loop.turn.bursts import bursts
@@ -167,6 +167,10 @@ def run(name: str, most: int, loss: Loss, encoder: TextEncoder | None) -> None:
         f"to learn, {each:.2f} ms of CPU an answer, {size / 1e6:.1f} MB, "
         f"rung {fitted.student.rung}"
     )
+    most_of_own = " / ".join(
+        f"{oracle(fitted.confidence, fitted.agrees, epsilon):.3f}" for epsilon in EPSILONS
+    )
+    print(f"  out of fold on what it learned from: most that could be answered {most_of_own}")
     clusters = bursts([(pair.text,) for pair in calibration], (0,))
     bounded = comparison.bounded
     report_gate(fitted, evidence, clusters, judged, EPSILONS, bounded=bounded)
