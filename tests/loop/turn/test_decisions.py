@@ -357,7 +357,7 @@ def test_a_second_answer_is_compared_with_the_probabilities_of_the_first(store, 
     first = exchanges(800, PAID)
     store.append(first)
     sections = {"does-customer-write": TaskSection(compare="difference")}
-    settings = LoopSettings(ask_twice=1.0, tasks=sections)
+    settings = LoopSettings(ask_twice=1.0, epsilon=0.2, tasks=sections)
     turn(store, settings)
     assert registry.certificates()
     said = {one.request: one.answer for one in first}
