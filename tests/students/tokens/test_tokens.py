@@ -19,8 +19,10 @@ from openwheel.settings import PolicySection
 from openwheel.store import Store
 from openwheel.students import load_student, save_student, train
 from openwheel.students.encoder import SentenceEncoder
+from openwheel.students.fields.drafts import Draft
 from openwheel.students.onnx_encoder import TOKENIZER, Body
 from openwheel.students.student import NotLearnedError
+from openwheel.students.tokens.joint import Pairs, chosen
 from openwheel.students.tokens.reader import TAGGER, TokenReader
 from openwheel.students.tokens.words import first_tokens
 from openwheel.students.tune.order import TokenRecipe, Tune
@@ -197,6 +199,18 @@ def test_where_the_tagger_is_right_the_encoder_is_not_tuned(encoder):
     ]
     with pytest.raises(NotLearnedError, match="heads and tagger alone agree on"):
         taught(encoder, rows, tune=Tune(tokens=RECIPE))
+
+
+def test_the_surer_record_that_can_be_sent_is_taken():
+    first, second = ([Draft({"by": name}, [], 0)] * 4 for name in ("tagger", "encoder"))
+    pairs = Pairs(first, second, np.zeros((4, 2)))
+    logits = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [2.0, 1.0]])
+    able = np.array([[True, True], [True, True], [True, False], [False, True]])
+    drafts, features = chosen(pairs, logits, able)
+    assert [draft.record["by"] for draft in drafts] == ["encoder", "tagger", "tagger", "encoder"]
+    assert features.shape == (4, 6)
+    np.testing.assert_array_equal(features[:, -1], [1, 0, 0, 1])
+    np.testing.assert_array_equal(features[:, -2], [2, 2, 1, 1])  # the odds of what is taken
 
 
 def test_words_and_tokens_that_do_not_meet():
