@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeVar
 import msgspec
 
 from openwheel.errors import TeacherError
-from openwheel.wire.answer import Answer, Reply, Usage
+from openwheel.wire.answer import Answer, Reply, Usage, as_answer
 from openwheel.wire.error import error_body
 from openwheel.wire.request import Request
 
@@ -76,6 +76,27 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     read_replies: Callable[[bytes, Sequence[Request]], list[Reply]]
     join: Callable[[Sequence[Request], Mapping[int, Answer], bytes, Sequence[int]], bytes]
     body: WriteAll
+
+    def read_request(self, body: bytes) -> Request:
+        """Read a request of one question; of several, the first, which no student answers so."""
+        first, *others = self.split(body)
+        if not others:
+            return first
+        return msgspec.structs.replace(
+            first, prompt=msgspec.structs.replace(first.prompt, plain=False)
+        )
+
+    def write(
+        self,
+        answer: str | Answer,
+        request: Request,
+        usage: Usage | None = None,
+        /,
+        *,
+        identity: str = "",
+    ) -> bytes:
+        """Write a whole answer to one question; see `Write`."""
+        return self.body([as_answer(answer)], [request], usage, identity=identity)
 
 
 def no_stream(_events: Iterable[bytes]) -> Reply:

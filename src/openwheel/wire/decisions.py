@@ -5,13 +5,12 @@ A score's levels are counted from 0 (Fireworks, "Decisions API").
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, Reply, Usage, as_answer
+from openwheel.wire.answer import Answer, Reply, Usage
 from openwheel.wire.api import Api, Questions
 from openwheel.wire.content import check_error
 from openwheel.wire.prompt import Prompt, canonical_json
@@ -25,6 +24,7 @@ from openwheel.wire.question import (
     expectation,
     joined_text,
     predicate_answer,
+    remembered,
     score_answer,
     text_of_value,
     usage_shares,
@@ -44,7 +44,6 @@ _NEUTRAL = frozenset(
         "metadata",
     }
 )
-_LONGEST_CACHED: Final = 8 << 10
 _ROLES: Final = ("user", "assistant", "system", "developer")
 _TEXTS: Final = ("input_text", "output_text")
 
@@ -97,15 +96,6 @@ class _Read(msgspec.Struct, frozen=True):
     text: str
     plain: bool
     name: str | None
-
-
-def read_decision_request(body: bytes) -> Request:
-    """Read a request of one question; of several, the first, which no student answers so."""
-    first, *others = split(body)
-    if not others:
-        return first
-    prompt = msgspec.structs.replace(first.prompt, plain=False)
-    return msgspec.structs.replace(first, prompt=prompt)
 
 
 def split(body: bytes) -> list[Request]:
@@ -181,13 +171,6 @@ def join(
     return encode({**_fields.decode(body), "answers": written})
 
 
-def decision_body(
-    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
-) -> bytes:
-    """Write a whole answer to one question; see `Api`."""
-    return decisions_body([as_answer(answer)], [request], usage, identity=identity)
-
-
 def decisions_body(
     answers: Sequence[Answer],
     requests: Sequence[Request],
@@ -213,13 +196,7 @@ def decisions_body(
     )
 
 
-def _read_question(raw: msgspec.Raw) -> _Read:
-    encoded = bytes(raw)
-    return _cached(encoded) if len(encoded) <= _LONGEST_CACHED else _new(encoded)
-
-
 def _new(raw: bytes) -> _Read:
-    """Read a question; an application asks the same ones again and again."""
     asked = _question_decoder.decode(raw)
     instructions, plain = _parts(asked.instructions)
     if asked.type == "predicate":
@@ -235,7 +212,7 @@ def _new(raw: bytes) -> _Read:
     return _Read(question, question.text, plain and question.clear, asked.name)
 
 
-_cached = lru_cache(maxsize=2_000)(_new)
+_read_question = remembered(_new)
 
 
 def _parts(content: Any) -> tuple[str, bool]:
@@ -348,18 +325,19 @@ def _written(answer: Answer, request: Request) -> dict[str, Any]:
     }
 
 
+_QUESTIONS: Final = Questions(
+    split=split,
+    only=only,
+    alone=alone,
+    read_replies=read_replies,
+    join=join,
+    body=decisions_body,
+)
 DECISIONS: Final = Api(
     name="decisions",
     path="/v1/decisions",
-    read_request=read_decision_request,
+    read_request=_QUESTIONS.read_request,
     read_reply=read_decision,
-    body=decision_body,
-    questions=Questions(
-        split=split,
-        only=only,
-        alone=alone,
-        read_replies=read_replies,
-        join=join,
-        body=decisions_body,
-    ),
+    body=_QUESTIONS.write,
+    questions=_QUESTIONS,
 )

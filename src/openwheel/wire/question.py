@@ -1,15 +1,18 @@
 """Defines a typed question: what is asked, and the answers that there are, free of any API."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
 from openwheel.wire.answer import Answer, Probabilities, Usage
 from openwheel.wire.prompt import canonical_json
+
+_Read = TypeVar("_Read")
+_LONGEST_CACHED: Final = 8 << 10
 
 QuestionType = Literal["predicate", "choice", "score", "other"]
 
@@ -190,3 +193,14 @@ def usage_shares(usage: Usage | None, number: int) -> list[Usage | None]:
 def encode(value: Mapping[str, Any]) -> bytes:
     """Write a body."""
     return _encoder.encode(value)
+
+
+def remembered(read: Callable[[bytes], _Read]) -> Callable[[msgspec.Raw], _Read]:
+    """Return a reader of questions that keeps the latest: an application asks the same ones."""
+    cached = lru_cache(maxsize=2_000)(read)
+
+    def read_question(raw: msgspec.Raw) -> _Read:
+        encoded = bytes(raw)
+        return cached(encoded) if len(encoded) <= _LONGEST_CACHED else read(encoded)
+
+    return read_question

@@ -4,13 +4,12 @@ Source: the `typesafe-sdk` package, version 0.7.5, whose models are made from th
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from openwheel.errors import RequestError, TeacherError
-from openwheel.wire.answer import Answer, Reply, Usage, as_answer
+from openwheel.wire.answer import Answer, Reply, Usage
 from openwheel.wire.api import Api, Questions
 from openwheel.wire.content import check_error
 from openwheel.wire.prompt import Prompt
@@ -24,6 +23,7 @@ from openwheel.wire.question import (
     expectation,
     json_text,
     predicate_answer,
+    remembered,
     score_answer,
     usage_shares,
 )
@@ -32,7 +32,6 @@ from openwheel.wire.tools import PromptMessage
 from openwheel.wire.usage import read_counts
 
 _NEUTRAL = frozenset({"state", "questions", "assets"})
-_LONGEST_CACHED: Final = 8 << 10
 
 Content = str | dict[str, Any] | list[Any] | None
 
@@ -64,15 +63,6 @@ _question_decoder = msgspec.json.Decoder(_Question)
 _decoder = msgspec.json.Decoder(_Response)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _answer_decoder = msgspec.json.Decoder(dict[str, Any])
-
-
-def read_system_one_request(body: bytes) -> Request:
-    """Read a request of one question; of several, the first, which no student answers so."""
-    first, *others = split(body)
-    if not others:
-        return first
-    prompt = msgspec.structs.replace(first.prompt, plain=False)
-    return msgspec.structs.replace(first, prompt=prompt)
 
 
 def split(body: bytes) -> list[Request]:
@@ -150,13 +140,6 @@ def join(
     return encode({**_fields.decode(body), "answers": written})
 
 
-def system_one_body(
-    answer: str | Answer, request: Request, usage: Usage | None = None, *, identity: str = ""
-) -> bytes:
-    """Write a whole answer to one question; see `Api`."""
-    return system_one_bodies([as_answer(answer)], [request], usage, identity=identity)
-
-
 def system_one_bodies(
     answers: Sequence[Answer],
     requests: Sequence[Request],
@@ -182,13 +165,7 @@ def system_one_bodies(
     )
 
 
-def _read_question(raw: msgspec.Raw) -> tuple[Question, str]:
-    encoded = bytes(raw)
-    return _cached(encoded) if len(encoded) <= _LONGEST_CACHED else _new(encoded)
-
-
 def _new(raw: bytes) -> tuple[Question, str]:
-    """Read a question; an application asks the same ones again and again."""
     asked = _question_decoder.decode(raw)
     criteria = asked.criteria
     if asked.type == "noul" and isinstance(criteria, dict | None):
@@ -207,7 +184,7 @@ def _new(raw: bytes) -> tuple[Question, str]:
     return question, question.text
 
 
-_cached = lru_cache(maxsize=2_000)(_new)
+_read_question = remembered(_new)
 
 
 def _read(body: bytes) -> _Response:
@@ -272,19 +249,20 @@ def _written(answer: Answer, request: Request) -> dict[str, Any]:
     }
 
 
+_QUESTIONS: Final = Questions(
+    split=split,
+    only=only,
+    alone=alone,
+    read_replies=read_replies,
+    join=join,
+    body=system_one_bodies,
+)
 SYSTEM_ONE: Final = Api(
     name="systemone",
     path="/v1/systemone",
     id_header=b"x-typesafe-request-id",
-    read_request=read_system_one_request,
+    read_request=_QUESTIONS.read_request,
     read_reply=read_system_one,
-    body=system_one_body,
-    questions=Questions(
-        split=split,
-        only=only,
-        alone=alone,
-        read_replies=read_replies,
-        join=join,
-        body=system_one_bodies,
-    ),
+    body=_QUESTIONS.write,
+    questions=_QUESTIONS,
 )
