@@ -372,3 +372,25 @@ def test_decision_that_names_no_task(gateway, http, student):
     response = ask(http, gateway(None, serving), "x")
     assert "x-openwheel-task" not in response.headers
     assert response.headers["x-openwheel-source"] == "teacher"
+
+
+def test_log_probabilities_are_kept_and_train_but_do_not_judge(gateway, http, upstream, student):
+    shown = [{"token": "shipping", "logprob": -0.1}, {"token": "ref", "logprob": -2.4}]
+    choice = {
+        "message": {"content": "shipping"},
+        "logprobs": {"content": [{**shown[0], "top_logprobs": shown}]},
+        "finish_reason": "stop",
+    }
+    upstream.answers(json.dumps({"choices": [choice]}).encode())
+    running = gateway(None, student(audit_probability=1.0))
+    asked = ask(http, running, "refund", logprobs=True, top_logprobs=2)
+    assert asked.headers["x-openwheel-source"] == "teacher"
+    [exchange] = running.exchanges(1)
+    given = dict(exchange.answer.probabilities)
+    assert given == {
+        "shipping": pytest.approx(0.905, abs=0.001),
+        "ref…": pytest.approx(0.09, abs=0.01),
+    }
+    assert not exchange.unbiased
+    prompt = exchange.prompt()
+    assert (prompt.plain, prompt.answerable) == (True, False)

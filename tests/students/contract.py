@@ -14,7 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from openwheel.students import Answers, Fitted, Student, load_student, save_student, train
+from openwheel.students import (
+    Answers,
+    Fitted,
+    LabelStudent,
+    Student,
+    load_student,
+    save_student,
+    train,
+)
 from openwheel.students.encoder import TextEncoder
 
 from .samples import HOSTILE, WORDS, Inputs, traffic
@@ -70,6 +78,29 @@ def check_batch_equals_one_by_one(rung: Rung) -> None:
         assert isinstance(sure, float)
         assert text == texts[i]
         assert abs(sure - confidence[i]) < 1e-5
+
+
+def check_probabilities(rung: Rung) -> None:
+    inputs, answers = traffic(150, 5)
+    student = rung.train(inputs, answers).student
+    if not isinstance(student, LabelStudent):
+        return
+    batch = [*inputs[:50], *traffic(20, 5, seed=1)[0], *HOSTILE]
+    chances = student.probabilities(batch)
+    assert chances.shape == (len(batch), len(student.answers))
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0)
+    assert student.probabilities([]).shape == (0, len(student.answers))
+    for row, values in zip(chances, batch, strict=True):
+        text, sure, alone = student.weigh_one(values)
+        assert (text, sure) == student.answer_one(values)
+        np.testing.assert_allclose(alone, row, atol=1e-5)
+        if text:
+            assert student.answers[int(row.argmax())] == text or row.max() < 0.5
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "student"
+        loaded = load_student(folder, save_student(student, folder), rung.encoder)
+    assert isinstance(loaded, LabelStudent)
+    np.testing.assert_array_equal(loaded.probabilities(batch), chances)
 
 
 def check_deterministic(rung: Rung) -> None:
@@ -270,6 +301,7 @@ def check_rare_answers(rung: Rung) -> None:
 
 
 CHECKS: list[Callable[[Rung], None]] = [
+    check_probabilities,
     check_predictions,
     check_batch_equals_one_by_one,
     check_deterministic,

@@ -38,8 +38,6 @@ def test_how_it_is_sent_is_not_what_is_asked(same):
     "fields",
     [
         {"n": 2},
-        {"logprobs": True},
-        {"top_logprobs": 3},
         {"modalities": ["text", "audio"]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         {"messages": [USER, {"role": "tool", "content": "7"}]},
@@ -48,6 +46,14 @@ def test_how_it_is_sent_is_not_what_is_asked(same):
 )
 def test_what_text_does_not_say_is_not_plain(fields):
     assert not prompt(**fields).plain
+
+
+@pytest.mark.parametrize("fields", [{"logprobs": True}, {"top_logprobs": 3, "logprobs": True}])
+def test_what_asks_for_log_probabilities_is_learned_from_and_not_answered(fields):
+    asked = prompt(**fields)
+    assert asked.plain
+    assert not asked.answerable
+    assert (asked.messages, asked.tools) == (prompt().messages, prompt().tools)
 
 
 def test_tools_and_formats_are_canonical():

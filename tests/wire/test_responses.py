@@ -62,7 +62,7 @@ def test_a_text_is_a_message_of_the_user():
         {"conversation": "conv_1"},
         {"prompt": {"id": "pmpt_1"}},
         {"moderation": {"model": "x"}},
-        {"top_logprobs": 2},
+        {"include": ["message.output_text.logprobs", "reasoning.encrypted_content"]},
         {"tools": [{"type": "web_search"}]},
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
         {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]},
@@ -75,6 +75,14 @@ def test_a_text_is_a_message_of_the_user():
 )
 def test_what_only_a_teacher_answers_is_not_plain(fields):
     assert not read(**fields).prompt.plain
+
+
+@pytest.mark.parametrize(
+    "fields", [{"top_logprobs": 2}, {"include": ["message.output_text.logprobs"]}]
+)
+def test_what_asks_for_log_probabilities_is_learned_from_and_not_answered(fields):
+    assert read(**fields).prompt.plain
+    assert not read(**fields).prompt.answerable
 
 
 def test_a_response_is_to_be_kept_unless_it_says_not():

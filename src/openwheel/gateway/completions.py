@@ -149,6 +149,9 @@ class Completions:
         guard.check_task(call.key, decision.task)
         call.id, call.request, call.decision = ordered_id(), request, decision
         call.route = route(decision, self._state.rng())
+        if request.prompt.scored:
+            # No student will answer such requests, so they are no evidence of what it would answer.
+            call.route = call.route._replace(unbiased=False)
         call.is_retry = is_retry(scope)
 
     async def _read_body(self, call: Call, read: Callable[[bytes], _Read]) -> _Read | None:
@@ -171,9 +174,9 @@ class Completions:
         """Return a decision, without the student's answer if the student may not answer."""
         if decision.answer is None and decision.below_threshold_answer is None:
             return decision
-        if request.prompt.plain and (not request.kept or self._state.settings.answer_kept):
+        if request.prompt.answerable and (not request.kept or self._state.settings.answer_kept):
             return decision
-        return left_to_teacher(decision, "kept" if request.prompt.plain else "not plain")
+        return left_to_teacher(decision, "kept" if request.prompt.answerable else "not plain")
 
     async def _decide(self, call: Call, request: Request) -> Decision:
         state, name = self._state, call.key.name if call.key else ""

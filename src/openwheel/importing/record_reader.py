@@ -24,7 +24,9 @@ from openwheel.importing.values import (
     squeezed,
 )
 from openwheel.store.exchange import Exchange
-from openwheel.wire import APIS, ApiName, ChatRequest, Request, read_fingerprint
+from openwheel.wire import APIS, Answer, ApiName, ChatRequest, Request, read_fingerprint
+from openwheel.wire.chat import tokens_of
+from openwheel.wire.logprobs import read_logprobs
 
 MOST_KEY_SETS: Final = 1_000
 """Different sets of keys whose formats are remembered."""
@@ -96,7 +98,7 @@ class RecordReader:
         encoded = _encoded(body)
         task = _checked(body, encoded, api)
         time, time_read = _time(record, entry.record, holder, plan)
-        answer = entry.opened.answer
+        answer = _with_logprobs(entry.opened.answer, holder)
         latencies = (milliseconds(record.get(key)) for key in plan.latencies)
         exchange = Exchange(
             id=identity,
@@ -305,6 +307,16 @@ def _model(record: JsonObject, entry: Entry) -> str:
         entry.model,
         record.get("model"),
     )
+
+
+def _with_logprobs(answer: Answer, holder: JsonObject) -> Answer:
+    """Return an answer with its probabilities, where a chat completion has log-probabilities."""
+    choices = holder.get("choices")
+    if answer.probabilities or not isinstance(choices, list) or not choices:
+        return answer
+    tokens = tokens_of(first_object(choices[0]).get("logprobs"))
+    found = read_logprobs(answer.text, tokens)
+    return msgspec.structs.replace(answer, probabilities=found) if found else answer
 
 
 def _task(record: JsonObject) -> str:

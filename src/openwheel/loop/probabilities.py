@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from openwheel.students import Student
+from openwheel.students.screen import ScreenedStudent
 from openwheel.tasks import Inputs
 from openwheel.wire import Probabilities
 
@@ -27,10 +28,18 @@ def given(
 
     They are given by the teacher's spelling (``surfaces``) of each canonical answer.
     """
+    if isinstance(student, ScreenedStudent):
+        student = student.student
     if not isinstance(student, Probable) or not student.answers:
         return [()] * len(inputs)
-    texts = [surfaces.get(text, text) for text in student.answers]
-    return [
-        tuple(zip(texts, (round(float(chance), _DIGITS) for chance in row), strict=True))
-        for row in student.probabilities(inputs)
-    ]
+    return [spelled(student, row, surfaces) for row in student.probabilities(inputs)]
+
+
+def spelled(
+    student: Student, chances: npt.NDArray[Any], surfaces: Mapping[str, str]
+) -> Probabilities:
+    """Return the probabilities of a student's answers, each as the teacher spells it."""
+    return tuple(
+        (surfaces.get(text, text), round(float(chance), _DIGITS))
+        for text, chance in zip(student.answers, chances, strict=True)
+    )

@@ -8,11 +8,11 @@ import msgspec
 
 from openwheel.errors import EngineError, OpenwheelError, StoreError, StudentFileError
 from openwheel.loop.audit.records import coverage_now
-from openwheel.loop.probabilities import given
+from openwheel.loop.probabilities import given, spelled
 from openwheel.loop.records import Accepted, AuditPlan, Candidate, Promotion, Slicer, asked
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
-from openwheel.students import Student, rungs
+from openwheel.students import LabelStudent, Student, rungs
 from openwheel.students.screen import ScreenedStudent
 from openwheel.students.tools import offered
 from openwheel.tasks import FORMS, Form, Inputs, TaskMatcher, answer_in, canonical_answer
@@ -315,8 +315,7 @@ class RegistryServing:
             return Decision(task=matched.name, reason="stopped")
 
         def decided() -> Decision:
-            answer, confidence, reason = _ask(promoted, inputs, request, key)
-            probable = answer is not None and promoted.question
+            answer, confidence, reason, own = _ask(promoted, inputs, request, key)
             return Decision(
                 answer=None if reason else answer,
                 task=matched.name,
@@ -328,7 +327,7 @@ class RegistryServing:
                 form=promoted.form,
                 comparison=promoted.comparison,
                 below_threshold_answer=answer if reason else None,
-                probabilities=_given(promoted, inputs) if probable else (),
+                probabilities=own,
             )
 
         if promoted.asked_how != "at once":
@@ -347,7 +346,7 @@ class RegistryServing:
 
 def _left(promoted: _Promoted, inputs: Inputs, request: Request, key: str) -> str:
     """Return why a request is left to the teacher without asking a student, ``""`` if it is not."""
-    if not request.prompt.plain:
+    if not request.prompt.answerable:
         return "not plain"
     if not promoted.accepted.accepts(request.settings):
         return "settings"
@@ -358,30 +357,31 @@ def _left(promoted: _Promoted, inputs: Inputs, request: Request, key: str) -> st
 
 def _ask(
     promoted: _Promoted, inputs: Inputs, request: Request, key: str
-) -> tuple[str | None, float | None, str]:
-    """Return a student's answer, its confidence, and why it defers, ``""`` if it does not.
+) -> tuple[str | None, float | None, str, Probabilities]:
+    """Return a student's answer, its confidence, why it defers, and its probabilities.
 
-    If it defers after it was asked, the answer that it would have given is returned too, if any.
+    It does not defer where the reason is ``""``. If it defers after it was asked, the answer that
+    it would have given is returned too, if any.
     """
     if reason := _left(promoted, inputs, request, key):
-        return None, None, reason
+        return None, None, reason, ()
     try:
-        answer, confidence = _answer(promoted, inputs)
+        answer, confidence, own = _answer(promoted, inputs)
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         # The teacher can answer; the gateway counts this and logs it.
         raise StudentFileError(f"Student {promoted.id} failed on an input: {error!r}") from error
     if answer and FORMS[promoted.form].calls and not _is_offered(promoted, answer, request):
-        return None, confidence, "tools"
+        return None, confidence, "tools", ()
     if confidence <= 0:
         student = promoted.student
         text = canonical_answer(
             answer_in(answer or "", promoted.form), promoted.form, promoted.folds
         )
         critical = isinstance(student, ScreenedStudent) and student.holds(inputs, text)
-        return answer, confidence, "critical" if critical else "unlike training"
+        return answer, confidence, "critical" if critical else "unlike training", own
     if confidence < promoted.threshold:
-        return answer, confidence, "confidence"
-    return answer, confidence, ""
+        return answer, confidence, "confidence", own
+    return answer, confidence, "", own
 
 
 def _is_offered(promoted: _Promoted, answer: str, request: Request) -> bool:
@@ -392,11 +392,16 @@ def _is_offered(promoted: _Promoted, answer: str, request: Request) -> bool:
     return offered(request.prompt.tools).take_all(calls)
 
 
-def _given(promoted: _Promoted, inputs: Inputs) -> Probabilities:
-    return given(promoted.student, [inputs], promoted.surfaces)[0]
+def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float, Probabilities]:
+    """Return a student's answer, if any, as the teacher would have written it; its confidence.
 
-
-def _answer(promoted: _Promoted, inputs: Inputs) -> tuple[str | None, float]:
-    """Return a student's answer, if any, as the teacher would have written it; its confidence."""
-    text, confidence = promoted.student.answer_one(inputs)
-    return promoted.surfaces.get(text, text) or None, confidence
+    And the probabilities of its answers, where a question asks for them.
+    """
+    student, surfaces = promoted.student, promoted.surfaces
+    if promoted.question and isinstance(student, LabelStudent):
+        text, confidence, chances = student.weigh_one(inputs)
+        own = spelled(student, chances, surfaces)
+    else:
+        text, confidence = student.answer_one(inputs)
+        own = given(student, [inputs], surfaces)[0] if promoted.question and text else ()
+    return surfaces.get(text, text) or None, confidence, own if text else ()

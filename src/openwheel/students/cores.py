@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from openwheel.students.calibration import LOOKED_AT, HeldOut
 from openwheel.students.distances import fit_distances
 from openwheel.students.evidence import (
     VECTOR_SCALE,
@@ -13,9 +14,11 @@ from openwheel.students.evidence import (
     Semantic,
     evaluate,
     join,
+    scores_of,
 )
 from openwheel.students.head import ABSENT, Head, fit_head
 from openwheel.students.material import Material
+from openwheel.students.soft_head import fit_soft_head
 from openwheel.students.tfidf import Counts, fit_tfidf
 
 FloatArray = npt.NDArray[np.float64]
@@ -27,6 +30,8 @@ MOST_VECTORS = 20_000
 VECTOR_PENALTY = 0.4
 """Penalty of errors where there are vectors: a softer head ranks its answers better there (of 0.15
 to 2, by cross-validation on the training split of Banking77 with MiniLM)."""
+
+_Read = tuple["scipy.sparse.csr_matrix | None", FloatArray | None, npt.NDArray[np.float32] | None]
 
 PROTOTYPE_SCALE = 8.0
 """Weight of the cosine to an answer's direction, where the encoder was trained, beside the score by
@@ -41,34 +46,51 @@ def unseen(material: Material, fold: int) -> Material:
     return material._replace(vectors=vectors, prototypes=prototypes)
 
 
-def out_of_fold(material: Material, answers: int) -> tuple[IntArray, Evidence]:
-    """Predict every fold by a core fitted on the others; return which rows were predicted, and how.
+def out_of_fold(material: Material, answers: int) -> tuple[IntArray, Evidence, HeldOut]:
+    """Predict every fold by a core fitted on the others.
 
-    In tiny data every learnable answer may lie in one fold, which no core can then predict.
+    Returns which rows were predicted, how, and the scores of some of them. In tiny data every
+    learnable answer may lie in one fold, which no core can then predict.
     """
-    parts, order = [], []
+    parts, order, looked_at, scores = [], [], [], []
+    folds = int(material.folds.max()) + 1
     for fold in np.unique(material.folds):
         here = material.folds == fold
         if here.any() and (material.labels[~here] >= 0).any():
             testing = np.flatnonzero(here)
-            parts.append(
-                predict(unseen(material, int(fold)), np.flatnonzero(~here), testing, answers)
-            )
+            apart = unseen(material, int(fold))
+            core = fit_core(apart, np.flatnonzero(~here), answers)
+            parts.append(predict_by(core, apart, testing))
             order.append(testing)
+            # Places are in random order, and so are the first of them.
+            learned = testing[material.labels[testing] >= 0]
+            some = learned[np.argsort(material.places[learned])[: LOOKED_AT // folds]]
+            looked_at.append(some)
+            features, _, vectors = _read(core, apart, some)
+            scores.append(scores_of(core, len(some), features, vectors).astype(np.float32))
     predicted = np.concatenate(order)
     back = np.argsort(predicted, kind="stable")
-    return predicted[back], join(parts).take(back)
+    held_out = HeldOut(np.concatenate(looked_at), np.concatenate(scores))
+    return predicted[back], join(parts).take(back), held_out
 
 
 def predict(material: Material, fitting: IntArray, testing: IntArray, answers: int) -> Evidence:
     """Predict some rows by a core fitted on others."""
-    core = fit_core(material, fitting, answers)
-    features = unseen = vectors = None
+    return predict_by(fit_core(material, fitting, answers), material, testing)
+
+
+def _read(core: Core, material: Material, testing: IntArray) -> _Read:
+    """Return some rows as a core reads them: n-grams, their shares unseen, and vectors."""
+    features = unseen = None
     if core.lexical is not None and material.counts is not None:
         chosen = Counts(material.counts.matrix[testing], material.counts.keys)
         features, unseen = core.lexical.tfidf.weigh(chosen)
-    if material.vectors is not None:
-        vectors = material.vectors[testing]
+    return features, unseen, None if material.vectors is None else material.vectors[testing]
+
+
+def predict_by(core: Core, material: Material, testing: IntArray) -> Evidence:
+    """Predict some rows by a core."""
+    features, unseen, vectors = _read(core, material, testing)
     return evaluate(core, [material.texts[i] for i in testing], features, unseen, vectors)
 
 
@@ -94,8 +116,11 @@ def fit_core(material: Material, rows: IntArray, answers: int) -> Core:
         head = _with_prototypes(material.prototypes, blocks[:-1], labels, weights)
     else:
         joined = blocks[0] if len(blocks) == 1 else scipy.sparse.hstack(blocks, format="csr")
-        penalty = 1.0 if material.vectors is None else VECTOR_PENALTY
-        head = fit_head(joined, labels, answers, weights, penalty=penalty)
+        if material.targets is None:
+            penalty = 1.0 if material.vectors is None else VECTOR_PENALTY
+            head = fit_head(joined, labels, answers, weights, penalty=penalty)
+        else:
+            head = fit_soft_head(joined, labels, material.targets[rows], weights)
     return Core(head, lexical, semantic)
 
 
@@ -139,3 +164,34 @@ def alone_is_better(material: Material, answers: int) -> bool:
     joined = predict(material, fitting, testing, answers).labels == truth
     alone = predict(material._replace(counts=None), fitting, testing, answers).labels == truth
     return bool(alone.mean() > joined.mean())
+
+
+def soft_is_better(material: Material, answers: int) -> bool:
+    """Whether soft labels predict the first fold at least as well as the teacher's answers alone.
+
+    By the disagreement among the answered, averaged over all shares answered, the clearest first.
+    """
+    fitting, testing = np.flatnonzero(material.folds != 0), np.flatnonzero(material.folds == 0)
+    if not len(testing) or not (material.labels[fitting] >= 0).any():
+        return False
+
+    def area(kind: Material) -> float:
+        evidence = predict(kind, fitting, testing, answers)
+        wrong = evidence.labels != material.labels[testing]
+        lead = evidence.features[:, 1]
+        ordered = wrong[np.argsort(-lead, kind="stable")]
+        return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1)).mean())
+
+    return area(material) <= area(material._replace(targets=None))
+
+
+def targets_of(
+    material: Material, rows: IntArray, soft: "scipy.sparse.csr_matrix | None"
+) -> FloatArray:
+    """Return the teacher's probabilities of some rows with answers that can be learned."""
+    if soft is not None:
+        return np.asarray(soft[rows].toarray(), np.float64)
+    labels = material.labels[rows]
+    found = np.zeros((len(rows), int(material.labels.max()) + 1))
+    found[np.arange(len(rows)), labels] = 1.0
+    return found

@@ -61,12 +61,14 @@ class Evidence(NamedTuple):
         strangeness: Further features of the model of novelty, shape (n, m); the last column is the
             similarity to the nearest answer's centroid or training vector.
         blank: Whether it has no n-gram of training, if only n-grams are read.
+        scores: The head's, shape (n, answers); None for what was joined or taken.
     """
 
     labels: IntArray
     features: FloatArray
     strangeness: FloatArray
     blank: npt.NDArray[np.bool_]
+    scores: FloatArray | None = None
 
     def take(self, rows: npt.NDArray[Any]) -> "Evidence":
         """Return that of some of the batch, by index or by mask."""
@@ -77,7 +79,8 @@ class Evidence(NamedTuple):
 
 def join(parts: Sequence[Evidence]) -> Evidence:
     """Return the evidence of several batches as one."""
-    return Evidence(*[np.concatenate(column) for column in zip(*parts, strict=True)])
+    columns = zip(*[part[:4] for part in parts], strict=True)
+    return Evidence(*[np.concatenate(column) for column in columns])
 
 
 def look(core: Core, texts: Sequence[str], vectors: npt.NDArray[np.float32] | None) -> Evidence:
@@ -121,12 +124,9 @@ def _evaluate(
     unseen: FloatArray | None,
     vectors: npt.NDArray[np.float32] | None,
 ) -> Evidence:
-    scores = np.tile(core.head.bias.astype(np.float64), (len(texts), 1))
+    scores = scores_of(core, len(texts), features, vectors)
     ngrams = None
-    start = 0
     if features is not None and core.lexical is not None and unseen is not None:
-        start = features.shape[1]
-        scores += features @ core.head.weights[:start]
         ngrams = _Ngrams(
             np.asarray(features @ core.lexical.centroids, np.float64),
             unseen,
@@ -134,10 +134,25 @@ def _evaluate(
             features.indices,
             features.data,
         )
-    if vectors is not None:
-        scores += VECTOR_SCALE * (vectors @ core.head.weights[start:])
     lengths = np.array([len(text) for text in texts], np.float64)
     return _combine(core, scores, ngrams, vectors, lengths)
+
+
+def scores_of(
+    core: Core,
+    number: int,
+    features: "scipy.sparse.csr_matrix | None",
+    vectors: npt.NDArray[np.float32] | None,
+) -> FloatArray:
+    """Return the head's scores of so many texts, shape (n, answers)."""
+    scores = np.tile(core.head.bias.astype(np.float64), (number, 1))
+    start = 0
+    if features is not None:
+        start = features.shape[1]
+        scores += features @ core.head.weights[:start]
+    if vectors is not None:
+        scores += VECTOR_SCALE * (vectors @ core.head.weights[start:])
+    return scores
 
 
 def look_one(core: Core, text: str, vectors: npt.NDArray[np.float32] | None) -> Evidence:
@@ -199,7 +214,11 @@ def _combine(
         strangeness.append(distance_features(core.semantic.distances, vectors, labels))
     strangeness.append(similarity[:, None])
     return Evidence(
-        labels, np.concatenate(features, axis=1), np.concatenate(strangeness, axis=1), blank
+        labels,
+        np.concatenate(features, axis=1),
+        np.concatenate(strangeness, axis=1),
+        blank,
+        scores,
     )
 
 

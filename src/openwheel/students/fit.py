@@ -1,17 +1,24 @@
 """Trains the linear and encoder rungs, with out-of-fold predictions of every training input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from openwheel.progress import Progress, silent
 from openwheel.students.agreement import fit_agreement, fit_precision, out_of_fold_confidence
-from openwheel.students.cores import alone_is_better, fit_core, out_of_fold
+from openwheel.students.calibration import fit_sharpness
+from openwheel.students.cores import (
+    alone_is_better,
+    fit_core,
+    out_of_fold,
+    soft_is_better,
+    targets_of,
+)
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.evidence import Evidence
 from openwheel.students.left_out import deferred, fit_guard, leave_out
-from openwheel.students.material import Material, prepare
+from openwheel.students.material import NONE_GIVEN, Material, prepare
 from openwheel.students.model import ModelStudent
 from openwheel.students.student import Fitted, Inputs
 from openwheel.students.tune.order import Tune
@@ -27,6 +34,7 @@ def fit_model(
     variables: tuple[int, ...],
     encoder: TextEncoder | None = None,
     tune: Tune | None = None,
+    probabilities: Mapping[int, Mapping[str, float]] = NONE_GIVEN,
     guarded: bool = True,
     progress: Progress = silent,
 ) -> Fitted:
@@ -41,17 +49,24 @@ def fit_model(
         variables: Which of the inputs are read.
         encoder: A sentence encoder, for the rung ``encoder``.
         tune: How to train the encoder on these inputs too; by default it stays as it is.
+        probabilities: Of answers, by row, where the teacher gave them with its answer: soft labels,
+            which are learned where they predict a held-out fold better than its answers alone.
         guarded: Whether the student leaves novel inputs to the teacher; benchmarks compare.
         progress: Called with the steps that take long: those of an encoder.
 
     Raises:
         ValueError: No answer has two distinct inputs, so there is nothing to learn.
     """
-    names, joined = prepare(inputs, answers, variables, encoder, progress)
+    names, joined = prepare(
+        inputs, answers, variables, encoder, probabilities=probabilities, progress=progress
+    )
+    soft = joined.targets
+    if soft is not None and not soft_is_better(joined, len(names)):
+        joined = joined._replace(targets=None)
     material = joined
     if encoder is not None and alone_is_better(material, len(names)):
         material = material._replace(counts=None)
-    predicted, evidence = out_of_fold(material, len(names))
+    predicted, evidence, held_out = out_of_fold(material, len(names))
     if encoder is not None and tune is not None:
         agreement = float((evidence.labels == material.labels[predicted]).mean())
         found = tuned(
@@ -59,12 +74,13 @@ def fit_model(
         )
         if found is not None:
             material, encoder = found
-            predicted, evidence = out_of_fold(material, len(names))
+            predicted, evidence, held_out = out_of_fold(material, len(names))
     return _fitted(
         names,
         material,
         predicted,
         evidence,
+        sharpness=fit_sharpness(held_out.scores, targets_of(material, held_out.rows, soft)),
         variables=variables,
         encoder=encoder,
         guarded=guarded,
@@ -77,6 +93,7 @@ def _fitted(
     predicted: IntArray,
     evidence: Evidence,
     *,
+    sharpness: float,
     variables: tuple[int, ...],
     encoder: TextEncoder | None,
     guarded: bool,
@@ -108,6 +125,7 @@ def _fitted(
         precision=precision,
         agreement=agreement,
         guard=guard,
+        sharpness=sharpness,
         encoder=encoder,
     )
     return Fitted(student, confidence, agrees, material.rows[predicted], unknown=unknown)

@@ -57,7 +57,7 @@ def screened(
     rare = min((len(material.labels) - number) / number, HEAVIER)
     heavier = np.where(material.labels == CRITICAL, max(rare, 1.0), 1.0)
     material = material._replace(weights=material.weights * heavier)
-    predicted, evidence = out_of_fold(material, len(NAMES))
+    predicted, evidence, _ = out_of_fold(material, len(NAMES))
     scores = scores_of(evidence)
     limit = _limit(scores, material.labels[predicted] == CRITICAL)
     core = fit_core(material, np.arange(len(material.texts)), len(NAMES))

@@ -1,11 +1,13 @@
 """Prepares distinct inputs, answers and folds for fitting the linear and encoder rungs."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from openwheel.progress import Progress, Step, silent
 from openwheel.students.encoder import TextEncoder
@@ -21,6 +23,12 @@ IntArray = npt.NDArray[np.int64]
 FOLDS, FEWER_FOLDS, MANY_ROWS = 5, 3, 20_000
 """Beyond ``MANY_ROWS`` two thirds of the inputs train a fold as well as four fifths, in half the
 time."""
+LEAST_CHANCE, LEAST_KNOWN = 1e-4, 0.5
+"""A smaller probability of an answer teaches nothing. Where the answers that can be learned have
+less in all, the teacher's answer counts as certain."""
+
+NONE_GIVEN: Final[Mapping[int, Mapping[str, float]]] = MappingProxyType({})
+
 FEWEST_EXAMPLES = 2
 """An answer with fewer distinct inputs than this is left to the teacher."""
 
@@ -54,6 +62,8 @@ class Material(NamedTuple):
         by_fold: In that case the vectors and prototypes of each fold, by an encoder that has not
             seen it.
         most: The most weights of a head, features times answers.
+        targets: The probability of each answer by the teacher, and 1 for its answer where it gave
+            none, shape (n, answers), CSR; None where it never gave any.
     """
 
     texts: list[str]
@@ -67,6 +77,7 @@ class Material(NamedTuple):
     prototypes: npt.NDArray[np.float32] | None = None
     by_fold: tuple[Seen, ...] = ()
     most: int = MOST_WEIGHTS
+    targets: "scipy.sparse.csr_matrix | None" = None
 
 
 def prepare(
@@ -74,6 +85,8 @@ def prepare(
     answers: Sequence[str],
     variables: tuple[int, ...],
     encoder: TextEncoder | None,
+    *,
+    probabilities: Mapping[int, Mapping[str, float]] = NONE_GIVEN,
     progress: Progress = silent,
 ) -> tuple[tuple[str, ...], Material]:
     """Collapse repeats, keep the latest within the limits, and index answers.
@@ -83,6 +96,7 @@ def prepare(
         answers: The teacher's canonical answers, shape (n,).
         variables: Which of the inputs are read.
         encoder: The encoder for vectors, if any.
+        probabilities: Of answers, by row, where the teacher gave them.
         progress: Called with the progress of those.
 
     Returns:
@@ -92,6 +106,7 @@ def prepare(
         ValueError: No answer has two distinct inputs.
     """
     times: Counter[tuple[str, str]] = Counter()
+    given: dict[tuple[str, str], list[Mapping[str, float]]] = {}
     first: dict[tuple[str, str], int] = {}
     characters = 0
     for row in range(len(inputs) - 1, -1, -1):
@@ -101,6 +116,8 @@ def prepare(
                 continue
             characters += min(len(pair[0]), LONGEST_TEXT)
         times[pair] += 1
+        if row in probabilities:
+            given.setdefault(pair, []).append(probabilities[row])
         first[pair] = row
     pairs = sorted(times, key=lambda pair: first[pair])
     texts = [text for text, _ in pairs]
@@ -123,7 +140,35 @@ def prepare(
         folds=places % (FOLDS if len(texts) <= MANY_ROWS else FEWER_FOLDS),
         counts=count(texts),
         vectors=None if encoder is None else _embed(encoder, texts, progress),
+        targets=_targets(pairs, given, index) if given else None,
     )
+
+
+def _targets(
+    pairs: Sequence[tuple[str, str]],
+    given: Mapping[tuple[str, str], Sequence[Mapping[str, float]]],
+    index: Mapping[str, int],
+) -> "scipy.sparse.csr_matrix":
+    """Return the mean probabilities of each input's answers, shape (n, answers).
+
+    Answers that cannot be learned have none. Where they have most of it, or the teacher gave no
+    probabilities, its answer is certain.
+    """
+    rows, columns, values = list[int](), list[int](), list[float]()
+    for row, pair in enumerate(pairs):
+        means: dict[int, float] = {}
+        times = given.get(pair, ())
+        for each in times:
+            for answer, chance in each.items():
+                if answer in index and chance >= LEAST_CHANCE:
+                    means[index[answer]] = means.get(index[answer], 0.0) + chance / len(times)
+        total = sum(means.values())
+        if total < LEAST_KNOWN:
+            means, total = ({index[pair[1]]: 1.0} if pair[1] in index else {}), 1.0
+        rows += [row] * len(means)
+        columns += means
+        values += [chance / total for chance in means.values()]
+    return scipy.sparse.csr_matrix((values, (rows, columns)), shape=(len(pairs), len(index)))
 
 
 def _embed(

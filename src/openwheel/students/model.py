@@ -9,17 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
-from openwheel.students.agreement import Agreement, Precision
+from openwheel.students.agreement import SHARPNESS, Agreement, Precision
 from openwheel.students.distances import Distances
 from openwheel.students.encoder import SentenceEncoder, TextEncoder
-from openwheel.students.evidence import Core, Evidence, Lexical, Semantic, look, look_one
+from openwheel.students.evidence import (
+    MOST_SCORES,
+    Core,
+    Evidence,
+    Lexical,
+    Semantic,
+    look,
+    look_one,
+    scores_of,
+)
 from openwheel.students.guard import Guard
 from openwheel.students.head import Head
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, Body, OnnxEncoder
 from openwheel.students.rung import Saved
+from openwheel.students.soft_head import softmax
 from openwheel.students.student import Inputs, LabelStudent, Predictions
-from openwheel.students.tfidf import Tfidf
+from openwheel.students.tfidf import Tfidf, count
 from openwheel.trust import Base
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class ModelSettings(msgspec.Struct, frozen=True):
@@ -32,6 +44,8 @@ class ModelSettings(msgspec.Struct, frozen=True):
     guard_limit: float
     encoder: str = ""
     encoder_fingerprint: str = ""
+    # The default is of students from before it was fitted.
+    sharpness: float = SHARPNESS
 
 
 class ModelStudent(LabelStudent):
@@ -46,6 +60,7 @@ class ModelStudent(LabelStudent):
         precision: Precision,
         agreement: Agreement,
         guard: Guard,
+        sharpness: float = SHARPNESS,
         encoder: TextEncoder | None = None,
     ) -> None:
         self.rung = "encoder" if core.semantic is not None else "linear"
@@ -55,6 +70,7 @@ class ModelStudent(LabelStudent):
         self.precision = precision
         self.agreement = agreement
         self.guard = guard
+        self.sharpness = sharpness
         self.encoder = encoder
 
     def predict(self, inputs: Sequence[Inputs]) -> Predictions:
@@ -65,10 +81,33 @@ class ModelStudent(LabelStudent):
 
     def predict_one(self, inputs: Inputs) -> tuple[int, float]:
         """Answer one input."""
+        label, confidence, _ = self._one(inputs)
+        return label, confidence
+
+    def probabilities(self, inputs: Sequence[Inputs]) -> FloatArray:
+        """Return the probability of each answer."""
+        texts = [text_of(values, self.variables) for values in inputs]
+        step, parts = max(1, MOST_SCORES // len(self.answers)), []
+        for start in range(0, len(texts), step):
+            some = texts[start : start + step]
+            features = None
+            if self.core.lexical is not None:
+                features, _ = self.core.lexical.tfidf.weigh(count(some))
+            scores = scores_of(self.core, len(some), features, self._embed(some))
+            parts.append(softmax(self.sharpness * scores))
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.answers)))
+
+    def weigh_one(self, inputs: Inputs) -> tuple[str, float, FloatArray]:
+        """Answer one input, with the probabilities of all answers."""
+        label, confidence, scores = self._one(inputs)
+        return self.answers[label], confidence, softmax(self.sharpness * scores)
+
+    def _one(self, inputs: Inputs) -> tuple[int, float, FloatArray]:
         text = text_of(inputs, self.variables)
         evidence = look_one(self.core, text, self._embed([text]))
         predictions = self._decide(evidence)
-        return int(predictions.labels[0]), float(predictions.confidence[0])
+        assert evidence.scores is not None
+        return int(predictions.labels[0]), float(predictions.confidence[0]), evidence.scores[0]
 
     def _embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32] | None:
         return None if self.encoder is None else self.encoder.embed(texts)
@@ -88,6 +127,7 @@ class ModelStudent(LabelStudent):
             intercept=self.agreement.intercept,
             guard_intercept=self.guard.model.intercept,
             guard_limit=self.guard.limit,
+            sharpness=self.sharpness,
             encoder=self.encoder.name if self.encoder else "",
             encoder_fingerprint=self.encoder.fingerprint if self.encoder else "",
         )
@@ -177,6 +217,7 @@ class ModelStudent(LabelStudent):
             precision=precision,
             agreement=agreement,
             guard=Guard(novelty, known.guard_limit),
+            sharpness=known.sharpness,
             encoder=encoder if known.encoder else None,
         )
 

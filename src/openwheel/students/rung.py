@@ -54,6 +54,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
         template: The task's prompt template; None if its requests have none in common.
         surfaces: The teacher's usual spelling of each canonical answer.
         thoughts: The teacher's reasoning before its answer, by row.
+        probabilities: Of canonical answers, as the teacher gave them with its answer, by row.
         losses_of: Returns losses of answers; None: canonical answers must be equal.
         by_field: How records are compared.
         encoder: The sentence encoder of the settings.
@@ -72,6 +73,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     template: Template | None = None
     surfaces: Mapping[str, str] = {}
     thoughts: Mapping[int, str] = {}
+    probabilities: Mapping[int, Mapping[str, float]] = {}
     losses_of: Losses | None = None
     by_field: FieldSettings = PLAIN
     encoder: TextEncoder | None = None

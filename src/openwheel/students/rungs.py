@@ -41,7 +41,12 @@ def _train_linear(lesson: Lesson) -> Fitted:
         return fit_fields(lesson)
     from openwheel.students.fit import fit_model  # noqa: PLC0415
 
-    return fit_model(lesson.inputs, lesson.answers, variables=lesson.variables)
+    return fit_model(
+        lesson.inputs,
+        lesson.answers,
+        variables=lesson.variables,
+        probabilities=lesson.probabilities,
+    )
 
 
 def _load_linear(saved: Saved) -> Student:
@@ -63,6 +68,7 @@ def _train_encoder(lesson: Lesson) -> Fitted:
         variables=lesson.variables,
         encoder=lesson.encoder,
         tune=lesson.tune,
+        probabilities=lesson.probabilities,
         progress=lesson.progress,
     )
 

@@ -106,6 +106,31 @@ class LabelStudent:
         label, confidence = self.predict_one(inputs)
         return (self.answers[label] if label >= 0 else ""), confidence
 
+    def probabilities(self, inputs: Sequence[Inputs]) -> npt.NDArray[np.float64]:
+        """Return the probability that the teacher gives each answer, for a batch.
+
+        They are the student's own, calibrated where it can be; the confidence is another number.
+        By default the answer has its confidence, and the others share the rest evenly.
+
+        Returns:
+            Shape (n, answers), in the order of ``answers``; each row sums to 1.
+        """
+        labels, confidence = self.predict(inputs)
+        chances = [self._spread(int(i), float(c)) for i, c in zip(labels, confidence, strict=True)]
+        return np.array(chances, np.float64).reshape(len(labels), len(self.answers))
+
+    def weigh_one(self, inputs: Inputs) -> tuple[str, float, npt.NDArray[np.float64]]:
+        """Answer one input as `answer_one`, with the `probabilities` of all answers."""
+        return *self.answer_one(inputs), self.probabilities([inputs])[0]
+
+    def _spread(self, label: int, confidence: float) -> npt.NDArray[np.float64]:
+        others = len(self.answers) - 1
+        if label < 0 or not others:
+            return np.full(len(self.answers), 1 / len(self.answers))
+        chances = np.full(len(self.answers), (1 - confidence) / others)
+        chances[label] = confidence
+        return chances
+
     def base(self) -> Base | None:
         """Return None: most are built on no checkpoint."""
         return None

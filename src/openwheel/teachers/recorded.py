@@ -157,7 +157,7 @@ class RecordedTeacher:
 
 def _key(api: ApiName, request: Request, body: bytes) -> Hashable:
     """Return the key of a request: equal keys get equal answers."""
-    if request.prompt.plain:
+    if request.prompt.answerable:
         return api, request.prompt
     # The text is not the whole request, so take every field that shapes the answer.
     fields = _fields.decode(body)

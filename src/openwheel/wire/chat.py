@@ -14,6 +14,7 @@ from openwheel.wire.answer import Answer, Reply, ToolCall, Usage, ended
 from openwheel.wire.api import Api
 from openwheel.wire.chat_writing import completion_body, completion_stream
 from openwheel.wire.content import Content, add_parts, arguments_text, check_error
+from openwheel.wire.logprobs import read_logprobs
 from openwheel.wire.prompt import read_request
 from openwheel.wire.request import Request, settings_of
 from openwheel.wire.sse import is_done
@@ -68,6 +69,7 @@ class _Choice(msgspec.Struct):
     message: _Message | None = None
     delta: _Message | None = None
     finish_reason: Any = None
+    logprobs: Any = None
 
 
 class _Completion(msgspec.Struct):
@@ -119,10 +121,12 @@ def read_reply(body: bytes) -> Reply:
     calls = [call.function for call in message.tool_calls or [] if call.function]
     if message.function_call:
         calls.append(message.function_call)
+    text = "".join(texts)
     answer = Answer(
-        "".join(texts),
+        text,
         tuple(ToolCall(call.name or "", arguments_text(call.arguments)) for call in calls),
         "refusal" if refused else ended(choice.finish_reason),
+        read_logprobs(text, tokens_of(choice.logprobs)),
     )
     return Reply(
         answer,
@@ -140,6 +144,7 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
             that what came cannot be taken for a whole answer.
     """
     texts: list[str] = []
+    tokens: list[Any] = []
     calls: dict[int, _Call] = {}
     finish: Any = None
     model, fingerprint, refused = "", "", False
@@ -165,12 +170,22 @@ def read_reply_stream(events: Iterable[bytes]) -> Reply:
                 refused = _add_text(delta, texts) or refused
                 if delta.tool_calls or delta.function_call:
                     _add_calls(delta, calls)
+            if choice.logprobs is not None:
+                tokens += tokens_of(choice.logprobs)
             finish = choice.finish_reason or finish
     if not finish:
         raise TeacherError("The stream ended before the answer was finished")
     joined = tuple(call.joined() for _, call in sorted(calls.items()))
     finish = "refusal" if refused else ended(finish)
-    return Reply(Answer("".join(texts), joined, finish), model, usage, fingerprint)
+    text = "".join(texts)
+    answer = Answer(text, joined, finish, read_logprobs(text, tokens))
+    return Reply(answer, model, usage, fingerprint)
+
+
+def tokens_of(logprobs: Any) -> list[Any]:
+    """Return the tokens of a choice's ``logprobs``; none for what is none."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return content if isinstance(content, list) else []
 
 
 def read_fingerprint(value: Any) -> str:

@@ -20,13 +20,21 @@ class Prompt(msgspec.Struct, frozen=True):
         response_format: Canonical JSON of the response format, ``""`` when none was given.
         plain: Whether text says it all. False when there are images, audio, calls of tools or
             results that cannot be read, or settings that ask for more than one plain answer (``n``
-            above 1, log-probabilities); only a teacher may answer those.
+            above 1); only a teacher may answer those.
+        scored: Whether log-probabilities are asked for as well. Only a teacher has them; its answer
+            is learned from like any other.
     """
 
     messages: tuple[PromptMessage, ...]
     tools: str = ""
     response_format: str = ""
     plain: bool = True
+    scored: bool = False
+
+    @property
+    def answerable(self) -> bool:
+        """Whether a student may answer it."""
+        return self.plain and not self.scored
 
 
 class _Message(msgspec.Struct):
@@ -67,11 +75,8 @@ class ChatRequest(msgspec.Struct):
 
     def prompt(self) -> Prompt:
         """Return the canonical form of what is asked."""
-        plain = (
-            (self.n is None or self.n == 1)
-            and not self.logprobs
-            and not self.top_logprobs
-            and (self.modalities is None or self.modalities == ["text"])
+        plain = (self.n is None or self.n == 1) and (
+            self.modalities is None or self.modalities == ["text"]
         )
         turns = Turns()
         for message in self.messages:
@@ -95,6 +100,7 @@ class ChatRequest(msgspec.Struct):
                 else canonical_json(self.response_format)
             ),
             plain=plain and turns.plain,
+            scored=bool(self.logprobs or self.top_logprobs),
         )
 
     @property

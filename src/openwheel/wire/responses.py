@@ -6,7 +6,8 @@ events".
 A response is kept by the server unless ``store`` is false, which is `Request.kept`. Only a teacher
 answers what text does not say whole (images, files, reasoning items), what builds on something kept
 (``previous_response_id``, ``conversation``, ``prompt``), what asks for more than an answer
-(``include``, ``background``, ``moderation``, ``top_logprobs``), and tools other than functions.
+(``include``, ``background``, ``moderation``, ``top_logprobs``), and tools other than functions. Of
+those, log-probabilities alone leave the answer one that students learn from.
 """
 
 import re
@@ -20,6 +21,7 @@ from openwheel.errors import RequestError, TeacherError
 from openwheel.wire.answer import Answer, Reply, ToolCall, ended
 from openwheel.wire.api import Api
 from openwheel.wire.content import arguments_text
+from openwheel.wire.logprobs import read_logprobs
 from openwheel.wire.prompt import Prompt, canonical_json, task_of
 from openwheel.wire.request import Request, settings_of
 from openwheel.wire.responses_writing import response_body, response_events
@@ -75,6 +77,9 @@ _ECHOED = (
 _IN_PROMPT: Final[Mapping[str, str]] = MappingProxyType({"text": "format"})
 # JSON escapes line ends, so no text of an answer can hold this.
 _END = re.compile(rb"event: ?(?:response\.(?:completed|incomplete|failed)|error)\r?\ndata:.+[\r\n]")
+_LOGPROBS = "message.output_text.logprobs"
+"""What ``include`` has where log-probabilities are asked for."""
+
 _TEXT_PARTS = frozenset({"input_text", "output_text", "text"})
 _ANSWERED = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -83,6 +88,7 @@ class _Part(msgspec.Struct):
     type: str = ""
     text: Any = None
     refusal: Any = None
+    logprobs: Any = None
 
 
 class _Item(msgspec.Struct):
@@ -130,13 +136,13 @@ class ResponsesRequest(msgspec.Struct):
         """Return the canonical form of what is asked."""
         plain = (
             not self.background
-            and not self.include
+            and set(self.include or ()) <= {_LOGPROBS}
             and not self.previous_response_id
             and self.conversation is None
             and self.prompt is None
             and self.moderation is None
-            and not self.top_logprobs
         )
+        scored = bool(self.top_logprobs or self.include)
         turns = Turns()
         if self.instructions:
             turns.say("system", self.instructions)
@@ -154,7 +160,7 @@ class ResponsesRequest(msgspec.Struct):
         # Other tools are run by the server.
         plain = plain and all(tool.get("type") == "function" for tool in self.tools or ())
         tools = canonical_tools(self.tools, self.tool_choice)
-        return Prompt(turns.messages, tools, self._response_format(), plain and turns.plain)
+        return Prompt(turns.messages, tools, self._response_format(), plain and turns.plain, scored)
 
     def _response_format(self) -> str:
         """Return the format as an equal chat completion request has it."""
@@ -298,6 +304,7 @@ def _reply(response: _Response, output: Iterable[_Item]) -> Reply:
             f"The response is {response.status}" + (f": {message}" if message else "")
         )
     texts: list[str] = []
+    tokens: list[Any] = []
     calls: list[ToolCall] = []
     refused = False
     for item in output:
@@ -310,6 +317,7 @@ def _reply(response: _Response, output: Iterable[_Item]) -> Reply:
                     refused = True
                 elif part.type in _TEXT_PARTS and isinstance(part.text, str):
                     texts.append(part.text)
+                    tokens += part.logprobs if isinstance(part.logprobs, list) else []
         elif item.type == "function_call":
             if not isinstance(item.name, str) or item.arguments is None:
                 raise TeacherError("The response has a function call without name or arguments")
@@ -321,7 +329,9 @@ def _reply(response: _Response, output: Iterable[_Item]) -> Reply:
     elif refused:
         finish = "refusal"
     usage = read_counts(response.usage, ("input_tokens",), "output_tokens")
-    return Reply(Answer("".join(texts), tuple(calls), finish), response.model or "", usage)
+    text = "".join(texts)
+    answer = Answer(text, tuple(calls), finish, read_logprobs(text, tokens))
+    return Reply(answer, response.model or "", usage)
 
 
 def _output_text(output: Any) -> str | None:

@@ -21,6 +21,7 @@ from openwheel.loop.data import TaskData, seen_keys
 from openwheel.loop.layouts import find_layouts
 from openwheel.loop.records import Slicer
 from openwheel.loop.settings import LoopSettings
+from openwheel.loop.soft_labels import soft_labels
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.bursts import bursts
 from openwheel.loop.turn.limits import too_much
@@ -248,6 +249,7 @@ def _lesson(
         template=subject.record.task.template,
         surfaces=training.surfaces,
         thoughts={i: thought for i, thought in enumerate(training.thoughts) if thought},
+        probabilities=soft_labels(training, form, subject.record.folds),
         losses_of=None if comparison.equality else losses_of,
         by_field=subject.by_field,
         encoder=resources.encoder,
