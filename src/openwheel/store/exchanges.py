@@ -43,7 +43,6 @@ class TaskRow(NamedTuple):
     audit_probability: float
     student: str
     student_answer: str | None
-    confidence: float | None
     teacher: str
     model: str
     key: str

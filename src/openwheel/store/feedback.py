@@ -88,8 +88,7 @@ class Corrected(NamedTuple):
         correction: The right answer.
         id: The exchange's.
         time: When it arrived, in seconds since 1970.
-        inputs, settings, text, source, student, student_answer, unbiased, teacher, model: As in
-            `TaskRow`.
+        inputs, settings, text, source, student_answer: As in `TaskRow`.
     """
 
     seq: int
@@ -102,11 +101,7 @@ class Corrected(NamedTuple):
     settings: str
     text: str
     source: str
-    student: str
     student_answer: str | None
-    unbiased: bool
-    teacher: str
-    model: str
 
 
 def put_trust(connection: Transaction, key: int, trust: Trust) -> None:

@@ -18,10 +18,8 @@ OTHER = dict(zip(QUEUES, [*list(QUEUES)[1:], "billing"], strict=True))
 
 
 def said(seq, key, answer, inputs="a", spoken=0.0):
-    return Corrected(
-        seq, key, spoken, answer, f"e{seq}", 0.0, f'["{inputs}"]', "", "x", "teacher", "", None,
-        True, "", "",
-    )  # fmt: skip
+    exchange = (f"e{seq}", 0.0, f'["{inputs}"]', "", "x", "teacher", None)
+    return Corrected(seq, key, spoken, answer, *exchange)
 
 
 def believed(rows, trusts, labels=1_000, **more):
