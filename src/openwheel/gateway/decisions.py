@@ -231,8 +231,9 @@ class Decisions(Completions):
         """Wait until students' answers are on disk, if capture is strict."""
         recorder = self._state.recorder
         if recorder.strict:
-            for part, exchange in exchanges:
-                await recorder.commit(exchange, part.decision.task, is_retry=part.is_retry)
+            await recorder.commit_all(
+                (exchange, part.decision.task, part.is_retry) for part, exchange in exchanges
+            )
 
     def _put(self, exchanges: Sequence[tuple[Call, Exchange]]) -> None:
         """Keep students' answers that were sent, unless they are kept already."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -87,6 +87,12 @@ class Recorder:
         if not future.done():
             self._meter.strict_late += 1
             logger.error("Capture: an answer was completed before its commit, which takes too long")
+
+    async def commit_all(self, exchanges: Iterable[tuple[Exchange, str, bool]]) -> None:
+        """Keep exchanges, each given as to `commit`, and wait until all are on disk."""
+        await asyncio.gather(
+            *(self.commit(one, task, is_retry=is_retry) for one, task, is_retry in exchanges)
+        )
 
     def spent(
         self, teacher: str, usage: Usage | None, read: int, written: int, key: Key | None

@@ -79,8 +79,10 @@ class ExchangeTap:
                 parse_reply(self._call.api, self._response.status, self._response.headers, body)
         if self._recorder.strict:
             self._read()
-            for call, exchange in self._exchanges():
-                await self._recorder.commit(exchange, call.decision.task, is_retry=call.is_retry)
+            await self._recorder.commit_all(
+                (exchange, call.decision.task, call.is_retry)
+                for call, exchange in self._exchanges()
+            )
 
     def after_end(self) -> None:
         """Take note that the client has been sent the whole response."""
