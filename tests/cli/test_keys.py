@@ -54,6 +54,17 @@ def test_every_option_arrives(keys):
     assert keys.json("list")["keys"][0]["revoked"]
 
 
+def test_a_right_to_the_console_is_given_and_taken(keys):
+    assert keys.json("create", "desk")["console"] == "none"
+    assert keys.json("create", "lead", "--console", "operate")["console"] == "operate"
+    assert "'read' to the console" in keys("console", "desk", "read")
+    assert [key["console"] for key in keys.json("list")["keys"]] == ["read", "operate"]
+    assert keys.json("console", "lead", "none")["console"] == "none"
+    keys("console", "lead", "write", code=2)
+    assert "must be none, read or operate" in keys.said
+    keys("console", "nobody", "read", code=2)
+
+
 def test_days_to_live(keys):
     made = keys.json("create", "desk", "--expires", "30d")
     created, expires = (datetime.datetime.fromisoformat(made[k]) for k in ("created", "expires"))
