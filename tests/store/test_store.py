@@ -152,7 +152,7 @@ def test_task_rows_hold_what_training_needs(store):
     assert store.assign(rows) == 2
     first, second = store.task_rows("t")
     about = (1, 2.0, '["one"]', "{}", "pumps", "", "stop", "log", True, 1.0)
-    assert first == (*about, "s", "x", 0.5, "t", "", "", None)
+    assert first == (*about, "s", "x", "t", "", "", None)
     assert second.tool_calls == '[{"name":"f","arguments":"{}"}]'
     assert second.unbiased is False
 
