@@ -155,7 +155,7 @@ def _take(name: str, base: Path, folder: Path, sizes: Sizes) -> None:
             if isinstance(student, LmStudent):
                 _check_learned(folder, store, base, student)
                 compare_precisions(student, base, rows, sizes)
-            _test(candidate, student, test)
+            _test(candidate, student, test, alone=sizes.served)
         if learned["certified"]:
             _serve(name, folder, store, test[: sizes.served])
             if rung == "lm":
@@ -281,12 +281,18 @@ def compare_precisions(student: LmStudent, base: Path, rows: Sequence[Pair], siz
         )
 
 
-def _test(candidate: Candidate | None, student: Student, test: Sequence[Pair]) -> None:
-    """Print how a student does on the test split, all asked for at once."""
+def _test(
+    candidate: Candidate | None, student: Student, test: Sequence[Pair], *, alone: int
+) -> None:
+    """Print how a student does on the test split at once, and what some answers take alone."""
     assert candidate is not None
     began, cpu = time.monotonic(), cpu_seconds(os.getpid())
     texts, confidence = student.answer([(text,) for text, _ in test])
     cpu, wall = cpu_seconds(os.getpid()) - cpu, time.monotonic() - began
+    before = cpu_seconds(os.getpid())
+    for text, _ in test[:alone]:
+        student.answer_one((text,))
+    each = (cpu_seconds(os.getpid()) - before) / alone
     form = candidate.form
     agrees = np.array(
         [
@@ -300,7 +306,7 @@ def _test(candidate: Candidate | None, student: Student, test: Sequence[Pair]) -
     print(
         f"  test split: {right} of {n} agree ({right / n:.1%}, {low:.1%} to {high:.1%}); of the "
         f"surest half {int((~agrees[surest]).sum())} of {len(surest)} do not; an answer "
-        f"{cpu / n:.4f} s of CPU, {wall / n:.4f} s, all at once"
+        f"{cpu / n:.4f} s of CPU, {wall / n:.4f} s, all at once, {each:.4f} s of CPU one by one"
     )
 
 
