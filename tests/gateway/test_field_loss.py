@@ -102,6 +102,13 @@ def test_its_certificate_says_what_was_counted(learned):
         msgspec.structs.replace(certificate, method="binomial").sealed(),
     ):
         assert not verify(changed).holds
+    # Even where each loss happened to be 0 or 1: the test is chosen before.
+    whole = tuple(
+        msgspec.structs.replace(test, partial=(), partial_with_repeats=())
+        for test in certificate.tests
+    )
+    chosen = msgspec.structs.replace(certificate, method="binomial", tests=whole).sealed()
+    assert "a share of wrong fields may be another" in " ".join(verify(chosen).problems)
 
 
 def test_it_is_evaluated_by_the_same_loss(learned):

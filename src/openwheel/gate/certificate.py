@@ -434,6 +434,8 @@ def _recount(certificate: Certificate) -> list[str]:
     counts = _counts(tests)
     if certificate.method == "binomial" and any(counted.losses is not None for counted in counts):
         return ["its method is for losses of 0 and 1, and it has others"]
+    if certificate.method == "binomial" and certificate.by_fields:
+        return ["its method is for losses of 0 and 1, and a share of wrong fields may be another"]
     expected = p_values_of(
         *counts,
         certificate.epsilon,
