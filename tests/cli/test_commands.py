@@ -49,7 +49,9 @@ FINDING = {
     "reason",
     "more_needed",
 }
-SCORE = {"n", "answered", "coverage", "disagreements", "disagreement", "interval", "p50_ms"}
+SCORE = {
+    *("n", "answered", "coverage", "disagreements", "disagreement", "loss", "interval", "p50_ms")
+}
 
 
 AS_PROCESSES = {
