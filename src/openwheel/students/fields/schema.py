@@ -32,6 +32,14 @@ _KNOWN: Final = frozenset(
     }
 )
 DEEPEST: Final = 64
+MOST_LOOKS: Final = 20_000
+"""Parts of a schema that are looked at for one value: references may make it endless."""
+
+LONGEST: Final = 2_000
+"""Characters of a text that a pattern is tried on."""
+
+_REPEATS: Final = re.compile(r"[+*}?|][^()]*\)\s*[+*{]|[+*}]\s*[+*{]|\\\d")
+"""In a pattern: a repeated group that repeats or chooses within, or a reference to a group."""
 
 
 def unknown_keywords(schema: Any) -> set[str]:
@@ -50,9 +58,33 @@ def unknown_keywords(schema: Any) -> set[str]:
     return found
 
 
-def satisfies(value: Any, schema: Any, root: Any = None, depth: int = 0) -> bool:
-    """Return whether a JSON value satisfies a schema of known keywords."""
-    root = schema if root is None else root
+def satisfies(value: Any, schema: Any) -> bool:
+    """Return whether a JSON value satisfies a schema of known keywords.
+
+    Clients send schemas: one that is malformed, or takes too long to check, is not satisfied.
+    """
+    try:
+        return _satisfied(value, schema, _Root(schema), 0)
+    except (TypeError, AttributeError, ValueError, ArithmeticError):
+        return False
+
+
+class _Root:
+    """The whole schema, which parts may refer to, and how many more may be looked at."""
+
+    def __init__(self, schema: Any) -> None:
+        self.schema = schema
+        self.left = MOST_LOOKS
+
+    def look(self) -> bool:
+        """Count a part that is looked at; return whether it may be."""
+        self.left -= 1
+        return self.left >= 0
+
+
+def _satisfied(value: Any, schema: Any, root: _Root, depth: int) -> bool:
+    if not root.look():
+        return False
     if isinstance(schema, bool):
         return schema
     if not isinstance(schema, Mapping) or depth > DEEPEST:
@@ -66,15 +98,15 @@ def satisfies(value: Any, schema: Any, root: Any = None, depth: int = 0) -> bool
     )
 
 
-def _refers(value: Any, schema: Mapping[str, Any], root: Any, depth: int) -> bool:
+def _refers(value: Any, schema: Mapping[str, Any], root: _Root, depth: int) -> bool:
     """Whether a value satisfies the schemas that one refers to."""
     if "$ref" in schema:
-        target = _resolved(root, schema["$ref"])
-        if target is None or not satisfies(value, target, root, depth + 1):
+        target = _resolved(root.schema, schema["$ref"])
+        if target is None or not _satisfied(value, target, root, depth + 1):
             return False
 
     def of(name: str) -> list[bool]:
-        return [satisfies(value, part, root, depth + 1) for part in schema.get(name, ())]
+        return [_satisfied(value, part, root, depth + 1) for part in schema.get(name, ())]
 
     if "anyOf" in schema and not any(of("anyOf")):
         return False
@@ -83,7 +115,7 @@ def _refers(value: Any, schema: Mapping[str, Any], root: Any, depth: int) -> boo
     return all(of("allOf"))
 
 
-def _by_kind(value: Any, schema: Mapping[str, Any], root: Any, depth: int) -> bool:
+def _by_kind(value: Any, schema: Mapping[str, Any], root: _Root, depth: int) -> bool:
     if isinstance(value, dict):
         return _object(value, schema, root, depth)
     if isinstance(value, list):
@@ -122,7 +154,7 @@ def _equal(one: Any, other: Any) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _object(value: dict[str, Any], schema: Mapping[str, Any], root: Any, depth: int) -> bool:
+def _object(value: dict[str, Any], schema: Mapping[str, Any], root: _Root, depth: int) -> bool:
     properties = schema.get("properties", {})
     if not all(name in value for name in schema.get("required", ())):
         return False
@@ -130,12 +162,12 @@ def _object(value: dict[str, Any], schema: Mapping[str, Any], root: Any, depth: 
         return False
     others = schema.get("additionalProperties", True)
     return all(
-        satisfies(part, properties.get(name, others), root, depth + 1)
+        _satisfied(part, properties.get(name, others), root, depth + 1)
         for name, part in value.items()
     )
 
 
-def _array(value: list[Any], schema: Mapping[str, Any], root: Any, depth: int) -> bool:
+def _array(value: list[Any], schema: Mapping[str, Any], root: _Root, depth: int) -> bool:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
         return False
     if schema.get("uniqueItems") and any(
@@ -143,7 +175,7 @@ def _array(value: list[Any], schema: Mapping[str, Any], root: Any, depth: int) -
     ):
         return False
     items = schema.get("items", True)
-    return all(satisfies(part, items, root, depth + 1) for part in value)
+    return all(_satisfied(part, items, root, depth + 1) for part in value)
 
 
 def _string(value: str, schema: Mapping[str, Any]) -> bool:
@@ -151,6 +183,9 @@ def _string(value: str, schema: Mapping[str, Any]) -> bool:
         return False
     if "pattern" not in schema:
         return True
+    # A client's pattern and words may be made for each other, to hold a gateway up.
+    if len(value) > LONGEST or _REPEATS.search(schema["pattern"]):
+        return False
     try:
         return re.search(schema["pattern"], value) is not None
     except (re.error, RecursionError):

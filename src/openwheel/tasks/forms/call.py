@@ -64,9 +64,9 @@ def joined_calls(calls: Sequence[str]) -> str:
 
 
 def _written(call: ToolCall) -> str:
-    """Return one call as a record, ``""`` if its arguments are no JSON object."""
+    """Return one call as a record, ``""`` if it has no name or its arguments are no JSON object."""
     arguments = call.arguments.strip()
-    if not isinstance(loaded(arguments), dict):
+    if not call.name or BETWEEN in call.name or not isinstance(loaded(arguments), dict):
         return ""
     colon, comma = _COLON.search(arguments), _COMMA.search(arguments)
     between = colon[1] if colon else ":"
@@ -134,9 +134,16 @@ def in_one_order(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"calls": calls} if len(calls) > 1 else calls[0]
 
 
+def _encoded(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair, in arguments that are no JSON
+        return json.dumps(value).encode()
+
+
 def canonical_calls(calls: Sequence[ToolCall], *, ordered: bool = False) -> str:
     """Return names and arguments as canonical JSON, in their own order only if that counts."""
-    encoded = [_encoder.encode([call.name, loaded(call.arguments)]) for call in calls]
+    encoded = [_encoded([call.name, loaded(call.arguments)]) for call in calls]
     if not ordered:
         encoded.sort()
     return f"[{b','.join(encoded).decode()}]"
