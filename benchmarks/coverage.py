@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel.gate import (
+    Judgement,
     clopper_pearson,
     judge,
     least_confidence,
@@ -158,6 +159,39 @@ def run(
     report_gate(fitted, Judged(confidence, agrees), clusters, Judged(test_confidence, test_agrees))
 
 
+def judged_at(
+    fitted: Fitted,
+    evidence: Judged,
+    clusters: npt.NDArray[np.int64],
+    epsilon: float,
+    *,
+    floor: float | None = None,
+    bounded: bool = False,
+) -> Judgement:
+    """Return the gate's judgement of a student at an epsilon, as in a first attempt."""
+    usual = LoopSettings().floor if floor is None else floor
+    losses = loss_of(fitted)
+    worst = LoopSettings(epsilon=epsilon, floor=usual).worst("")
+    plan = make_plan(
+        fitted.confidence,
+        losses,
+        epsilon=epsilon,
+        delta=spent(DELTA, 1),
+        calibration=len(set(clusters.tolist())),
+        floor=least_confidence(fitted.confidence, losses, worst),
+        bounded=bounded,
+    )
+    return judge(
+        evidence.confidence,
+        evidence.losses,
+        clusters,
+        plan,
+        epsilon=epsilon,
+        delta=spent(DELTA, 1),
+        method="betting" if bounded else "binomial",
+    )
+
+
 def report_gate(
     fitted: Fitted,
     evidence: Judged,
@@ -172,28 +206,8 @@ def report_gate(
 
     ``bounded``: whether losses may lie between 0 and 1, which are tested by betting.
     """
-    usual = LoopSettings().floor if floor is None else floor
     for epsilon in epsilons:
-        losses = loss_of(fitted)
-        worst = LoopSettings(epsilon=epsilon, floor=usual).worst("")
-        plan = make_plan(
-            fitted.confidence,
-            losses,
-            epsilon=epsilon,
-            delta=spent(DELTA, 1),
-            calibration=len(set(clusters.tolist())),
-            floor=least_confidence(fitted.confidence, losses, worst),
-            bounded=bounded,
-        )
-        found = judge(
-            evidence.confidence,
-            evidence.losses,
-            clusters,
-            plan,
-            epsilon=epsilon,
-            delta=spent(DELTA, 1),
-            method="betting" if bounded else "binomial",
-        )
+        found = judged_at(fitted, evidence, clusters, epsilon, floor=floor, bounded=bounded)
         best = oracle(test.confidence, test.agrees, epsilon)
         if found.chosen is None:
             print(f"  epsilon {epsilon:.0%}: refused; oracle {best:.3f}")
