@@ -22,12 +22,12 @@ import numpy as np
 from starlette.types import ASGIApp, Message
 
 from openwheel.gateway import CaptureWriter, create_app, spare_collector
-from openwheel.loop.probabilities import given
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange, Store
+from openwheel.students import LabelStudent
 from openwheel.teachers import NoTeacher
 from openwheel.wire import Answer
 from shared import about, rows
@@ -107,8 +107,9 @@ def main() -> None:
         learn(store, intents, train)
         registry = Registry(store)
         [certificate] = registry.certificates()
-        candidate = registry.candidate(certificate.student)
-        student, serving = registry.load(candidate), RegistryServing(registry)
+        student = registry.load(registry.candidate(certificate.student))
+        assert isinstance(student, LabelStudent)
+        serving = RegistryServing(registry)
         sure = [text for text in test if student.answer_one((text,))[1] >= certificate.threshold]
         asked = [sure[i % len(sure)] for i in range(options.questions)]
         capture = CaptureWriter(store)
@@ -116,8 +117,7 @@ def main() -> None:
         for round_number in range(options.rounds + 1):  # the first one warms up
             start = time.process_time()
             for text in asked:
-                student.answer_one((text,))
-                given(student, [(text,)], candidate.surfaces)
+                student.weigh_one((text,))
             own = 1000 * (time.process_time() - start) / len(asked)
             measured = {"the student itself": own}
             for name, keeps in (("", None), (", captured", capture)):

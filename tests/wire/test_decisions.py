@@ -229,6 +229,8 @@ def test_an_answer_without_probabilities_is_certain():
     request = DECISION_APIS["decisions"].questions.split(asking("decisions"))[1]
     question = question_in(request.prompt.response_format)
     assert chances_of(Answer("other"), question) == [0.0, 0.0, 1.0]
+    gone = Answer("billing", probabilities=(("billing", 0.6), ("other", 0.2), ("sales", 0.2)))
+    assert chances_of(gone, question) == [0.75, 0.0, 0.25]
     assert expectation(score_answer([0.25, 0.5, 0.25]).probabilities) == 1.0
 
 

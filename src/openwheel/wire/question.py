@@ -129,7 +129,11 @@ def chances_of(answer: Answer, question: Question) -> list[float]:
     An answer without probabilities is certain. Whole numbers of millionths, as they are written.
     """
     given = dict(answer.probabilities) or {answer.text: 1.0}
-    return [round(given.get(text, 0.0), _DIGITS) for text in question.answers]
+    chances = [given.get(text, 0.0) for text in question.answers]
+    total = sum(chances)
+    if total > 0 and not given.keys() <= set(question.answers):
+        chances = [chance / total for chance in chances]  # without answers there are no more
+    return [round(chance, _DIGITS) for chance in chances]
 
 
 def check_chance(value: Any) -> float:

@@ -245,7 +245,10 @@ def audits_of(question, decision, texts, teacher):
     ]
 
 
-@pytest.mark.parametrize(("threshold", "taken_off"), [(0.5, False), (0.7, True)])
+@pytest.mark.parametrize(
+    ("threshold", "taken_off"),
+    [pytest.param(0.5, False, marks=pytest.mark.evidence), (0.7, True)],
+)
 def test_an_audit_compares_by_the_applications_threshold(store, registry, threshold, taken_off):
     store.append(exchanges(800, PAID))
     name = "does-customer-write"
@@ -299,7 +302,7 @@ def names_of(registry):
     return {record.task.question is not None: record.task.name for record in registry.tasks()}
 
 
-@pytest.mark.parametrize("chat_first", [True, False])
+@pytest.mark.parametrize("chat_first", [True, pytest.param(False, marks=pytest.mark.evidence)])
 def test_one_tasks_student_is_tried_on_another_api_where_the_user_says_so(
     store, registry, chat_first
 ):
