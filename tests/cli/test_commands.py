@@ -115,7 +115,7 @@ def test_learn_evaluate_verify(openwheel, tmp_path):
     found = openwheel.json("learn", log, "--report", "report.html")
     (task,) = found["tasks"]
     assert set(task) >= FINDING
-    assert set(task["calibration"]) == {"n", "answered", "disagreements"}
+    assert set(task["calibration"]) == {"n", "answered", "disagreements", "loss"}
     assert task["certified"]
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
 
