@@ -298,8 +298,8 @@ enabled = {enabled}
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, *, console: bool) -> Iterator[tuple[str, int]]:
-    """Run a gateway; yield its address and its worker's process id."""
+def gateway(folder: Path, *, console: bool) -> Iterator[tuple[str, dict[str, psutil.Process]]]:
+    """Run a gateway; yield its address and its processes by their module's last name."""
     (folder / "openwheel.toml").write_text(TOML.format(enabled=str(console).lower()))
     process = subprocess.Popen(
         [sys.executable, "-m", "openwheel", "up", "--log-level", "error"],
@@ -309,19 +309,18 @@ def gateway(folder: Path, *, console: bool) -> Iterator[tuple[str, int]]:
     )
     assert process.stdout is not None
     url = process.stdout.readline().split()[-1].removesuffix("/v1")
-    (worker,) = [
-        child.pid
+    parts = {
+        child.cmdline()[-1].rpartition(".")[2]: child
         for child in psutil.Process(process.pid).children()
-        if "openwheel.processes.worker" in child.cmdline()
-    ]
+    }
     try:
-        yield url, worker
+        yield url, parts
     finally:
         process.terminate()
         process.wait()
 
 
-def one_round(url: str, worker: int, requests: int, pages: int) -> float:
+def one_round(url: str, worker: psutil.Process, requests: int, pages: int) -> float:
     """Return the worker's CPU in ms a request, with pages of the console open."""
     rng = random.Random(3)
     opened = [urlopen(f"{url}/console/events", timeout=60) for _ in range(pages)]
@@ -337,8 +336,7 @@ def one_round(url: str, worker: int, requests: int, pages: int) -> float:
         ).encode()
         for _ in range(requests)
     ]
-    process = psutil.Process(worker)
-    before = process.cpu_times()
+    before = worker.cpu_times()
     for body in bodies:
         asked = Request(f"{url}/v1/chat/completions", body, {"content-type": "application/json"})
         try:
@@ -346,7 +344,7 @@ def one_round(url: str, worker: int, requests: int, pages: int) -> float:
                 response.read()
         except OSError:  # no teacher for what the student defers
             pass
-    after = process.cpu_times()
+    after = worker.cpu_times()
     for page in opened:
         page.close()
     spent: float = after.user + after.system - before.user - before.system
@@ -359,20 +357,24 @@ def show_gateway(rounds: int, requests: int) -> None:
         folder = Path(name)
         small = folder / "openwheel.db"
         make_store(small, 10_000)
-        ratios, without = [], []
+        ratios, without, memory = [], [], []
         for _ in range(rounds):
             spent = {}
             for console in (False, True):
-                with gateway(folder, console=console) as (url, worker):
+                with gateway(folder, console=console) as (url, parts):
                     time.sleep(5.0)
+                    worker, pages = parts["worker"], OPEN_PAGES if console else 0
                     one_round(url, worker, 200, 0)
-                    spent[console] = one_round(url, worker, requests, OPEN_PAGES if console else 0)
+                    spent[console] = one_round(url, worker, requests, pages)
+                    if console:
+                        memory.append(parts["console"].memory_full_info().uss / 1e6)
             ratios.append(spent[True] / spent[False])
             without.append(spent[False])
     print(
         f"\na worker's CPU a request: {statistics.median(without):.3f} ms without a console; with "
         f"one and {OPEN_PAGES} open pages {statistics.median(ratios):.3f} times that (median of "
-        f"{rounds} pairs of {requests:,} requests; {min(ratios):.3f} to {max(ratios):.3f})"
+        f"{rounds} pairs of {requests:,} requests; {min(ratios):.3f} to {max(ratios):.3f}); the "
+        f"console's process has {statistics.median(memory):.0f} MB to itself"
     )
 
 
