@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import json
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -94,6 +95,8 @@ def make_store(path: Path, number: int) -> None:
                 candidate, id=f"{candidate.id}-{i:02d}", task_id=task.id, matcher=""
             )
             registry.add_candidate(student)
+            folder = registry.files.folder
+            shutil.copytree(folder(candidate.id), folder(student.id))
             own = msgspec.structs.replace(
                 certificate, task=task.id, task_name=task.name, student=student.id, lineage=""
             ).sealed()
@@ -309,6 +312,7 @@ def gateway(folder: Path, *, console: bool) -> Iterator[tuple[str, dict[str, psu
     )
     assert process.stdout is not None
     url = process.stdout.readline().split()[-1].removesuffix("/v1")
+    time.sleep(5.0)  # until all of them have started
     parts = {
         child.cmdline()[-1].rpartition(".")[2]: child
         for child in psutil.Process(process.pid).children()
@@ -362,7 +366,6 @@ def show_gateway(rounds: int, requests: int) -> None:
             spent = {}
             for console in (False, True):
                 with gateway(folder, console=console) as (url, parts):
-                    time.sleep(5.0)
                     worker, pages = parts["worker"], OPEN_PAGES if console else 0
                     one_round(url, worker, 200, 0)
                     spent[console] = one_round(url, worker, requests, pages)
