@@ -57,6 +57,21 @@ def test_one_by_one_as_in_a_batch(fitted):
         assert abs(sure - confidence[i]) < 1e-5
 
 
+def test_one_by_one_as_in_a_batch_where_paths_are_chosen_and_after_saving(fitted):
+    settings, arrays = fitted.student.state()
+    paths = {"tagger.paths": np.array([0.9, 0.3, 0.1, 0.5, 1.0, 1.0])}
+    choosing = type(fitted.student).from_state(settings, arrays | paths)
+    again = type(choosing).from_state(*choosing.state())
+    new = [(row["input"],) for row in orders(60, seed=1)]
+    texts, confidence = choosing.answer(new)
+    for i, values in enumerate(new):
+        text, sure = again.answer_one(values)
+        assert text == texts[i]
+        assert abs(sure - confidence[i]) < 1e-5
+    with pytest.raises(StudentFileError, match=r"tagger\.paths"):
+        type(choosing).from_state(settings, arrays | {"tagger.paths": np.ones(2)})
+
+
 def test_what_is_unlike_training_is_left_to_the_teacher(fitted):
     odd = ["", "?!", "\u4f60\u597d", "zxq " * 5, "word " * 2_000, "\x00\x01"]
     assert fitted.student.answer([(text,) for text in odd]).confidence.max() == 0

@@ -106,6 +106,28 @@ def test_the_two_best_paths_are_those_of_all_paths_that_a_text_may_have():
             assert found.marginals[place] == pytest.approx(share, abs=1e-4)
 
 
+def test_further_paths_are_the_next_best_of_all_paths():
+    rng = np.random.default_rng(1)
+    transitions = rng.normal(size=(4, 3)).astype(np.float32)
+    transitions[0, 2] = NEVER
+    scores = rng.normal(size=(8, 3)).astype(np.float32)
+    crf, lengths = Crf(np.zeros((1, 3)), transitions), np.array([1, 7])
+    anything = Choices([np.arange(3)], np.zeros(2, np.int64))
+    several = decode(crf, scores, lengths, anything, several=True)
+    for found, own in zip(several, np.split(scores, [1]), strict=True):
+        paths = brute(own, transitions)
+        assert [tuple(path.tags) for path in (found, *found.others)] == [
+            path for _, path in paths[: 1 + len(found.others)]
+        ]
+        assert len(found.others) == min(3, sum(score > NEVER / 2 for score, _ in paths) - 1)
+        alone = decode_one(crf, own, np.arange(3), several=True)
+        for one, other in zip(found.others, alone.others, strict=True):
+            assert one.tags.tolist() == other.tags.tolist()
+            assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+            assert one.marginals == pytest.approx(other.marginals, abs=1e-4)
+    assert all(not found.others for found in decode(crf, scores, lengths, anything))
+
+
 def test_a_random_field_learns_what_follows_what():
     """Words that look alike get tags in turns, which only what was before can tell."""
     lengths = np.full(60, 6)

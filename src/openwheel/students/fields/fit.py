@@ -15,7 +15,7 @@ from openwheel.students.fields.align import Aligned, Tag, align, choices_of, for
 from openwheel.students.fields.calls import NAME, infer_calls_form, learn_calling, nested, plain
 from openwheel.students.fields.clusters import cluster_words
 from openwheel.students.fields.confidence import Confidence, cross_fitted, fit_confidence
-from openwheel.students.fields.crf import Choices, Decoded, decode, fit_crf
+from openwheel.students.fields.crf import NOTHING, Choices, Decoded, decode, fit_crf
 from openwheel.students.fields.dependent import (
     Dependent,
     Taught,
@@ -62,6 +62,7 @@ from openwheel.students.fields.heads import (
     said_of_rows,
     said_with,
 )
+from openwheel.students.fields.paths import learn_choice, take, whole_of
 from openwheel.students.fields.schema import unknown_keywords
 from openwheel.students.fields.student import (
     MOST_WORDS,
@@ -401,6 +402,12 @@ def _has(found: Mapping[Path, Any], field: Field) -> bool:
     return field.path in found and as_json(found[field.path]) != field.otherwise
 
 
+def _place_of(truth: IntArray, found: Decoded) -> int:
+    """Return which of the paths of a text is right, -1 if none is."""
+    paths = [path.tags for path in (found, *found.others)]
+    return next((i for i, path in enumerate(paths) if np.array_equal(path, truth)), -1)
+
+
 def _entropy(share: float) -> float:
     return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
 
@@ -494,7 +501,7 @@ class Learning:
             parts = [np.arange(starts[i], starts[i + 1]) for i in chosen]
             return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
-        decoded: list[Decoded | None] = [None] * len(reads)
+        decoded = [NOTHING] * len(reads)
         step(1)
         for done, fold in enumerate(np.unique(material.folds)):
             fitting, testing = self._parts(int(fold))
@@ -503,7 +510,7 @@ class Learning:
                 features[inside], flat[inside], lengths[fitting], rules, own_choices.take(fitting)
             )
             scores = np.asarray(features[outside] @ crf.weights)
-            found = decode(crf, scores, lengths[testing], told_choices.take(testing))
+            found = decode(crf, scores, lengths[testing], told_choices.take(testing), several=True)
             for row, one in zip(testing, found, strict=True):
                 decoded[row] = one
             step(done + 2)
@@ -519,14 +526,31 @@ class Learning:
             dict(Counter(signature for signature, _ in own)),
             dict(Counter(template for _, template in own)),
         )
+        wholes = [
+            whole_of(found, tags, hashed, type_hash=one.type, seen=seen, own=counted)
+            for found, hashed, one, counted in zip(decoded, hashes, asked, own, strict=True)
+        ]
+        # With a wrong type no path is right.
+        typed = said.evidence.labels == material.labels
+        truths = np.split(flat, starts[1:-1])
+        right = np.array(
+            [
+                _place_of(truth, found) if same else -1
+                for truth, found, same in zip(truths, decoded, typed, strict=True)
+            ],
+            np.int64,
+        )
+        weights, scores_of_paths = learn_choice(wholes, right, material.folds)
+        if weights is not None:
+            decoded = [take(*one) for one in zip(decoded, scores_of_paths, strict=True)]
         return _Trained(
             tags,
             memory,
             seen,
             heads,
-            Tagger(known[kept], crf, choices),
+            Tagger(known[kept], crf, choices, weights),
             said,
-            [one for one in decoded if one is not None],
+            decoded,
             asked,
             own,
         )

@@ -46,6 +46,7 @@ from openwheel.students.fields.heads import (
     said_of,
     said_with,
 )
+from openwheel.students.fields.paths import FEATURES, take, whole_of
 from openwheel.students.fields.schema import satisfies
 from openwheel.students.fields.style import Style
 from openwheel.students.fields.words import Word, words_of
@@ -116,11 +117,13 @@ class Tagger(NamedTuple):
         keys: The features.
         crf: The random field.
         choices: Which tags texts of each type may have.
+        paths: What tells among its best paths, None if the best is taken.
     """
 
     keys: npt.NDArray[np.uint64]
     crf: Crf
     choices: Choices
+    paths: npt.NDArray[np.float64] | None = None
 
     def scores(self, asked: Sequence[Asked], memory: Memory) -> npt.NDArray[np.float32]:
         """Return the score of each tag at each word, one text after the other."""
@@ -160,16 +163,20 @@ class Tagger(NamedTuple):
             types: Type of each, shape (n,).
             memory: What training knows.
         """
-        groups = self.choices.groups[types]
+        groups, several = self.choices.groups[types], self.paths is not None
         if len(asked) == 1:
             tags = self.choices.tags[groups[0]]
-            return [decode_one(self.crf, self.scores_of_one(asked[0], memory, tags), tags)]
+            return [
+                decode_one(
+                    self.crf, self.scores_of_one(asked[0], memory, tags), tags, several=several
+                )
+            ]
         found: list[Decoded] = []
         for start in range(0, len(asked), AT_ONCE):
             part = asked[start : start + AT_ONCE]
             lengths = np.array([len(one.words) for one in part], np.int64)
             choices = Choices(self.choices.tags, groups[start : start + AT_ONCE])
-            found += decode(self.crf, self.scores(part, memory), lengths, choices)
+            found += decode(self.crf, self.scores(part, memory), lengths, choices, several=several)
         return found
 
 
@@ -286,6 +293,11 @@ class FieldsStudent:
             for one, label in zip(readings, said.evidence.labels, strict=True)
         ]
         decoded = self.tagger.tag(asked, said.evidence.labels, self.memory)
+        if self.tagger.paths is not None:
+            decoded = [
+                self._taken(found, one, self._types[label], self.tagger.paths)
+                for found, one, label in zip(decoded, readings, said.evidence.labels, strict=True)
+            ]
 
         def drafts_of(said: Said) -> list[Draft]:
             return [
@@ -321,6 +333,22 @@ class FieldsStudent:
         ]
         features = np.concatenate((np.array(rows), said.evidence.features), axis=1)
         return Looked(readings, said, drafts, features, fits)
+
+    def _taken(
+        self, found: Decoded, reading: Reading, type_hash: int, weights: FloatArray
+    ) -> Decoded:
+        """Return which of the best paths is taken."""
+        if not found.others:
+            return found
+        whole = whole_of(
+            found,
+            self.settings.tags,
+            reading.hashes,
+            type_hash=type_hash,
+            seen=self.seen,
+            own=None,
+        )
+        return take(found, whole @ weights)
 
     def _read(self, text: str) -> Reading:
         """Read a text; one that cannot be answered has no words."""
@@ -507,7 +535,7 @@ class FieldsStudent:
             choices = Choices(
                 [np.flatnonzero(row) for row in arrays["tagger.choices"]], arrays["tagger.groups"]
             )
-            tagger = Tagger(arrays["tagger.keys"], crf, choices)
+            tagger = Tagger(arrays["tagger.keys"], crf, choices, arrays.get("tagger.paths"))
             confidence = Confidence.from_state(arrays, CONFIDENCE)
             dependents = _read_dependents(arrays)
         except (KeyError, ValueError, msgspec.ValidationError) as error:
@@ -553,6 +581,7 @@ def _require_fit(settings: FieldsSettings, heads: Heads, tagger: Tagger) -> None
     wanted = {
         "tagger.weights": ((len(tagger.keys), tags), tagger.crf.weights.shape),
         "tagger.transitions": ((tags + 1, tags), tagger.crf.transitions.shape),
+        "tagger.paths": ((FEATURES,), (FEATURES,) if tagger.paths is None else tagger.paths.shape),
         "tagger.groups": ((len(settings.types),), tagger.choices.groups.shape),
         "type.bias": ((len(settings.types),), heads.core.head.bias.shape),
         "heads.bias": ((sum(heads.sizes),), heads.bias.shape),
