@@ -97,4 +97,9 @@ def test_they_are_saved_with_the_student(tmp_path):
     student = train("linear", inputs, answers, variables=(0,), probabilities=given).student
     loaded = load_student(tmp_path / "one", save_student(student, tmp_path / "one"))
     assert loaded.sharpness == student.sharpness != 3.0
+    assert loaded.reliability == student.reliability
+    assert sum(part.n for part in student.reliability) == 200
+    for part in student.reliability:
+        assert 0 < part.stated <= 1
+        assert part.n < 20 or part.stated == pytest.approx(part.seen, abs=0.15)
     np.testing.assert_array_equal(loaded.probabilities(inputs), student.probabilities(inputs))

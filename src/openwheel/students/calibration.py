@@ -21,6 +21,8 @@ IntArray = npt.NDArray[np.int64]
 LOOKED_AT = 5_000
 """Training inputs whose scores are kept for it."""
 
+BINS = 10
+
 LEAST, MOST = 0.05, 200.0
 """Between these lies the sharpness."""
 
@@ -30,6 +32,57 @@ class HeldOut(NamedTuple):
 
     rows: IntArray
     scores: npt.NDArray[np.float32]
+
+
+class ReliabilityBin(NamedTuple):
+    """Inputs whose likeliest answer had about one probability.
+
+    Attributes:
+        n: How many.
+        stated: Mean probability of that answer.
+        seen: How often the teacher gave it; the mean of its probability where it gave one.
+    """
+
+    n: int
+    stated: float
+    seen: float
+
+
+class Calibration(NamedTuple):
+    """What scores are multiplied with to be logits, and how reliable the probabilities are."""
+
+    sharpness: float = SHARPNESS
+    reliability: tuple[ReliabilityBin, ...] = ()
+
+
+UNCALIBRATED = Calibration()
+"""Of students from before probabilities were calibrated."""
+
+
+def reliability(
+    scores: npt.NDArray[np.float32], targets: FloatArray, sharpness: float
+) -> tuple[ReliabilityBin, ...]:
+    """Return how near stated probabilities are to what the teacher says, the smallest first.
+
+    Of inputs that were not trained on; the one number ``sharpness`` was fitted on them. Tenths of
+    the probability, those that have inputs.
+
+    Args:
+        scores, targets: As for `fit_sharpness`.
+        sharpness: As it returned.
+    """
+    chances = softmax(sharpness * scores.astype(np.float64))
+    top, rows = chances.argmax(axis=1), np.arange(len(chances))
+    stated, seen = chances[rows, top], targets[rows, top]
+    place = np.minimum((stated * BINS).astype(int), BINS - 1)
+    return tuple(
+        ReliabilityBin(
+            int((place == i).sum()),
+            round(float(stated[place == i].mean()), 4),
+            round(float(seen[place == i].mean()), 4),
+        )
+        for i in np.unique(place)
+    )
 
 
 def fit_sharpness(scores: npt.NDArray[np.float32], targets: FloatArray) -> float:

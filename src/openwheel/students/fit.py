@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from openwheel.progress import Progress, silent
 from openwheel.students.agreement import fit_agreement, fit_precision, out_of_fold_confidence
-from openwheel.students.calibration import fit_sharpness
+from openwheel.students.calibration import Calibration, HeldOut, fit_sharpness, reliability
 from openwheel.students.cores import (
     alone_is_better,
     fit_core,
@@ -80,11 +80,16 @@ def fit_model(
         material,
         predicted,
         evidence,
-        sharpness=fit_sharpness(held_out.scores, targets_of(material, held_out.rows, soft)),
+        calibration=_calibrated(held_out, targets_of(material, held_out.rows, soft)),
         variables=variables,
         encoder=encoder,
         guarded=guarded,
     )
+
+
+def _calibrated(held_out: HeldOut, targets: npt.NDArray[np.float64]) -> Calibration:
+    sharpness = fit_sharpness(held_out.scores, targets)
+    return Calibration(sharpness, reliability(held_out.scores, targets, sharpness))
 
 
 def _fitted(
@@ -93,7 +98,7 @@ def _fitted(
     predicted: IntArray,
     evidence: Evidence,
     *,
-    sharpness: float,
+    calibration: Calibration,
     variables: tuple[int, ...],
     encoder: TextEncoder | None,
     guarded: bool,
@@ -125,7 +130,7 @@ def _fitted(
         precision=precision,
         agreement=agreement,
         guard=guard,
-        sharpness=sharpness,
+        calibration=calibration,
         encoder=encoder,
     )
     return Fitted(student, confidence, agrees, material.rows[predicted], unknown=unknown)

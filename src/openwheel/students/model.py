@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from openwheel.errors import StudentFileError
 from openwheel.students.agreement import SHARPNESS, Agreement, Precision
+from openwheel.students.calibration import UNCALIBRATED, Calibration, ReliabilityBin
 from openwheel.students.distances import Distances
 from openwheel.students.encoder import SentenceEncoder, TextEncoder
 from openwheel.students.evidence import (
@@ -44,8 +45,9 @@ class ModelSettings(msgspec.Struct, frozen=True):
     guard_limit: float
     encoder: str = ""
     encoder_fingerprint: str = ""
-    # The default is of students from before it was fitted.
+    # The defaults are of students from before probabilities were calibrated.
     sharpness: float = SHARPNESS
+    reliability: tuple[ReliabilityBin, ...] = ()
 
 
 class ModelStudent(LabelStudent):
@@ -60,7 +62,7 @@ class ModelStudent(LabelStudent):
         precision: Precision,
         agreement: Agreement,
         guard: Guard,
-        sharpness: float = SHARPNESS,
+        calibration: Calibration = UNCALIBRATED,
         encoder: TextEncoder | None = None,
     ) -> None:
         self.rung = "encoder" if core.semantic is not None else "linear"
@@ -70,7 +72,7 @@ class ModelStudent(LabelStudent):
         self.precision = precision
         self.agreement = agreement
         self.guard = guard
-        self.sharpness = sharpness
+        self.sharpness, self.reliability = calibration
         self.encoder = encoder
 
     def predict(self, inputs: Sequence[Inputs]) -> Predictions:
@@ -128,6 +130,7 @@ class ModelStudent(LabelStudent):
             guard_intercept=self.guard.model.intercept,
             guard_limit=self.guard.limit,
             sharpness=self.sharpness,
+            reliability=self.reliability,
             encoder=self.encoder.name if self.encoder else "",
             encoder_fingerprint=self.encoder.fingerprint if self.encoder else "",
         )
@@ -217,7 +220,7 @@ class ModelStudent(LabelStudent):
             precision=precision,
             agreement=agreement,
             guard=Guard(novelty, known.guard_limit),
-            sharpness=known.sharpness,
+            calibration=Calibration(known.sharpness, known.reliability),
             encoder=encoder if known.encoder else None,
         )
 
