@@ -227,7 +227,7 @@ SOURCES: tuple[tuple[str, Source, tuple[str, ...], int], ...] = (
 """Name, source, rungs and exchanges of each line."""
 
 
-TASK = "made up"
+TASK = "orders"
 
 
 def exchanges(said: Sequence[Said]) -> Iterator[Exchange]:
@@ -253,6 +253,8 @@ def truth(
         store.append(list(exchanges(source(rng, n))))
         settings = LoopSettings(rungs=rungs, tasks={TASK: task})
         found = learn(store, settings, source="made up")
+        if {task.name for task in found.tasks} != {TASK}:
+            raise ValueError(f"the settings are for the task {TASK}, and there is another")
         if not any(task.certified for task in found.tasks):
             return None
         serving, answered, wrong = RegistryServing(Registry(store)), 0, 0.0
