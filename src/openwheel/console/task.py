@@ -16,30 +16,24 @@ from openwheel.console.board import TaskRow
 from openwheel.errors import OpenwheelError
 from openwheel.gate import Certificate, Verification, verify
 from openwheel.gate.monitors import ConfidenceSequence
-from openwheel.loop import losses
-from openwheel.loop.data import decode_inputs
+from openwheel.loop.audit.query import Answered, losses_of
 from openwheel.loop.feedback.accuracy import TaskAccuracy, accuracy
 from openwheel.loop.offline.findings import Point
 from openwheel.loop.records import Candidate, Promotion, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES
 from openwheel.loop.settings import LoopSettings
-from openwheel.loop.subject import subject_of
+from openwheel.loop.subject import Subject, subject_of
 from openwheel.store import traffic
 from openwheel.store.traffic import PairRow
-from openwheel.tasks import answer_in
-from openwheel.tasks.compare import Comparison, Pair
-from openwheel.wire import Answer, ToolCall
 
-MOST_PAIRS: Final = 20_000
+MOST_PAIRS: Final = 4_000
 """Of so many of the latest answers the live frontier is made."""
-STEPS: Final = 120
+STEPS: Final = 60
 """Points of a line."""
 LIMITS: Final = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2)
 """The limits for which the frontier says what they would give."""
 SHOWN_VERSIONS: Final = 20
-
-_calls = msgspec.json.Decoder(tuple[ToolCall, ...])
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -216,51 +210,45 @@ def _compared(
     subject = subject_of(registry, record, settings, NO_RESOURCES).as_certified(candidate)
     with registry.store.read() as transaction:
         rows = traffic.pairs(transaction, record.task.id, student, limit=MOST_PAIRS)
-    answers = [
-        row.student_answer if row.student_answer is not None else row.student_guess for row in rows
-    ]
-    found = [at for at, answer in enumerate(answers) if answer is not None]
-    lost = _losses([rows[at] for at in found], [answers[at] or "" for at in found],
-                   subject.comparison, record)  # fmt: skip
-    by_place = dict(zip(found, lost, strict=True))
+    lost = _losses(rows, subject)
     return [
         Compared(
             time=row.time,
-            confidence=_sure(row, known=at in by_place),
-            loss=by_place.get(at, 1.0),
+            confidence=_sure(row),
+            loss=loss,
             weight=1.0 / row.audit_probability if row.student_answer is not None else 1.0,
             audited=row.student_answer is not None,
             teacher=row.text or row.tool_calls,
-            student=answers[at] or "",
+            student=row.student or "",
         )
-        for at, row in enumerate(rows)
+        for row, loss in zip(rows, lost, strict=True)
     ]
 
 
-def _sure(row: PairRow, *, known: bool) -> float:
+def _sure(row: PairRow) -> float:
     """Return a confidence; minus infinity where the student answers at no threshold."""
-    if not known or row.confidence is None or row.confidence <= 0:
+    if row.student is None or row.confidence is None or row.confidence <= 0:
         return -math.inf
     return row.confidence
 
 
-def _losses(
-    rows: Sequence[PairRow],
-    answers: Sequence[str],
-    comparison: Comparison,
-    record: TaskRecord,
-) -> list[float]:
-    pairs = [
-        Pair(
-            "\n".join(decode_inputs(row.inputs)) if row.inputs else "",
-            Answer(
-                row.text, _calls.decode(row.tool_calls) if row.tool_calls else (), row.finish_reason
-            ),
-            answer_in(answer, record.form),
-        )
-        for row, answer in zip(rows, answers, strict=True)
+def _losses(rows: Sequence[PairRow], subject: Subject) -> list[float]:
+    """Return how far each student's answer is from the teacher's; 1 where there is none.
+
+    The same two answers come often, and are compared once.
+    """
+    kinds = [
+        None if row.student is None
+        else (row.text, row.tool_calls, row.finish_reason, row.probabilities,
+              row.student, row.student_probabilities)
+        for row in rows
+    ]  # fmt: skip
+    first = {kind: row for kind, row in zip(kinds, rows, strict=True) if kind is not None}
+    answered = [
+        Answered(None, row.answer, row.student or "", row.student_given) for row in first.values()
     ]
-    return losses.losses_of(pairs, comparison)
+    losses = dict(zip(first, losses_of(answered, subject), strict=True))
+    return [1.0 if kind is None else losses[kind] for kind in kinds]
 
 
 def make_frontier(pairs: Sequence[Compared], threshold: float) -> Frontier | None:

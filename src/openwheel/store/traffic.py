@@ -6,10 +6,17 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 
 from openwheel.store.exchange import AUDIT_SUFFIX, Exchange
-from openwheel.store.exchanges import EXCHANGE_COLUMNS, exchange_of, newest_seq
+from openwheel.store.exchanges import (
+    EXCHANGE_COLUMNS,
+    answer_of,
+    exchange_of,
+    newest_seq,
+    read_probabilities,
+)
 from openwheel.store.schema import asked_twice, exchanges, feedback
 from openwheel.store.sqlite import whole_hours
 from openwheel.store.store import Transaction
+from openwheel.wire import Answer, Probabilities
 
 _table = exchanges.c
 _is_audit = _table.id.endswith(AUDIT_SUFFIX, autoescape=True)
@@ -244,10 +251,27 @@ class PairRow(NamedTuple):
     text: str
     tool_calls: str
     finish_reason: str
+    probabilities: str | None
     student_answer: str | None
     student_guess: str | None
+    student_probabilities: str | None
     confidence: float | None
     audit_probability: float
+
+    @property
+    def answer(self) -> Answer:
+        """The teacher's."""
+        return answer_of(self.text, self.tool_calls, self.finish_reason, self.probabilities)
+
+    @property
+    def student_given(self) -> Probabilities:
+        """The probabilities that the student gave with its answer, or with its guess."""
+        return read_probabilities(self.student_probabilities)
+
+    @property
+    def student(self) -> str | None:
+        """What the student answered, or would have."""
+        return self.student_guess if self.student_answer is None else self.student_answer
 
 
 def pairs(transaction: Transaction, task_id: str, student: str, *, limit: int) -> list[PairRow]:
