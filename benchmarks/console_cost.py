@@ -313,10 +313,10 @@ def gateway(folder: Path, *, console: bool) -> Iterator[tuple[str, dict[str, psu
     assert process.stdout is not None
     url = process.stdout.readline().split()[-1].removesuffix("/v1")
     time.sleep(5.0)  # until all of them have started
-    parts = {
-        child.cmdline()[-1].rpartition(".")[2]: child
-        for child in psutil.Process(process.pid).children()
-    }
+    parts = {}
+    for child in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parts[child.cmdline()[-1].rpartition(".")[2]] = child
     try:
         yield url, parts
     finally:

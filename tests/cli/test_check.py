@@ -121,3 +121,14 @@ def test_turns_that_failed_are_warned_of(check, teacher_url, tmp_path):
     state, said = found["turns of route"]
     assert state == "warning"
     assert said.startswith("2 turns in a row failed here: its process was killed or crashed")
+
+
+def test_settings_of_a_task_that_does_not_exist_are_warned_of(check, teacher_url, tmp_path):
+    with Store.open(tmp_path / "openwheel.db") as store:
+        Registry(store).add_tasks([Task(id="t1", name="route-tickets", template=None)])
+    tasks = "[tasks.route-tickets]\nepsilon = 0.02\n[tasks.'route tickets']\nepsilon = 0.02\n"
+    found = check(f'[[teachers]]\nurl = "{teacher_url}"\n{tasks}', 0)
+    state, said = found["tasks"]
+    assert state == "warning"
+    assert said.startswith("tasks.route tickets: no task has this name")
+    assert said.endswith("the tasks are: route-tickets")

@@ -45,7 +45,7 @@ threads = 1
 "{base}" = "Apache-2.0"
 
 [tasks.colours]  # else they would be labels, so few are there
-compare = "fields"
+loss = "fields"
 
 [[teachers]]
 url = "{teacher}"

@@ -85,6 +85,8 @@ def _findings(config: Path | None, teacher: str, key_env: str) -> Iterator[Findi
 
 def _store(settings: Settings) -> Iterator[Finding]:
     from openwheel.access import KeyStore
+    from openwheel.loop.registry import Registry
+    from openwheel.loop.settings import of_no_task
     from openwheel.sockets import is_loopback
     from openwheel.store import Store
 
@@ -100,11 +102,14 @@ def _store(settings: Settings) -> Iterator[Finding]:
                 with store.write():
                     pass
                 count = store.count()
+                names = {record.task.name for record in Registry(store).tasks()}
         except OpenwheelError as error:
             yield Finding(f"store {path}", "failed", str(error))
         else:
             yield Finding(f"store {path}", "ok", f"{count:,} exchanges, writable")
             yield from _turns(path)
+            for message in of_no_task(settings.tasks, names) if names else ():
+                yield Finding("tasks", "warning", message)
     if folder.is_dir():
         free = shutil.disk_usage(folder).free
         little = free < _LITTLE_ROOM

@@ -1,6 +1,6 @@
 """The user's settings of the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -194,3 +194,19 @@ class LoopSettings(LoopSection, frozen=True, kw_only=True):
         if not self.rungs:
             raise SettingError(f"loop.rungs must name at least one of {', '.join(rungs())}")
         return self
+
+
+def of_no_task(named: Iterable[str], names: Collection[str]) -> list[str]:
+    """Say in a sentence each which tasks have settings and do not exist.
+
+    Args:
+        named: The tasks that have settings.
+        names: All tasks that there are.
+    """
+    found = ", ".join(sorted(names)) or "none yet"
+    return [
+        f"tasks.{name}: no task has this name, so its settings change nothing; the tasks are: "
+        f"{found}"
+        for name in sorted(named)
+        if name not in names
+    ]

@@ -71,7 +71,7 @@ def test_records_are_learned_certified_and_served_as_the_teacher_writes_them(
     fill([{**row, "task": "colours"} for row in rows(450, written)])
     adapters = Adapters(lambda: engine)
     # Without it they would be labels: there are few colours.
-    by_fields = settings(tiny_base, tasks={"colours": TaskSection(compare="fields")})
+    by_fields = settings(tiny_base, tasks={"colours": TaskSection(loss="fields")})
     findings = learn(store, by_fields, source="made up", resources=Resources(adapters=adapters))
     (finding,) = findings.tasks
     assert (finding.form, finding.rung) == ("record", "lm"), finding.reason

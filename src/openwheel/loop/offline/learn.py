@@ -17,7 +17,7 @@ from openwheel.loop.offline.findings import Finding, Findings, Point
 from openwheel.loop.records import Candidate, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
-from openwheel.loop.settings import LoopSettings
+from openwheel.loop.settings import LoopSettings, of_no_task
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.turn import explain
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
@@ -112,6 +112,7 @@ def learn(
         tasks=tuple(findings),
         warnings=(
             *shortage_messages(registry.beyond()),
+            *of_no_task(settings.tasks, {finding.name for finding in findings}),
             *(f"{event.task}: {event.reason}" for event in ended),
             *(f"{f.name}: {text}" for f in findings for text in f.warnings),
         ),
