@@ -1,6 +1,7 @@
 """llama.cpp with adapters by name: real processes, real HTTP, tiny random models."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -105,6 +107,17 @@ def test_an_adapter_that_cannot_be_loaded_is_told_and_harms_no_other(front, tmp_
     assert said(*post(load, b"{}"))[0] == 400
     assert said(*post(load, bad, kind="text/plain"))[0] == 415
     assert completion(url, "first")["content"] == before
+
+
+def test_several_clients_load_one_adapter_at_once(front, adapters):
+    _, url = front
+    asked = {"lora_name": "shared", "lora_path": str(adapters[1])}
+    with ThreadPoolExecutor(4) as clients:
+        load = functools.partial(post, f"{url}/v1/load_lora_adapter", asked)
+        answers = [one.result() for one in [clients.submit(load) for _ in range(4)]]
+    assert [status for status, _ in answers] == [200] * 4
+    assert get(f"{url}/health")["models"].count("shared") == 1
+    assert post(f"{url}/v1/unload_lora_adapter", {"lora_name": "shared"})[0] == 200
 
 
 def test_the_official_client_streams_and_calls_by_adapter(front):

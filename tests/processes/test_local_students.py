@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -31,6 +32,7 @@ workers = 2
 turns = false
 rungs = ["lm"]
 epsilon = 0.1
+canary = 1.0
 
 [lm]
 base = "{base}"
@@ -44,16 +46,18 @@ threads = 1
 [policy.models]
 "{base}" = "Apache-2.0"
 
-[tasks.colours]  # else they would be labels, so few are there
-loss = "fields"
+[tasks.colours.fields]  # else they would be labels, so few are there
+"*" = ["case"]
 
 [[teachers]]
 url = "{teacher}"
 """
 TASK = "colours"
 APIS = ("chat", "responses", "messages")  # prompts of completions have no roles: another task
-ROUNDS, CLIENTS, KILLS = 40, 4, 12
+CLIENTS, KILLS = 4, 4
 LONGEST_S = 60
+REST_S = 0.05
+"""A client's between two requests: a teacher that answers at once would be asked most."""
 
 
 def asked(n: int, seed: int) -> list[tuple[str, str]]:
@@ -110,7 +114,8 @@ def test_all_that_serves_a_student_is_killed_under_load(
     assert (task["form"], task["rung"]) == ("record", "lm")
 
     gateway = up()
-    texts = [text for text, _ in asked(30, 1)]
+    right = dict(asked(40, 1))
+    texts = list(right)
     ways = [(api, stream) for api in APIS for stream in (False, True)]
 
     def answers() -> bool:
@@ -118,7 +123,8 @@ def test_all_that_serves_a_student_is_killed_under_load(
 
     wait_for(answers, seconds=120)
     first = {text: ask(gateway.url, "chat", text, stream=False) for text in texts}
-    wanted = {text: answer for text, (source, answer) in first.items() if source == "student"}
+    # What it gets wrong, asked again and again, would have its audits take it off.
+    wanted = {text: answer for text, (_, answer) in first.items() if answer == right[text]}
     assert len(wanted) > 10
     # Before anything dies: the same answer in each API, streamed or not.
     for api, stream in ways:
@@ -128,10 +134,15 @@ def test_all_that_serves_a_student_is_killed_under_load(
     found: list[tuple[str, str, str, float]] = []
     failed: list[str] = []
 
+    over = threading.Event()
+
     def client(number: int) -> None:
-        for at in range(ROUNDS * len(wanted) // CLIENTS):
+        for at in itertools.count():
+            if over.is_set():
+                return
             api, stream = ways[(at + number) % len(ways)]
             text = list(wanted)[(at + 5 * number) % len(wanted)]
+            time.sleep(REST_S)
             began = time.monotonic()
             try:
                 source, answer = ask(gateway.url, api, text, stream=stream)
@@ -143,7 +154,8 @@ def test_all_that_serves_a_student_is_killed_under_load(
     clients = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
     for one in clients:
         one.start()
-    assert kill_while(clients, gateway) >= 3
+    kill(gateway)
+    over.set()
     for one in clients:
         one.join(600)
         assert not one.is_alive()
@@ -161,18 +173,20 @@ def test_all_that_serves_a_student_is_killed_under_load(
     assert not any(gateway.is_alive(pid) for pid in last)
 
 
-def kill_while(clients: list[threading.Thread], gateway: Gateway) -> int:
-    """Kill the engine, or llama.cpp in it, now and then; return how often."""
+def kill(gateway: Gateway) -> None:
+    """Kill the engine, or llama.cpp in it, again and again.
+
+    Workers leave an engine in peace for five seconds after a failure.
+    """
     draw, killed = random.Random(0), 0
-    while any(one.is_alive() for one in clients) and killed < KILLS:
-        time.sleep(draw.uniform(0.3, 2.5))
+    while killed < KILLS:
+        time.sleep(draw.uniform(8.0, 12.0))
         (engine,) = gateway.children("engine") or [0]
         victims = [pid for pid in (engine, llama_cpp(engine)) if pid]
         if victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(draw.choice(victims), signal.SIGKILL)
                 killed += 1
-    return killed
 
 
 def llama_cpp(engine: int) -> int:

@@ -135,19 +135,22 @@ class Front:
         self._adapters[name] = read_adapter(folder)
 
     async def load_adapter(self, name: str, folder: Path) -> None:
-        """Load an adapter, and wait until it answers.
+        """Load an adapter, and wait until it answers; one that is loaded already is left as it is.
+
+        Several clients may ask for the same one at once: all wait for it.
 
         Raises:
-            RequestError: The name is taken.
+            RequestError: The name is another adapter's.
             ModelError: The folder holds no adapter for llama.cpp, or none for this base.
             EngineNotReadyError: llama.cpp cannot be started.
         """
-        self._refused.pop(name, None)
-        self.add(name, folder)
-        self._wake.set()
+        if self._adapters.get(name) != read_adapter(folder):
+            self._refused.pop(name, None)
+            self.add(name, folder)
+            self._wake.set()
         await self._until(lambda: name in self.models() or name not in self._adapters)
-        if name in self._refused:
-            raise self._refused.pop(name)
+        if name not in self._adapters and name in self._refused:
+            raise self._refused[name]
 
     def unload_adapter(self, name: str) -> None:
         """Serve an adapter no longer; its memory is freed at the next start.
