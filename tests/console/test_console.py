@@ -67,6 +67,7 @@ def test_every_page_of_a_task_and_its_exchanges(console, traffic, task, registry
     for said in (
         *("Live disagreement", "Coverage against disagreement, live", "holds"),
         *("What another limit would give", "By answer, in the certificate", "Prompt template"),
+        "How reliable its probabilities are",
     ):
         assert said in page.text
     (certificate,) = registry.certificates()

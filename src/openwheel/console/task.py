@@ -26,6 +26,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.store import traffic
 from openwheel.store.traffic import PairRow
+from openwheel.students import ReliabilityBin, read_reliability
 
 MOST_PAIRS: Final = 4_000
 """Of so many of the latest answers the live frontier is made."""
@@ -113,6 +114,8 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
         unknown: Why the three above are not shown, ``""`` if they are.
         accuracy: Teacher and student against people's corrections, None without any.
         limit: Epsilon as the settings have it now.
+        reliability: How near the promoted student's own probabilities are to what the teacher
+            said, by tenths, as training measured it; empty where that is not known.
     """
 
     record: TaskRecord
@@ -128,6 +131,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str
     accuracy: TaskAccuracy | None
     limit: float
+    reliability: tuple[ReliabilityBin, ...]
 
 
 def make_task_view(registry: Registry, settings: LoopSettings, row: TaskRow) -> TaskView:
@@ -173,6 +177,11 @@ def make_task_view(registry: Registry, settings: LoopSettings, row: TaskRow) -> 
         unknown=unknown,
         accuracy=next(iter(accuracy(registry.store, row.id)), None),
         limit=settings.of_task(record.task.name).epsilon,
+        reliability=(
+            read_reliability(registry.files.folder(certificate.student))
+            if certificate is not None
+            else ()
+        ),
     )
 
 

@@ -3,7 +3,8 @@
 Knows nothing of HTTP or the gate.
 """
 
-from openwheel.students.files import check_files, load_student, save_student
+from openwheel.students.calibration import ReliabilityBin
+from openwheel.students.files import check_files, load_student, read_reliability, save_student
 from openwheel.students.rung import Lesson, Rung, Saved, Served
 from openwheel.students.rungs import rungs, train
 from openwheel.students.student import (
@@ -20,12 +21,14 @@ __all__ = [
     "LabelStudent",
     "Lesson",
     "Predictions",
+    "ReliabilityBin",
     "Rung",
     "Saved",
     "Served",
     "Student",
     "check_files",
     "load_student",
+    "read_reliability",
     "rungs",
     "save_student",
     "train",

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from openwheel.errors import StudentFileError
+from openwheel.students.calibration import ReliabilityBin
 from openwheel.students.encoder import TextEncoder
 from openwheel.students.onnx_encoder import Encoders
 from openwheel.students.rung import Saved, Serve, names_in, sha256_of
@@ -148,3 +149,24 @@ def _read(folder: Path, expected: Mapping[str, str], name: str) -> bytes:
             f"The student at {folder} cannot be used: {name} was changed since it was saved"
         )
     return content
+
+
+class _Probabilities(msgspec.Struct):
+    reliability: tuple[ReliabilityBin, ...] = ()
+
+
+class _Known(msgspec.Struct):
+    settings: _Probabilities
+
+
+def read_reliability(folder: Path) -> tuple[ReliabilityBin, ...]:
+    """Return how reliable a saved student's own probabilities are, as it was measured in training.
+
+    Empty for students that give none, and for files that cannot be read: it is only shown.
+    """
+    try:
+        return msgspec.json.decode(
+            (folder / SETTINGS).read_bytes(), type=_Known
+        ).settings.reliability
+    except (OSError, msgspec.DecodeError):
+        return ()
