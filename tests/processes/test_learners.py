@@ -81,7 +81,7 @@ def turns_under_way(tmp_path):
     "commands",
     [
         (["learn", "log.jsonl"],),
-        pytest.param((["turn"], ["turn", "--watch"]), marks=pytest.mark.evidence),
+        pytest.param((["turn"],), marks=pytest.mark.evidence),
     ],
     ids=["learn", "turn"],
 )
@@ -89,7 +89,7 @@ def test_no_two_learn_at_once_and_a_killed_one_leaves_the_lock(
     filled, run, wait_for, tmp_path, commands
 ):
     filled(50)
-    first = run("turn", "--watch")
+    first = run("learner")
     wait_for(lambda: holder(tmp_path) == first.pid)
     for command in commands:
         second = run(*command)
@@ -112,7 +112,7 @@ def test_a_gateways_learner_waits_for_one_by_hand_and_takes_over_when_it_is_kill
     filled, run, up, wait_for, tmp_path
 ):
     filled(50)
-    first = run("turn", "--watch")
+    first = run("learner")
     wait_for(lambda: holder(tmp_path) == first.pid)
     gateway = up(*TEACHER)
     wait_for(lambda: "The learner waits: Another process" in gateway.log)

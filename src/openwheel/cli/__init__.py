@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 for command in (
     *(learning.learn, learning.evaluate, learning.replay),
-    *(running.up, running.turn),
+    *(running.up, running.learner, running.turn),
     *(inspect.tasks, inspect.students, inspect.certificates, inspect.verify),
     *(inspect.shadow, inspect.promote, inspect.demote, inspect.stop, inspect.resume),
     *(audits.audits, check.check, policy.policy, policy.lineage),

@@ -1,24 +1,23 @@
-"""Runs the gateway, and turns of the loop."""
+"""Runs the gateway, learners, and turns of the loop."""
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from openwheel.cli import options
-from openwheel.cli.output import note, out, print_json, warn
+from openwheel.cli.output import out, print_json, warn
 from openwheel.cli.progress import shown, stopping
 from openwheel.errors import SettingError
-from openwheel.progress import steps_alone
 from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
 
-if TYPE_CHECKING:
-    from openwheel.loop.records import Event
+StorePath = Annotated[str, options.setting("store.path", "--db")]
+LogLevel = Annotated[str, options.setting("log.level", metavar="debug|info|warning|error")]
+LogFormat = Annotated[str, options.setting("log.format", metavar="text|json")]
 
 
 @options.grouped
@@ -39,11 +38,15 @@ def up(
     workers: Annotated[int | None, options.setting("gateway.workers")] = None,
     capture: Annotated[str, options.setting("capture.mode", metavar="fast|strict|off")] = "",
     turns: Annotated[bool | None, options.setting("loop.turns", "--turns/--no-turns")] = None,
-    db: Annotated[str, options.setting("store.path", "--db")] = "",
-    log_level: Annotated[
-        str, options.setting("log.level", metavar="debug|info|warning|error")
-    ] = "",
-    log_format: Annotated[str, options.setting("log.format", metavar="text|json")] = "",
+    learner: Annotated[
+        bool | None, options.setting("gateway.learner", "--learner/--no-learner")
+    ] = None,
+    console: Annotated[
+        bool | None, options.setting("console.enabled", "--console/--no-console")
+    ] = None,
+    db: StorePath = "",
+    log_level: LogLevel = "",
+    log_format: LogFormat = "",
     *,
     loop: options.LoopOptions,
 ) -> None:
@@ -59,6 +62,8 @@ def up(
         "gateway.workers": workers,
         "capture.mode": capture or None,
         "loop.turns": turns,
+        "gateway.learner": learner,
+        "console.enabled": console,
         "store.path": db or None,
         "log.level": log_level or None,
         "log.format": log_format or None,
@@ -154,10 +159,34 @@ def _check_policy(settings: Settings) -> None:
 
 
 @options.grouped
+def learner(
+    config: options.Config = None,
+    db: StorePath = "",
+    log_level: LogLevel = "",
+    log_format: LogFormat = "",
+    *,
+    loop: options.LoopOptions,
+) -> None:
+    """Learn from what gateways store that run with --no-learner, on this machine or others.
+
+    It audits promoted students, takes turns of the loop as traffic grows, and keeps the store
+    within its limits. SIGTERM ends it at any moment; new settings take a restart.
+    """
+    changes = {
+        "store.path": db or None,
+        "log.level": log_level or None,
+        "log.format": log_format or None,
+        **loop.changes(),
+    }
+    settings = override(options.settings_from(config), changes)
+    _check_policy(settings)
+    from openwheel.processes.learner import learn_alone
+
+    learn_alone(settings)
+
+
+@options.grouped
 def turn(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Go on: audit, and take a turn whenever one is due.")
-    ] = False,
     db: options.Database = options.DEFAULT_DATABASE,
     json: options.Json = False,
     *,
@@ -169,7 +198,6 @@ def turn(
 
     for problem in apply_limits(Limits.of(options.settings_from(None))):
         warn(problem)
-    from openwheel.loop.learner.learner import run_learner
     from openwheel.loop.learner.lock import learner_lock
     from openwheel.loop.resources import open_resources
     from openwheel.loop.turn.turn import turn as run
@@ -183,18 +211,6 @@ def turn(
         _stopped_as_by_hand(),
         open_resources(settings, options.connect(), options.connect_again()) as resources,
     ):
-        if watch:
-            parent = os.getppid()
-            # A learner whose parent was killed must not go on by itself.
-            run_learner(
-                store,
-                settings,
-                tell=_tell,
-                resources=resources,
-                stop=lambda: os.getppid() != parent,
-                progress=steps_alone(progress),
-            )
-            return
         done = run(store, settings, resources=resources, progress=progress)
     if json:
         print_json({"looked_at": done.looked_at, "events": done.events})
@@ -215,7 +231,3 @@ def _stopped_as_by_hand() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _tell(event: "Event") -> None:
-    note(f"[turn] {event.task}: {event.kind}. {event.reason}")

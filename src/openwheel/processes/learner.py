@@ -8,8 +8,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -121,8 +121,10 @@ def _unless_another_learns(store: "Store", housekeeping: Callable[[], None]) -> 
     return keep
 
 
-def _end_when_stopped(forget: Callable[[], None]) -> Callable[[], None]:
-    """End the process on SIGTERM, during any computation; return what does the same.
+def _end_when_stopped(
+    forget: Callable[[], None], signals: Iterable[signal.Signals]
+) -> Callable[[], None]:
+    """End the process on these signals, during any computation; return what does the same.
 
     A turn may take minutes, and leaves the last good state wherever it ends. A stopped turn does
     not count as one that died: ``forget`` forgets it.
@@ -145,9 +147,19 @@ def _end_when_stopped(forget: Callable[[], None]) -> Callable[[], None]:
             end()
 
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in signals:
+        signal.signal(number, lambda *_: None)
     threading.Thread(target=wait, name="openwheel-stop", daemon=True).start()
     return end
+
+
+def learn_alone(settings: Settings) -> NoReturn:
+    """Learn in this process, without a gateway beside it, until SIGTERM, SIGINT or SIGHUP.
+
+    It ends with code 0 then, 2 if the settings are wrong, and 1 if the store cannot be used.
+    """
+    set_up_logs(settings.log.level, settings.log.format)
+    _learn(settings, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 def main() -> None:
@@ -156,8 +168,17 @@ def main() -> None:
     log = order.settings.log
     set_up_logs(log.level, log.format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor stops it
+    _learn(order.settings, (signal.SIGTERM,), ends_it=when_alone)
+
+
+def _learn(
+    settings: Settings,
+    signals: Iterable[signal.Signals],
+    ends_it: Callable[[Callable[[], None]], None] = lambda _: None,
+) -> NoReturn:
+    """Learn until one of these signals, or until ``ends_it`` calls what it is given."""
     # Before NumPy is imported: it takes its number of threads from the environment.
-    for problem in apply_limits(Limits.of(order.settings)):
+    for problem in apply_limits(Limits.of(settings)):
         logger.warning("%s", problem)
     learning = threading.Event()
 
@@ -166,20 +187,21 @@ def main() -> None:
             from openwheel.loop.turn import failures  # noqa: PLC0415 - a second of imports
             from openwheel.store import Store  # noqa: PLC0415
 
-            with Store.open(
-                order.settings.store.path, create=False, busy_seconds=_FORGETTING_S
-            ) as store:
+            with Store.open(settings.store.path, create=False, busy_seconds=_FORGETTING_S) as store:
                 failures.forget(store)
 
-    when_alone(_end_when_stopped(forget))
+    ends_it(_end_when_stopped(forget, signals))
+    code = 1
     try:
-        run(order.settings, learning)
+        run(settings, learning)
     except OpenwheelError as error:
         sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         sys.stderr.flush()
         # An error in the settings stays; a store that is locked, full or used by another learner
-        # does not, and the supervisor starts this process again.
-        os._exit(2 if isinstance(error, SettingError | PolicyError) else 1)
+        # does not, and whoever keeps this process running starts it again.
+        if isinstance(error, SettingError | PolicyError):
+            code = 2
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Processes(Protocol):
         """Start the workers, and return them once all are ready."""
 
     def start_learner(self, settings: Settings) -> list[Child]:
-        """Start the learner."""
+        """Start the learner, unless the settings say that it runs elsewhere."""
 
     def start_console(self, settings: Settings) -> list[Child]:
         """Start the console, unless the settings want neither pages nor alerts."""
@@ -165,7 +165,12 @@ class Supervisor:
         raise SettingError("; ".join(sorted(wrong)) or "A worker ended before it was ready")
 
     def start_learner(self, settings: Settings) -> list[Child]:
-        """Start the learner, which audits promoted students with or without turns."""
+        """Start the learner, which audits promoted students with or without turns.
+
+        None is started if the settings say that it runs elsewhere.
+        """
+        if not settings.gateway.learner:
+            return []
         order = Order(settings=settings, runtime=str(self._runtime))
         threads = Limits.of(settings).threads
         learner = Child("openwheel.processes.learner", order, "The learner", threads=threads)

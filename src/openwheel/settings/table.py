@@ -24,6 +24,13 @@ class GatewaySection(Section, frozen=True):
         int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     ] = 8000
     workers: Annotated[int, Meta(ge=1, le=256, description="Processes that answer requests.")] = 1
+    learner: Annotated[
+        bool,
+        Meta(
+            description="Whether a learner runs beside the gateway. Without one, nothing is "
+            "audited unless `openwheel learner` runs on the same store, here or elsewhere."
+        ),
+    ] = True
     answer_kept: Annotated[
         bool,
         Meta(
