@@ -83,8 +83,8 @@ and is tested in `tests/loop/turn/test_lm.py`."""
 QUICK = {"tasks", "demote", "check"}
 """What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""
 
-ELSEWHERE = {"learn", "turn", "up", "serve", "console"}
-"""Commands that other tests run as processes: here, of the gateway, the engine, the console."""
+ELSEWHERE = {"learn", "learner", "turn", "up", "serve", "console"}
+"""Commands that other tests run as processes: of the gateway, the learner, the engine, the console."""
 
 
 def test_all_commands_are_run_as_processes():
