@@ -84,7 +84,7 @@ QUICK = {"tasks", "demote", "check"}
 """What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""
 
 ELSEWHERE = {"learn", "learner", "turn", "up", "serve", "console"}
-"""Commands that other tests run as processes: of the gateway, the learner, the engine, the console."""
+"""Run as processes by other tests: of the gateway, the learner, the engine, the console."""
 
 
 def test_all_commands_are_run_as_processes():
