@@ -53,6 +53,10 @@ lift: $(UV_THERE)
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements/torch.txt \
 		--constraint requirements/run.txt --no-emit-package torch --output-file requirements/test.txt
+	for extras in "" "--extra ray"; do \
+		$(COMPILE) pyproject.toml --no-annotate --extra postgres --extra objects --extra otel $$extras \
+			--constraint requirements/test.txt --output-file requirements/image$${extras:+-ray}.txt || exit 1; \
+	done
 	for one in requirements/*.in tests/clients/requirements/*.in; do \
 		$(COMPILE) $$one --python-version 3.11 --output-file $${one%.in}.txt || exit 1; \
 	done
