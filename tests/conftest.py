@@ -1,13 +1,18 @@
 """Fixtures that several folders of tests share."""
 
 import gc
+import importlib.util
 import os
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import postgres
 from openwheel.job import step_back
 
 # One thread each: several test processes on two cores slow one another down otherwise.
@@ -28,6 +33,11 @@ os.environ["TTY_COMPATIBLE"] = "0"
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
+
+
+# Runs the tests with stores in Postgres: those that look into a file, or start processes of their
+# own, fail then.
+IN_POSTGRES = os.environ.get("OPENWHEEL_TEST_STORE") == "postgres"
 
 
 LONGEST = (
@@ -53,6 +63,46 @@ def pytest_runtestloop() -> None:
     """Have garbage collected from now on, but never looked for in what was imported."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator["postgres.Server"]:
+    """Return a running Postgres server; skip where none is installed."""
+    if postgres.programs() is None or importlib.util.find_spec("psycopg") is None:
+        if os.environ.get("CI"):
+            pytest.fail("Postgres is missing: in CI the tests on it must run")
+        pytest.skip("Postgres is not installed on this machine")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    with postgres.server(port) as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres_server: "postgres.Server") -> Iterator[str]:
+    """Return the URL of an empty database."""
+    url = postgres_server.database()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(autouse=IN_POSTGRES)
+def _stores_in_postgres(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the stores of this process in Postgres: one database for each file that is named."""
+    from openwheel.store import Store
+
+    server = request.getfixturevalue("postgres_server")
+    urls: dict[str, str] = {}
+    opened = Store.open.__func__
+
+    def open_in_postgres(cls: type, place: Path | str, **options: Any) -> Any:
+        name = str(Path(place).absolute())
+        if name not in urls and options.get("create", True):
+            urls[name] = server.database()
+        return opened(cls, urls.get(name, place), **options)
+
+    monkeypatch.setattr(Store, "open", classmethod(open_in_postgres))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from openwheel.store import sqlite
+from openwheel.store import sql
 from openwheel.store.schema import alert_deliveries as table
 from openwheel.store.store import Transaction
 
@@ -45,7 +45,7 @@ def known(transaction: Transaction, receiver: str) -> set[tuple[str, str]]:
 
 def add(transaction: Transaction, delivery: Delivery) -> bool:
     """Note an alert for a receiver; return whether no other process had."""
-    added = sqlite.insert(table).values(delivery._asdict()).on_conflict_do_nothing()
+    added = sql.insert(transaction, table).values(delivery._asdict()).on_conflict_do_nothing()
     return transaction.execute(added).rowcount == 1
 
 

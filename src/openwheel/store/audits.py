@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from openwheel.store import sql
 from openwheel.store.exchange import AUDIT_SUFFIX, BY_STUDENTS
 from openwheel.store.exchanges import answer_of, read_probabilities
 from openwheel.store.schema import alarms, audit_watches, exchanges
@@ -87,9 +88,9 @@ def audited(
     query = (
         sa.select(
             *(_table[name] for name in AuditedAnswer._fields[:-1]),
-            sa.func.length(_table.request).label("size"),
+            sa.func.length(sql.request_body()).label("size"),
         )
-        .where(_table.seq > after, _table.seq <= until)
+        .where(sql.after(exchanges, after), sql.until(exchanges, until))
         .where(_table.source == "teacher", _table.student == student)
         .where(_table.student_answer.is_not(None), _table.unbiased)
         .order_by(_table.seq)
@@ -104,7 +105,7 @@ def by_teachers(
     """Return teachers' answers in a range of ``seq``, the latest ``limit``, in order."""
     query = (
         sa.select(*(_table[name] for name in TeacherAnswer._fields))
-        .where(_table.task_id == task_id, _table.seq > after, _table.seq <= until)
+        .where(_table.task_id == task_id, sql.after(exchanges, after), sql.until(exchanges, until))
         .where(_table.source == "teacher")
         .order_by(_table.seq.desc())
         .limit(limit)
@@ -124,7 +125,7 @@ def count_requests(
         sa.func.count().filter(_table.source != "student", sa.not_(_is_audit)),
         sa.func.count().filter(_table.source == "student"),
         sa.func.count().filter(_table.source == "best_effort"),
-    ).where(_table.task_id == task_id, _table.seq > after, _table.seq <= until)
+    ).where(_table.task_id == task_id, sql.after(exchanges, after), sql.until(exchanges, until))
     unanswered, answered, best_effort = transaction.execute(query).one()
     return unanswered + answered, answered, best_effort
 
@@ -140,7 +141,7 @@ def count_latest(
     """
     latest = (
         sa.select(_table.source, _table.student_answer)
-        .where(_table.task_id == task_id, _table.seq > after, sa.not_(_is_audit))
+        .where(_table.task_id == task_id, sql.after(exchanges, after), sa.not_(_is_audit))
         .order_by(_table.seq.desc())
         .limit(limit)
         .subquery()
@@ -160,10 +161,10 @@ def count_labels(
 ) -> int:
     """Count the exchanges of a task that a teacher answered after one, and up to another."""
     query = sa.select(sa.func.count()).where(
-        _table.task_id == task_id, _table.seq > after, _table.source.not_in(BY_STUDENTS)
+        _table.task_id == task_id, sql.after(exchanges, after), _table.source.not_in(BY_STUDENTS)
     )
     if until is not None:
-        query = query.where(_table.seq <= until)
+        query = query.where(sql.until(exchanges, until))
     return transaction.execute(query).scalar_one()
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.store import sqlite
+from openwheel.store import sql
 from openwheel.store.schema import certificates as table
 from openwheel.store.store import Transaction
 
@@ -41,7 +41,7 @@ def is_kept(transaction: Transaction, certificate_id: str) -> bool:
 
 def read(transaction: Transaction, kind: type[_Body], task_id: str | None = None) -> list[_Body]:
     """Return certificates, oldest first."""
-    query = sa.select(table.c.certificate).order_by(sqlite.AS_THEY_CAME)
+    query = sa.select(table.c.certificate).order_by(sql.AS_THEY_CAME)
     if task_id is not None:
         query = query.where(table.c.task_id == task_id)
     return [msgspec.json.decode(body, type=kind) for body in transaction.execute(query).scalars()]

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.store import sqlite
+from openwheel.store import sql
 from openwheel.store.exchanges import answer_of
 from openwheel.store.schema import (
     asked_twice,
@@ -94,9 +94,9 @@ def cursors(transaction: Transaction) -> dict[str, int]:
 
 def first_seen(transaction: Transaction, task_id: str, until: int) -> dict[VersionKey, Place]:
     """Return the versions that answered a task up to an exchange, each with its first exchange."""
-    model = sa.func.coalesce(sqlite.json_value(exchanges.c.settings, "model"), "")
+    model = sa.func.coalesce(sql.json_value(exchanges.c.settings, "model"), "")
     asked = sa.case((_table.settings == "", ""), else_=model)
-    mine = (_table.task_id == task_id, _table.seq <= until, _table.source.in_(_BY_TEACHERS))
+    mine = (_table.task_id == task_id, sql.until(exchanges, until), _table.source.in_(_BY_TEACHERS))
     first = (
         sa.select(sa.func.min(_table.seq))
         .where(*mine)
@@ -118,7 +118,7 @@ def answered_since(
     """Return the exchanges of all tasks in a range of ``seq``, the first ``limit`` of them."""
     query = (
         sa.select(*(_table[name] for name in AnsweredRow._fields))
-        .where(_table.seq > after, _table.seq <= until)
+        .where(sql.after(exchanges, after), sql.until(exchanges, until))
         .order_by(_table.seq)
         .limit(limit)
     )
@@ -144,13 +144,13 @@ def add_versions(
 ) -> None:
     """Add new versions, and move the last exchange that was read of each task."""
     for key, place in seen.items():
-        added = sqlite.insert(teacher_versions).values(**key._asdict(), **place._asdict())
+        added = sql.insert(transaction, teacher_versions).values(**key._asdict(), **place._asdict())
         transaction.execute(added.on_conflict_do_nothing())
     for task_id, cursor in looked_at.items():
-        row = sqlite.insert(teacher_looks).values(
+        row = sql.insert(transaction, teacher_looks).values(
             task_id=task_id, cursor=cursor, promotion_id=-1, versions=0
         )
-        further = sqlite.greater(teacher_looks.c.cursor, cursor)
+        further = sql.greater(teacher_looks.c.cursor, cursor)
         transaction.execute(
             row.on_conflict_do_update(index_elements=["task_id"], set_={"cursor": further})
         )
@@ -259,7 +259,7 @@ def put_asked(
 ) -> None:
     """Write the self-disagreement of a task's teacher, up to an exchange."""
     values = {"cursor": cursor, "twice": msgspec.json.encode(shown), "time": time.time()}
-    put = sqlite.insert(teacher_twice).values(task_id=task_id, **values)
+    put = sql.insert(transaction, teacher_twice).values(task_id=task_id, **values)
     transaction.execute(put.on_conflict_do_update(index_elements=["task_id"], set_=values))
 
 
@@ -319,8 +319,8 @@ def count_answers(transaction: Transaction, task_id: str, *, after: int, until: 
     """Count teachers' live answers of a task in a range of ``seq``."""
     query = sa.select(sa.func.count()).where(
         _table.task_id == task_id,
-        _table.seq > after,
-        _table.seq <= until,
+        sql.after(exchanges, after),
+        sql.until(exchanges, until),
         _table.source == "teacher",
     )
     return transaction.execute(query).scalar_one()
@@ -342,14 +342,14 @@ def next_answer(
     """
     mine = (_table.task_id == task_id, _table.source == "teacher", _table.unbiased)
     query = sa.select(*(_table[name] for name in FirstAnswer._fields)).where(*mine)
-    inside = query.where(_table.seq <= until).order_by(_table.seq).limit(1)
+    inside = query.where(sql.until(exchanges, until)).order_by(_table.seq).limit(1)
     for start in starts:
-        row = transaction.execute(inside.where(_table.seq >= start)).one_or_none()
+        row = transaction.execute(inside.where(sql.after(exchanges, start - 1))).one_or_none()
         if row is not None:
             return FirstAnswer._make(row)
-    later = sa.select(_table.seq).where(*mine, _table.seq > until)
+    later = sa.select(_table.seq).where(*mine, sql.after(exchanges, until))
     seqs = list(transaction.execute(later.order_by(_table.seq).limit(first_later)).scalars())
     if not seqs:
         return None
-    row = transaction.execute(query.where(_table.seq == choose(seqs))).one_or_none()
+    row = transaction.execute(query.where(sql.at(exchanges, choose(seqs)))).one_or_none()
     return None if row is None else FirstAnswer._make(row)

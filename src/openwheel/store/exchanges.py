@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from openwheel.store import sql
 from openwheel.store.exchange import Exchange
 from openwheel.store.schema import exchanges as table
-from openwheel.store.sqlite import insert_many
+from openwheel.store.schema import feedback
 from openwheel.wire import Answer, Probabilities, ToolCall, Usage
 
 _encoder = msgspec.json.Encoder()
@@ -85,14 +86,17 @@ _EXCHANGE_FIELDS = (
     "probabilities",
     "student_probabilities",
 )
-EXCHANGE_COLUMNS: Sequence[sa.Column[Any]] = [table.c[name] for name in _EXCHANGE_FIELDS]
+EXCHANGE_COLUMNS: Sequence[sa.ColumnElement[Any]] = [
+    sql.request_body().label(name) if name == "request" else table.c[name]
+    for name in _EXCHANGE_FIELDS
+]
 
-
-_INSERT_FIELDS = _EXCHANGE_FIELDS[1:]  # the seq is the store's to give
+WRITTEN: Sequence[str] = _EXCHANGE_FIELDS[1:]
+"""The columns that `values_of` gives: the seq is the database's to give."""
 
 
 def values_of(exchange: Exchange) -> tuple[Any, ...]:
-    """Return the values that `insert_rows` writes, before task and inputs are known."""
+    """Return the values of the columns `WRITTEN`, before task and inputs are known."""
     answer, usage = exchange.answer, exchange.usage
     return (
         exchange.id,
@@ -122,11 +126,6 @@ def values_of(exchange: Exchange) -> tuple[Any, ...]:
         written_probabilities(answer.probabilities),
         written_probabilities(exchange.student_probabilities),
     )
-
-
-def insert_rows(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Insert rows of `values_of`, and return how many were new: an id is not stored twice."""
-    return insert_many(connection, table, _INSERT_FIELDS, rows)
 
 
 def exchange_of(row: Sequence[Any]) -> Exchange:
@@ -200,6 +199,15 @@ def read_probabilities(column: str | None) -> Probabilities:
 def written_probabilities(probabilities: Probabilities) -> str | None:
     """Return probabilities as a column holds them; None if there are none."""
     return _encoder.encode(dict(probabilities)).decode() if probabilities else None
+
+
+def delete_exchanges(connection: sa.Connection, seqs: Sequence[int]) -> int:
+    """Delete exchanges with the feedback on them; return how many there were."""
+    if not seqs:
+        return 0
+    connection.execute(sa.delete(feedback).where(feedback.c.seq.in_(seqs)))
+    within = (sql.after(table, min(seqs) - 1), sql.until(table, max(seqs)))
+    return connection.execute(sa.delete(table).where(table.c.seq.in_(seqs), *within)).rowcount
 
 
 def newest_seq(connection: sa.Connection) -> int:

@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from openwheel.store import sql
 from openwheel.store.exchange import AUDIT_SUFFIX
 from openwheel.store.schema import REPLY_INDEXES, exchanges, feedback_trust
 from openwheel.store.schema import feedback as table
-from openwheel.store.sqlite import insert
 from openwheel.store.store import Store, Transaction
 from openwheel.wire import bare_id
 
@@ -106,7 +106,7 @@ class Corrected(NamedTuple):
 
 def put_trust(connection: Transaction, key: int, trust: Trust) -> None:
     """Write the trust of a key, in the transaction that changes the key."""
-    change = insert(feedback_trust).values(key=key, trust=trust)
+    change = sql.insert(connection, feedback_trust).values(key=key, trust=trust)
     change = change.on_conflict_do_update(index_elements=["key"], set_={"trust": trust})
     connection.execute(change)
 
@@ -135,7 +135,7 @@ class FeedbackStore:
         # One query each, so that each uses its index.
         with self.store.read() as connection:
             for condition in (
-                exchanges.c.id.in_(identities),
+                sql.has_id(connection, exchanges, identities),
                 exchanges.c.reply_id == identity,
                 exchanges.c.request_id == identity,
             ):
@@ -169,22 +169,23 @@ class FeedbackStore:
         """
         message = {"score": score, "label": label, "correction": correction, "comment": comment}
         values = {name: value for name, value in message.items() if value is not None}
-        exchange = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
+        exchange = sa.select(exchanges.c.seq).where(sql.at(exchanges, seq))
         now = self._clock()
         fresh = {"seq": seq, "key": key, "time": now, "first": now}
         row = {**fresh, "label": "", "comment": "", **values}
-        change = insert(table).values(row)
         # Repeated feedback is not new, and must not make a correction look newer than it is.
         news = sa.or_(
             sa.false(), *(table.c[name].is_distinct_from(value) for name, value in values.items())
         )
-        change = change.on_conflict_do_update(
-            index_elements=["seq", "key"], set_={**values, "time": now}, where=news
-        )
         with self.store.write() as connection:
             if connection.execute(exchange).first() is None:
                 return False
-            connection.execute(change)
+            change = sql.insert(connection, table).values(row)
+            connection.execute(
+                change.on_conflict_do_update(
+                    index_elements=["seq", "key"], set_={**values, "time": now}, where=news
+                )
+            )
         return True
 
     def latest(self, *, task_id: str | None = None, limit: int = 50) -> list[KeptFeedback]:
@@ -222,19 +223,21 @@ class FeedbackStore:
         Returns:
             Whether the exchange exists.
         """
-        exchange = sa.select(exchanges.c.seq).where(exchanges.c.seq == seq)
+        exchange = sa.select(exchanges.c.seq).where(sql.at(exchanges, seq))
         now = self._clock()
         values = {"verdict": verdict, "correction": correction}
         fresh = {"seq": seq, "key": key, "time": now, "first": now, "label": "", "comment": ""}
-        change = insert(table).values({**fresh, **values})
+        row = {**fresh, **values}
         news = sa.or_(*(table.c[name].is_distinct_from(value) for name, value in values.items()))
-        change = change.on_conflict_do_update(
-            index_elements=["seq", "key"], set_={**values, "time": now}, where=news
-        )
         with self.store.write() as connection:
             if connection.execute(exchange).first() is None:
                 return False
-            connection.execute(change)
+            change = sql.insert(connection, table).values(row)
+            connection.execute(
+                change.on_conflict_do_update(
+                    index_elements=["seq", "key"], set_={**values, "time": now}, where=news
+                )
+            )
         return True
 
     def forget(self, seq: int, key: int) -> None:
@@ -273,7 +276,8 @@ class FeedbackStore:
                     f"{identity}{AUDIT_SUFFIX}" for identity in identities[start : start + 500]
                 ]
                 query = sa.select(exchanges.c.id, exchanges.c.seq, exchanges.c.text)
-                for row in connection.execute(query.where(exchanges.c.id.in_(audit_ids))):
+                query = query.where(sql.has_id(connection, exchanges, audit_ids))
+                for row in connection.execute(query):
                     answers[row.id.removesuffix(AUDIT_SUFFIX)] = (row.seq, row.text)
         return answers
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from openwheel.store import sqlite
+from openwheel.store import sql
 from openwheel.store.schema import api_keys as table
 from openwheel.store.schema import key_spending
 from openwheel.store.store import Transaction
@@ -127,18 +127,17 @@ def read_spent(
 
 def add_spent(transaction: Transaction, spent: Mapping[tuple[str, int], tuple[int, int]]) -> None:
     """Add to the spending of keys."""
+    # In one order, so that two processes that add to the same rows do not wait for each other.
     rows = [
         {"period": period, "key": key, "tokens": tokens, "micro_dollars": micro_dollars}
-        for (period, key), (tokens, micro_dollars) in spent.items()
+        for (period, key), (tokens, micro_dollars) in sorted(spent.items())
     ]
-    if rows:
-        transaction.execute(_ADD_SPENT, rows)
-
-
-_INSERT = sqlite.insert(key_spending)
-_ADD_SPENT = _INSERT.on_conflict_do_update(
-    index_elements=["period", "key"],
-    set_={
-        name: key_spending.c[name] + _INSERT.excluded[name] for name in ("tokens", "micro_dollars")
-    },
-)
+    if not rows:
+        return
+    added = sql.insert(transaction, key_spending)
+    more = {
+        name: key_spending.c[name] + added.excluded[name] for name in ("tokens", "micro_dollars")
+    }
+    transaction.execute(
+        added.on_conflict_do_update(index_elements=["period", "key"], set_=more), rows
+    )

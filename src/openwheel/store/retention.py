@@ -7,7 +7,8 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError
-from openwheel.store import sqlite
+from openwheel.store import sql
+from openwheel.store.exchanges import delete_exchanges
 from openwheel.store.schema import exchanges as table
 from openwheel.store.store import Store
 
@@ -79,20 +80,35 @@ def retention(
 
 
 def delete_old(store: Store, *, before: float) -> int:
-    """Delete exchanges that arrived before a time, in seconds since 1970; return how many."""
-    old = (table.c.time < before) & (table.c.time > 0)
-    return _delete(store, sa.select(table.c.seq).where(old), lambda: True)
+    """Delete exchanges that arrived before a time, in seconds since 1970; return how many.
+
+    Of a store in Postgres whole days are dropped, each up to a day later.
+    """
+
+    def delete(old: sa.ColumnElement[bool]) -> int:
+        return _delete(store, sa.select(table.c.seq).where(old), lambda: True)
+
+    with store.database.errors():
+        return store.database.delete_old(before, delete)
 
 
 def delete_oldest(store: Store, *, most_bytes: int) -> int:
-    """Delete the oldest exchanges until the rest takes at most so many bytes; return how many."""
-    return _delete(store, sa.select(table.c.seq), lambda: used_bytes(store) > most_bytes)
+    """Delete the oldest exchanges until the rest takes at most so many bytes; return how many.
+
+    Of a store in Postgres whole days are dropped, and the current one never is.
+    """
+
+    def delete(goes_on: Callable[[], bool]) -> int:
+        return _delete(store, sa.select(table.c.seq), goes_on)
+
+    with store.database.errors():
+        return store.database.delete_oldest(most_bytes, delete)
 
 
 def used_bytes(store: Store) -> int:
-    """Return how many bytes of the store's file are in use."""
-    with store.read() as connection:
-        return sqlite.used_bytes(connection)
+    """Return how many bytes the store uses."""
+    with store.database.errors():
+        return store.database.used_bytes()
 
 
 def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bool]) -> int:
@@ -102,12 +118,12 @@ def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bo
     while goes_on():
         # Looking may take long, and holds up nobody outside a transaction that writes.
         with store.read() as connection:
-            seqs = [row.seq for row in connection.execute(batch.where(table.c.seq > after))]
+            later = batch.where(sql.after(table, after))
+            seqs = [row.seq for row in connection.execute(later)]
         if not seqs:
             break
         after = seqs[-1]
-        with store.write() as connection:
-            deletion = connection.execute(sa.delete(table).where(table.c.seq.in_(seqs)))
-        total += deletion.rowcount
+        with store.write(alone=False) as connection:
+            total += delete_exchanges(connection, seqs)
         time.sleep(_PAUSE_S)
     return total

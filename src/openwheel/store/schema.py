@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from openwheel.store.sqlite import KEPT_BY_KEY, NEVER_USED_TWICE, unique_where
+from openwheel.store.sql import INTEGER, KEPT_BY_KEY, NEVER_USED_TWICE, Text, unique_where
 
 MIGRATIONS = {
     2: (
@@ -29,42 +29,43 @@ latest; a table that changes its columns takes another one."""
 metadata = sa.MetaData()
 
 # The request comes last: SQLite reads a row from its left, and a long request spills over to
-# other pages that reading the columns before it then never touches.
+# other pages that reading the columns before it then never touches. Postgres keeps it in a table of
+# its own: queries take it from `sql.request_body`.
 exchanges = sa.Table(
     "exchanges",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("seq", INTEGER, primary_key=True),
+    sa.Column("id", Text, nullable=False, unique=True),
     sa.Column("time", sa.Float, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("api", sa.Text, nullable=False, server_default="chat"),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("source", Text, nullable=False),
+    sa.Column("api", Text, nullable=False, server_default="chat"),
+    sa.Column("model", Text, nullable=False),
+    sa.Column("task", Text, nullable=False),
     sa.Column("latency_ms", sa.Float),
-    sa.Column("prompt_tokens", sa.Integer),
-    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("prompt_tokens", INTEGER),
+    sa.Column("completion_tokens", INTEGER),
     sa.Column("unbiased", sa.Boolean, nullable=False),
     sa.Column("audit_probability", sa.Float, nullable=False),
-    sa.Column("student", sa.Text, nullable=False),
+    sa.Column("student", Text, nullable=False),
     sa.Column("confidence", sa.Float),
-    sa.Column("finish_reason", sa.Text, nullable=False),
-    sa.Column("key", sa.Text, nullable=False, server_default=""),
-    sa.Column("teacher", sa.Text, nullable=False, server_default=""),
-    sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
+    sa.Column("finish_reason", Text, nullable=False),
+    sa.Column("key", Text, nullable=False, server_default=""),
+    sa.Column("teacher", Text, nullable=False, server_default=""),
+    sa.Column("fingerprint", Text, nullable=False, server_default=""),
     # The ids by which clients know a teacher's answer: in its body, and its x-request-id.
-    sa.Column("reply_id", sa.Text),
-    sa.Column("request_id", sa.Text),
-    sa.Column("task_id", sa.Text),
+    sa.Column("reply_id", Text),
+    sa.Column("request_id", Text),
+    sa.Column("task_id", Text),
     # Set together with the task: a JSON object, or empty when the request has none.
-    sa.Column("settings", sa.Text, nullable=False, server_default=""),
-    sa.Column("inputs", sa.Text),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("tool_calls", sa.Text, nullable=False),
-    sa.Column("student_answer", sa.Text),
-    sa.Column("student_guess", sa.Text),
+    sa.Column("settings", Text, nullable=False, server_default=""),
+    sa.Column("inputs", Text),
+    sa.Column("text", Text, nullable=False),
+    sa.Column("tool_calls", Text, nullable=False),
+    sa.Column("student_answer", Text),
+    sa.Column("student_guess", Text),
     # JSON objects of numbers by answer.
-    sa.Column("probabilities", sa.Text),
-    sa.Column("student_probabilities", sa.Text),
+    sa.Column("probabilities", Text),
+    sa.Column("student_probabilities", Text),
     sa.Column("request", sa.LargeBinary, nullable=False),
     **NEVER_USED_TWICE,
 )
@@ -88,22 +89,22 @@ feedback = sa.Table(
     metadata,
     sa.Column(
         "seq",
-        sa.Integer,
+        INTEGER,
         sa.ForeignKey(exchanges.c.seq, ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
     ),
     # The key's id, 0 where none was needed: a name may be given to another key later.
-    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", INTEGER, primary_key=True, autoincrement=False),
     sa.Column("time", sa.Float, nullable=False),
     # Time of the first feedback; it tells what a student may have been trained on.
     sa.Column("first", sa.Float, nullable=False),
     sa.Column("score", sa.Float),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("correction", sa.Text),
-    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("label", Text, nullable=False),
+    sa.Column("correction", Text),
+    sa.Column("comment", Text, nullable=False),
     # A person's judgement of the teacher's and the student's answer.
-    sa.Column("verdict", sa.Text, nullable=False, server_default=""),
+    sa.Column("verdict", Text, nullable=False, server_default=""),
     **KEPT_BY_KEY,
 )
 
@@ -111,23 +112,23 @@ feedback = sa.Table(
 feedback_trust = sa.Table(
     "feedback_trust",
     metadata,
-    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("trust", sa.Text, nullable=False),
+    sa.Column("key", INTEGER, primary_key=True, autoincrement=False),
+    sa.Column("trust", Text, nullable=False),
 )
 
 api_keys = sa.Table(
     "api_keys",
     metadata,
     # Never used twice: spending and rate limits are kept by it.
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("name", Text, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("hint", sa.Text, nullable=False),
+    sa.Column("hint", Text, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("expires", sa.Float),
     sa.Column("revoked", sa.Float),
-    sa.Column("scope", sa.Text, nullable=False),
-    sa.Column("limits", sa.Text, nullable=False),
+    sa.Column("scope", Text, nullable=False),
+    sa.Column("limits", Text, nullable=False),
     **NEVER_USED_TWICE,
 )
 
@@ -143,24 +144,24 @@ sa.Index(
 key_spending = sa.Table(
     "key_spending",
     metadata,
-    sa.Column("period", sa.Text, primary_key=True),
-    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("tokens", sa.Integer, nullable=False),
-    sa.Column("micro_dollars", sa.Integer, nullable=False),
+    sa.Column("period", Text, primary_key=True),
+    sa.Column("key", INTEGER, primary_key=True, autoincrement=False),
+    sa.Column("tokens", INTEGER, nullable=False),
+    sa.Column("micro_dollars", INTEGER, nullable=False),
     **KEPT_BY_KEY,
 )
 
 tasks = sa.Table(
     "tasks",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("name", Text, nullable=False, unique=True),
     sa.Column("task", sa.LargeBinary, nullable=False),
-    sa.Column("form", sa.Text, nullable=False),
-    sa.Column("form_reason", sa.Text, nullable=False),
+    sa.Column("form", Text, nullable=False),
+    sa.Column("form_reason", Text, nullable=False),
     # Counted before a calibration label is looked at, and never set back: see Registry.attempt.
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("trained_on", sa.Integer, nullable=False),
+    sa.Column("attempts", INTEGER, nullable=False),
+    sa.Column("trained_on", INTEGER, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
 )
 
@@ -168,7 +169,7 @@ tasks = sa.Table(
 task_folds = sa.Table(
     "task_folds",
     metadata,
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), primary_key=True),
     sa.Column("folds", sa.LargeBinary, nullable=False),
 )
 
@@ -176,7 +177,7 @@ task_folds = sa.Table(
 tasks_beyond = sa.Table(
     "tasks_beyond",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", INTEGER, primary_key=True),
     sa.Column("beyond", sa.LargeBinary, nullable=False),
 )
 
@@ -184,17 +185,17 @@ tasks_beyond = sa.Table(
 judged = sa.Table(
     "judged",
     metadata,
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
-    sa.Column("until", sa.Integer, nullable=False),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("until", INTEGER, nullable=False),
 )
 
 students = sa.Table(
     "students",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
-    sa.Column("rung", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("rung", Text, nullable=False),
+    sa.Column("state", Text, nullable=False),
     sa.Column("candidate", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
 )
@@ -202,9 +203,9 @@ students = sa.Table(
 certificates = sa.Table(
     "certificates",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
-    sa.Column("student_id", sa.Text, sa.ForeignKey("students.id"), nullable=False),
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("student_id", Text, sa.ForeignKey("students.id"), nullable=False),
     sa.Column("certificate", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
 )
@@ -212,14 +213,14 @@ certificates = sa.Table(
 promotions = sa.Table(
     "promotions",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
     # Null takes the task's student off.
-    sa.Column("certificate_id", sa.Text, sa.ForeignKey("certificates.id")),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("certificate_id", Text, sa.ForeignKey("certificates.id")),
+    sa.Column("by", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
     # The newest exchange at the time: audits of this promotion are those after it.
-    sa.Column("after_seq", sa.Integer, nullable=False),
+    sa.Column("after_seq", INTEGER, nullable=False),
     sa.Column("audit", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
@@ -228,8 +229,8 @@ promotions = sa.Table(
 turns = sa.Table(
     "turns",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("looked_at", sa.Integer, nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("looked_at", INTEGER, nullable=False),
     sa.Column("events", sa.LargeBinary, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
@@ -240,13 +241,13 @@ turns = sa.Table(
 turn_starts = sa.Table(
     "turn_starts",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", INTEGER, primary_key=True),
     sa.Column("time", sa.Float, nullable=False),
     # The task it is at, null before the first.
-    sa.Column("task_id", sa.Text),
+    sa.Column("task_id", Text),
     # When the failure was noticed; null for a turn under way.
     sa.Column("noticed", sa.Float),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Text),
     **NEVER_USED_TWICE,
 )
 
@@ -254,9 +255,9 @@ turn_starts = sa.Table(
 stops = sa.Table(
     "stops",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", INTEGER, primary_key=True),
     sa.Column("stopped", sa.Boolean, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
 )
@@ -265,15 +266,15 @@ stops = sa.Table(
 alert_deliveries = sa.Table(
     "alert_deliveries",
     metadata,
-    sa.Column("receiver", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("ident", sa.Text, primary_key=True),
-    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("receiver", Text, primary_key=True),
+    sa.Column("kind", Text, primary_key=True),
+    sa.Column("ident", Text, primary_key=True),
+    sa.Column("text", Text, nullable=False),
     sa.Column("happened", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("tries", INTEGER, nullable=False),
+    sa.Column("error", Text, nullable=False),
 )
 
 # The learner's audit plans; the newest row of each promotion holds. A promotion is identified by
@@ -281,8 +282,8 @@ alert_deliveries = sa.Table(
 audit_plans = sa.Table(
     "audit_plans",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("promotion_id", sa.Integer, sa.ForeignKey("promotions.id"), nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("promotion_id", INTEGER, sa.ForeignKey("promotions.id"), nullable=False),
     sa.Column("plan", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
@@ -293,9 +294,9 @@ audit_plans = sa.Table(
 audit_watches = sa.Table(
     "audit_watches",
     metadata,
-    sa.Column("promotion_id", sa.Integer, sa.ForeignKey("promotions.id"), primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
-    sa.Column("cursor", sa.Integer, nullable=False),
+    sa.Column("promotion_id", INTEGER, sa.ForeignKey("promotions.id"), primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("cursor", INTEGER, nullable=False),
     sa.Column("watch", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )
@@ -303,12 +304,12 @@ audit_watches = sa.Table(
 alarms = sa.Table(
     "alarms",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
     # The promotion that was taken off, or of which a slice was.
-    sa.Column("promotion_id", sa.Integer, sa.ForeignKey("promotions.id"), nullable=False),
+    sa.Column("promotion_id", INTEGER, sa.ForeignKey("promotions.id"), nullable=False),
     # The row of the demotion; null for a slice.
-    sa.Column("demotion_id", sa.Integer, sa.ForeignKey("promotions.id")),
+    sa.Column("demotion_id", INTEGER, sa.ForeignKey("promotions.id")),
     sa.Column("alarm", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
@@ -319,16 +320,16 @@ alarms = sa.Table(
 teacher_versions = sa.Table(
     "teacher_versions",
     metadata,
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), primary_key=True),
     # Whether it answered here; else it is from a log.
     sa.Column("live", sa.Boolean, primary_key=True),
-    sa.Column("teacher", sa.Text, primary_key=True),
-    sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("teacher", Text, primary_key=True),
+    sa.Column("model", Text, primary_key=True),
+    sa.Column("fingerprint", Text, primary_key=True),
     # The model that was asked for, as the settings have it; empty where they are not known.
-    sa.Column("asked", sa.Text, primary_key=True),
-    sa.Column("seq", sa.Integer, nullable=False),
-    sa.Column("exchange", sa.Text, nullable=False),
+    sa.Column("asked", Text, primary_key=True),
+    sa.Column("seq", INTEGER, nullable=False),
+    sa.Column("exchange", Text, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )
 
@@ -337,21 +338,21 @@ teacher_versions = sa.Table(
 teacher_looks = sa.Table(
     "teacher_looks",
     metadata,
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
-    sa.Column("cursor", sa.Integer, nullable=False),
-    sa.Column("promotion_id", sa.Integer, nullable=False),
-    sa.Column("versions", sa.Integer, nullable=False),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("cursor", INTEGER, nullable=False),
+    sa.Column("promotion_id", INTEGER, nullable=False),
+    sa.Column("versions", INTEGER, nullable=False),
 )
 
 teacher_changes = sa.Table(
     "teacher_changes",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
     # The row of the demotion that followed; null where none did.
-    sa.Column("demotion_id", sa.Integer, sa.ForeignKey("promotions.id")),
+    sa.Column("demotion_id", INTEGER, sa.ForeignKey("promotions.id")),
     # Evidence up to this exchange is of the teacher before.
-    sa.Column("after_seq", sa.Integer, nullable=False),
+    sa.Column("after_seq", INTEGER, nullable=False),
     # Whether a student has to be certified again, or the change was only reported.
     sa.Column("anew", sa.Boolean, nullable=False),
     sa.Column("change", sa.LargeBinary, nullable=False),
@@ -364,8 +365,8 @@ teacher_changes = sa.Table(
 teacher_twice = sa.Table(
     "teacher_twice",
     metadata,
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
-    sa.Column("cursor", sa.Integer, nullable=False),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("cursor", INTEGER, nullable=False),
     sa.Column("twice", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )
@@ -373,17 +374,17 @@ teacher_twice = sa.Table(
 asked_twice = sa.Table(
     "asked_twice",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("task_id", Text, sa.ForeignKey("tasks.id"), nullable=False),
     # The exchange with the first answer.
-    sa.Column("seq", sa.Integer, nullable=False),
-    sa.Column("exchange", sa.Text, nullable=False),
+    sa.Column("seq", INTEGER, nullable=False),
+    sa.Column("exchange", Text, nullable=False),
     # How far the second is from it, from 0 to 1.
     sa.Column("loss", sa.Float, nullable=False),
     # The version that gave the second.
-    sa.Column("teacher", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("teacher", Text, nullable=False),
+    sa.Column("model", Text, nullable=False),
+    sa.Column("fingerprint", Text, nullable=False),
     sa.Column("dollars", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     **NEVER_USED_TWICE,
@@ -394,10 +395,10 @@ sa.Index("asked_twice_by_task", asked_twice.c.task_id, asked_twice.c.time)
 judgements = sa.Table(
     "judgements",
     metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("task_id", sa.Text, nullable=False, index=True),
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("task_id", Text, nullable=False, index=True),
     # Null: it was asked and gave no verdict.
     sa.Column("same", sa.Boolean),
-    sa.Column("questions", sa.Integer, nullable=False),
+    sa.Column("questions", INTEGER, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )

@@ -1,12 +1,13 @@
-"""Holds all code for SQLite alone: the file, its locks and errors, and non-standard SQL.
+"""Keeps a store in one SQLite file: its locks, its errors, and what its SQL alone does not say.
 
-Knows nothing of the tables. Another database takes a file like this one.
+Knows nothing of what the tables hold.
 """
 
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
@@ -14,21 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from openwheel.errors import StoreError
+from openwheel.store.schema import MIGRATIONS, exchanges, metadata
 
 APPLICATION_ID = 0x4F57_4845
 """``OWHE``, kept in SQLite's ``application_id``, to recognise another program's database."""
-
-NEVER_USED_TWICE: dict[str, Any] = {"sqlite_autoincrement": True}
-"""Of a table whose ids are given to no other row, also when the last one was deleted."""
-
-KEPT_BY_KEY: dict[str, Any] = {"sqlite_with_rowid": False}
-"""Of a table whose rows are short and found by the primary key alone."""
-
-AS_THEY_CAME: sa.ColumnElement[int] = sa.literal_column("rowid", sa.Integer)
-"""Orders the rows of one table. Their times would do, had no clock ever been set back."""
 
 _ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
 
@@ -45,6 +37,155 @@ _SENTENCES = {
     "SQLITE_CANTOPEN": "cannot be opened; its folder must exist and be readable and writable",
     "SQLITE_IOERR": "could not be read or written: the disk reports an error",
 }
+
+
+class SqliteFile:
+    """A store's file: a `Database`.
+
+    Args:
+        path: The file.
+        engine: On it, from `make_engine`.
+    """
+
+    def __init__(self, path: Path, engine: sa.Engine) -> None:
+        self.path = path
+        self.engine = engine
+        self._lock = threading.Lock()
+        self._file = file_identity(path)
+        self._looking: sa.Connection | None = None
+
+    @classmethod
+    def open(
+        cls, path: Path, *, create: bool, read_only: bool, busy_seconds: float
+    ) -> "SqliteFile":
+        """Open the file, making it first if need be; see `Store.open`."""
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder; a traffic store is a file")
+        if not path.exists():
+            if not create or read_only:
+                raise StoreError(f"There is no traffic store at {path}")
+            if not path.absolute().parent.is_dir():
+                raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
+            make_private(path)
+        engine = make_engine(path, busy_seconds=busy_seconds, read_only=read_only)
+        try:
+            prepare(
+                engine,
+                path,
+                metadata,
+                MIGRATIONS,
+                busy_seconds=busy_seconds,
+                read_only=read_only,
+            )
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(path, engine)
+
+    def __str__(self) -> str:
+        """Return the path."""
+        return str(self.path)
+
+    def beside(self, suffix: str, prefix: str) -> Path:
+        """Return a path beside the file, named after it."""
+        return self.path.with_name(f"{prefix}{self.path.name}{suffix}")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """See `Database.errors`."""
+        with store_errors(self.path):
+            yield
+
+    def require_in_place(self) -> None:
+        """Refuse to go on with a file that was deleted or replaced, since its data would be lost.
+
+        Raises:
+            StoreError: The file at the path is not the one that was opened.
+        """
+        status = file_identity(self.path)
+        if status is None:
+            raise StoreError(
+                f"{self.path} is gone, though it is in use; put it back, or restart Openwheel"
+            )
+        if status != self._file:
+            raise StoreError(
+                f"{self.path} was replaced by another file while it was in use; restart Openwheel"
+            )
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """See `Database.reading`."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self, *, alone: bool) -> Iterator[sa.Connection]:
+        """See `Database.writing`: one at a time, whatever is asked."""
+        del alone
+        with (
+            self._lock,
+            self.engine.connect().execution_options(**write_options()) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def append(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+        """See `Database.append`."""
+        with self.writing(alone=True) as connection:
+            return insert_many(connection, exchanges, names, rows)
+
+    def assign(self, rows: Sequence[tuple[int, str, str, str]]) -> int:
+        """See `Database.assign`."""
+        values = [
+            {"_seq": seq, "_task_id": task, "_inputs": inputs, "_settings": settings}
+            for seq, task, inputs, settings in rows
+        ]
+        with self.writing(alone=True) as connection:
+            return connection.execute(_ASSIGN, values).rowcount
+
+    def delete_old(self, before: float, delete: Callable[[sa.ColumnElement[bool]], int]) -> int:
+        """See `Database.delete_old`."""
+        return delete((exchanges.c.time < before) & (exchanges.c.time > 0))
+
+    def delete_oldest(self, most_bytes: int, delete: Callable[[Callable[[], bool]], int]) -> int:
+        """See `Database.delete_oldest`."""
+        return delete(lambda: self.used_bytes() > most_bytes)
+
+    def used_bytes(self) -> int:
+        """See `Database.used_bytes`."""
+        with self.errors(), self.reading() as connection:
+            return used_bytes(connection)
+
+    def change(self) -> int:
+        """See `Database.change`."""
+        # It is a connection's own: two connections' numbers cannot be compared.
+        if self._looking is None:
+            self._looking = self.engine.connect()
+        raw = self._looking.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        return int(raw.execute("PRAGMA data_version").fetchone()[0])
+
+    def wait(self, seconds: float) -> None:
+        """See `Database.wait`: a file tells nobody, and time passes."""
+        time.sleep(seconds)
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._looking is not None:
+            self._looking.close()
+            self._looking = None
+        self.engine.dispose()
+
+
+_ASSIGN = (
+    sa.update(exchanges)
+    .where(exchanges.c.seq == sa.bindparam("_seq"))
+    .values(
+        task_id=sa.bindparam("_task_id"),
+        inputs=sa.bindparam("_inputs"),
+        settings=sa.bindparam("_settings"),
+    )
+)
 
 
 def make_engine(path: Path, *, busy_seconds: float, read_only: bool = False) -> sa.Engine:
@@ -266,11 +407,6 @@ def used_bytes(connection: sa.Connection) -> int:
     return (pages - free) * size
 
 
-def insert(table: sa.Table) -> sqlite.Insert:
-    """Return an insert that allows a clause for rows whose key exists already."""
-    return sqlite.insert(table)
-
-
 def insert_many(
     connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> int:
@@ -297,46 +433,3 @@ def _insert_statement(table: str, names: tuple[str, ...], rows: int) -> str:
         f"INSERT INTO {table} ({', '.join(names)}) "
         f"VALUES {', '.join([values] * rows)} ON CONFLICT (id) DO NOTHING"
     )
-
-
-def unique_where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
-    """Return the options of a unique index on the rows for which a condition holds."""
-    return {"unique": True, "sqlite_where": condition}
-
-
-def greater(first: Any, second: Any) -> sa.ColumnElement[Any]:
-    """Return the greater of two values."""
-    return sa.func.max(first, second)
-
-
-def json_value(column: sa.Column[str], name: str) -> sa.ColumnElement[Any]:
-    """Return a JSON object's value under a name, null if it has none."""
-    return sa.func.json_extract(column, f"$.{name}")
-
-
-def whole_hours(seconds: sa.ColumnElement[float]) -> sa.ColumnElement[int]:
-    """Return a time in seconds as whole hours."""
-    return sa.cast(seconds / 3600.0, sa.Integer)
-
-
-class Changes:
-    """Tells whether other connections have written to the file; for one thread at a time."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._connection: sa.Connection | None = None
-
-    def number(self) -> int:
-        """Return a number that differs once another connection has written."""
-        # It is a connection's own: two connections' numbers cannot be compared.
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        raw = self._connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        return int(raw.execute("PRAGMA data_version").fetchone()[0])
-
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

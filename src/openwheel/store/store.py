@@ -1,7 +1,6 @@
-"""Opens the store: one file, its transactions, and its exchanges in order of arrival."""
+"""Opens the store: its transactions, and its exchanges in order of arrival."""
 
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,27 +13,20 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError, UnstorableError
+from openwheel.store import sql
+from openwheel.store.database import Database
 from openwheel.store.exchange import Exchange
 from openwheel.store.exchanges import (
     EXCHANGE_COLUMNS,
     TASK_ROW_COLUMNS,
+    WRITTEN,
     TaskRow,
     exchange_of,
-    insert_rows,
     newest_seq,
     values_of,
 )
-from openwheel.store.schema import MIGRATIONS, metadata
 from openwheel.store.schema import exchanges as table
-from openwheel.store.sqlite import (
-    Changes,
-    file_identity,
-    make_engine,
-    make_private,
-    prepare,
-    store_errors,
-    write_options,
-)
+from openwheel.store.sqlite import SqliteFile
 
 Transaction = sa.Connection
 """What `Store.read` and `Store.write` give, and the functions of this package take."""
@@ -44,93 +36,79 @@ _PAUSE_SECONDS = 0.005
 _MAX_VARIABLES = 500
 _LATEST = 20_000
 
-_ASSIGN = (
-    sa.update(table)
-    .where(table.c.seq == sa.bindparam("_seq"))
-    .values(
-        task_id=sa.bindparam("_task_id"),
-        inputs=sa.bindparam("_inputs"),
-        settings=sa.bindparam("_settings"),
-    )
-)
-
 
 class Store:
-    """One file with all data, shared by any number of threads and processes.
+    """A store with all data, shared by any number of threads and processes.
 
     Every exchange has a ``seq``, which grows in the order of commits: a reader that asks for all
     exchanges after the last ``seq`` it read misses none. Made by `Store.open`.
 
-    All methods raise `StoreError` when the file cannot be read or written; a write that fails
-    leaves no part of its transaction behind.
+    All methods raise `StoreError` when it cannot be read or written; a write that fails leaves no
+    part of its transaction behind.
 
     Attributes:
-        path: The file; for this package, and for tests.
-        engine: For this package alone.
+        database: For this package alone.
     """
 
-    def __init__(self, path: Path, engine: sa.Engine) -> None:
-        self.path = path
-        self.engine = engine
-        self._writing = threading.Lock()
-        self._file = file_identity(path)
-        self._changes = Changes(engine)
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     @classmethod
     def open(
         cls,
-        path: Path | str,
+        place: Path | str,
         *,
         create: bool = True,
         read_only: bool = False,
         busy_seconds: float = 30.0,
     ) -> Self:
-        """Open the store at ``path``, making it first if need be and ``create`` allows it.
+        """Open a store, making it first if need be and ``create`` allows it.
 
         Args:
+            place: A file for SQLite, or a URL: ``postgresql://USER@HOST/DATABASE``.
             create: Whether to make it if there is none.
             read_only: Whether to refuse every write; nothing is made or brought up to date.
             busy_seconds: How long a write waits for those of other processes before it fails.
 
         Raises:
-            StoreError: There is no such store, or the file cannot be used as one.
+            StoreError: There is no such store, or the file or database cannot be used as one.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise StoreError(f"{path} is a folder; a traffic store is a file")
-        if not path.exists():
-            if not create or read_only:
-                raise StoreError(f"There is no traffic store at {path}")
-            if not path.absolute().parent.is_dir():
-                raise StoreError(f"{path} cannot be made: there is no folder {path.parent}")
-            make_private(path)
-        engine = make_engine(path, busy_seconds=busy_seconds, read_only=read_only)
-        try:
-            prepare(
-                engine,
-                path,
-                metadata,
-                MIGRATIONS,
-                busy_seconds=busy_seconds,
-                read_only=read_only,
+        if is_url(place):
+            # Here, since a gateway with a file needs none of it.
+            from openwheel.store.postgres import Postgres  # noqa: PLC0415
+
+            url = str(place)
+            return cls(
+                Postgres.open(url, create=create, read_only=read_only, busy_seconds=busy_seconds)
             )
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(path, engine)
+        file = Path(place)
+        return cls(
+            SqliteFile.open(file, create=create, read_only=read_only, busy_seconds=busy_seconds)
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file; for tests. Raises `StoreError` if it is in no file."""
+        if isinstance(self.database, SqliteFile):
+            return self.database.path
+        raise StoreError(f"{self} is in no file")
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine; for this package and for tests."""
+        return self.database.engine
 
     def __str__(self) -> str:
         """Return the store's place, for messages."""
-        return str(self.path)
+        return str(self.database)
 
     def beside(self, suffix: str = "", *, prefix: str = "") -> Path:
-        """Return a path beside the store's file, named after it."""
-        return self.path.with_name(f"{prefix}{self.path.name}{suffix}")
+        """Return a path on this machine for what belongs to the store: beside its file."""
+        return self.database.beside(suffix, prefix)
 
     def close(self) -> None:
         """Close all connections; the store can then no longer be used."""
-        self._changes.close()
-        self.engine.dispose()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -144,25 +122,24 @@ class Store:
         self.close()
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        """Yield a transaction that holds the write lock and commits at the end.
+    def write(self, *, alone: bool = True) -> Iterator[Transaction]:
+        """Yield a transaction that commits at the end.
 
-        Keep it short: one write at a time is allowed.
+        Keep it short: one such write at a time is allowed.
+
+        Args:
+            alone: False for statements of which each is right whatever others write meanwhile: a
+                database that can do so then lets other writers go on.
         """
-        self._require_in_place()
-        with (
-            store_errors(self.path),
-            self._writing,
-            self.engine.connect().execution_options(**write_options()) as connection,
-            connection.begin(),
-        ):
+        self.database.require_in_place()
+        with self.database.errors(), self.database.writing(alone=alone) as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Yield a transaction that sees the store as it is now; it never waits for writers."""
-        self._require_in_place()
-        with store_errors(self.path), self.engine.connect() as connection, connection.begin():
+        self.database.require_in_place()
+        with self.database.errors(), self.database.reading() as connection:
             yield connection
 
     def changed(self) -> int:
@@ -170,42 +147,35 @@ class Store:
 
         For one thread at a time.
         """
-        self._require_in_place()
-        with store_errors(self.path):
-            return self._changes.number()
+        self.database.require_in_place()
+        with self.database.errors():
+            return self.database.change()
 
-    def _require_in_place(self) -> None:
-        """Refuse to go on with a file that was deleted or replaced, since its data would be lost.
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, sooner if promotions, stops, audits or keys may differ.
 
-        Raises:
-            StoreError: The file at the path is not the one that was opened.
+        For one thread at a time.
         """
-        status = file_identity(self.path)
-        if status is None:
-            raise StoreError(
-                f"{self.path} is gone, though it is in use; put it back, or restart Openwheel"
-            )
-        if status != self._file:
-            raise StoreError(
-                f"{self.path} was replaced by another file while it was in use; restart Openwheel"
-            )
+        with self.database.errors():
+            self.database.wait(seconds)
 
     def append(self, exchanges: Sequence[Exchange]) -> int:
         """Store exchanges whose id is new, in one transaction; return how many those were.
 
         Raises:
             UnstorableError: A value is one that it cannot hold.
-            StoreError: The file could not be written; none is stored.
+            StoreError: They could not be written; none is stored.
         """
         if not exchanges:
             return 0
         try:
             rows = [values_of(exchange) for exchange in exchanges]
-            with self.write() as connection:
-                return insert_rows(connection, rows)
+            self.database.require_in_place()
+            with self.database.errors():
+                return self.database.append(WRITTEN, rows)
         except (UnicodeEncodeError, OverflowError) as error:
             raise UnstorableError(
-                f"{self.path} cannot hold a value of these exchanges: {error}"
+                f"{self} cannot hold a value of these exchanges: {error}"
             ) from None
 
     def vouch(self, ids: Sequence[str], *, after: int = 0) -> int:
@@ -231,18 +201,17 @@ class Store:
             exchange: The exchange to compare with; its id does not count.
             within: How many seconds before it.
         """
-        latest = sa.select(sa.func.max(table.c.seq)).scalar_subquery()
         same = (
             sa.select(table.c.seq)
-            .where(table.c.seq > latest - _LATEST)
             .where(table.c.time >= exchange.time - within)
             .where(table.c.api == exchange.api, table.c.key == exchange.key)
             # Last, since it is long, and lies on pages that the others do not need.
-            .where(table.c.request == exchange.request)
+            .where(sql.same_request(sa.literal(exchange.request, sa.LargeBinary)))
             .limit(1)
         )
         with self.read() as connection:
-            return connection.execute(same).first() is not None
+            latest = newest_seq(connection) - _LATEST
+            return connection.execute(same.where(sql.after(table, latest))).first() is not None
 
     def count(self) -> int:
         """Return the number of exchanges."""
@@ -286,7 +255,7 @@ class Store:
 
     def _pages(
         self,
-        columns: Sequence[sa.Column[Any]],
+        columns: Sequence[sa.ColumnElement[Any]],
         conditions: Sequence[sa.ColumnElement[bool]],
         after: int,
         until: int | None,
@@ -297,7 +266,7 @@ class Store:
         while after < last:
             with self.read() as connection:
                 page = connection.execute(
-                    query.where(table.c.seq > after, table.c.seq <= last)
+                    query.where(sql.after(table, after), sql.until(table, last))
                 ).all()
             yield from page
             if len(page) < batch:
@@ -313,12 +282,9 @@ class Store:
         remaining = iter(rows)
         changed = 0
         while batch := list(islice(remaining, _ASSIGN_BATCH)):
-            values = [
-                {"_seq": seq, "_task_id": task, "_inputs": inputs, "_settings": settings}
-                for seq, task, inputs, settings in batch
-            ]
-            with self.write() as connection:
-                changed += connection.execute(_ASSIGN, values).rowcount
+            self.database.require_in_place()
+            with self.database.errors():
+                changed += self.database.assign(batch)
             time.sleep(_PAUSE_SECONDS)
         return changed
 
@@ -333,7 +299,7 @@ class Store:
         change = sa.update(table).where(table.c.seq.in_(assigned)).values(task_id=None, inputs=None)
         changed = 0
         while True:
-            with self.write() as connection:
+            with self.write(alone=False) as connection:
                 now = connection.execute(change).rowcount
             changed += now
             if now < _ASSIGN_BATCH:
@@ -391,7 +357,11 @@ class Store:
             rows: list[tuple[int, Exchange]] = []
             for start in range(0, len(seqs), _MAX_VARIABLES):
                 batch = seqs[start : start + _MAX_VARIABLES]
-                selected = sa.select(*EXCHANGE_COLUMNS).where(table.c.seq.in_(batch))
+                selected = sa.select(*EXCHANGE_COLUMNS).where(
+                    table.c.seq.in_(batch),
+                    sql.after(table, batch[0] - 1),
+                    sql.until(table, batch[-1]),
+                )
                 page = connection.execute(selected.order_by(table.c.seq)).all()
                 rows.extend((row[0], exchange_of(row)) for row in page)
         return rows
@@ -409,7 +379,7 @@ class Store:
 
     def tasks_since(self, after: int) -> set[str]:
         """Return the tasks that exchanges after a ``seq`` are assigned to."""
-        query = sa.select(table.c.task_id).where(table.c.seq > after).distinct()
+        query = sa.select(table.c.task_id).where(sql.after(table, after)).distinct()
         with self.read() as connection:
             return {row[0] for row in connection.execute(query) if row[0] is not None}
 
@@ -418,6 +388,15 @@ class Store:
         query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
         with self.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def is_url(place: Path | str) -> bool:
+    """Return whether a store's place is the URL of a database, and no file.
+
+    >>> is_url("postgresql://fleet@db.example/openwheel"), is_url("openwheel.db")
+    (True, False)
+    """
+    return str(place).startswith(("postgresql:", "postgres:"))
 
 
 def equal_shares(counts: Mapping[str, int], limit: int) -> dict[str, int]:

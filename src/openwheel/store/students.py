@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.store import sqlite
+from openwheel.store import sql
 from openwheel.store.schema import feedback
 from openwheel.store.schema import students as table
 from openwheel.store.store import Transaction
@@ -46,7 +46,7 @@ def read(
     state: str | None = None,
 ) -> list[tuple[_Body, str, float]]:
     """Return students with their states and times of creation, oldest first."""
-    query = sa.select(table).order_by(sqlite.AS_THEY_CAME)
+    query = sa.select(table).order_by(sql.AS_THEY_CAME)
     if task_id is not None:
         query = query.where(table.c.task_id == task_id)
     if state is not None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from openwheel.store import sqlite
+from openwheel.store import sql
 from openwheel.store.schema import (
     judged,
     task_folds,
@@ -36,7 +36,7 @@ def read(transaction: Transaction) -> list[StoredTask]:
         row.task_id: msgspec.json.decode(row.folds, type=tuple[str, ...])
         for row in transaction.execute(sa.select(task_folds))
     }
-    query = sa.select(table).order_by(sqlite.AS_THEY_CAME)
+    query = sa.select(table).order_by(sql.AS_THEY_CAME)
     return [
         StoredTask(
             row.task,
@@ -86,7 +86,7 @@ def read_beyond(transaction: Transaction) -> bytes | None:
 def set_beyond(transaction: Transaction, beyond: msgspec.Struct) -> None:
     """Note which tasks were left out when tasks were last looked for."""
     body = msgspec.json.encode(beyond)
-    added = sqlite.insert(tasks_beyond).values(id=1, beyond=body)
+    added = sql.insert(transaction, tasks_beyond).values(id=1, beyond=body)
     transaction.execute(added.on_conflict_do_update(index_elements=["id"], set_={"beyond": body}))
 
 
@@ -98,7 +98,7 @@ def set_form(
         sa.update(table).where(table.c.id == task_id).values(form=form, form_reason=reason)
     )
     body = msgspec.json.encode(folds)
-    added = sqlite.insert(task_folds).values(task_id=task_id, folds=body)
+    added = sql.insert(transaction, task_folds).values(task_id=task_id, folds=body)
     transaction.execute(
         added.on_conflict_do_update(index_elements=["task_id"], set_={"folds": body})
     )
@@ -120,8 +120,8 @@ def count_attempt(transaction: Transaction, task_id: str) -> int:
 
 def set_judged(transaction: Transaction, task_id: str, until: int) -> None:
     """Note that a task's exchanges up to one have judged."""
-    added = sqlite.insert(judged).values(task_id=task_id, until=until)
-    later = {"until": sqlite.greater(judged.c.until, added.excluded.until)}
+    added = sql.insert(transaction, judged).values(task_id=task_id, until=until)
+    later = {"until": sql.greater(judged.c.until, added.excluded.until)}
     transaction.execute(added.on_conflict_do_update(index_elements=["task_id"], set_=later))
 
 

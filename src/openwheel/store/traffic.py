@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from openwheel.store import sql
 from openwheel.store.exchange import AUDIT_SUFFIX, Exchange
 from openwheel.store.exchanges import (
     EXCHANGE_COLUMNS,
@@ -14,7 +15,6 @@ from openwheel.store.exchanges import (
     read_probabilities,
 )
 from openwheel.store.schema import asked_twice, exchanges, feedback
-from openwheel.store.sqlite import whole_hours
 from openwheel.store.store import Transaction
 from openwheel.wire import Answer, Probabilities
 
@@ -53,7 +53,7 @@ class HourRow(NamedTuple):
 def by_hour(transaction: Transaction, *, after: int, until: int) -> list[HourRow]:
     """Count the exchanges in a range of ``seq`` by hour, task, source and teacher."""
     groups = (
-        whole_hours(_table.time).label("hour"),
+        sql.whole_hours(_table.time).label("hour"),
         _table.task_id,
         _table.source,
         _table.teacher,
@@ -69,8 +69,8 @@ def by_hour(transaction: Transaction, *, after: int, until: int) -> list[HourRow
             sa.func.coalesce(sa.func.sum(_table.latency_ms), 0.0),
             sa.func.count(_table.latency_ms),
         )
-        .where(_table.seq > after, _table.seq <= until)
-        .group_by(*groups)
+        .where(sql.after(exchanges, after), sql.until(exchanges, until))
+        .group_by(*(sa.literal_column(group.name) for group in groups))
     )
     return [HourRow._make(row) for row in transaction.execute(query)]
 
@@ -163,7 +163,7 @@ def search(transaction: Transaction, wanted: Search, *, page: int, most: int) ->
         most: The most exchanges to look at; the next page goes on after them.
     """
     before = wanted.before or newest_seq(transaction) + 1
-    within = sa.select(_table.seq).where(_table.seq < before)
+    within = sa.select(_table.seq).where(sql.until(exchanges, before - 1))
     if wanted.task_id:
         within = within.where(_table.task_id == wanted.task_id)
     window = within.order_by(_table.seq.desc()).limit(most).subquery()
@@ -172,7 +172,7 @@ def search(transaction: Transaction, wanted: Search, *, page: int, most: int) ->
     ).one()
     query = (
         sa.select(*EXCHANGE_COLUMNS, _table.inputs, _table.task_id)
-        .where(_table.seq < before, _table.seq >= oldest)
+        .where(sql.until(exchanges, before - 1), sql.after(exchanges, oldest - 1))
         .where(*_conditions(wanted))
         .order_by(_table.seq.desc())
         .limit(page + 1)
@@ -225,14 +225,15 @@ def _conditions(wanted: Search) -> list[sa.ColumnElement[bool]]:
 
 def find(transaction: Transaction, seq: int) -> tuple[Exchange, str | None, str | None] | None:
     """Return an exchange with its inputs as JSON and its task; None if there is none."""
-    query = sa.select(*EXCHANGE_COLUMNS, _table.inputs, _table.task_id).where(_table.seq == seq)
+    columns = (*EXCHANGE_COLUMNS, _table.inputs, _table.task_id)
+    query = sa.select(*columns).where(sql.at(exchanges, seq))
     row = transaction.execute(query).one_or_none()
     return None if row is None else (exchange_of(row[:-2]), row[-2], row[-1])
 
 
 def seqs_of(transaction: Transaction, ids: Collection[str]) -> dict[str, int]:
     """Return the sequence numbers of exchanges, by their ids."""
-    query = sa.select(_table.id, _table.seq).where(_table.id.in_(ids))
+    query = sa.select(_table.id, _table.seq).where(sql.has_id(transaction, exchanges, ids))
     return {row[0]: row[1] for row in transaction.execute(query)}
 
 

@@ -1,0 +1,643 @@
+"""Keeps a store in a Postgres database that any number of machines share.
+
+Exchanges are partitioned by the day on which they were stored. Their requests are kept apart, each
+once a day by its hash, so that dropping a day drops both. A row with the last ``seq`` is locked
+from before rows are numbered until they are committed: so the order of ``seq`` is that of commits.
+
+Knows nothing of what the tables hold.
+"""
+
+import datetime
+import hashlib
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from openwheel.errors import StoreError, UnstorableError
+from openwheel.store.schema import MIGRATIONS, exchanges, feedback, metadata
+from openwheel.store.sql import INTEGER, Text, escaped
+
+try:
+    import psycopg
+    from psycopg import errors
+except ImportError:
+    raise StoreError("A store in Postgres needs psycopg: install `openwheel[postgres]`") from None
+
+CHANNEL: Final = "openwheel"
+"""What tells that promotions, stops, audit plans or keys have changed."""
+
+PARTITION: Final = "exchanges_"
+"""How the name of a day's exchanges begins, and with `BODIES` that of their requests."""
+
+BODIES: Final = "exchange_bodies_"
+
+_LOCK_SPACE: Final = 0x4F57_4845
+_WRITING, _PREPARING = 1, 2
+
+# A process that is frozen or cut off must not keep a lock for longer than this: all others wait.
+_IDLE_WRITER_S: Final = 10
+
+_DAY_S: Final = 86_400.0
+_TOLD = ("promotions", "audit_plans", "stops", "api_keys")
+"""The tables whose changes processes wait for."""
+
+_ORDERED = ("tasks", "students", "certificates")
+"""The tables that are read in the order in which their rows came."""
+
+_SENTENCES: dict[str, str] = {
+    "08": "cannot be reached",
+    "28": "refuses this user",
+    "3D000": "does not exist; make it with `createdb`",
+    "53100": "could not be written: its disk is full; nothing of this write was kept",
+    "53": "has no room for more (connections or memory)",
+    "55P03": "is locked: another process keeps writing to it",
+    "57P03": "is starting or stopping",
+    "57": "was stopped, or ended this connection",
+    "25006": "is read-only; writes must go to the primary server, and this user must be allowed to",
+    "25P03": "ended a transaction that its process had left idle",
+    "42501": "does not allow this user to do so; it must own the tables",
+    "40": "could not put this write in order with others; it can be tried again",
+}
+
+_BASE = """
+CREATE TABLE openwheel_store (schema INTEGER NOT NULL);
+CREATE TABLE exchange_state (single BOOLEAN PRIMARY KEY CHECK (single), last_seq BIGINT NOT NULL,
+  day DATE NOT NULL) WITH (fillfactor = 10);
+INSERT INTO exchange_state VALUES (true, 0, '1970-01-01');
+CREATE TABLE exchange_days (day DATE PRIMARY KEY, first_seq BIGINT NOT NULL,
+  latest DOUBLE PRECISION NOT NULL, earliest DOUBLE PRECISION, untimed BOOLEAN NOT NULL)
+  WITH (fillfactor = 10);
+CREATE TABLE exchange_ids (id TEXT PRIMARY KEY, day DATE NOT NULL, seq BIGINT NOT NULL);
+CREATE TABLE exchange_bodies (day DATE NOT NULL, hash BYTEA NOT NULL, body BYTEA NOT NULL,
+  PRIMARY KEY (day, hash)) PARTITION BY RANGE (day);
+CREATE FUNCTION openwheel_tell() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM pg_notify('openwheel', TG_TABLE_NAME); RETURN NULL; END $$;
+"""
+"""Tables that SQLite has no use for. The small ones are changed with each batch: the room that is
+left in their pages keeps such a change within one page."""
+
+
+_ADD_DAY = """
+INSERT INTO exchange_days AS d VALUES (%s, %s, %s, %s, %s) ON CONFLICT (day) DO UPDATE SET
+  latest = greatest(d.latest, excluded.latest), earliest = least(d.earliest, excluded.earliest),
+  untimed = d.untimed OR excluded.untimed
+"""
+
+_ASSIGN = """
+UPDATE exchanges SET task_id = given.task_id, inputs = given.inputs, settings = given.settings
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[])
+  AS given (seq, task_id, inputs, settings)
+WHERE exchanges.seq = given.seq AND exchanges.day BETWEEN %s AND %s
+"""
+
+
+def _number(value: float | None) -> float | None:
+    """Return a number as SQLite keeps it: what is none is null."""
+    return None if value is None or math.isnan(value) else value
+
+
+_CONVERT: dict[type[Any], Callable[[Any], Any]] = {Text: escaped, sa.Float: _number}
+"""What makes a column's value one that Postgres can hold, or one that SQLite would."""
+
+
+class Day(NamedTuple):
+    """What is known of a day's exchanges.
+
+    Attributes:
+        day: On which they were stored, in UTC.
+        first_seq: The first one's.
+        latest: The latest time of one, in seconds since 1970.
+        earliest: The earliest time of one that has a time; None if none has.
+        untimed: Whether some have no time.
+    """
+
+    day: datetime.date
+    first_seq: int
+    latest: float
+    earliest: float | None
+    untimed: bool
+
+
+class Postgres:
+    """A store's database: a `Database`.
+
+    Args:
+        url: Where it is.
+        engine: On it.
+        arguments: With which it connects.
+    """
+
+    def __init__(self, url: sa.URL, engine: sa.Engine, arguments: Mapping[str, Any]) -> None:
+        self.engine = engine
+        self._url = url
+        self._arguments = arguments
+        self._listening: psycopg.Connection[Any] | None = None
+        self._made: set[datetime.date] = set()
+        self._making = threading.Lock()
+
+    @classmethod
+    def open(cls, place: str, *, create: bool, read_only: bool, busy_seconds: float) -> "Postgres":
+        """Open the store at a URL, making its tables first if need be; see `Store.open`.
+
+        What the URL leaves open, the variables of libpq say: PGPASSWORD or PGPASSFILE, PGSSLMODE.
+        """
+        try:
+            url = sa.make_url(place).set(drivername="postgresql+psycopg")
+        except (sa.exc.ArgumentError, ValueError):
+            raise StoreError(
+                "The store's URL must be postgresql://USER@HOST:PORT/DATABASE, "
+                f"was {_without_password(place)!r}"
+            ) from None
+        if not url.database:
+            raise StoreError(f"The store's URL must name a database, was {_shown(url)}")
+        settings = {"lock_timeout": f"{int(busy_seconds * 1000)}", "timezone": "UTC"}
+        if read_only:
+            settings["default_transaction_read_only"] = "on"
+        arguments = {
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            "application_name": "openwheel",
+            "connect_timeout": max(2, int(min(busy_seconds, 10))),
+            # A server that is gone without a word is noticed in some seconds, not hours.
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        }
+        engine = sa.create_engine(
+            url, connect_args=arguments, pool_pre_ping=True, pool_size=5, max_overflow=20
+        )
+        database = cls(url, engine, arguments)
+        try:
+            with database.errors():
+                database._prepare(create=create and not read_only, read_only=read_only)
+        except BaseException:
+            engine.dispose()
+            raise
+        return database
+
+    def __str__(self) -> str:
+        """Return the URL, without a password."""
+        return _shown(self._url)
+
+    def beside(self, suffix: str, prefix: str) -> Path:
+        """Return a path in a folder of this store in the user's cache, made if need be."""
+        name = hashlib.sha256(str(self).encode()).hexdigest()[:16]
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "openwheel" / name
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {folder} for what belongs to {self} cannot be made: {error}; set "
+                "XDG_CACHE_HOME to a folder that can be written"
+            ) from None
+        return folder / f"{prefix}store{suffix}"
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """See `Database.errors`."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise self._error(error.orig) from error
+        except psycopg.Error as error:
+            raise self._error(error) from error
+        except sa.exc.TimeoutError as error:
+            raise StoreError(f"{self} gives this process no further connection") from error
+
+    def _error(self, error: BaseException | None) -> StoreError:
+        state = getattr(error, "sqlstate", None) or ""
+        detail = " ".join(str(error).split())
+        if isinstance(error, errors.DataError):
+            return UnstorableError(f"{self} cannot hold a value: {detail}")
+        for start, sentence in _SENTENCES.items():
+            if state.startswith(start):
+                return StoreError(f"{self} {sentence} ({detail})")
+        if isinstance(error, psycopg.OperationalError):
+            return StoreError(f"{self} cannot be reached ({detail})")
+        return StoreError(f"{self} refused an operation: {detail}")
+
+    def require_in_place(self) -> None:
+        """See `Database.require_in_place`: a database that is gone refuses by itself."""
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """See `Database.reading`."""
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with (
+            self.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def writing(self, *, alone: bool) -> Iterator[sa.Connection]:
+        """See `Database.writing`."""
+        with self.engine.connect() as connection, connection.begin():
+            _limit(connection)
+            if alone:
+                connection.exec_driver_sql(
+                    "SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, _WRITING)
+                )
+            yield connection
+
+    def append(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+        """See `Database.append`."""
+        at = {name: index for index, name in enumerate(names)}
+        columns = [name for name in names if name != "request"]
+        convert = [_CONVERT.get(type(exchanges.c[name].type)) for name in columns]
+        index = [at[name] for name in columns]
+        requests, times = at["request"], at["time"]
+        identities = [str(escaped(row[at["id"]])) for row in rows]
+        hashes = [hashlib.sha256(row[requests]).digest() for row in rows]
+        bodies = {key: row[requests] for key, row in zip(hashes, rows, strict=True)}
+        with self.engine.connect() as connection, connection.begin():
+            _limit(connection)
+            raw = _raw(connection)
+            with raw.cursor() as cursor:
+                day = self._today(cursor)
+                # Before the lock, since they are most of the bytes, and in one order, so that two
+                # processes with the same requests do not wait for each other.
+                _add_bodies(cursor, day, bodies)
+                cursor.execute("SELECT last_seq, day FROM exchange_state FOR UPDATE")
+                last, latest_day = cursor.fetchone() or (0, datetime.date.min)
+                if latest_day > day:  # midnight has passed, or the server's clock was set back
+                    day = latest_day
+                    _add_bodies(cursor, day, bodies)
+                cursor.execute(
+                    "SELECT id FROM exchange_ids WHERE id = ANY(%s)",
+                    (identities,),
+                )
+                known = {row[0] for row in cursor.fetchall()}
+                fresh: list[tuple[int, str, tuple[Any, ...], bytes]] = []
+                for identity, row, key in zip(identities, rows, hashes, strict=True):
+                    if identity not in known:
+                        known.add(identity)
+                        fresh.append((last + 1 + len(fresh), identity, row, key))
+                if not fresh:
+                    return 0
+                with cursor.copy("COPY exchange_ids (id, day, seq) FROM STDIN") as copy:
+                    for seq, identity, _, _ in fresh:
+                        copy.write_row((identity, day, seq))
+                listed = ", ".join(f'"{name}"' for name in columns)
+                with cursor.copy(
+                    f"COPY exchanges (seq, day, request_hash, {listed}) FROM STDIN"
+                ) as copy:
+                    for seq, _, row, key in fresh:
+                        values = (
+                            row[i] if make is None else make(row[i])
+                            for i, make in zip(index, convert, strict=True)
+                        )
+                        copy.write_row((seq, day, key, *values))
+                came = [row[times] for _, _, row, _ in fresh]
+                timed = [time for time in came if time > 0]
+                cursor.execute(
+                    _ADD_DAY,
+                    (day, last + 1, max(came), min(timed, default=None), len(timed) < len(came)),
+                )
+                cursor.execute(
+                    "UPDATE exchange_state SET last_seq = %s, day = %s", (fresh[-1][0], day)
+                )
+        return len(fresh)
+
+    def _today(self, cursor: "psycopg.Cursor[Any]") -> datetime.date:
+        """Return the day to store in, whose partitions are there: the latest, or today."""
+        cursor.execute(
+            "SELECT greatest(day, (clock_timestamp() AT TIME ZONE 'UTC')::date) FROM exchange_state"
+        )
+        (day,) = cursor.fetchone() or (datetime.date.min,)
+        if day not in self._made:
+            # In a transaction of its own, so that this one does not keep its locks.
+            self._make_day(day)
+        return datetime.date(day.year, day.month, day.day)
+
+    def _make_day(self, day: datetime.date) -> None:
+        """Make a day's partitions, unless there are."""
+        with self._making, self.writing(alone=True) as connection:
+            following = day + datetime.timedelta(days=1)
+            for parent, name in (
+                ("exchange_bodies", f"{BODIES}{day:%Y%m%d}"),
+                ("exchanges", f"{PARTITION}{day:%Y%m%d}"),
+            ):
+                if connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar():
+                    continue
+                # Made apart and attached, which keeps nobody from reading or writing meanwhile.
+                connection.exec_driver_sql(
+                    f"CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+                )
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {parent} ATTACH PARTITION {name} "
+                    f"FOR VALUES FROM ('{day}') TO ('{following}')"
+                )
+        self._made.add(day)
+
+    def assign(self, rows: Sequence[tuple[int, str, str, str]]) -> int:
+        """See `Database.assign`."""
+        seqs = [row[0] for row in rows]
+        columns = (seqs, *([escaped(row[i]) for row in rows] for i in (1, 2, 3)))
+        with self.writing(alone=False) as connection:
+            # The days are looked up first, so that other partitions are left out.
+            first, last = connection.exec_driver_sql(
+                "SELECT coalesce((SELECT max(day) FROM exchange_days WHERE first_seq <= %s), "
+                "'1970-01-01'), (SELECT coalesce(max(day), '1970-01-01') FROM exchange_days)",
+                (min(seqs),),
+            ).one()
+            return connection.exec_driver_sql(_ASSIGN, (*columns, first, last)).rowcount
+
+    def days(self) -> list[Day]:
+        """Return the days that have exchanges, oldest first."""
+        with self.reading() as connection:
+            rows = connection.exec_driver_sql("SELECT * FROM exchange_days ORDER BY day")
+            return [Day._make(row) for row in rows]
+
+    def delete_old(self, before: float, delete: Callable[[sa.ColumnElement[bool]], int]) -> int:
+        """See `Database.delete_old`.
+
+        Days go whole, once their last exchange is too old. An exchange that is a day older than
+        that, as of a log of long ago, is deleted by itself.
+        """
+        days = self.days()
+        old = [day for day in days[:-1] if day.latest < before and not day.untimed]
+        deleted = sum(self.drop_day(day) for day in old)
+        too_old = before - _DAY_S
+        for day in days:
+            if day in old or day.earliest is None or day.earliest >= too_old:
+                continue
+            on_this_day = sa.literal_column("exchanges.day") == day.day
+            times = exchanges.c.time
+            deleted += delete(on_this_day & (times < too_old) & (times > 0))
+            with self.writing(alone=False) as connection:
+                connection.exec_driver_sql(
+                    "UPDATE exchange_days SET earliest = (SELECT min(time) FROM exchanges "
+                    "WHERE exchanges.day = %s AND time > 0) WHERE day = %s",
+                    (day.day, day.day),
+                )
+        return deleted
+
+    def delete_oldest(self, most_bytes: int, delete: Callable[[Callable[[], bool]], int]) -> int:
+        """See `Database.delete_oldest`: whole days, and never the current one."""
+        del delete  # single rows give no room back at once, so that too many would go
+        dropped = 0
+        for day in self.days()[:-1]:
+            if self.used_bytes() <= most_bytes:
+                break
+            dropped += self.drop_day(day)
+        return dropped
+
+    def drop_day(self, day: Day) -> int:
+        """Drop a day's exchanges with their requests and the feedback on them; return how many.
+
+        A process that ends in the middle leaves what the next call completes.
+        """
+        name, bodies = f"{PARTITION}{day.day:%Y%m%d}", f"{BODIES}{day.day:%Y%m%d}"
+        plain = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with plain as connection:
+            if not connection.exec_driver_sql(
+                "SELECT pg_try_advisory_lock(%s, hashtext(%s))", (_LOCK_SPACE, name)
+            ).scalar():
+                return 0  # another process does it
+            try:
+                number = self._drop_day(connection, day, name, bodies)
+            finally:
+                connection.exec_driver_sql(
+                    "SELECT pg_advisory_unlock(%s, hashtext(%s))", (_LOCK_SPACE, name)
+                )
+        return number
+
+    def _drop_day(self, connection: sa.Connection, day: Day, name: str, bodies: str) -> int:
+        number = 0
+        if connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar():
+            first, last, number = connection.exec_driver_sql(
+                f"SELECT min(seq), max(seq), count(*) FROM {name}"
+            ).one()
+            if number:
+                connection.execute(sa.delete(feedback).where(feedback.c.seq.between(first, last)))
+                connection.exec_driver_sql(
+                    f"DELETE FROM exchange_ids USING {name} WHERE exchange_ids.id = {name}.id "
+                    f"AND exchange_ids.seq = {name}.seq"
+                )
+        # Apart from each other, and concurrently: neither readers nor writers wait.
+        for parent, child in (("exchanges", name), ("exchange_bodies", bodies)):
+            pending = connection.exec_driver_sql(
+                "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass(%s)",
+                (child,),
+            ).scalar()
+            if pending is not None:
+                how = "FINALIZE" if pending else "CONCURRENTLY"
+                connection.exec_driver_sql(f"ALTER TABLE {parent} DETACH PARTITION {child} {how}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {child}")
+        connection.exec_driver_sql("DELETE FROM exchange_days WHERE day = %s", (day.day,))
+        return int(number)
+
+    def used_bytes(self) -> int:
+        """See `Database.used_bytes`."""
+        query = (
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = "
+            "(SELECT relnamespace FROM pg_class WHERE oid = 'exchange_state'::regclass)"
+        )
+        with self.reading() as connection:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
+    def change(self) -> int:
+        """See `Database.change`."""
+        # The highest number of a transaction that ended is not enough: an earlier one may end
+        # later. Which of them still run is in the snapshot's text.
+        plain = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with plain as connection:
+            snapshot = connection.exec_driver_sql("SELECT pg_current_snapshot()::text").scalar_one()
+        return int.from_bytes(hashlib.sha256(snapshot.encode()).digest()[:7], "big")
+
+    def wait(self, seconds: float) -> None:
+        """See `Database.wait`: the database tells what was committed."""
+        deadline = time.monotonic() + seconds
+        try:
+            if self._listening is None or self._listening.closed:
+                self._listening = self._listen()
+                return  # what changed before it listened was not told
+            for _ in self._listening.notifies(timeout=seconds, stop_after=1):
+                return
+        except psycopg.Error:
+            # Those who wait look again when time is up; that says what is wrong.
+            self._stop_listening()
+            time.sleep(max(0.0, deadline - time.monotonic()))
+
+    def _listen(self) -> "psycopg.Connection[Any]":
+        positional, named = self.engine.dialect.create_connect_args(self._url)
+        named = {**named, **self._arguments, "application_name": "openwheel-listen"}
+        connection: psycopg.Connection[Any] = psycopg.connect(*positional, **named, autocommit=True)
+        connection.execute(f"LISTEN {CHANNEL}")
+        return connection
+
+    def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._stop_listening()
+        self.engine.dispose()
+
+    def _prepare(self, *, create: bool, read_only: bool) -> None:
+        """Make all tables, or bring them up to date; any number of processes may at once.
+
+        Raises:
+            StoreError: The database is not a store and may not be made one, is a store of a later
+                version, or with ``read_only`` of an earlier one; or its encoding is not UTF-8.
+        """
+        latest = max(MIGRATIONS)
+        with self.engine.connect() as connection, connection.begin():
+            version = self._version(connection)
+        if version == latest:
+            return
+        if version is None and not create:
+            raise StoreError(f"There is no traffic store at {self}")
+        if version is not None and version > latest:
+            raise StoreError(
+                f"{self} was written by a later version of Openwheel (schema {version}; this "
+                f"version knows {latest}); upgrade Openwheel to open it"
+            )
+        if read_only:
+            raise StoreError(
+                f"{self} was written by an earlier version of Openwheel, and is to be left as it "
+                "is; a command that writes, such as `openwheel tasks --db URL`, brings it up to "
+                "date"
+            )
+        with self.engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, _PREPARING)
+            )
+            version = self._version(connection)  # another process may have been first
+            if version is None:
+                self._make(connection)
+            for since, statements in MIGRATIONS.items():
+                if version is not None and version < since:
+                    for statement in statements:
+                        connection.exec_driver_sql(statement)
+            _metadata().create_all(connection)
+            connection.exec_driver_sql("DELETE FROM openwheel_store")
+            connection.exec_driver_sql("INSERT INTO openwheel_store VALUES (%s)", (latest,))
+
+    def _version(self, connection: sa.Connection) -> int | None:
+        """Return the version of the schema, None if there is no store."""
+        there = connection.exec_driver_sql(
+            "SELECT to_regclass('openwheel_store'), to_regclass('exchanges'), to_regclass('tasks')"
+        ).one()
+        if there[0] is not None:
+            return int(
+                connection.exec_driver_sql("SELECT schema FROM openwheel_store").scalar_one()
+            )
+        if there[1] is not None or there[2] is not None:
+            raise StoreError(
+                f"{self} has tables of another program where a traffic store's would be; use a "
+                "database, or a schema in the search path, of its own"
+            )
+        return None
+
+    def _make(self, connection: sa.Connection) -> None:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise StoreError(f"The encoding of {self} must be UTF8, was {encoding}")
+        for statement in _BASE.strip().split(";\n"):
+            connection.exec_driver_sql(statement)
+        _metadata().create_all(connection)
+        for table in _ORDERED:
+            connection.exec_driver_sql(
+                f"ALTER TABLE {table} ADD COLUMN rowid BIGINT GENERATED ALWAYS AS IDENTITY"
+            )
+        for table in _TOLD:
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER openwheel_tell AFTER INSERT OR UPDATE OR DELETE ON {table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION openwheel_tell()"
+            )
+
+
+def _metadata() -> sa.MetaData:
+    """Return the tables as Postgres has them: the exchanges by day, their requests apart."""
+    target = sa.MetaData()
+    own = {exchanges.name, feedback.name}
+    for table in metadata.sorted_tables:
+        if table.name not in own:
+            table.to_metadata(target)
+    columns = [
+        column._copy() for column in exchanges.columns if column.name not in {"request", "seq"}
+    ]
+    for column in columns:
+        column.unique = None  # by `exchange_ids`, of all days together
+    sa.Table(
+        exchanges.name,
+        target,
+        sa.Column("day", sa.Date, nullable=False),
+        sa.Column("seq", INTEGER, nullable=False),
+        sa.Column("request_hash", sa.LargeBinary, nullable=False),
+        *columns,
+        sa.PrimaryKeyConstraint("seq", "day"),
+        sa.Index("exchanges_by_task", "task_id", "seq"),
+        *(
+            sa.Index(name, column, postgresql_where=sa.text(f"{column} IS NOT NULL"))
+            for name, column in (
+                ("exchanges_by_reply", "reply_id"),
+                ("exchanges_by_request", "request_id"),
+            )
+        ),
+        postgresql_partition_by="RANGE (day)",
+    )
+    # Without the reference: a key of a table in partitions has the day too.
+    sa.Table(
+        feedback.name,
+        target,
+        *(
+            sa.Column(
+                column.name,
+                column.type,
+                primary_key=column.primary_key,
+                nullable=column.nullable,
+                server_default=column.server_default,
+                autoincrement=False,
+            )
+            for column in feedback.columns
+        ),
+    )
+    return target
+
+
+def _raw(connection: sa.Connection) -> "psycopg.Connection[Any]":
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw
+
+
+def _limit(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(
+        f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_WRITER_S}s'"
+    )
+
+
+def _add_bodies(
+    cursor: "psycopg.Cursor[Any]", day: datetime.date, bodies: dict[bytes, bytes]
+) -> None:
+    """Add requests by their hashes to a day, each once."""
+    keys = sorted(bodies)
+    cursor.execute(
+        "INSERT INTO exchange_bodies (day, hash, body) SELECT %s, given.hash, given.body "
+        "FROM unnest(%s::bytea[], %s::bytea[]) AS given (hash, body) ON CONFLICT DO NOTHING",
+        (day, keys, [bodies[key] for key in keys]),
+    )
+
+
+def _shown(url: sa.URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _without_password(place: str) -> str:
+    """Return what may be shown of a URL that could not be read."""
+    scheme, _, rest = place.partition("://")
+    return f"{scheme}://...@{rest.rpartition('@')[2]}" if "@" in rest else place
