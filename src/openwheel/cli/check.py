@@ -16,6 +16,7 @@ from openwheel.cli import options
 from openwheel.cli.output import out, print_json
 from openwheel.errors import CatalogError, OpenwheelError, PolicyError, SettingError
 from openwheel.settings import LOCAL, Settings, TeacherSection, teacher_names
+from openwheel.settings.place import is_url, may_exist, shown_place
 
 if TYPE_CHECKING:
     from openwheel.trust import Decision
@@ -90,15 +91,16 @@ def _store(settings: Settings) -> Iterator[Finding]:
     from openwheel.sockets import is_loopback
     from openwheel.store import Store
 
-    path = Path(settings.store.path)
-    folder = path.absolute().parent
-    if not path.exists():
+    place = settings.store.path
+    path = shown_place(place)
+    folder = None if is_url(place) else Path(place).absolute().parent
+    if folder is not None and not may_exist(place):
         able = folder.is_dir() and os.access(folder, os.W_OK)
         message = "will be made" if able else f"cannot be made: {folder} is no folder to write in"
         yield Finding(f"store {path}", "ok" if able else "failed", message)
     else:
         try:
-            with Store.open(path, create=False, busy_seconds=2.0) as store:
+            with Store.open(place, create=False, busy_seconds=2.0) as store:
                 with store.write():
                     pass
                 count = store.count()
@@ -107,17 +109,17 @@ def _store(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"store {path}", "failed", str(error))
         else:
             yield Finding(f"store {path}", "ok", f"{count:,} exchanges, writable")
-            yield from _turns(path)
+            yield from _turns(place)
             for message in of_no_task(settings.tasks, names) if names else ():
                 yield Finding("tasks", "warning", message)
-    if folder.is_dir():
+    if folder is not None and folder.is_dir():
         free = shutil.disk_usage(folder).free
         little = free < _LITTLE_ROOM
         yield Finding("disk", "warning" if little else "ok", f"{free / (1 << 30):.1f} GiB free")
     in_force = settings.access.require_keys
-    if in_force is None and path.exists():
+    if in_force is None and may_exist(place):
         try:
-            with Store.open(path, create=False, busy_seconds=2.0) as store:
+            with Store.open(place, create=False, busy_seconds=2.0) as store:
                 in_force = bool(KeyStore(store).list())
         except OpenwheelError:
             in_force = False  # said above
@@ -139,7 +141,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("keys", state, "requests need no key")
 
 
-def _turns(path: Path) -> Iterator[Finding]:
+def _turns(place: str) -> Iterator[Finding]:
     """Yield what turns failed at and wait for."""
     import time
 
@@ -147,7 +149,7 @@ def _turns(path: Path) -> Iterator[Finding]:
     from openwheel.loop.turn import failures
     from openwheel.store import Store
 
-    with Store.open(path, create=False, busy_seconds=2.0) as store:
+    with Store.open(place, create=False, busy_seconds=2.0) as store:
         names = {record.task.id: record.task.name for record in Registry(store).tasks()}
         for task, wait in failures.waits(failures.read(store), time.time()).items():
             subject = "turns" if task is None else f"turns of {names.get(task, task)}"

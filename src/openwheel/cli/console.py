@@ -6,6 +6,7 @@ import typer
 
 from openwheel.cli import options
 from openwheel.cli.output import out
+from openwheel.settings.place import shown_place
 
 
 def console(
@@ -40,5 +41,8 @@ def console(
         ).app()
         url = f"{url_of(sock)}/console"
         AsgiServer(
-            app, sock, ready=lambda: out.print(f"The console of {db}: {url}"), stop_timeout=STOP_S
+            app,
+            sock,
+            ready=lambda: out.print(f"The console of {shown_place(db)}: {url}"),
+            stop_timeout=STOP_S,
         ).run()

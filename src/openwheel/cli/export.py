@@ -93,7 +93,7 @@ def _form(form: str) -> "Form":
     raise SettingError(f"--as must be adapter, merged, gguf or onnx, was {form!r}")
 
 
-def _find(student: str, db: Path) -> tuple[Path, "Lineage | None", tuple[str, ...]]:
+def _find(student: str, db: str) -> tuple[Path, "Lineage | None", tuple[str, ...]]:
     """Return a student's folder, its lineage if one is kept, and some texts of its task."""
     if Path(student).is_dir():
         return Path(student), None, ()

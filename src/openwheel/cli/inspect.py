@@ -9,6 +9,7 @@ import typer
 from openwheel.cli import options
 from openwheel.cli.output import complain, iso, out, percent, print_json, print_table
 from openwheel.errors import OpenwheelError, SettingError
+from openwheel.settings.place import shown_place
 
 if TYPE_CHECKING:
     from openwheel.gate import Certificate
@@ -304,7 +305,7 @@ def resume(db: options.Database = options.DEFAULT_DATABASE) -> None:
     out.print("Promoted students answer again from now on.")
 
 
-def _set_stopped(db: Path, *, stopped: bool) -> None:
+def _set_stopped(db: str, *, stopped: bool) -> None:
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
 
@@ -312,7 +313,7 @@ def _set_stopped(db: Path, *, stopped: bool) -> None:
         Registry(store).set_stopped(stopped, by="command line")
 
 
-def _certificates(db: Path) -> "list[Certificate]":
+def _certificates(db: str) -> "list[Certificate]":
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
 
@@ -320,7 +321,7 @@ def _certificates(db: Path) -> "list[Certificate]":
         return Registry(store).certificates()
 
 
-def _alarms(db: Path) -> list[dict[str, Any]]:
+def _alarms(db: str) -> list[dict[str, Any]]:
     """Return what audits and changes of the teacher raised against the students of certificates."""
     from openwheel.loop.audit.records import read_alarms
     from openwheel.loop.drift.records import read_changes
@@ -343,7 +344,7 @@ def _alarms(db: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
+def _find(name: str, db: str) -> "tuple[Certificate, bool]":
     """Return a certificate by file or id, and whether it came from the store."""
     from openwheel.gate import Certificate
 
@@ -356,11 +357,13 @@ def _find(name: str, db: Path) -> "tuple[Certificate, bool]":
     matches = [c for c in _certificates(db) if c.id.startswith(name)]
     if len(matches) != 1:
         state = "no certificate" if not matches else f"{len(matches)} certificates"
-        raise SettingError(f"There is no file {name!r}, and {db} has {state} of that id")
+        raise SettingError(
+            f"There is no file {name!r}, and {shown_place(db)} has {state} of that id"
+        )
     return matches[0], True
 
 
-def _file_problems(certificate: "Certificate", db: Path) -> list[str]:
+def _file_problems(certificate: "Certificate", db: str) -> list[str]:
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
 

@@ -4,7 +4,6 @@ import datetime
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -167,7 +166,7 @@ def set_console(
     _change(db, lambda keys: keys.set_console(name, right), done, json=json)
 
 
-def _change(db: Path, change: "Callable[[KeyStore], Key]", done: str, *, json: bool) -> None:
+def _change(db: str, change: "Callable[[KeyStore], Key]", done: str, *, json: bool) -> None:
     from openwheel.access import KeyStore, Ledger
     from openwheel.store import Store
 

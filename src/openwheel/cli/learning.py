@@ -23,6 +23,7 @@ from openwheel.cli.output import (
 )
 from openwheel.cli.progress import shown, stopping
 from openwheel.progress import Progress, each
+from openwheel.settings.place import shown_place
 
 if TYPE_CHECKING:
     from openwheel.importing import LogProblems
@@ -64,8 +65,8 @@ def learn(
 
     def kept() -> str:
         return (
-            f"{added:,} new exchanges were added to {db}, and what was certified is kept. The "
-            "same command goes on: what is there is not added again."
+            f"{added:,} new exchanges were added to {shown_place(db)}, and what was certified is "
+            "kept. The same command goes on: what is there is not added again."
         )
 
     with (
@@ -82,7 +83,7 @@ def learn(
             added += new
         print_problems(problems)
         problems.require_usable()
-        note(f"{problems.usable:,} exchanges read, {added:,} of them new in {db}")
+        note(f"{problems.usable:,} exchanges read, {added:,} of them new in {shown_place(db)}")
         findings = run(
             store,
             settings,
@@ -128,7 +129,7 @@ def evaluate(
     ):
         serving = RegistryServing(Registry(store))
         if not serving.students():
-            warn(f"no student is promoted in {db}: everything is left to the teacher")
+            warn(f"no student is promoted in {shown_place(db)}: everything is left to the teacher")
         exchanges = _read([log], reading, problems, progress)
         evaluation = run(serving, exchanges)
     print_problems(problems)
@@ -279,7 +280,7 @@ MOST_SHOWN = 100
 """Tasks that `learn` prints, the largest: whoever sends requests can make a thousand."""
 
 
-def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
+def _print_findings(findings: "Findings", db: str, answer: str) -> None:
     shown = findings.tasks[:MOST_SHOWN]
     uncertified = [f for f in findings.tasks[MOST_SHOWN:] if not f.certified]
     shown += tuple(f for f in findings.tasks[MOST_SHOWN:] if f.certified)
@@ -309,9 +310,10 @@ def _print_findings(findings: "Findings", db: Path, answer: str) -> None:
     if any(finding.certified for finding in findings.tasks):
         first = next(f for f in findings.tasks if f.certified)
         assert first.certificate is not None
+        place = shown_place(db)
         out.print(
-            f"\nCheck a certificate: openwheel verify {first.certificate[:12]} --db {db}\n"
-            f"Put the students in front of your traffic: openwheel up --teacher URL --db {db}"
+            f"\nCheck a certificate: openwheel verify {first.certificate[:12]} --db {place}\n"
+            f"Put the students in front of your traffic: openwheel up --teacher URL --db {place}"
             + (f" --answer {shlex.quote(answer)}" if answer else ""),
             markup=False,
         )

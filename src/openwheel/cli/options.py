@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openwheel.trust import Policy
 
 CONFIG = Path("openwheel.toml")
-DEFAULT_DATABASE = Path("openwheel.db")
+DEFAULT_DATABASE = "openwheel.db"
 LEARNER_PATIENCE_S = 2.0
 """A gateway without turns holds the learner's lock for moments only."""
 
@@ -46,17 +46,22 @@ def settings_from(config: Path | None) -> Settings:
     return read_settings(CONFIG) if CONFIG.exists() else Settings()
 
 
-def _database(context: typer.Context, value: Path) -> Path:
+def _database(context: typer.Context, value: str) -> str:
     """Take the store that ``openwheel.toml`` names, unless the command line does."""
     source = context.get_parameter_source("db")
     if source is not None and source.name == "DEFAULT":
-        return Path(settings_from(None).store.path)
+        return settings_from(None).store.path
     return value
 
 
 Database = Annotated[
-    Path,
-    typer.Option("--db", callback=_database, help="The store: one file; students go beside it."),
+    str,
+    typer.Option(
+        "--db",
+        callback=_database,
+        metavar="FILE|URL",
+        help="The store: a file, or postgresql://USER@HOST/DATABASE.",
+    ),
 ]
 Config = Annotated[
     Path | None,

@@ -14,6 +14,7 @@ from openwheel.cli.output import out, print_json, warn
 from openwheel.cli.progress import shown, stopping
 from openwheel.errors import SettingError
 from openwheel.settings import LOCAL, REPLAY, Settings, TeacherSection, override
+from openwheel.settings.place import may_exist, shown_place
 
 StorePath = Annotated[str, options.setting("store.path", "--db")]
 LogLevel = Annotated[str, options.setting("log.level", metavar="debug|info|warning|error")]
@@ -124,9 +125,9 @@ def _require_students(settings: Settings) -> None:
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
 
-    path, tasks = Path(settings.store.path), list[str]()
-    if path.exists():
-        with Store.open(path) as store:
+    place, tasks = settings.store.path, list[str]()
+    if may_exist(place):
+        with Store.open(place) as store:
             registry = Registry(store)
             names = {record.task.id: record.task.name for record in registry.tasks()}
             promoted = registry.promotions()
@@ -134,7 +135,7 @@ def _require_students(settings: Settings) -> None:
     if not tasks:
         raise SettingError(
             "There is no teacher: name one with --teacher URL, or with [[teachers]] in "
-            f"openwheel.toml. Nor is any student promoted in {settings.store.path}, which could "
+            f"openwheel.toml. Nor is any student promoted in {shown_place(place)}, which could "
             "answer without one"
         )
     warn(
@@ -204,7 +205,12 @@ def turn(
     from openwheel.store import Store
 
     with (
-        stopping(lambda: f"{db} keeps its traffic, and what was certified. The next turn goes on."),
+        stopping(
+            lambda: (
+                f"{shown_place(db)} keeps its traffic, and what was certified. The next turn "
+                "goes on."
+            )
+        ),
         shown() as progress,
         Store.open(db, create=False) as store,
         learner_lock(store).held(patience=options.LEARNER_PATIENCE_S),

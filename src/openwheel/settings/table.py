@@ -12,7 +12,12 @@ class StoreSection(Section, frozen=True):
     """Where traffic, tasks, keys and promotions are kept."""
 
     path: Annotated[
-        str, Meta(min_length=1, description="The store: one file; students go beside it.")
+        str,
+        Meta(
+            min_length=1,
+            description="The store: one file, with students beside it; or a Postgres database, "
+            "postgresql://USER@HOST/DATABASE, that many machines share (extra `postgres`).",
+        ),
     ] = "openwheel.db"
 
 

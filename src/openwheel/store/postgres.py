@@ -52,9 +52,7 @@ _ORDERED = ("tasks", "students", "certificates")
 """The tables that are read in the order in which their rows came."""
 
 _SENTENCES: dict[str, str] = {
-    "08": "cannot be reached",
-    "28": "refuses this user",
-    "3D000": "does not exist; make it with `createdb`",
+    "08": "cannot be opened",
     "53100": "could not be written: its disk is full; nothing of this write was kept",
     "53": "has no room for more (connections or memory)",
     "55P03": "is locked: another process keeps writing to it",
@@ -221,7 +219,7 @@ class Postgres:
             if state.startswith(start):
                 return StoreError(f"{self} {sentence} ({detail})")
         if isinstance(error, psycopg.OperationalError):
-            return StoreError(f"{self} cannot be reached ({detail})")
+            return StoreError(f"{self} cannot be opened ({detail})")
         return StoreError(f"{self} refused an operation: {detail}")
 
     def require_in_place(self) -> None:
@@ -340,8 +338,8 @@ class Postgres:
 
     def assign(self, rows: Sequence[tuple[int, str, str, str]]) -> int:
         """See `Database.assign`."""
-        seqs = [row[0] for row in rows]
-        columns = (seqs, *([escaped(row[i]) for row in rows] for i in (1, 2, 3)))
+        seqs, *texts = map(list, zip(*rows, strict=True))
+        columns = (seqs, *([escaped(text) for text in column] for column in texts))
         with self.writing(alone=False) as connection:
             # The days are looked up first, so that other partitions are left out.
             first, last = connection.exec_driver_sql(

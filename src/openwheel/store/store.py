@@ -13,6 +13,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError, UnstorableError
+from openwheel.settings.place import is_url
 from openwheel.store import sql
 from openwheel.store.database import Database
 from openwheel.store.exchange import Exchange
@@ -388,15 +389,6 @@ class Store:
         query = sa.select(table.c.task_id, sa.func.count()).group_by(table.c.task_id)
         with self.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
-
-
-def is_url(place: Path | str) -> bool:
-    """Return whether a store's place is the URL of a database, and no file.
-
-    >>> is_url("postgresql://fleet@db.example/openwheel"), is_url("openwheel.db")
-    (True, False)
-    """
-    return str(place).startswith(("postgresql:", "postgres:"))
 
 
 def equal_shares(counts: Mapping[str, int], limit: int) -> dict[str, int]:
