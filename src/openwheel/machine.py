@@ -1,4 +1,4 @@
-"""The memory and the processors of this machine that this process may use.
+"""The memory and the processors of this machine that this process may use, and its name.
 
 psutil reads the system. Control groups (containers, systemd) it does not know: their files are
 read here, of version 2 and, for memory, of version 1.
@@ -6,6 +6,8 @@ read here, of version 2 and, for memory, of version 1.
 
 import contextlib
 import os
+import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +139,8 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError:  # not there, or not from in here
         return ""
+
+
+def process_name() -> str:
+    """Return a name for this process that no other has, here or on another machine."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

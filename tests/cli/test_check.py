@@ -5,6 +5,7 @@ import pytest
 
 from cli.runner import run as openwheel
 from openwheel.gateway import create_app, gateway_thread
+from openwheel.loop.leases import FINDING, LeasesAlone, of_task
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision
 from openwheel.loop.turn import failures
@@ -112,10 +113,9 @@ def test_a_model_on_this_machine_is_looked_for_and_not_loaded(check, tmp_path):
 def test_turns_that_failed_are_warned_of(check, teacher_url, tmp_path):
     with Store.open(tmp_path / "openwheel.db") as store:
         Registry(store).add_tasks([Task(id="t1", name="route", template=None)])
-        for task in (None, "t1", "t1"):
-            failures.begin(store)
-            failures.at_task(store, task)
-        failures.notice(store)
+        for name in (FINDING, of_task("t1"), of_task("t1")):
+            LeasesAlone(store).held(name).__enter__()  # a learner that died there
+            failures.notice(store, alone=True)
     found = check(f'[[teachers]]\nurl = "{teacher_url}"\n', 0)
     assert found["turns"][0] == "warning"
     state, said = found["turns of route"]

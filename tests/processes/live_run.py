@@ -85,14 +85,18 @@ class Run:
 
     def _under_way(self) -> int:
         """Return the turn that is under way, 0 if none is."""
-        turn = self.peek.one("SELECT max(id) FROM turn_starts WHERE noticed IS NULL")
+        turn = self.peek.one(
+            "SELECT max(token) FROM leases WHERE name = 'finding tasks'"
+            " AND EXISTS (SELECT 1 FROM leases WHERE holder <> '')"
+        )
         return turn if turn > self._dead else 0
 
     def _died_there(self) -> int:
         """Return how many turns died in a row where the one under way is."""
         return self.peek.one(
             "SELECT count(*) FROM turn_starts WHERE noticed IS NOT NULL AND task_id IS"
-            " (SELECT task_id FROM turn_starts ORDER BY id DESC LIMIT 1)"
+            " (SELECT nullif(replace(name, 'task ', ''), 'finding tasks') FROM leases"
+            " WHERE holder <> '')"
         )
 
     def kill_worker(self) -> None:

@@ -166,15 +166,11 @@ def test_a_version_is_seen_where_it_answered_first(kept):
         assert drift.cursors(transaction) == {"a": 3}
 
 
-def test_a_turn_that_was_not_ended_has_failed(store):
+def test_a_turn_that_ends_clears_failures_at_no_task_alone(store):
     with store.write() as transaction:
-        turns.begin(transaction)
-        turns.set_task(transaction, "t")
-        assert turns.is_under_way(transaction)
-        turns.fail(transaction)
-        assert not turns.is_under_way(transaction)
-        assert [one.task_id for one in turns.failures(transaction)] == ["t"]
+        turns.add_failure(transaction, "t", None)
         turns.add_failure(transaction, None, "no memory")
+        assert [one.reason for one in turns.failures(transaction)] == [None, "no memory"]
         turns.add(transaction, 5, (Body("x"),), seconds=1.0)
         assert [one.task_id for one in turns.failures(transaction)] == ["t"]
         turns.forget_failures(transaction, "t")

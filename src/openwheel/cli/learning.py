@@ -55,7 +55,7 @@ def learn(
     """
     settings = loop.settings()
     from openwheel.importing import LogProblems
-    from openwheel.loop.learner.lock import learner_lock
+    from openwheel.loop.leases import leases_of
     from openwheel.loop.offline.learn import learn as run
     from openwheel.loop.resources import open_resources
     from openwheel.store import Store
@@ -73,7 +73,7 @@ def learn(
         stopping(kept),
         shown() as progress,
         Store.open(db) as store,
-        learner_lock(store).held(patience=options.LEARNER_PATIENCE_S),
+        (leases := leases_of(store)).learning(patience=options.LEARNER_PATIENCE_S),
         open_resources(settings, options.connect()) as resources,
     ):
         # Exchangeable rows are in any order that one likes.
@@ -90,6 +90,7 @@ def learn(
             source=", ".join(logs),
             shuffle=shuffle,
             details=report is not None,
+            leases=leases,
             resources=resources,
             progress=progress,
         )

@@ -199,7 +199,7 @@ def turn(
 
     for problem in apply_limits(Limits.of(options.settings_from(None))):
         warn(problem)
-    from openwheel.loop.learner.lock import learner_lock
+    from openwheel.loop.leases import leases_of
     from openwheel.loop.resources import open_resources
     from openwheel.loop.turn.turn import turn as run
     from openwheel.store import Store
@@ -213,11 +213,11 @@ def turn(
         ),
         shown() as progress,
         Store.open(db, create=False) as store,
-        learner_lock(store).held(patience=options.LEARNER_PATIENCE_S),
+        (leases := leases_of(store)).learning(patience=options.LEARNER_PATIENCE_S),
         _stopped_as_by_hand(),
         open_resources(settings, options.connect(), options.connect_again()) as resources,
     ):
-        done = run(store, settings, resources=resources, progress=progress)
+        done = run(store, settings, leases=leases, resources=resources, progress=progress)
     if json:
         print_json({"looked_at": done.looked_at, "events": done.events})
     else:

@@ -333,10 +333,12 @@ class Turn(msgspec.Struct, frozen=True):
     Attributes:
         looked_at: The newest exchange it has seen; pass it to the next turn.
         events: What it did, in no order of importance; each event is about one task.
+        number: The turn's number, 0 if its tasks could not be found.
     """
 
     looked_at: int
     events: tuple[Event, ...]
+    number: int = 0
 
 
 By = Literal["turn", "audit", "user", "override", "policy", "teacher", "traffic"]

@@ -9,6 +9,7 @@ import msgspec
 
 from openwheel.errors import SettingError
 from openwheel.gate import Certificate, spent, verify
+from openwheel.loop.leases import of_task
 from openwheel.loop.records import (
     AuditPlan,
     Beyond,
@@ -25,6 +26,7 @@ from openwheel.store import (
     Store,
     Transaction,
     certificates,
+    leases,
     promotions,
     stops,
     students,
@@ -33,6 +35,7 @@ from openwheel.store import (
 )
 from openwheel.store.promotions import PromotionRow
 from openwheel.store.stops import Stop
+from openwheel.store.tasks import StoredTask
 from openwheel.students import Student, check_files, load_student, rungs
 from openwheel.tasks import Form, Task, TaskMatcher
 from openwheel.trust import Policy
@@ -86,18 +89,13 @@ class Registry:
     def tasks(self) -> list[TaskRecord]:
         """Return all tasks, oldest first."""
         with self.store.read() as transaction:
-            rows = tasks.read(transaction)
-        return [
-            TaskRecord(
-                msgspec.json.decode(row.task, type=Task),
-                row.form,
-                row.form_reason,
-                row.attempts,
-                row.trained_on,
-                row.folds,
-            )
-            for row in rows
-        ]
+            return [_record(row) for row in tasks.read(transaction)]
+
+    def task(self, task_id: str) -> TaskRecord | None:
+        """Return the task of an id, None if there is none."""
+        with self.store.read() as transaction:
+            found = [_record(row) for row in tasks.read(transaction, task_id)]
+        return found[0] if found else None
 
     def find_task(self, name: str) -> TaskRecord:
         """Return the task of a name or id.
@@ -120,10 +118,12 @@ class Registry:
                 tasks.add(transaction, task.id, task.name, task, form_reason=reason)
 
     def remove_tasks(self, displaced: Sequence[Task]) -> None:
-        """Remove those tasks of which no student was ever judged."""
+        """Remove those tasks of which no student was ever judged, and that no learner is at."""
         with self.store.write() as transaction:
+            held = {row.name for row in leases.read(transaction).values() if row.holder}
             for task in displaced:
-                tasks.remove(transaction, task.id)
+                if of_task(task.id) not in held:
+                    tasks.remove(transaction, task.id)
 
     def beyond(self) -> Beyond:
         """Return the tasks that were left out when tasks were last looked for."""
@@ -336,10 +336,23 @@ class Registry:
                 promotions.add_plan(transaction, row, plan)
         return True
 
-    def demote(self, task_id: str, *, by: By, reason: str) -> None:
-        """Take a task's student off."""
+    def demote(
+        self, task_id: str, *, by: By, reason: str, expected_promotion: int | None = None
+    ) -> bool:
+        """Take a task's student off.
+
+        Args:
+            expected_promotion: As of `promote`: if another has come since, nothing is taken off.
+
+        Returns:
+            Whether it was taken off.
+        """
         with self.store.write() as transaction:
+            latest = promotions.latest(transaction, task_id)
+            if expected_promotion is not None and latest != expected_promotion:
+                return False
             promotions.add(transaction, task_id, None, by=by, reason=reason)
+        return True
 
     def stopped(self) -> bool:
         """Return whether a person has stopped all students, so that teachers answer everything."""
@@ -369,12 +382,18 @@ class Registry:
 
         A student promoted again for more of the traffic keeps the audits it has had.
         """
+        return self._promotions(None)
+
+    def promotion(self, task_id: str) -> Promotion | None:
+        """Return a task's latest promotion or demotion, None if it never had one."""
+        return self._promotions(task_id).get(task_id)
+
+    def _promotions(self, task_id: str | None) -> dict[str, Promotion]:
         with self.store.read() as transaction:
             # Its certificate is there before a promotion is.
-            stored = certificates.read(transaction, Certificate)
-            return read_promotions(
-                transaction, {certificate.id: certificate for certificate in stored}
-            )
+            stored = certificates.read(transaction, Certificate, task_id)
+            by_id = {certificate.id: certificate for certificate in stored}
+            return read_promotions(transaction, by_id, task_id)
 
     def plans(self) -> dict[int, AuditPlan]:
         """Return how each promotion is audited now, by its `Promotion.since`."""
@@ -382,7 +401,7 @@ class Registry:
             return promotions.read_plans(transaction, AuditPlan)
 
     def add_turn(self, turn: Turn, seconds: float) -> None:
-        """Record a turn and how long it took; it is no longer under way."""
+        """Record a turn and how long it took."""
         with self.store.write() as transaction:
             turns.add(transaction, turn.looked_at, turn.events, seconds=seconds)
 
@@ -392,7 +411,7 @@ class Registry:
             return turns.last(transaction)
 
     def turns(self) -> list[Turn]:
-        """Return the turns taken, oldest first."""
+        """Return the turns taken, oldest first; their numbers are not kept."""
         with self.store.read() as transaction:
             return [Turn(*row) for row in turns.read(transaction, tuple[Event, ...])]
 
@@ -406,6 +425,17 @@ class Registry:
         """Return every promotion and demotion, oldest first."""
         with self.store.read() as transaction:
             return promotions.read(transaction)
+
+
+def _record(row: StoredTask) -> TaskRecord:
+    return TaskRecord(
+        msgspec.json.decode(row.task, type=Task),
+        row.form,
+        row.form_reason,
+        row.attempts,
+        row.trained_on,
+        row.folds,
+    )
 
 
 def _require_holds(certificate: Certificate) -> None:
@@ -424,14 +454,14 @@ def _keep(transaction: Transaction, certificate: Certificate) -> None:
 
 
 def read_promotions(
-    transaction: Transaction, certificates: Mapping[str, Certificate]
+    transaction: Transaction, certificates: Mapping[str, Certificate], task_id: str | None = None
 ) -> dict[str, Promotion]:
-    """Return the latest promotion or demotion of each task that ever had one, by task id.
+    """Return the latest promotion or demotion of a task, or of each that ever had one, by its id.
 
     A student promoted again for more of the traffic keeps the audits it has had.
     """
     latest: dict[str, Promotion] = {}
-    for row in promotions.read(transaction):
+    for row in promotions.read(transaction, task_id):
         before = latest.get(row.task_id)
         certificate = before.certificate if before is not None else None
         same_student = (

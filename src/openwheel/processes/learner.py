@@ -17,29 +17,32 @@ from openwheel.errors import OpenwheelError, PolicyError, SettingError
 from openwheel.job import when_alone
 from openwheel.logs import escaped, set_up_logs
 from openwheel.loop.turn.limits import Limits, apply_limits
+from openwheel.machine import process_name
 from openwheel.processes.order import read_order
 from openwheel.progress import Lines, steps_alone
 from openwheel.settings import Settings
 
 if TYPE_CHECKING:
-    from openwheel.store import Store
+    from openwheel.loop.leases import Leases
 
 logger = logging.getLogger(__name__)
 
 _LOCKED_S = 1.0
-_FORGETTING_S = 1.0
+_RELEASING_S = 1.0
 _LINE_S = 60.0
 """Seconds between lines in the log about steps that take longer."""
 
 
-def run(settings: Settings, learning: threading.Event) -> None:
+def run(settings: Settings, holder: str, learning: threading.Event) -> None:
     """Learn, and keep the store within its limits, for ever.
 
     Without turns, promoted students are audited all the same. That takes no lock, so a turn may be
-    taken by hand meanwhile. ``learning`` is set once this process alone takes turns. Raises
-    `OperatorError` if the settings, the store or the encoder cannot be used.
+    taken by hand meanwhile. ``learning`` is set once this process may take turns, and holds leases
+    by the name of ``holder``. Raises `OperatorError` if the settings, the store or the encoder
+    cannot be used.
     """
     from openwheel.loop.learner.learner import run_learner  # noqa: PLC0415 - a second of imports
+    from openwheel.loop.leases import RETENTION, leases_of  # noqa: PLC0415
     from openwheel.loop.records import Event  # noqa: PLC0415
     from openwheel.loop.resources import open_resources  # noqa: PLC0415
     from openwheel.loop.settings import LoopSettings  # noqa: PLC0415
@@ -56,16 +59,21 @@ def run(settings: Settings, learning: threading.Event) -> None:
     captured = settings.capture
     # The workers have made the file: making it again would hide that it was lost.
     with Store.open(settings.store.path, create=False) as store, contextlib.ExitStack() as stack:
-        housekeeping = retention(store, days=captured.keep_days, most_bytes=captured.max_store)
+        leases = leases_of(store, holder=holder)
+        housekeeping = retention(
+            store,
+            days=captured.keep_days,
+            most_bytes=captured.max_store,
+            held=lambda: leases.held(RETENTION),
+        )
         if turns:
-            stack.enter_context(_lock_once_free(store))
+            stack.enter_context(_once_free(leases))
             learning.set()
-        elif captured.keep_days or captured.max_store:
-            housekeeping = _unless_another_learns(store, housekeeping)
         run_learner(
             store,
             loop,
             tell=tell,
+            leases=leases if turns or not leases.alone else None,
             resources=stack.enter_context(
                 open_resources(loop, connect_teachers(settings), connect_again(settings))
             ),
@@ -87,19 +95,19 @@ def _without_turns(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def _lock_once_free(store: "Store") -> Iterator[None]:
-    """Hold the learner's lock; while another process holds it, that one does the work.
+def _once_free(leases: "Leases") -> Iterator[None]:
+    """Be a learner; while another process is, and there can be one, that one does the work.
 
     Raises:
-        StoreError: It cannot be held at all.
+        StoreError: No process can be.
     """
-    from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
+    from openwheel.loop.leases import OtherLearnerError  # noqa: PLC0415
 
     reported = False
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(learner_lock(store).held())
+                stack.enter_context(leases.learning())
             except OtherLearnerError as error:
                 if not reported:
                     logger.warning("The learner waits: %s", error)
@@ -110,30 +118,19 @@ def _lock_once_free(store: "Store") -> Iterator[None]:
         yield
 
 
-def _unless_another_learns(store: "Store", housekeeping: Callable[[], None]) -> Callable[[], None]:
-    """Return housekeeping that runs only while no other process learns and does it."""
-    from openwheel.loop.learner.lock import OtherLearnerError, learner_lock  # noqa: PLC0415
-
-    def keep() -> None:
-        with contextlib.suppress(OtherLearnerError), learner_lock(store).held():
-            housekeeping()
-
-    return keep
-
-
 def _end_when_stopped(
-    forget: Callable[[], None], signals: Iterable[signal.Signals]
+    release: Callable[[], None], signals: Iterable[signal.Signals]
 ) -> Callable[[], None]:
     """End the process on these signals, during any computation; return what does the same.
 
     A turn may take minutes, and leaves the last good state wherever it ends. A stopped turn does
-    not count as one that died: ``forget`` forgets it.
+    not count as one that died: ``release`` gives its leases back.
     """
 
     def end() -> None:
-        thread = threading.Thread(target=forget, daemon=True)
+        thread = threading.Thread(target=release, daemon=True)
         thread.start()
-        thread.join(_FORGETTING_S)  # the store may be locked, and the supervisor waits
+        thread.join(_RELEASING_S)  # the store may be locked, and the supervisor waits
         os._exit(0)
 
     # Python calls handlers between two steps of its main thread, and training has long ones. What
@@ -180,20 +177,20 @@ def _learn(
     # Before NumPy is imported: it takes its number of threads from the environment.
     for problem in apply_limits(Limits.of(settings)):
         logger.warning("%s", problem)
-    learning = threading.Event()
+    holder, learning = process_name(), threading.Event()
 
-    def forget() -> None:
-        if learning.is_set():  # else it is another's turn
-            from openwheel.loop.turn import failures  # noqa: PLC0415 - a second of imports
+    def release() -> None:
+        if learning.is_set():  # else another learns
+            from openwheel.loop.leases import leases_of  # noqa: PLC0415 - a second of imports
             from openwheel.store import Store  # noqa: PLC0415
 
-            with Store.open(settings.store.path, create=False, busy_seconds=_FORGETTING_S) as store:
-                failures.forget(store)
+            with Store.open(settings.store.path, create=False, busy_seconds=_RELEASING_S) as store:
+                leases_of(store, holder=holder).release_all()
 
-    ends_it(_end_when_stopped(forget, signals))
+    ends_it(_end_when_stopped(release, signals))
     code = 1
     try:
-        run(settings, learning)
+        run(settings, holder, learning)
     except OpenwheelError as error:
         sys.stderr.write(f"openwheel: {escaped(str(error))}\n")
         sys.stderr.flush()

@@ -54,14 +54,16 @@ def add(
     return int(added.scalar_one())
 
 
-def read(transaction: Transaction) -> list[PromotionRow]:
-    """Return all promotions and demotions, oldest first."""
+def read(transaction: Transaction, task_id: str | None = None) -> list[PromotionRow]:
+    """Return the promotions and demotions of a task, or all, oldest first."""
     query = (
         sa.select(*(table.c[name] for name in PromotionRow._fields if name != "student_id"))
         .add_columns(certificates.c.student_id)
         .select_from(table.outerjoin(certificates, table.c.certificate_id == certificates.c.id))
         .order_by(table.c.id)
     )
+    if task_id is not None:
+        query = query.where(table.c.task_id == task_id)
     return [PromotionRow(**row._mapping) for row in transaction.execute(query)]
 
 

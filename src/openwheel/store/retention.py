@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import sqlalchemy as sa
 
@@ -32,6 +33,7 @@ def retention(
     *,
     days: float,
     most_bytes: int,
+    held: Callable[[], AbstractContextManager[object]] = lambda: nullcontext(True),
     clock: Callable[[], float] = time.time,
     ticks: Callable[[], float] = time.monotonic,
 ) -> Callable[[], None]:
@@ -42,6 +44,7 @@ def retention(
     Args:
         days: Days that an exchange is kept; 0 for ever. One without a time is never too old.
         most_bytes: The most bytes that the store may use; 0 for no limit.
+        held: Holds the right to do so for a block; gives None while another has it.
         clock: Seconds since 1970.
         ticks: Seconds of a monotonic clock.
     """
@@ -66,10 +69,15 @@ def retention(
             return
         looked_at = now
         settled = bool(days) and is_settled(now)
+        deleted = 0
         try:
-            old = clock() - days * _DAY_S
-            deleted = delete_old(store, before=old) if settled else 0
-            deleted += delete_oldest(store, most_bytes=most_bytes) if most_bytes else 0
+            with held() as right:
+                if right is None:
+                    return
+                if settled:
+                    deleted += delete_old(store, before=clock() - days * _DAY_S)
+                if most_bytes:
+                    deleted += delete_oldest(store, most_bytes=most_bytes)
         except StoreError as error:
             logger.error("Old exchanges could not be deleted: %s", error)
             return

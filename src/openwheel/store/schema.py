@@ -237,15 +237,32 @@ turns = sa.Table(
     **NEVER_USED_TWICE,
 )
 
-# Turns that were begun and have not ended, and those that failed: see openwheel.loop.turn.failures.
+# The rights of which one learner at a time has each: see openwheel.loop.leases.
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    # Empty while nobody has it.
+    sa.Column("holder", Text, nullable=False),
+    # Grows by one each time that it is taken.
+    sa.Column("token", INTEGER, nullable=False),
+    # In seconds since 1970 by the database's clock; null: until it is given back.
+    sa.Column("until", sa.Float),
+    # The latest turn in which its work was done, and that turn's newest exchange.
+    sa.Column("turn", INTEGER, nullable=False),
+    sa.Column("looked_at", INTEGER, nullable=False),
+    **KEPT_BY_KEY,
+)
+
+# Failed turns: see openwheel.loop.turn.failures. Earlier versions noted turns under way here too.
 turn_starts = sa.Table(
     "turn_starts",
     metadata,
     sa.Column("id", INTEGER, primary_key=True),
     sa.Column("time", sa.Float, nullable=False),
-    # The task it is at, null before the first.
+    # The task it was at, null for none.
     sa.Column("task_id", Text),
-    # When the failure was noticed; null for a turn under way.
+    # When the failure was noticed; null for a turn that an earlier version had under way.
     sa.Column("noticed", sa.Float),
     sa.Column("reason", Text),
     **NEVER_USED_TWICE,

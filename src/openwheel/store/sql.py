@@ -95,6 +95,14 @@ class whole_hours(FunctionElement[int]):  # noqa: N801
     type = INTEGER
 
 
+class now(FunctionElement[float]):  # noqa: N801
+    """The time by the database's clock, in seconds since 1970."""
+
+    inherit_cache = True
+    name = "now"
+    type = sa.Float()
+
+
 class request_body(FunctionElement[bytes]):  # noqa: N801
     """The request of the exchange that a query is at, as bytes."""
 
@@ -166,6 +174,11 @@ _SPELLINGS: dict[type[FunctionElement[Any]], tuple[str, str]] = {
     whole_hours: (
         "CAST({0} / 3600.0 AS INTEGER)",
         "CAST(trunc(CAST({0} / 3600.0 AS numeric)) AS BIGINT)",
+    ),
+    now: (
+        "((julianday('now') - 2440587.5) * 86400.0)",
+        # Not that of the transaction's beginning.
+        "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
     ),
     request_body: (
         "exchanges.request",

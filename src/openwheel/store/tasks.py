@@ -30,13 +30,15 @@ class StoredTask(NamedTuple):
     folds: tuple[str, ...]
 
 
-def read(transaction: Transaction) -> list[StoredTask]:
-    """Return all tasks, oldest first."""
+def read(transaction: Transaction, task_id: str | None = None) -> list[StoredTask]:
+    """Return all tasks, oldest first; or one alone, if there is such a task."""
     folds = {
         row.task_id: msgspec.json.decode(row.folds, type=tuple[str, ...])
         for row in transaction.execute(sa.select(task_folds))
     }
     query = sa.select(table).order_by(sql.AS_THEY_CAME)
+    if task_id is not None:
+        query = query.where(table.c.id == task_id)
     return [
         StoredTask(
             row.task,

@@ -1,4 +1,4 @@
-"""Stores the turns taken, the turn under way, and failed turns."""
+"""Stores the turns taken, and failed turns."""
 
 import time
 from typing import NamedTuple, TypeVar
@@ -12,21 +12,18 @@ from openwheel.store.store import Transaction
 
 _Body = TypeVar("_Body")
 
-_UNDER_WAY = starts.c.noticed.is_(None)
-
 
 class FailedTurn(NamedTuple):
     """A turn that failed, altogether or at one task: see `openwheel.loop.turn.failures`."""
 
-    began: float
     noticed: float
     task_id: str | None
     reason: str | None
 
 
 def add(transaction: Transaction, looked_at: int, events: object, *, seconds: float) -> None:
-    """Add a finished turn: it is no longer under way, and failures at no task are cleared."""
-    transaction.execute(sa.delete(starts).where(sa.or_(_UNDER_WAY, starts.c.task_id.is_(None))))
+    """Add a finished turn; failures at no task are cleared."""
+    forget_failures(transaction, None)
     body = msgspec.json.encode(events)
     transaction.execute(
         sa.insert(table).values(looked_at=looked_at, events=body, seconds=seconds, time=time.time())
@@ -53,41 +50,16 @@ def last(transaction: Transaction) -> tuple[int, float] | None:
     return None if row is None else (row.looked_at, row.time)
 
 
-def begin(transaction: Transaction) -> None:
-    """Note that a turn begins."""
-    transaction.execute(sa.insert(starts).values(time=time.time()))
-
-
-def set_task(transaction: Transaction, task_id: str | None) -> None:
-    """Note which task the turn under way is at."""
-    transaction.execute(sa.update(starts).where(_UNDER_WAY).values(task_id=task_id))
-
-
-def is_under_way(transaction: Transaction) -> bool:
-    """Return whether a turn was begun and not ended."""
-    return transaction.execute(sa.select(starts.c.id).where(_UNDER_WAY)).first() is not None
-
-
-def forget(transaction: Transaction) -> None:
-    """Forget the turn under way."""
-    transaction.execute(sa.delete(starts).where(_UNDER_WAY))
-
-
-def fail(transaction: Transaction) -> None:
-    """Note that the turn under way has failed."""
-    transaction.execute(sa.update(starts).where(_UNDER_WAY).values(noticed=time.time()))
-
-
-def add_failure(transaction: Transaction, task_id: str | None, reason: str) -> None:
-    """Add a failure at a task, or at none."""
+def add_failure(transaction: Transaction, task_id: str | None, reason: str | None) -> None:
+    """Add a failure at a task, or at none; without a reason its process died."""
     now = time.time()
     transaction.execute(
         sa.insert(starts).values(time=now, task_id=task_id, noticed=now, reason=reason)
     )
 
 
-def forget_failures(transaction: Transaction, task_id: str) -> None:
-    """Forget the failures at a task."""
+def forget_failures(transaction: Transaction, task_id: str | None) -> None:
+    """Forget the failures at a task, or at none."""
     transaction.execute(
         sa.delete(starts).where(starts.c.task_id == task_id, starts.c.noticed.is_not(None))
     )
@@ -95,6 +67,6 @@ def forget_failures(transaction: Transaction, task_id: str) -> None:
 
 def failures(transaction: Transaction) -> list[FailedTurn]:
     """Return the failures that are not forgotten, oldest first."""
-    columns = (starts.c.time, starts.c.noticed, starts.c.task_id, starts.c.reason)
+    columns = (starts.c.noticed, starts.c.task_id, starts.c.reason)
     query = sa.select(*columns).where(starts.c.noticed.is_not(None)).order_by(starts.c.id)
     return [FailedTurn._make(row) for row in transaction.execute(query)]

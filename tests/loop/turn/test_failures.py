@@ -1,11 +1,14 @@
 """Turns that were begun and did not end: who waits, how long, and who goes on."""
 
+import contextlib
+
 import msgspec
 import pytest
 
 from made_up import tickets
 from openwheel.loop.learner.learner import run_learner
 from openwheel.loop.learner.schedule import Timetable, timetable
+from openwheel.loop.leases import FINDING, LeasesAlone, of_task
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import failures
 from openwheel.loop.turn.turn import turn
@@ -18,11 +21,17 @@ def die(store):
     """Leave a turn behind as one that is killed at a task leaves it."""
 
     def at(task=None):
-        failures.begin(store)
-        failures.at_task(store, task)
-        failures.notice(store)
+        leave_held(store, FINDING if task is None else of_task(task))
+        failures.notice(store, alone=True)
 
     return at
+
+
+def leave_held(store, name):
+    """Leave a lease behind as a learner that is killed leaves it."""
+    held = LeasesAlone(store).held(name)
+    held.__enter__()
+    return held
 
 
 def put_back(store, seconds):
@@ -48,7 +57,7 @@ def two_tasks(n, seed=0):
 def test_a_turn_that_ends_leaves_nothing_noted(store, fill):
     fill(tickets(300))
     turn(store, SETTINGS)
-    assert failures.notice(store) == []
+    assert failures.notice(store, alone=True) == []
 
 
 def test_a_turn_that_died_is_noticed_by_the_next_learner_with_its_task(store, die):
@@ -61,9 +70,13 @@ def test_a_turn_that_died_is_noticed_by_the_next_learner_with_its_task(store, di
 
 
 def test_one_that_was_stopped_did_not_die(store, registry):
-    failures.begin(store)
-    failures.forget(store)
-    assert failures.notice(store) == []
+    leases = LeasesAlone(store)
+    with contextlib.suppress(KeyboardInterrupt), leases.held(of_task("t1")):
+        raise KeyboardInterrupt
+    assert failures.notice(store, alone=True) == []
+    leave_held(store, of_task("t1"))
+    leases.release_all()
+    assert failures.notice(store, alone=True) == []
 
 
 def test_a_wait_doubles_and_no_clock_makes_it_longer(store, die):
@@ -123,7 +136,9 @@ def test_a_timetable_goes_by_evidence_and_by_time():
     assert not Timetable().after_turn(1_000, now=50.0).is_due(1_001, 1e9)
     held = msgspec.structs.replace(table, not_before=1e6)
     assert not held.is_due(10_000, 151.0)
-    assert msgspec.structs.replace(table, retry_at=60.0).is_due(1_000, 60.0)
+    again = msgspec.structs.replace(table, retry_at=60.0)
+    assert [again.may_retry(now) for now in (59.0, 60.0)] == [False, True]
+    assert not msgspec.structs.replace(again, not_before=70.0).may_retry(60.0)
 
 
 @pytest.mark.parametrize(("clock", "due"), [(1_100.0, 900.0), (0.0, 1_000.0), (1e9, 0.0)])

@@ -75,11 +75,12 @@ def audit(
             the newest there is.
     """
     until = store.last_seq() if until is None else until
-    records = {record.task.id: record for record in registry.tasks()}
     # A student whose teacher changed has just been taken off: its audits no longer matter.
     events = check_teachers(store, registry, settings, until=until)
-    plans = registry.plans()
-    for task_id, promotion in registry.promotions().items():
+    plans, promotions = registry.plans(), registry.promotions()
+    # Last: another learner may have added a task, and promoted its student, just now.
+    records = {record.task.id: record for record in registry.tasks()}
+    for task_id, promotion in promotions.items():
         if promotion.certificate is None:
             continue
         candidate = registry.candidate(promotion.certificate.student)

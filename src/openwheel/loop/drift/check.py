@@ -29,7 +29,7 @@ def check_teachers(
     see(store, names, until=store.last_seq() if until is None else until)
     with store.read() as transaction:
         news = drift.news(transaction)
-    due = {task: state for task, state in news.items() if task_id in {None, task}}
+    due = {task: state for task, state in news.items() if task in names and task_id in {None, task}}
     if not due:
         return []
     events: list[Event] = []

@@ -31,6 +31,7 @@ from openwheel.loop.drift.self_disagreement import (
 from openwheel.loop.drift.versions import Version
 from openwheel.loop.judging import TeacherJudge
 from openwheel.loop.learner.background import in_background
+from openwheel.loop.leases import ASKING, Leases, LeasesAlone
 from openwheel.loop.records import Event, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
@@ -97,21 +98,26 @@ def asking_in_background(
     *,
     tell: Callable[[list[Event]], None],
     resources: Resources,
+    leases: Leases | None = None,
     every: float = EVERY,
 ) -> Iterator[None]:
     """Ask again in a thread until the block ends, if the settings want it and there is a teacher.
 
-    ``tell`` is called with each event, from the thread.
+    ``tell`` is called with each event, from the thread. Of several learners one asks at a time.
     """
     connect = resources.connect_again
     if connect is None or not settings.ask_twice:
         yield
         return
-    registry, rng = Registry(store), random.Random()
+    rights = LeasesAlone(store) if leases is None else leases
+    rng = random.Random()
     rests: dict[str, Rests] = {}
 
     def look(over: Callable[[], bool]) -> None:
-        tell(_Asking(registry, settings, resources, connect, rests, rng, over).look())
+        with rights.held(ASKING) as lease:
+            if lease is not None:
+                registry = Registry(lease.store)
+                tell(_Asking(registry, settings, resources, connect, rests, rng, over).look())
 
     failed = "The teacher could not be asked again"
     with in_background(look, name="openwheel-again", every=every, failed=failed):
@@ -150,10 +156,10 @@ class _Asking(msgspec.Struct, frozen=True):
     over: Callable[[], bool]
 
     def look(self) -> list[Event]:
-        store = self.registry.store
+        store, promotions = self.registry.store, self.registry.promotions()
         records = {record.task.id: record for record in self.registry.tasks()}
         events: list[Event] = []
-        for task_id, promotion in self.registry.promotions().items():
+        for task_id, promotion in promotions.items():
             if promotion.certificate is None or self.over():
                 continue
             due = _due(store, promotion, self.settings.ask_twice)

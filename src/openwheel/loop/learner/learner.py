@@ -16,7 +16,15 @@ from openwheel.loop.audit.step import audit
 from openwheel.loop.drift.reask import asking_in_background
 from openwheel.loop.learner.background import in_background
 from openwheel.loop.learner.schedule import FEWEST_NEW, Timetable, timetable
-from openwheel.loop.records import Event
+from openwheel.loop.leases import (
+    Found,
+    LeaseLostError,
+    Leases,
+    LeasesAlone,
+    OtherLearnerError,
+    latest_found,
+)
+from openwheel.loop.records import Event, Turn
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings
@@ -34,12 +42,16 @@ LOOK_EVERY = 0.5
 """Seconds between looks at the traffic, during a turn too: workers look for promotions every
 second, and an alarm must reach all of them within two."""
 
+RETRY_EVERY = 5.0
+"""Seconds from the end of a turn to the next try of tasks at which turns failed."""
+
 
 def run_learner(
     store: Store,
     settings: LoopSettings,
     *,
     tell: Callable[[Event], None],
+    leases: Leases | None = None,
     resources: Resources = NO_RESOURCES,
     turns: bool = True,
     stop: Callable[[], bool] = lambda: False,
@@ -50,18 +62,23 @@ def run_learner(
 
     After an alarm a turn is due as soon as there are enough labels to train on what changed. A
     store that was not empty gets its first turn at once. After a turn that failed the next one
-    waits, longer each time; audits do not. Teachers are asked twice beside all this.
+    waits, longer each time; audits do not. Teachers are asked twice beside all this. Of a turn that
+    another learner began, the parts are taken that nobody has taken.
 
     Args:
         tell: Called with an event of a task, unless it is the same as the last one.
-        turns: Whether to take turns, for which the caller holds the lock; else it only audits.
+        leases: Shares the work with other learners; None where there are no others.
+        turns: Whether to take turns, for which the caller has `Leases.learning`; else it only
+            audits.
         stop: Returns whether to end; called between looks.
         housekeeping: Called between looks.
     """
     registry = Registry(store)
+    leases = LeasesAlone(store) if leases is None else leases
     looked_at, assigned, alarmed = 0, 0, turns
     changed: dict[str, int] = {}
-    table = _first(store, registry, settings) if turns else Timetable(due=sys.maxsize)
+    table = _first(store, registry, settings, leases) if turns else Timetable(due=sys.maxsize)
+    seen = latest_found(store).number
     reported: dict[tuple[str, str], Event] = {}
 
     def report(events: list[Event]) -> None:
@@ -74,7 +91,27 @@ def run_learner(
                 reported[slot] = event
                 tell(event)
 
-    with asking_in_background(store, settings, tell=report, resources=resources):
+    def take(found: Found | None) -> Turn | None:
+        """Take a turn, or what is left of one; None if another learner has just begun one."""
+        with auditing_in_background(
+            store, settings, tell=report, resources=resources, after=newest, every=LOOK_EVERY
+        ):
+            try:
+                return turn(
+                    store,
+                    settings,
+                    after=looked_at,
+                    found=found,
+                    leases=leases,
+                    resources=resources,
+                    by_hand=False,
+                    progress=progress,
+                )
+            except (OtherLearnerError, LeaseLostError) as error:
+                logger.debug("%s", error)
+                return None
+
+    with asking_in_background(store, settings, tell=report, leases=leases, resources=resources):
         while not stop():
             housekeeping()
             newest = store.last_seq()
@@ -82,27 +119,21 @@ def run_learner(
                 changed, alarmed = untrained_changes(registry), False
                 soon = min(table.due, newest + FEWEST_NEW)
                 table = msgspec.structs.replace(table, due=soon)
-            if table.is_due(newest, time.monotonic(), ready=_ready(store, changed, table, newest)):
-                with auditing_in_background(
-                    store,
-                    settings,
-                    tell=report,
-                    resources=resources,
-                    after=newest,
-                    every=LOOK_EVERY,
-                ):
-                    done = turn(
-                        store,
-                        settings,
-                        after=looked_at,
-                        resources=resources,
-                        by_hand=False,
-                        progress=progress,
-                    )
-                looked_at = assigned = done.looked_at
-                shadowing = bool(registry.candidates(state="shadow"))
-                table = table.after_turn(newest, time.monotonic(), shadowing=shadowing)
-                table = _with_waits(store, table)
+            if turns and not leases.alone:
+                table = _with_waits(store, table, leases)
+            found, now = latest_found(store), time.monotonic()
+            due = table.is_due(newest, now, ready=_ready(store, changed, table, newest))
+            goes_on = turns and (found.number > seen or (table.may_retry(now) and not due))
+            done = take(found if goes_on else None) if goes_on or due else None
+            if done is not None:
+                seen = max(seen, done.number)
+                looked_at, assigned = max(looked_at, done.looked_at), done.looked_at
+                table = table.after_turn(
+                    found.looked_at if goes_on else newest,
+                    time.monotonic(),
+                    shadowing=bool(registry.candidates(state="shadow")),
+                )
+                table = _with_waits(store, table, leases)
                 changed = untrained_changes(registry) if changed else changed
                 report(list(done.events))
                 _sweep_adapters(registry, resources)
@@ -120,9 +151,9 @@ def _ready(store: Store, changed: Mapping[str, int], table: Timetable, newest: i
     return any(labels_since(store, task, seq) >= FEWEST_TO_TRAIN for task, seq in changed.items())
 
 
-def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetable:
+def _first(store: Store, registry: Registry, settings: LoopSettings, leases: Leases) -> Timetable:
     """Return when the first turn of this learner is due, and report turns that failed before."""
-    failures.notice(store)
+    failures.notice(store, alone=leases.alone)
     last = registry.last_turn()
     now, clock = time.monotonic(), time.time()
     table = timetable(settings.turn_every, last=last, clock=clock, now=now)
@@ -130,18 +161,20 @@ def _first(store: Store, registry: Registry, settings: LoopSettings) -> Timetabl
     for task, wait in failures.waits(failures.read(store), clock).items():
         subject = f"Task {names.get(task, task)}" if task is not None else "All tasks"
         logger.error("%s: %s", subject, wait.message)
-    return _with_waits(store, table)
+    return _with_waits(store, table, leases)
 
 
-def _with_waits(store: Store, table: Timetable) -> Timetable:
+def _with_waits(store: Store, table: Timetable, leases: Leases) -> Timetable:
     """Return a timetable that keeps to the waits of turns that failed."""
     now = time.monotonic()
-    waits = failures.waits(failures.read(store), time.time())
+    waits = failures.waits(failures.notice(store, alone=leases.alone), time.time())
     shared_wait = waits.pop(None, None)
+    retry_at = min((now + wait.seconds for wait in waits.values()), default=math.inf)
     return msgspec.structs.replace(
         table,
         not_before=now + shared_wait.seconds if shared_wait is not None else 0.0,
-        retry_at=min((now + wait.seconds for wait in waits.values()), default=math.inf),
+        # Its wait may be over while another learner tries it, or while it is left to the teacher.
+        retry_at=max(retry_at, table.last + RETRY_EVERY),
     )
 
 

@@ -68,7 +68,11 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         if now < self.not_before:
             return False
         in_time = bool(self.every) and newest > self.newest and now - self.last >= self.every
-        return newest >= self.due or in_time or now >= self.retry_at or ready
+        return newest >= self.due or in_time or ready
+
+    def may_retry(self, now: float) -> bool:
+        """Return whether a task at which the last turn failed may be tried again."""
+        return now >= max(self.not_before, self.retry_at)
 
     def after_turn(self, newest: int, now: float, *, shadowing: bool = False) -> "Timetable":
         """Return what makes the next one due after a turn; ``shadowing``: whether a student is."""

@@ -13,28 +13,32 @@ from openwheel.gate.arrival_order import OrderEvidence, order_evidence
 from openwheel.loop.audit.shares import first_plan
 from openwheel.loop.data import FEWEST_LABELLED, TaskData, load_answers, split
 from openwheel.loop.feedback.corrections import corrected
+from openwheel.loop.leases import FINDING, Leases, LeasesAlone, OtherLearnerError, of_task
 from openwheel.loop.offline.findings import Finding, Findings, Point
-from openwheel.loop.records import Candidate, TaskRecord
+from openwheel.loop.records import Candidate, Event, TaskRecord
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
 from openwheel.loop.settings import LoopSettings, of_no_task
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
-from openwheel.loop.turn import explain
+from openwheel.loop.turn import explain, failures
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
 from openwheel.loop.turn.choose import Trained, train_best
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.outsiders import Parts, train_inside
 from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.save import keep_refused, save_candidate
-from openwheel.loop.turn.standing import certify_anew, compared_otherwise
+from openwheel.loop.turn.standing import certify_task_anew, compared_otherwise
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
 from openwheel.store import Store
 from openwheel.students import train
-from openwheel.tasks import FORMS
+from openwheel.tasks import FORMS, TaskMatcher
 
 SURPRISED = 0.25
 """A student that was predicted to pass and did not needs at least this share more."""
+
+PATIENCE_S = 600.0
+"""Seconds to wait for a learner that is finding tasks, or at a task."""
 
 LEARNING_RATE = 0.35
 """Disagreement falls as traffic to the power of minus this, if there is too little data to fit
@@ -48,6 +52,7 @@ def learn(
     source: str,
     shuffle: int | None = None,
     details: bool = False,
+    leases: Leases | None = None,
     resources: Resources = NO_RESOURCES,
     progress: Progress = silent,
 ) -> Findings:
@@ -58,15 +63,26 @@ def learn(
         shuffle: Declares the exchanges exchangeable, and puts them in the random order of this
             seed.
         details: Also trace learning curves, which takes half as long again.
+        leases: Shares the work with learners; None where there are none.
+
+    Raises:
+        OtherLearnerError: A learner is finding tasks, for longer than this waits.
+        LeaseLostError: Another learner has begun to do the same meanwhile.
     """
-    registry = Registry(store)
+    leases = LeasesAlone(store) if leases is None else leases
+    failures.notice(store, alone=leases.alone)
     progress("finding tasks")
-    looked_at = curate(store, registry, settings, progress=progress)
-    ended = certify_anew(registry)
+    with leases.held(FINDING, patience=PATIENCE_S) as lease:
+        if lease is None:
+            raise OtherLearnerError(f"Another learner is finding tasks in {store}")
+        looked_at = curate(lease.store, Registry(lease.store), settings, progress=progress)
+    registry = Registry(store)
     counts = store.task_counts()
-    findings = []
-    records = [record for record in registry.tasks() if counts.get(record.task.id)]
-    for record in each(
+    ended, findings = list[Event](), []
+    known = registry.tasks()
+    matcher = TaskMatcher([record.task for record in known])
+    records = [record for record in known if counts.get(record.task.id)]
+    for listed in each(
         progress,
         "learning",
         records,
@@ -74,17 +90,25 @@ def learn(
         total=sum(counts[record.task.id] for record in records),
         size=lambda record: counts[record.task.id],
     ):
-        progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges, {record.form}")
-        if record.attempts:
-            ended += compared_otherwise(registry, record, settings)
-        if reason := why_left(record, settings):
-            finding = _finding(
-                record, counts[record.task.id], settings, reason=f"Left to the teacher: {reason}"
-            )
-        else:
+        task, count = listed.task, counts[listed.task.id]
+        progress(f"task {task.name}: {count:,} exchanges, {listed.form}")
+        with leases.held(of_task(task.id), patience=PATIENCE_S) as lease:
+            if lease is None:
+                reason = "Not learned: another learner is at this task."
+                findings.append(_finding(listed, count, settings, reason=reason))
+                continue
+            own = Registry(lease.store)
+            ended += certify_task_anew(own, matcher, task)
+            record = own.task(task.id) or listed
+            if record.attempts:
+                ended += compared_otherwise(own, record, settings)
+            if reason := why_left(record, settings):
+                reason = f"Left to the teacher: {reason}"
+                findings.append(_finding(record, count, settings, reason=reason))
+                continue
             data = load_answers(
                 store,
-                record.task.id,
+                task.id,
                 record.form,
                 record.folds,
                 until=looked_at,
@@ -92,8 +116,8 @@ def learn(
             )
             try:
                 finding = _learn_task(
-                    registry,
-                    subject_of(registry, record, settings, resources),
+                    own,
+                    subject_of(own, record, settings, resources),
                     data,
                     shuffle=shuffle,
                     details=details,

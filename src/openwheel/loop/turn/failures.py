@@ -1,8 +1,8 @@
 """Records turns that fail: killed, out of memory, crashed.
 
-A turn is noted before it begins and at each task, and forgotten when it ends. A turn that is still
-noted when the next learner starts has died, since there is one learner at a time. A task at which
-turns failed waits, longer each time, and the others go on; a failure at no task holds up all tasks.
+A turn holds a lease while it finds tasks, and one while it is at a task: a lease that has ended and
+was not given back is of a turn that died there. A task at which turns failed waits, longer each
+time, and the others go on; a failure at no task holds up all tasks.
 """
 
 import math
@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from openwheel.store import Store, turns
+from openwheel.loop.leases import is_part, task_of
+from openwheel.store import Store, leases, turns
 
 FIRST_WAIT_S = 1.0
 """Seconds before the next try after a turn that died; they double with each failure in a row."""
@@ -27,13 +28,11 @@ class Failure(msgspec.Struct, frozen=True):
     """A turn that failed, altogether or at one task.
 
     Attributes:
-        began: When it began, in seconds since 1970.
-        noticed: When it was noticed that it had failed.
+        noticed: When it was noticed that it had failed, in seconds since 1970.
         task: Id of the task it was at; None if it was at none.
         reason: What happened.
     """
 
-    began: float
     noticed: float
     task: str | None
     reason: str
@@ -60,19 +59,6 @@ class Wait(msgspec.Struct, frozen=True):
         return f"{count} failed here: {self.reason}. It is tried again {delay}."
 
 
-def begin(store: Store) -> None:
-    """Note that a turn begins; earlier ones have died. The caller holds the learner's lock."""
-    with store.write() as transaction:
-        turns.fail(transaction)
-        turns.begin(transaction)
-
-
-def at_task(store: Store, task_id: str | None) -> None:
-    """Note which task the turn is at."""
-    with store.write() as transaction:
-        turns.set_task(transaction, task_id)
-
-
 def passed(store: Store, task_id: str) -> None:
     """Forget the failures at a task: a turn got through it."""
     with store.write() as transaction:
@@ -80,24 +66,26 @@ def passed(store: Store, task_id: str) -> None:
 
 
 def failed(store: Store, task_id: str | None, reason: str) -> None:
-    """Note that a turn failed at a task, and goes on with the others, or failed altogether."""
+    """Note that a turn failed at a task, and goes on with the others, or failed at none."""
     with store.write() as transaction:
         turns.add_failure(transaction, task_id, reason)
 
 
-def forget(store: Store) -> None:
-    """Forget the turn under way, because it was stopped and did not die."""
-    with store.write() as transaction:
-        turns.forget(transaction)
+def notice(store: Store, *, alone: bool) -> list[Failure]:
+    """Return the failures, with those of turns that died since the last look.
 
-
-def notice(store: Store) -> list[Failure]:
-    """Return the failures; a turn still noted has died. The caller holds the learner's lock."""
+    Args:
+        store: The store.
+        alone: Whether the caller is the only learner and at no task, so that whatever is still
+            held is held by the dead.
+    """
     with store.read() as transaction:
-        died = turns.is_under_way(transaction)
+        died = leases.have_ended(transaction, everyone=alone)
     if died:
         with store.write() as transaction:
-            turns.fail(transaction)
+            for name in leases.free_ended(transaction, everyone=alone):
+                if is_part(name):
+                    turns.add_failure(transaction, task_of(name), None)
     return read(store)
 
 
@@ -105,7 +93,7 @@ def read(store: Store) -> list[Failure]:
     """Return the failures that no later success has cleared, oldest first."""
     with store.read() as transaction:
         rows = turns.failures(transaction)
-    return [Failure(row.began, row.noticed, row.task_id, row.reason or DIED) for row in rows]
+    return [Failure(row.noticed, row.task_id, row.reason or DIED) for row in rows]
 
 
 def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:

@@ -30,7 +30,7 @@ def gather(state: TaskState) -> None:
     given_up = critical_named_anew(registry, state.subject)
     state.events += given_up
     state.trained_on = 0 if given_up else state.subject.record.trained_on
-    state.promotion = registry.promotions().get(task_id)
+    state.promotion = registry.promotion(task_id)
     if state.promotion is None:
         order = _order(state.data)
         if not order.in_order:

@@ -170,7 +170,7 @@ def _judge(state: TaskState, candidate: Candidate, *, one_look: bool = False) ->
         state.tell("shadowing", reason)
         return judgement.n, _hopeless(judgement, candidate)
     reason = " ".join([explain.passed(judgement, candidate), *explain.remarks(certificate)])
-    latest = registry.promotions().get(state.task_id)
+    latest = registry.promotion(state.task_id)
     if latest is not None and latest.certificate is None and latest.by == "user":
         registry.certify(certificate)
         state.tell("waiting", f"{reason} It was taken off by hand: promote it by hand.")

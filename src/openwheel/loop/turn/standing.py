@@ -13,7 +13,7 @@ from openwheel.loop.registry import Registry, begin_anew
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.store.exchanges import newest_seq
-from openwheel.tasks import TaskMatcher
+from openwheel.tasks import Task, TaskMatcher
 from openwheel.tasks.compare import FieldSettings
 from openwheel.trust import Policy
 
@@ -21,45 +21,52 @@ from openwheel.trust import Policy
 def certify_anew(registry: Registry) -> list[Event]:
     """Judge each student again whose task takes other prompts than it was trained for.
 
-    The promoted student, or else the shadow, shadows as a new attempt, judged on the exchanges from
-    now on. Call this whenever tasks may have changed, before any student is judged.
+    Call this, or `certify_task_anew` for a task, whenever tasks may have changed, before any
+    student is judged.
     """
     tasks = [record.task for record in registry.tasks()]
     matcher = TaskMatcher(tasks)
-    promotions = registry.promotions()
-    shadows = {shadow.task_id: shadow for shadow, _, _ in registry.candidates(state="shadow")}
-    events = []
-    for task in tasks:
-        promotion, candidate = promotions.get(task.id), shadows.get(task.id)
-        row = None
-        if promotion is not None and promotion.certificate is not None:
-            row, candidate = promotion.id, registry.candidate(promotion.certificate.student)
-        if candidate is None:
-            continue
-        now = matcher.fingerprint(task)
-        if candidate.matcher == now:
-            continue
-        if not candidate.matcher:  # of an earlier version: known from now on
-            registry.set_matcher(candidate, now)
-            continue
-        takers = ", ".join(repr(other.name) for other in matcher.takers(task)) or "none"
-        reason = (
-            "the task takes other prompts than its student was certified for (tasks that take part "
-            f"of them now: {takers}); it has to be certified again"
+    return [event for task in tasks for event in certify_task_anew(registry, matcher, task)]
+
+
+def certify_task_anew(registry: Registry, matcher: TaskMatcher, task: Task) -> list[Event]:
+    """Judge a task's student again if the task takes other prompts than it was trained for.
+
+    The promoted student, or else the shadow, shadows as a new attempt, judged on the exchanges from
+    now on.
+
+    Args:
+        matcher: Of all tasks.
+    """
+    promotion, row, candidate = registry.promotion(task.id), None, None
+    if promotion is not None and promotion.certificate is not None:
+        row, candidate = promotion.id, registry.candidate(promotion.certificate.student)
+    elif shadows := registry.candidates(task_id=task.id, state="shadow"):
+        candidate = shadows[-1][0]
+    now = matcher.fingerprint(task)
+    if candidate is None or candidate.matcher == now:
+        return []
+    if not candidate.matcher:  # of an earlier version: known from now on
+        registry.set_matcher(candidate, now)
+        return []
+    takers = ", ".join(repr(other.name) for other in matcher.takers(task)) or "none"
+    reason = (
+        "the task takes other prompts than its student was certified for (tasks that take part "
+        f"of them now: {takers}); it has to be certified again"
+    )
+    with registry.store.write() as transaction:
+        restarted = begin_anew(
+            transaction,
+            candidate,
+            after_seq=newest_seq(transaction),
+            promotion=row,
+            by="traffic",
+            reason=reason,
+            matcher=now,
         )
-        with registry.store.write() as transaction:
-            restarted = begin_anew(
-                transaction,
-                candidate,
-                after_seq=newest_seq(transaction),
-                promotion=row,
-                by="traffic",
-                reason=reason,
-                matcher=now,
-            )
-        if restarted is not None:
-            events.append(Event(task.name, "shadowing" if row is None else "demoted", reason))
-    return events
+    if restarted is None:
+        return []
+    return [Event(task.name, "shadowing" if row is None else "demoted", reason)]
 
 
 def compared_otherwise(
@@ -84,7 +91,7 @@ def compared_otherwise(
             f"answers are compared {_how(record.folds, by_field)} now: who shadowed is given up"
         )
         events.append(Event(name, "waiting", reason))
-    promotion = registry.promotions().get(task_id)
+    promotion = registry.promotion(task_id)
     if promotion is None or promotion.certificate is None:
         return events
     candidate = registry.candidate(promotion.certificate.student)
@@ -108,7 +115,7 @@ def _how(folds: tuple[str, ...], by_field: FieldSettings) -> str:
 def critical_named_anew(registry: Registry, subject: Subject) -> list[Event]:
     """Give up students that answer what the user has since named as critical."""
     task_id, name = subject.record.task.id, subject.record.task.name
-    promotion = registry.promotions().get(task_id)
+    promotion = registry.promotion(task_id)
     current = promotion.certificate if promotion else None
     shadows = [shadow for shadow, _, _ in registry.candidates(task_id=task_id, state="shadow")]
     events = []
@@ -142,6 +149,9 @@ def veto(registry: Registry, policy: Policy) -> list[Event]:
         made_of = registry.candidate(promotion.certificate.student).made_of()
         decision = policy.may_promote(made_of)
         if not decision.allowed:
-            registry.demote(task_id, by="policy", reason=str(decision))
-            events.append(Event(names[task_id], "demoted", str(decision)))
+            reason = str(decision)
+            if registry.demote(
+                task_id, by="policy", reason=reason, expected_promotion=promotion.id
+            ):
+                events.append(Event(names.get(task_id, task_id), "demoted", reason))
     return events

@@ -6,8 +6,11 @@ task holds out its latest quarter, so that its student can be judged at once.
 """
 
 import gc
+import logging
 import time
 from collections.abc import Callable
+
+import msgspec
 
 from openwheel.errors import (
     EngineError,
@@ -16,6 +19,16 @@ from openwheel.errors import (
 )
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
+from openwheel.loop.leases import (
+    FINDING,
+    Found,
+    LeaseLostError,
+    Leases,
+    LeasesAlone,
+    OtherLearnerError,
+    of_task,
+    settled,
+)
 from openwheel.loop.records import Event, TaskRecord, Turn
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
@@ -28,15 +41,20 @@ from openwheel.loop.turn.inherit import inherit
 from openwheel.loop.turn.limits import some_more_memory, too_much
 from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.shadow import judge_new, judge_shadow, widen
-from openwheel.loop.turn.standing import certify_anew, compared_otherwise, veto
+from openwheel.loop.turn.standing import certify_task_anew, compared_otherwise, veto
 from openwheel.loop.turn.state import TaskState
 from openwheel.loop.turn.train import FEWEST_TO_TRAIN, train
 from openwheel.progress import Progress, each, silent
 from openwheel.store import Store
-from openwheel.tasks import MIN_SUPPORT
+from openwheel.tasks import MIN_SUPPORT, Task, TaskMatcher
+
+logger = logging.getLogger(__name__)
 
 ALL_TASKS = "all tasks"
 """The task of an event that is about no single task."""
+
+FINDING_PATIENCE_S = 600.0
+"""Seconds that a turn by hand waits for another learner that is finding tasks."""
 
 STEPS: tuple[Callable[[TaskState], None], ...] = (
     gather,  # find the changes, the promoted student and the shadow
@@ -49,110 +67,178 @@ STEPS: tuple[Callable[[TaskState], None], ...] = (
 """A task's part of a turn. Each step may say that it is over."""
 
 
+class _Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts of a turn are taken with."""
+
+    store: Store
+    leases: Leases
+    settings: LoopSettings
+    resources: Resources
+    by_hand: bool
+    progress: Progress
+
+
 def turn(
     store: Store,
     settings: LoopSettings,
     *,
     after: int = 0,
+    found: Found | None = None,
+    leases: Leases | None = None,
     resources: Resources = NO_RESOURCES,
     by_hand: bool = True,
     progress: Progress = silent,
 ) -> Turn:
-    """Take one turn.
+    """Take one turn, or the parts of one that no learner has taken.
 
     Args:
         store: The traffic, which may grow meanwhile.
         after: :attr:`Turn.looked_at` of the last turn, 0 at first.
+        found: The turn to take parts of, whose tasks were found; None begins one.
+        leases: Shares the work with other learners; None where there are no others.
         by_hand: Whether a person asked for it; otherwise tasks at which turns failed wait.
+
+    Raises:
+        OtherLearnerError: Another learner is finding the tasks of a turn.
+        LeaseLostError: Another learner has begun to find them meanwhile.
     """
     started = time.monotonic()
-    registry = Registry(store)
-    failures.begin(store)
-    done: Turn | None = None
+    leases = LeasesAlone(store) if leases is None else leases
+    work = _Work(
+        store=store,
+        leases=leases,
+        settings=settings,
+        resources=resources,
+        by_hand=by_hand,
+        progress=progress,
+    )
+    failures.notice(store, alone=leases.alone)
+    begins, events = found is None, list[Event]()
+    short = False
     try:
-        done = _turn(
-            store,
-            registry,
-            settings,
-            after=after,
-            resources=resources,
-            by_hand=by_hand,
-            progress=progress,
-        )
-    except (KeyboardInterrupt, SystemExit):
-        failures.forget(store)  # stopped, which is no failure
-        raise
+        found = _find(work, after, events) if found is None else found
+        if found is not None:
+            events += _learn(work, found, begins=begins)
     except MemoryError:
-        gc.collect()
-    # Only here is all of the turn's memory free again.
-    if done is None:
+        short = True
+    if short:
         return Turn(after, (_short_of_memory(store, None, ALL_TASKS),))
-    registry.add_turn(done, time.monotonic() - started)
+    if found is None:
+        return Turn(after, tuple(events))
+    done = Turn(found.looked_at, tuple(events), found.number)
+    if begins or events:
+        Registry(store).add_turn(done, time.monotonic() - started)
     return done
 
 
-def _turn(
-    store: Store,
-    registry: Registry,
-    settings: LoopSettings,
-    *,
-    after: int,
-    resources: Resources,
-    by_hand: bool,
-    progress: Progress,
-) -> Turn:
-    progress("finding tasks")
-    looked_at = curate(store, registry, settings, after=after, progress=progress)
-    events = certify_anew(registry)
-    events += audit(store, registry, settings, resources, until=looked_at)
-    events += veto(registry, settings.policy)
-    events += [Event(ALL_TASKS, "left", text) for text in shortage_messages(registry.beyond())]
+def _find(work: _Work, after: int, events: list[Event]) -> Found | None:
+    """Find the tasks of a turn, and see to the students in front of traffic.
+
+    Returns:
+        None if memory was short, which is then the only event.
+    """
+    work.progress("finding tasks")
+    patience = FINDING_PATIENCE_S if work.by_hand else 0.0
+    with work.leases.held(FINDING, patience=patience) as lease:
+        if lease is None:
+            raise OtherLearnerError(f"Another learner is finding tasks in {work.store}")
+        store, settings = lease.store, work.settings
+
+        def find() -> list[Event]:
+            registry = Registry(store)
+            looked_at = curate(store, registry, settings, after=after, progress=work.progress)
+            told = audit(store, registry, settings, work.resources, until=looked_at)
+            told += veto(registry, settings.policy)
+            lease.done = Found(lease.token, looked_at)
+            return told
+
+        events += _within_memory(store, None, ALL_TASKS, find)
+    return lease.done
+
+
+def _learn(work: _Work, found: Found, *, begins: bool) -> list[Event]:
+    """Take the tasks' parts of a turn; the learner that began it tells of tasks without one."""
+    store, registry = work.store, Registry(work.store)
+    untaken = [Event(ALL_TASKS, "left", text) for text in shortage_messages(registry.beyond())]
+    taken: list[Event] = []
+    others = settled(store, found)
     counts = store.task_counts()
-    waits = failures.waits(failures.read(store), time.time())
-    records = [record for record in registry.tasks() if counts.get(record.task.id)]
+    known = registry.tasks()
+    matcher = TaskMatcher([record.task for record in known])
+    records = [record for record in known if counts.get(record.task.id)]
     for record in each(
-        progress,
+        work.progress,
         "learning",
         records,
         "exchanges",
         total=sum(counts[record.task.id] for record in records),
         size=lambda record: counts[record.task.id],
     ):
+        count = counts[record.task.id]
+        if (event := _not_begun(record, count, work.settings)) is not None:
+            untaken.append(event)
+            continue
+        if of_task(record.task.id) in others:
+            continue
+        try:
+            taken += _take_part(work, found, record.task, matcher, count)
+        except LeaseLostError as error:
+            logger.warning("Task %s is left to another learner: %s", record.task.name, error)
+    return [*untaken, *taken] if begins else taken
+
+
+def _not_begun(record: TaskRecord, exchanges: int, settings: LoopSettings) -> Event | None:
+    """Return why a task has no part of a turn yet, without reading its exchanges."""
+    if record.attempts:
+        return None
+    if reason := why_left(record, settings):
+        return Event(record.task.name, "left", reason)
+    tried = record.task.question is not None or settings.task(record.task.name).same_as
+    if exchanges >= (MIN_SUPPORT if tried else FEWEST_TO_TRAIN):
+        return None
+    reason = f"{exchanges:,} exchanges; the first training is at {FEWEST_TO_TRAIN:,} labelled ones"
+    return Event(record.task.name, "waiting", reason)
+
+
+def _take_part(
+    work: _Work, found: Found, task: Task, matcher: TaskMatcher, exchanges: int
+) -> list[Event]:
+    """Take a task's part of a turn, unless another learner has it, or has taken it.
+
+    Raises:
+        LeaseLostError: Another learner has begun it meanwhile.
+    """
+    with work.leases.held(of_task(task.id)) as lease:
+        if lease is None or lease.before.number >= found.number:
+            return []
+        store, registry, settings = lease.store, Registry(lease.store), work.settings
+        events = certify_task_anew(registry, matcher, task)
+        record = registry.task(task.id)  # as it is now that no other learner changes it
+        if record is None:
+            return []  # it made room for others
         if record.attempts:
             events += compared_otherwise(registry, record, settings)
         if reason := why_left(record, settings):
-            events.append(Event(record.task.name, "left", reason))
-            continue
-        wait = waits.get(record.task.id)
-        if wait is not None and wait.seconds > 0 and not by_hand:
-            events.append(Event(record.task.name, "trouble", wait.message))
-            continue
-        tried = record.task.question is not None or settings.task(record.task.name).same_as
-        least = MIN_SUPPORT if tried else FEWEST_TO_TRAIN
-        if not record.attempts and counts[record.task.id] < least:
-            events.append(_too_few(record, counts[record.task.id]))  # without reading them
-            continue
-        progress(f"task {record.task.name}: {counts[record.task.id]:,} exchanges")
-        failures.at_task(store, record.task.id)
-        try:
-            subject = subject_of(registry, record, settings, resources)
-            events += turn_task(registry, subject, progress, until=looked_at)
-            short = False
-        except (EngineError, SettingError, TeacherError) as error:
-            events.append(Event(record.task.name, "trouble", str(error)))  # others go on
-            short = False
-        except MemoryError:
-            short = True
-        if short:
-            events.append(_short_of_memory(store, record.task.id, record.task.name))
-        elif wait is not None:  # it failed before, and went well now
-            failures.passed(store, record.task.id)
-    return Turn(looked_at, tuple(events))
+            lease.done = found
+            return [*events, Event(task.name, "left", reason)]
+        wait = failures.waits(failures.read(store), time.time()).get(task.id)
+        if wait is not None and wait.seconds > 0 and not work.by_hand:
+            return [*events, Event(task.name, "trouble", wait.message)]
+        work.progress(f"task {task.name}: {exchanges:,} exchanges")
 
+        def take() -> list[Event]:
+            try:
+                subject = subject_of(registry, record, settings, work.resources)
+                told = turn_task(registry, subject, work.progress, until=found.looked_at)
+            except (EngineError, SettingError, TeacherError) as error:
+                told = [Event(task.name, "trouble", str(error))]  # others go on
+            lease.done = found
+            return told
 
-def _too_few(record: TaskRecord, exchanges: int) -> Event:
-    reason = f"{exchanges:,} exchanges; the first training is at {FEWEST_TO_TRAIN:,} labelled ones"
-    return Event(record.task.name, "waiting", reason)
+        events += _within_memory(store, task.id, task.name, take)
+        if lease.done and wait is not None:  # it failed before, and went well now
+            failures.passed(store, task.id)
+    return events
 
 
 def turn_task(
@@ -183,11 +269,22 @@ def turn_task(
     return state.events
 
 
+def _within_memory(
+    store: Store, task_id: str | None, name: str, take: Callable[[], list[Event]]
+) -> list[Event]:
+    """Return the events of a part of a turn, or that its memory was short."""
+    try:
+        return take()
+    except MemoryError:
+        pass
+    # Only here is all of the part's memory free again.
+    return [_short_of_memory(store, task_id, name)]
+
+
 def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
+    gc.collect()
     reason = too_much()
     with some_more_memory():  # to say so
-        if task_id is None:
-            failures.forget(store)
         failures.failed(store, task_id, reason)
         wait = failures.waits(failures.read(store), time.time())[task_id]
         return Event(name, "trouble", wait.message)
