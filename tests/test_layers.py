@@ -34,6 +34,7 @@ ORDER = [
     "alerts",
     "console",
     "gateway",
+    "edge",
     "processes",
     "cli",
 ]

@@ -11,6 +11,7 @@
     │   ├── StudentFileError   a saved student is missing, corrupt or not what was certified
     │   ├── CatalogError       a row of the catalogue is not what it must be, or there is none
     │   ├── ModelError         a checkpoint cannot be loaded, trained, run or exported
+    │   ├── BundleError        a bundle of an edge cannot be made, or is not what it must be
     │   └── PolicyError        the policy forbids what was asked; names the clause
     ├── EngineError            an engine cannot be reached, or does not serve a model
     │   └── EngineDownError        it cannot be reached, or takes too long
@@ -56,6 +57,10 @@ class CatalogError(OperatorError):
 
 class ModelError(OperatorError):
     """A checkpoint cannot be loaded, trained, run or exported."""
+
+
+class BundleError(OperatorError):
+    """A bundle of an edge cannot be made, or is not one that may be used."""
 
 
 class PolicyError(OperatorError):

@@ -55,6 +55,7 @@ class Key(msgspec.Struct, frozen=True):
         budget_period: A UTC day or month.
         trust: How much its feedback is believed.
         console: Whether it opens the console, and whether its holder may act there.
+        edge: Whether it is that of an edge, whose exchanges are taken as it sends them.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Key(msgspec.Struct, frozen=True):
     budget_period: Period = "month"
     trust: Trust = "low"
     console: ConsoleRight = "none"
+    edge: bool = False
 
     def state(self, now: float) -> State:
         """Return whether it can be used at ``now``, in seconds since 1970."""
@@ -91,6 +93,7 @@ class _Scope(msgspec.Struct, omit_defaults=True):
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     console: ConsoleRight = "none"
+    edge: bool = False
 
 
 class _Limits(msgspec.Struct, omit_defaults=True):
@@ -127,6 +130,7 @@ class KeyStore:
         expires: float | None = None,
         trust: Trust = "low",
         console: ConsoleRight = "none",
+        edge: bool = False,
     ) -> tuple[Key, str]:
         """Make a key and return it with its secret, which is not kept.
 
@@ -139,12 +143,15 @@ class KeyStore:
             expires: Seconds since 1970; None for never.
             trust: How much its feedback is believed.
             console: Whether it opens the console, and whether its holder may act there.
+            edge: Whether it is that of an edge.
 
         Raises:
             SettingError: One of the arguments is not valid.
         """
         now = self._clock()
-        scope = _Scope(_patterns("tasks", tasks), _patterns("models", models), _console(console))
+        scope = _Scope(
+            _patterns("tasks", tasks), _patterns("models", models), _console(console), edge
+        )
         limits = _Limits(
             _limit("requests_per_minute", requests_per_minute, _MOST_REQUESTS),
             _limit("tokens_per_minute", tokens_per_minute, _MOST_TOKENS),
@@ -264,6 +271,7 @@ class KeyStore:
             budget_period=limits.budget_period,
             trust=limits.trust,
             console=scope.console,
+            edge=scope.edge,
         )
 
 

@@ -12,6 +12,7 @@ from openwheel.cli import (
     audits,
     check,
     console,
+    edge,
     export,
     feedback,
     inspect,
@@ -41,6 +42,7 @@ for command in (
     *(inspect.shadow, inspect.promote, inspect.demote, inspect.stop, inspect.resume),
     *(audits.audits, check.check, policy.policy, policy.lineage),
     *(serve.serve, export.export, feedback.feedback, console.console),
+    *(edge.bundle, edge.edge),
 ):
     app.command()(command)
 for group in (logs.app, keys.app, models.app):

@@ -55,6 +55,10 @@ def create(
             metavar="none|read|operate", help="Whether it opens the console, and may act there."
         ),
     ] = "none",
+    edge: Annotated[
+        bool,
+        typer.Option("--edge", help="For an edge: it sends exchanges, and gets bundles and news."),
+    ] = False,
     expires: Annotated[
         str, typer.Option(help="Its last day in UTC (2027-01-31), or how many days (30d).")
     ] = "",
@@ -84,6 +88,7 @@ def create(
             expires=until,
             trust=level,
             console=right,
+            edge=edge,
         )
     if json:
         print_json({"secret": secret, **_shown(key, Spending())})
@@ -114,6 +119,7 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
             key["expires"] or "-",
             key["trust"],
             key["console"],
+            "yes" if key["edge"] else "-",
             _words(key["tasks"]),
             _words(key["models"]),
             _number(key["requests_per_minute"]),
@@ -122,7 +128,18 @@ def list_keys(db: options.Database = options.DEFAULT_DATABASE, json: options.Jso
         ]
         for key in listed
     ]
-    columns = ["key", "id", "ends in", "state", "expires", "trust", "console", "tasks", "models"]
+    columns = [
+        "key",
+        "id",
+        "ends in",
+        "state",
+        "expires",
+        "trust",
+        "console",
+        "edge",
+        "tasks",
+        "models",
+    ]
     print_table([*columns, "requests/min", "tokens/min", "spent"], rows)
 
 
@@ -226,6 +243,7 @@ def _shown(key: "Key", spent: "Spending") -> dict[str, Any]:
         "revoked": None if key.revoked is None else iso(key.revoked),
         "trust": key.trust,
         "console": key.console,
+        "edge": key.edge,
         "tasks": key.tasks,
         "models": key.models,
         "requests_per_minute": key.requests_per_minute,

@@ -19,6 +19,7 @@ from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.completions import Completions
 from openwheel.gateway.decisions import Decisions
+from openwheel.gateway.edges import EdgeSide
 from openwheel.gateway.feedback import PATH as FEEDBACK
 from openwheel.gateway.feedback import Desk, FeedbackEndpoint
 from openwheel.gateway.forward import Forward
@@ -70,6 +71,7 @@ def create_app(
     snapshots: Snapshots | None = None,
     slot: int = 0,
     tracer: Tracer | None = None,
+    edge: EdgeSide | None = None,
 ) -> ASGIApp:
     """Return the gateway as an ASGI app.
 
@@ -94,6 +96,7 @@ def create_app(
         snapshots: Where workers of one gateway keep their counts; None for a single worker.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
+        edge: The edge that this gateway is part of; None for any other.
     """
     meter, guard = Meter(), Guard(access)
     patient = PatientTeacher(teacher, meter, wait=settings.gateway.teacher_wait)
@@ -124,6 +127,7 @@ def create_app(
         settings=settings.gateway,
         best_effort=best_effort,
         tracer=tracer,
+        edge=edge,
     )
 
     def take_snapshot() -> Snapshot:
@@ -136,7 +140,9 @@ def create_app(
             down=patient.outage() is not None,
         )
 
-    metrics = Metrics(take_snapshot, guard, snapshots, slot, audit_status, left_out=left_out)
+    metrics = Metrics(
+        take_snapshot, guard, snapshots, slot, audit_status, left_out=left_out, edge=edge
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
@@ -170,6 +176,7 @@ def create_app(
         problem=refresher.problem,
         teacher=patient,
         best_effort=best_effort,
+        edge=edge,
     )
     served: dict[str, ASGIApp] = {api.path: Completions(api, state) for api in TEXT_APIS.values()}
     served |= {api.path: Decisions(api, state) for api in DECISION_APIS.values()}

@@ -9,6 +9,7 @@ from openwheel.access import Key
 from openwheel.gateway.meter import Source
 from openwheel.loop.route import UNDECIDED, Route
 from openwheel.loop.serving import Decision
+from openwheel.teachers import Headers
 from openwheel.wire import Api, Request, question_in
 
 _NOWHERE: Final = Route(held_back=False, audited=False, unbiased=False)
@@ -41,6 +42,9 @@ class Call(msgspec.Struct):
         response_model, output_tokens, input_tokens, finish_reason: Of the answer, where it was
             read.
         error: A short name of the error; ``""`` if there was none.
+        marks: Headers for an upstream gateway, which other teachers do not see.
+        captured: Whether its exchange is kept here.
+        teacher_only: Whether an edge asks a teacher, whatever a student would answer.
         parts: The questions of a request that asks several things, each as a call of its own whose
             body has that question alone; empty for any other request.
     """
@@ -67,6 +71,9 @@ class Call(msgspec.Struct):
     output_tokens: int | None = None
     finish_reason: str = ""
     error: str = ""
+    marks: Headers = ()
+    captured: bool = True
+    teacher_only: bool = False
     parts: "tuple[Call, ...]" = ()
 
     @property

@@ -27,6 +27,7 @@ from openwheel.gateway.asgi import (
 )
 from openwheel.gateway.authorization import send_refusal
 from openwheel.gateway.call import Call
+from openwheel.gateway.edges import take_from_edge
 from openwheel.gateway.exchanges import REJECTS, student_exchange
 from openwheel.gateway.forward import forward, passable, target
 from openwheel.gateway.other_paths import PLACE, with_deployment
@@ -113,7 +114,7 @@ class Completions:
         if request is not None and answer is not None and not call.route.held_back:
             await self._student(call, request, answer, send)
             if call.route.audited:
-                self._state.audits.start(call, target(scope), passable(scope, call.key))
+                self._audit(scope, call)
             return
         call.source = "teacher"
         work = forward(
@@ -123,12 +124,29 @@ class Completions:
             call,
             headers=answer_headers("teacher", call.decision),
             tap=partial(self._tap, call),
-            instead=None if request is None else partial(self._instead, call, request, send),
+            instead=(
+                None
+                if request is None or call.teacher_only
+                else partial(self._instead, scope, call, request, send)
+            ),
             # A request that a student can answer need not wait for a teacher that is down.
             patient=answer is None,
         )
         if not await while_connected(receive, work):
             self._state.meter.cancelled += 1
+
+    def _audit(self, scope: Scope, call: Call) -> None:
+        """Have the teacher asked too, for a request that students have answered."""
+        state = self._state
+        start = state.audits.start if state.edge is None else state.edge.audit
+        start(call, target(scope), passable(scope, call.key))
+
+    def _audit_later(self, scope: Scope, call: Call) -> None:
+        """Have an edge ask about a picked request once the teacher, who is down, is back."""
+        if self._state.edge is not None and any(
+            part.route.audited for part in call.parts or (call,)
+        ):
+            self._audit(scope, call)
 
     async def _read(self, scope: Scope, call: Call) -> None:
         """Read a request and decide who answers it.
@@ -144,15 +162,18 @@ class Completions:
             return
         call.model = request.model
         guard.check_model(call.key, call.model)
+        identity = take_from_edge(scope, call)
         call.task = _header_text(header(scope, b"x-openwheel-task")) or request.task
         decision = self._allowed(await self._decide(call, request), request)
         guard.check_task(call.key, decision.task)
-        call.id, call.request, call.decision = ordered_id(), request, decision
+        call.id, call.request, call.decision = identity or ordered_id(), request, decision
         call.route = route(decision, self._state.rng())
         if request.prompt.scored:
             # No student will answer such requests, so they are no evidence of what it would answer.
             call.route = call.route._replace(unbiased=False)
         call.is_retry = is_retry(scope)
+        if self._state.edge is not None:
+            self._state.edge.mark(call)
 
     async def _read_body(self, call: Call, read: Callable[[bytes], _Read]) -> _Read | None:
         """Read a request's body; None if it cannot be read.
@@ -181,7 +202,8 @@ class Completions:
     async def _decide(self, call: Call, request: Request) -> Decision:
         state, name = self._state, call.key.name if call.key else ""
         decide = partial(state.serving.decide, request, call.task, name)
-        return await self._settled(decide, at_once=is_small(call.body))
+        decision = await self._settled(decide, at_once=is_small(call.body))
+        return undecided(decision) if call.teacher_only else decision
 
     async def _settled(
         self, decide: Callable[[], Decision | Pending], *, at_once: bool
@@ -205,7 +227,9 @@ class Completions:
             logger.error("No student could be asked, the teacher answers: %s", error)
             return UNDECIDED
 
-    async def _instead(self, call: Call, request: Request, send: Send, reason: str) -> bool:
+    async def _instead(
+        self, scope: Scope, call: Call, request: Request, send: Send, reason: str
+    ) -> bool:
         """Let a student answer in the teacher's place, if one may; return whether it did.
 
         It may if it is certified to answer and only the canary held the request back. With best
@@ -223,6 +247,7 @@ class Completions:
             state.meter.stood_in += 1
             self._certified.warning(f"A student answered, as it is certified to: {reason}")
             await self._student(call, request, decision.answer, send, reason=reason)
+            self._audit_later(scope, call)
             return True
         unsure = decision.below_threshold_answer if decision.reason == "confidence" else None
         tasks = state.best_effort
@@ -231,6 +256,7 @@ class Completions:
         call.decision = decision
         self._unsure.warning(f"Best effort: a student answered below its threshold: {reason}")
         await self._student(call, request, unsure, send, source="best_effort", reason=reason)
+        self._audit_later(scope, call)
         return True
 
     async def _student(
@@ -268,7 +294,7 @@ class Completions:
         rejected = call.request is not None and response.status in REJECTS
         if response.status != 200 and not rejected:
             return None
-        if call.request is None:  # a teacher may read it, and charge for it
+        if call.request is None or not call.captured:  # a teacher may charge for it
             return CostTap(response, call, self._state.recorder, generates=True)
         return ExchangeTap(call, response, self._state)
 
@@ -278,6 +304,11 @@ def left_to_teacher(decision: Decision, reason: str) -> Decision:
     return msgspec.structs.replace(
         decision, answer=None, below_threshold_answer=None, probabilities=(), reason=reason
     )
+
+
+def undecided(decision: Decision) -> Decision:
+    """Return a decision as if no student had been asked; its task is the same."""
+    return msgspec.structs.replace(UNDECIDED, task=decision.task, reason="edge")
 
 
 def is_retry(scope: Scope) -> bool:

@@ -21,9 +21,11 @@ from openwheel.gateway.completions import (
     answer_headers,
     is_retry,
     left_to_teacher,
+    undecided,
 )
+from openwheel.gateway.edges import take_from_edge
 from openwheel.gateway.exchanges import is_coded, student_exchange
-from openwheel.gateway.forward import forward, passable, target
+from openwheel.gateway.forward import forward
 from openwheel.gateway.meter import Source
 from openwheel.gateway.reading import is_small
 from openwheel.gateway.state import GatewayState
@@ -66,7 +68,8 @@ class Decisions(Completions):
             return
         call.model = requests[0].model
         guard.check_model(call.key, call.model)
-        call.id, call.request, call.is_retry = ordered_id(), requests[0], is_retry(scope)
+        identity = take_from_edge(scope, call) or ordered_id()
+        call.id, call.request, call.is_retry = identity, requests[0], is_retry(scope)
         decisions = await self._decide_all(call, requests)
         for decision in decisions:
             guard.check_task(call.key, decision.task)
@@ -89,6 +92,8 @@ class Decisions(Completions):
         )
         if alone:
             call.decision, call.route = call.parts[0].decision, call.parts[0].route
+        if self._state.edge is not None:
+            self._state.edge.mark(call)
 
     async def _decide_all(self, call: Call, requests: Sequence[Request]) -> list[Decision]:
         name = call.key.name if call.key else ""
@@ -104,6 +109,8 @@ class Decisions(Completions):
             ]
             # One decision needs no task of its own.
             decided += [await work[0]] if len(work) == 1 else await asyncio.gather(*work)
+        if call.teacher_only:
+            return [undecided(decision) for decision in decided]
         return [
             self._allowed(decision, request)
             for decision, request in zip(decided, requests, strict=True)
@@ -132,9 +139,7 @@ class Decisions(Completions):
             await self._with_teacher(scope, receive, send, call, by_student)
         audited = [place for place in by_student if call.parts[place].route.audited]
         if audited and call.status == 200:
-            self._state.audits.start(
-                self._some(call, audited), target(scope), passable(scope, call.key)
-            )
+            self._audit(scope, self._some(call, audited))
 
     def _some(self, call: Call, places: Sequence[int]) -> Call:
         """Return the call that has some of the questions of another."""
@@ -161,8 +166,11 @@ class Decisions(Completions):
             asked,
             headers=_all_headers(call),
             tap=partial(self._tap, asked),
-            instead=partial(self._students_instead, call, send),
+            instead=(
+                None if call.teacher_only else partial(self._students_instead, scope, call, send)
+            ),
             patient=any(part.decision.answer is None for part in asked.parts),
+            whole=call,
         )
         if not await while_connected(receive, work):
             self._state.meter.cancelled += 1
@@ -172,7 +180,7 @@ class Decisions(Completions):
             call.response_model, call.finish_reason = asked.response_model, asked.finish_reason
             call.input_tokens, call.output_tokens = asked.input_tokens, asked.output_tokens
 
-    async def _students_instead(self, call: Call, send: Send, reason: str) -> bool:
+    async def _students_instead(self, scope: Scope, call: Call, send: Send, reason: str) -> bool:
         """Let students answer in the teacher's place, if they may; return whether they did.
 
         They may if each question can be answered by one that is certified to, or by best effort.
@@ -195,6 +203,13 @@ class Decisions(Completions):
         for part, source in zip(call.parts, sources, strict=True):
             part.source = source or "student"
         await self._students(call, send, reason=reason)
+        picked = [
+            place
+            for place, part in enumerate(call.parts)
+            if part.route.audited and (part.route.held_back or part.decision.answer is None)
+        ]
+        if picked:
+            self._audit_later(scope, self._some(call, picked))
         return True
 
     def _source_without_teacher(self, decision: Decision) -> Source | None:

@@ -17,6 +17,7 @@ from openwheel.gateway.asgi import (
     BodyTooLargeError,
     ClientGoneError,
     Pairs,
+    header_text,
     method_not_allowed,
     read_body,
     send_body,
@@ -152,6 +153,7 @@ async def forward(
     instead: Callable[[str], Awaitable[bool]] | None = None,
     patient: bool = True,
     generates: bool = True,
+    whole: Call | None = None,
 ) -> None:
     """Send a request to the teacher and its response to the client.
 
@@ -164,6 +166,7 @@ async def forward(
         patient: Whether to wait for a teacher that cannot be reached, if the settings want it.
         generates: Whether the teacher generates tokens for it, which costs money even if the client
             has left.
+        whole: The call that this one is a part of, if it is one.
 
     Raises:
         TeacherError: The teacher broke off after its response had begun. The error leaves through
@@ -172,11 +175,12 @@ async def forward(
     """
     added = headers or []
     ask = state.teacher.send_patiently if patient else state.teacher.send
+    instead = _stand_in(state, scope, send, whole or call, instead)
     sending = Sending()
     try:
         passed = passable(scope, call.key)
         request = TeacherRequest(
-            scope["method"], target(scope), passed, call.body, call.model, sending
+            scope["method"], target(scope), passed, call.body, call.model, sending, call.marks
         )
         response = await ask(request)
     except asyncio.CancelledError:
@@ -201,6 +205,7 @@ async def forward(
             response.close()
             return
     call.status, call.teacher = response.status, response.teacher
+    added = [*added, *_named_teacher(call, response)]
     seen = tap(response) if tap else None
     try:
         await _relay(response, send, added, call, seen)
@@ -216,6 +221,31 @@ async def forward(
         response.close()
         if seen is not None:
             seen.close()
+
+
+def _stand_in(
+    state: GatewayState,
+    scope: Scope,
+    send: Send,
+    call: Call,
+    instead: Callable[[str], Awaitable[bool]] | None,
+) -> Callable[[str], Awaitable[bool]] | None:
+    """Return who answers if no teacher does: students, and after them the edge, on one."""
+    edge = state.edge
+    if edge is None:
+        return instead
+
+    async def answered(reason: str) -> bool:
+        if instead is not None and await instead(reason):
+            return True
+        return await edge.unanswered(scope, send, call, reason)
+
+    return answered
+
+
+def _named_teacher(call: Call, response: TeacherResponse) -> Pairs:
+    """Return the header by which an edge knows which teacher answered."""
+    return [(b"x-openwheel-teacher", header_text(response.teacher))] if call.teacher_only else []
 
 
 async def _relay(
@@ -246,10 +276,14 @@ def _charge_unanswered(state: GatewayState, call: Call, sending: Sending, genera
 
 
 def _count_failure(state: GatewayState, error: TeacherError) -> None:
-    """Count and log that no teacher answered; that there is none was said at the start."""
+    """Count and log that no teacher answered; that there is none was said at the start.
+
+    An edge says once that its link is down.
+    """
     if not isinstance(error, NoTeacherError):
         state.meter.teacher_errors += 1
-        logger.warning("%s", error)
+        if state.edge is None:
+            logger.warning("%s", error)
 
 
 async def _send_failure(send: Send, error: TeacherError, call: Call, added: Pairs) -> None:

@@ -12,6 +12,7 @@ from openwheel.access import RefusedError
 from openwheel.gateway.asgi import method_not_allowed, send_json
 from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture, CaptureStats
+from openwheel.gateway.edges import EdgeSide
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.teachers import MemberHealth
@@ -34,6 +35,7 @@ class Health:
         problem: Why promotions or keys cannot be picked up, ``""`` if they can.
         teacher: Knows whether the teacher is down.
         best_effort: Whether students may answer below their threshold then, by task name.
+        edge: The edge that this gateway is part of; it judges an outage itself.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Health:
         problem: Callable[[], str],
         teacher: PatientTeacher,
         best_effort: Mapping[str, bool],
+        edge: EdgeSide | None = None,
     ) -> None:
         self._meter = meter
         self._capture = capture
@@ -58,6 +61,7 @@ class Health:
         self._problem = problem
         self._teacher = teacher
         self._best_effort = best_effort
+        self._edge = edge
         self._started = time.monotonic()
         self._dropped = 0
         self._dropped_at = float("-inf")
@@ -82,11 +86,12 @@ class Health:
         resting = bool(teachers) and all(teacher.resting_s > 0 for teacher in teachers)
         outage = self._teacher.outage()
         broken = self._broken()
+        own = {} if self._edge is None else {"edge": self._edge.report()}
         well = (
             not problem
             and not broken
             and not resting
-            and outage is None
+            and (outage is None if self._edge is None else own["edge"]["ok"])
             and (capture is None or self._keeps(capture))
         )
         return {
@@ -102,6 +107,7 @@ class Health:
             "teachers": [msgspec.structs.asdict(teacher) for teacher in teachers],
             "students": dict(self._students()),
             "students_broken": dict(broken),
+            **own,
         }
 
     def _keeps(self, capture: CaptureStats) -> bool:

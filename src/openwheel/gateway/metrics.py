@@ -11,6 +11,7 @@ from openwheel.access import RefusedError
 from openwheel.gateway.asgi import header, method_not_allowed, send_body
 from openwheel.gateway.audit_metrics import AuditStatus, audit_samples, left_out_samples
 from openwheel.gateway.authorization import Guard, api_of, send_refusal
+from openwheel.gateway.edges import EdgeSide
 from openwheel.gateway.meter import Snapshot
 from openwheel.gateway.metrics_page import metrics_page
 from openwheel.gateway.snapshots import Snapshots, keep_writing, merge
@@ -31,6 +32,7 @@ class Metrics:
         slot: This worker's number.
         audits: The audit of each task; called in a thread.
         left_out: The tasks left out, likewise.
+        edge: The edge that this gateway is part of.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Metrics:
         audits: AuditStatus = tuple,
         *,
         left_out: "Callable[[], Beyond | None]" = lambda: None,
+        edge: EdgeSide | None = None,
     ) -> None:
         self._take = take
         self._guard = guard
@@ -49,6 +52,7 @@ class Metrics:
         self._slot = slot
         self._audits = audits
         self._left_out = left_out
+        self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer one request."""
@@ -81,4 +85,6 @@ class Metrics:
             self._snapshots.write(self._slot, snapshot)
             merged = self._snapshots.merged()
         more = audit_samples(self._audits) + left_out_samples(self._left_out)
-        return metrics_page(merged, accept, more)
+        if self._edge is None:
+            return metrics_page(merged, accept, more)
+        return metrics_page(merged, accept, more + self._edge.samples(), self._edge.metrics)

@@ -43,12 +43,16 @@ _UNITS: Final = ("seconds", "bytes", "dollars")
 
 
 def metrics_page(
-    merged: Merged, accept: str = "", more: Sequence[Sample] = ()
+    merged: Merged,
+    accept: str = "",
+    more: Sequence[Sample] = (),
+    more_metrics: Sequence[Metric[Any]] = (),
 ) -> tuple[str, bytes]:
     """Return the page's content type and body, by a request's Accept header.
 
     Call it in a thread: it takes milliseconds, and tens of them when the library is first loaded.
-    Counts that `METRICS` does not list are left out; ``more`` are gauges of no worker.
+    Counts that `METRICS` does not list are left out; ``more`` are gauges of no worker, and
+    ``more_metrics`` are listed beside `METRICS`.
     """
     # Here, so that only gateways that are scraped load it.
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
@@ -57,15 +61,18 @@ def metrics_page(
         encode, content_type = choose_encoder(accept)
     except TypeError:  # what it does with a version that is no number
         encode, content_type = choose_encoder("")
-    return content_type, encode(_Collector(merged, more))
+    return content_type, encode(_Collector(merged, more, more_metrics))
 
 
 class _Collector:
     """Gives the metrics to the Prometheus library."""
 
-    def __init__(self, merged: Merged, more: Sequence[Sample]) -> None:
+    def __init__(
+        self, merged: Merged, more: Sequence[Sample], more_metrics: Sequence[Metric[Any]]
+    ) -> None:
         self._merged = merged
         self._more = more
+        self._metrics = (*METRICS, *more_metrics)
 
     def collect(self) -> Iterator["Family"]:
         """Yield every metric with its values."""
@@ -76,7 +83,7 @@ class _Collector:
         histograms: dict[str, list[Histogram]] = {}
         for histogram in self._merged.histograms:
             histograms.setdefault(histogram.name, []).append(histogram)
-        for row in METRICS:
+        for row in self._metrics:
             yield _family(row, values.get(row.name, []), histograms.get(row.name, []))
 
 

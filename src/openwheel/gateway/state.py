@@ -7,6 +7,7 @@ import msgspec
 
 from openwheel.gateway.audit import Audits
 from openwheel.gateway.authorization import Guard
+from openwheel.gateway.edges import EdgeSide
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
 from openwheel.gateway.recorder import Recorder
@@ -41,6 +42,7 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
         best_effort: Whether a student may answer below its threshold while the teacher is down,
             by task name; ``*`` stands for all others.
         tracer: Sends spans, if any are wanted.
+        edge: The edge that this gateway is part of, None for any other.
     """
 
     teacher: PatientTeacher
@@ -57,3 +59,4 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     settings: GatewaySection
     best_effort: Mapping[str, bool] = {}
     tracer: Tracer | None = None
+    edge: EdgeSide | None = None

@@ -114,6 +114,20 @@ class Serving(Protocol):
         """
 
 
+def audit_share(
+    registry: Registry, plan: AuditPlan, shadow: Candidate | None, promotion: Promotion
+) -> float:
+    """Return the share of a promoted student's requests to audit now.
+
+    It is more than its plan says while a shadow of its task waits that is worth its evidence.
+    """
+    if shadow is None:
+        return plan.audit
+    covered = coverage_now(registry, promotion)
+    won = (shadow.coverage - covered) * shadow.training.exchanges
+    return max(plan.audit, SHADOW_AUDIT) if won >= covered * shadow.enough else plan.audit
+
+
 class _Promoted(msgspec.Struct, frozen=True):
     """A student in front of its task's traffic."""
 
@@ -235,7 +249,7 @@ class RegistryServing:
                 candidate.accepted,
                 candidate.surfaces,
                 asked(
-                    max(plan.audit, self._shadow_audit(waiting.get(task_id), promotion)),
+                    audit_share(self._registry, plan, waiting.get(task_id), promotion),
                     plan.canary,
                 ),
                 plan.canary,
@@ -278,14 +292,6 @@ class RegistryServing:
             else:
                 remaining[task_id] = entry
         self._table = msgspec.structs.replace(self._table, promoted=remaining, stopped=stopped)
-
-    def _shadow_audit(self, shadow: Candidate | None, promotion: Promotion) -> float:
-        """Return the share to audit for a shadow, 0 if the shadow is not worth its evidence."""
-        if shadow is None:
-            return 0.0
-        covered = coverage_now(self._registry, promotion)
-        won = (shadow.coverage - covered) * shadow.training.exchanges
-        return SHADOW_AUDIT if won >= covered * shadow.enough else 0.0
 
     def students(self) -> dict[str, str]:
         """Return the promoted student of each task that has one, by the task's name.

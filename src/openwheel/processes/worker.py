@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from openwheel.access import Access
+from openwheel.edge.upstream import edge_routes
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway import (
     CaptureWriter,
@@ -89,7 +90,10 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
             snapshots=SnapshotFolder(runtime / "snapshots"),
             slot=order.slot,
             tracer=make_tracer(settings.telemetry),
-            routes=_routes(console),
+            routes=[
+                *_routes(console),
+                *edge_routes(registry, access, settings.edge.bundle, keeps=captured.mode != "off"),
+            ],
             stop=console.stop if console else lambda: None,
         )
         sock = socket.socket(fileno=order.descriptor)

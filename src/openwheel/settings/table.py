@@ -516,6 +516,73 @@ class AlertSection(Section, frozen=True):
     ] = ""
 
 
+class EdgeSection(Section, frozen=True):
+    """The agent on a small machine (`openwheel edge`), and what its upstream gateway serves it."""
+
+    upstream: Annotated[
+        str, Meta(description="On an edge: the base URL of the gateway that it belongs to.")
+    ] = ""
+    key_env: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="On an edge: the environment variable that holds its key of that gateway.",
+        ),
+    ] = "OPENWHEEL_EDGE_KEY"
+    public_key: Annotated[
+        str,
+        Meta(description="On an edge: the file of the public key that its bundles are signed by."),
+    ] = ""
+    spool: Annotated[
+        str,
+        Meta(min_length=1, description="On an edge: the file that keeps exchanges until sent."),
+    ] = "edge.db"
+    spool_bytes: Annotated[
+        int,
+        Meta(
+            ge=4 << 20,
+            description="On an edge: the most bytes that this file takes, with those beside it. "
+            "When it is full, the oldest answers of students go first, audits last.",
+        ),
+    ] = 256 << 20
+    poll: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="On an edge: seconds between looks for promotions, demotions and bundles.",
+        ),
+    ] = 2.0
+    link_timeout: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=600,
+            description="On an edge: seconds until the link counts as down, without a connection "
+            "or an answer to such a look.",
+        ),
+    ] = 5.0
+    unheard: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds that students go on without a word of the upstream; then they "
+            "stop. On an edge its own setting or that of its bundle, whichever is less.",
+        ),
+    ] = 86_400.0
+    queue: Annotated[
+        bool,
+        Meta(
+            description="On an edge: whether requests that nobody can answer during an outage are "
+            "sent later, also where their client does not ask for it."
+        ),
+    ] = False
+    bundle: Annotated[
+        str,
+        Meta(description="On an upstream gateway: the bundle that it serves its edges."),
+    ] = ""
+
+
 class LogSection(Section, frozen=True):
     """What is logged, on standard error."""
 
@@ -556,5 +623,6 @@ class Settings(Section, frozen=True):
     catalog: CatalogSection = CatalogSection()
     console: ConsoleSection = ConsoleSection()
     alerts: tuple[AlertSection, ...] = ()
+    edge: EdgeSection = EdgeSection()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()

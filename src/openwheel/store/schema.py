@@ -419,3 +419,26 @@ judgements = sa.Table(
     sa.Column("questions", INTEGER, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )
+
+# On an edge: requests that are still to be asked upstream. A struct of openwheel.edge as JSON each.
+edge_queue = sa.Table(
+    "edge_queue",
+    metadata,
+    sa.Column("id", INTEGER, primary_key=True),
+    # The id that its exchange will have.
+    sa.Column("exchange", Text, nullable=False, unique=True),
+    # Whether a client was told that it will be sent: then it is not deleted to make room.
+    sa.Column("promised", sa.Boolean, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("size", INTEGER, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    **NEVER_USED_TWICE,
+)
+
+# On an edge: what it has heard of its upstream, and what it has counted.
+edge_notes = sa.Table(
+    "edge_notes",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("note", sa.LargeBinary, nullable=False),
+)

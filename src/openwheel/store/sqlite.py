@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -405,6 +405,29 @@ def used_bytes(connection: sa.Connection) -> int:
         for name in ("page_count", "freelist_count", "page_size")
     )
     return (pages - free) * size
+
+
+def disk_bytes(path: Path) -> int:
+    """Return how many bytes a store takes on the disk, its WAL and its shared memory included."""
+    sizes = 0
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            sizes += path.with_name(path.name + suffix).stat().st_size
+    return sizes
+
+
+def empty_wal(engine: sa.Engine, path: Path, *, past: int) -> None:
+    """Write a WAL of more than ``past`` bytes back into the file, and cut it to nothing.
+
+    A reader may keep it from being cut; then the next call tries again.
+    """
+    with suppress(FileNotFoundError):
+        if path.with_name(path.name + "-wal").stat().st_size <= past:
+            return
+    with store_errors(path), engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def insert_many(

@@ -6,7 +6,7 @@ Bodies pass as they are in both directions. There are no retries here; see `Teac
 import asyncio
 import functools
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from openwheel.errors import TeacherError
 from openwheel.teachers.address import read_base_url, read_key
@@ -25,6 +25,8 @@ from openwheel.teachers.teacher import (
 _ANTHROPIC_VERSION = b"2023-06-01"
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PROBE_S = 15.0
+_TASK, _TEACHER = b"x-openwheel-task", b"x-openwheel-teacher"
+_LONGEST_NAME = 200
 
 
 class HttpTeacher:
@@ -47,6 +49,8 @@ class HttpTeacher:
         connect_timeout: Seconds to get a connection.
         read_timeout: Seconds without a byte from the teacher; long, since a reasoning model may
             think for minutes before its first.
+        is_gateway: Whether it is a gateway of Openwheel, which gets a request's ``marks`` and the
+            task that the client names, and may say which teacher answered.
 
     Raises:
         SettingError: The URL is not one, or carries a password; the variable is not set.
@@ -62,12 +66,14 @@ class HttpTeacher:
         keep_credentials: bool = True,
         connect_timeout: float = 5.0,
         read_timeout: float = 600.0,
+        is_gateway: bool = False,
     ) -> None:
         self._base, self.host = read_base_url(base_url, api)
         self.name = name or self.host
         self.api = api
         self._key_env = key_env or None
         self._key = read_key(key_env) if key_env else None
+        self._is_gateway = is_gateway
         self._keep_credentials = keep_credentials and self._key is None
         parts = urlsplit(self._base)
         self._path = parts.path
@@ -104,7 +110,7 @@ class HttpTeacher:
         head = write_head(
             method,
             self._target(request.path),
-            self._request_headers(request.headers),
+            self._request_headers(request),
             len(body) if body or method in _WITH_BODY else None,
         )
         response = await self._ask(head, body, bodiless=method == "HEAD", sending=request.sending)
@@ -124,8 +130,15 @@ class HttpTeacher:
             chunks=response,
             close=response.close,
             delimited=delimited or method == "HEAD",
-            teacher=self.name,
+            teacher=self._told(response.headers) or self.name,
         )
+
+    def _told(self, headers: Headers) -> str:
+        """Return the teacher that a gateway says has answered, ``""`` if it says none."""
+        if not self._is_gateway:
+            return ""
+        values = [value for name, value in headers if name.lower() == _TEACHER]
+        return unquote(values[0].decode("latin-1"))[:_LONGEST_NAME] if values else ""
 
     async def _ask(
         self, head: bytes, body: bytes, *, bodiless: bool, sending: Sending | None
@@ -196,8 +209,12 @@ class HttpTeacher:
                 added.append((b"authorization", b"Bearer " + key))
         return added
 
-    def _request_headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+    def _request_headers(self, request: TeacherRequest) -> list[tuple[bytes, bytes]]:
+        headers = request.headers
         sent = self._added + passed_to_teacher(headers, credentials=self._keep_credentials)
+        if self._is_gateway:
+            sent += [pair for pair in headers if pair[0] == _TASK]
+            sent += request.marks
         if self.api == "anthropic" and not any(name == b"anthropic-version" for name, _ in sent):
             sent.append((b"anthropic-version", _ANTHROPIC_VERSION))
         return sent

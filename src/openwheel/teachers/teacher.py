@@ -47,6 +47,7 @@ class TeacherRequest(NamedTuple):
         body: Sent as it is.
         model: The model that the body names, ``""`` if it names none or was not read.
         sending: Gets the name of the teacher that was sent the request.
+        marks: Headers of this gateway for one before it; no other teacher sees them.
     """
 
     method: str
@@ -55,6 +56,7 @@ class TeacherRequest(NamedTuple):
     body: bytes
     model: str = ""
     sending: Sending | None = None
+    marks: Headers = ()
 
 
 class TeacherResponse(msgspec.Struct, frozen=True):
