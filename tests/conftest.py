@@ -4,7 +4,6 @@ import gc
 import importlib.util
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,10 +71,7 @@ def postgres_server() -> Iterator["postgres.Server"]:
         if os.environ.get("CI"):
             pytest.fail("Postgres is missing: in CI the tests on it must run")
         pytest.skip("Postgres is not installed on this machine")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    with postgres.server(port) as running:
+    with postgres.server() as running:
         yield running
 
 

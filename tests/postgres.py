@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -26,9 +27,10 @@ def programs() -> Path | None:
 class Server:
     """A server that listens on a socket in its folder, and on a port of loopback."""
 
-    def __init__(self, folder: Path, binaries: Path, port: int) -> None:
+    def __init__(self, folder: Path, binaries: Path, port: int, *, safe: bool) -> None:
         self.folder = folder
         self.port = port
+        self._safe = safe
         self._binaries = binaries
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +48,7 @@ class Server:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",  # the tests kill processes, not the machine
+            "fsync": "on" if self._safe else "off",
             "shared_buffers": "64MB",
             "max_connections": "200",
             "log_min_messages": "warning",
@@ -75,6 +77,12 @@ class Server:
             self._process.send_signal(number)
             self._process.wait(60)
             self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The id of its first process."""
+        assert self._process is not None
+        return self._process.pid
 
     def database(self, **options: str) -> str:
         """Make an empty database, and return its URL."""
@@ -111,8 +119,15 @@ def _as_nobody() -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def server(port: int) -> Iterator[Server]:
-    """Run a server until the block ends."""
+def server(*, safe: bool = False) -> Iterator[Server]:
+    """Run a server until the block ends.
+
+    Args:
+        safe: Whether commits are synced to disk. Tests kill processes, and not the machine.
+    """
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
     binaries = programs()
     assert binaries is not None
     # In /tmp itself: the path of a socket may have a hundred bytes.
@@ -120,7 +135,7 @@ def server(port: int) -> Iterator[Server]:
         folder = Path(name)
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
-        running = Server(folder, binaries, port)
+        running = Server(folder, binaries, port, safe=safe)
         running.make()
         running.start()
         try:

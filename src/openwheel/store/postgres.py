@@ -7,9 +7,11 @@ from before rows are numbered until they are committed: so the order of ``seq`` 
 Knows nothing of what the tables hold.
 """
 
+import contextlib
 import datetime
 import hashlib
 import math
+import operator
 import os
 import threading
 import time
@@ -74,19 +76,62 @@ CREATE TABLE exchange_days (day DATE PRIMARY KEY, first_seq BIGINT NOT NULL,
   WITH (fillfactor = 10);
 CREATE TABLE exchange_ids (id TEXT PRIMARY KEY, day DATE NOT NULL, seq BIGINT NOT NULL);
 CREATE TABLE exchange_bodies (day DATE NOT NULL, hash BYTEA NOT NULL, body BYTEA NOT NULL,
-  PRIMARY KEY (day, hash)) PARTITION BY RANGE (day);
-CREATE FUNCTION openwheel_tell() RETURNS trigger LANGUAGE plpgsql AS
-  $$ BEGIN PERFORM pg_notify('openwheel', TG_TABLE_NAME); RETURN NULL; END $$;
+  PRIMARY KEY (day, hash)) PARTITION BY RANGE (day)
 """
 """Tables that SQLite has no use for. The small ones are changed with each batch: the room that is
 left in their pages keeps such a change within one page."""
 
-
-_ADD_DAY = """
-INSERT INTO exchange_days AS d VALUES (%s, %s, %s, %s, %s) ON CONFLICT (day) DO UPDATE SET
-  latest = greatest(d.latest, excluded.latest), earliest = least(d.earliest, excluded.earliest),
-  untimed = d.untimed OR excluded.untimed
+_TELL = """
+CREATE FUNCTION openwheel_tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('openwheel', TG_TABLE_NAME);
+  RETURN NULL;
+END $$
 """
+
+_APPEND = """
+CREATE FUNCTION openwheel_append(
+  today DATE, hashes BYTEA[], bodies BYTEA[], ids TEXT[], latest_time DOUBLE PRECISION,
+  earliest_time DOUBLE PRECISION, has_untimed BOOLEAN,
+  OUT on_day DATE, OUT before BIGINT, OUT fresh TEXT[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+  added BIGINT;
+BEGIN
+  -- Before the lock, since they are most of the bytes; in the order of their hashes, so that two
+  -- processes with the same requests do not wait for each other.
+  INSERT INTO exchange_bodies
+    SELECT today, given.* FROM unnest(hashes, bodies) AS given ON CONFLICT DO NOTHING;
+  SELECT s.day, s.last_seq INTO on_day, before FROM exchange_state AS s FOR UPDATE;
+  IF on_day > today THEN  -- midnight has passed meanwhile, or the server's clock was set back
+    INSERT INTO exchange_bodies
+      SELECT on_day, given.* FROM unnest(hashes, bodies) AS given ON CONFLICT DO NOTHING;
+  ELSE
+    on_day := today;
+  END IF;
+  INSERT INTO exchange_ids
+    SELECT given.id, on_day, before + given.number
+    FROM unnest(ids) WITH ORDINALITY AS given (id, number) ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  IF added = 0 THEN
+    fresh := '{}';
+    RETURN;
+  END IF;
+  IF added < cardinality(ids) THEN
+    SELECT array_agg(i.id ORDER BY i.seq) INTO fresh FROM exchange_ids AS i
+      WHERE i.id = ANY (ids) AND i.seq > before;
+    UPDATE exchange_ids AS i SET seq = before + given.number
+      FROM unnest(fresh) WITH ORDINALITY AS given (id, number) WHERE i.id = given.id;
+  END IF;
+  INSERT INTO exchange_days AS d
+    VALUES (on_day, before + 1, latest_time, earliest_time, has_untimed)
+    ON CONFLICT (day) DO UPDATE SET latest = greatest(d.latest, excluded.latest),
+      earliest = least(d.earliest, excluded.earliest), untimed = d.untimed OR excluded.untimed;
+  UPDATE exchange_state SET last_seq = before + added, day = on_day;
+END $$
+"""
+"""Takes a batch in as far as its requests, ids and numbers go; one statement, so that a batch takes
+few turns between process and server. ``fresh`` is null where all ids were new."""
 
 _ASSIGN = """
 UPDATE exchanges SET task_id = given.task_id, inputs = given.inputs, settings = given.settings
@@ -137,6 +182,9 @@ class Postgres:
         self._url = url
         self._arguments = arguments
         self._listening: psycopg.Connection[Any] | None = None
+        self._appends: psycopg.Connection[Any] | None = None
+        self._appending = threading.Lock()
+        self._used = False
         self._made: set[datetime.date] = set()
         self._making = threading.Lock()
 
@@ -239,80 +287,115 @@ class Postgres:
     def writing(self, *, alone: bool) -> Iterator[sa.Connection]:
         """See `Database.writing`."""
         with self.engine.connect() as connection, connection.begin():
-            _limit(connection)
-            if alone:
-                connection.exec_driver_sql(
-                    "SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, _WRITING)
-                )
+            limit = f"set_config('idle_in_transaction_session_timeout', '{_IDLE_WRITER_S}s', true)"
+            lock = f", pg_advisory_xact_lock({_LOCK_SPACE}, {_WRITING})" if alone else ""
+            connection.exec_driver_sql(f"SELECT {limit}{lock}")
             yield connection
 
     def append(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
         """See `Database.append`."""
-        at = {name: index for index, name in enumerate(names)}
+        place = {name: index for index, name in enumerate(names)}
+        # An id that is given twice is stored once.
+        by_id = {str(escaped(row[place["id"]])): row for row in reversed(rows)}
+        given = {identity: by_id[identity] for identity in reversed(by_id)}
+        with self._appending:
+            try:
+                return self._append(names, place, given)
+            except psycopg.OperationalError:
+                # The server may have been restarted since the last time. What the first try
+                # committed, the second one finds by its ids.
+                if not self._leave():
+                    raise
+                return self._append(names, place, given)
+
+    def _append(
+        self, names: Sequence[str], place: Mapping[str, int], given: Mapping[str, tuple[Any, ...]]
+    ) -> int:
         columns = [name for name in names if name != "request"]
-        convert = [_CONVERT.get(type(exchanges.c[name].type)) for name in columns]
-        index = [at[name] for name in columns]
-        requests, times = at["request"], at["time"]
-        identities = [str(escaped(row[at["id"]])) for row in rows]
-        hashes = [hashlib.sha256(row[requests]).digest() for row in rows]
-        bodies = {key: row[requests] for key, row in zip(hashes, rows, strict=True)}
-        with self.engine.connect() as connection, connection.begin():
-            _limit(connection)
-            raw = _raw(connection)
-            with raw.cursor() as cursor:
-                day = self._today(cursor)
-                # Before the lock, since they are most of the bytes, and in one order, so that two
-                # processes with the same requests do not wait for each other.
-                _add_bodies(cursor, day, bodies)
-                cursor.execute("SELECT last_seq, day FROM exchange_state FOR UPDATE")
-                last, latest_day = cursor.fetchone() or (0, datetime.date.min)
-                if latest_day > day:  # midnight has passed, or the server's clock was set back
-                    day = latest_day
-                    _add_bodies(cursor, day, bodies)
-                cursor.execute(
-                    "SELECT id FROM exchange_ids WHERE id = ANY(%s)",
-                    (identities,),
+        values_of = operator.itemgetter(*(place[name] for name in columns))
+        convert = [
+            (i, make)
+            for i, name in enumerate(columns)
+            if (make := _CONVERT.get(type(exchanges.c[name].type))) is not None
+        ]
+        hashes = {
+            identity: hashlib.sha256(row[place["request"]]).digest()
+            for identity, row in given.items()
+        }
+        bodies = {key: given[identity][place["request"]] for identity, key in hashes.items()}
+        times = [row[place["time"]] for row in given.values()]
+        timed = [time for time in times if time > 0]
+        today = self._today()
+        keys = sorted(bodies)
+        connection = self._appender()
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                taken = connection.execute(
+                    "SELECT * FROM openwheel_append(%s, %b, %b, %s, %s, %s, %s)",
+                    (
+                        today,
+                        keys,
+                        [bodies[key] for key in keys],
+                        list(given),
+                        max(times),
+                        min(timed, default=None),
+                        len(timed) < len(times),
+                    ),
                 )
-                known = {row[0] for row in cursor.fetchall()}
-                fresh: list[tuple[int, str, tuple[Any, ...], bytes]] = []
-                for identity, row, key in zip(identities, rows, hashes, strict=True):
-                    if identity not in known:
-                        known.add(identity)
-                        fresh.append((last + 1 + len(fresh), identity, row, key))
-                if not fresh:
-                    return 0
-                with cursor.copy("COPY exchange_ids (id, day, seq) FROM STDIN") as copy:
-                    for seq, identity, _, _ in fresh:
-                        copy.write_row((identity, day, seq))
+            day, before, fresh = taken.fetchone() or (today, 0, [])
+            fresh = list(given) if fresh is None else fresh
+            if fresh:
                 listed = ", ".join(f'"{name}"' for name in columns)
-                with cursor.copy(
-                    f"COPY exchanges (seq, day, request_hash, {listed}) FROM STDIN"
-                ) as copy:
-                    for seq, _, row, key in fresh:
-                        values = (
-                            row[i] if make is None else make(row[i])
-                            for i, make in zip(index, convert, strict=True)
-                        )
-                        copy.write_row((seq, day, key, *values))
-                came = [row[times] for _, _, row, _ in fresh]
-                timed = [time for time in came if time > 0]
-                cursor.execute(
-                    _ADD_DAY,
-                    (day, last + 1, max(came), min(timed, default=None), len(timed) < len(came)),
-                )
-                cursor.execute(
-                    "UPDATE exchange_state SET last_seq = %s, day = %s", (fresh[-1][0], day)
-                )
+                statement = f"COPY exchanges (seq, day, request_hash, {listed}) FROM STDIN"
+                with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    for seq, identity in enumerate(fresh, before + 1):
+                        values = list(values_of(given[identity]))
+                        for i, make in convert:
+                            values[i] = make(values[i])
+                        copy.write_row((seq, day, hashes[identity], *values))
+            connection.execute("COMMIT")
+            self._used = True
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+            raise
         return len(fresh)
 
-    def _today(self, cursor: "psycopg.Cursor[Any]") -> datetime.date:
-        """Return the day to store in, whose partitions are there: the latest, or today."""
-        cursor.execute(
-            "SELECT greatest(day, (clock_timestamp() AT TIME ZONE 'UTC')::date) FROM exchange_state"
+    def _appender(self) -> "psycopg.Connection[Any]":
+        """Return the connection that appends: its own, since most of a gateway's writes are."""
+        if self._appends is None or self._appends.closed:
+            self._used = False
+            self._appends = self._connect(
+                "openwheel-append", idle_in_transaction_session_timeout=_IDLE_WRITER_S * 1000
+            )
+        return self._appends
+
+    def _leave(self) -> bool:
+        """Give up the connection that appends; return whether it had ever worked."""
+        appends, self._appends = self._appends, None
+        if appends is not None:
+            appends.close()
+        used, self._used = self._used, False
+        return used
+
+    def _connect(self, name: str, **settings: Any) -> "psycopg.Connection[Any]":
+        """Return a connection of its own, whose statements commit by themselves."""
+        positional, named = self.engine.dialect.create_connect_args(self._url)
+        options = [f"-c {key}={value}" for key, value in settings.items()]
+        arguments = {**named, **self._arguments, "application_name": name}
+        arguments["options"] = " ".join([self._arguments["options"], *options])
+        return psycopg.connect(*positional, **arguments, autocommit=True)
+
+    def _today(self) -> datetime.date:
+        """Return the day by the server's clock, whose partitions are there."""
+        answer = (
+            self._appender()
+            .execute("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date")
+            .fetchone()
         )
-        (day,) = cursor.fetchone() or (datetime.date.min,)
+        (day,) = answer or (datetime.date.min,)
         if day not in self._made:
-            # In a transaction of its own, so that this one does not keep its locks.
             self._make_day(day)
         return datetime.date(day.year, day.month, day.day)
 
@@ -458,7 +541,8 @@ class Postgres:
         deadline = time.monotonic() + seconds
         try:
             if self._listening is None or self._listening.closed:
-                self._listening = self._listen()
+                self._listening = self._connect("openwheel-listen")
+                self._listening.execute(f"LISTEN {CHANNEL}")
                 return  # what changed before it listened was not told
             for _ in self._listening.notifies(timeout=seconds, stop_after=1):
                 return
@@ -466,13 +550,6 @@ class Postgres:
             # Those who wait look again when time is up; that says what is wrong.
             self._stop_listening()
             time.sleep(max(0.0, deadline - time.monotonic()))
-
-    def _listen(self) -> "psycopg.Connection[Any]":
-        positional, named = self.engine.dialect.create_connect_args(self._url)
-        named = {**named, **self._arguments, "application_name": "openwheel-listen"}
-        connection: psycopg.Connection[Any] = psycopg.connect(*positional, **named, autocommit=True)
-        connection.execute(f"LISTEN {CHANNEL}")
-        return connection
 
     def _stop_listening(self) -> None:
         listening, self._listening = self._listening, None
@@ -482,6 +559,7 @@ class Postgres:
     def close(self) -> None:
         """Close all connections."""
         self._stop_listening()
+        self._leave()
         self.engine.dispose()
 
     def _prepare(self, *, create: bool, read_only: bool) -> None:
@@ -544,7 +622,7 @@ class Postgres:
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
         if encoding != "UTF8":
             raise StoreError(f"The encoding of {self} must be UTF8, was {encoding}")
-        for statement in _BASE.strip().split(";\n"):
+        for statement in (*_BASE.split(";\n"), _TELL, _APPEND):
             connection.exec_driver_sql(statement)
         _metadata().create_all(connection)
         for table in _ORDERED:
@@ -605,30 +683,6 @@ def _metadata() -> sa.MetaData:
         ),
     )
     return target
-
-
-def _raw(connection: sa.Connection) -> "psycopg.Connection[Any]":
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, psycopg.Connection)
-    return raw
-
-
-def _limit(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(
-        f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_WRITER_S}s'"
-    )
-
-
-def _add_bodies(
-    cursor: "psycopg.Cursor[Any]", day: datetime.date, bodies: dict[bytes, bytes]
-) -> None:
-    """Add requests by their hashes to a day, each once."""
-    keys = sorted(bodies)
-    cursor.execute(
-        "INSERT INTO exchange_bodies (day, hash, body) SELECT %s, given.hash, given.body "
-        "FROM unnest(%s::bytea[], %s::bytea[]) AS given (hash, body) ON CONFLICT DO NOTHING",
-        (day, keys, [bodies[key] for key in keys]),
-    )
 
 
 def _shown(url: sa.URL) -> str:

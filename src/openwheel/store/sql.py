@@ -32,7 +32,7 @@ _ESCAPE, _ZERO, _ITSELF = "\ufdd0", "\ufdd0\ufdd1", "\ufdd0\ufdd2"
 
 def escaped(text: str | None) -> str | None:
     """Return a text as Postgres can hold it."""
-    if text is None or ("\0" not in text and _ESCAPE not in text):
+    if not text or ("\0" not in text and _ESCAPE not in text):
         return text
     return text.replace(_ESCAPE, _ITSELF).replace("\0", _ZERO)
 
