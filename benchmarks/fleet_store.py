@@ -244,7 +244,7 @@ def fill(url: str, count: int, days: int, tasks: int) -> None:
                   latency_ms, prompt_tokens, completion_tokens, unbiased, audit_probability,
                   student, confidence, finish_reason, key, teacher, fingerprint, task_id, settings,
                   inputs, text, tool_calls, student_answer)
-                SELECT s, %(day)s, sha256(int8send(s)), 'made-' || s,
+                SELECT s, %(day)s, sha256(int8send(s %% 1000)), 'made-' || s,
                   %(midnight)s + 86400.0 * (s - %(first)s) / %(each)s,
                   CASE WHEN s %% 4 = 0 THEN 'teacher' ELSE 'student' END, 'chat', 'large', '',
                   12.5, 450, 2, s %% 4 = 0, 0.05, 'student-' || s %% %(tasks)s, 0.97, 'stop', '',
@@ -262,6 +262,17 @@ def fill(url: str, count: int, days: int, tasks: int) -> None:
                     "each": each,
                     "tasks": tasks,
                 },
+            )
+            connection.execute(
+                "INSERT INTO exchange_bodies SELECT %s, sha256(int8send(i)), "
+                "convert_to(repeat(md5(i::text), 60), 'UTF8') "
+                "FROM generate_series(0::bigint, 999) AS i",
+                (day,),
+            )
+            connection.execute(
+                "INSERT INTO exchange_ids SELECT id, day, seq FROM exchanges WHERE day = %s "
+                "AND seq > 1",
+                (day,),
             )
             connection.execute(
                 "INSERT INTO exchange_days VALUES (%s, %s, %s, %s, false) ON CONFLICT (day) DO "
@@ -298,9 +309,9 @@ def read(count: int, days: int = 30, tasks: int = 50) -> None:
                 "a task's 20,000 latest rows for training": lambda: list(
                     store.task_rows("task-7", after=newest - 20_000 * tasks)
                 ),
-                "5,000 exchanges with their requests": lambda: [
-                    next(iter(store.exchanges(after=newest - 5_000)))
-                ],
+                "5,000 exchanges with their requests": lambda: list(
+                    store.exchanges(after=newest - 5_000)
+                ),
                 "a student's audits among the latest 100,000": within(
                     lambda t: audits.audited(
                         t, "student-7", after=newest - 100_000, until=newest, limit=5_000
