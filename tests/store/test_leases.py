@@ -35,8 +35,11 @@ def test_one_that_has_ended_may_be_taken_and_its_last_holder_has_it_no_more(stor
         end(transaction, "a")
         assert leases.is_held(transaction, "a", "me", 1)  # nobody has taken it
         assert leases.renew(transaction, "a", "me", 1, seconds=60)
-        assert leases.acquire(transaction, "a", "you", seconds=60) is None
+        assert leases.free_ended(transaction, name="a") == []
         end(transaction, "a")
+        assert leases.acquire(transaction, "a", "you", seconds=60) is None  # nobody was told
+        assert leases.free_ended(transaction, name="b") == []
+        assert leases.free_ended(transaction, name="a") == ["a"]
         assert leases.acquire(transaction, "a", "you", seconds=60) == 2
         assert not leases.is_held(transaction, "a", "me", 1)
         assert not leases.renew(transaction, "a", "me", 1, seconds=60)
@@ -48,7 +51,8 @@ def test_the_same_holder_does_not_keep_a_lease_that_it_has_taken_anew(store):
     with store.write() as transaction:
         leases.acquire(transaction, "a", "me", seconds=60)
         end(transaction, "a")
-        leases.acquire(transaction, "a", "me", seconds=60)
+        leases.free_ended(transaction)
+        assert leases.acquire(transaction, "a", "me", seconds=60) == 2
         assert not leases.is_held(transaction, "a", "me", 1)
         assert not leases.renew(transaction, "a", "me", 1, seconds=60)
 

@@ -143,15 +143,13 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 def _turns(place: str) -> Iterator[Finding]:
     """Yield what turns failed at and wait for."""
-    import time
-
     from openwheel.loop.registry import Registry
     from openwheel.loop.turn import failures
     from openwheel.store import Store
 
     with Store.open(place, create=False, busy_seconds=2.0) as store:
         names = {record.task.id: record.task.name for record in Registry(store).tasks()}
-        for task, wait in failures.waits(failures.read(store), time.time()).items():
+        for task, wait in failures.waits(failures.read(store), store.clock()).items():
             subject = "turns" if task is None else f"turns of {names.get(task, task)}"
             yield Finding(subject, "warning", wait.message)
 

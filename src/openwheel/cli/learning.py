@@ -55,7 +55,6 @@ def learn(
     """
     settings = loop.settings()
     from openwheel.importing import LogProblems
-    from openwheel.loop.leases import leases_of
     from openwheel.loop.offline.learn import learn as run
     from openwheel.loop.resources import open_resources
     from openwheel.store import Store
@@ -73,7 +72,7 @@ def learn(
         stopping(kept),
         shown() as progress,
         Store.open(db) as store,
-        (leases := leases_of(store)).learning(patience=options.LEARNER_PATIENCE_S),
+        options.learning(store) as leases,
         open_resources(settings, options.connect()) as resources,
     ):
         # Exchangeable rows are in any order that one likes.

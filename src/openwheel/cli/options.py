@@ -1,5 +1,6 @@
 """Defines options that several commands share. What one leaves open, ``openwheel.toml`` says."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, wraps
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from openwheel.importing import LogProblems
     from openwheel.loop.drift.self_disagreement import ConnectAgain
     from openwheel.loop.judging import Connect
+    from openwheel.loop.leases import Leases
     from openwheel.loop.settings import LoopSettings
-    from openwheel.store import Exchange
+    from openwheel.store import Exchange, Store
     from openwheel.trust import Policy
 
 CONFIG = Path("openwheel.toml")
@@ -235,3 +237,17 @@ def connect() -> "Connect | None":
     from openwheel.processes.teachers import connect_teachers
 
     return connect_teachers(settings_from(None))
+
+
+@contextlib.contextmanager
+def learning(store: "Store") -> Iterator["Leases"]:
+    """Be one of a store's learners until the block ends, and yield its leases.
+
+    Raises:
+        OtherLearnerError: Another process is, and there may be one at a time.
+    """
+    from openwheel.loop.leases import leases_of
+
+    leases = leases_of(store, seconds=settings_from(None).loop.lease)
+    with leases.learning(patience=LEARNER_PATIENCE_S):
+        yield leases

@@ -199,7 +199,6 @@ def turn(
 
     for problem in apply_limits(Limits.of(options.settings_from(None))):
         warn(problem)
-    from openwheel.loop.leases import leases_of
     from openwheel.loop.resources import open_resources
     from openwheel.loop.turn.turn import turn as run
     from openwheel.store import Store
@@ -213,7 +212,7 @@ def turn(
         ),
         shown() as progress,
         Store.open(db, create=False) as store,
-        (leases := leases_of(store)).learning(patience=options.LEARNER_PATIENCE_S),
+        options.learning(store) as leases,
         _stopped_as_by_hand(),
         open_resources(settings, options.connect(), options.connect_again()) as resources,
     ):

@@ -59,7 +59,7 @@ def run(settings: Settings, holder: str, learning: threading.Event) -> None:
     captured = settings.capture
     # The workers have made the file: making it again would hide that it was lost.
     with Store.open(settings.store.path, create=False) as store, contextlib.ExitStack() as stack:
-        leases = leases_of(store, holder=holder)
+        leases = leases_of(store, seconds=settings.loop.lease, holder=holder)
         housekeeping = retention(
             store,
             days=captured.keep_days,
@@ -185,7 +185,7 @@ def _learn(
             from openwheel.store import Store  # noqa: PLC0415
 
             with Store.open(settings.store.path, create=False, busy_seconds=_RELEASING_S) as store:
-                leases_of(store, holder=holder).release_all()
+                leases_of(store, seconds=settings.loop.lease, holder=holder).release_all()
 
     ends_it(_end_when_stopped(release, signals))
     code = 1

@@ -260,6 +260,16 @@ class LoopSection(Section, frozen=True):
             "models have lm.threads.",
         ),
     ] = 0
+    lease: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3_600,
+            description="Seconds after which others go on with the work of a learner that died, "
+            "froze or was cut off, where learners share a Postgres store. What that learner writes "
+            "afterwards is refused.",
+        ),
+    ] = 30.0
     turn_memory: Annotated[
         float,
         Meta(

@@ -13,9 +13,11 @@ class Database(Protocol):
 
     Attributes:
         engine: Gives connections.
+        shared: Whether processes on other machines may use it too.
     """
 
     engine: sa.Engine
+    shared: bool
 
     def __str__(self) -> str:
         """Return where it is, for messages: without a password."""
@@ -46,8 +48,15 @@ class Database(Protocol):
         Each gets the next ``seq``, in the order of commits.
         """
 
-    def assign(self, rows: Sequence[tuple[int, str, str, str]]) -> int:
-        """Set task, inputs and settings of exchanges by ``seq``; return how many there were."""
+    def assign(
+        self, rows: Sequence[tuple[int, str, str, str]], check: Callable[[sa.Connection], None]
+    ) -> int:
+        """Set task, inputs and settings of exchanges of no task, in a transaction; return how many.
+
+        Args:
+            rows: The exchanges, by ``seq``.
+            check: Called first, in the same transaction.
+        """
 
     def delete_old(self, before: float, delete: Callable[[sa.ColumnElement[bool]], int]) -> int:
         """Delete the exchanges that arrived before a time; return how many.

@@ -27,7 +27,9 @@ class LeaseRow(NamedTuple):
 def acquire(
     transaction: Transaction, name: str, holder: str, *, seconds: float | None, steal: bool = False
 ) -> int | None:
-    """Take a lease that is free, or has ended; return its token, None if another has it.
+    """Take a lease that is free; return its token, None if somebody has it.
+
+    One that has ended is free once `free_ended` has told of it.
 
     Args:
         transaction: A transaction that writes.
@@ -42,7 +44,7 @@ def acquire(
     transaction.execute(added.on_conflict_do_nothing(index_elements=["name"]))
     change = sa.update(table).where(table.c.name == name)
     if not steal:
-        change = change.where(sa.or_(table.c.holder == "", _ended()))
+        change = change.where(table.c.holder == "")
     taken = transaction.execute(
         change.values(holder=holder, token=table.c.token + 1, until=_end(seconds)).returning(
             table.c.token
@@ -98,14 +100,19 @@ def have_ended(transaction: Transaction, *, everyone: bool = False) -> bool:
     return transaction.execute(query if everyone else query.where(_ended())).first() is not None
 
 
-def free_ended(transaction: Transaction, *, everyone: bool = False) -> list[str]:
+def free_ended(
+    transaction: Transaction, *, name: str | None = None, everyone: bool = False
+) -> list[str]:
     """Free the leases that have ended and were not given back; return their names.
 
     Args:
         transaction: A transaction that writes.
+        name: The only one to look at.
         everyone: Whether all leases that are held have ended.
     """
     change = sa.update(table).where(table.c.holder != "")
+    if name is not None:
+        change = change.where(table.c.name == name)
     if not everyone:
         change = change.where(_ended())
     freed = transaction.execute(change.values(holder="", until=None).returning(table.c.name))

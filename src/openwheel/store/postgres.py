@@ -137,7 +137,7 @@ _ASSIGN = """
 UPDATE exchanges SET task_id = given.task_id, inputs = given.inputs, settings = given.settings
 FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[])
   AS given (seq, task_id, inputs, settings)
-WHERE exchanges.seq = given.seq AND exchanges.day BETWEEN %s AND %s
+WHERE exchanges.seq = given.seq AND exchanges.task_id IS NULL AND exchanges.day BETWEEN %s AND %s
 """
 
 
@@ -176,6 +176,8 @@ class Postgres:
         engine: On it.
         arguments: With which it connects.
     """
+
+    shared = True
 
     def __init__(self, url: sa.URL, engine: sa.Engine, arguments: Mapping[str, Any]) -> None:
         self.engine = engine
@@ -419,11 +421,14 @@ class Postgres:
                 )
         self._made.add(day)
 
-    def assign(self, rows: Sequence[tuple[int, str, str, str]]) -> int:
+    def assign(
+        self, rows: Sequence[tuple[int, str, str, str]], check: Callable[[sa.Connection], None]
+    ) -> int:
         """See `Database.assign`."""
         seqs, *texts = map(list, zip(*rows, strict=True))
         columns = (seqs, *([escaped(text) for text in column] for column in texts))
         with self.writing(alone=False) as connection:
+            check(connection)
             # The days are looked up first, so that other partitions are left out.
             first, last = connection.exec_driver_sql(
                 "SELECT coalesce((SELECT max(day) FROM exchange_days WHERE first_seq <= %s), "

@@ -47,6 +47,8 @@ class SqliteFile:
         engine: On it, from `make_engine`.
     """
 
+    shared = False
+
     def __init__(self, path: Path, engine: sa.Engine) -> None:
         self.path = path
         self.engine = engine
@@ -134,13 +136,16 @@ class SqliteFile:
         with self.writing(alone=True) as connection:
             return insert_many(connection, exchanges, names, rows)
 
-    def assign(self, rows: Sequence[tuple[int, str, str, str]]) -> int:
+    def assign(
+        self, rows: Sequence[tuple[int, str, str, str]], check: Callable[[sa.Connection], None]
+    ) -> int:
         """See `Database.assign`."""
         values = [
             {"_seq": seq, "_task_id": task, "_inputs": inputs, "_settings": settings}
             for seq, task, inputs, settings in rows
         ]
         with self.writing(alone=True) as connection:
+            check(connection)
             return connection.execute(_ASSIGN, values).rowcount
 
     def delete_old(self, before: float, delete: Callable[[sa.ColumnElement[bool]], int]) -> int:
@@ -179,7 +184,7 @@ class SqliteFile:
 
 _ASSIGN = (
     sa.update(exchanges)
-    .where(exchanges.c.seq == sa.bindparam("_seq"))
+    .where(exchanges.c.seq == sa.bindparam("_seq"), exchanges.c.task_id.is_(None))
     .values(
         task_id=sa.bindparam("_task_id"),
         inputs=sa.bindparam("_inputs"),

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -51,8 +51,11 @@ class Store:
         database: For this package alone.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, *, check: Callable[[Transaction], None] = lambda _: None
+    ) -> None:
         self.database = database
+        self._check = check
 
     @classmethod
     def open(
@@ -99,6 +102,19 @@ class Store:
         """The engine; for this package and for tests."""
         return self.database.engine
 
+    @property
+    def shared(self) -> bool:
+        """Whether processes on other machines may use it too."""
+        return self.database.shared
+
+    def fenced(self, check: Callable[[Transaction], None]) -> "Store":
+        """Return this store as one whose writes call a function first, in their transaction.
+
+        What the function raises refuses the write. Appending exchanges is not checked: what came
+        in is kept, whoever has it.
+        """
+        return Store(self.database, check=check)
+
     def __str__(self) -> str:
         """Return the store's place, for messages."""
         return str(self.database)
@@ -134,6 +150,7 @@ class Store:
         """
         self.database.require_in_place()
         with self.database.errors(), self.database.writing(alone=alone) as connection:
+            self._check(connection)
             yield connection
 
     @contextmanager
@@ -142,6 +159,11 @@ class Store:
         self.database.require_in_place()
         with self.database.errors(), self.database.reading() as connection:
             yield connection
+
+    def clock(self) -> float:
+        """Return the time in seconds since 1970, the same for all processes that use the store."""
+        with self.read() as connection:
+            return connection.execute(sa.select(sql.now())).scalar_one()
 
     def changed(self) -> int:
         """Return a number that differs once another connection or process has written.
@@ -277,15 +299,15 @@ class Store:
     def assign(self, rows: Iterable[tuple[int, str, str, str]]) -> int:
         """Assign exchanges to tasks: ``(seq, task_id, inputs, settings)`` in JSON; return how many.
 
-        Writes 5,000 rows a transaction, and lets other writers in between. A ``seq`` that is not in
-        the store counts for none.
+        Writes 5,000 rows a transaction, and lets other writers in between. An exchange that has a
+        task, or that is not in the store, is left as it is.
         """
         remaining = iter(rows)
         changed = 0
         while batch := list(islice(remaining, _ASSIGN_BATCH)):
             self.database.require_in_place()
             with self.database.errors():
-                changed += self.database.assign(batch)
+                changed += self.database.assign(batch, self._check)
             time.sleep(_PAUSE_SECONDS)
         return changed
 

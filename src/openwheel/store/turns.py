@@ -1,11 +1,11 @@
 """Stores the turns taken, and failed turns."""
 
-import time
 from typing import NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from openwheel.store import sql
 from openwheel.store.schema import turn_starts as starts
 from openwheel.store.schema import turns as table
 from openwheel.store.store import Transaction
@@ -26,7 +26,7 @@ def add(transaction: Transaction, looked_at: int, events: object, *, seconds: fl
     forget_failures(transaction, None)
     body = msgspec.json.encode(events)
     transaction.execute(
-        sa.insert(table).values(looked_at=looked_at, events=body, seconds=seconds, time=time.time())
+        sa.insert(table).values(looked_at=looked_at, events=body, seconds=seconds, time=sql.now())
     )
 
 
@@ -52,7 +52,7 @@ def last(transaction: Transaction) -> tuple[int, float] | None:
 
 def add_failure(transaction: Transaction, task_id: str | None, reason: str | None) -> None:
     """Add a failure at a task, or at none; without a reason its process died."""
-    now = time.time()
+    now = sql.now()  # learners' clocks may differ, and all of them wait for it
     transaction.execute(
         sa.insert(starts).values(time=now, task_id=task_id, noticed=now, reason=reason)
     )

@@ -155,7 +155,7 @@ def _first(store: Store, registry: Registry, settings: LoopSettings, leases: Lea
     """Return when the first turn of this learner is due, and report turns that failed before."""
     failures.notice(store, alone=leases.alone)
     last = registry.last_turn()
-    now, clock = time.monotonic(), time.time()
+    now, clock = time.monotonic(), store.clock()
     table = timetable(settings.turn_every, last=last, clock=clock, now=now)
     names = {record.task.id: record.task.name for record in registry.tasks()}
     for task, wait in failures.waits(failures.read(store), clock).items():
@@ -167,7 +167,7 @@ def _first(store: Store, registry: Registry, settings: LoopSettings, leases: Lea
 def _with_waits(store: Store, table: Timetable, leases: Leases) -> Timetable:
     """Return a timetable that keeps to the waits of turns that failed."""
     now = time.monotonic()
-    waits = failures.waits(failures.notice(store, alone=leases.alone), time.time())
+    waits = failures.waits(failures.notice(store, alone=leases.alone), store.clock())
     shared_wait = waits.pop(None, None)
     retry_at = min((now + wait.seconds for wait in waits.values()), default=math.inf)
     return msgspec.structs.replace(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from openwheel.loop.leases import is_part, task_of
+from openwheel.loop.leases import free_dead
 from openwheel.store import Store, leases, turns
 
 FIRST_WAIT_S = 1.0
@@ -83,9 +83,7 @@ def notice(store: Store, *, alone: bool) -> list[Failure]:
         died = leases.have_ended(transaction, everyone=alone)
     if died:
         with store.write() as transaction:
-            for name in leases.free_ended(transaction, everyone=alone):
-                if is_part(name):
-                    turns.add_failure(transaction, task_of(name), None)
+            free_dead(transaction, alone=alone)
     return read(store)
 
 

@@ -221,7 +221,7 @@ def _take_part(
         if reason := why_left(record, settings):
             lease.done = found
             return [*events, Event(task.name, "left", reason)]
-        wait = failures.waits(failures.read(store), time.time()).get(task.id)
+        wait = failures.waits(failures.read(store), store.clock()).get(task.id)
         if wait is not None and wait.seconds > 0 and not work.by_hand:
             return [*events, Event(task.name, "trouble", wait.message)]
         work.progress(f"task {task.name}: {exchanges:,} exchanges")
@@ -286,5 +286,5 @@ def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
     reason = too_much()
     with some_more_memory():  # to say so
         failures.failed(store, task_id, reason)
-        wait = failures.waits(failures.read(store), time.time())[task_id]
+        wait = failures.waits(failures.read(store), store.clock())[task_id]
         return Event(name, "trouble", wait.message)
