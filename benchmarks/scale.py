@@ -18,6 +18,7 @@ import msgspec
 
 from gateway_bench.processes import raise_descriptor_limit
 from gateway_bench.table import print_machine, print_table
+from openwheel.settings import CaptureSection
 from scale_bench.arithmetic import (
     BUSY,
     DAY_S,
@@ -35,10 +36,16 @@ from scale_bench.measure import BATCHES, WRITERS, Measured, Spread, measure
 from scale_bench.simulation import play_backlog, play_retention, play_writers
 
 LONG_RUN = 1_851 / 200_000
-"""CPU seconds of turns a request in benchmarks/long_run.py, 2026-11-30: ten tasks, five drifts."""
-SIZES = (1e4, 1e6, 1e9)
+"""CPU seconds of turns an exchange, in benchmarks/long_run.py on 2026-11-30: five drifts."""
+SIZES = {
+    "10,000 requests": Traffic(requests=1e4),
+    "1,000,000": Traffic(requests=1e6),
+    "1,000,000,000": Traffic(requests=1e9),
+    "1,000,000,000, a fifth stored": Traffic(requests=1e9, sample=0.2),
+}
 WRITERS_SHOWN = (2, 16, 128)
 DISK = 2e12
+MOST_QUEUED = CaptureSection().max_queued
 FILE, POSTGRES = "a file", "Postgres"
 
 
@@ -128,38 +135,36 @@ def size(value: float) -> str:
 
 def print_needs(name: str, costs: Costs) -> None:
     print(f"\nWhat it takes, the store in {name}:\n")
-    columns = ("a day", *(f"{requests:,.0f} requests" for requests in SIZES))
     rows: dict[str, dict[str, str]] = {}
+    for column, traffic in SIZES.items():
+        for what, value in what_it_takes(traffic, costs).items():
+            rows.setdefault(what, {"a day": what})[column] = value
+    print_table(("a day", *SIZES), list(rows.values()))
 
-    def put(what: str, value: str, at: float) -> None:
-        rows.setdefault(what, {"a day": what})[f"{at:,.0f} requests"] = value
 
-    for requests in SIZES:
-        traffic = Traffic(requests=requests)
-        found = needs(traffic, costs)
-        put(
-            "requests a second, mean / peak",
-            f"{number(traffic.rate)} / {number(traffic.rate * traffic.peak)}",
-            requests,
-        )
-        put(f"gateway cores at the peak, {BUSY:.0%} busy", number(found.gateway_cores), requests)
-        put("the store's writers busy at the peak", busy(found.cycle), requests)
-        put("an exchange is committed after, at the peak", delay(found.cycle), requests)
-        if costs.server:
-            put("the database's cores at the peak", number(found.server_cores), requests)
-        put("the store grows by", size(found.bytes_a_day), requests)
-        put(f"kept for {traffic.keep_days} days", size(found.bytes_kept), requests)
-        put("learner cores, mean, each task trained daily", number(found.learner_cores), requests)
-        put(
-            "the same with a turn whenever one is due, as in the long run",
-            number(found.learner_cores + requests * LONG_RUN / DAY_S),
-            requests,
-        )
-        put("audits", number(traffic.audits), requests)
-        put("dollars for audits", number(found.audit_dollars), requests)
-        put("dollars for the teacher's other answers", number(found.teacher_dollars), requests)
-        put("dollars that students save, audits paid", number(found.saved_dollars), requests)
-    print_table(columns, list(rows.values()))
+def what_it_takes(traffic: Traffic, costs: Costs) -> dict[str, str]:
+    found = needs(traffic, costs)
+    turns = found.learner_cores + traffic.exchanges * LONG_RUN / DAY_S
+    rows = {
+        "requests a second, mean / peak": (
+            f"{number(traffic.rate)} / {number(traffic.rate * traffic.peak)}"
+        ),
+        f"gateway cores at the peak, {BUSY:.0%} busy": number(found.gateway_cores),
+        "the store's writers busy at the peak": busy(found.cycle),
+        "an exchange is committed after, at the peak": delay(found.cycle),
+        "the database's cores at the peak": number(found.server_cores),
+        "the store grows by": size(found.bytes_a_day),
+        f"kept for {traffic.keep_days} days": size(found.bytes_kept),
+        "learner cores, mean, each task trained once": number(found.learner_cores),
+        "the same, with a turn whenever one is due": number(turns),
+        "audits": number(traffic.audits),
+        "dollars for audits": number(found.audit_dollars),
+        "dollars for the teacher's other answers": number(found.teacher_dollars),
+        "dollars that students save, audits paid": number(found.saved_dollars),
+    }
+    if not costs.server:
+        del rows["the database's cores at the peak"]
+    return rows
 
 
 def busy(found: Cycle | None) -> str:
@@ -225,7 +230,7 @@ def print_overload(name: str, costs: Costs) -> None:
                 "requests a day": f"{most:,.2g}".replace("e+", "e"),
                 "peak, of what the store takes": f"{share * traffic.peak:.2f}",
                 "exchanges that wait at most": f"{waiting:,.0f} / {played:,.0f}",
-                "workers whose queues hold them": str(math.ceil(waiting / 20_000)),
+                "workers whose queues hold them": f"{math.ceil(waiting / MOST_QUEUED):,}",
             }
         )
     print_table(tuple(rows[0]), rows)

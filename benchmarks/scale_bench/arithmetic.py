@@ -75,6 +75,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
         peak: The busiest moment over the mean: over a day the rate is a sine between 2 - peak and
             peak times the mean; at most 2.
         trainings: How often a day each task is trained anew.
+        sample: The share of the exchanges that is stored at all (`capture.sample`); audits are.
         keep_days: How long an exchange is kept.
         tokens: That a teacher reads and writes for an answer.
         prices: Dollars for a million of them, read and written.
@@ -87,6 +88,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     audited: float = 0.03
     peak: float = 2.0
     trainings: float = 1.0
+    sample: float = 1.0
     keep_days: int = 30
     tokens: tuple[float, float] = (500.0, 20.0)
     prices: tuple[float, float] = (0.5, 1.5)
@@ -104,8 +106,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exchanges(self) -> float:
-        """Exchanges a day: one a request, and another one an audit."""
-        return self.requests + self.audits
+        """Exchanges a day that are stored: of a request one, and of an audit another one."""
+        return self.sample * self.requests + self.audits
 
     @property
     def answer_dollars(self) -> float:
@@ -262,8 +264,8 @@ def limits(traffic: Traffic, costs: Costs, disk: float) -> list[tuple[str, float
     )
     stored = traffic.exchanges / traffic.requests
     found = [
-        ("one gateway worker", 1.0 / one.gateway_cores),
-        ("one learner that computes with one core", max(0.0, DAY_S - steady) / growing),
+        ("one gateway worker of any number", 1.0 / one.gateway_cores),
+        ("one learner of any number, with one core", max(0.0, DAY_S - steady) / growing),
         ("the store's writers", costs.append.capacity * DAY_S / (stored * traffic.peak)),
         ("the store's disk", disk / kept(stored * costs.stored, traffic.keep_days)),
     ]
