@@ -90,7 +90,7 @@ def by_chance(rate: float, keys: int, runs: int) -> int:
         chance = np.clip((1 - confidence) * rate * 5, 0, 1)
         losses = (rng.random(2_000) < chance).astype(float)
         names = [f"k{i}" for i in rng.integers(0, keys, 2_000)]
-        stream = Stream([("x",)] * 2_000, confidence, losses, names)
+        stream = Stream(confidence, losses, names)
         found += bool(misfits(stream, LoopSettings(), inside=(), most=500))
     return found
 
@@ -102,9 +102,7 @@ def power(size: int, odd: float, runs: int) -> float:
         confidence = rng.beta(8, 1, 1_500 + size)
         chance = np.where(np.arange(1_500 + size) < 1_500, (1 - confidence) * 0.2, odd)
         losses = (rng.random(1_500 + size) < chance).astype(float)
-        stream = Stream(
-            [("x",)] * (1_500 + size), confidence, losses, ["desk"] * 1_500 + [ODD] * size
-        )
+        stream = Stream(confidence, losses, ["desk"] * 1_500 + [ODD] * size)
         found += [one.key for one in misfits(stream, LoopSettings(), inside=(), most=400)] == [ODD]
     return found / runs
 

@@ -28,6 +28,7 @@ ORDER = [
     "students",
     "export",
     "gate",
+    "executors",
     "loop",
     "teachers",
     "web",
@@ -51,6 +52,10 @@ STRANGERS = {
         *("tasks", "inference", "students", "export"),
     },
     "export": {"access"},
+    "executors": {
+        *("wire", "catalog", "trust", "store", "access"),
+        *("tasks", "inference", "students", "export", "gate"),
+    },
     "loop": {"access", "export"},
     "teachers": {"access", "gate"},
 }

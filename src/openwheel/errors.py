@@ -11,6 +11,7 @@
     │   ├── StudentFileError   a saved student is missing, corrupt or not what was certified
     │   ├── CatalogError       a row of the catalogue is not what it must be, or there is none
     │   ├── ModelError         a checkpoint cannot be loaded, trained, run or exported
+    │   │   └── JobDiedError       the process that works on it was killed or crashed
     │   ├── BundleError        a bundle of an edge cannot be made, or is not what it must be
     │   └── PolicyError        the policy forbids what was asked; names the clause
     ├── EngineError            an engine cannot be reached, or does not serve a model
@@ -61,6 +62,10 @@ class ModelError(OperatorError):
 
 class BundleError(OperatorError):
     """A bundle of an edge cannot be made, or is not one that may be used."""
+
+
+class JobDiedError(ModelError):
+    """The process of a job was killed or crashed."""
 
 
 class PolicyError(OperatorError):

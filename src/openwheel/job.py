@@ -21,7 +21,7 @@ from typing import IO, Any, Final, Generic, TypeVar
 
 import msgspec
 
-from openwheel.errors import ModelError, OpenwheelError
+from openwheel.errors import JobDiedError, ModelError, OpenwheelError
 
 NICENESS: Final = 10
 ORDER: Final = "order.json"
@@ -68,12 +68,13 @@ class Job(Generic[Event]):
         """Wait for the next event.
 
         Raises:
-            ModelError: The work failed, ended or took too long.
+            ModelError: The work failed or took too long.
+            JobDiedError: The process ended, and did not say why.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):  # its end, perhaps in the middle of a word
-            raise ModelError(self._ended())
+            raise JobDiedError(self._ended())
         event = self._events.decode(line)
         if isinstance(event, Failed):
             raise ModelError(event.message)
@@ -99,7 +100,7 @@ class Job(Generic[Event]):
 @contextlib.contextmanager
 def started(
     module: str,
-    order: msgspec.Struct,
+    order: msgspec.Struct | msgspec.Raw,
     folder: Path,
     events: "msgspec.json.Decoder[Event]",
     *,

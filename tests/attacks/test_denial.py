@@ -124,7 +124,6 @@ def test_settings_and_trust_overrule(store):
     KeyStore(store).create(ODD, trust="high")
     assert trusted_keys(Registry(store)) == {ODD}
     stream = Stream(
-        [("x",)] * 200,
         np.full(200, 0.9),
         np.array([0.0] * 180 + [1.0] * 20),
         [HONEST] * 150 + ["other"] * 30 + [ODD] * 20,

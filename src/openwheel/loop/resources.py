@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from openwheel.executors import Executor
 from openwheel.inference.front import LEAST_CONTEXT
 from openwheel.inference.local import make_front
 from openwheel.inference.remote import RemoteWriter
@@ -32,6 +33,7 @@ class Resources(msgspec.Struct, frozen=True):
         encoders: Students' own encoders, each loaded once.
         connect: Reaches the teachers, for a judge; None where there are none.
         connect_again: Reaches the teachers, to ask them twice; None if they are not asked twice.
+        executor: Carries out heavy computations; None: this process does.
     """
 
     encoder: TextEncoder | None = None
@@ -39,6 +41,7 @@ class Resources(msgspec.Struct, frozen=True):
     encoders: Encoders | None = None
     connect: Connect | None = None
     connect_again: ConnectAgain | None = None
+    executor: Executor | None = None
 
 
 NO_RESOURCES = Resources()

@@ -14,6 +14,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import BY_STUDENTS
+from openwheel.students.encoder import TextEncoder
 from openwheel.tasks import FORMS, Inputs, canonical_answer
 from openwheel.tasks.compare import (
     EXACT,
@@ -105,8 +106,7 @@ def subject_of(
     """
     name = record.task.name
     settings = settings.of_task(name)
-    question = record.task.question
-    chosen = settings.comparison(name) or default_comparison(question)
+    chosen = settings.comparison(name) or default_comparison(record.task.question)
     judge = None
     if chosen.kind == JUDGE.name and resources.connect is not None:
         judge = TeacherJudge(
@@ -115,14 +115,9 @@ def subject_of(
             model=_judge_model(registry, record, settings),
             budget=settings.task(name).judge_budget,
         )
-    try:
-        by_field = settings.by_field(name)
-        context = Given(record.form, record.folds, resources.encoder, judge, question, by_field)
-        comparison = make_comparison(chosen, context)
-    except SettingError as error:
-        raise SettingError(f"tasks.{name}: {error}") from None
+    comparison = comparison_of(record, settings, resources.encoder, judge)
     plain = comparison.equality and not record.folds
-    compared = None
+    compared, by_field = None, settings.by_field(name)
     if judge is None and not plain:
         compared = Compared(
             comparison.setting,
@@ -132,6 +127,28 @@ def subject_of(
         )
     work = registry.files.workplace(record.task.id)
     return Subject(record, settings, resources, comparison, work, compared)
+
+
+def comparison_of(
+    record: TaskRecord,
+    settings: LoopSettings,
+    encoder: TextEncoder | None,
+    judge: TeacherJudge | None = None,
+) -> Comparison:
+    """Return how two answers of a task are compared.
+
+    Raises:
+        SettingError: The comparison that the user chose does not suit the task's answers, or
+            something that it needs is missing.
+    """
+    name, question = record.task.name, record.task.question
+    chosen = settings.comparison(name) or default_comparison(question)
+    try:
+        by_field = settings.by_field(name)
+        given = Given(record.form, record.folds, encoder, judge, question, by_field)
+        return make_comparison(chosen, given)
+    except SettingError as error:
+        raise SettingError(f"tasks.{name}: {error}") from None
 
 
 def default_comparison(question: Question | None) -> Chosen:

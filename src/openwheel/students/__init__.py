@@ -4,7 +4,13 @@ Knows nothing of HTTP or the gate.
 """
 
 from openwheel.students.calibration import ReliabilityBin
-from openwheel.students.files import check_files, load_student, read_reliability, save_student
+from openwheel.students.files import (
+    check_files,
+    copy_student,
+    load_student,
+    read_reliability,
+    save_student,
+)
 from openwheel.students.rung import Lesson, Rung, Saved, Served
 from openwheel.students.rungs import rungs, train
 from openwheel.students.student import (
@@ -27,6 +33,7 @@ __all__ = [
     "Served",
     "Student",
     "check_files",
+    "copy_student",
     "load_student",
     "read_reliability",
     "rungs",

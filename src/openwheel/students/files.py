@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,28 @@ def save_student(student: Student, folder: Path) -> dict[str, str]:
     # safetensors writes an array's memory as it lies: one in column order would be scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     saved = _Saved(rungs()[student.rung].format, student.rung, settings)
+
+    def write(scratch: Path) -> None:
+        (scratch / SETTINGS).write_bytes(msgspec.json.format(msgspec.json.encode(saved)))
+        save_file(arrays, scratch / ARRAYS)
+        student.write_files(scratch)
+
+    return _written_whole(folder, write)
+
+
+def copy_student(source: Path, folder: Path) -> dict[str, str]:
+    """Save a student that is saved in another folder; see `save_student`."""
+    return _written_whole(
+        folder, lambda scratch: shutil.copytree(source, scratch, dirs_exist_ok=True)
+    )
+
+
+def _written_whole(folder: Path, write: Callable[[Path], object]) -> dict[str, str]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder.parent))
         try:
-            (scratch / SETTINGS).write_bytes(msgspec.json.format(msgspec.json.encode(saved)))
-            save_file(arrays, scratch / ARRAYS)
-            student.write_files(scratch)
+            write(scratch)
             hashes = {name: sha256_of(scratch / name) for name in names_in(scratch)}
             scratch.chmod(0o755)
             os.replace(scratch, folder)

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from openwheel import __version__
-from openwheel.errors import EngineError, PolicyError, SettingError, TeacherError
+from openwheel.errors import EngineError, ModelError, PolicyError, SettingError, TeacherError
+from openwheel.executors import Computing, away, in_order
 from openwheel.gate import growth_needed, spent
 from openwheel.gate.arrival_order import OrderEvidence, order_evidence
 from openwheel.loop.audit.shares import first_plan
@@ -22,12 +23,13 @@ from openwheel.loop.settings import LoopSettings, of_no_task
 from openwheel.loop.subject import Subject, believed_by, subject_of, why_left
 from openwheel.loop.turn import explain, failures
 from openwheel.loop.turn.certify import Calibrated, calibrate, now, write_certificate
-from openwheel.loop.turn.choose import Trained, train_best
+from openwheel.loop.turn.choose import Trained
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.outsiders import Parts, train_inside
 from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.save import keep_refused, save_candidate
 from openwheel.loop.turn.standing import certify_task_anew, compared_otherwise
+from openwheel.loop.turn.training import Training
 from openwheel.progress import Progress, each, silent
 from openwheel.signals import finishing
 from openwheel.store import Store
@@ -66,11 +68,14 @@ def learn(
         leases: Shares the work with learners; None where there are none.
 
     Raises:
+        EngineError: What carries out the training elsewhere cannot be reached.
         OtherLearnerError: A learner is finding tasks, for longer than this waits.
         LeaseLostError: Another learner has begun to do the same meanwhile.
     """
     leases = LeasesAlone(store) if leases is None else leases
     failures.notice(store, alone=leases.alone)
+    if resources.executor is not None:
+        resources.executor.require()
     progress("finding tasks")
     with leases.held(FINDING, patience=PATIENCE_S) as lease:
         if lease is None:
@@ -78,34 +83,35 @@ def learn(
         looked_at = curate(lease.store, Registry(lease.store), settings, progress=progress)
     registry = Registry(store)
     counts = store.task_counts()
-    ended, findings = list[Event](), []
+    ended: list[Event] = []
     known = registry.tasks()
     matcher = TaskMatcher([record.task for record in known])
     records = [record for record in known if counts.get(record.task.id)]
-    for listed in each(
+    learning = each(
         progress,
         "learning",
         records,
         "exchanges",
         total=sum(counts[record.task.id] for record in records),
         size=lambda record: counts[record.task.id],
-    ):
+    )
+
+    def learn_one(listed: TaskRecord) -> Computing[Finding]:
+        """Learn a task under its lease, as it is now that no other learner changes it."""
         task, count = listed.task, counts[listed.task.id]
         progress(f"task {task.name}: {count:,} exchanges, {listed.form}")
         with leases.held(of_task(task.id), patience=PATIENCE_S) as lease:
             if lease is None:
                 reason = "Not learned: another learner is at this task."
-                findings.append(_finding(listed, count, settings, reason=reason))
-                continue
+                return _finding(listed, count, settings, reason=reason)
             own = Registry(lease.store)
-            ended += certify_task_anew(own, matcher, task)
+            ended.extend(certify_task_anew(own, matcher, task))
             record = own.task(task.id) or listed
             if record.attempts:
-                ended += compared_otherwise(own, record, settings)
+                ended.extend(compared_otherwise(own, record, settings))
             if reason := why_left(record, settings):
                 reason = f"Left to the teacher: {reason}"
-                findings.append(_finding(record, count, settings, reason=reason))
-                continue
+                return _finding(record, count, settings, reason=reason)
             data = load_answers(
                 store,
                 task.id,
@@ -115,17 +121,21 @@ def learn(
                 policy=settings.policy,
             )
             try:
-                finding = _learn_task(
-                    own,
-                    subject_of(own, record, settings, resources),
-                    data,
-                    shuffle=shuffle,
-                    details=details,
-                    progress=progress,
+                return (
+                    yield from _learn_task(
+                        own,
+                        subject_of(own, record, settings, resources),
+                        data,
+                        shuffle=shuffle,
+                        details=details,
+                        progress=progress,
+                    )
                 )
-            except (EngineError, SettingError, TeacherError) as error:  # other tasks go on
-                finding = _finding(record, len(data), settings, reason=f"Not learned: {error}")
-        findings.append(finding)
+            except (EngineError, ModelError, SettingError, TeacherError) as error:
+                reason = f"Not learned: {error}"  # other tasks go on
+                return _finding(record, len(data), settings, reason=reason)
+
+    findings = list(in_order(map(learn_one, learning), resources.executor))
     findings.sort(key=lambda finding: -finding.n)
     return Findings(
         created=now(),
@@ -165,7 +175,7 @@ def _learn_task(
     shuffle: int | None,
     details: bool,
     progress: Progress,
-) -> Finding:
+) -> Computing[Finding]:
     n, record, settings = int(data.trains.sum()), subject.record, subject.settings
     finding = msgspec.structs.replace(
         _finding(record, n, settings, reason=""), warnings=explain.left_out(data.left_out)
@@ -192,19 +202,23 @@ def _learn_task(
     progress(f"task {record.task.name}: training on {len(training):,}")
     trouble: list[str] = []
 
-    def train_on(parts: Parts) -> Trained | None:
-        return train_best(
-            subject,
-            parts.training,
-            parts.untrained,
-            parts.calibration.inputs,
-            expected=fewest,
-            progress=progress,
-            trouble=trouble.append,
+    def train_on(parts: Parts) -> Computing[Trained | None]:
+        trained, troubles = yield from away(
+            Training(
+                subject=subject,
+                training=parts.training,
+                untrained=parts.untrained,
+                calibration=parts.calibration.inputs,
+                expected=fewest,
+                progress=progress,
+            )
         )
+        trouble.extend(troubles)
+        return trained
 
     parts = Parts(training, untrained, calibration)
-    trained, (training, _, calibration), outside = train_inside(registry, subject, parts, train_on)
+    inside = yield from train_inside(registry, subject, parts, train_on)
+    trained, (training, _, calibration), outside = inside
     keys = tuple(outsider.key for outsider in outside)
     warnings = (*finding.warnings, *trouble, *(outsider.message() for outsider in outside))
     finding = msgspec.structs.replace(finding, warnings=warnings)

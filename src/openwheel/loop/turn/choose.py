@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -63,6 +64,7 @@ class Trained(msgspec.Struct, frozen=True):
         stream: What it would have done on the exchanges of its training.
         blame: The answer that was wrong most often out of fold, in a sentence, or ``""``.
         others: Students of dear rungs that were trained too, and are not better.
+        files: Where it was saved, if it was trained elsewhere and loaded from there.
     """
 
     student: Student
@@ -77,6 +79,7 @@ class Trained(msgspec.Struct, frozen=True):
     stream: "Stream"
     blame: str = ""
     others: "tuple[Trained, ...]" = ()
+    files: Path | None = None
 
 
 def train_best(
@@ -155,11 +158,11 @@ def train_best(
             trouble(f"The rung {rung} is left out: {too_much()}")
             continue
         delta = spent(settings.delta, attempt) * share
-        stream = as_served(fitted, training, untrained, subject)
+        inputs, stream = as_served(fitted, training, untrained, subject)
         floor = least_confidence(
             stream.confidence, stream.losses, settings.worst(subject.record.task.name)
         )
-        confidence, deferring = _with_slices(slicer, stream, settings, delta, floor=floor)
+        confidence, deferring = _with_slices(slicer, inputs, stream, settings, delta, floor=floor)
         plan = make_plan(
             confidence,
             stream.losses,
@@ -292,23 +295,23 @@ def _require_suited(subject: Subject, training: TaskData) -> None:
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """What a student would have done on training exchanges as they came.
+    """What a student would have done on training exchanges, in order of arrival.
 
     Attributes:
-        inputs: Of each exchange, in order of arrival.
         confidence: Shape (n,).
         losses: How far its answer would have been from the teacher's, from 0 to 1, shape (n,).
         keys: The keys that clients used.
     """
 
-    inputs: list[Inputs]
     confidence: FloatArray
     losses: FloatArray
     keys: list[str]
 
 
-def as_served(fitted: Fitted, training: TaskData, untrained: TaskData, subject: Subject) -> Stream:
-    """Return what a student would have done on all exchanges of its training, in order.
+def as_served(
+    fitted: Fitted, training: TaskData, untrained: TaskData, subject: Subject
+) -> tuple[list[Inputs], Stream]:
+    """Return inputs, and what a student would have done on them: on all exchanges of its training.
 
     Inputs that training saw once are predicted out of fold, as new ones will be. The student itself
     answers inputs that came again, as it will when serving, and exchanges that are not trained on.
@@ -331,8 +334,7 @@ def as_served(fitted: Fitted, training: TaskData, untrained: TaskData, subject: 
     order = order[place[order] >= since]
     inputs = [values for part, _, _ in parts for values in part.inputs]
     keys = [key for part, _, _ in parts for key in part.keys]
-    return Stream(
-        [inputs[i] for i in order],
+    return [inputs[i] for i in order], Stream(
         np.concatenate([confidence for _, confidence, _ in parts])[order],
         np.concatenate([losses for _, _, losses in parts])[order],
         [keys[i] for i in order],
@@ -408,7 +410,13 @@ def is_new(
 
 
 def _with_slices(
-    slicer: Slicer, stream: Stream, settings: LoopSettings, delta: float, *, floor: float
+    slicer: Slicer,
+    inputs: Sequence[Inputs],
+    stream: Stream,
+    settings: LoopSettings,
+    delta: float,
+    *,
+    floor: float,
 ) -> tuple[npt.NDArray[np.float64], Slicer]:
     """Leave evidently bad slices to the teacher; return confidences with those set to 0."""
     confidence = stream.confidence
@@ -419,16 +427,16 @@ def _with_slices(
         stream.losses,
         epsilon=settings.epsilon,
         delta=delta,
-        calibration=max(len(stream.inputs) // 3, 1),
+        calibration=max(len(inputs) // 3, 1),
         floor=floor,
     )
     if not plan.thresholds:
         return confidence, slicer
     start = plan.thresholds[int(np.argmax(plan.weights))]
-    names = [slicer.slice_of(values) for values in stream.inputs]
+    names = [slicer.slice_of(values) for values in inputs]
     bad = evidently_bad(names, confidence >= start, stream.losses, settings.epsilon)
     deferring = msgspec.structs.replace(slicer, deferred=bad)
-    deferred = np.array([deferring.defers(values) for values in stream.inputs], np.bool_)
+    deferred = np.array([deferring.defers(values) for values in inputs], np.bool_)
     return np.where(deferred, 0.0, confidence), deferring
 
 

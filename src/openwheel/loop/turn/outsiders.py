@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from openwheel.executors import Computing
 from openwheel.gate import make_plan
 from openwheel.loop.data import TaskData
 from openwheel.loop.registry import Registry
@@ -103,8 +104,8 @@ def train_inside(
     registry: Registry,
     subject: Subject,
     parts: Parts,
-    train: Callable[[Parts], Trained | None],
-) -> Inside:
+    train: Callable[[Parts], Computing[Trained | None]],
+) -> Computing[Inside]:
     """Train a student on the exchanges of the keys whose traffic fits the task.
 
     The answers of those to judge with are not read.
@@ -115,7 +116,7 @@ def train_inside(
     inside = {*section.keys_inside, *trusted_keys(registry)}
     parts = parts.without(outside)
     most = MOST * (len(parts.training) + len(parts.untrained))
-    trained = train(parts) if len(parts.training) else None
+    trained = (yield from train(parts)) if len(parts.training) else None
     for _ in range(ROUNDS):
         if trained is None:
             break
@@ -127,7 +128,7 @@ def train_inside(
         outside += new_outsiders
         most -= sum(seen[outsider.key] for outsider in new_outsiders)
         parts = parts.without(new_outsiders)
-        trained = train(parts)
+        trained = yield from train(parts)
     return Inside(trained, parts, tuple(outside))
 
 

@@ -11,7 +11,7 @@ from openwheel.loop.registry import Registry
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.choose import Trained, is_dear
 from openwheel.loop.turn.lineage import make_lineage
-from openwheel.students import save_student
+from openwheel.students import copy_student, save_student
 
 
 def save_candidate(
@@ -35,7 +35,11 @@ def save_candidate(
     settings, task_id = subject.settings, subject.record.task.id
     attempt = 0 if refused else registry.attempt(task_id)
     student_id = f"{trained.student.rung}-{secrets.token_hex(6)}"
-    files = save_student(trained.student, registry.files.folder(student_id))
+    folder = registry.files.folder(student_id)
+    if trained.files is None:
+        files = save_student(trained.student, folder)
+    else:
+        files = copy_student(trained.files, folder)
     candidate = Candidate(
         id=student_id,
         task_id=task_id,

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from openwheel.executors import Computing, away
 from openwheel.loop.audit.records import SliceChange, coverage_now
 from openwheel.loop.data import FEWEST_LABELLED, TaskData, split
 from openwheel.loop.feedback.corrections import corrected
 from openwheel.loop.subject import Subject, believed_by
 from openwheel.loop.turn import explain
-from openwheel.loop.turn.choose import Trained, train_best
+from openwheel.loop.turn.choose import Trained
 from openwheel.loop.turn.outsiders import Parts, train_inside
 from openwheel.loop.turn.save import keep_refused, save_candidate
 from openwheel.loop.turn.shadow import BETTER
 from openwheel.loop.turn.state import TaskState
+from openwheel.loop.turn.training import Training
 from openwheel.students import train as train_rung
 from openwheel.students.variables import choose_variables
 from openwheel.tasks import FORMS
@@ -55,7 +57,7 @@ RUNG = "linear"
 """The rung to compare all exchanges with those since a change: the cheapest that generalises."""
 
 
-def train(state: TaskState) -> None:
+def train(state: TaskState) -> Computing[None]:
     """Train a student where there are enough new labels; it shadows.
 
     Only a first attempt holds exchanges out. The time of a later one depends on the verdicts on the
@@ -78,26 +80,31 @@ def train(state: TaskState) -> None:
         return
     trained_until = int(usable.seq.max())
     untrained = data.to_count()
-    inside = (untrained.seq >= usable.seq.min()) & (untrained.seq <= trained_until)
+    beside = (untrained.seq >= usable.seq.min()) & (untrained.seq <= trained_until)
     training = corrected(registry.store, subject.record, usable)
     state.progress(f"task {state.name}: training on {len(training):,}")
     share = ONE_LOOK if first else 1.0
 
-    def train_on(parts: Parts) -> Trained | None:
-        return train_best(
-            subject,
-            parts.training,
-            parts.untrained,
-            parts.calibration.inputs,
-            expected=0 if first else len(data) // 2,
-            anytime=True,
-            share=share,
-            progress=state.progress,
-            trouble=lambda text: state.tell("trouble", text),
+    def train_on(parts: Parts) -> Computing[Trained | None]:
+        trained, trouble = yield from away(
+            Training(
+                subject=subject,
+                training=parts.training,
+                untrained=parts.untrained,
+                calibration=parts.calibration.inputs,
+                expected=0 if first else len(data) // 2,
+                anytime=True,
+                share=share,
+                progress=state.progress,
+            )
         )
+        for text in trouble:
+            state.tell("trouble", text)
+        return trained
 
-    parts = Parts(training, untrained.take(np.flatnonzero(inside)), calibration)
-    trained, (training, _, _), outside = train_inside(registry, subject, parts, train_on)
+    parts = Parts(training, untrained.take(np.flatnonzero(beside)), calibration)
+    inside = yield from train_inside(registry, subject, parts, train_on)
+    trained, (training, _, _), outside = inside
     for outsider in outside:
         state.tell("left", outsider.message())
     keys = tuple(outsider.key for outsider in outside)

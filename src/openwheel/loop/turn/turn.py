@@ -8,15 +8,12 @@ task holds out its latest quarter, so that its student can be judged at once.
 import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from openwheel.errors import (
-    EngineError,
-    SettingError,
-    TeacherError,
-)
+from openwheel.errors import EngineError, ModelError, SettingError, TeacherError
+from openwheel.executors import Computing, here, in_order
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
 from openwheel.loop.leases import (
@@ -56,7 +53,7 @@ ALL_TASKS = "all tasks"
 FINDING_PATIENCE_S = 600.0
 """Seconds that a turn by hand waits for another learner that is finding tasks."""
 
-STEPS: tuple[Callable[[TaskState], None], ...] = (
+STEPS: tuple[Callable[[TaskState], Computing[None] | None], ...] = (
     gather,  # find the changes, the promoted student and the shadow
     inherit,  # have the student of a question that is nearly the same shadow
     widen,  # certify the promoted student for more of the traffic
@@ -64,7 +61,7 @@ STEPS: tuple[Callable[[TaskState], None], ...] = (
     train,  # if there are enough new labels: a new student shadows
     judge_new,  # certify and promote it, the first one at once
 )
-"""A task's part of a turn. Each step may say that it is over."""
+"""A task's part of a turn. Each step may say that it is over; one has a heavy computation."""
 
 
 class _Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +110,8 @@ def turn(
         progress=progress,
     )
     failures.notice(store, alone=leases.alone)
+    if reason := _not_ready(resources):
+        return Turn(after, (_failed(store, None, ALL_TASKS, reason),))
     begins, events = found is None, list[Event]()
     short = False
     try:
@@ -122,7 +121,7 @@ def turn(
     except MemoryError:
         short = True
     if short:
-        return Turn(after, (_short_of_memory(store, None, ALL_TASKS),))
+        return Turn(after, (_failed(store, None, ALL_TASKS),))
     if found is None:
         return Turn(after, tuple(events))
     done = Turn(found.looked_at, tuple(events), found.number)
@@ -144,15 +143,16 @@ def _find(work: _Work, after: int, events: list[Event]) -> Found | None:
             raise OtherLearnerError(f"Another learner is finding tasks in {work.store}")
         store, settings = lease.store, work.settings
 
-        def find() -> list[Event]:
+        def find() -> Computing[list[Event]]:
             registry = Registry(store)
             looked_at = curate(store, registry, settings, after=after, progress=work.progress)
             told = audit(store, registry, settings, work.resources, until=looked_at)
             told += veto(registry, settings.policy)
             lease.done = Found(lease.token, looked_at)
             return told
+            yield  # it has no heavy computation
 
-        events += _within_memory(store, None, ALL_TASKS, find)
+        events += here(_noting_failure(store, None, ALL_TASKS, find()))
     return lease.done
 
 
@@ -166,24 +166,25 @@ def _learn(work: _Work, found: Found, *, begins: bool) -> list[Event]:
     known = registry.tasks()
     matcher = TaskMatcher([record.task for record in known])
     records = [record for record in known if counts.get(record.task.id)]
-    for record in each(
+    learning = each(
         work.progress,
         "learning",
         records,
         "exchanges",
         total=sum(counts[record.task.id] for record in records),
         size=lambda record: counts[record.task.id],
-    ):
-        count = counts[record.task.id]
-        if (event := _not_begun(record, count, work.settings)) is not None:
-            untaken.append(event)
-            continue
-        if of_task(record.task.id) in others:
-            continue
-        try:
-            taken += _take_part(work, found, record.task, matcher, count)
-        except LeaseLostError as error:
-            logger.warning("Task %s is left to another learner: %s", record.task.name, error)
+    )
+
+    def parts() -> Iterator[Computing[list[Event]]]:
+        for record in learning:
+            count = counts[record.task.id]
+            if (event := _not_begun(record, count, work.settings)) is not None:
+                untaken.append(event)
+            elif of_task(record.task.id) not in others:
+                yield _take_part(work, found, record.task, matcher, count)
+
+    for events in in_order(parts(), work.resources.executor):
+        taken += events
     return [*untaken, *taken] if begins else taken
 
 
@@ -202,12 +203,18 @@ def _not_begun(record: TaskRecord, exchanges: int, settings: LoopSettings) -> Ev
 
 def _take_part(
     work: _Work, found: Found, task: Task, matcher: TaskMatcher, exchanges: int
-) -> list[Event]:
-    """Take a task's part of a turn, unless another learner has it, or has taken it.
+) -> Computing[list[Event]]:
+    """Take a task's part of a turn, unless another learner has it, takes it or has taken it."""
+    try:
+        return (yield from _take_leased(work, found, task, matcher, exchanges))
+    except LeaseLostError as error:
+        logger.warning("Task %s is left to another learner: %s", task.name, error)
+        return []
 
-    Raises:
-        LeaseLostError: Another learner has begun it meanwhile.
-    """
+
+def _take_leased(
+    work: _Work, found: Found, task: Task, matcher: TaskMatcher, exchanges: int
+) -> Computing[list[Event]]:
     with work.leases.held(of_task(task.id)) as lease:
         if lease is None or lease.before.number >= found.number:
             return []
@@ -226,16 +233,16 @@ def _take_part(
             return [*events, Event(task.name, "trouble", wait.message)]
         work.progress(f"task {task.name}: {exchanges:,} exchanges")
 
-        def take() -> list[Event]:
+        def take() -> Computing[list[Event]]:
             try:
                 subject = subject_of(registry, record, settings, work.resources)
-                told = turn_task(registry, subject, work.progress, until=found.looked_at)
+                told = yield from turn_task(registry, subject, work.progress, until=found.looked_at)
             except (EngineError, SettingError, TeacherError) as error:
                 told = [Event(task.name, "trouble", str(error))]  # others go on
             lease.done = found
             return told
 
-        events += _within_memory(store, task.id, task.name, take)
+        events += yield from _noting_failure(store, task.id, task.name, take())
         if lease.done and wait is not None:  # it failed before, and went well now
             failures.passed(store, task.id)
     return events
@@ -243,7 +250,7 @@ def _take_part(
 
 def turn_task(
     registry: Registry, subject: Subject, progress: Progress, *, until: int
-) -> list[Event]:
+) -> Computing[list[Event]]:
     """Take a task's part of a turn; return its events.
 
     No exchange after ``until`` is read, up to which tasks were looked for: a learner beside the
@@ -263,27 +270,43 @@ def turn_task(
     )
     state = TaskState(registry=registry, subject=subject, progress=progress, data=data, events=[])
     for step in STEPS:
-        step(state)
+        computing = step(state)
+        if computing is not None:
+            yield from computing
         if state.over:
             break
     return state.events
 
 
-def _within_memory(
-    store: Store, task_id: str | None, name: str, take: Callable[[], list[Event]]
-) -> list[Event]:
-    """Return the events of a part of a turn, or that its memory was short."""
+def _not_ready(resources: Resources) -> str:
+    """Return why no computation can be carried out, ``""`` if they can."""
     try:
-        return take()
+        if resources.executor is not None:
+            resources.executor.require()
+    except (EngineError, SettingError) as error:
+        return str(error)
+    return ""
+
+
+def _noting_failure(
+    store: Store, task_id: str | None, name: str, part: Computing[list[Event]]
+) -> Computing[list[Event]]:
+    """Return the events of a part of a turn, or that its memory was short or its job failed."""
+    reason = ""
+    try:
+        return (yield from part)
     except MemoryError:
         pass
+    except ModelError as error:
+        reason = str(error)
     # Only here is all of the part's memory free again.
-    return [_short_of_memory(store, task_id, name)]
+    return [_failed(store, task_id, name, reason)]
 
 
-def _short_of_memory(store: Store, task_id: str | None, name: str) -> Event:
+def _failed(store: Store, task_id: str | None, name: str, reason: str = "") -> Event:
+    """Note that a turn failed at a task or at none, by default since its memory was short."""
     gc.collect()
-    reason = too_much()
+    reason = reason or too_much()
     with some_more_memory():  # to say so
         failures.failed(store, task_id, reason)
         wait = failures.waits(failures.read(store), store.clock())[task_id]
