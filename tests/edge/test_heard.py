@@ -87,6 +87,24 @@ def test_a_clock_that_is_set_ahead_counts(store, clocks):
     assert found.seconds == 5_000
 
 
+def test_a_word_just_after_an_outage_is_kept_at_once(store, clocks):
+    found = heard(store, clocks)
+    clocks.pass_by(5_000)
+    found.tick()
+    clocks.pass_by(1)
+    found.hear()
+    clocks.pass_by(2)
+    assert heard(store, clocks).seconds == 2
+
+
+def test_a_restart_may_count_some_seconds_too_many_and_none_too_few(store, clocks):
+    found = heard(store, clocks)
+    for _ in range(100):
+        clocks.pass_by(2)
+        found.hear()
+        assert 0 <= heard(store, clocks).seconds <= 32
+
+
 def test_a_restart_of_the_agent_forgets_nothing(store, clocks):
     found = heard(store, clocks)
     for _ in range(20):

@@ -158,10 +158,16 @@ def test_counts_outlive_the_agent(spool, tmp_path):
     spool.sent([spool.unsent(limit=1)[0][0]], refused=1)
     spool.wait("x", waiting())
     spool.drop(spool.waiting(limit=1)[0][0], refused=False)
+    spool.close()
     again = Spool(tmp_path / "edge.db", MOST)
     assert again.counts == spool.counts
     assert (again.counts.refused, again.counts.given_up) == (1, 1)
     again.close()
+
+
+def test_two_edges_have_no_spool_in_common(spool, tmp_path):
+    with pytest.raises(StoreError, match="Another edge uses the spool"):
+        Spool(tmp_path / "edge.db", MOST)
 
 
 def test_a_file_of_another_program_is_refused(tmp_path):

@@ -155,7 +155,7 @@ class Edge:
         A request that was refused during an outage, and comes again, had its coin then.
         """
         parts = call.parts or (call,)
-        if not any(part.decision.student for part in parts):
+        if all(_is_upstreams(part.decision) for part in parts):
             call.captured = False
             call.marks = [(ASKS, ANYBODY), (EXCHANGE, call.id.encode())]
             return
@@ -206,10 +206,11 @@ class Edge:
         """See `EdgeSide.report`."""
         backlog = self._spool.backlog()
         return {
-            "ok": self._link.up and not self._serving.unheard,
+            "ok": self._link.up and not self._serving.unheard and not self._link.problem(),
             "link": "up" if self._link.up else "down",
             "down_s": 0.0 if self._link.up else round(time.monotonic() - self._link.down_since, 1),
             "link_error": self._link.error,
+            "problem": self._link.problem(),
             "unheard": self._serving.unheard,
             "lost_audits": self.lost_audits,
             **msgspec.structs.asdict(backlog),
@@ -255,6 +256,15 @@ class Edge:
         self._refused[_same(call)] = time.monotonic()
         while len(self._refused) > _MOST_REMEMBERED:
             self._refused.popitem(last=False)
+
+
+def _is_upstreams(decision: Decision) -> bool:
+    """Whether no student here had to do with a request.
+
+    Where one failed on it, the request itself may have been why: then the upstream's own coin would
+    be for such requests alone.
+    """
+    return not decision.student and decision.audit_probability == 1
 
 
 def _same(call: Call) -> bytes:

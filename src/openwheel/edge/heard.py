@@ -22,7 +22,7 @@ NOTE: Final = "heard"
 SKEW_S: Final = 300.0
 """How far the clocks of two machines may be apart before one of them counts as wrong."""
 
-_KEEP_EVERY_S: Final = 5.0
+_KEEP_EVERY_S: Final = 30.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -88,7 +88,7 @@ class Heard:
             # A clock that is behind the bundle's making cannot tell how old that is.
             unheard = max(age, 0.0) if age >= -SKEW_S else None
             point = _Point(unheard, present.wall, present.ticks, present.boot)
-        self._point = point
+        self._point = self._kept = point
         self._kept_at = -math.inf
         self.tick()
 
@@ -104,13 +104,19 @@ class Heard:
         return point.unheard + by_wall if by_wall >= 0 else math.inf
 
     def hear(self) -> None:
-        """Note that the upstream was heard just now."""
+        """Note that the upstream was heard just now.
+
+        It is kept twice a minute: a restart may count some seconds too many, and none too few.
+        """
         present = self._now()
         self._point = _Point(0.0, present.wall, present.ticks, present.boot)
-        self._keep()
+        known = self._kept.unheard
+        late = present.ticks - self._kept_at >= _KEEP_EVERY_S
+        if late or known is None or known > _KEEP_EVERY_S:
+            self._keep()
 
     def tick(self) -> None:
-        """Keep how long it has been, every few seconds, so that a restart knows it."""
+        """Keep how long it has been, twice a minute, so that a restart knows it."""
         if self._now().ticks - self._kept_at < _KEEP_EVERY_S:
             return
         seconds, present = self.seconds, self._now()
@@ -121,4 +127,4 @@ class Heard:
     def _keep(self) -> None:
         with self._store.write() as transaction:
             put_note(transaction, NOTE, self._point)
-        self._kept_at = self._point.ticks
+        self._kept, self._kept_at = self._point, self._point.ticks

@@ -13,9 +13,9 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -98,6 +98,7 @@ class Link:
         self._up_again = asyncio.Event()
         self._tries: dict[int, int] = {}
         self._refused_bundle = ""
+        self._problems: dict[str, str] = {}
         self.up = True
         self.down_since = 0.0
         self.error = ""
@@ -125,12 +126,16 @@ class Link:
     def _run(self) -> None:
         asyncio.run(self._main())
 
+    def problem(self) -> str:
+        """Return what goes wrong beside the link itself, ``""`` if nothing does."""
+        return "; ".join(self._problems.values())
+
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         teacher = self._make()
         work = [
             asyncio.create_task(self._for_ever(part, teacher))
-            for part in (self._listen, self._send, self._ask, self._count)
+            for part in (self._listen, self._pull, self._send, self._ask, self._count)
         ]
         await self._stop.wait()
         for task in work:
@@ -139,7 +144,7 @@ class Link:
         await teacher.close()
 
     async def _for_ever(
-        self, part: Callable[[HttpTeacher], Awaitable[float]], teacher: HttpTeacher
+        self, part: Callable[[HttpTeacher], Coroutine[Any, Any, float]], teacher: HttpTeacher
     ) -> None:
         """Do a part of the work again and again; it returns how long to rest."""
         backoff = _FIRST_BACKOFF_S
@@ -147,16 +152,20 @@ class Link:
             try:
                 rest = await part(teacher)
                 backoff = _FIRST_BACKOFF_S
+                self._problems.pop(part.__name__, None)
             except TeacherError as error:
-                logger.info("The upstream gateway: %s", error)
+                logger.log(logging.WARNING if self.up else logging.INFO, "Upstream: %s", error)
+                self._problems[part.__name__] = str(error)
                 rest = backoff * random.uniform(0.5, 1.0)
                 backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
             except (OpenwheelError, OSError) as error:
                 logger.error("The edge: %s", error)
+                self._problems[part.__name__] = str(error)
                 rest = backoff
                 backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
             except Exception:
                 logger.critical("The edge goes on after a bug", exc_info=True)
+                self._problems[part.__name__] = "a bug; the log has it"
                 rest = _LONGEST_BACKOFF_S
             event = self._look if part == self._listen else self._up_again
             with contextlib.suppress(TimeoutError):
@@ -182,23 +191,31 @@ class Link:
             self._down(_status(response.status, body))
             return self._poll
         if response.status == 200:
-            await self._do(teacher, body)
+            await self._do(body)
         await asyncio.to_thread(self._heard)
         self._up()
         return self._poll
 
-    async def _do(self, teacher: HttpTeacher, body: bytes) -> None:
+    async def _do(self, body: bytes) -> None:
         try:
             if len(body) > _LARGEST_STATE:
                 raise msgspec.DecodeError(f"it has {len(body):,} bytes")
             state = msgspec.json.decode(body, type=State)
         except msgspec.DecodeError as error:
             raise TeacherError(f"What the upstream gateway says cannot be read: {error}") from None
-        # First what takes students off, which waits for no bundle.
         await asyncio.to_thread(self._obey, state, None)
         self._state = state
-        if state.bundle not in {"", self._installed(), self._refused_bundle}:
+
+    async def _pull(self, teacher: HttpTeacher) -> float:
+        """Get a newer bundle, beside the looks, since it may take long over a slow link."""
+        state = self._state
+        if (
+            state is not None
+            and self.up
+            and state.bundle not in {"", self._installed(), self._refused_bundle}
+        ):
             await self._fetch(teacher, state)
+        return _IDLE_S
 
     async def _fetch(self, teacher: HttpTeacher, state: State) -> None:
         """Get a newer bundle; one that does not hold is refused, and not asked for again."""
@@ -215,7 +232,7 @@ class Link:
             if response.status != 200:
                 raise TeacherError(_status(response.status, b""))
             try:
-                await asyncio.to_thread(self._obey, state, path)
+                await asyncio.to_thread(self._obey, self._state or state, path)
             except StoreError:
                 raise
             except OpenwheelError as error:
@@ -252,17 +269,26 @@ class Link:
         return 0.0 if len(batch) == len(rows) == _BATCH or len(batch) < len(rows) else _IDLE_S
 
     async def _ask(self, teacher: HttpTeacher) -> float:
-        """Ask the upstream what has waited for it."""
+        """Ask the upstream what has waited for it, a few at a time.
+
+        If none of a few is answered, the others would not be either, and all are left for later.
+        """
         after = 0
         while self.up:
             found = await asyncio.to_thread(self._spool.waiting, after=after, limit=_ASKED_AT_ONCE)
-            await asyncio.gather(*(self._ask_one(teacher, *row) for row in found))
             if not found:
                 break
+            errors = await asyncio.gather(*(self._ask_one(teacher, *row) for row in found))
+            failed = [(row[0], why) for row, why in zip(found, errors, strict=True) if why]
+            if len(failed) == len(found):
+                raise TeacherError(f"Requests that waited were not answered: {failed[0][1]}")
+            for number, why in failed:
+                await self._failed(number, why)
             after = found[-1][0]
         return _IDLE_S
 
-    async def _ask_one(self, teacher: HttpTeacher, number: int, waiting: Waiting) -> None:
+    async def _ask_one(self, teacher: HttpTeacher, number: int, waiting: Waiting) -> str:
+        """Ask one, and settle it; return why that was not possible, ``""`` if it was."""
         request = TeacherRequest(
             "POST",
             waiting.path,
@@ -279,9 +305,7 @@ class Link:
                 raise TeacherError(_status(response.status, body))
             made = _made(waiting, response, body, (time.perf_counter() - started) * 1000)
         except TeacherError as error:
-            if self.up:  # else it was the link
-                await self._failed(number, str(error))
-            return
+            return str(error) or "it was not answered"
         self._tries.pop(number, None)
         if made is None:
             logger.error(
@@ -291,9 +315,10 @@ class Link:
             await asyncio.to_thread(self._spool.drop, number, refused=True)
         else:
             await asyncio.to_thread(self._spool.asked, number, made)
+        return ""
 
     async def _failed(self, number: int, error: str) -> None:
-        """Count a try, and give a request up that fails again and again while others do not."""
+        """Count a try, and give a request up that fails again and again where others do not."""
         tries = self._tries[number] = self._tries.get(number, 0) + 1
         if tries < _MOST_TRIES:
             return

@@ -1,16 +1,20 @@
 """Keeps what an edge has still to send, in one file of bounded size."""
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import IO, Final, TypeVar
 
 import msgspec
 
 from openwheel.errors import StoreError, UnstorableError
 from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.store import Exchange, Store, Transaction, spool
+
+if sys.platform != "win32":
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +98,16 @@ class Spool:
         most_bytes: What it may take on the disk, with the files beside it.
 
     Raises:
-        StoreError: The file cannot be used.
+        StoreError: The file cannot be used, or another edge uses it.
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:
-        self.store = Store.open(path)
+        self._held = _hold(path)
+        try:
+            self.store = Store.open(path)
+        except BaseException:
+            self._held.close()
+            raise
         self.most_bytes = most_bytes
         self._most_used = most_bytes * 11 // 16
         self._most_log = most_bytes // 8
@@ -111,6 +120,7 @@ class Spool:
     def close(self) -> None:
         """Close the file."""
         self.store.close()
+        self._held.close()
 
     def append(self, exchanges: Sequence[Exchange]) -> int:
         """Keep exchanges, and return how many were new; see `ExchangeStore.append`.
@@ -128,7 +138,7 @@ class Spool:
         with self._lock:
             self._room(sum(map(_size, exchanges)))
             new = self.store.append(exchanges)
-            self._settle()
+            self.settle()
         return new
 
     def has_same(self, exchange: Exchange, *, within: float) -> bool:
@@ -155,7 +165,7 @@ class Spool:
             self._room(size * 4 // 3)  # bodies are kept as base64
             with self.store.write() as transaction:
                 spool.add_waiting(transaction, exchange, request, promised=promised)
-            self._settle()
+            self.settle()
         return True
 
     def waiting(self, *, after: int = 0, limit: int) -> list[tuple[int, Waiting]]:
@@ -174,13 +184,13 @@ class Spool:
 
     def drop(self, number: int, *, refused: bool) -> None:
         """Forget a request that will not be answered, and count it."""
-        counts = self.counts
-        counts = (
-            msgspec.structs.replace(counts, refused=counts.refused + 1)
-            if refused
-            else msgspec.structs.replace(counts, given_up=counts.given_up + 1)
-        )
         with self._lock:
+            counts = self.counts
+            counts = (
+                msgspec.structs.replace(counts, refused=counts.refused + 1)
+                if refused
+                else msgspec.structs.replace(counts, given_up=counts.given_up + 1)
+            )
             self._count(counts, lambda write: spool.settle(write, number))
 
     def unsent(self, *, limit: int) -> list[tuple[int, Exchange]]:
@@ -214,14 +224,18 @@ class Spool:
         with self._lock:
             with self.store.write() as transaction:
                 spool.put_note(transaction, name, note)
-            self._settle()
+            self.settle()
+
+    def settle(self) -> None:
+        """Keep the log of writes within its part."""
+        spool.empty_wal(self.store, past=self._most_log)
 
     def _count(self, counts: Counts, change: Callable[[Transaction], object]) -> None:
         with self.store.write() as transaction:
             change(transaction)
             spool.put_note(transaction, _COUNTS, counts)
         self.counts = counts
-        self._settle()
+        self.settle()
 
     def _room(self, size: int) -> None:
         """Delete the oldest rows until so many bytes more are allowed.
@@ -253,8 +267,25 @@ class Spool:
             "deleted so far before they were sent"
         )
 
-    def _settle(self) -> None:
-        spool.empty_wal(self.store, past=self._most_log)
+
+def _hold(path: Path) -> IO[bytes]:
+    """Hold a file beside the spool until it is closed, which the system does when a process ends.
+
+    Raises:
+        StoreError: Another process holds it.
+    """
+    beside = path.with_name(f"{path.name}.lock")
+    try:
+        held = beside.open("ab")
+    except OSError as error:
+        raise StoreError(f"{beside} cannot be made: {error.strerror}") from None
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            raise StoreError(f"Another edge uses the spool {path}; each needs its own") from None
+    return held
 
 
 def _size(exchange: Exchange) -> int:
