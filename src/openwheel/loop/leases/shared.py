@@ -81,10 +81,11 @@ class SharedLeases:
         began = time.monotonic()
         with self._store.write(alone=False) as transaction:
             free_dead(transaction, name=name)
-            before = found_in(rows.find(transaction, name))
             token = rows.acquire(transaction, name, self._holder, seconds=self._seconds)
-        if token is None:
-            return None
+            if token is None:
+                return None
+            # Only now: the last holder may have been giving it back.
+            before = found_in(rows.find(transaction, name))
         grip = _Grip(
             store=self._store,
             name=name,
