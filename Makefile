@@ -54,7 +54,7 @@ lift: $(UV_THERE)
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements/torch.txt \
 		--constraint requirements/run.txt --no-emit-package torch --output-file requirements/test.txt
 	for extras in "" "--extra ray"; do \
-		$(COMPILE) pyproject.toml --no-annotate --extra postgres --extra objects --extra otel $$extras \
+		$(COMPILE) pyproject.toml --no-annotate --extra edge --extra objects --extra otel --extra postgres $$extras \
 			--constraint requirements/test.txt --output-file requirements/image$${extras:+-ray}.txt || exit 1; \
 	done
 	for one in requirements/*.in tests/clients/requirements/*.in; do \

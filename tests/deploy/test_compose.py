@@ -76,7 +76,10 @@ def test_command_lines_are_ones_that_openwheel_knows():
 
 
 def test_a_gateway_has_time_to_stop():
-    needed = SETTINGS.gateway.stop_timeout + supervisor._PATIENCE_S
+    limits = SETTINGS.gateway
+    needed = limits.drain + limits.stop_timeout + supervisor._PATIENCE_S
+    # Two looks of the balancer, each 2 s after the other.
+    assert limits.drain > 4
     for name in ("gateway", "console"):
         assert int(OWN[name]["stop_grace_period"].removesuffix("s")) >= needed
 

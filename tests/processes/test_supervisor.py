@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import sqlite3
 import sys
 import threading
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -238,3 +240,46 @@ def test_the_learner_waits_for_another_to_end(up, teacher, wait_for, tmp_path):
     wait_for(holds)
     assert gateway.children("learner") == [learner]
     assert gateway.log.count("Another process is learning") == 1
+
+
+def test_a_gateway_that_drains_answers_but_is_not_ready(up, teacher, wait_for, tmp_path):
+    """Balancers turn elsewhere, and clients with a connection too; none finds the door closed."""
+    write_settings(tmp_path, teacher(), workers=2, more="[console]\nenabled = false\n")
+    text = (tmp_path / "openwheel.toml").read_text()
+    (tmp_path / "openwheel.toml").write_text(text.replace("[gateway]", "[gateway]\ndrain = 30.0"))
+    gateway = up("--no-learner")
+
+    def health():
+        try:
+            gateway.get("/healthz")
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)["status"]
+        return 200, "ok"
+
+    with contextlib.ExitStack() as stack:
+        clients = gateway.one_client_each(stack)
+        assert health() == (200, "ok")
+        gateway.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: {health() for _ in range(8)} == {(503, "stopping")})
+        for client in clients:
+            response = client.ask("still there?")
+            assert response.status == 200
+            assert response.getheader("connection") == "close"
+        assert gateway.ask("and for me?").status == 200
+    gateway.process.send_signal(signal.SIGTERM)  # the second ends it at once
+    assert gateway.process.wait(timeout=10) == 0
+
+
+def test_a_connection_that_comes_while_it_stops_is_refused(up, teacher, asking, wait_for):
+    """Not taken by the system for nobody, to hang until the gateway has ended."""
+    upstream = teacher()
+    gateway = up("--teacher", upstream.url, "--workers", "2", "--no-learner")
+    thread, responses = asking(gateway, "slow 3 answer")
+    wait_for(lambda: upstream.received)
+    gateway.process.send_signal(signal.SIGTERM)
+    wait_for(gateway.is_free)
+    assert not responses
+    with pytest.raises(ConnectionRefusedError):
+        gateway.ask("may I come in?")
+    thread.join()
+    assert responses[0].status == 200

@@ -19,6 +19,7 @@ from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture
 from openwheel.gateway.completions import Completions
 from openwheel.gateway.decisions import Decisions
+from openwheel.gateway.drain import Drain
 from openwheel.gateway.edges import EdgeSide
 from openwheel.gateway.feedback import PATH as FEEDBACK
 from openwheel.gateway.feedback import Desk, FeedbackEndpoint
@@ -71,6 +72,7 @@ def create_app(
     snapshots: Snapshots | None = None,
     slot: int = 0,
     tracer: Tracer | None = None,
+    drain: Drain | None = None,
     edge: EdgeSide | None = None,
 ) -> ASGIApp:
     """Return the gateway as an ASGI app.
@@ -96,6 +98,7 @@ def create_app(
         snapshots: Where workers of one gateway keep their counts; None for a single worker.
         slot: This worker's number.
         tracer: Sends spans; closed when the app stops.
+        drain: Whether the gateway is about to stop, for ``/healthz``.
         edge: The edge that this gateway is part of; None for any other.
     """
     meter, guard = Meter(), Guard(access)
@@ -176,6 +179,7 @@ def create_app(
         problem=refresher.problem,
         teacher=patient,
         best_effort=best_effort,
+        drain=drain or Drain(),
         edge=edge,
     )
     served: dict[str, ASGIApp] = {api.path: Completions(api, state) for api in TEXT_APIS.values()}

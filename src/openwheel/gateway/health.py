@@ -12,6 +12,7 @@ from openwheel.access import RefusedError
 from openwheel.gateway.asgi import method_not_allowed, send_json
 from openwheel.gateway.authorization import Guard
 from openwheel.gateway.capture import Capture, CaptureStats
+from openwheel.gateway.drain import Drain
 from openwheel.gateway.edges import EdgeSide
 from openwheel.gateway.meter import Meter
 from openwheel.gateway.patient_teacher import PatientTeacher
@@ -26,7 +27,7 @@ class Health:
     ``status`` is "ok", or "degraded" when exchanges are being lost or a part has stopped: the
     capture writer failing or dead, or having dropped something in the last five minutes, promotions
     or keys no longer picked up, a promoted student that cannot be used, every teacher at rest, or
-    none to be reached for a model.
+    none to be reached for a model. It is "stopping" where the gateway is about to stop.
 
     Args:
         teachers: The health of each.
@@ -35,6 +36,7 @@ class Health:
         problem: Why promotions or keys cannot be picked up, ``""`` if they can.
         teacher: Knows whether the teacher is down.
         best_effort: Whether students may answer below their threshold then, by task name.
+        drain: Whether the gateway is about to stop: the answer is 503 then.
         edge: The edge that this gateway is part of; it judges an outage itself.
     """
 
@@ -50,6 +52,7 @@ class Health:
         problem: Callable[[], str],
         teacher: PatientTeacher,
         best_effort: Mapping[str, bool],
+        drain: Drain,
         edge: EdgeSide | None = None,
     ) -> None:
         self._meter = meter
@@ -61,6 +64,7 @@ class Health:
         self._problem = problem
         self._teacher = teacher
         self._best_effort = best_effort
+        self._drain = drain
         self._edge = edge
         self._started = time.monotonic()
         self._dropped = 0
@@ -76,7 +80,7 @@ class Health:
             self._guard.require_unlimited(self._guard.identify(scope))
         except RefusedError:
             report = {"status": report["status"]}
-        await send_json(send, 200, report)
+        await send_json(send, 503 if self._drain.begun else 200, report)
 
     def report(self) -> dict[str, Any]:
         """Return the full report of ``GET /healthz``."""
@@ -95,7 +99,7 @@ class Health:
             and (capture is None or self._keeps(capture))
         )
         return {
-            "status": "ok" if well else "degraded",
+            "status": "stopping" if self._drain.begun else "ok" if well else "degraded",
             "version": openwheel.__version__,
             "uptime_s": round(time.monotonic() - self._started, 3),
             "problem": problem,

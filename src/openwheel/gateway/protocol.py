@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from openwheel.gateway.cork import CorkedTransport
+from openwheel.gateway.drain import Drain
 from openwheel.settings import GatewaySection
 from openwheel.wire import error_body
 
@@ -42,6 +43,7 @@ class LimitedProtocol(HttpToolsProtocol):
     Args:
         limits: The sizes and times that a client may take, and the number of connections.
         refused: Connections that were refused and are about to close; shared by all.
+        drain: Whether the gateway is about to stop.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class LimitedProtocol(HttpToolsProtocol):
         *,
         limits: GatewaySection,
         refused: "set[LimitedProtocol]",
+        drain: Drain,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._all_refused = refused
+        self._drain = drain
         self._refused = False
         self._read_past = 0
         self._in_head = False
@@ -131,7 +135,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._gained = True
         super().on_headers_complete()
-        if self._stopping:
+        if self._stopping or self._drain.begun:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gateway.asgi import STOPPING
+from openwheel.gateway.drain import Drain
 from openwheel.gateway.protocol import LimitedProtocol, sweep
 from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.settings import GatewaySection
@@ -73,6 +74,7 @@ class Server:
         settings: The limits of clients, and how long requests under way may take when stopping.
         look_every: Seconds between looks at how long clients have taken.
         ready: Called when requests are accepted.
+        drain: Whether the gateway is about to stop.
     """
 
     def __init__(
@@ -83,9 +85,10 @@ class Server:
         settings: GatewaySection = _DEFAULTS,
         look_every: float = 1.0,
         ready: Callable[[], None] = lambda: None,
+        drain: Drain | None = None,
     ) -> None:
         self._sock = sock
-        self._server = _Server(_config(app, settings), look_every, ready)
+        self._server = _Server(_config(app, settings, drain or Drain()), look_every, ready)
 
     def run(self) -> None:
         """Serve until told to stop, by `stop`, SIGINT or SIGTERM; finish requests under way."""
@@ -218,9 +221,9 @@ def _take_all_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _config(app: ASGIApp, settings: GatewaySection) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: GatewaySection, drain: Drain) -> uvicorn.Config:
     # Uvicorn calls it as it would call a class.
-    protocol: Any = functools.partial(LimitedProtocol, limits=settings, refused=set())
+    protocol: Any = functools.partial(LimitedProtocol, limits=settings, refused=set(), drain=drain)
     return uvicorn.Config(
         app,
         loop="auto" if sys.platform == "win32" else "uvloop",

@@ -11,7 +11,7 @@ import time
 import msgspec
 
 from openwheel.job import thread_caps
-from openwheel.processes.order import EVENTS, Order, Ready, encode_order
+from openwheel.processes.order import DRAIN, EVENTS, Order, Ready, encode_order
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,10 @@ class Child:
             else:
                 self.wrong = " ".join(event.message.split())
         return await process.wait()
+
+    def drain(self) -> None:
+        """Have it want no more requests."""
+        self._signal(DRAIN)
 
     def stop(self) -> None:
         """Ask it to end, and do not start it again."""

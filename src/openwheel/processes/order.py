@@ -1,6 +1,7 @@
 """Defines the messages between the supervisor and its child processes."""
 
 import os
+import signal
 import sys
 from typing import Final
 
@@ -10,6 +11,9 @@ from openwheel.job import Failed
 from openwheel.settings import Settings
 
 _STDIN = 0
+
+DRAIN: Final = signal.SIGUSR1
+"""The signal by which the supervisor has its workers want no more requests."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

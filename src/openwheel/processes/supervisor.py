@@ -54,6 +54,9 @@ class Processes(Protocol):
     async def stop(self, children: Iterable[Child], *, patience: float) -> None:
         """Stop processes: gracefully, and after ``patience`` seconds at once."""
 
+    def drain(self) -> None:
+        """Have workers want no more requests, though they still take them."""
+
     async def stop_all(self, *, patience: float) -> None:
         """Stop all processes."""
 
@@ -75,6 +78,7 @@ class Supervisor:
         self._runtime = runtime
         self._config = config
         self._children: dict[Child, asyncio.Task[None]] = {}
+        self._workers: set[Child] = set()
         self._locals: list[LocalEngine] = []
         # One for as long as the gateway runs, so that open pages outlive a change of settings.
         self._console_sock = listen("127.0.0.1", 0)
@@ -156,6 +160,7 @@ class Supervisor:
         try:
             await asyncio.wait([all_ready, *tasks], return_when=asyncio.FIRST_COMPLETED)
             if all_ready.done():
+                self._workers.update(children)
                 return children
         finally:
             all_ready.cancel()
@@ -207,9 +212,17 @@ class Supervisor:
                 await asyncio.wait(late)
         for child in stopping:
             self._children.pop(child, None)
+            self._workers.discard(child)
+
+    def drain(self) -> None:
+        """Have workers want no more requests, though they still take them."""
+        for worker in self._workers:
+            worker.drain()
 
     async def stop_all(self, *, patience: float) -> None:
         """Stop all processes, engines when no worker asks them any more."""
+        # Else the system would go on taking connections that no worker takes any more.
+        self._sock.close()
         engines = {engine.child for engine in self._locals}
         children = [child for child in self._children if child not in engines]
         await self.stop(children, patience=patience)
@@ -283,6 +296,9 @@ async def _supervise(
         await running
     # A second signal ends what the first one only asked to end.
     force = asyncio.ensure_future(stops.get())
+    if settings.gateway.drain:
+        supervisor.drain()
+        await asyncio.wait([force], timeout=settings.gateway.drain)
     stopping = asyncio.ensure_future(
         supervisor.stop_all(patience=settings.gateway.stop_timeout + _PATIENCE_S)
     )

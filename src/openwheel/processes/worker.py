@@ -1,6 +1,7 @@
 """Runs a gateway worker: one process that answers requests on the supervisor's socket."""
 
 import contextlib
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from openwheel.gateway import (
     spare_collector,
 )
 from openwheel.gateway.console import ConsoleProxy
+from openwheel.gateway.drain import Drain
 from openwheel.gateway.snapshots import SnapshotFolder
 from openwheel.gateway.tracing import make_tracer
 from openwheel.job import when_alone
@@ -27,7 +29,7 @@ from openwheel.loop.feedback.desk import FeedbackDesk
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing
-from openwheel.processes.order import Order, end_as_wrong, read_order, say_ready
+from openwheel.processes.order import DRAIN, Order, end_as_wrong, read_order, say_ready
 from openwheel.processes.teachers import make_pool
 from openwheel.settings import Settings
 from openwheel.sockets import is_loopback
@@ -45,7 +47,7 @@ REFRESH_EVERY = 0.5
 machine whose processors are all busy."""
 
 
-def run_worker(order: Order, ready: Callable[[], None]) -> None:
+def run_worker(order: Order, ready: Callable[[], None], drain: Drain) -> None:
     """Answer requests until told to stop; ``ready`` is called when they are accepted.
 
     Raises:
@@ -95,15 +97,18 @@ def run_worker(order: Order, ready: Callable[[], None]) -> None:
                 *edge_routes(registry, access, settings.edge.bundle, keeps=captured.mode != "off"),
             ],
             stop=console.stop if console else lambda: None,
+            drain=drain,
         )
         sock = socket.socket(fileno=order.descriptor)
-        server = Server(app, sock, settings=settings.gateway, ready=ready)
 
-        def alone() -> None:
-            server.stop()
-            sock.close()  # requests under way must not keep the port from the next process
+        def begin() -> None:
+            # The server has its own, which it closes as soon as it stops. One more would keep the
+            # port from the next process, and connections waiting that nobody takes any more.
+            sock.close()
+            ready()
 
-        when_alone(alone)
+        server = Server(app, sock, settings=settings.gateway, ready=begin, drain=drain)
+        when_alone(server.stop)
         spare_collector()
         try:
             server.run()
@@ -149,8 +154,10 @@ def main() -> None:
     order = read_order()
     log = order.settings.log
     set_up_logs(log.level, log.format)
+    drain = Drain()
+    signal.signal(DRAIN, lambda *_: drain.begin())
     try:
-        run_worker(order, say_ready)
+        run_worker(order, say_ready, drain)
     except OpenwheelError as error:
         end_as_wrong(error)
 

@@ -90,6 +90,15 @@ class GatewaySection(Section, frozen=True):
     stop_timeout: Annotated[
         float, Meta(ge=0, description="Seconds requests under way may take when stopping.")
     ] = 30.0
+    drain: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds after SIGTERM in which requests are still taken, but /healthz "
+            "answers 503 and a connection ends with its next answer, so that balancers turn "
+            "elsewhere before the gateway stops.",
+        ),
+    ] = 0.0
 
 
 class TeacherSection(Section, frozen=True):
