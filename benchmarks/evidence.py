@@ -30,6 +30,7 @@ from shared import about
 ROOT = Path(__file__).resolve().parents[1]
 UV = Path(sys.prefix) / "bin" / "uv"
 PYTEST = ("-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder", "-rs")
+LONG = ("-m", "evidence", "--timeout", "7200")
 BENCHMARKS = {
     "validity": ("validity.py",),
     "audit": ("audit.py",),
@@ -59,7 +60,9 @@ def checks(logs: Path) -> list[Check]:
     python = sys.executable
     found = [
         Check("tests", [[python, *PYTEST]]),
-        Check("long-tests", [[python, *PYTEST, "-m", "evidence", "--timeout", "7200"]]),
+        Check("long-tests", [[python, *PYTEST, *LONG, "--ignore=tests/fleet"]]),
+        # By itself, since it measures: what it prints says when and with which seed.
+        Check("fleet", [[python, "-m", "pytest", *LONG, "-s", "tests/fleet"]]),
     ]
     for name, (script, *options) in BENCHMARKS.items():
         found.append(Check(name, [[python, str(ROOT / "benchmarks" / script), *options]]))

@@ -40,6 +40,7 @@ IN_POSTGRES = os.environ.get("OPENWHEEL_TEST_STORE") == "postgres"
 
 
 LONGEST = (
+    "tests/fleet/",
     "tests/processes/",
     "tests/console/",
     "tests/loop/offline/test_learn.py",

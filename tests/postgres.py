@@ -1,6 +1,7 @@
 """A Postgres server of the tests' own, in a temporary folder."""
 
 import contextlib
+import datetime
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 NOBODY = 65534
 
@@ -111,6 +113,31 @@ class Server:
             cwd=self.folder,
             **_as_nobody(),
         )
+
+
+def sql(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Run a statement; return its rows."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def put_back(url: str, days: int) -> None:
+    """Make what was stored today look as if it had been stored so many days ago."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    then = today - datetime.timedelta(days=days)
+    for parent, name in (("exchanges", "exchanges_"), ("exchange_bodies", "exchange_bodies_")):
+        old, new = f"{name}{today:%Y%m%d}", f"{name}{then:%Y%m%d}"
+        sql(url, f"ALTER TABLE {parent} DETACH PARTITION {old}")
+        sql(url, f"ALTER TABLE {old} RENAME TO {new}")
+        sql(url, f"UPDATE {new} SET day = %s", then)
+        after = then + datetime.timedelta(days=1)
+        values = f"FOR VALUES FROM ('{then}') TO ('{after}')"
+        sql(url, f"ALTER TABLE {parent} ATTACH PARTITION {new} {values}")
+    for table in ("exchange_days", "exchange_ids", "exchange_state"):
+        sql(url, f"UPDATE {table} SET day = %s WHERE day = %s", then, today)
 
 
 def _as_nobody() -> dict[str, object]:

@@ -84,7 +84,7 @@ def test_nothing_is_lost_and_nothing_promoted_without_a_certificate(
     clock = Clock(tmp_path)
     (tmp_path / "openwheel.toml").write_text(SETTINGS.format(url=live_teacher.url, workers=workers))
     gateway = up(env=clock.environment)
-    with LiveLoad(gateway.port, seed) as load:
+    with LiveLoad([gateway.port], seed) as load:
         run = Run(gateway, live_teacher, load, seed)
         meanwhile = (
             lambda: clock.set(days=30),

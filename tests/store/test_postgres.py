@@ -3,14 +3,14 @@
 import datetime
 import threading
 
-import psycopg
 import pytest
 
 from openwheel.errors import StoreError
-from openwheel.store import Exchange, Store
+from openwheel.store import Exchange, Store, drift
 from openwheel.store.feedback import FeedbackStore
 from openwheel.store.retention import delete_old, delete_oldest
 from openwheel.wire import Answer
+from postgres import put_back, sql
 
 DAY = 86_400.0
 BODY = b'{"messages":[{"role":"user","content":"Pump 3 leaks"}]}'
@@ -19,28 +19,6 @@ BODY = b'{"messages":[{"role":"user","content":"Pump 3 leaks"}]}'
 def exchange(name, **changes):
     values = {"id": name, "request": BODY, "answer": Answer("pumps"), "source": "log"}
     return Exchange(**{**values, **changes})
-
-
-def sql(url, statement, *values):
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement, values or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-def put_back(url, days):
-    """Make what was stored today look as if it had been stored so many days ago."""
-    today = datetime.datetime.now(datetime.UTC).date()
-    then = today - datetime.timedelta(days=days)
-    for parent, name in (("exchanges", "exchanges_"), ("exchange_bodies", "exchange_bodies_")):
-        old, new = f"{name}{today:%Y%m%d}", f"{name}{then:%Y%m%d}"
-        sql(url, f"ALTER TABLE {parent} DETACH PARTITION {old}")
-        sql(url, f"ALTER TABLE {old} RENAME TO {new}")
-        sql(url, f"UPDATE {new} SET day = %s", then)
-        after = then + datetime.timedelta(days=1)
-        values = f"FOR VALUES FROM ('{then}') TO ('{after}')"
-        sql(url, f"ALTER TABLE {parent} ATTACH PARTITION {new} {values}")
-    for table in ("exchange_days", "exchange_ids", "exchange_state"):
-        sql(url, f"UPDATE {table} SET day = %s WHERE day = %s", then, today)
 
 
 def test_ids_follow_the_order_of_commits_whoever_writes(postgres_url):
@@ -85,6 +63,17 @@ def test_a_request_is_kept_once_a_day_and_comes_back_with_each_exchange(postgres
         assert sql(postgres_url, "SELECT count(*) FROM exchange_bodies") == [(2,)]
         requests = [found.request for _, found in store.exchanges()]
     assert requests == [BODY, BODY, BODY, b"other", BODY]
+
+
+def test_a_request_that_is_to_be_asked_again_is_read_with_its_body(postgres_url):
+    with Store.open(postgres_url) as store:
+        store.append([exchange("a", source="teacher", unbiased=True)])
+        store.assign([(1, "task", "[]", "")])
+        with store.read() as transaction:
+            found = drift.next_answer(
+                transaction, "task", [1], until=1, first_later=1, choose=lambda seqs: seqs[0]
+            )
+    assert found.request == BODY
 
 
 def test_a_day_goes_whole_with_its_requests_its_ids_and_the_feedback_on_it(postgres_url):

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openwheel.store import sql
-from openwheel.store.exchanges import answer_of
+from openwheel.store.exchanges import answer_of, columns
 from openwheel.store.schema import (
     asked_twice,
     exchanges,
@@ -341,7 +341,7 @@ def next_answer(
     ``first_later`` answers after it is chosen by its seq.
     """
     mine = (_table.task_id == task_id, _table.source == "teacher", _table.unbiased)
-    query = sa.select(*(_table[name] for name in FirstAnswer._fields)).where(*mine)
+    query = sa.select(*columns(FirstAnswer._fields)).where(*mine)
     inside = query.where(sql.until(exchanges, until)).order_by(_table.seq).limit(1)
     for start in starts:
         row = transaction.execute(inside.where(sql.after(exchanges, start - 1))).one_or_none()

@@ -86,10 +86,16 @@ _EXCHANGE_FIELDS = (
     "probabilities",
     "student_probabilities",
 )
-EXCHANGE_COLUMNS: Sequence[sa.ColumnElement[Any]] = [
-    sql.request_body().label(name) if name == "request" else table.c[name]
-    for name in _EXCHANGE_FIELDS
-]
+
+
+def columns(names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
+    """Return columns of the exchanges by their names; a request may be in a table of its own."""
+    return [
+        sql.request_body().label(name) if name == "request" else table.c[name] for name in names
+    ]
+
+
+EXCHANGE_COLUMNS: Sequence[sa.ColumnElement[Any]] = columns(_EXCHANGE_FIELDS)
 
 WRITTEN: Sequence[str] = _EXCHANGE_FIELDS[1:]
 """The columns that `values_of` gives: the seq is the database's to give."""

@@ -1,0 +1,121 @@
+"""Gateways and learners that share a database, while any of them dies, freezes or is cut off.
+
+Each machine is a process with a home and a cache of its own; the database is a real Postgres. What
+must hold is looked up at the end in three records: the clients', the store, and what the database
+itself saw.
+"""
+
+import os
+import random
+import sys
+import time
+
+import pytest
+
+from fleet import witness
+from fleet.fleet import Reader, fleet
+from fleet.machines import share_students
+from openwheel.loop.registry import Registry
+from openwheel.store import Store
+from processes.live_load import LiveLoad
+from processes.live_store import (
+    every_answer_is_there_once,
+    every_attempt_was_paid_for,
+    every_promotion_has_a_certificate,
+)
+from processes.live_tasks import TASKS
+from teacher import TeacherProcess
+
+
+@pytest.fixture
+def seed():
+    """Return ``OPENWHEEL_SEED``, or any number; it is printed, so that a run can be had again."""
+    found = int(os.environ.get("OPENWHEEL_SEED", random.SystemRandom().randrange(10_000)))
+    sys.stdout.write(f"OPENWHEEL_SEED={found}\n")
+    return found
+
+
+@pytest.fixture
+def live_teacher():
+    with TeacherProcess("processes.live_tasks:answers") as made:
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def say():
+    began = time.monotonic()
+
+    def write(text):
+        sys.stdout.write(f"{time.monotonic() - began:6.1f} s: {text}\n")
+        sys.stdout.flush()
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("gateways", "learners", "rounds"),
+    [(2, 2, 1), pytest.param(4, 3, 10, marks=pytest.mark.evidence)],
+)
+def test_nothing_is_lost_doubled_or_done_by_two(
+    postgres_server, postgres_url, live_teacher, tmp_path, monkeypatch, seed, say,
+    gateways, learners, rounds,
+):  # fmt: skip
+    rng = random.Random(seed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own" / "cache"))
+    share_students(tmp_path / "own" / "cache", postgres_url)
+    with (
+        fleet(
+            postgres_server, postgres_url, live_teacher, tmp_path, rng,
+            gateways=gateways, learners=learners,
+        ) as all_of_it,
+        Reader(postgres_url, all_of_it.deleted) as reader,
+    ):  # fmt: skip
+        with LiveLoad([one.port for one in all_of_it.gateways], seed, tries=3) as load:
+            for number in range(1, rounds + 1):
+                happenings = list(all_of_it.happenings().items())
+                rng.shuffle(happenings)
+                for what, happens in happenings:
+                    happens()
+                    say(f"round {number}: {what}; {len(load.asked)} asked")
+                    time.sleep(rng.uniform(0.2, 1.0))
+                if number == 1:
+                    assert all_of_it.drop_old() == all_of_it.deleted
+                    say("the day of long ago was dropped")
+                if number > rounds // 2:
+                    all_of_it.tell_nothing()
+                all_of_it.until(lambda: len(all_of_it.promoted()) == len(TASKS))
+                for change in (True, False):
+                    took = all_of_it.all_agree(
+                        lambda r, change=change: r.set_stopped(change, by="t")
+                    )
+                    say(f"stopped: {change}; all gateways agree after {took:.2f} s")
+            by_hand, _ = sorted(all_of_it.promoted())
+            took = all_of_it.all_agree(
+                lambda r: r.demote(r.find_task(by_hand).task.id, by="user", reason="by hand")
+            )
+            say(f"{by_hand} demoted by hand; all gateways agree after {took:.2f} s")
+            all_of_it.change_teacher()
+            all_of_it.until(lambda: not all_of_it.promoted())
+            took = all_of_it.all_agree(lambda _: None)
+            say(f"the other one demoted by its audits; all gateways agree {took:.2f} s later")
+        for machine in (*all_of_it.learners, *all_of_it.gateways):
+            machine.stop()
+            assert machine.code == 0, machine.log
+            assert "Traceback" not in machine.log
+        failed = [one for one in load.asked if one.status != 200]
+        say(f"{len(load.asked)} asked, {len(failed)} failed")
+
+    assert [one for one in failed if not all_of_it.is_excused(one)] == []
+    assert {one.source for one in load.asked if one.status == 200} == {"teacher", "student"}
+    with Store.open(postgres_url) as store:
+        every_answer_is_there_once(store, load.asked)
+        assert every_promotion_has_a_certificate(store, deleted=all_of_it.deleted) >= len(TASKS)
+        changes = witness.seen(postgres_url)
+        witness.no_two_did_the_same(changes, all_of_it.machine_of)
+        begun = {one.name: int(one.after) for one in changes if one.kind == "attempt"}
+        tasks = {record.task.id: record for record in Registry(store).tasks()}
+        assert begun == {task: record.attempts for task, record in tasks.items()}
+        every_attempt_was_paid_for(store, {tasks[task].task.name: n for task, n in begun.items()})
+        assert reader.gaps == []
+        assert reader.last == store.last_seq() == all_of_it.deleted + store.count()
