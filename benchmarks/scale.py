@@ -3,6 +3,7 @@
     python benchmarks/scale.py                     with costs measured here, the store in a file
     python benchmarks/scale.py --postgres URL      and in an empty database of this machine
     python benchmarks/scale.py --costs FILE        with costs that a run kept with --keep
+    python benchmarks/scale.py --memory            what the processes have in RAM
 
 Measures what a request, an exchange stored, a label and an audit cost (some minutes), computes from
 that, and plays the same through event by event. The numbers of a team's traffic are `Traffic`'s
@@ -32,7 +33,7 @@ from scale_bench.arithmetic import (
     limits,
     needs,
 )
-from scale_bench.measure import BATCHES, WRITERS, Measured, Spread, measure
+from scale_bench.measure import BATCHES, WRITERS, Measured, Spread, measure, memory
 from scale_bench.simulation import play_backlog, play_retention, play_writers
 
 LONG_RUN = 1_851 / 200_000
@@ -40,6 +41,7 @@ LONG_RUN = 1_851 / 200_000
 SIZES = {
     "10,000 requests": Traffic(requests=1e4),
     "1,000,000": Traffic(requests=1e6),
+    "20,000,000": Traffic(requests=2e7),
     "1,000,000,000": Traffic(requests=1e9),
     "1,000,000,000, a fifth stored": Traffic(requests=1e9, sample=0.2),
 }
@@ -58,10 +60,18 @@ def main() -> None:
     add("--requests", type=int, default=2_000, help="a round")
     add("--rounds", type=int, default=3)
     add("--keep", type=Path, metavar="FILE", help="keep the costs for --costs")
+    add("--memory", action="store_true", help="what processes have in RAM, and no more")
     add("--costs", type=Path, metavar="FILE", help="measure nothing")
     chosen = parser.parse_args()
     raise_descriptor_limit()
     print_machine()
+    if chosen.memory:
+        with tempfile.TemporaryDirectory() as made:
+            rows = [
+                {"what": what, "MB in RAM": f"{mb:.0f}"} for what, mb in memory(Path(made)).items()
+            ]
+        print_table(("what", "MB in RAM"), rows)
+        return
     if chosen.costs:
         costs = msgspec.json.decode(chosen.costs.read_bytes(), type=dict[str, Costs])
         print(f"Costs of {chosen.costs}\n")

@@ -22,7 +22,7 @@ from cost import measured as run_measured
 from gateway_bench import sides, student
 from gateway_bench.bodies import SAMPLE, Template, request, requests, templates
 from gateway_bench.connection import send_all
-from gateway_bench.processes import cpu_seconds, line_from, module
+from gateway_bench.processes import cpu_seconds, line_from, module, rss_mb, running
 from openwheel.loop.audit.step import audit
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import open_resources
@@ -37,6 +37,7 @@ CONNECTIONS = 16
 WRITERS = 4
 SETTLE_S = 0.3
 AUDITS, LOOKS = 1_500, 20
+IDLE_S = 15.0
 BATCHES = {1: 300, 30: 40, 1_000: 5}
 """How many batches of each size a writer appends."""
 
@@ -348,3 +349,33 @@ def labels(folder: Path, rounds: int) -> Spread:
             spent[size], _, _, _ = run_measured(command)
         slopes.append((spent[many] - spent[few]) / (many - few))
     return Spread.of(slopes, (many - few) * rounds)
+
+
+def memory(folder: Path) -> dict[str, float]:
+    """Return the MB in RAM of a gateway, of what is added to it, and of a learner.
+
+    Of all its processes, after requests that its student answered; what several of them share
+    counts for each.
+    """
+    bodies, _ = templates(folder, 1_500)
+    learned = student.learn(folder / "student.db")
+    answers = student.agreeing(learned, bodies)
+    sent = Sent(bodies, 500, 1)
+    known = asked_of_students(learned, sent)
+    found: dict[str, float] = {}
+    with module("teacher", str(answers)) as agrees:
+        teacher = int(line_from(agrees))
+        for what, options in (
+            ("a gateway with one worker", ""),
+            ("with two workers", "--workers 2"),
+            ("with one worker and the console", "--console"),
+        ):
+            extra = f"--no-learner --no-console {options}"
+            with sides.openwheel(folder, teacher, learned, extra=extra) as side:
+                gateway(side, sent, known=known)
+                found[what] = rss_mb(side.pid)
+    command = [sys.executable, "-m", "openwheel", "learner", "--db", str(learned)]
+    with running(command, folder / "learner.log") as process:
+        time.sleep(IDLE_S)
+        found["a learner that waits"] = rss_mb(process.pid)
+    return found
