@@ -5,6 +5,7 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,11 @@ def postgres_server() -> Iterator["postgres.Server"]:
         if os.environ.get("CI"):
             pytest.fail("Postgres is missing: in CI the tests on it must run")
         pytest.skip("Postgres is not installed on this machine")
-    with postgres.server() as running:
-        yield running
+    # What belongs to a store and is not in it: of each database, in a folder of the user's cache.
+    with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", cache)
+        with postgres.server() as running:
+            yield running
 
 
 @pytest.fixture

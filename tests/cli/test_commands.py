@@ -75,6 +75,7 @@ AS_PROCESSES = {
     "lineage": ("{student}",),
     "export": ("none", "--to", "out"),
     "feedback": (),
+    "store": ("show",),
 }
 REFUSED = {"export", "shadow"}
 """One needs a model, and is tested with one in `test_export`; the other a student that was refused,
@@ -83,8 +84,9 @@ and is tested in `tests/loop/turn/test_lm.py`."""
 QUICK = {"tasks", "demote", "check"}
 """What `make test` runs as processes: one that reads, one that writes, one that asks a teacher."""
 
-ELSEWHERE = {"learn", "learner", "turn", "up", "serve", "console"}
-"""Run as processes by other tests: of the gateway, the learner, the engine, the console."""
+ELSEWHERE = {"learn", "learner", "turn", "up", "serve", "console", "bundle", "edge"}
+"""Run as processes by other tests: of the gateway, the learner, the engine, the console, the edge.
+"""
 
 
 def test_all_commands_are_run_as_processes():

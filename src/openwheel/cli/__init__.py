@@ -23,6 +23,7 @@ from openwheel.cli import (
     policy,
     running,
     serve,
+    store,
 )
 from openwheel.cli.output import complain
 from openwheel.errors import OpenwheelError
@@ -45,7 +46,7 @@ for command in (
     *(edge.bundle, edge.edge),
 ):
     app.command()(command)
-for group in (logs.app, keys.app, models.app):
+for group in (logs.app, keys.app, models.app, store.app):
     app.add_typer(group)
 
 

@@ -1,6 +1,8 @@
 """Keeps the registry: tasks, students, certificates, promotions and turns."""
 
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -436,6 +438,27 @@ def _record(row: StoredTask) -> TaskRecord:
         row.trained_on,
         row.folds,
     )
+
+
+def copy_students(source: Registry, target: Registry) -> int:
+    """Copy the files of students that another registry does not have; return how many students.
+
+    Raises:
+        StudentFileError: The files of a student that answers, or may, are missing or corrupt.
+    """
+    copied = 0
+    for candidate, state, _ in source.candidates():
+        folder, place = source.files.folder(candidate.id), target.files.folder(candidate.id)
+        if place.exists() or not (folder.exists() or state in {"shadow", "certified"}):
+            continue  # of a student that was given up, files may be gone
+        check_files(folder, candidate.files)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(f"{place.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(folder, part)
+        os.replace(part, place)
+        copied += 1
+    return copied
 
 
 def _require_holds(certificate: Certificate) -> None:

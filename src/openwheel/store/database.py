@@ -1,6 +1,6 @@
 """Says what the store asks of a database; `sqlite` and `postgres` are those there are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,18 @@ class Database(Protocol):
 
         Each gets the next ``seq``, in the order of commits.
         """
+
+    def restore(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert exchanges of another store in one transaction, with the ``seq`` they had there.
+
+        All are later than those there are.
+        """
+
+    def numbers(self, transaction: sa.Connection) -> dict[str, int]:
+        """Return the last number that was given to a row, by the names of tables that give them."""
+
+    def set_numbers(self, transaction: sa.Connection, numbers: Mapping[str, int]) -> None:
+        """Have tables go on after these numbers, `numbers` of another store."""
 
     def assign(
         self, rows: Sequence[tuple[int, str, str, str]], check: Callable[[sa.Connection], None]

@@ -15,7 +15,7 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError, UnstorableError
-from openwheel.store.schema import MIGRATIONS, exchanges, feedback, metadata
+from openwheel.store.schema import MIGRATIONS, ORDERED, exchanges, feedback, metadata
 from openwheel.store.sql import INTEGER, Text, escaped
 
 try:
@@ -47,11 +47,11 @@ _WRITING, _PREPARING = 1, 2
 _IDLE_WRITER_S: Final = 10
 
 _DAY_S: Final = 86_400.0
+
+_SINGLE_DAYS: Final = 60
+"""How many days of a store that is copied here get partitions of their own."""
 _TOLD = ("promotions", "audit_plans", "stops", "api_keys")
 """The tables whose changes processes wait for."""
-
-_ORDERED = ("tasks", "students", "certificates")
-"""The tables that are read in the order in which their rows came."""
 
 _SENTENCES: dict[str, str] = {
     "08": "cannot be opened",
@@ -141,6 +141,15 @@ WHERE exchanges.seq = given.seq AND exchanges.task_id IS NULL AND exchanges.day 
 """
 
 
+def _day_of(time: float, today: datetime.date) -> datetime.date:
+    """Return the day of a time, the first of its month if it is long ago; the first day if none."""
+    if time <= 0:
+        return datetime.date(1970, 1, 1)
+    latest = min(time, 4e9)  # what is later than any clock says is a mistake
+    day = datetime.datetime.fromtimestamp(latest, datetime.UTC).date()
+    return day if (today - day).days <= _SINGLE_DAYS else day.replace(day=1)
+
+
 def _number(value: float | None) -> float | None:
     """Return a number as SQLite keeps it: what is none is null."""
     return None if value is None or math.isnan(value) else value
@@ -166,6 +175,69 @@ class Day(NamedTuple):
     latest: float
     earliest: float | None
     untimed: bool
+
+
+def _copy_rows(
+    connection: "psycopg.Connection[Any]",
+    day: datetime.date,
+    names: Sequence[str],
+    rows: Iterable[tuple[int, bytes, tuple[Any, ...]]],
+) -> None:
+    """Copy exchanges to a day: each with its ``seq``, its request's hash, and values by name."""
+    columns = [name for name in names if name not in {"request", "seq"}]
+    values_of = operator.itemgetter(*(names.index(name) for name in columns))
+    convert = [
+        (i, make)
+        for i, name in enumerate(columns)
+        if (make := _CONVERT.get(type(exchanges.c[name].type))) is not None
+    ]
+    listed = ", ".join(f'"{name}"' for name in columns)
+    statement = f"COPY exchanges (seq, day, request_hash, {listed}) FROM STDIN"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for seq, key, row in rows:
+            values = list(values_of(row))
+            for i, make in convert:
+                values[i] = make(values[i])
+            copy.write_row((seq, day, key, *values))
+
+
+def _restore_day(
+    connection: "psycopg.Connection[Any]",
+    day: datetime.date,
+    names: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """Put exchanges of another store in a day, with their requests and ids."""
+    at = {name: index for index, name in enumerate(names)}
+    keys = [hashlib.sha256(row[at["request"]]).digest() for row in rows]
+    bodies = {key: row[at["request"]] for key, row in zip(keys, rows, strict=True)}
+    connection.execute(
+        "INSERT INTO exchange_bodies SELECT %s, given.* FROM unnest(%b::bytea[], %b::bytea[]) "
+        "AS given ON CONFLICT DO NOTHING",
+        (day, list(bodies), list(bodies.values())),
+    )
+    with (
+        connection.cursor() as cursor,
+        cursor.copy("COPY exchange_ids (id, day, seq) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row((escaped(row[at["id"]]), day, row[at["seq"]]))
+    numbered = ((row[at["seq"]], key, row) for key, row in zip(keys, rows, strict=True))
+    _copy_rows(connection, day, names, numbered)
+    times = [row[at["time"]] for row in rows]
+    timed = [time for time in times if time > 0]
+    connection.execute(
+        "INSERT INTO exchange_days AS d VALUES (%s, %s, %s, %s, %s) ON CONFLICT (day) DO UPDATE "
+        "SET latest = greatest(d.latest, excluded.latest), "
+        "earliest = least(d.earliest, excluded.earliest), untimed = d.untimed OR excluded.untimed",
+        (
+            day,
+            rows[0][at["seq"]],
+            max(times),
+            min(timed, default=None),
+            len(timed) < len(times),
+        ),
+    )
 
 
 class Postgres:
@@ -303,6 +375,9 @@ class Postgres:
         with self._appending:
             try:
                 return self._append(names, place, given)
+            except errors.CheckViolation:
+                # Midnight passed: the day's partitions came after this transaction had begun.
+                return self._append(names, place, given)
             except psycopg.OperationalError:
                 # The server may have been restarted since the last time. What the first try
                 # committed, the second one finds by its ids.
@@ -313,13 +388,6 @@ class Postgres:
     def _append(
         self, names: Sequence[str], place: Mapping[str, int], given: Mapping[str, tuple[Any, ...]]
     ) -> int:
-        columns = [name for name in names if name != "request"]
-        values_of = operator.itemgetter(*(place[name] for name in columns))
-        convert = [
-            (i, make)
-            for i, name in enumerate(columns)
-            if (make := _CONVERT.get(type(exchanges.c[name].type))) is not None
-        ]
         hashes = {
             identity: hashlib.sha256(row[place["request"]]).digest()
             for identity, row in given.items()
@@ -348,14 +416,9 @@ class Postgres:
             day, before, fresh = taken.fetchone() or (today, 0, [])
             fresh = list(given) if fresh is None else fresh
             if fresh:
-                listed = ", ".join(f'"{name}"' for name in columns)
-                statement = f"COPY exchanges (seq, day, request_hash, {listed}) FROM STDIN"
-                with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                    for seq, identity in enumerate(fresh, before + 1):
-                        values = list(values_of(given[identity]))
-                        for i, make in convert:
-                            values[i] = make(values[i])
-                        copy.write_row((seq, day, hashes[identity], *values))
+                numbered = enumerate(fresh, before + 1)
+                values = ((seq, hashes[identity], given[identity]) for seq, identity in numbered)
+                _copy_rows(connection, day, names, values)
             connection.execute("COMMIT")
             self._used = True
         except BaseException:
@@ -420,6 +483,75 @@ class Postgres:
                     f"FOR VALUES FROM ('{day}') TO ('{following}')"
                 )
         self._made.add(day)
+
+    def restore(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Database.restore`.
+
+        An exchange is put in the day of its time, or of the exchange before it if that was later,
+        and no day is after today; days of more than `_SINGLE_DAYS` ago are put together by month.
+        """
+        place = {name: index for index, name in enumerate(names)}
+        with self._appending:
+            today = self._today()
+            connection = self._appender()
+            answer = connection.execute("SELECT day FROM exchange_state").fetchone()
+            (day,) = answer or (today,)
+            by_day: dict[datetime.date, list[tuple[Any, ...]]] = {}
+            for row in rows:
+                day = min(max(day, _day_of(row[place["time"]], today)), today)
+                by_day.setdefault(day, []).append(row)
+            for each in by_day:
+                self._make_day(each)  # before the transaction, which would not see them
+            try:
+                connection.execute("BEGIN")
+                connection.execute("SELECT day FROM exchange_state FOR UPDATE")
+                for each, some in by_day.items():
+                    _restore_day(connection, each, names, some)
+                connection.execute(
+                    "UPDATE exchange_state SET last_seq = %s, day = %s",
+                    (rows[-1][place["seq"]], day),
+                )
+                connection.execute("COMMIT")
+                self._used = True
+            except BaseException:
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    def numbers(self, transaction: sa.Connection) -> dict[str, int]:
+        """See `Database.numbers`."""
+        last = transaction.exec_driver_sql("SELECT last_seq FROM exchange_state").scalar_one()
+        numbers = {exchanges.name: int(last)}
+        for table, sequence in self._sequences(transaction).items():
+            value, called = transaction.exec_driver_sql(
+                f"SELECT last_value, is_called FROM {sequence}"
+            ).one()
+            if called:
+                numbers[table] = int(value)
+        return numbers
+
+    def set_numbers(self, transaction: sa.Connection, numbers: Mapping[str, int]) -> None:
+        """See `Database.set_numbers`."""
+        for table, sequence in self._sequences(transaction).items():
+            if table in numbers:
+                transaction.exec_driver_sql("SELECT setval(%s, %s)", (sequence, numbers[table]))
+        if exchanges.name in numbers:
+            transaction.exec_driver_sql(
+                "UPDATE exchange_state SET last_seq = greatest(last_seq, %s)",
+                (numbers[exchanges.name],),
+            )
+
+    @staticmethod
+    def _sequences(transaction: sa.Connection) -> dict[str, str]:
+        """Return the sequence of each table that numbers its rows for good."""
+        found = {}
+        for table in metadata.tables.values():
+            if table is exchanges or not table.dialect_options["sqlite"]["autoincrement"]:
+                continue
+            query = "SELECT pg_get_serial_sequence(%s, 'id')"
+            if sequence := transaction.exec_driver_sql(query, (table.name,)).scalar_one():
+                found[table.name] = str(sequence)
+        return found
 
     def assign(
         self, rows: Sequence[tuple[int, str, str, str]], check: Callable[[sa.Connection], None]
@@ -630,7 +762,7 @@ class Postgres:
         for statement in (*_BASE.split(";\n"), _TELL, _APPEND):
             connection.exec_driver_sql(statement)
         _metadata().create_all(connection)
-        for table in _ORDERED:
+        for table in ORDERED:
             connection.exec_driver_sql(
                 f"ALTER TABLE {table} ADD COLUMN rowid BIGINT GENERATED ALWAYS AS IDENTITY"
             )

@@ -442,3 +442,15 @@ edge_notes = sa.Table(
     sa.Column("name", Text, primary_key=True),
     sa.Column("note", sa.LargeBinary, nullable=False),
 )
+
+# Of a store that is a copy of another: where that is, and a hash of what was copied but exchanges.
+copies = sa.Table(
+    "copies",
+    metadata,
+    sa.Column("id", INTEGER, primary_key=True),
+    sa.Column("place", Text, nullable=False),
+    sa.Column("digest", Text, nullable=False),
+)
+
+ORDERED = ("tasks", "students", "certificates")
+"""The tables that are read in the order in which their rows came."""

@@ -136,6 +136,27 @@ class SqliteFile:
         with self.writing(alone=True) as connection:
             return insert_many(connection, exchanges, names, rows)
 
+    def restore(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Database.restore`."""
+        with self.writing(alone=True) as connection:
+            insert_many(connection, exchanges, names, rows)
+
+    def numbers(self, transaction: sa.Connection) -> dict[str, int]:
+        """See `Database.numbers`."""
+        rows = transaction.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+        return {str(name): int(number) for name, number in rows}
+
+    def set_numbers(self, transaction: sa.Connection, numbers: Mapping[str, int]) -> None:
+        """See `Database.set_numbers`."""
+        for name, number in numbers.items():
+            changed = transaction.exec_driver_sql(
+                "UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (number, name)
+            )
+            if not changed.rowcount:
+                transaction.exec_driver_sql(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, number)
+                )
+
     def assign(
         self, rows: Sequence[tuple[int, str, str, str]], check: Callable[[sa.Connection], None]
     ) -> int:
