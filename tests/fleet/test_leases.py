@@ -6,13 +6,12 @@ A learner is halted at a write, and another one, in this process, takes over.
 import itertools
 import signal
 import threading
-from collections import Counter
 
 import pytest
 
+from fleet.checks import is_well, of_tasks
 from fleet.halting import Halting
-from made_up import tickets, write_log
-from openwheel.gate import spent, verify
+from made_up import write_log
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.leases import FINDING, Found, SharedLeases, latest_found, of_task, settled
 from openwheel.loop.registry import Registry
@@ -47,34 +46,6 @@ def store(postgres_url, cache, tmp_path, monkeypatch):
         yield opened
 
 
-PROMPTS = (
-    "Sort the ticket.",
-    "Name the department that answers this mail.",
-    "Which of our four queues is this letter for?",
-    "You route calls. Answer with one word: the team.",
-    "Classify what the customer writes about.",
-    "Tag this chat with its topic, nothing else.",
-    "A complaint follows; say who has to handle it.",
-    "Choose the folder for the following note.",
-    "What is this review about? One label.",
-    "Forward to: (one name)",
-)
-
-
-def of_tasks(tasks, n):
-    """Return traffic of some tasks, told apart by their prompts, ``n`` exchanges of each."""
-    rows = []
-    for task, prompt in enumerate(PROMPTS[:tasks]):
-        for row in tickets(n, seed=task):
-            messages = [
-                {"role": "system", "content": prompt},
-                {"role": "user", "content": row["input"]},
-                {"role": "assistant", "content": row["output"]},
-            ]
-            rows.append({"messages": messages})
-    return rows
-
-
 def kept(store):
     """Return all that turns write, but who has which lease."""
     tables = ("tasks", "judged", "students", "certificates", "promotions", "audit_plans")
@@ -96,25 +67,6 @@ def take_over(store):
             held = "SELECT count(*) FROM leases WHERE holder <> ''"
             if not transaction.exec_driver_sql(held).scalar_one():
                 return turn(store, SETTINGS, leases=leases)
-
-
-def is_well(store):
-    """Assert that each attempt was counted once, before it was made, with its share of delta."""
-    registry = Registry(store)
-    records = {record.task.id: record for record in registry.tasks()}
-    tried = [one for one, _, _ in registry.candidates() if one.attempt]
-    for (task, attempt), students in Counter((one.task_id, one.attempt) for one in tried).items():
-        assert students == 1, f"{students} students spent attempt {attempt} of {task}"
-        assert attempt <= records[task].attempts
-    for candidate in tried:
-        assert candidate.delta_spent == spent(candidate.delta, candidate.attempt)
-        registry.load(candidate)  # its files are those that were saved
-    for promotion in registry.promotions().values():
-        assert promotion.certificate is None or verify(promotion.certificate).holds
-    for task in records:
-        shadows = registry.candidates(task_id=task, state="shadow")
-        assert len(shadows) <= 1
-    return registry
 
 
 YEAR = 365 * 86_400.0

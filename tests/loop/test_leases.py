@@ -17,6 +17,7 @@ from openwheel.loop.leases import (
     LeaseLostError,
     OtherLearnerError,
     SharedLeases,
+    claim_unfinished,
     latest_found,
     of_task,
     settled,
@@ -142,6 +143,23 @@ def test_one_that_is_stopped_did_not_die_and_others_keep_theirs(store, mine, you
             assert lease is None
     end(store)
     assert failures.notice(store, alone=False) == []
+
+
+def test_what_a_stopped_one_left_unfinished_is_for_one_other(store, mine, yours):
+    assert not claim_unfinished(store)
+    with pytest.raises(KeyboardInterrupt), mine.held(of_task("a")):
+        raise KeyboardInterrupt
+    assert claim_unfinished(store)
+    assert not claim_unfinished(store)
+    mine.held(of_task("a")).__enter__()
+    assert not claim_unfinished(store)
+    mine.release_all()
+    with yours.held(of_task("a")):  # whoever has taken it need not be told
+        pass
+    assert not claim_unfinished(store)
+    mine.held(FINDING).__enter__()
+    mine.release_all()
+    assert not claim_unfinished(store)  # the next turn that is due finds tasks
 
 
 def test_one_whose_part_ends_by_an_error_counts_as_dead(store, mine):

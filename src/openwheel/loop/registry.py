@@ -119,13 +119,23 @@ class Registry:
             for task in new_tasks:
                 tasks.add(transaction, task.id, task.name, task, form_reason=reason)
 
-    def remove_tasks(self, displaced: Sequence[Task]) -> None:
-        """Remove those tasks of which no student was ever judged, and that no learner is at."""
+    def remove_tasks(self, displaced: Sequence[Task]) -> list[Task]:
+        """Remove those tasks of which no student was ever judged, and that no learner is at.
+
+        Returns:
+            The tasks that were removed.
+        """
+        removed = []
         with self.store.write() as transaction:
-            held = {row.name for row in leases.read(transaction).values() if row.holder}
             for task in displaced:
-                if of_task(task.id) not in held:
-                    tasks.remove(transaction, task.id)
+                name, holder = of_task(task.id), "removing"
+                token = leases.acquire(transaction, name, holder, seconds=None)
+                if token is None:
+                    continue
+                if tasks.remove(transaction, task.id):
+                    removed.append(task)
+                leases.release(transaction, name, holder, token, done=None)
+        return removed
 
     def beyond(self) -> Beyond:
         """Return the tasks that were left out when tasks were last looked for."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
+from openwheel.store import sql
 from openwheel.store.schema import judgements
 from openwheel.store.store import Store
 
@@ -32,16 +33,19 @@ class JudgeCache:
                 verdicts |= {row.key: row.same for row in connection.execute(query)}
         return verdicts
 
-    def keep(self, replies: Mapping[str, tuple[bool | None, int]]) -> None:
-        """Keep a reply, and how often the question was asked."""
+    def keep(self, replies: Mapping[str, tuple[bool | None, int]]) -> dict[str, bool | None]:
+        """Keep replies, each with how often its question was asked; return those that are kept.
+
+        If another process has asked the same meanwhile, its reply stays.
+        """
         now = time.time()
         with self._store.write() as connection:
             for key, (same, questions) in replies.items():
-                connection.execute(
-                    sa.insert(judgements).values(
-                        key=key, task_id=self._task_id, same=same, questions=questions, time=now
-                    )
+                added = sql.insert(connection, judgements).values(
+                    key=key, task_id=self._task_id, same=same, questions=questions, time=now
                 )
+                connection.execute(added.on_conflict_do_nothing(index_elements=["key"]))
+        return self.find(list(replies))
 
     def spent(self) -> int:
         """Return how many questions were asked for the task, ever.

@@ -13,6 +13,8 @@ from openwheel.store import sql
 from openwheel.store.schema import leases as table
 from openwheel.store.store import Transaction
 
+_UNFINISHED = sa.and_(table.c.holder == "", table.c.until.is_not(None))
+
 
 class LeaseRow(NamedTuple):
     """A lease: see the table."""
@@ -69,7 +71,13 @@ def is_held(transaction: Transaction, name: str, holder: str, token: int) -> boo
 
 
 def release(
-    transaction: Transaction, name: str, holder: str, token: int, *, done: tuple[int, int] | None
+    transaction: Transaction,
+    name: str,
+    holder: str,
+    token: int,
+    *,
+    done: tuple[int, int] | None,
+    stopped: bool = False,
 ) -> None:
     """Give a lease back, unless another has taken it.
 
@@ -80,18 +88,30 @@ def release(
         token: Its token.
         done: The turn in which its work was done, and that turn's newest exchange; None if it was
             not done.
+        stopped: Whether the holder was stopped: the work is unfinished.
     """
-    values: dict[str, object] = {"holder": "", "until": None}
+    values: dict[str, object] = {"holder": "", "until": sql.now() if stopped else None}
     if done is not None:
         values |= {"turn": done[0], "looked_at": done[1]}
     transaction.execute(sa.update(table).where(_is_held(name, holder, token)).values(values))
 
 
 def release_all(transaction: Transaction, holder: str) -> None:
-    """Give back all leases of a holder."""
+    """Give back all leases of a holder, who is stopped: the work is unfinished."""
     transaction.execute(
-        sa.update(table).where(table.c.holder == holder).values(holder="", until=None)
+        sa.update(table).where(table.c.holder == holder).values(holder="", until=sql.now())
     )
+
+
+def unfinished(transaction: Transaction) -> list[str]:
+    """Return the leases whose holders were stopped, and that nobody has taken or claimed since."""
+    return sorted(transaction.execute(sa.select(table.c.name).where(_UNFINISHED)).scalars())
+
+
+def claim_unfinished(transaction: Transaction) -> list[str]:
+    """Return the leases of `unfinished`, which are then none of them any more."""
+    claimed = sa.update(table).where(_UNFINISHED).values(until=None).returning(table.c.name)
+    return sorted(transaction.execute(claimed).scalars())
 
 
 def have_ended(transaction: Transaction, *, everyone: bool = False) -> bool:

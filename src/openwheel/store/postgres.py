@@ -360,7 +360,12 @@ class Postgres:
     @contextmanager
     def writing(self, *, alone: bool) -> Iterator[sa.Connection]:
         """See `Database.writing`."""
-        with self.engine.connect() as connection, connection.begin():
+        # So each statement after the lock sees what its last holder committed.
+        options = {"isolation_level": "READ COMMITTED"}
+        with (
+            self.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
             limit = f"set_config('idle_in_transaction_session_timeout', '{_IDLE_WRITER_S}s', true)"
             lock = f", pg_advisory_xact_lock({_LOCK_SPACE}, {_WRITING})" if alone else ""
             connection.exec_driver_sql(f"SELECT {limit}{lock}")

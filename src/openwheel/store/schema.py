@@ -246,7 +246,8 @@ leases = sa.Table(
     sa.Column("holder", Text, nullable=False),
     # Grows by one each time that it is taken.
     sa.Column("token", INTEGER, nullable=False),
-    # In seconds since 1970 by the database's clock; null: until it is given back.
+    # In seconds since 1970 by the database's clock; null: until it is given back. If nobody has it,
+    # when its holder was stopped with the work unfinished; null: it was not.
     sa.Column("until", sa.Float),
     # The latest turn in which its work was done, and that turn's newest exchange.
     sa.Column("turn", INTEGER, nullable=False),

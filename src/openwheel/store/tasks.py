@@ -70,14 +70,15 @@ def add(
     )
 
 
-def remove(transaction: Transaction, task_id: str) -> None:
-    """Remove a task, unless an attempt on it was ever counted."""
+def remove(transaction: Transaction, task_id: str) -> bool:
+    """Remove a task, unless an attempt on it was ever counted; return whether it was removed."""
     untried = sa.select(table.c.id).where(table.c.id == task_id, table.c.attempts == 0)
     if transaction.execute(untried).one_or_none() is None:
-        return
+        return False
     for kept in (task_folds, judged, teacher_versions, teacher_looks, teacher_twice):
         transaction.execute(sa.delete(kept).where(kept.c.task_id == task_id))
     transaction.execute(sa.delete(table).where(table.c.id == task_id))
+    return True
 
 
 def read_beyond(transaction: Transaction) -> bytes | None:

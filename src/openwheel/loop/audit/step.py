@@ -30,6 +30,7 @@ from openwheel.loop.audit.state import Alarm, AuditState, Spending, new_state, o
 from openwheel.loop.drift.check import check_teachers
 from openwheel.loop.drift.self_disagreement import day_of, second_answers_cost
 from openwheel.loop.judging import TeacherJudge
+from openwheel.loop.leases import JUDGING, Leases, LeasesAlone
 from openwheel.loop.records import AuditPlan, Candidate, Event, Promotion
 from openwheel.loop.registry import Registry
 from openwheel.loop.resources import NO_RESOURCES, Resources
@@ -58,6 +59,7 @@ def audit(
     settings: LoopSettings,
     resources: Resources = NO_RESOURCES,
     *,
+    leases: Leases | None = None,
     until: int | None = None,
 ) -> list[Event]:
     """Test the new audits of every promoted student, and act on the results.
@@ -70,10 +72,15 @@ def audit(
     changes errs less than once in `LoopSettings.audit_run_length` audits. Each look reads the
     new audits, and writes its results and their consequences in one transaction.
 
+    Several learners may look at once: the first to write a look's results is the one that counts.
+    Where a judge is paid for each answer, one looks at a time.
+
     Args:
+        leases: Shares the work with other learners; None where there are no others.
         until: Nothing after this exchange: the newest that was assigned to its task; by default
             the newest there is.
     """
+    rights = LeasesAlone(store) if leases is None else leases
     until = store.last_seq() if until is None else until
     # A student whose teacher changed has just been taken off: its audits no longer matter.
     events = check_teachers(store, registry, settings, until=until)
@@ -91,17 +98,20 @@ def audit(
             reason = f"its audits are not looked at: {error}"
             events.append(Event(record.task.name, "trouble", reason))
             continue
-        events += _look(
-            store,
-            _Case(
-                promotion,
-                promotion.certificate,
-                candidate,
-                subject,
-                plans.get(promotion.since, AuditPlan(audit=promotion.audit)),
-                until,
-            ),
+        case = _Case(
+            promotion,
+            promotion.certificate,
+            candidate,
+            subject,
+            plans.get(promotion.since, AuditPlan(audit=promotion.audit)),
+            until,
         )
+        if not isinstance(subject.comparison, TeacherJudge):
+            events += _look(store, case)
+            continue
+        with rights.held(JUDGING) as lease:
+            if lease is not None:
+                events += _look(lease.store, case)
     return events
 
 

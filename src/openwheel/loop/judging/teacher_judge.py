@@ -140,11 +140,10 @@ class TeacherJudge:
                     for key, reply in zip(part, replies, strict=True)
                     if not isinstance(reply, BaseException)
                 }
-                self._cache.keep(good)
+                verdicts |= self._cache.keep(good)
                 for reply in replies:
                     if isinstance(reply, BaseException):
                         raise reply
-                verdicts |= {key: same for key, (same, _) in good.items()}
         return verdicts
 
     async def _ask_one(

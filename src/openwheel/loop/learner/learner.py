@@ -22,6 +22,7 @@ from openwheel.loop.leases import (
     Leases,
     LeasesAlone,
     OtherLearnerError,
+    claim_unfinished,
     latest_found,
 )
 from openwheel.loop.records import Event, Turn
@@ -94,7 +95,13 @@ def run_learner(
     def take(found: Found | None) -> Turn | None:
         """Take a turn, or what is left of one; None if another learner has just begun one."""
         with auditing_in_background(
-            store, settings, tell=report, resources=resources, after=newest, every=LOOK_EVERY
+            store,
+            settings,
+            tell=report,
+            leases=leases,
+            resources=resources,
+            after=newest if found is None else assigned,
+            every=LOOK_EVERY,
         ):
             try:
                 return turn(
@@ -119,11 +126,13 @@ def run_learner(
                 changed, alarmed = untrained_changes(registry), False
                 soon = min(table.due, newest + FEWEST_NEW)
                 table = msgspec.structs.replace(table, due=soon)
+            left = False
             if turns and not leases.alone:
-                table = _with_waits(store, table, leases)
+                table, left = _with_waits(store, table, leases), claim_unfinished(store)
             found, now = latest_found(store), time.monotonic()
             due = table.is_due(newest, now, ready=_ready(store, changed, table, newest))
-            goes_on = turns and (found.number > seen or (table.may_retry(now) and not due))
+            left = turns and not due and (left or table.may_retry(now))
+            goes_on = left or (turns and found.number > seen)
             done = take(found if goes_on else None) if goes_on or due else None
             if done is not None:
                 seen = max(seen, done.number)
@@ -140,7 +149,7 @@ def run_learner(
             elif newest > assigned:
                 # An audit counts once its exchange is assigned to its task.
                 assigned = assign_new(store, registry, after=assigned)
-                report(audit(store, registry, settings, resources, until=assigned))
+                report(audit(store, registry, settings, resources, leases=leases, until=assigned))
             time.sleep(LOOK_EVERY)
 
 
@@ -197,6 +206,7 @@ def auditing_in_background(
     settings: LoopSettings,
     *,
     tell: Callable[[list[Event]], None],
+    leases: Leases | None = None,
     resources: Resources = NO_RESOURCES,
     after: int = 0,
     every: float = 0.5,
@@ -212,7 +222,7 @@ def auditing_in_background(
         nonlocal assigned
         if store.last_seq() > assigned:
             assigned = assign_new(store, registry, after=assigned)
-            tell(audit(store, registry, settings, resources, until=assigned))
+            tell(audit(store, registry, settings, resources, leases=leases, until=assigned))
 
     failed = "Audits could not be looked at during a turn"
     with in_background(look, name="openwheel-audit", every=every, failed=failed):

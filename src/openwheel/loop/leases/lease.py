@@ -19,6 +19,9 @@ RETENTION = "retention"
 ASKING = "asking teachers again"
 """The lease of asking teachers twice."""
 
+JUDGING = "judging audits"
+"""The lease of looking at audits whose answers a judge compares, which costs money."""
+
 _TASK = "task "
 
 
@@ -100,6 +103,18 @@ class Leases(Protocol):
         """Give all leases back, because this learner is stopped and does not die."""
 
 
+def claim_unfinished(store: Store) -> bool:
+    """Return whether a learner was stopped at a task that nobody has taken since.
+
+    One learner is told so, once: it takes what is left of the latest turn.
+    """
+    with store.read() as transaction:
+        if not rows.unfinished(transaction):
+            return False
+    with store.write(alone=False) as transaction:
+        return any(task_of(name) is not None for name in rows.claim_unfinished(transaction))
+
+
 def free_dead(
     transaction: Transaction, *, name: str | None = None, alone: bool = False
 ) -> list[str]:
@@ -155,14 +170,14 @@ def task_of(name: str) -> str | None:
 def given_back(store: Store, name: str, holder: str, lease: Lease) -> Iterator[None]:
     """Give a lease back at the end of the block, or when it is stopped."""
 
-    def give_back() -> None:
+    def give_back(*, stopped: bool) -> None:
         done = None if lease.done is None else (lease.done.number, lease.done.looked_at)
-        with store.write() as transaction:
-            rows.release(transaction, name, holder, lease.token, done=done)
+        with store.write(alone=False) as transaction:
+            rows.release(transaction, name, holder, lease.token, done=done, stopped=stopped)
 
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        give_back()  # stopped, which is no failure
+        give_back(stopped=True)  # which is no failure
         raise
-    give_back()
+    give_back(stopped=False)

@@ -74,7 +74,7 @@ def curate(
         seen = _counted(sample, TaskMatcher(new_tasks))
         new_tasks, displaced, without_room = make_room(store, records, new_tasks, seen, settings)
     if displaced:
-        registry.remove_tasks(displaced)
+        displaced = registry.remove_tasks(displaced)
         for task in displaced:
             store.unassign(task.id)
         records = registry.tasks()

@@ -146,7 +146,9 @@ def _find(work: _Work, after: int, events: list[Event]) -> Found | None:
         def find() -> Computing[list[Event]]:
             registry = Registry(store)
             looked_at = curate(store, registry, settings, after=after, progress=work.progress)
-            told = audit(store, registry, settings, work.resources, until=looked_at)
+            told = audit(
+                store, registry, settings, work.resources, leases=work.leases, until=looked_at
+            )
             told += veto(registry, settings.policy)
             lease.done = Found(lease.token, looked_at)
             return told
