@@ -1,6 +1,8 @@
 """An edge and its upstream as processes: outages, demotions, bundles, silence."""
 
+import asyncio
 import contextlib
+import http.client
 import itertools
 import json
 import random
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.runner import run
-from edge.conftest import TASK
+from edge.conftest import TASK, request_of
 from edge.link import LinkProxy
 from edge.running import Running, until
 from made_up import tickets
@@ -134,6 +136,27 @@ def test_a_pulled_cable_is_noticed_though_nothing_is_said(world):
     assert edge.health()["link"] == "down"
     world.link.mend()
     until(lambda: edge.health()["link"] == "up")
+
+
+def test_an_answer_that_has_begun_breaks_off_when_the_cable_is_pulled(world):
+    begun = Teacher.stream_head + Teacher.chunked(b"data: {}\n\n")
+
+    async def slow(_, writer) -> None:
+        writer.write(begun)
+        await asyncio.Event().wait()
+
+    world.teacher.answer = slow
+    edge = world.edge()
+    body = json.dumps({**request_of("now", ELSE), "stream": True})
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/chat/completions", body)
+        response = connection.getresponse()
+        assert response.read1(100) == b"data: {}\n\n"
+        world.link.hang()
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+    assert edge.health()["link"] == "down"
 
 
 def test_a_refused_request_that_comes_again_has_its_coin_no_second_time(world):

@@ -186,11 +186,11 @@ def check(world: Desk, edge: Running, line: Line, most: int) -> None:
     assert health["deleted_student"] + health["deleted_teacher"] + health["deleted_audits"] == 0
     assert health["refused"] + health["given_up"] + health["lost_audits"] == 0
     # The coin picks the share that it says, outages or not: of what a student answered here, and of
-    # what it deferred. Each has its probability, and the picks are within six standard deviations.
+    # what it deferred. Each has its probability, and the picks are within 4.5 standard deviations.
     for picks, of in (_audits(stored), _deferred(stored)):
         expected = sum(of)
         spread = math.sqrt(sum(chance * (1 - chance) for chance in of))
-        assert abs(picks - expected) <= 6 * spread + 3, (picks, expected, spread)
+        assert abs(picks - expected) <= 4.5 * spread, (picks, expected, spread)
 
 
 def _audits(stored: list) -> tuple[int, list[float]]:

@@ -6,9 +6,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 from starlette.types import Scope, Send
@@ -41,6 +41,7 @@ _KEPT_HEADERS: Final = ("content-type", "anthropic-version", "anthropic-beta", "
 _LOOK_S: Final = 0.25
 _REMEMBERED_S: Final = 900.0
 _MOST_REMEMBERED: Final = 20_000
+_Done = TypeVar("_Done")
 _NO_ROUTE: Final = Route(held_back=False, audited=False, unbiased=False)
 
 
@@ -99,23 +100,51 @@ class UpstreamTeacher:
         if not self._link.up:
             raise TeacherNotReachedError(f"The link is down: {self._link.error}")
         started = time.monotonic()
-        asking = asyncio.ensure_future(self._teacher.send(request))
         try:
-            while not asking.done():
-                await asyncio.wait([asking], timeout=_LOOK_S)
-                if not asking.done() and not self._link.up and self._link.down_since > started:
-                    raise TeacherError(f"The link went down: {self._link.error}")
-            response = asking.result()
+            response = await _while_up(self._link, self._teacher.send(request), started)
         except TeacherNotReachedError as error:
             self._link.lost(str(error))
             raise
-        finally:
-            if not asking.done():
-                asking.cancel()
         if response.status == 401:
             response.close()
             raise TeacherError("The upstream gateway refuses the key of this edge (status 401)")
-        return response
+        watched = _Watched(response.chunks, self._link, started)
+        return msgspec.structs.replace(response, chunks=watched)
+
+
+class _Watched:
+    """The body of an answer, which breaks off when the link goes down."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], link: Link, started: float) -> None:
+        self._chunks = chunks
+        self._link = link
+        self._started = started
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await _while_up(self._link, self._chunks.__anext__(), self._started)
+
+
+async def _while_up(link: Link, work: Awaitable[_Done], started: float) -> _Done:
+    """Wait for something that comes over the link, as long as it is there.
+
+    A cable that is pulled says nothing: only the link's own looks notice.
+
+    Raises:
+        TeacherError: The link has gone down since a time of `time.monotonic`.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            await asyncio.wait([task], timeout=_LOOK_S)
+            if task.done():
+                return task.result()
+            if not link.up and link.down_since > started:
+                raise TeacherError(f"The link went down: {link.error}")
+    finally:
+        task.cancel()
 
 
 class Edge:
