@@ -1,7 +1,8 @@
 """Work in a child process: the protocol between parent and child.
 
 The child is ``python -m MODULE ORDER.json``. It tells events as JSON lines on its standard output,
-`Failed` if it cannot go on; what libraries print goes to its log. These rules hold for all:
+`Failed` if it cannot go on; what libraries print goes to its log. It hears what else its parent has
+to say as JSON lines on its standard input. These rules hold for all:
 
 - Threads are set in the environment, before NumPy or torch is imported; see `thread_caps`.
 - A child ends at once when its parent does, however that ends: its standard input closes.
@@ -79,6 +80,19 @@ class Job(Generic[Event]):
         if isinstance(event, Failed):
             raise ModelError(event.message)
         return event
+
+    def say(self, message: msgspec.Struct) -> None:
+        """Tell the child more than its order.
+
+        Raises:
+            JobDiedError: It has ended.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise JobDiedError(self._ended()) from None
 
     def end_late(self) -> None:
         """End the child: its time is up."""
@@ -158,6 +172,7 @@ def run_job(
     carry_out: Callable[[Order, Callable[[Any], None]], None],
     *,
     alone: Callable[[Order], None] = lambda _: None,
+    hear: Callable[[bytes], None] = lambda _: None,
 ) -> int:
     """Carry out the order named on the command line; return the exit status.
 
@@ -165,6 +180,7 @@ def run_job(
         kind: The order.
         carry_out: Does the work; given the order, and what tells an event.
         alone: Called where the parent has ended and can clear up nothing, before this does.
+        hear: Called in a thread with each message that the parent tells beside the order.
     """
     wire = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -182,7 +198,7 @@ def run_job(
             alone(order)
             os._exit(1)
 
-        when_alone(end)
+        when_alone(end, hear)
         carry_out(order, tell)
     except BrokenPipeError:  # nobody follows any more
         return 1
@@ -195,13 +211,19 @@ def run_job(
     return 0
 
 
-def when_alone(stop: Callable[[], None]) -> None:
-    """Call ``stop`` once the parent is gone, however it went: its end of the pipe closes."""
+def when_alone(stop: Callable[[], None], hear: Callable[[bytes], None] = lambda _: None) -> None:
+    """Call ``stop`` once the parent is gone, however it went: its end of the pipe closes.
+
+    Until then ``hear`` is called with each line that it writes.
+    """
 
     def wait() -> None:
+        left = b""
         # Not by way of `sys.stdin`, whose lock the end of the interpreter would wait for.
-        while os.read(_STDIN, 1 << 16):
-            pass
+        while read := os.read(_STDIN, 1 << 16):
+            *lines, left = (left + read).split(b"\n")
+            for line in lines:
+                hear(line)
         stop()
 
     # Meant for the parent alone, though terminals and `pkill` send it to every process.

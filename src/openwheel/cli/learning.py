@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from openwheel.cli import options
 from openwheel.cli.output import (
@@ -44,6 +44,9 @@ def learn(
     json: options.Json = False,
     in_order: options.InOrder = False,
     shuffle: options.Shuffle = None,
+    ray: Annotated[
+        str, typer.Option(help="Train on this Ray cluster: HOST:PORT, ray://HOST:PORT or auto.")
+    ] = "",
     *,
     reading: options.ReadingOptions,
 ) -> None:
@@ -54,6 +57,8 @@ def learn(
     judges the student.
     """
     settings = loop.settings()
+    if ray:
+        settings = replace(settings, executor="ray", ray_address=ray)
     from openwheel.importing import LogProblems
     from openwheel.loop.offline.learn import learn as run
     from openwheel.loop.resources import open_resources

@@ -3,7 +3,26 @@
 Knows nothing of what is computed. A computation that goes elsewhere is files in and files out.
 """
 
-from openwheel.executors.computation import Computation, Computing, Executor, away, here, in_order
+from openwheel.executors.child import RESULTS
+from openwheel.executors.computation import (
+    Computation,
+    Computing,
+    Executor,
+    Session,
+    away,
+    in_order,
+    session_of,
+)
 from openwheel.executors.needs import Needs
 
-__all__ = ["Computation", "Computing", "Executor", "Needs", "away", "here", "in_order"]
+__all__ = [
+    "RESULTS",
+    "Computation",
+    "Computing",
+    "Executor",
+    "Needs",
+    "Session",
+    "away",
+    "in_order",
+    "session_of",
+]

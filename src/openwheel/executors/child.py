@@ -1,6 +1,7 @@
 """Carries out a job in a child process of this one, in a folder that holds its files."""
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -8,6 +9,9 @@ from openwheel.errors import ModelError
 from openwheel.executors.events import EVENTS, Done, Said
 from openwheel.job import ORDER, started
 from openwheel.progress import Progress, silent
+
+RESULTS: Final = "results"
+"""The folder in a job's folder that its module writes its result into."""
 
 
 def carry_out(
@@ -28,8 +32,9 @@ def carry_out(
     """
     try:
         order = msgspec.Raw((folder / ORDER).read_bytes())
+        (folder / RESULTS).mkdir()
     except OSError as error:
-        raise ModelError(f"{name}: the order cannot be read: {error}") from None
+        raise ModelError(f"{name}: its folder cannot be used: {error}") from None
     with started(module, order, folder, EVENTS, name=name, threads=threads) as job:
         while not isinstance(event := job.next(), Done):
             if isinstance(event, Said):

@@ -9,6 +9,7 @@ import contextlib
 import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -59,8 +60,8 @@ Computing = Generator[Computation[Any], Any, Result]
 """A part of some work, which yields its heavy computations."""
 
 
-class Executor(Protocol):
-    """Carries out computations elsewhere.
+class Session(Protocol):
+    """Carries out computations elsewhere, until its block ends.
 
     Attributes:
         at_once: How many at most.
@@ -70,31 +71,46 @@ class Executor(Protocol):
     def at_once(self) -> int: ...  # noqa: D102 - see the attributes
 
     def require(self) -> None:
-        """Be ready to take computations.
+        """Be ready to take computations; else this is seen to when the first one starts.
 
         Raises:
-            EngineError: It cannot be reached.
-            SettingError: It is not installed.
+            ModelError: What carries them out cannot be reached.
         """
 
     def start(self, computation: Computation[Any], folder: Path) -> None:
         """Start a computation whose files are in a folder, without waiting for it.
 
         Raises:
-            EngineError: It cannot be reached.
+            ModelError: What carries it out cannot be reached.
         """
 
     def wait(self, folder: Path) -> None:
-        """Wait until the files of the result are in the folder.
+        """Wait until the files of the result are in the folder of results.
 
         Raises:
-            ModelError: The computation failed.
+            ModelError: The computation failed, or what carries it out cannot be reached any more.
             JobDiedError: Its process died, and so did that of a second try.
-            EngineError: It cannot be reached any more.
         """
 
     def drop(self, folder: Path) -> None:
-        """Stop a computation whose result nobody waits for; one that has ended stays so."""
+        """Stop a computation whose result nobody waits for; of one that has ended, do nothing."""
+
+
+class Executor(Protocol):
+    """Where computations can be carried out."""
+
+    def session(self) -> AbstractContextManager[Session]:
+        """Return a session, whose end stops what is left of its computations."""
+
+
+@contextlib.contextmanager
+def session_of(executor: Executor | None) -> Iterator[Session | None]:
+    """Open a session, none where this process carries out the computations."""
+    if executor is None:
+        yield None
+        return
+    with executor.session() as session:
+        yield session
 
 
 def away(computation: Computation[Result]) -> Computing[Result]:
@@ -103,28 +119,22 @@ def away(computation: Computation[Result]) -> Computing[Result]:
     return result
 
 
-def here(part: Computing[Result]) -> Result:
-    """Carry out a part with its computations in this process."""
-    (result,) = in_order([part], None)
-    return result
-
-
-def in_order(parts: Iterable[Computing[Result]], executor: Executor | None) -> Iterator[Result]:
+def in_order(parts: Iterable[Computing[Result]], session: Session | None) -> Iterator[Result]:
     """Carry out parts; yield what they return, in order.
 
     Args:
         parts: A part is made when its turn to begin comes.
-        executor: Carries out the computations; None: this process does.
+        session: Carries out the computations; None: this process does.
 
     Raises:
         Exception: What a part raises. The parts that have begun are closed, and their computations
             stopped.
     """
-    at_once = 1 if executor is None else executor.at_once
+    at_once = 1 if session is None else session.at_once
     begun: deque[_Begun[Result]] = deque()
     try:
         for part in parts:
-            begun.append(_Begun(part, executor))
+            begun.append(_Begun(part, session))
             if len(begun) >= at_once:
                 yield begun[0].end()
                 begun.popleft()
@@ -139,9 +149,9 @@ def in_order(parts: Iterable[Computing[Result]], executor: Executor | None) -> I
 class _Begun(Generic[Result]):
     """A part that has begun: its computation is away, or it is over."""
 
-    def __init__(self, part: Computing[Result], executor: Executor | None) -> None:
+    def __init__(self, part: Computing[Result], session: Session | None) -> None:
         self._part = part
-        self._executor = executor
+        self._session = session
         self._open = contextlib.ExitStack()
         self._carry_out: Callable[[], Any] | None = None
         self._result: Result
@@ -185,20 +195,20 @@ class _Begun(Generic[Result]):
 
     def _started(self, computation: Computation[Any]) -> Callable[[], Any]:
         """Start a computation; return what waits for its result, or raises why there is none."""
-        executor = self._executor
-        if executor is None:
+        session = self._session
+        if session is None:
             return computation.here
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="openwheel-")))
         try:
             if not computation.place(folder):
                 return computation.here
-            executor.start(computation, folder)
+            session.start(computation, folder)
         except OpenwheelError as error:
             return partial(_raise, error)
-        self._open.callback(executor.drop, folder)
+        self._open.callback(session.drop, folder)
 
         def wait() -> Any:
-            executor.wait(folder)
+            session.wait(folder)
             return computation.read(folder)
 
         return wait

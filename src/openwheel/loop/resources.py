@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from openwheel.executors import Executor
+from openwheel.executors.ray import RayCluster
 from openwheel.inference.front import LEAST_CONTEXT
 from openwheel.inference.local import make_front
 from openwheel.inference.remote import RemoteWriter
@@ -61,7 +62,20 @@ def open_resources(
     with contextlib.ExitStack() as stack:
         encoder = open_encoder(settings.encoder) if settings.builds_on("encoder") else None
         adapters = adapters_of(settings.lm, settings.engine, stack) if settings.lm.base else None
-        yield Resources(encoder, adapters, Encoders(), connect, connect_again)
+        yield Resources(
+            encoder, adapters, Encoders(), connect, connect_again, executor_of(settings)
+        )
+
+
+def executor_of(settings: "LoopSettings") -> Executor | None:
+    """Return where heavy computations are carried out; None: in this process.
+
+    Raises:
+        SettingError: Ray is not installed.
+    """
+    if settings.executor == "local":
+        return None
+    return RayCluster(settings.ray_address, at_once=settings.jobs_at_once)
 
 
 def adapters_of(

@@ -288,6 +288,45 @@ class LoopSection(Section, frozen=True):
             "of a turn may take; 0: no limit.",
         ),
     ] = 0.5
+    executor: Annotated[
+        Literal["local", "ray"],
+        Meta(
+            description="Where students are trained: in the learner's process, or as jobs on a "
+            "Ray cluster (extra `ray`), several tasks at once."
+        ),
+    ] = "local"
+    ray_address: Annotated[
+        str,
+        Meta(
+            description="The cluster: HOST:PORT of its head if this machine is one of its nodes, "
+            "ray://HOST:PORT if not. Empty: the environment's RAY_ADDRESS, else the cluster that "
+            "runs on this machine."
+        ),
+    ] = ""
+    jobs_at_once: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="The most jobs on the cluster at once; the learner holds the exchanges of "
+            "as many tasks in memory.",
+        ),
+    ] = 8
+    job_cpus: Annotated[
+        float,
+        Meta(gt=0, description="Processors that a job reserves, and the threads it computes with."),
+    ] = 1.0
+    job_memory: Annotated[
+        int, Meta(ge=0, description="Bytes of memory that a job reserves; 0 reserves none.")
+    ] = 1 << 30
+    job_gpus: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="GPUs, or the share of one, that a job reserves for a task with a rung "
+            "that is built on an encoder or a language model.",
+        ),
+    ] = 0.0
     epsilon: Annotated[
         float,
         Meta(gt=0, lt=1, description="The most disagreement allowed among answered requests."),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from openwheel import __version__
 from openwheel.errors import EngineError, ModelError, PolicyError, SettingError, TeacherError
-from openwheel.executors import Computing, away, in_order
+from openwheel.executors import Computing, away, in_order, session_of
 from openwheel.gate import growth_needed, spent
 from openwheel.gate.arrival_order import OrderEvidence, order_evidence
 from openwheel.loop.audit.shares import first_plan
@@ -68,14 +68,12 @@ def learn(
         leases: Shares the work with learners; None where there are none.
 
     Raises:
-        EngineError: What carries out the training elsewhere cannot be reached.
+        ModelError: What carries out the training elsewhere cannot be reached.
         OtherLearnerError: A learner is finding tasks, for longer than this waits.
         LeaseLostError: Another learner has begun to do the same meanwhile.
     """
     leases = LeasesAlone(store) if leases is None else leases
     failures.notice(store, alone=leases.alone)
-    if resources.executor is not None:
-        resources.executor.require()
     progress("finding tasks")
     with leases.held(FINDING, patience=PATIENCE_S) as lease:
         if lease is None:
@@ -135,7 +133,10 @@ def learn(
                 reason = f"Not learned: {error}"  # other tasks go on
                 return _finding(record, len(data), settings, reason=reason)
 
-    findings = list(in_order(map(learn_one, learning), resources.executor))
+    with session_of(resources.executor) as session:
+        if session is not None:
+            session.require()
+        findings = list(in_order(map(learn_one, learning), session))
     findings.sort(key=lambda finding: -finding.n)
     return Findings(
         created=now(),

@@ -13,7 +13,7 @@ import numpy as np
 
 from openwheel import __version__
 from openwheel.errors import ModelError, SettingError, StudentFileError
-from openwheel.executors import Needs
+from openwheel.executors import RESULTS, Needs
 from openwheel.gate import Plan
 from openwheel.job import ORDER
 from openwheel.loop.data import TaskData
@@ -23,7 +23,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject
 from openwheel.loop.turn.choose import Stream, Trained, train_best
 from openwheel.progress import Progress
-from openwheel.students import load_student, save_student
+from openwheel.students import load_student, rungs, save_student
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
 from openwheel.students.student import Inputs
 from openwheel.trust import Policy
@@ -31,7 +31,7 @@ from openwheel.trust import Policy
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 EXCHANGES, RESULT = "exchanges.msgpack", "result.msgpack"
-"""The files of the exchanges and of the result; a student's folder is ``student-N``."""
+"""The files of the exchanges, and of the result; a student's folder is beside that."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,8 +134,14 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> Needs:
-        """What it needs of a machine."""
-        return Needs()
+        """What it needs of a machine: a GPU only where a rung is built on a model."""
+        settings = self.subject.settings
+        based = any(rungs()[rung].base for rung in self.subject.rungs)
+        return Needs(
+            cpus=settings.job_cpus,
+            memory=settings.job_memory,
+            gpus=settings.job_gpus if based else 0.0,
+        )
 
     def here(self) -> Outcome:
         """Train in this process."""
@@ -194,12 +200,15 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
             SettingError: The rules for fields do not suit the teacher's answers.
         """
         try:
-            result = unpacked((folder / RESULT).read_bytes(), _Result)
+            result = unpacked((folder / RESULTS / RESULT).read_bytes(), _Result)
         except (OSError, msgspec.DecodeError, ValueError) as error:
             raise ModelError(f"{self.name}: its result cannot be read: {error}") from None
         if result.unsuited:
             raise SettingError(result.unsuited)
-        trained = [self._load(folder / f"student-{i}", s) for i, s in enumerate(result.students)]
+        trained = [
+            self._load(folder / RESULTS / f"student-{i}", student)
+            for i, student in enumerate(result.students)
+        ]
         if not trained:
             return Outcome(None, result.trouble)
         best = msgspec.structs.replace(trained[0], others=tuple(trained[1:]))
@@ -220,7 +229,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_result(folder: Path, train: Callable[[], Outcome]) -> None:
-    """Train, and write the result into a folder."""
+    """Train, and write the result into the folder of results."""
     try:
         trained, trouble = train()
     except SettingError as error:

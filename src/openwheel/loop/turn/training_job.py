@@ -4,12 +4,14 @@ Its data lies beside the order, and its result goes there; see `openwheel.loop.t
 """
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from openwheel import __version__
 from openwheel.errors import ModelError
+from openwheel.executors import RESULTS
 from openwheel.executors.events import Done, Event, Said
 from openwheel.job import run_job
 from openwheel.loop.resources import Resources, adapters_of
@@ -78,7 +80,7 @@ def carry_out(order: Order, folder: Path, tell: Callable[[Event], None]) -> None
                 share=order.share,
             ).here()
 
-        write_result(folder, train)
+        write_result(folder / RESULTS, train)
     tell(Done())
 
 
@@ -92,4 +94,10 @@ def _encoder(order: Order, folder: Path) -> TextEncoder | None:
 
 if __name__ == "__main__":
     at = Path(sys.argv[1]).parent
-    sys.exit(run_job(Order, lambda order, tell: carry_out(order, at, tell)))
+    sys.exit(
+        run_job(
+            Order,
+            lambda order, tell: carry_out(order, at, tell),
+            alone=lambda _: shutil.rmtree(at, ignore_errors=True),
+        )
+    )

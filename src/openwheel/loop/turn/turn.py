@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from openwheel.errors import EngineError, ModelError, SettingError, TeacherError
-from openwheel.executors import Computing, here, in_order
+from openwheel.executors import Computing, in_order, session_of
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
 from openwheel.loop.leases import (
@@ -110,8 +110,6 @@ def turn(
         progress=progress,
     )
     failures.notice(store, alone=leases.alone)
-    if reason := _not_ready(resources):
-        return Turn(after, (_failed(store, None, ALL_TASKS, reason),))
     begins, events = found is None, list[Event]()
     short = False
     try:
@@ -143,7 +141,7 @@ def _find(work: _Work, after: int, events: list[Event]) -> Found | None:
             raise OtherLearnerError(f"Another learner is finding tasks in {work.store}")
         store, settings = lease.store, work.settings
 
-        def find() -> Computing[list[Event]]:
+        def find() -> list[Event]:
             registry = Registry(store)
             looked_at = curate(store, registry, settings, after=after, progress=work.progress)
             told = audit(
@@ -152,9 +150,14 @@ def _find(work: _Work, after: int, events: list[Event]) -> Found | None:
             told += veto(registry, settings.policy)
             lease.done = Found(lease.token, looked_at)
             return told
-            yield  # it has no heavy computation
 
-        events += here(_noting_failure(store, None, ALL_TASKS, find()))
+        short = False
+        try:
+            events += find()
+        except MemoryError:
+            short = True
+        if short:  # only here is all of its memory free again
+            events.append(_failed(store, None, ALL_TASKS))
     return lease.done
 
 
@@ -185,8 +188,9 @@ def _learn(work: _Work, found: Found, *, begins: bool) -> list[Event]:
             elif of_task(record.task.id) not in others:
                 yield _take_part(work, found, record.task, matcher, count)
 
-    for events in in_order(parts(), work.resources.executor):
-        taken += events
+    with session_of(work.resources.executor) as session:
+        for events in in_order(parts(), session):
+            taken += events
     return [*untaken, *taken] if begins else taken
 
 
@@ -278,16 +282,6 @@ def turn_task(
         if state.over:
             break
     return state.events
-
-
-def _not_ready(resources: Resources) -> str:
-    """Return why no computation can be carried out, ``""`` if they can."""
-    try:
-        if resources.executor is not None:
-            resources.executor.require()
-    except (EngineError, SettingError) as error:
-        return str(error)
-    return ""
 
 
 def _noting_failure(
