@@ -39,16 +39,17 @@ class Desk:
         self.link = stack.enter_context(LinkProxy(self.upstream.port))
         self.words = (row for seed in itertools.count(7) for row in tickets(1_000, seed=seed))
 
-    def edge(self, *more: object, name: str = "edge", started: bool = True) -> Running:
-        home = self.folder / name
+    def edge(self, *more: object, timeout: float = 2.0) -> Running:
+        """Start an edge, whose link counts as down after so many seconds without an answer."""
+        home = self.folder / "edge"
         home.mkdir(exist_ok=True)
         arguments = (
             *("edge", "../desk.owb", "--upstream", self.link.url),
-            *("--public-key", "../signing.pem.pub", "--poll", str(POLL), "--link-timeout", "0.5"),
-            *more,
+            *("--public-key", "../signing.pem.pub", "--poll", str(POLL)),
+            *("--link-timeout", str(timeout), *more),
         )
         edge = Running(home, *arguments, name="edge", key=self.secret)
-        return self.stack.enter_context(edge) if started else edge
+        return self.stack.enter_context(edge)
 
     def ask(self, edge: Running, times: int) -> Counter[tuple[int, str]]:
         """Ask the desk's task so often; return how often who answered."""
@@ -126,7 +127,7 @@ def test_a_line_goes_on_through_an_outage(world):
 
 
 def test_a_pulled_cable_is_noticed_though_nothing_is_said(world):
-    edge = world.edge()
+    edge = world.edge(timeout=0.5)
     world.ask(edge, 1)
     world.link.hang()
     started = time.monotonic()
@@ -146,7 +147,7 @@ def test_an_answer_that_has_begun_breaks_off_when_the_cable_is_pulled(world):
         await asyncio.Event().wait()
 
     world.teacher.answer = slow
-    edge = world.edge()
+    edge = world.edge(timeout=0.5)
     body = json.dumps({**request_of("now", ELSE), "stream": True})
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=30)
     with contextlib.closing(connection):

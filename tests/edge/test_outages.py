@@ -130,7 +130,7 @@ def trouble(
 
 def outages(world: Desk, *, seconds: float, kills: int, mean: float, seed: int) -> None:
     more = {"mean": mean, "draw": random.Random(seed)}
-    edge = world.edge("--spool-bytes", MOST)
+    edge = world.edge("--spool-bytes", MOST, timeout=0.5)
     until(lambda: answering(edge))
     over, most = threading.Event(), [0]
     watching = threading.Thread(target=biggest, args=(world.folder / "edge", over, most))

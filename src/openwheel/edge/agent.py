@@ -5,6 +5,7 @@ import collections
 import hashlib
 import logging
 import math
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from openwheel.edge.link import Link
 from openwheel.edge.shelf import Opened
 from openwheel.edge.spool import Spool, Waiting
 from openwheel.errors import StoreError, TeacherError
-from openwheel.gateway.asgi import JSON, header, send_body, send_json
+from openwheel.gateway.asgi import JSON, header, send_body
 from openwheel.gateway.call import Call
 from openwheel.gateway.edges import ANYBODY, ASKS, EXCHANGE, TEACHER
 from openwheel.gateway.forward import passable, target
@@ -55,11 +56,14 @@ class EdgeServing:
         self._resources = resources
         self._edge = edge
         self._registry_serving = RegistryServing(opened.registry, resources)
+        # The gateway looks too: one that began to read before a demotion must not end after it.
+        self._lock = threading.Lock()
         self.unheard = False
 
     def swap(self, opened: Opened) -> None:
         """Serve another bundle from now on."""
-        self._registry_serving = RegistryServing(opened.registry, self._resources)
+        with self._lock:
+            self._registry_serving = RegistryServing(opened.registry, self._resources)
 
     def named(self, edge: str) -> None:
         """Note the name that this edge has upstream, by which students may leave its requests."""
@@ -67,7 +71,8 @@ class EdgeServing:
 
     def refresh(self) -> bool:
         """See `Serving.refresh`."""
-        return self._registry_serving.refresh()
+        with self._lock:
+            return self._registry_serving.refresh()
 
     def students(self) -> Mapping[str, str]:
         """Return the student that answers each task, by the task's name."""
@@ -203,7 +208,8 @@ class Edge:
             if await self._kept(call.id, waiting, promised=True):
                 call.status = 202
                 said = {"object": "openwheel.queued", "id": call.id, "status": "queued"}
-                await send_json(send, 202, said)
+                applied = (b"preference-applied", b"respond-async")
+                await send_body(send, 202, msgspec.json.encode(said), [JSON, applied])
                 return True
         picked = [
             part for part in call.parts or (call,) if part.route.unbiased and part.decision.student

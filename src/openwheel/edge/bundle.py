@@ -301,8 +301,7 @@ def _write(out: Path, contents: Contents, files: Mapping[str, Path], private: Pa
                 _add(archive, _CONTENTS, [body])
                 for name, path in files.items():
                     _add(archive, name, _chunks(path))
-            os.chmod(scratch, 0o644)
-            os.replace(scratch, out)
+            os.replace(scratch, out)  # its owner's alone (0600), as a store is
         except BaseException:
             os.unlink(scratch)
             raise
