@@ -10,11 +10,24 @@ import pytest
 import sqlalchemy as sa
 
 from openwheel.errors import StoreError
-from openwheel.store import Exchange, Store, alerts, keys, promotions, stops, students, tasks, turns
-from openwheel.store.copy import compare, copy_store
+from openwheel.store import (
+    Exchange,
+    Store,
+    alerts,
+    keys,
+    leases,
+    promotions,
+    stops,
+    students,
+    tasks,
+    turns,
+)
+from openwheel.store.copy import Copied, compare, copy_store
+from openwheel.store.exchanges import delete_exchanges
 from openwheel.store.feedback import FeedbackStore
 from openwheel.store.schema import exchanges, metadata
 from openwheel.wire import Answer, Usage
+from postgres import sql
 
 DAY = 86_400.0
 
@@ -74,7 +87,7 @@ def rows_of(store):
 def test_to_postgres_and_back_all_is_the_same_and_numbers_go_on(filled, postgres_url, tmp_path):
     with Store.open(postgres_url) as middle:
         done = copy_store(filled, middle)
-        assert (done.exchanges, done.added, done.until, done.later) == (398, 398, 399, 0)
+        assert done == Copied(exchanges=398, added=398, until=399, later=0, changed=())
         assert list(middle.exchanges()) == list(filled.exchanges())
         assert rows_of(middle) == rows_of(filled)
         assert compare(filled, middle) == 398
@@ -104,6 +117,98 @@ def test_a_copy_catches_up_until_somebody_else_writes_to_it(filled, postgres_url
         with copy.write() as transaction:
             tasks.set_judged(transaction, "b", 12)
         with pytest.raises(StoreError, match=r"holds data of its own, in the table"):
+            copy_store(filled, copy)
+
+
+def test_a_copy_follows_what_was_assigned_and_deleted_since(filled, postgres_url, tmp_path):
+    FeedbackStore(filled).put(9, 0, correction="seals")
+    with Store.open(postgres_url) as copy, Store.open(tmp_path / "copy.db") as file:
+        for target in (copy, file):
+            copy_store(filled, target)
+        filled.assign((seq, "a", '["y"]', "") for seq in range(2, 300, 2))
+        filled.unassign("b")
+        with filled.write() as transaction:
+            delete_exchanges(transaction, [9, 11, 12])
+        for target in (copy, file):
+            done = copy_store(filled, target)
+            assert (done.exchanges, done.added) == (395, 0)
+            assert list(target.exchanges()) == list(filled.exchanges())
+            assert list(target.task_rows("a")) == list(filled.task_rows("a"))
+            assert rows_of(target) == rows_of(filled)
+        # The ids of the deleted exchanges are free in both.
+        again = [Exchange(id=f"e{i}", request=b"{}", answer=Answer(""), source="log") for i in (8,)]
+        assert [copy.append(again), file.append(again)] == [1, 1]
+
+
+def test_what_comes_while_a_copy_is_made_is_in_it_or_told(filled, postgres_url):
+    said = set()
+
+    def write(step, *_):
+        if step not in said:
+            said.add(step)
+            name = f"during {step}"
+            filled.append([Exchange(id=name, request=b"{}", answer=Answer(""), source="log")])
+            with filled.write() as transaction:
+                stops.add(transaction, stopped=len(said) % 2 == 0, by=step)
+
+    with Store.open(postgres_url) as copy:
+        done = copy_store(filled, copy, progress=write)
+        assert said == {"copying", "comparing", "copying tasks, students and the rest"}
+        assert (done.later, done.changed) == (2, ("stops",))
+        assert copy.count() == done.exchanges == filled.count() - 2
+        done = copy_store(filled, copy)
+        assert (done.added, done.later, done.changed) == (2, 0, ())
+        assert rows_of(copy) == rows_of(filled)
+
+
+def test_a_lease_that_was_held_is_free_in_a_copy(filled, postgres_url):
+    with filled.write() as transaction:
+        leases.acquire(transaction, "task b", "a learner that died", seconds=None)
+    with Store.open(postgres_url) as copy:
+        copy_store(filled, copy)
+        with copy.write() as transaction:
+            assert leases.acquire(transaction, "task b", "another", seconds=60.0) == 2
+
+
+def test_a_copy_whose_connections_break_goes_on_and_leaves_the_source_as_it_was(
+    filled, postgres_url, monkeypatch
+):
+    monkeypatch.setattr("openwheel.store.copy._BATCH", 50)
+    before = rows_of(filled)
+    with Store.open(postgres_url) as copy:
+        restore = copy.database.restore
+        for fatal in (2, 5, 2):
+            calls = 0
+
+            def breaking(names, rows, fatal=fatal):
+                nonlocal calls
+                calls += 1
+                if calls == fatal:
+                    sql(
+                        postgres_url,
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE pid <> pg_backend_pid() AND datname = current_database()",
+                    )
+                restore(names, rows)
+
+            monkeypatch.setattr(copy.database, "restore", breaking)
+            with pytest.raises(StoreError, match=r"ended this connection|cannot be opened"):
+                copy_store(filled, copy)
+        monkeypatch.setattr(copy.database, "restore", restore)
+        copy_store(filled, copy)
+        assert list(copy.exchanges()) == list(filled.exchanges())
+    assert rows_of(filled) == before
+
+
+def test_exchanges_that_come_to_a_copy_meanwhile_are_not_mixed_with_it(filled, postgres_url):
+    with Store.open(postgres_url) as copy, Store.open(postgres_url) as gateway:
+
+        def write(*_):
+            gateway.append([Exchange(id="x", request=b"{}", answer=Answer(""), source="log")])
+
+        with pytest.raises(StoreError, match=r"had further exchanges while it was made a copy"):
+            copy_store(filled, copy, progress=write)
+        with pytest.raises(StoreError, match=r"holds exchanges that .*first\.db does not have"):
             copy_store(filled, copy)
 
 

@@ -1,6 +1,7 @@
 """The commands on a store as a whole: what is in it, and copies of it."""
 
 import contextlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,7 +36,8 @@ def copy(
     from openwheel.store import Store
     from openwheel.store.copy import compare, copy_store
 
-    if source == target:
+    files = [Path(place) for place in (source, target)]
+    if source == target or (all(map(Path.exists, files)) and Path.samefile(*files)):
         raise SettingError(f"FROM and TO must be two stores, both were {shown_place(source)}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(
@@ -60,13 +62,15 @@ def copy(
         print_json({"students": students, "copied": copied})
         return
     out.print(
-        f"{after} is a copy: {copied.exchanges:,} exchanges, {copied.added:,} of them new, and the "
-        f"files of {students:,} students. Both were compared."
+        f"{after} is a copy up to the exchange with seq {copied.until:,}: {copied.exchanges:,} "
+        f"exchanges, {copied.added:,} of them new, and the files of {students:,} students. Both "
+        "were compared."
     )
-    if copied.later:
+    if copied.later or copied.changed:
+        tables = f", and its tables {', '.join(copied.changed)} changed" if copied.changed else ""
         warn(
-            f"{copied.later:,} exchanges came to {before} meanwhile, and are not in the copy: stop "
-            "the gateways that write to it, and run the same command again."
+            f"Meanwhile {copied.later:,} exchanges came to {before}{tables}. That is not in the "
+            "copy: stop what writes to it, and run the same command again."
         )
 
 
@@ -74,21 +78,30 @@ def copy(
 def show(db: options.Database = options.DEFAULT_DATABASE, json: options.Json = False) -> None:
     """Show where a store is, what it holds and what it takes."""
     from openwheel.loop.registry import Registry
-    from openwheel.store import Store
-    from openwheel.store.retention import used_bytes
+    from openwheel.store import Store, leases
+    from openwheel.store.retention import days, used_bytes
 
     with Store.open(db, create=False, read_only=True) as store:
         registry = Registry(store)
+        with store.read() as transaction:
+            held = {row.name: row.holder for row in leases.read(transaction).values() if row.holder}
+        apart = days(store)
         found = {
             "store": str(store),
+            "schema": store.schema,
             "exchanges": store.count(),
             "newest": store.last_seq(),
+            "bytes": used_bytes(store),
+            "days": len(apart),
+            "oldest_day": apart[0] if apart else "",
             "tasks": len(registry.tasks()),
             "students": len(registry.candidates()),
-            "bytes": used_bytes(store),
+            "leases": held,
         }
     if json:
         print_json(found)
         return
+    found["leases"] = ", ".join(f"{name} ({holder})" for name, holder in held.items()) or "none"
     for name, value in found.items():
-        out.print(f"{name:10} {value:,}" if isinstance(value, int) else f"{name:10} {value}")
+        if value != "":
+            out.print(f"{name:11}{value:,}" if isinstance(value, int) else f"{name:11}{value}")

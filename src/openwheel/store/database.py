@@ -86,6 +86,9 @@ class Database(Protocol):
             delete: Deletes the oldest exchanges, some at a time, while its argument says so.
         """
 
+    def days(self) -> Sequence[Any]:
+        """Return the days whose exchanges lie apart, each with its ``day``, oldest first."""
+
     def used_bytes(self) -> int:
         """Return how many bytes are in use."""
 

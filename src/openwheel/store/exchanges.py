@@ -212,8 +212,11 @@ def delete_exchanges(connection: sa.Connection, seqs: Sequence[int]) -> int:
     if not seqs:
         return 0
     connection.execute(sa.delete(feedback).where(feedback.c.seq.in_(seqs)))
-    within = (sql.after(table, min(seqs) - 1), sql.until(table, max(seqs)))
-    return connection.execute(sa.delete(table).where(table.c.seq.in_(seqs), *within)).rowcount
+    these = sa.and_(
+        table.c.seq.in_(seqs), sql.after(table, min(seqs) - 1), sql.until(table, max(seqs))
+    )
+    sql.free_ids(connection, table, these)
+    return connection.execute(sa.delete(table).where(these)).rowcount
 
 
 def newest_seq(connection: sa.Connection) -> int:

@@ -509,7 +509,12 @@ class Postgres:
                 self._make_day(each)  # before the transaction, which would not see them
             try:
                 connection.execute("BEGIN")
-                connection.execute("SELECT day FROM exchange_state FOR UPDATE")
+                state = connection.execute("SELECT last_seq FROM exchange_state FOR UPDATE")
+                (last,) = state.fetchone() or (0,)
+                if last >= rows[0][place["seq"]]:
+                    raise StoreError(
+                        f"{self} had further exchanges while it was made a copy of another store"
+                    )
                 for each, some in by_day.items():
                     _restore_day(connection, each, names, some)
                 connection.execute(

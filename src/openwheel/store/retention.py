@@ -119,6 +119,12 @@ def used_bytes(store: Store) -> int:
         return store.database.used_bytes()
 
 
+def days(store: Store) -> list[str]:
+    """Return the days whose exchanges lie apart and are dropped together, oldest first."""
+    with store.database.errors():
+        return [day.day.isoformat() for day in store.database.days()]
+
+
 def _delete(store: Store, which: sa.Select[tuple[int]], goes_on: Callable[[], bool]) -> int:
     """Delete in batches, so that writers are not kept waiting."""
     batch = which.order_by(table.c.seq).limit(_BATCH)

@@ -165,6 +165,16 @@ def has_id(
     return sa.tuple_(sa.literal_column("exchanges.day"), table.c.seq).in_(found)
 
 
+def free_ids(
+    transaction: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]
+) -> None:
+    """Have the ids of exchanges that are about to be deleted be new again."""
+    if transaction.dialect.name == "postgresql":
+        known = sa.table("exchange_ids", sa.column("id", Text), sa.column("seq"))
+        free = sa.delete(known).where(known.c.id == table.c.id, known.c.seq == table.c.seq)
+        transaction.execute(free.where(condition))
+
+
 _FIRST_DAY = "SELECT max(d.day) FROM exchange_days d WHERE d.first_seq <= {0}"
 
 _SPELLINGS: dict[type[FunctionElement[Any]], tuple[str, str]] = {

@@ -177,6 +177,10 @@ class SqliteFile:
         """See `Database.delete_oldest`."""
         return delete(lambda: self.used_bytes() > most_bytes)
 
+    def days(self) -> Sequence[Any]:
+        """See `Database.days`: none."""
+        return ()
+
     def used_bytes(self) -> int:
         """See `Database.used_bytes`."""
         with self.errors(), self.reading() as connection:

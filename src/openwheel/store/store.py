@@ -26,6 +26,7 @@ from openwheel.store.exchanges import (
     newest_seq,
     values_of,
 )
+from openwheel.store.schema import MIGRATIONS
 from openwheel.store.schema import exchanges as table
 from openwheel.store.sqlite import SqliteFile
 
@@ -106,6 +107,11 @@ class Store:
     def shared(self) -> bool:
         """Whether processes on other machines may use it too."""
         return self.database.shared
+
+    @property
+    def schema(self) -> int:
+        """The version of its tables: opening brings them up to date."""
+        return max(MIGRATIONS)
 
     def fenced(self, check: Callable[[Transaction], None]) -> "Store":
         """Return this store as one whose writes call a function first, in their transaction.
