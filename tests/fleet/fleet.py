@@ -173,7 +173,7 @@ class Fleet:
 
         def agree() -> bool:
             for machine in self.gateways:
-                if _students(machine) == wanted:
+                if students_of(machine) == wanted:
                     took.setdefault(machine.name, time.monotonic() - began)
                 else:
                     took.pop(machine.name, None)
@@ -221,11 +221,12 @@ def fleet(
     """Run a fleet on an empty database until the block ends."""
     settings = _SETTINGS.format(teacher=teacher.url, lease=LEASE_S)
     names = [f"gateway{i}" for i in range(gateways)] + [f"learner{i}" for i in range(learners)]
-    for name in names:
-        sql(url, f"CREATE ROLE {name} LOGIN SUPERUSER")
+    for name in names:  # by which the database knows who writes
+        if not sql(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+            sql(url, f"CREATE ROLE {name} LOGIN SUPERUSER")
     with Store.open(url) as store:
         for system in TASKS:
-            store.append([_exchange(rng, system, number) for number in range(OLD)])
+            store.append([exchange(rng, system, number) for number in range(OLD)])
     put_back(url, OLD_DAYS)
     witness.watch(url)
     up = ("up", "--no-learner", "--no-console")
@@ -233,7 +234,10 @@ def fleet(
         machines = [
             stack.enter_context(
                 Machine(
-                    folder / name, url, up if name.startswith("gateway") else ("learner",), settings
+                    folder / name,
+                    url.replace("//openwheel@", f"//{name}@"),
+                    up if name.startswith("gateway") else ("learner",),
+                    settings,
                 )
             )
             for name in names
@@ -281,7 +285,7 @@ class Reader:
                 self._over.wait(0.1)
 
 
-def _exchange(rng: random.Random, system: str, number: int) -> Exchange:
+def exchange(rng: random.Random, system: str, number: int) -> Exchange:
     """Return an exchange of long ago."""
     text = write(rng, system, number)
     messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
@@ -298,7 +302,7 @@ def _exchange(rng: random.Random, system: str, number: int) -> Exchange:
     )
 
 
-def _students(gateway: Machine) -> dict[str, str]:
+def students_of(gateway: Machine) -> dict[str, str]:
     """Return whom a gateway serves, by task."""
     url = f"http://127.0.0.1:{gateway.port}/healthz"
     with urllib.request.urlopen(url, timeout=30) as response:

@@ -29,7 +29,7 @@ class Machine:
 
     Args:
         folder: Made here, for all that is on the machine.
-        url: The store; its user is the machine's name, so that the database knows who writes.
+        url: The store.
         arguments: The command and its arguments.
         settings: Its ``openwheel.toml``.
 
@@ -47,8 +47,7 @@ class Machine:
         self.processes: list[int] = []
         self.away: list[tuple[float, float]] = []
         self.code: int | None = None
-        self._url = url.replace("openwheel@", f"{self.name}@")
-        self._folder, self._arguments, self._settings = folder, arguments, settings
+        self._folder, self._url, self._arguments, self._settings = folder, url, arguments, settings
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = 0.0
         self._over = threading.Event()
