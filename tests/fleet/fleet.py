@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ class Fleet:
         """Wait until that is true, and return it; the database may be away meanwhile."""
 
         def look() -> Any:
-            with contextlib.suppress(StoreError, psycopg.OperationalError):
+            with contextlib.suppress(StoreError, psycopg.OperationalError, urllib.error.URLError):
                 return done()
 
         return poll(look, seconds=PATIENCE_S)
@@ -163,24 +164,22 @@ class Fleet:
         Returns:
             Seconds from the change's commit until the last gateway knew it.
         """
-        self.until_up()
         with Store.open(self._url) as store:
             registry = Registry(store)
+            self._until_all_serve(lambda: {} if registry.stopped() else self.promoted())
             change(registry)
             began = time.monotonic()
-            wanted = {} if registry.stopped() else self.promoted()
-        took = dict[str, float]()
+            self._until_all_serve(lambda: {} if registry.stopped() else self.promoted())
+            return time.monotonic() - began
+
+    def _until_all_serve(self, wanted: Callable[[], dict[str, str]]) -> None:
+        """Wait until every gateway serves these students, by task."""
 
         def agree() -> bool:
-            for machine in self.gateways:
-                if students_of(machine) == wanted:
-                    took.setdefault(machine.name, time.monotonic() - began)
-                else:
-                    took.pop(machine.name, None)
-            return len(took) == len(self.gateways)
+            students = wanted()
+            return all(students_of(machine) == students for machine in self.gateways)
 
-        poll(agree, seconds=PATIENCE_S)
-        return max(took.values())
+        self.until(agree)
 
     def is_excused(self, one: Asked) -> bool:
         """Whether a request may have failed: its gateway was killed, or there was no teacher."""
