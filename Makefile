@@ -53,9 +53,10 @@ lift: $(UV_THERE)
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements/torch.txt \
 		--constraint requirements/run.txt --no-emit-package torch --output-file requirements/test.txt
-	for extras in "" "--extra ray"; do \
-		$(COMPILE) pyproject.toml --no-annotate --extra edge --extra objects --extra otel --extra postgres $$extras \
-			--constraint requirements/test.txt --output-file requirements/image$${extras:+-ray}.txt || exit 1; \
+	for ray in "" "ray[client]"; do \
+		echo "$$ray" | $(COMPILE) pyproject.toml - --no-annotate --constraint requirements/test.txt \
+			--extra edge --extra objects --extra otel --extra postgres \
+			--output-file requirements/image$${ray:+-ray}.txt || exit 1; \
 	done
 	for one in requirements/*.in tests/clients/requirements/*.in; do \
 		$(COMPILE) $$one --python-version 3.11 --output-file $${one%.in}.txt || exit 1; \

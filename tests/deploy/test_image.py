@@ -39,7 +39,9 @@ def pinned(name):
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_what_is_installed_is_what_was_tested(lock):
-    assert pinned(lock) <= pinned("test.txt")
+    more = {one for one in pinned(lock) if one.startswith("grpcio==")}  # of ray[client] alone
+    assert pinned(lock) - more <= pinned("test.txt")
+    assert bool(more) == ("ray" in lock)
     assert pinned("run.txt") <= pinned(lock)
     assert any(one.startswith("psycopg==") for one in pinned(lock))
 
