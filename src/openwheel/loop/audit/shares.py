@@ -1,7 +1,8 @@
 """How many requests to audit, and how many a new student may answer: pure functions of the past.
 
 Nothing here depends on the request at hand, so an audited answer has the mean loss of any answer
-at that time, and monitors need no weights.
+at that time, and monitors need no weights. Edges that have not heard of a new share yet are an
+exception: docs/edge.md, limits.
 """
 
 import math
