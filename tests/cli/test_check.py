@@ -5,11 +5,11 @@ import pytest
 
 from cli.runner import run as openwheel
 from openwheel.gateway import create_app, gateway_thread
-from openwheel.loop.leases import FINDING, LeasesAlone, of_task
+from openwheel.loop.leases import FINDING, of_task
 from openwheel.loop.registry import Registry
 from openwheel.loop.serving import Decision
 from openwheel.loop.turn import failures
-from openwheel.store import Exchange, Store
+from openwheel.store import Exchange, Store, leases
 from openwheel.tasks import Task
 from openwheel.teachers import RecordedTeacher
 from openwheel.wire import Answer
@@ -114,7 +114,8 @@ def test_turns_that_failed_are_warned_of(check, teacher_url, tmp_path):
     with Store.open(tmp_path / "openwheel.db") as store:
         Registry(store).add_tasks([Task(id="t1", name="route", template=None)])
         for name in (FINDING, of_task("t1"), of_task("t1")):
-            LeasesAlone(store).held(name).__enter__()  # a learner that died there
+            with store.write() as transaction:  # a learner that died there
+                leases.acquire(transaction, name, "dead", seconds=None)
             failures.notice(store, alone=True)
     found = check(f'[[teachers]]\nurl = "{teacher_url}"\n', 0)
     assert found["turns"][0] == "warning"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from made_up import tickets
 from openwheel.errors import StoreError
 from openwheel.loop.leases import (
     FINDING,
@@ -23,8 +24,15 @@ from openwheel.loop.leases import (
     settled,
 )
 from openwheel.loop.leases.shared import RENEWALS
+from openwheel.loop.offline import learn as offline
+from openwheel.loop.registry import Registry
+from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import failures
-from openwheel.store import turns
+from openwheel.loop.turn.turn import turn
+from openwheel.store import leases, turns
+from openwheel.tasks import Task
+
+SETTINGS = LoopSettings(rungs=("linear",))
 
 LONG = 3_600.0
 
@@ -43,6 +51,12 @@ def end(store):
     """Let all leases have ended, as if that much time had passed for the database alone."""
     with store.write() as transaction:
         transaction.exec_driver_sql("UPDATE leases SET until = 1")
+
+
+def leave_held(store, name):
+    """Leave a lease behind as one leaves it that is killed."""
+    with store.write() as transaction:
+        assert leases.acquire(transaction, name, "me", seconds=LONG)
 
 
 def test_one_has_it_at_a_time_and_each_task_has_its_own(mine, yours):
@@ -126,7 +140,7 @@ def test_a_learner_that_cannot_renew_gives_up_before_the_lease_ends(store, monke
 
 def test_one_that_died_at_a_task_is_noted_by_whoever_comes_next(store, mine, yours):
     for name in (of_task("a"), FINDING, RETENTION):
-        mine.held(name).__enter__()
+        leave_held(store, name)
     end(store)
     with yours.held(of_task("a")):
         assert [one.task for one in failures.read(store)] == ["a"]
@@ -136,7 +150,7 @@ def test_one_that_died_at_a_task_is_noted_by_whoever_comes_next(store, mine, you
 def test_one_that_is_stopped_did_not_die_and_others_keep_theirs(store, mine, yours):
     with pytest.raises(KeyboardInterrupt), mine.held(of_task("a")):
         raise KeyboardInterrupt
-    mine.held(of_task("b")).__enter__()
+    leave_held(store, of_task("b"))
     with yours.held(of_task("c")):
         mine.release_all()
         with mine.held(of_task("c")) as lease:
@@ -151,13 +165,13 @@ def test_what_a_stopped_one_left_unfinished_is_for_one_other(store, mine, yours)
         raise KeyboardInterrupt
     assert claim_unfinished(store)
     assert not claim_unfinished(store)
-    mine.held(of_task("a")).__enter__()
+    leave_held(store, of_task("a"))
     assert not claim_unfinished(store)
     mine.release_all()
     with yours.held(of_task("a")):  # whoever has taken it need not be told
         pass
     assert not claim_unfinished(store)
-    mine.held(FINDING).__enter__()
+    leave_held(store, FINDING)
     mine.release_all()
     assert not claim_unfinished(store)  # the next turn that is due finds tasks
 
@@ -199,3 +213,28 @@ def test_on_a_file_one_process_has_all_leases_or_none(store):
         assert lease is not None
         with pytest.raises(OtherLearnerError), mine.learning():
             pass
+
+
+def test_who_learns_by_hand_leaves_others_their_tasks(store, fill, mine, yours, monkeypatch):
+    monkeypatch.setattr(offline, "PATIENCE_S", 0.0)
+    fill(tickets(300))
+    turn(store, SETTINGS, leases=mine)
+    (record,) = Registry(store).tasks()
+    before = Registry(store).candidates()
+    with yours.held(of_task(record.task.id)):
+        found = offline.learn(store, SETTINGS, source="made up", leases=mine)
+    assert [task.reason for task in found.tasks] == [
+        "Not learned: another learner is at this task."
+    ]
+    assert Registry(store).candidates() == before
+    with yours.held(FINDING), pytest.raises(OtherLearnerError, match="is finding tasks"):
+        offline.learn(store, SETTINGS, source="made up", leases=mine)
+
+
+def test_a_task_that_another_learner_is_at_makes_room_for_none(store, registry, mine):
+    registry.add_tasks([Task(id=name, name=name, template=None) for name in "ab"])
+    both = [record.task for record in registry.tasks()]
+    with mine.held(of_task("a")):
+        assert [task.id for task in registry.remove_tasks(both)] == ["b"]
+    assert [task.id for task in registry.remove_tasks(both)] == ["a"]
+    assert registry.tasks() == []

@@ -11,27 +11,33 @@ from openwheel.loop.learner.schedule import Timetable, timetable
 from openwheel.loop.leases import FINDING, LeasesAlone, of_task
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn import failures
+from openwheel.loop.turn.training import Training
 from openwheel.loop.turn.turn import turn
+from openwheel.store import leases
 
 SETTINGS = LoopSettings()
 
 
 @pytest.fixture
-def die(store):
+def leave_held(store):
+    """Leave a lease behind as a learner that is killed leaves it."""
+
+    def leave(name):
+        with store.write() as transaction:
+            leases.acquire(transaction, name, "dead", seconds=None)
+
+    return leave
+
+
+@pytest.fixture
+def die(store, leave_held):
     """Leave a turn behind as one that is killed at a task leaves it."""
 
     def at(task=None):
-        leave_held(store, FINDING if task is None else of_task(task))
+        leave_held(FINDING if task is None else of_task(task))
         failures.notice(store, alone=True)
 
     return at
-
-
-def leave_held(store, name):
-    """Leave a lease behind as a learner that is killed leaves it."""
-    held = LeasesAlone(store).held(name)
-    held.__enter__()
-    return held
 
 
 def put_back(store, seconds):
@@ -69,13 +75,26 @@ def test_a_turn_that_died_is_noticed_by_the_next_learner_with_its_task(store, di
     assert "killed or crashed" in waits["t1"].message
 
 
-def test_one_that_was_stopped_did_not_die(store, registry):
-    leases = LeasesAlone(store)
-    with contextlib.suppress(KeyboardInterrupt), leases.held(of_task("t1")):
+def test_one_that_was_stopped_did_not_die(store, leave_held):
+    mine = LeasesAlone(store)
+    with contextlib.suppress(KeyboardInterrupt), mine.held(of_task("t1")):
         raise KeyboardInterrupt
     assert failures.notice(store, alone=True) == []
-    leave_held(store, of_task("t1"))
-    leases.release_all()
+    leave_held(of_task("t1"))
+    mine.release_all()
+    assert failures.notice(store, alone=True) == []
+
+
+def test_one_that_was_stopped_while_it_trained_did_not_die(store, fill, monkeypatch):
+    """It is then in no step of the task's part, which waits for a computation."""
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    fill(tickets(400))
+    monkeypatch.setattr(Training, "here", stop)
+    with pytest.raises(KeyboardInterrupt):
+        turn(store, SETTINGS)
     assert failures.notice(store, alone=True) == []
 
 

@@ -177,7 +177,7 @@ def given_back(store: Store, name: str, holder: str, lease: Lease) -> Iterator[N
 
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
-        give_back(stopped=True)  # which is no failure
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        give_back(stopped=True)  # or closed, as a part is beside one that fails: no failure
         raise
     give_back(stopped=False)
