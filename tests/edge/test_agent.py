@@ -38,7 +38,7 @@ class Upstream:
     def __init__(self) -> None:
         self.stored: list[Exchange] = []
         self.asked: list[Asked] = []
-        self.cut = False
+        self.cut = self.breaks_off = False
 
     async def __call__(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
         if self.cut:
@@ -53,7 +53,10 @@ class Upstream:
         else:
             self.asked.append(asked)
             places = [TYPES.index(one["type"]) for one in json.loads(asked.body)["questions"]]
-            writer.write(respond(answering(NAME, *places), "x-openwheel-teacher: big%20one"))
+            said = respond(answering(NAME, *places), "x-openwheel-teacher: big%20one")
+            writer.write(said[:-20] if self.breaks_off else said)
+            if self.breaks_off:
+                writer.close()
 
 
 class Desk:
@@ -172,6 +175,22 @@ def test_in_an_outage_the_picked_questions_of_a_refused_request_are_asked_later(
     (asked,) = desk.upstream.asked
     assert len(json.loads(asked.body)["questions"]) == len(NAMES)
     assert asked.headers["x-openwheel-edge"] == "teacher"
+
+
+@pytest.mark.parametrize("by_students", [0, 1])
+def test_what_was_picked_is_asked_again_if_its_answer_breaks_off(desk, by_students):
+    desk = desk(sure=TYPES[:by_students], audit_probability=1.0)
+    desk.upstream.breaks_off = True
+    with pytest.raises((http.client.HTTPException, ValueError)):  # cut, or no JSON
+        desk.ask(asking(NAME))
+    assert desk.link.up
+    until(lambda: len(desk.upstream.asked) > 2)
+    desk.upstream.breaks_off = False
+    assert kinds(desk.stored(3)) == {
+        ("teacher", "predicate-1", True, by_students == 1): 1,
+        ("teacher", "choice-1", True, False): 1,
+        ("teacher", "score-1", True, False): 1,
+    }
 
 
 def test_students_that_are_sure_answer_all_of_it_in_an_outage_and_are_audited_later(desk):

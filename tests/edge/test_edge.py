@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.runner import run
+from cli.runner import run, run_process
 from edge.conftest import TASK, request_of
 from edge.link import LinkProxy
 from edge.running import Running, until
@@ -127,7 +127,7 @@ def test_a_line_goes_on_through_an_outage(world):
 
 
 def test_a_pulled_cable_is_noticed_though_nothing_is_said(world):
-    edge = world.edge(timeout=0.5)
+    edge = world.edge()
     world.ask(edge, 1)
     world.link.hang()
     started = time.monotonic()
@@ -147,7 +147,7 @@ def test_an_answer_that_has_begun_breaks_off_when_the_cable_is_pulled(world):
         await asyncio.Event().wait()
 
     world.teacher.answer = slow
-    edge = world.edge(timeout=0.5)
+    edge = world.edge()
     body = json.dumps({**request_of("now", ELSE), "stream": True})
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=30)
     with contextlib.closing(connection):
@@ -269,16 +269,17 @@ def test_students_stop_when_the_upstream_was_unheard_for_too_long(world):
     assert world.ask(edge, 20)[200, "student"]
 
 
-def test_what_is_missing_is_said_before_it_starts(desk, tmp_path):
+def test_what_is_missing_is_said_before_it_starts(desk, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENWHEEL_EDGE_KEY", raising=False)
     common = ("--public-key", "signing.pem.pub", "--spool", tmp_path / "edge.db")
     upstream = ("--upstream", "http://127.0.0.1:9/v1")
-    with_key = {"OPENWHEEL_EDGE_KEY": "ow-x"}
-    told = run("edge", "desk.owb", *common, *upstream, cwd=desk, code=2)
+    told = run_process("edge", "desk.owb", *common, *upstream, cwd=desk, code=2)
     assert "OPENWHEEL_EDGE_KEY must hold a key" in told.stderr
-    told = run("edge", "desk.owb", *common, cwd=desk, code=2, env=with_key)
-    assert "An edge needs --upstream" in told.stderr
-    told = run("edge", "desk.owb", *upstream, cwd=desk, code=2, env=with_key)
-    assert "An edge needs --public-key" in told.stderr
-    told = run("edge", "none.owb", *common, *upstream, cwd=desk, code=2, env=with_key)
-    assert "The bundle none.owb cannot be read" in told.stderr
+    monkeypatch.setenv("OPENWHEEL_EDGE_KEY", "ow-x")
+    for arguments, why in (
+        (("desk.owb", *common), "An edge needs --upstream"),
+        (("desk.owb", *upstream), "An edge needs --public-key"),
+        (("none.owb", *common, *upstream), "The bundle none.owb cannot be read"),
+    ):
+        assert why in run_process("edge", *arguments, cwd=desk, code=2).stderr
     assert not (tmp_path / "edge.db").exists()

@@ -211,14 +211,7 @@ class Edge:
                 applied = (b"preference-applied", b"respond-async")
                 await send_body(send, 202, msgspec.json.encode(said), [JSON, applied])
                 return True
-        picked = [
-            part for part in call.parts or (call,) if part.route.unbiased and part.decision.student
-        ]
-        if picked:
-            self._keep(
-                _waiting(_part_of(call, picked), target(scope), passable(scope, call.key), picked)
-            )
-        self._remember(call)
+        self.broke_off(scope, call)
         call.status, call.error = 503, reason
         down = not self._link.up
         why = "The link to the upstream gateway is down" if down else "No teacher answered upstream"
@@ -231,6 +224,15 @@ class Edge:
         retry = str(self._retry_after).encode()
         await send_body(send, 503, body, [JSON, (b"retry-after", retry)])
         return True
+
+    def broke_off(self, scope: Scope, call: Call) -> None:
+        """See `EdgeSide.broke_off`."""
+        parts = call.parts or (call,)
+        picked = [part for part in parts if part.route.unbiased and part.decision.student]
+        if picked:
+            some = _part_of(call, picked)
+            self._keep(_waiting(some, target(scope), passable(scope, call.key), picked))
+        self._remember(call)
 
     def audit(self, call: Call, path: str, headers: Headers) -> None:
         """See `EdgeSide.audit`."""

@@ -51,6 +51,9 @@ class EdgeSide(Protocol):
             Whether the client was answered.
         """
 
+    def broke_off(self, scope: Scope, call: Call) -> None:
+        """Keep what the coin picked of a request whose answer broke off half-way."""
+
     def audit(self, call: Call, path: str, headers: Headers) -> None:
         """Keep an audit, of a request that a student has answered, until it was asked."""
 

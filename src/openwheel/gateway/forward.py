@@ -210,8 +210,7 @@ async def forward(
     try:
         await _relay(response, send, added, call, seen)
     except TeacherError:
-        state.meter.teacher_errors += 1
-        call.error = "teacher_broke_off"
+        _note_broken(state, scope, call, whole or call)
         raise
     except asyncio.CancelledError:
         if seen is not None:
@@ -241,6 +240,14 @@ def _stand_in(
         return await edge.unanswered(scope, send, call, reason)
 
     return answered
+
+
+def _note_broken(state: GatewayState, scope: Scope, call: Call, whole: Call) -> None:
+    """Note that the teacher broke off after its response had begun."""
+    state.meter.teacher_errors += 1
+    call.error = "teacher_broke_off"
+    if state.edge is not None:
+        state.edge.broke_off(scope, whole)
 
 
 def _named_teacher(call: Call, response: TeacherResponse) -> Pairs:
