@@ -178,6 +178,7 @@ def test_a_cluster_that_cannot_be_reached_makes_tasks_wait(tmp_path, exchanges):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_learner_that_is_stopped_or_killed_leaves_no_job_behind(cluster, tmp_path, how):
     assert not a_job()
+    (tmp_path / "openwheel.toml").write_text("[loop]\njob_least = 0\n")
     log = write_log(tmp_path / "log.jsonl", tickets(400))
     learner = subprocess.Popen(
         [sys.executable, "-m", "openwheel", "learn", log.name, "--ray", cluster.address],
@@ -196,6 +197,7 @@ def test_a_learner_that_is_stopped_or_killed_leaves_no_job_behind(cluster, tmp_p
 
 
 def test_learn_takes_a_cluster(cluster, tmp_path):
+    (tmp_path / "openwheel.toml").write_text("[loop]\njob_least = 0\n")
     log = write_log(tmp_path / "log.jsonl", tickets(400))
     found = {}
     for db, more in (("a.db", []), ("b.db", ["--ray", cluster.address])):

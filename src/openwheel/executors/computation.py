@@ -40,14 +40,14 @@ class Computation(Protocol[Result_co]):
     def here(self) -> Result_co:
         """Compute it in this process."""
 
-    def place(self, folder: Path) -> bool:
+    def place(self, folder: Path, /) -> bool:
         """Write its order and its data into a folder; return False if it can be done only here.
 
         Raises:
             ModelError: They cannot be written.
         """
 
-    def read(self, folder: Path) -> Result_co:
+    def read(self, folder: Path, /) -> Result_co:
         """Return the result from the files that the module wrote.
 
         Raises:
@@ -117,6 +117,31 @@ def away(computation: Computation[Result]) -> Computing[Result]:
     """Have a computation carried out, and return its result; it is called with ``yield from``."""
     result: Result = yield computation
     return result
+
+
+class _Nothing:
+    """Computes nothing, and only here."""
+
+    module = name = ""
+    needs = Needs()
+
+    def here(self) -> None:
+        """Do nothing."""
+
+    def place(self, _: Path, /) -> bool:
+        """Return False."""
+        return False
+
+    def read(self, _: Path, /) -> None:
+        """Not called."""
+
+
+def after_earlier() -> Computing[None]:
+    """Wait until the parts before this one have ended; it is called with ``yield from``.
+
+    What is computed here is computed when its part comes first of those that have not ended.
+    """
+    yield from away(_Nothing())
 
 
 def in_order(parts: Iterable[Computing[Result]], session: Session | None) -> Iterator[Result]:

@@ -312,6 +312,15 @@ class LoopSection(Section, frozen=True):
             "as many tasks in memory.",
         ),
     ] = 8
+    job_least: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The fewest exchanges with labels for which a job is worth its start; with "
+            "fewer the learner trains. Records, and rungs on an encoder or a language model, "
+            "always go.",
+        ),
+    ] = 5_000
     job_cpus: Annotated[
         float,
         Meta(gt=0, description="Processors that a job reserves, and the threads it computes with."),

@@ -19,6 +19,7 @@ from openwheel.errors import EngineError, StudentFileError
 from openwheel.gate import Certificate
 from openwheel.loop.records import Candidate, Promotion, TaskRecord, accepted
 from openwheel.loop.registry import restarted
+from openwheel.loop.subject import Subject
 from openwheel.loop.turn.state import TaskState
 from openwheel.tasks import FORMS, MIN_SUPPORT, canonical_answer
 from openwheel.wire import Answer, Question
@@ -36,10 +37,9 @@ MOST_TRIED = 3
 def inherit(state: TaskState) -> None:
     """Have the student of a task like this one shadow, if the task had no student yet."""
     record = state.subject.record
-    named = state.subject.settings.task(state.name).same_as
-    question = record.task.question
-    if record.attempts or state.labelled < MIN_SUPPORT or not (question or named):
+    if state.labelled < MIN_SUPPORT or not may_inherit(state.subject):
         return
+    named = state.subject.settings.task(state.name).same_as
     for name, certificate in _predecessors(state, named):
         candidate = state.registry.candidate(certificate.student)
         try:
@@ -65,6 +65,13 @@ def inherit(state: TaskState) -> None:
             f"the task {other!r} has the same answers; if it asks the same, same_as = {other!r} "
             f"under [tasks.{state.name}] has its student tried on this one",
         )
+
+
+def may_inherit(subject: Subject) -> bool:
+    """Return whether other tasks' students are looked at for a task, before a label of it is."""
+    record = subject.record
+    named = subject.settings.task(record.task.name).same_as
+    return not record.attempts and bool(record.task.question or named)
 
 
 def likeness(first: Question, other: Question) -> float:

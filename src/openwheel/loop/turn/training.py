@@ -26,6 +26,7 @@ from openwheel.progress import Progress
 from openwheel.students import load_student, rungs, save_student
 from openwheel.students.onnx_encoder import GRAPH, TOKENIZER, OnnxEncoder
 from openwheel.students.student import Inputs
+from openwheel.tasks import FORMS
 from openwheel.trust import Policy
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
@@ -136,12 +137,16 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
     def needs(self) -> Needs:
         """What it needs of a machine: a GPU only where a rung is built on a model."""
         settings = self.subject.settings
-        based = any(rungs()[rung].base for rung in self.subject.rungs)
         return Needs(
             cpus=settings.job_cpus,
             memory=settings.job_memory,
-            gpus=settings.job_gpus if based else 0.0,
+            gpus=settings.job_gpus if self._on_a_model else 0.0,
         )
+
+    @property
+    def _on_a_model(self) -> bool:
+        """Whether a rung is built on an encoder or a language model."""
+        return any(rungs()[rung].base for rung in self.subject.rungs)
 
     def here(self) -> Outcome:
         """Train in this process."""
@@ -160,8 +165,15 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
         return Outcome(trained, tuple(trouble))
 
     def place(self, folder: Path) -> bool:
-        """Write order and exchanges; a task whose answers a teacher judges is trained only here."""
+        """Write order, exchanges and encoder.
+
+        What is trained here: a few labels, in less time than a job takes to start; and a task whose
+        answers a teacher judges.
+        """
         subject, encoder = self.subject, self.subject.resources.encoder
+        few = len(self.training) < subject.settings.job_least
+        if few and FORMS[subject.record.form].closed and not self._on_a_model:
+            return False
         if isinstance(subject.comparison, TeacherJudge):
             return False
         body = encoder.body if isinstance(encoder, OnnxEncoder) else None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from openwheel.errors import EngineError, ModelError, SettingError, TeacherError
-from openwheel.executors import Computing, in_order, session_of
+from openwheel.executors import Computing, after_earlier, in_order, session_of
 from openwheel.loop.audit.step import audit
 from openwheel.loop.data import load_answers
 from openwheel.loop.leases import (
@@ -34,7 +34,7 @@ from openwheel.loop.subject import Subject, subject_of, why_left
 from openwheel.loop.turn import failures
 from openwheel.loop.turn.curate import curate
 from openwheel.loop.turn.gather import gather
-from openwheel.loop.turn.inherit import inherit
+from openwheel.loop.turn.inherit import inherit, may_inherit
 from openwheel.loop.turn.limits import some_more_memory, too_much
 from openwheel.loop.turn.room import shortage_messages
 from openwheel.loop.turn.shadow import judge_new, judge_shadow, widen
@@ -266,6 +266,8 @@ def turn_task(
         OpenwheelError: An engine, a teacher that judges or a setting cannot be used.
     """
     record = subject.record
+    if may_inherit(subject):
+        yield from after_earlier()  # whose students it may be given
     data = load_answers(
         registry.store,
         record.task.id,
