@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -58,12 +58,27 @@ url = "{teacher}"
 """
 
 
+class Change(NamedTuple):
+    """A change that all gateways had to learn of.
+
+    Attributes:
+        what: Of it.
+        at: Its commit, on the monotonic clock.
+        took: Seconds until the last gateway served what the store said.
+    """
+
+    what: str
+    at: float
+    took: float
+
+
 class Fleet:
     """Gateways and learners that share a database, each on a machine of its own.
 
     Attributes:
         gateways, learners: The machines.
         deleted: Up to which ``seq`` exchanges were stored long ago.
+        changes: What all gateways had to learn of.
     """
 
     def __init__(
@@ -77,6 +92,7 @@ class Fleet:
     ) -> None:
         self.gateways, self.learners = gateways, learners
         self.deleted = 0
+        self.changes: list[Change] = []
         self._server, self._url, self._teacher, self._rng = server, url, teacher, rng
         self._away: list[tuple[float, float]] = []
 
@@ -158,7 +174,7 @@ class Fleet:
         """Wait until every gateway answers."""
         self.until(lambda: all(machine.is_up for machine in self.gateways))
 
-    def all_agree(self, change: Callable[[Registry], object]) -> float:
+    def all_agree(self, what: str, change: Callable[[Registry], object]) -> float:
         """Make a change, and wait until every gateway serves what the store says.
 
         Returns:
@@ -166,11 +182,17 @@ class Fleet:
         """
         with Store.open(self._url) as store:
             registry = Registry(store)
-            self._until_all_serve(lambda: {} if registry.stopped() else self.promoted())
+
+            def wanted() -> dict[str, str]:
+                return {} if registry.stopped() else self.promoted()
+
+            self._until_all_serve(wanted)
             change(registry)
             began = time.monotonic()
-            self._until_all_serve(lambda: {} if registry.stopped() else self.promoted())
-            return time.monotonic() - began
+            self._until_all_serve(wanted)
+            took = time.monotonic() - began
+        self.changes.append(Change(what, began, took))
+        return took
 
     def _until_all_serve(self, wanted: Callable[[], dict[str, str]]) -> None:
         """Wait until every gateway serves these students, by task."""
@@ -187,6 +209,22 @@ class Fleet:
         return one.status in {0, 502, 503, 504} and any(
             one.sent <= until and one.over >= since for since, until in [*away[0], *self._away]
         )
+
+    def last_answers_after_stops(self, asked: list[Asked]) -> list[float]:
+        """Return for each stop how much later the last request was sent that a student answered."""
+        ends = [one.at for one in self.changes[1:]]
+        return [
+            max(
+                (
+                    one.sent - stop.at
+                    for one in asked
+                    if one.source == "student" and stop.at < one.sent < end
+                ),
+                default=0.0,
+            )
+            for stop, end in zip(self.changes, ends, strict=False)
+            if stop.what == "stopped"
+        ]
 
     def machine_of(self, holder: str) -> str:
         """Return the name of the machine of a lease's holder."""
