@@ -65,11 +65,13 @@ class Change(NamedTuple):
         what: Of it.
         at: Its commit, on the monotonic clock.
         took: Seconds until the last gateway served what the store said.
+        told: Whether the database told of it.
     """
 
     what: str
     at: float
     took: float
+    told: bool
 
 
 class Fleet:
@@ -93,6 +95,7 @@ class Fleet:
         self.gateways, self.learners = gateways, learners
         self.deleted = 0
         self.changes: list[Change] = []
+        self._told = True
         self._server, self._url, self._teacher, self._rng = server, url, teacher, rng
         self._away: list[tuple[float, float]] = []
 
@@ -135,6 +138,7 @@ class Fleet:
 
     def tell_nothing(self) -> None:
         """From now on, have the database tell nobody of changes: all are found by looking."""
+        self._told = False
         for table in ("promotions", "audit_plans", "stops", "api_keys"):
             sql(self._url, f"ALTER TABLE {table} DISABLE TRIGGER openwheel_tell")
 
@@ -191,7 +195,7 @@ class Fleet:
             began = time.monotonic()
             self._until_all_serve(wanted)
             took = time.monotonic() - began
-        self.changes.append(Change(what, began, took))
+        self.changes.append(Change(what, began, took, self._told))
         return took
 
     def _until_all_serve(self, wanted: Callable[[], dict[str, str]]) -> None:
