@@ -144,7 +144,10 @@ def test_one_that_died_at_a_task_is_noted_by_whoever_comes_next(store, mine, you
     end(store)
     with yours.held(of_task("a")):
         assert [one.task for one in failures.read(store)] == ["a"]
-    assert [one.task for one in failures.notice(store, alone=False)] == ["a", None]
+    failed = failures.notice(store, alone=False)
+    assert [one.task for one in failed] == ["a", None]
+    assert all("froze or was cut off" in one.reason for one in failed)
+    assert failures.waits(failed, failed[0].noticed)["a"].seconds == failures.FIRST_WAIT_S
 
 
 def test_one_that_is_stopped_did_not_die_and_others_keep_theirs(store, mine, yours):

@@ -12,6 +12,7 @@ from openwheel.loop.leases.alone import LeasesAlone
 from openwheel.loop.leases.file import FileLeases
 from openwheel.loop.leases.lease import (
     ASKING,
+    AWAY,
     FINDING,
     JUDGING,
     RETENTION,
@@ -31,6 +32,7 @@ from openwheel.store import Store
 
 __all__ = [
     "ASKING",
+    "AWAY",
     "FINDING",
     "JUDGING",
     "RETENTION",

@@ -22,6 +22,9 @@ ASKING = "asking teachers again"
 JUDGING = "judging audits"
 """The lease of looking at audits whose answers a judge compares, which costs money."""
 
+AWAY = "its learner was killed, crashed, froze or was cut off"
+"""Why a turn failed whose lease has ended: others cannot tell which it was."""
+
 _TASK = "task "
 
 
@@ -131,7 +134,7 @@ def free_dead(
     freed = rows.free_ended(transaction, name=name, everyone=alone)
     for one in freed:
         if is_part(one):
-            turns.add_failure(transaction, task_of(one), None)
+            turns.add_failure(transaction, task_of(one), None if alone else AWAY)
     return freed
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from openwheel.loop.leases import free_dead
+from openwheel.loop.leases import AWAY, free_dead
 from openwheel.store import Store, leases, turns
 
 FIRST_WAIT_S = 1.0
@@ -105,7 +105,7 @@ def waits(failed: Iterable[Failure], now: float) -> dict[str | None, Wait]:
         by_task.setdefault(failure.task, []).append(failure)
     wait_by_task = {}
     for task, failures in by_task.items():
-        first = FIRST_WAIT_S if failures[-1].reason == DIED else SHORT_OF_MEMORY_S
+        first = FIRST_WAIT_S if failures[-1].reason in {DIED, AWAY} else SHORT_OF_MEMORY_S
         whole = wait_after(len(failures), first)
         passed = now - failures[-1].noticed
         seconds = max(whole - passed, 0.0) if passed >= 0 else 0.0
