@@ -8,12 +8,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import postgres
 from openwheel.job import step_back
+
+if TYPE_CHECKING:
+    from openwheel.store import Store
 
 # One thread each: several test processes on two cores slow one another down otherwise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -88,19 +91,49 @@ def postgres_url(postgres_server: "postgres.Server") -> Iterator[str]:
     postgres_server.drop(url)
 
 
+@pytest.fixture(params=["file", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Return where a store may be made: a file, then an empty database."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return tmp_path / "openwheel.db"
+
+
+@pytest.fixture
+def both(place: Path | str) -> Iterator["Store"]:
+    """Return an empty store, in a file and then in Postgres."""
+    from openwheel.store import Store
+
+    with Store.open(place) as store:
+        yield store
+
+
 @pytest.fixture(autouse=IN_POSTGRES)
 def _stores_in_postgres(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the stores of this process in Postgres: one database for each file that is named."""
+    """Keep the stores of this process in Postgres: one database for each file that is named.
+
+    Where the file is there, as one that a fixture prepared, the database is made a copy of it.
+    """
+    from openwheel.loop.registry import Registry, copy_students
+    from openwheel.settings.place import is_url
     from openwheel.store import Store
+    from openwheel.store.copy import copy_store
 
     server = request.getfixturevalue("postgres_server")
     urls: dict[str, str] = {}
     opened = Store.open.__func__
 
     def open_in_postgres(cls: type, place: Path | str, **options: Any) -> Any:
+        if is_url(place):
+            return opened(cls, place, **options)
         name = str(Path(place).absolute())
-        if name not in urls and options.get("create", True):
+        made = Path(place).is_file()
+        if name not in urls and (made or options.get("create", True)):
             urls[name] = server.database()
+            if made:
+                with opened(cls, place) as file, opened(cls, urls[name]) as copy:
+                    copy_students(Registry(file), Registry(copy))
+                    copy_store(file, copy)
         return opened(cls, urls.get(name, place), **options)
 
     monkeypatch.setattr(Store, "open", classmethod(open_in_postgres))

@@ -3,7 +3,6 @@ import pytest
 
 from openwheel.store import (
     Exchange,
-    Store,
     audits,
     certificates,
     drift,
@@ -23,9 +22,8 @@ class Body(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "openwheel.db") as store:
-        yield store
+def store(both):
+    return both
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import pytest
 
-from openwheel.store import Store, leases
+from openwheel.store import leases
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "openwheel.db") as store:
-        yield store
+def store(both):
+    return both
 
 
 def end(transaction, name):

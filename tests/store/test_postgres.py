@@ -6,9 +6,10 @@ import threading
 import pytest
 
 from openwheel.errors import StoreError
-from openwheel.store import Exchange, Store, drift
+from openwheel.store import Exchange, Store, drift, leases
 from openwheel.store.feedback import FeedbackStore
 from openwheel.store.retention import delete_old, delete_oldest
+from openwheel.store.schema import MIGRATIONS
 from openwheel.wire import Answer
 from postgres import put_back, sql
 
@@ -179,6 +180,78 @@ def test_a_store_of_a_later_version_is_refused(postgres_url):
     sql(postgres_url, "UPDATE openwheel_store SET schema = 99")
     with pytest.raises(StoreError, match=r"later version of Openwheel \(schema 99"):
         Store.open(postgres_url)
+
+
+ADDED = {
+    2: (("exchanges", "api"), ("exchanges", "key"), ("exchanges", "settings")),
+    3: (("exchanges", "teacher"),),
+    4: (("exchanges", "reply_id"), ("exchanges", "request_id")),
+    5: (("exchanges", "fingerprint"),),
+    6: (("exchanges", "student_guess"),),
+    7: (("exchanges", "probabilities"), ("exchanges", "student_probabilities")),
+    8: (("feedback", "verdict"),),
+}
+"""The columns that came with each version of the schema."""
+
+
+def make_old(url, version):
+    """Make a store one of an earlier version."""
+    for since, columns in ADDED.items():
+        for table, column in columns if since > version else ():
+            sql(url, f"ALTER TABLE {table} DROP COLUMN {column}")
+    for table in ("leases", "copies"):  # of later than all of these
+        sql(url, f"DROP TABLE {table}")
+    sql(url, "UPDATE openwheel_store SET schema = %s", version)
+
+
+def test_all_versions_are_tried():
+    assert set(ADDED) == set(MIGRATIONS)
+
+
+@pytest.mark.parametrize("version", [1, 4, 7, 8])
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(postgres_url, version):
+    with Store.open(postgres_url) as store:
+        store.append([exchange(f"old{i}") for i in range(3)])
+        put_back(postgres_url, 2)  # so that there are two days
+    with Store.open(postgres_url) as store:
+        store.append([exchange("last", time=5.0)])
+        store.assign([(1, "t", '["one"]', "{}")])
+        FeedbackStore(store).put(2, 0, correction="valves")
+    make_old(postgres_url, version)
+    with pytest.raises(StoreError, match=r"written by an earlier version of Openwheel"):
+        Store.open(postgres_url, read_only=True)
+
+    # All at once, as workers do.
+    errors = []
+
+    def come():
+        try:
+            Store.open(postgres_url).close()
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=come) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+    new = exchange("new", api="responses", teacher="gpu", reply_id="r", student_guess="valves")
+    with Store.open(postgres_url) as store:
+        assert store.append([new]) == 1
+        found = [kept for _, kept in store.exchanges()]
+        assert [kept.id for kept in found] == ["old0", "old1", "old2", "last", "new"]
+        assert found[-1] == new
+        assert {kept.api for kept in found[:-1]} == {"chat"}
+        assert {kept.request for kept in found} == {BODY}
+        assert [row.inputs for row in store.task_rows("t")] == ['["one"]']
+        assert [kept.correction for kept in FeedbackStore(store).latest()] == ["valves"]
+        with store.write() as transaction:
+            assert leases.acquire(transaction, "a", "me", seconds=60.0) == 1
+    latest = max(MIGRATIONS)
+    assert sql(postgres_url, "SELECT schema FROM openwheel_store") == [(latest,)]
+    assert Store.open(postgres_url, read_only=True).close() is None
 
 
 def test_a_process_that_stands_still_in_a_write_does_not_hold_up_others(postgres_url, monkeypatch):

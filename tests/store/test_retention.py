@@ -62,13 +62,19 @@ def ids(store):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(both):
+    return both
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Return a store in a file: one in Postgres lets whole days go, as `test_postgres` has it."""
     with Store.open(tmp_path / "x.db") as opened:
         yield opened
 
 
-def test_what_is_too_old_goes_and_what_has_no_time_stays(store):
-    store.append(
+def test_what_is_too_old_goes_and_what_has_no_time_stays(file):
+    file.append(
         [
             exchange("late in a log that was imported early", NOW - 1),
             exchange("old", NOW - 31 * DAY),
@@ -78,8 +84,8 @@ def test_what_is_too_old_goes_and_what_has_no_time_stays(store):
             exchange("old, but imported late", NOW - 300 * DAY),
         ]
     )
-    settled(store, days=30, most_bytes=0)
-    assert ids(store) == [
+    settled(file, days=30, most_bytes=0)
+    assert ids(file) == [
         "late in a log that was imported early",
         "timeless",
         "just young enough",
@@ -93,35 +99,35 @@ def test_more_than_a_batch_goes_whatever_lies_between(store):
     assert delete_old(store, before=NOW) == 0
 
 
-def test_the_oldest_go_until_the_rest_fits(store):
-    store.append([exchange(i, NOW - i, size=3_000) for i in range(2_000)])
-    before = used_bytes(store)
+def test_the_oldest_go_until_the_rest_fits(file):
+    file.append([exchange(i, NOW - i, size=3_000) for i in range(2_000)])
+    before = used_bytes(file)
     most = before // 2
-    retention(store, days=0, most_bytes=most)()
-    left = ids(store)
+    retention(file, days=0, most_bytes=most)()
+    left = ids(file)
     assert left == [str(i) for i in range(2_000 - len(left), 2_000)]
-    assert used_bytes(store) <= most
+    assert used_bytes(file) <= most
     # No more than it takes, to a batch.
-    assert used_bytes(store) > most - 250 * 4_096
+    assert used_bytes(file) > most - 250 * 4_096
     # What is free is used again: the file does not grow.
-    size = store.path.stat().st_size
-    store.append([exchange(f"new {i}", NOW, size=3_000) for i in range(500)])
-    with store.read() as connection:
+    size = file.path.stat().st_size
+    file.append([exchange(f"new {i}", NOW, size=3_000) for i in range(500)])
+    with file.read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     assert pages * 4_096 <= max(size, before)
 
 
-def test_both_limits_hold_together(store):
-    store.append([exchange(f"old {i}", 1.0, size=10) for i in range(300)])
-    store.append([exchange(f"timeless {i}", 0.0, size=4_000) for i in range(500)])
-    store.append([exchange(f"new {i}", NOW, size=4_000) for i in range(500)])
-    most = used_bytes(store) * 2 // 3
-    settled(store, days=1, most_bytes=most)
-    left = ids(store)
+def test_both_limits_hold_together(file):
+    file.append([exchange(f"old {i}", 1.0, size=10) for i in range(300)])
+    file.append([exchange(f"timeless {i}", 0.0, size=4_000) for i in range(500)])
+    file.append([exchange(f"new {i}", NOW, size=4_000) for i in range(500)])
+    most = used_bytes(file) * 2 // 3
+    settled(file, days=1, most_bytes=most)
+    left = ids(file)
     assert not [one for one in left if one.startswith("old")]
     assert 0 < len([one for one in left if one.startswith("timeless")]) < 500
     assert len([one for one in left if one.startswith("new")]) == 500
-    assert used_bytes(store) <= most
+    assert used_bytes(file) <= most
 
 
 def test_without_limits_nothing_is_deleted(store):
@@ -174,12 +180,12 @@ def test_a_clock_that_gains_is_followed(store, caplog):
     assert not caplog.text
 
 
-def test_used_bytes_falls_when_something_is_deleted_though_the_file_does_not(store):
-    store.append([exchange(i, 1.0, size=8_000) for i in range(100)])
-    full = used_bytes(store)
+def test_used_bytes_falls_when_something_is_deleted_though_the_file_does_not(file):
+    file.append([exchange(i, 1.0, size=8_000) for i in range(100)])
+    full = used_bytes(file)
     assert full > 800_000
-    assert delete_oldest(store, most_bytes=1) == 100
-    assert used_bytes(store) < full - 800_000
+    assert delete_oldest(file, most_bytes=1) == 100
+    assert used_bytes(file) < full - 800_000
 
 
 def test_a_store_that_cannot_be_written_is_said_and_stops_nothing(tmp_path, caplog):
@@ -211,12 +217,12 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
-def test_a_writer_in_another_process_gets_its_turns_meanwhile(store):
-    store.append([exchange(i, 1.0, size=500) for i in range(6_000)])
+def test_a_writer_in_another_process_gets_its_turns_meanwhile(file):
+    file.append([exchange(i, 1.0, size=500) for i in range(6_000)])
     with forks() as start:
-        writer = start(WRITE, store.path)
+        writer = start(WRITE, file.path)
         assert writer.stdout.readline() == "ready\n"
-        assert delete_old(store, before=NOW) == 6_000
+        assert delete_old(file, before=NOW) == 6_000
         # How many left it has seen between two writes of its own: with each of the thirty batches
         # a number of its own, were it always in time; with one large batch two.
         assert int(writer.stdout.readline()) >= 10

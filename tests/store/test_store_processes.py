@@ -58,31 +58,32 @@ def start():
         yield start
 
 
-def integrity(store):
+def is_whole(store):
+    """Return whether a file is; Postgres looks after its own."""
+    if store.shared:
+        return True
     with store.read() as connection:
-        return connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
+        return connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
 
 
-def test_many_processes_may_make_the_same_store_at_once(start, tmp_path):
-    for attempt in range(4):
-        path = tmp_path / f"{attempt}.db"
-        openers = [start(OPEN, path, f"p{i}") for i in range(6)]
-        for opener in openers:
-            assert opener.stdout.readline() == "ready\n"
-        for opener in openers:
-            opener.stdin.write("go\n")
-            opener.stdin.flush()
-        for opener in openers:
-            opener.rest()
-            assert opener.returncode == 0
-        with Store.open(path, create=False) as store:
-            assert store.count() == 60
+@pytest.mark.parametrize("attempt", range(2))
+def test_many_processes_may_make_the_same_store_at_once(start, place, attempt):
+    openers = [start(OPEN, place, f"p{attempt}-{i}") for i in range(6)]
+    for opener in openers:
+        assert opener.stdout.readline() == "ready\n"
+    for opener in openers:
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    for opener in openers:
+        opener.rest()
+        assert opener.returncode == 0
+    with Store.open(place, create=False) as store:
+        assert store.count() == 60
 
 
-def test_a_gateway_appends_while_a_learner_reads_and_assigns(start, tmp_path):
-    path = tmp_path / "x.db"
-    with Store.open(path) as store:
-        gateways = [start(APPEND, path, name, 20, 100) for name in ("a", "b")]
+def test_a_gateway_appends_while_a_learner_reads_and_assigns(start, place):
+    with Store.open(place) as store:
+        gateways = [start(APPEND, place, name, 20, 100) for name in ("a", "b")]
         seen = []
         after = 0
         deadline = time.monotonic() + 60
@@ -105,12 +106,11 @@ def test_a_gateway_appends_while_a_learner_reads_and_assigns(start, tmp_path):
         assert store.task_counts() == {"t": 4_000}
 
 
-def test_a_long_assignment_does_not_keep_a_gateway_waiting(start, tmp_path):
-    path = tmp_path / "x.db"
-    with Store.open(path) as store:
-        filler = start(APPEND, path, "fill", 5_000, 12)
+def test_a_long_assignment_does_not_keep_a_gateway_waiting(start, place):
+    with Store.open(place) as store:
+        filler = start(APPEND, place, "fill", 5_000, 12)
         filler.rest()
-        gateway = start(APPEND, path, "live", 5, 40)
+        gateway = start(APPEND, place, "live", 5, 40)
         assert gateway.stdout.readline() == "0\n"
         for _ in range(3):
             store.assign((seq, "t", '["' + "x" * 100 + '"]', "") for seq in range(1, 60_001))
@@ -132,7 +132,7 @@ def kill_writers(start, path, times, size, seed):
         # The line that the kill cut off was not acknowledged.
         last = max([last, *map(int, filter(None, rest[:-1]))])
         with Store.open(path) as store:
-            assert integrity(store) == "ok"
+            assert is_whole(store)
             found = {}
             for _, exchange in store.exchanges():
                 name, number, _ = exchange.id.split("-")
@@ -147,8 +147,8 @@ def kill_writers(start, path, times, size, seed):
 
 @pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.evidence)])
 @pytest.mark.parametrize("size", [1, 40, 2_000])
-def test_a_killed_writer_loses_nothing_acknowledged(start, tmp_path, size, times):
-    assert kill_writers(start, tmp_path / "x.db", times, size, seed=size) >= times
+def test_a_killed_writer_loses_nothing_acknowledged(start, place, size, times):
+    assert kill_writers(start, place, times, size, seed=size) >= times
 
 
 def test_a_store_that_may_not_be_written_says_so(start):

@@ -247,14 +247,23 @@ class Postgres:
         url: Where it is.
         engine: On it.
         arguments: With which it connects.
+        read_only: Whether it refuses writes.
     """
 
     shared = True
 
-    def __init__(self, url: sa.URL, engine: sa.Engine, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        url: sa.URL,
+        engine: sa.Engine,
+        arguments: Mapping[str, Any],
+        *,
+        read_only: bool = False,
+    ) -> None:
         self.engine = engine
         self._url = url
         self._arguments = arguments
+        self._read_only = read_only
         self._listening: psycopg.Connection[Any] | None = None
         self._appends: psycopg.Connection[Any] | None = None
         self._appending = threading.Lock()
@@ -293,7 +302,7 @@ class Postgres:
         engine = sa.create_engine(
             url, connect_args=arguments, pool_pre_ping=True, pool_size=5, max_overflow=20
         )
-        database = cls(url, engine, arguments)
+        database = cls(url, engine, arguments, read_only=read_only)
         try:
             with database.errors():
                 database._prepare(create=create and not read_only, read_only=read_only)
@@ -361,7 +370,10 @@ class Postgres:
     def writing(self, *, alone: bool) -> Iterator[sa.Connection]:
         """See `Database.writing`."""
         # So each statement after the lock sees what its last holder committed.
-        options = {"isolation_level": "READ COMMITTED"}
+        options: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
+        if self._read_only:
+            # What was a reading connection would else take writes again.
+            options["postgresql_readonly"] = True
         with (
             self.engine.connect().execution_options(**options) as connection,
             connection.begin(),
@@ -719,8 +731,8 @@ class Postgres:
         latest = max(MIGRATIONS)
         with self.engine.connect() as connection, connection.begin():
             version = self._version(connection)
-        if version == latest:
-            return
+            if version == latest and self._has_tables(connection):
+                return
         if version is None and not create:
             raise StoreError(f"There is no traffic store at {self}")
         if version is not None and version > latest:
@@ -748,6 +760,12 @@ class Postgres:
             _metadata().create_all(connection)
             connection.exec_driver_sql("DELETE FROM openwheel_store")
             connection.exec_driver_sql("INSERT INTO openwheel_store VALUES (%s)", (latest,))
+
+    @staticmethod
+    def _has_tables(connection: sa.Connection) -> bool:
+        """Return whether all tables are there: a new one does not take a version of its own."""
+        query = "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS t (name)"
+        return bool(connection.exec_driver_sql(query, (list(metadata.tables),)).scalar_one())
 
     def _version(self, connection: sa.Connection) -> int | None:
         """Return the version of the schema, None if there is no store."""
