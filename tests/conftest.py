@@ -47,6 +47,7 @@ LONGEST = (
     "tests/fleet/",
     "tests/processes/",
     "tests/console/",
+    "tests/edge/",
     "tests/loop/offline/test_learn.py",
     "tests/students/tune/",
     "tests/cli/test_commands.py",

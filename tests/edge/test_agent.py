@@ -15,11 +15,12 @@ import pytest
 from edge.running import until
 from gateway.test_decisions import PATHS, QuestionServing
 from openwheel.edge import link as links
-from openwheel.edge.agent import Edge, UpstreamTeacher
+from openwheel.edge.agent import Edge
 from openwheel.edge.link import Link
 from openwheel.edge.messages import EXCHANGES_PATH, STATE_PATH, Batch, Taken
 from openwheel.edge.spool import Spool
 from openwheel.edge.standing import State
+from openwheel.edge.upstream_teacher import UpstreamTeacher
 from openwheel.gateway import CaptureWriter, create_app, gateway_thread
 from openwheel.loop.serving import Decision
 from openwheel.settings import CaptureSection, Settings

@@ -17,8 +17,9 @@ from edge.test_spool import exchange
 from openwheel.edge import link as links
 from openwheel.edge.link import Link
 from openwheel.edge.messages import EXCHANGES_PATH, STATE_PATH, Batch, Taken
-from openwheel.edge.spool import Spool, Waiting
+from openwheel.edge.spool import Spool
 from openwheel.edge.standing import State
+from openwheel.edge.waiting import Waiting
 from openwheel.teachers import HttpTeacher
 from openwheel.wire import Answer, ordered_id
 from teacher import Asked, Teacher, respond, says

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from openwheel.edge.spool import Spool, Waiting
+from openwheel.edge.spool import Spool
+from openwheel.edge.waiting import Waiting
 from openwheel.errors import StoreError, UnstorableError
 from openwheel.store import Exchange
 from openwheel.wire import Answer, ordered_id

@@ -1,155 +1,38 @@
-"""The edge itself: a gateway whose teacher is the upstream gateway, and what it does in outages."""
+"""Does what the gateway of an edge does otherwise: marks, keeps, and answers in outages."""
 
 import asyncio
 import collections
 import hashlib
 import logging
 import math
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final
 
 import msgspec
 from starlette.types import Scope, Send
 
 from openwheel.edge.link import Link
-from openwheel.edge.shelf import Opened
-from openwheel.edge.spool import Spool, Waiting
-from openwheel.errors import StoreError, TeacherError
+from openwheel.edge.metrics import METRICS
+from openwheel.edge.serving import EdgeServing
+from openwheel.edge.spool import Spool
+from openwheel.edge.waiting import Waiting, part_of, waiting_for
+from openwheel.errors import StoreError
 from openwheel.gateway.asgi import JSON, header, send_body
 from openwheel.gateway.call import Call
 from openwheel.gateway.edges import ANYBODY, ASKS, EXCHANGE, TEACHER
 from openwheel.gateway.forward import passable, target
 from openwheel.gateway.metric import Metric, Sample
-from openwheel.loop.resources import Resources
-from openwheel.loop.route import Route, as_audit, by_teacher
-from openwheel.loop.serving import Decision, Pending, RegistryServing
-from openwheel.store import Exchange
-from openwheel.teachers import (
-    Headers,
-    HttpTeacher,
-    TeacherNotReachedError,
-    TeacherRequest,
-    TeacherResponse,
-)
-from openwheel.wire import Answer, Request, without_stream
+from openwheel.loop.route import Route
+from openwheel.loop.serving import Decision
+from openwheel.teachers import Headers
 
 logger = logging.getLogger(__name__)
 
-_KEPT_HEADERS: Final = ("content-type", "anthropic-version", "anthropic-beta", "x-openwheel-task")
-_LOOK_S: Final = 0.25
 _REMEMBERED_S: Final = 900.0
 _MOST_REMEMBERED: Final = 20_000
-_Done = TypeVar("_Done")
 _NO_ROUTE: Final = Route(held_back=False, audited=False, unbiased=False)
-
-
-class EdgeServing:
-    """Serves the students of the bundle in use; see `Serving`.
-
-    None answers once the upstream was unheard for too long.
-    """
-
-    def __init__(self, opened: Opened, edge: str, resources: Resources) -> None:
-        self._resources = resources
-        self._edge = edge
-        self._registry_serving = RegistryServing(opened.registry, resources)
-        # The gateway looks too: one that began to read before a demotion must not end after it.
-        self._lock = threading.Lock()
-        self.unheard = False
-
-    def swap(self, opened: Opened) -> None:
-        """Serve another bundle from now on."""
-        with self._lock:
-            self._registry_serving = RegistryServing(opened.registry, self._resources)
-
-    def named(self, edge: str) -> None:
-        """Note the name that this edge has upstream, by which students may leave its requests."""
-        self._edge = edge
-
-    def refresh(self) -> bool:
-        """See `Serving.refresh`."""
-        with self._lock:
-            return self._registry_serving.refresh()
-
-    def students(self) -> Mapping[str, str]:
-        """Return the student that answers each task, by the task's name."""
-        return {} if self.unheard else self._registry_serving.students()
-
-    def broken(self) -> Mapping[str, str]:
-        """Return why students cannot be used, by the name of their task."""
-        return self._registry_serving.broken()
-
-    def decide(self, request: Request, task: str = "", key: str = "") -> Decision | Pending:  # noqa: ARG002
-        """See `Serving.decide`; upstream the key of every client here is that of the edge."""
-        if self.unheard:
-            return Decision(reason="unheard")
-        return self._registry_serving.decide(request, task, self._edge)
-
-
-class UpstreamTeacher:
-    """The upstream gateway as a teacher; fails at once while the link is down. See `Teacher`."""
-
-    def __init__(self, teacher: HttpTeacher, link: Link) -> None:
-        self._teacher = teacher
-        self._link = link
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._teacher.close()
-
-    async def send(self, request: TeacherRequest) -> TeacherResponse:
-        """Send one request; one that waits for its answer is broken off when the link goes down."""
-        if not self._link.up:
-            raise TeacherNotReachedError(f"The link is down: {self._link.error}")
-        started = time.monotonic()
-        try:
-            response = await _while_up(self._link, self._teacher.send(request), started)
-        except TeacherNotReachedError as error:
-            self._link.lost(str(error))
-            raise
-        if response.status == 401:
-            response.close()
-            raise TeacherError("The upstream gateway refuses the key of this edge (status 401)")
-        watched = _Watched(response.chunks, self._link, started)
-        return msgspec.structs.replace(response, chunks=watched)
-
-
-class _Watched:
-    """The body of an answer, which breaks off when the link goes down."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], link: Link, started: float) -> None:
-        self._chunks = chunks
-        self._link = link
-        self._started = started
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await _while_up(self._link, self._chunks.__anext__(), self._started)
-
-
-async def _while_up(link: Link, work: Awaitable[_Done], started: float) -> _Done:
-    """Wait for something that comes over the link, as long as it is there.
-
-    A cable that is pulled says nothing: only the link's own looks notice.
-
-    Raises:
-        TeacherError: The link has gone down since a time of `time.monotonic`.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        while True:
-            await asyncio.wait([task], timeout=_LOOK_S)
-            if task.done():
-                return task.result()
-            if not link.up and link.down_since > started:
-                raise TeacherError(f"The link went down: {link.error}")
-    finally:
-        task.cancel()
 
 
 class Edge:
@@ -202,7 +85,7 @@ class Edge:
         """See `EdgeSide.unanswered`: 503, or 202 where the request is sent later."""
         wants = self._queue or b"respond-async" in header(scope, b"prefer").lower()
         if wants and call.request is not None:
-            waiting = _waiting(
+            waiting = waiting_for(
                 call, target(scope), passable(scope, call.key), call.parts or (call,)
             )
             if await self._kept(call.id, waiting, promised=True):
@@ -230,14 +113,14 @@ class Edge:
         parts = call.parts or (call,)
         picked = [part for part in parts if part.route.unbiased and part.decision.student]
         if picked:
-            some = _part_of(call, picked)
-            self._keep(_waiting(some, target(scope), passable(scope, call.key), picked))
+            some = part_of(call, picked)
+            self._keep(waiting_for(some, target(scope), passable(scope, call.key), picked))
         self._remember(call)
 
     def audit(self, call: Call, path: str, headers: Headers) -> None:
         """See `EdgeSide.audit`."""
         parts = call.parts or (call,)
-        self._keep(_waiting(call, path, headers, parts, audit=True))
+        self._keep(waiting_for(call, path, headers, parts, audit=True))
 
     def report(self) -> Mapping[str, Any]:
         """See `EdgeSide.report`."""
@@ -307,80 +190,3 @@ def _is_upstreams(decision: Decision) -> bool:
 def _same(call: Call) -> bytes:
     key = call.key.name if call.key else ""
     return hashlib.sha256(key.encode() + b"\0" + call.body).digest()[:16]
-
-
-def _part_of(call: Call, parts: Sequence[Call]) -> Call:
-    """Return the call that has some of the questions of another."""
-    if len(parts) == len(call.parts) or not call.parts or call.api.questions is None:
-        return call
-    places = [call.parts.index(part) for part in parts]
-    return msgspec.structs.replace(
-        call, body=call.api.questions.only(call.body, places), parts=tuple(parts)
-    )
-
-
-def _waiting(
-    call: Call, path: str, headers: Headers, parts: Sequence[Call], *, audit: bool = False
-) -> Waiting:
-    """Return a request as it is kept until it can be asked."""
-    body = without_stream(call.body) if call.stream else call.body
-    exchanges: list[Exchange] = []
-    if call.captured:
-        for part in parts:
-            exchange = Exchange(
-                id=part.id,
-                time=part.time,
-                request=b"" if len(parts) == 1 else part.body,
-                api=part.api.name,
-                answer=Answer(""),
-                source="teacher",
-                task=part.task,
-                key=part.key.name if part.key else "",
-            )
-            exchange = by_teacher(exchange, part.decision, part.route)
-            exchanges.append(as_audit(exchange) if audit else exchange)
-    return Waiting(
-        api=call.api.name,
-        path=path,
-        headers=tuple(
-            (name.decode(), value.decode("latin-1"))
-            for name, value in headers
-            if name.decode("latin-1") in _KEPT_HEADERS
-        ),
-        marks=tuple((name.decode(), value.decode()) for name, value in call.marks),
-        body=body,
-        model=call.model,
-        exchanges=tuple(exchanges),
-    )
-
-
-# fmt: off
-METRICS: Final[tuple[Metric[Mapping[str, Any]], ...]] = (
-    Metric("openwheel_edge_link_up", "Whether the upstream gateway answers: 1 or 0.",
-           lambda report: float(report["link"] == "up")),
-    Metric("openwheel_edge_unheard",
-           "Whether students stopped since the upstream was not heard for too long: 1 or 0.",
-           lambda report: float(report["unheard"])),
-    Metric("openwheel_edge_unsent", "Exchanges that the upstream does not have yet.",
-           lambda report: report["exchanges"]),
-    Metric("openwheel_edge_waiting", "Requests that the upstream is still to be asked.",
-           lambda report: report["waiting"]),
-    Metric("openwheel_edge_spool_bytes", "What the spool takes on the disk.",
-           lambda report: report["bytes"]),
-    Metric("openwheel_edge_spool_most_bytes", "What the spool may take on the disk.",
-           lambda report: report["most_bytes"]),
-    Metric("openwheel_edge_sent_total", "Exchanges that the upstream has taken.",
-           lambda report: report["sent"]),
-    Metric("openwheel_edge_refused_total", "Exchanges and requests that it does not take.",
-           lambda report: report["refused"]),
-    Metric("openwheel_edge_deleted_total",
-           "Exchanges that were deleted for want of room before they were sent, by kind.",
-           lambda report: [((kind,), report[f"deleted_{kind}"])
-                           for kind in ("student", "teacher", "audits")],
-           ("kind",)),
-    Metric("openwheel_edge_lost_audits_total", "Audits for which there was no room at all.",
-           lambda report: report["lost_audits"]),
-    Metric("openwheel_edge_given_up_total", "Requests that waited and were given up.",
-           lambda report: report["given_up"]),
-)
-# fmt: on

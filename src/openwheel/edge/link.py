@@ -27,14 +27,12 @@ from openwheel.edge.messages import (
     Batch,
     Taken,
 )
-from openwheel.edge.spool import Spool, Waiting
+from openwheel.edge.spool import Spool
 from openwheel.edge.standing import State
+from openwheel.edge.waiting import Waiting, exchanges_of
 from openwheel.errors import OpenwheelError, StoreError, TeacherError
-from openwheel.gateway.call import Call
-from openwheel.gateway.exchanges import REJECTS, parse_replies
 from openwheel.store import Exchange
-from openwheel.teachers import HttpTeacher, TeacherRequest, TeacherResponse
-from openwheel.wire import APIS, Reply
+from openwheel.teachers import HttpTeacher, TeacherRequest
 
 logger = logging.getLogger(__name__)
 
@@ -303,7 +301,7 @@ class Link:
             body = await response.read()
             if response.status in _AGAIN or response.status >= 500:
                 raise TeacherError(_status(response.status, body))
-            made = _made(waiting, response, body, (time.perf_counter() - started) * 1000)
+            made = exchanges_of(waiting, response, body, (time.perf_counter() - started) * 1000)
         except TeacherError as error:
             return str(error) or "it was not answered"
         self._tries.pop(number, None)
@@ -352,47 +350,6 @@ def _within(rows: list[tuple[int, Exchange]], most: int) -> list[tuple[int, Exch
             break
         taken += 1
     return rows[:taken]
-
-
-def _made(
-    waiting: Waiting, response: TeacherResponse, body: bytes, latency_ms: float
-) -> list[Exchange] | None:
-    """Return the exchanges that come of an answer; None if it is no answer.
-
-    Raises:
-        TeacherError: It is not whole, or cannot be read.
-    """
-    taken = response.status == 200 or response.status in REJECTS
-    if not waiting.exchanges:
-        return [] if taken else None
-    if not taken:
-        return None
-    api = APIS[waiting.api]
-    call = Call(api, body=waiting.body, model=waiting.model)
-    if len(waiting.exchanges) > 1 and api.questions is not None:
-        asked = api.questions.split(waiting.body)
-        call.parts = tuple(Call(api, request=request) for request in asked)
-    replies = parse_replies(call, response.status, response.headers, body)
-    return [
-        _answered(exchange, waiting, reply, response.teacher, latency_ms)
-        for exchange, reply in zip(waiting.exchanges, replies, strict=True)
-    ]
-
-
-def _answered(
-    exchange: Exchange, waiting: Waiting, reply: Reply, teacher: str, latency_ms: float
-) -> Exchange:
-    rejected = not reply.model and reply.answer.finish_reason == "rejected"
-    return msgspec.structs.replace(
-        exchange,
-        request=exchange.request or waiting.body,
-        answer=reply.answer,
-        model=reply.model or ("" if rejected else waiting.model),
-        fingerprint=reply.fingerprint,
-        teacher=teacher,
-        latency_ms=latency_ms,
-        usage=reply.usage,
-    )
 
 
 def _status(status: int, body: bytes) -> str:

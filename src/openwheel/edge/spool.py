@@ -9,6 +9,7 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+from openwheel.edge.waiting import Waiting
 from openwheel.errors import StoreError, UnstorableError
 from openwheel.gateway.throttled_log import ThrottledLog
 from openwheel.store import Exchange, Store, Transaction, spool
@@ -25,30 +26,6 @@ _PAGE: Final = 8_192
 _ROW: Final = 640
 _LOG_EVERY_S: Final = 60.0
 _Note = TypeVar("_Note", bound=msgspec.Struct)
-
-
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that is still to be asked upstream.
-
-    Attributes:
-        api: The API that it was sent to.
-        path: As `TeacherRequest` has it, with its query.
-        headers: Those that matter to its answer.
-        marks: Those for the upstream gateway.
-        body: Asks for no stream.
-        model: That it asks for.
-        exchanges: The exchanges to make of the answer, one for each question; the answer is
-            missing, and a request that is the whole body is left out. Empty if the upstream
-            keeps them.
-    """
-
-    api: str
-    path: str
-    headers: tuple[tuple[str, str], ...]
-    marks: tuple[tuple[str, str], ...]
-    body: bytes
-    model: str
-    exchanges: tuple[Exchange, ...] = ()
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
