@@ -7,7 +7,8 @@
     │   ├── SettingError       a setting or option is not what it must be
     │   ├── LogError           a log cannot be read (names the file and line)
     │   ├── StoreError         the traffic store cannot be opened, read or written
-    │   │   └── UnstorableError    a value is one that the store cannot hold
+    │   │   ├── UnstorableError    a value is one that the store cannot hold
+    │   │   └── ObjectStoreError   the object store of large files cannot be used
     │   ├── StudentFileError   a saved student is missing, corrupt or not what was certified
     │   ├── CatalogError       a row of the catalogue is not what it must be, or there is none
     │   ├── ModelError         a checkpoint cannot be loaded, trained, run or exported
@@ -46,6 +47,10 @@ class StoreError(OperatorError):
 
 class UnstorableError(StoreError):
     """A value is one that the traffic store cannot hold; all others may still be written."""
+
+
+class ObjectStoreError(StoreError):
+    """The object store that keeps large files beside the traffic store cannot be used."""
 
 
 class StudentFileError(OperatorError):

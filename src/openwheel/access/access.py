@@ -1,8 +1,9 @@
 """Decides whether a request may pass: a valid key, in scope, within limits and budget."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from openwheel.access.rate_limits import Allowances, Limits
 from openwheel.access.refused import RefusedError
 from openwheel.access.shared_counters import SharedCounters
 from openwheel.store import Store
+from openwheel.store.limits import Used, exchange
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Access:
         limits_path: Path | str,
         *,
         required: bool | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         ticks: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Load the keys and what they have spent.
@@ -52,18 +54,23 @@ class Access:
             limits_path: A file that the workers share, for rate limits. On a local disk.
             required: Whether requests need a key. By default they do once a first key was made,
                 also if the store that held the keys is gone.
-            clock: Seconds since 1970.
+            clock: Seconds since 1970. By default this machine's clock, or that of a database that
+                machines share.
             ticks: Monotonic nanoseconds.
 
         Raises:
             StoreError: The store or the limits file cannot be used.
         """
+        self._store = store
         self._required = required
-        self._clock = clock
-        self._keys = KeyStore(store, clock=clock)
-        self._ledger = Ledger(store, clock=clock)
+        self._ahead = 0.0
+        self._clock = clock or self._time
+        self._keys = KeyStore(store, clock=self._clock)
+        self._ledger = Ledger(store, clock=self._clock)
         self._known = _Known((), {})
-        self._once = OnceKeyed(store.beside(prefix=PREFIX), Path(limits_path))
+        self._once = OnceKeyed(
+            store.beside(prefix=PREFIX), Path(limits_path), in_store=self._keys.were()
+        )
         self._load()
         if required is None and self._once.keyed and not self._known.by_hash:
             logger.error(
@@ -72,8 +79,9 @@ class Access:
                 store,
                 self._once.way_out,
             )
+        self._limits = Limits(SharedCounters(limits_path), clock=ticks, shared=store.shared)
+        self._share_limits()  # it sets the clock too
         self._ledger.flush()
-        self._limits = Limits(SharedCounters(limits_path), clock=ticks)
 
     @property
     def in_force(self) -> bool:
@@ -90,20 +98,18 @@ class Access:
 
         What cannot be read or written stays as it is, and raises `StoreError`.
         """
-        try:
+        with contextlib.ExitStack() as stack:  # each of them, whether or not another fails
+            stack.callback(self._limits.check)
+            stack.callback(self._ledger.flush)
+            stack.callback(self._share_limits)
             self._load()
-        finally:
-            try:
-                self._ledger.flush()
-            finally:
-                self._limits.check()
 
     def close(self) -> None:
         """Write the spending (`StoreError` if it cannot be), and close the limits file."""
-        try:
-            self._ledger.flush()
-        finally:
-            self._limits.close()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._limits.close)
+            stack.callback(self._ledger.flush)
+            self._share_limits()
 
     def identify(self, credential: str | None) -> Key | None:
         """Return the key of a client's credential, without ``Bearer``; None if none is needed.
@@ -207,6 +213,19 @@ class Access:
         self._ledger.spend(key, tokens, micro_dollars)
         if key.tokens_per_minute is not None and tokens > 0:
             self._limits.charge(key.id, tokens, tokens=key.tokens_per_minute)
+
+    def _time(self) -> float:
+        return time.time() + self._ahead
+
+    def _share_limits(self) -> None:
+        """Share rate limits with other machines, and take the database's time, if there are any."""
+        if self._store.shared:
+            self._limits.share(self._exchange_limits)
+
+    def _exchange_limits(self, used: Mapping[int, Used]) -> Mapping[int, tuple[int, int]]:
+        now, ahead = exchange(self._store, used)
+        self._ahead = now - time.time()
+        return ahead
 
     def _load(self) -> None:
         # The version first: a key made in between is then loaded again, not missed.

@@ -120,7 +120,8 @@ class Ledger:
         current = (self.period("day"), self.period("month"))
         # Read in the same transaction: what this process wrote is then counted once, not as
         # stored and as its own.
-        with self._store.write() if added else self._store.read() as transaction:
+        # Adding is right whatever others add meanwhile.
+        with self._store.write(alone=False) if added else self._store.read() as transaction:
             keys.add_spent(transaction, added)
             stored = keys.read_spent(transaction, current)
         return {slot: Spending(*spending) for slot, spending in stored.items()}

@@ -189,6 +189,11 @@ class KeyStore:
         """Return all keys that were ever made, oldest first."""
         return tuple(self.by_hash().values())
 
+    def were(self) -> bool:
+        """Return whether there ever was a key."""
+        with self._store.read() as transaction:
+            return stored.were(transaction)
+
     def by_hash(self) -> dict[bytes, Key]:
         """Return all keys that were ever made, by the hash of their secret, oldest first."""
         with self._store.read() as transaction:

@@ -19,27 +19,33 @@ class OnceKeyed:
 
     It is in two places, since losing the store may lose the files beside it, as when a folder is
     not mounted any more. Its name does not begin as the store's does, so deleting
-    ``openwheel.db*`` does not open the gateway.
+    ``openwheel.db*`` does not open the gateway. The store itself notes it too, for machines that
+    see it for the first time.
 
     Args:
         beside: The note beside the store.
         shared: A file that the workers share.
+        in_store: Whether the store knows that there were keys.
 
     Attributes:
         keyed: Whether there were keys.
     """
 
-    def __init__(self, beside: Path, shared: Path) -> None:
+    def __init__(self, beside: Path, shared: Path, *, in_store: bool) -> None:
         self._paths = (beside, shared.with_name(f"{PREFIX}{shared.name}"))
         self._noted = False
-        self.keyed = any(path.exists() for path in self._paths)
+        self._in_store = in_store
+        self.keyed = in_store or any(path.exists() for path in self._paths)
 
     @property
     def way_out(self) -> str:
         """The advice for an operator who wants no keys."""
+        noted = [str(path) for path in self._paths if path.exists()]
+        if self._in_store:
+            noted.append("the row of the table once_keyed in the store")
         return (
             "To ask for none, set require_keys = false under [access] in openwheel.toml, or delete "
-            + " and ".join(str(path) for path in self._paths if path.exists())
+            + " and ".join(noted)
         )
 
     def note(self) -> None:

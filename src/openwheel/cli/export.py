@@ -113,7 +113,9 @@ def _find(student: str, db: str) -> tuple[Path, "Lineage | None", tuple[str, ...
             except RequestError:
                 continue
             texts.append("\n".join([*(m.text for m in messages), exchange.answer.text]))
-        return registry.files.folder(lineage.student), lineage, tuple(texts[-_TEXTS:])
+        candidate = registry.candidate(lineage.student)
+        folder = registry.files.fetch(candidate.id, candidate.files)
+        return folder, lineage, tuple(texts[-_TEXTS:])
 
 
 def _bare_lineage(student: str, source: "Source", policy: "Policy") -> "Lineage":

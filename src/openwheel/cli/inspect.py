@@ -91,7 +91,6 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
     from openwheel.loop.drift.records import read_changes
     from openwheel.loop.registry import Registry
     from openwheel.store import Store
-    from openwheel.students import read_reliability
 
     with Store.open(db, create=False) as store:
         registry = Registry(store)
@@ -118,9 +117,9 @@ def students(db: options.Database = options.DEFAULT_DATABASE, json: options.Json
                 "trained_on": candidate.training.exchanges,
                 "created": iso(created),
                 "folder": str(registry.files.folder(candidate.id)),
-                "reliability": [
-                    part._asdict() for part in read_reliability(registry.files.folder(candidate.id))
-                ],
+                "reliability": [part._asdict() for part in registry.reliability(candidate)]
+                if json
+                else [],
                 "files": candidate.files,
                 "refused": candidate.refused,
                 "alarms": alarms.get(candidate.id, []),

@@ -76,7 +76,7 @@ def learn(
     with (
         stopping(kept),
         shown() as progress,
-        Store.open(db) as store,
+        Store.open(db, objects=options.settings_from(None).store.objects) as store,
         options.learning(store) as leases,
         open_resources(settings, options.connect()) as resources,
     ):

@@ -197,7 +197,8 @@ def turn(
     settings = loop.settings().beside_gateway()
     from openwheel.loop.turn.limits import Limits, apply_limits
 
-    for problem in apply_limits(Limits.of(options.settings_from(None))):
+    configured = options.settings_from(None)
+    for problem in apply_limits(Limits.of(configured)):
         warn(problem)
     from openwheel.loop.resources import open_resources
     from openwheel.loop.turn.turn import turn as run
@@ -211,7 +212,7 @@ def turn(
             )
         ),
         shown() as progress,
-        Store.open(db, create=False) as store,
+        Store.open(db, create=False, objects=configured.store.objects) as store,
         options.learning(store) as leases,
         _stopped_as_by_hand(),
         open_resources(settings, options.connect(), options.connect_again()) as resources,

@@ -26,7 +26,7 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.subject import Subject, subject_of
 from openwheel.store import traffic
 from openwheel.store.traffic import PairRow
-from openwheel.students import ReliabilityBin, read_reliability
+from openwheel.students import ReliabilityBin
 
 MOST_PAIRS: Final = 4_000
 """Of so many of the latest answers the live frontier is made."""
@@ -178,7 +178,7 @@ def make_task_view(registry: Registry, settings: LoopSettings, row: TaskRow) -> 
         accuracy=next(iter(accuracy(registry.store, row.id)), None),
         limit=settings.of_task(record.task.name).epsilon,
         reliability=(
-            read_reliability(registry.files.folder(certificate.student))
+            registry.reliability(registry.candidate(certificate.student))
             if certificate is not None
             else ()
         ),

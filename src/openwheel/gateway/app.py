@@ -67,6 +67,7 @@ def create_app(
     feedback: Desk | None = None,
     rng: Callable[[], float] = random.random,
     refresh_every: float = 1.0,
+    wait_for_change: Callable[[float], None] | None = None,
     routes: Sequence[BaseRoute] = (),
     stop: Callable[[], None] = lambda: None,
     snapshots: Snapshots | None = None,
@@ -93,6 +94,8 @@ def create_app(
         feedback: Takes clients' feedback; None takes none.
         rng: Draws from [0, 1) for the audit coin and the sample.
         refresh_every: Seconds between looks for promotions, demotions and keys.
+        wait_for_change: Waits for such a change, as `Store.wait`, in a thread of its own; None
+            where only looking tells.
         routes: More routes, such as the console's; they come before the gateway's own.
         stop: Called when the app begins to stop, to end requests that would hold it up.
         snapshots: Where workers of one gateway keep their counts; None for a single worker.
@@ -114,7 +117,7 @@ def create_app(
     look: list[Callable[[], object]] = [serving.refresh]
     if access is not None:
         look.append(access.refresh)
-    refresher = Refresher(meter, look, refresh_every)
+    refresher = Refresher(meter, look, refresh_every, wait_for_change)
     state = GatewayState(
         teacher=patient,
         serving=serving,

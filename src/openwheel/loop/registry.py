@@ -4,13 +4,13 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from openwheel.errors import SettingError
+from openwheel.errors import OpenwheelError, SettingError
 from openwheel.gate import Certificate, spent, verify
+from openwheel.loop.files import StudentFiles, files_of
 from openwheel.loop.leases import of_task
 from openwheel.loop.records import (
     AuditPlan,
@@ -38,46 +38,23 @@ from openwheel.store import (
 from openwheel.store.promotions import PromotionRow
 from openwheel.store.stops import Stop
 from openwheel.store.tasks import StoredTask
-from openwheel.students import Student, check_files, load_student, rungs
+from openwheel.students import Student, check_files, load_student, read_reliability, rungs
+from openwheel.students.calibration import ReliabilityBin
+from openwheel.students.files import SETTINGS
 from openwheel.tasks import Form, Task, TaskMatcher
 from openwheel.trust import Policy
-
-
-class StudentFiles(Protocol):
-    """Finds the files of students, and a place to make them."""
-
-    def folder(self, student_id: str) -> Path:
-        """Return the folder of a student's files on this machine."""
-
-    def workplace(self, task_id: str) -> Path:
-        """Return the folder on this machine for a training of a task that is under way."""
-
-
-class StudentsFolder:
-    """Keeps students' files in one folder that learners and workers share."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def folder(self, student_id: str) -> Path:
-        """See `StudentFiles.folder`."""
-        return self._path / student_id
-
-    def workplace(self, task_id: str) -> Path:
-        """See `StudentFiles.workplace`."""
-        return self._path / ".training" / task_id
 
 
 class Registry:
     """Reads and writes the registry in a store.
 
     Args:
-        files: Where students' files are; by default in a folder beside the store's file.
+        files: Where students' files are; by default those of the store.
     """
 
     def __init__(self, store: Store, files: StudentFiles | None = None) -> None:
         self.store = store
-        self.files = StudentsFolder(store.beside(".students")) if files is None else files
+        self.files = files_of(store) if files is None else files
 
     def version(self) -> tuple[int, ...]:
         """Return a version that changes with tasks, students, audit plans and turns.
@@ -212,8 +189,14 @@ class Registry:
         return exact[0]
 
     def add_candidate(self, candidate: Candidate) -> None:
-        """Add a student, which shadows from now on in place of any that did; or is refused."""
+        """Add a student, which shadows from now on in place of any that did; or is refused.
+
+        Raises:
+            StudentFileError: Its files cannot be had by all who may load it.
+        """
+        self.files.publish(candidate.id, candidate.files)
         with self.store.write() as transaction:
+            self.files.require_published(transaction, candidate.id, candidate.files)
             if not candidate.refused:
                 students.move(transaction, candidate.task_id, "shadow", "replaced")
             students.add(
@@ -277,15 +260,32 @@ class Registry:
             EngineError: No engine serves them now.
         """
         serve = resources.adapters.serve if resources.adapters is not None else None
-        folder = self.files.folder(candidate.id)
+        folder = self.files.fetch(candidate.id, candidate.files)
         return load_student(folder, candidate.files, resources.encoder, serve, resources.encoders)
 
     def check(self, candidate: Candidate) -> None:
         """Check that a student can be loaded, or that its files are whole if it is served."""
         if rungs()[candidate.rung].asked == "remote":
-            check_files(self.files.folder(candidate.id), candidate.files)
+            check_files(self.files.fetch(candidate.id, candidate.files), candidate.files)
         else:
             self.load(candidate)
+
+    def reliability(self, candidate: Candidate) -> tuple[ReliabilityBin, ...]:
+        """Return how reliable a student's own probabilities are, as `read_reliability`."""
+        wanted = {name: sha256 for name, sha256 in candidate.files.items() if name == SETTINGS}
+        try:
+            return read_reliability(self.files.fetch(candidate.id, wanted))
+        except OpenwheelError:
+            return ()
+
+    def in_use(self) -> set[str]:
+        """Return the students that are promoted or shadow."""
+        promoted = {
+            promotion.certificate.student
+            for promotion in self.promotions().values()
+            if promotion.certificate is not None
+        }
+        return promoted | {candidate.id for candidate, _, _ in self.candidates(state="shadow")}
 
     def certificates(self, task_id: str | None = None) -> list[Certificate]:
         """Return certificates, oldest first."""

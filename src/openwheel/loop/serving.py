@@ -167,11 +167,13 @@ class RegistryServing:
 
         Args:
             at_once: Whether to wait for students that another process runs; else the next
-                refresh does, and their tasks go to the teacher until then.
+                refresh does, and their tasks go to the teacher until then. Also whether to wait
+                for files that are fetched; else they come beside, while promotions, demotions and
+                stops are picked up.
         """
         self._registry = registry
         self._resources = resources
-        self._wait = at_once
+        self._wait = self._fetches_at_once = at_once
         self._problems: dict[str, str] = {}
         self._broken: dict[str, str] = {}
         self._table = _Table(_UNKNOWN, TaskMatcher(()), {}, {})
@@ -189,6 +191,8 @@ class RegistryServing:
             if version == self._table.version:
                 return False
             self._table = self._load(version)
+            if not self._fetches_at_once:
+                self._registry.files.sweep(self._registry.in_use())
         except StoreError as error:
             _log.error("what is promoted could not be read, nothing changes: %s", error)
             return False
@@ -229,17 +233,17 @@ class RegistryServing:
                 candidate = self._registry.candidate(certificate.student)
                 if loaded is not None and loaded.id == candidate.id:
                     student = loaded.student
-                elif not self._wait and rungs()[candidate.rung].asked == "remote":
+                elif not self._may_load(candidate):
                     version = _UNKNOWN
                     continue
                 else:
                     student = self._registry.load(candidate, self._resources)
             except OpenwheelError as error:
                 self._trouble(problems, task_id, names, str(error))
-                if isinstance(error, StudentFileError):
+                if isinstance(error, StudentFileError | StoreError):
                     broken[names[task_id]] = str(error)
-                if isinstance(error, EngineError):
-                    version = _UNKNOWN  # tried again until the engine answers
+                if isinstance(error, EngineError | StoreError):
+                    version = _UNKNOWN  # tried again until the engine, or the store, answers
                 continue
             promoted[task_id] = _Promoted(
                 candidate.id,
@@ -263,6 +267,17 @@ class RegistryServing:
             )
         self._problems, self._broken = problems, broken
         return _Table(version, matcher, promoted, names, stopped)
+
+    def _may_load(self, candidate: Candidate) -> bool:
+        """Return whether a student is to be loaded now, and not at one of the next refreshes.
+
+        Raises:
+            StoreError: Its files could not be fetched so far.
+        """
+        if not self._wait and rungs()[candidate.rung].asked == "remote":
+            return False
+        files = self._registry.files
+        return self._fetches_at_once or files.at_hand(candidate.id, candidate.files)
 
     def _trouble(
         self, problems: dict[str, str], task_id: str, names: Mapping[str, str], reason: str

@@ -58,7 +58,8 @@ def run(settings: Settings, holder: str, learning: threading.Event) -> None:
     loop = LoopSettings.of(settings if turns else _without_turns(settings)).beside_gateway()
     captured = settings.capture
     # The workers have made the file: making it again would hide that it was lost.
-    with Store.open(settings.store.path, create=False) as store, contextlib.ExitStack() as stack:
+    opened = Store.open(settings.store.path, create=False, objects=settings.store.objects)
+    with opened as store, contextlib.ExitStack() as stack:
         leases = leases_of(store, seconds=settings.loop.lease, holder=holder)
         housekeeping = retention(
             store,

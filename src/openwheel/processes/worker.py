@@ -86,6 +86,7 @@ def run_worker(order: Order, ready: Callable[[], None], drain: Drain) -> None:
             broken=serving.broken,
             teachers=pool.health,
             refresh_every=REFRESH_EVERY,
+            wait_for_change=store.wait if store.shared else None,
             audit_status=partial(_audit_status, registry),
             left_out=registry.beyond,
             feedback=None if captured.mode == "off" else FeedbackDesk(store),

@@ -19,6 +19,16 @@ class StoreSection(Section, frozen=True):
             "postgresql://USER@HOST/DATABASE, that many machines share (extra `postgres`).",
         ),
     ] = "openwheel.db"
+    objects: Annotated[
+        str,
+        Meta(
+            pattern="^$|^(s3|gs|az|file)://.",
+            description="With Postgres: where students' files above 1 MiB are kept, as "
+            "`s3://BUCKET/PREFIX`, `gs://...`, `az://ACCOUNT/CONTAINER`, or `file:///FOLDER` that "
+            "all machines share (extra `objects`). Without it they are in the database, each up to "
+            "256 MiB.",
+        ),
+    ] = ""
 
 
 class GatewaySection(Section, frozen=True):

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from openwheel.store import sql
 from openwheel.store.schema import api_keys as table
-from openwheel.store.schema import key_spending
+from openwheel.store.schema import key_spending, once_keyed
 from openwheel.store.store import Transaction
 
 _UNREVOKED = table.c.revoked.is_(None)
@@ -72,7 +72,9 @@ def add(
     scope: str,
     limits: str,
 ) -> int:
-    """Add a key, and return its id."""
+    """Add a key, and return its id. That there was one stays known, also if it is deleted."""
+    once = sql.insert(transaction, once_keyed).values(id=1, time=created)
+    transaction.execute(once.on_conflict_do_nothing(index_elements=["id"]))
     added = transaction.execute(
         sa.insert(table)
         .values(
@@ -87,6 +89,12 @@ def add(
         .returning(table.c.id)
     )
     return int(added.scalar_one())
+
+
+def were(transaction: Transaction) -> bool:
+    """Return whether there ever was a key."""
+    known = (sa.select(sa.literal(1)).select_from(one).limit(1) for one in (once_keyed, table))
+    return any(transaction.execute(query).first() is not None for query in known)
 
 
 def revoke(transaction: Transaction, key: int, now: float) -> None:

@@ -139,6 +139,14 @@ sa.Index(
     **unique_where(api_keys.c.revoked.is_(None)),
 )
 
+# One row once there was a key, for good: see openwheel.access.once.
+once_keyed = sa.Table(
+    "once_keyed",
+    metadata,
+    sa.Column("id", INTEGER, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.Float, nullable=False),
+)
+
 # The period comes first, since every worker reads the current ones each second. No reference to
 # api_keys: a row deleted by hand must not keep what others spent from being written.
 key_spending = sa.Table(
@@ -148,6 +156,17 @@ key_spending = sa.Table(
     sa.Column("key", INTEGER, primary_key=True, autoincrement=False),
     sa.Column("tokens", INTEGER, nullable=False),
     sa.Column("micro_dollars", INTEGER, nullable=False),
+    **KEPT_BY_KEY,
+)
+
+# When a key's allowances will be whole again, on all machines that share the store: nanoseconds
+# since 1970 by the database's clock. See openwheel.access.rate_limits.
+key_limits = sa.Table(
+    "key_limits",
+    metadata,
+    sa.Column("key", INTEGER, primary_key=True, autoincrement=False),
+    sa.Column("requests", INTEGER, nullable=False),
+    sa.Column("tokens", INTEGER, nullable=False),
     **KEPT_BY_KEY,
 )
 
@@ -198,6 +217,30 @@ students = sa.Table(
     sa.Column("state", Text, nullable=False),
     sa.Column("candidate", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
+)
+
+# The files of students, where machines share the store: see openwheel.loop.files.
+student_blobs = sa.Table(
+    "student_blobs",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("hash", Text, nullable=False, index=True),
+    # Its URL in the object store; empty where its chunks are here.
+    sa.Column("object", Text, nullable=False),
+    # "making" until all of it is there, then "ready", then "deleting" until none of it is.
+    sa.Column("state", Text, nullable=False),
+    # When it was last begun or asked for by who publishes, by the database's clock.
+    sa.Column("time", sa.Float, nullable=False),
+)
+
+student_chunks = sa.Table(
+    "student_chunks",
+    metadata,
+    sa.Column(
+        "blob", Text, sa.ForeignKey("student_blobs.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("number", INTEGER, primary_key=True, autoincrement=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
 certificates = sa.Table(

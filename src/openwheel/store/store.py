@@ -50,12 +50,18 @@ class Store:
 
     Attributes:
         database: For this package alone.
+        objects: The URL of the object store for large files, ``""`` if there is none.
     """
 
     def __init__(
-        self, database: Database, *, check: Callable[[Transaction], None] = lambda _: None
+        self,
+        database: Database,
+        *,
+        objects: str = "",
+        check: Callable[[Transaction], None] = lambda _: None,
     ) -> None:
         self.database = database
+        self.objects = objects
         self._check = check
 
     @classmethod
@@ -66,6 +72,7 @@ class Store:
         create: bool = True,
         read_only: bool = False,
         busy_seconds: float = 30.0,
+        objects: str = "",
     ) -> Self:
         """Open a store, making it first if need be and ``create`` allows it.
 
@@ -74,6 +81,8 @@ class Store:
             create: Whether to make it if there is none.
             read_only: Whether to refuse every write; nothing is made or brought up to date.
             busy_seconds: How long a write waits for those of other processes before it fails.
+            objects: The URL of the object store for large files that are published; what was
+                published before is found without.
 
         Raises:
             StoreError: There is no such store, or the file or database cannot be used as one.
@@ -84,7 +93,8 @@ class Store:
 
             url = str(place)
             return cls(
-                Postgres.open(url, create=create, read_only=read_only, busy_seconds=busy_seconds)
+                Postgres.open(url, create=create, read_only=read_only, busy_seconds=busy_seconds),
+                objects=objects,
             )
         file = Path(place)
         return cls(
@@ -119,7 +129,7 @@ class Store:
         What the function raises refuses the write. Appending exchanges is not checked: what came
         in is kept, whoever has it.
         """
-        return Store(self.database, check=check)
+        return Store(self.database, objects=self.objects, check=check)
 
     def __str__(self) -> str:
         """Return the store's place, for messages."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from openwheel.errors import EngineError
+from openwheel.errors import EngineError, StoreError, StudentFileError
 from openwheel.loop.adapters import adapter_name
 from openwheel.loop.audit.records import labels_since, untrained_changes
 from openwheel.loop.audit.step import audit
@@ -145,7 +145,7 @@ def run_learner(
                 table = _with_waits(store, table, leases)
                 changed = untrained_changes(registry) if changed else changed
                 report(list(done.events))
-                _sweep_adapters(registry, resources)
+                _sweep(registry, resources)
             elif newest > assigned:
                 # An audit counts once its exchange is assigned to its task.
                 assigned = assign_new(store, registry, after=assigned)
@@ -187,17 +187,30 @@ def _with_waits(store: Store, table: Timetable, leases: Leases) -> Timetable:
     )
 
 
-def _sweep_adapters(registry: Registry, resources: Resources) -> None:
-    """Unload the adapters of students that are neither promoted nor shadowing."""
+def _sweep(registry: Registry, resources: Resources) -> None:
+    """Unload the adapters, and delete the files, of students that nobody needs."""
+    used = registry.in_use()
+    registry.files.sweep(used)
+    try:
+        registry.files.collect()
+    except StoreError as error:
+        logger.warning("Files that no student needs are kept until the next turn: %s", error)
     if resources.adapters is None:
         return
-    used = {candidate.id for candidate, _, _ in registry.candidates(state="shadow")}
-    used |= {p.certificate.student for p in registry.promotions().values() if p.certificate}
-    folders = [registry.files.folder(student) / ADAPTER for student in used]
     try:
-        resources.adapters.sweep({adapter_name(folder) for folder in folders if folder.is_dir()})
-    except (EngineError, OSError) as error:
+        names = set()
+        for student in used:
+            files = registry.candidate(student).files
+            adapter = {name: sha256 for name, sha256 in files.items() if _is_adapter(name)}
+            if adapter:
+                names.add(adapter_name(registry.files.fetch(student, adapter) / ADAPTER))
+        resources.adapters.sweep(names)
+    except (EngineError, OSError, StoreError, StudentFileError) as error:
         logger.warning("adapters that nobody needs stay loaded: %s", error)
+
+
+def _is_adapter(name: str) -> bool:
+    return name.startswith(f"{ADAPTER}/")
 
 
 @contextlib.contextmanager

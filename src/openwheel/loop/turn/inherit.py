@@ -189,7 +189,8 @@ def _adopt(state: TaskState, candidate: Candidate) -> Candidate:
     registry, subject = state.registry, state.subject
     attempt = registry.attempt(state.task_id)
     student_id = f"{candidate.rung}-{secrets.token_hex(6)}"
-    shutil.copytree(registry.files.folder(candidate.id), registry.files.folder(student_id))
+    before = registry.files.fetch(candidate.id, candidate.files)
+    shutil.copytree(before, registry.files.folder(student_id))
     settings, lineage = subject.settings, candidate.made_of()
     taken = msgspec.structs.replace(
         candidate,
