@@ -103,7 +103,7 @@ def test_the_gone_are_folded_into_one_file(folder, worker):
     alive.stdout.readline()
     snapshots = SnapshotFolder(folder)
     before = requests(snapshots.merged())
-    snapshots.fold([alive.pid])
+    snapshots.fold_dead()
     names = {path.name for path in folder.glob("*.msgpack")}
     assert names == {"gone.msgpack", f"worker-2-{alive.pid}.msgpack"}
     assert requests(snapshots.merged()) >= before
@@ -111,7 +111,7 @@ def test_the_gone_are_folded_into_one_file(folder, worker):
     ended(alive)
     before = requests(snapshots.merged())
     for _ in range(2):
-        snapshots.fold([])
+        snapshots.fold_dead()
         merged = snapshots.merged()
         assert (requests(merged), observed(merged)) == (before, before)
     # The folder does not grow with restarts.
@@ -124,7 +124,7 @@ from pathlib import Path
 from openwheel.gateway.snapshots import SnapshotFolder
 snapshots = SnapshotFolder(Path(sys.argv[1]))
 while not Path(sys.argv[2]).exists():
-    snapshots.fold([])
+    snapshots.fold_dead()
     time.sleep(0.001)
 """
 
@@ -152,7 +152,7 @@ def test_several_may_fold_while_others_read_and_start(folder, worker, tmp_path):
             assert seen == written
         done.touch()
         assert [process.wait() for process in folding] == [0, 0]
-    snapshots.fold([])
+    snapshots.fold_dead()
     assert requests(snapshots.merged()) == written
     assert {path.name for path in folder.iterdir()} == {"gone.msgpack", "fold.lock"}
 
@@ -162,7 +162,7 @@ def test_a_fold_in_the_middle_of_reading_changes_nothing(folder, worker):
         ended(process)
 
     def folds_meanwhile(_: int) -> bool:
-        SnapshotFolder(folder).fold([])
+        SnapshotFolder(folder).fold_dead()
         return False
 
     # One file has been read by then, the other is gone.
@@ -194,10 +194,10 @@ def test_a_fold_killed_before_it_removed_files_counts_nothing_twice(folder, work
     (path,) = folder.glob("worker-*.msgpack")
     kept = path.read_bytes()
     snapshots = SnapshotFolder(folder)
-    snapshots.fold([])
+    snapshots.fold_dead()
     path.write_bytes(kept)  # as where it was killed in between
     assert requests(snapshots.merged()) == 25
-    snapshots.fold([])
+    snapshots.fold_dead()
     assert requests(snapshots.merged()) == 25
     assert not path.exists()
 
@@ -205,7 +205,7 @@ def test_a_fold_killed_before_it_removed_files_counts_nothing_twice(folder, work
 def test_a_new_worker_may_have_an_old_ones_process_id(folder):
     for expected in (4, 8):
         meter, snapshots = Meter(), SnapshotFolder(folder)
-        snapshots.fold([])
+        SnapshotFolder(folder, lives=lambda _: False).fold_dead()
         for _ in range(4):
             meter.request("chat", "teacher", 200, 0.1, None, "")
         snapshots.write(0, meter.snapshot())
@@ -228,7 +228,7 @@ def test_torn_and_foreign_files_are_skipped_with_one_warning(folder, worker, cap
     assert len(named) == 4
     for name in ("worker-7", "worker-8", "worker-9", "notes"):
         assert sum(name in one for one in named) == 1
-    snapshots.fold([])
+    snapshots.fold_dead()
     assert requests(snapshots.merged()) == 10
     left = {path.name for path in folder.iterdir()}
     assert left == {"gone.msgpack", "fold.lock", "notes.msgpack", "gateway.pid"}
@@ -282,7 +282,7 @@ def test_the_tasks_of_many_generations_are_bounded(folder):
         for number in range(MOST_TASKS):
             meter.request("chat", "teacher", 200, 0.1, None, f"task {generation} {number}")
         SnapshotFolder(folder).write(0, meter.snapshot())
-        snapshots.fold([])
+        SnapshotFolder(folder, lives=lambda _: False).fold_dead()
     found = [one for one in snapshots.merged().counters if "task" in one.name]
     assert len(found) == MOST_TASKS + 1
     assert sum(one.value for one in found) == 3 * MOST_TASKS

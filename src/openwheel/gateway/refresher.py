@@ -83,9 +83,7 @@ class Refresher:
                 async with asyncio.timeout(self._every):
                     await self._told.wait()
 
-    def _listen(
-        self, wait: Callable[[float], None], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _listen(self, wait: Callable[[float], None], loop: asyncio.AbstractEventLoop) -> None:
         while not self._over.is_set():
             began = time.monotonic()
             try:

@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -129,28 +129,20 @@ class SnapshotFolder:
         )
 
     def fold_dead(self) -> None:
-        """Fold the files of processes that have ended; see `fold`."""
-        # Each is looked up at its file's turn: a worker that starts meanwhile is in no list made
-        # before.
-        self._fold(lambda pid: not self._lives(pid))
+        """Put the counts of processes that have ended into one file, and remove theirs.
 
-    def fold(self, alive: Collection[int]) -> None:
-        """Put the counts of workers that are not alive into one file, and remove theirs.
-
-        The process that starts the workers calls it before the first (no process is alive, so no
-        new process's id can be an old one's) and after one has ended. Safe at any time, in
-        several processes at once, and when it is killed half-way. Raises `OSError`.
+        Safe at any time, in several processes at once, and when it is killed half-way. Raises
+        `OSError`.
         """
-        self._fold(lambda pid: pid not in alive)
-
-    def _fold(self, ended: Callable[[int], bool]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             total = self._read(self._folder / _GONE, _Gone) or _Gone()
             folded = set(total.folded)
             paths, snapshots = [], []
             for path, _, pid in self._worker_files():
-                if not ended(pid):
+                # Looked up at its file's turn: a worker that starts meanwhile is in no list made
+                # before.
+                if self._lives(pid):
                     continue
                 paths.append(path)
                 snapshot = self._read(path, Snapshot)
