@@ -16,10 +16,11 @@ from openwheel.importing import LogProblems, read_log
 from openwheel.loop.files import PublishedStudents, StudentsFolder
 from openwheel.loop.files.published import IN_DATABASE, KEPT_S, MOST_IN_DATABASE
 from openwheel.loop.offline.learn import learn
-from openwheel.loop.registry import Registry
+from openwheel.loop.registry import Registry, copy_students
 from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store, blobs
+from openwheel.store.copy import copy_store
 from openwheel.wire import Prompt, PromptMessage, Request
 
 EASY = Request(prompt=Prompt(messages=(PromptMessage("user", "invoice payment refund tax 4711"),)))
@@ -322,3 +323,18 @@ def test_a_name_leads_out_of_no_folder(postgres_url, machine):
     files = machine("gateway", postgres_url).files
     with pytest.raises(StudentFileError, match=r"'\.\./other' is no name of a file"):
         files.fetch("linear-1", {"../other": "0" * 64})
+
+
+def test_students_go_along_with_a_copy_to_postgres_and_back(
+    copied, postgres_url, tmp_path, machine
+):
+    with Store.open(tmp_path / "file.db") as file, Store.open(postgres_url) as target:
+        before, between = machine("learner", copied), Registry(file)
+        assert copy_students(before, between) == 1
+        copy_store(before.store, file)
+        assert copy_students(between, machine("copying", postgres_url)) == 1
+        copy_store(file, target)
+    there = machine("gateway", postgres_url)
+    (certificate,) = there.certificates()
+    there.load(there.candidate(certificate.student))
+    assert copy_students(there, machine("copying", postgres_url)) == 0

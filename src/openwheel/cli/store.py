@@ -45,7 +45,8 @@ def copy(
         )
         progress = stack.enter_context(shown())
         before = stack.enter_context(Store.open(source, create=False))
-        after = stack.enter_context(Store.open(target, create=not check))
+        objects = options.settings_from(None).store.objects
+        after = stack.enter_context(Store.open(target, create=not check, objects=objects))
         stack.enter_context(options.learning(before))
         if check:
             count = compare(before, after, progress=progress)

@@ -4,11 +4,12 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from openwheel.errors import OpenwheelError, SettingError
+from openwheel.errors import OpenwheelError, SettingError, StudentFileError
 from openwheel.gate import Certificate, spent, verify
 from openwheel.loop.files import StudentFiles, files_of
 from openwheel.loop.leases import of_task
@@ -455,20 +456,36 @@ def copy_students(source: Registry, target: Registry) -> int:
 
     Raises:
         StudentFileError: The files of a student that answers, or may, are missing or corrupt.
+        StoreError: They could not be read or written.
     """
     copied = 0
     for candidate, state, _ in source.candidates():
-        folder, place = source.files.folder(candidate.id), target.files.folder(candidate.id)
-        if place.exists() or not (folder.exists() or state in {"shadow", "certified"}):
+        try:
+            folder = source.files.fetch(candidate.id, candidate.files)
+            check_files(folder, candidate.files)
+        except StudentFileError:
+            if state in {"shadow", "certified"}:
+                raise
             continue  # of a student that was given up, files may be gone
-        check_files(folder, candidate.files)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f"{place.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(folder, part)
-        os.replace(part, place)
-        copied += 1
+        place = target.files.folder(candidate.id)
+        if not _has(place, candidate.files):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = place.with_name(f"{place.name}.part")
+            for old in (part, place):
+                shutil.rmtree(old, ignore_errors=True)
+            shutil.copytree(folder, part)
+            os.replace(part, place)
+            copied += 1
+        target.files.publish(candidate.id, candidate.files)
     return copied
+
+
+def _has(folder: Path, files: Mapping[str, str]) -> bool:
+    try:
+        check_files(folder, files)
+    except StudentFileError:
+        return False
+    return True
 
 
 def _require_holds(certificate: Certificate) -> None:

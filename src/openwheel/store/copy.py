@@ -12,7 +12,16 @@ from openwheel.errors import StoreError
 from openwheel.progress import Progress, Step, each, silent
 from openwheel.store import sql
 from openwheel.store.exchanges import delete_exchanges, newest_seq
-from openwheel.store.schema import ORDERED, copies, exchanges, feedback, leases, metadata
+from openwheel.store.schema import (
+    ORDERED,
+    copies,
+    exchanges,
+    feedback,
+    leases,
+    metadata,
+    student_blobs,
+    student_chunks,
+)
 from openwheel.store.store import Store, Transaction
 
 _BATCH = 2_000
@@ -23,7 +32,7 @@ _COLUMNS = [
 _LATER = ("unbiased", "task_id", "settings", "inputs")
 """What of an exchange may change after it was stored."""
 
-_APART = {exchanges.name, copies.name, "student_blobs", "student_chunks"}
+_APART = {table.name for table in (exchanges, copies, student_blobs, student_chunks)}
 """Exchanges go in batches; the files of students are the caller's to copy."""
 
 _KEPT = [table for table in metadata.sorted_tables if table.name not in _APART]
