@@ -3,10 +3,12 @@
 import gc
 import importlib.util
 import os
+import random
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import pytest
 
 import postgres
 from openwheel.job import step_back
+from teacher import TeacherProcess
 
 if TYPE_CHECKING:
     from openwheel.store import Store
@@ -138,6 +141,34 @@ def _stores_in_postgres(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         return opened(cls, urls.get(name, place), **options)
 
     monkeypatch.setattr(Store, "open", classmethod(open_in_postgres))
+
+
+@pytest.fixture
+def seed() -> int:
+    """Return ``OPENWHEEL_SEED``, or any number; it is printed, so that a run can be had again."""
+    found = int(os.environ.get("OPENWHEEL_SEED", random.SystemRandom().randrange(10_000)))
+    sys.stdout.write(f"OPENWHEEL_SEED={found}\n")
+    return found
+
+
+@pytest.fixture
+def say() -> Callable[[str], None]:
+    """Return what prints a line with the seconds since the test began."""
+    began = time.monotonic()
+
+    def write(text: str) -> None:
+        sys.stdout.write(f"{time.monotonic() - began:6.1f} s: {text}\n")
+        sys.stdout.flush()
+
+    return write
+
+
+@pytest.fixture
+def live_teacher() -> Iterator[TeacherProcess]:
+    """Return a teacher of `processes.live_tasks`, as a process that can be killed."""
+    with TeacherProcess("processes.live_tasks:answers") as made:
+        made.start()
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ class Fleet:
         self,
         server: Server,
         url: str,
+        store: Store,
         teacher: TeacherProcess,
         gateways: list[Machine],
         learners: list[Machine],
@@ -97,6 +98,7 @@ class Fleet:
         self.changes: list[Change] = []
         self._told = True
         self._server, self._url, self._teacher, self._rng = server, url, teacher, rng
+        self._registry = Registry(store)
         self._away: list[tuple[float, float]] = []
 
     def happenings(self) -> dict[str, Callable[[], None]]:
@@ -142,10 +144,10 @@ class Fleet:
         for table in ("promotions", "audit_plans", "stops", "api_keys"):
             sql(self._url, f"ALTER TABLE {table} DISABLE TRIGGER openwheel_tell")
 
-    def drop_old(self) -> int:
-        """Drop the day of long ago, as keeping the store within its days does; return how many."""
-        with Store.open(self._url) as store:
-            return delete_old(store, before=time.time() - (OLD_DAYS - 1) * 86_400)
+    def drop_old(self) -> None:
+        """Drop the day of long ago, as keeping the store within its days does."""
+        deleted = delete_old(self._registry.store, before=time.time() - (OLD_DAYS - 1) * 86_400)
+        assert deleted == self.deleted
 
     def change_teacher(self) -> None:
         """Have the teacher think otherwise of everything."""
@@ -156,14 +158,12 @@ class Fleet:
 
     def promoted(self) -> dict[str, str]:
         """Return the student in front of each task, by the task's name, as the store has it."""
-        with Store.open(self._url) as store:
-            registry = Registry(store)
-            names = {record.task.id: record.task.name for record in registry.tasks()}
-            return {
-                names[task]: one.certificate.student
-                for task, one in registry.promotions().items()
-                if one.certificate is not None
-            }
+        names = {record.task.id: record.task.name for record in self._registry.tasks()}
+        return {
+            names[task]: one.certificate.student
+            for task, one in self._registry.promotions().items()
+            if one.certificate is not None
+        }
 
     def until(self, done: Callable[[], Any]) -> Any:
         """Wait until that is true, and return it; the database may be away meanwhile."""
@@ -178,31 +178,19 @@ class Fleet:
         """Wait until every gateway answers."""
         self.until(lambda: all(machine.is_up for machine in self.gateways))
 
-    def all_agree(self, what: str, change: Callable[[Registry], object]) -> float:
-        """Make a change, and wait until every gateway serves what the store says.
+    def all_agree(self, what: str, change: Callable[[Registry], object]) -> None:
+        """Make a change, and wait until every gateway serves what the store says."""
+        self.until_all_agree()
+        change(self._registry)
+        began = time.monotonic()
+        self.until_all_agree()
+        self.changes.append(Change(what, began, time.monotonic() - began, self._told))
 
-        Returns:
-            Seconds from the change's commit until the last gateway knew it.
-        """
-        with Store.open(self._url) as store:
-            registry = Registry(store)
-
-            def wanted() -> dict[str, str]:
-                return {} if registry.stopped() else self.promoted()
-
-            self._until_all_serve(wanted)
-            change(registry)
-            began = time.monotonic()
-            self._until_all_serve(wanted)
-            took = time.monotonic() - began
-        self.changes.append(Change(what, began, took, self._told))
-        return took
-
-    def _until_all_serve(self, wanted: Callable[[], dict[str, str]]) -> None:
-        """Wait until every gateway serves these students, by task."""
+    def until_all_agree(self) -> None:
+        """Wait until every gateway serves what the store says."""
 
         def agree() -> bool:
-            students = wanted()
+            students = {} if self._registry.stopped() else self.promoted()
             return all(students_of(machine) == students for machine in self.gateways)
 
         self.until(agree)
@@ -265,13 +253,13 @@ def fleet(
     for name in names:  # by which the database knows who writes
         if not sql(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
             sql(url, f"CREATE ROLE {name} LOGIN SUPERUSER")
-    with Store.open(url) as store:
-        for system in TASKS:
-            store.append([exchange(rng, system, number) for number in range(OLD)])
-    put_back(url, OLD_DAYS)
-    witness.watch(url)
     up = ("up", "--no-learner", "--no-console")
     with contextlib.ExitStack() as stack:
+        store = stack.enter_context(Store.open(url))
+        for system in TASKS:
+            store.append([exchange(rng, system, number) for number in range(OLD)])
+        put_back(url, OLD_DAYS)
+        witness.watch(url)
         machines = [
             stack.enter_context(
                 Machine(
@@ -283,7 +271,7 @@ def fleet(
             )
             for name in names
         ]
-        made = Fleet(server, url, teacher, machines[:gateways], machines[gateways:], rng)
+        made = Fleet(server, url, store, teacher, machines[:gateways], machines[gateways:], rng)
         made.deleted = OLD * len(TASKS)
         made.until_up()
         yield made

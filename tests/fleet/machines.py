@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from processes.conftest import Gateway, poll
+from processes.conftest import poll
 
 REST_S = 0.3
 """From the end of a process to its next start."""
@@ -94,7 +94,8 @@ class Machine:
         with contextlib.suppress(ProcessLookupError):
             worker = self._child("worker")
             os.kill(worker, signal.SIGKILL)
-            poll(lambda: not Gateway.is_alive(worker))
+            # Its connections end with the last of its threads: then it is no longer listed.
+            poll(lambda: not Path(f"/proc/{worker}").exists())
         self.away.insert(0, (began, time.monotonic()))
 
     def freeze(self) -> None:

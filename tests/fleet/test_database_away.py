@@ -15,7 +15,6 @@ from openwheel.loop.turn.turn import turn
 from openwheel.store import Store
 from processes.conftest import poll
 from processes.live_tasks import TASKS, write
-from teacher import TeacherProcess
 
 FIRST = 400
 """Exchanges of each task that were there before."""
@@ -83,13 +82,6 @@ class Client:
             return json.load(response)
 
 
-@pytest.fixture
-def teacher():
-    with TeacherProcess("processes.live_tasks:answers") as made:
-        made.start()
-        yield made
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("machines")
@@ -111,8 +103,8 @@ def certified(postgres_server, folder):
 
 
 @pytest.fixture
-def gateway(certified, teacher, folder, request):
-    settings = SETTINGS.format(teacher=teacher.url, room=ROOM)
+def gateway(certified, live_teacher, folder, request):
+    settings = SETTINGS.format(teacher=live_teacher.url, room=ROOM)
     up = ("up", "--no-learner", "--no-console")
     with Machine(folder / request.node.name[:20], certified, up, settings) as machine:
         poll(lambda: machine.is_up)

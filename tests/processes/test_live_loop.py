@@ -4,11 +4,6 @@
 test_teacher_down and test_teacher_changes here, test_killed and test_clocks in tests/loop.
 """
 
-import os
-import random
-import sys
-import time
-
 import pytest
 
 from openwheel.loop.audit.records import read_alarms
@@ -23,7 +18,6 @@ from processes.live_store import (
     is_whole,
 )
 from processes.live_tasks import TASKS
-from teacher import TeacherProcess
 
 MEANWHILE = {3: (1, 2, 2, 2, 3, 3), 20: (3, 6, 8, 10, 13, 16)}
 """By the number of kills: after which of them something else happens too. While the teacher is dead
@@ -47,31 +41,6 @@ turn_nice = 0  # else other tests, and clients, keep the learner from the proces
 name = "big"
 url = "{url}"
 """
-
-
-@pytest.fixture
-def seed():
-    """Return ``OPENWHEEL_SEED``, or any number; it is printed, so that a run can be had again."""
-    found = int(os.environ.get("OPENWHEEL_SEED", random.SystemRandom().randrange(10_000)))
-    sys.stdout.write(f"OPENWHEEL_SEED={found}\n")
-    return found
-
-
-@pytest.fixture
-def live_teacher():
-    with TeacherProcess("processes.live_tasks:answers") as made:
-        made.start()
-        yield made
-
-
-@pytest.fixture
-def say():
-    began = time.monotonic()
-
-    def write(text):
-        sys.stdout.write(f"{time.monotonic() - began:6.1f} s: {text}\n")
-
-    return write
 
 
 @pytest.mark.evidence
