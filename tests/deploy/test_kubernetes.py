@@ -228,6 +228,18 @@ def test_the_ray_of_the_cluster_is_the_one_that_is_locked():
     assert f"\nray=={cluster['spec']['rayVersion']} " in lock
 
 
+def test_jobs_fit_into_a_node_of_the_cluster(tmp_path):
+    """By the settings as they are once the line for Ray is in force."""
+    file = tmp_path / "openwheel.toml"
+    file.write_text(SETTINGS.read_text(encoding="utf-8").replace("# executor", "executor"))
+    loop = read_settings(file).loop
+    assert loop.executor == "ray"
+    (worker,) = (pod for name, pod in PODS if name == "openwheel-ray-cpu")
+    limits = worker["containers"][0]["resources"]["limits"]
+    assert loop.job_cpus <= int(limits["cpu"])
+    assert loop.job_memory <= int(limits["memory"].removesuffix("Gi")) << 30
+
+
 def test_what_is_commented_out_is_there():
     text = (FOLDER / "kustomization.yaml").read_text(encoding="utf-8")
     settings = yaml.safe_load(text.replace("  # - ", "  - "))
