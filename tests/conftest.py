@@ -42,7 +42,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 
 # Runs the tests with stores in Postgres: those that look into a file, or start processes of their
-# own, fail then.
+# own on it, are skipped.
 IN_POSTGRES = os.environ.get("OPENWHEEL_TEST_STORE") == "postgres"
 
 
@@ -140,7 +140,18 @@ def _stores_in_postgres(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
                     copy_store(file, copy)
         return opened(cls, urls.get(name, place), **options)
 
+    def looked_into(_: Store) -> Path:
+        pytest.skip("looks into a store's file")
+
     monkeypatch.setattr(Store, "open", classmethod(open_in_postgres))
+    monkeypatch.setattr(Store, "path", property(looked_into))
+
+
+@pytest.fixture
+def in_a_file() -> None:
+    """Skip a test of a file where stores are in Postgres."""
+    if IN_POSTGRES:
+        pytest.skip("is about a store in a file")
 
 
 @pytest.fixture

@@ -240,12 +240,12 @@ def test_spending_outlives_a_worker(store, keys, tmp_path, wall):
     second.close()
 
 
-def test_workers_see_revocation_limits_and_budgets_of_one_another(start, store, tmp_path):
-    keys = KeyStore(store)
+def test_workers_see_revocation_limits_and_budgets_of_one_another(start, both, place, tmp_path):
+    keys = KeyStore(both)
     _, secret = keys.create("desk")
     _, limited = keys.create("limited", requests_per_minute=2)
     _, poor = keys.create("poor", budget=1)
-    workers = [start(WORKER, store.path, tmp_path / "limits") for _ in range(2)]
+    workers = [start(WORKER, place, tmp_path / "limits") for _ in range(2)]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
 
@@ -266,6 +266,7 @@ def test_workers_see_revocation_limits_and_budgets_of_one_another(start, store, 
     assert ask(first, later) == ask(second, later) == "ok"
 
 
+@pytest.mark.usefixtures("in_a_file")
 def test_when_the_store_cannot_be_read_the_last_known_keys_hold(tmp_path, wall):
     path = tmp_path / "x.db"
     with Store.open(path, busy_seconds=0.05) as store:

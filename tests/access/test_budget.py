@@ -32,6 +32,11 @@ def at(text):
 
 
 @pytest.fixture
+def store(both):
+    return both
+
+
+@pytest.fixture
 def monthly(store):
     return KeyStore(store).create("monthly", budget=1)[0]
 
@@ -149,14 +154,27 @@ def test_a_store_that_is_locked_loses_nothing(tmp_path, wall):
         assert [row[2:] for row in stored(store)] == [(4, 40)]
 
 
+BREAK = {
+    False: (
+        "CREATE TRIGGER broken BEFORE INSERT ON key_spending "
+        "WHEN new.key = {key} BEGIN SELECT RAISE(ABORT, 'the disk hiccups'); END",
+    ),
+    True: (
+        "CREATE FUNCTION hiccup() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE ''the disk hiccups''; END'",
+        "CREATE TRIGGER broken BEFORE INSERT ON key_spending "
+        "FOR EACH ROW WHEN (new.key = {key}) EXECUTE FUNCTION hiccup()",
+    ),
+}
+"""What has the spending of a key refused, in a file and in Postgres."""
+
+
 def test_a_transaction_that_fails_half_way_leaves_nothing_and_loses_nothing(
     ledger, monthly, daily, store
 ):
     with store.write() as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER broken BEFORE INSERT ON key_spending "
-            f"WHEN new.key = {daily.id} BEGIN SELECT RAISE(ABORT, 'the disk hiccups'); END"
-        )
+        for statement in BREAK[store.shared]:
+            connection.exec_driver_sql(statement.format(key=daily.id))
     ledger.spend(monthly, 1, 1)
     ledger.spend(daily, 2, 2)
     for _ in range(2):
@@ -164,7 +182,8 @@ def test_a_transaction_that_fails_half_way_leaves_nothing_and_loses_nothing(
             ledger.flush()
     assert stored(store) == []
     with store.write() as connection:
-        connection.exec_driver_sql("DROP TRIGGER broken")
+        on = " ON key_spending" if store.shared else ""
+        connection.exec_driver_sql(f"DROP TRIGGER broken{on}")
     ledger.flush()
     assert [row[2:] for row in stored(store)] == [(1, 1), (2, 2)]
     assert ledger.spent(daily) == Spending(2, 2)
@@ -212,10 +231,10 @@ def test_threads_spend_while_another_flushes(ledger, monthly, store):
     assert seen == sorted(seen)
 
 
-def test_processes_that_spend_at_once_add_up(start, tmp_path):
-    with Store.open(tmp_path / "x.db") as store:
+def test_processes_that_spend_at_once_add_up(start, place):
+    with Store.open(place) as store:
         KeyStore(store).create("a")
-        processes = [start(SPEND, store.path) for _ in range(3)]
+        processes = [start(SPEND, place) for _ in range(3)]
         for process in processes:
             assert process.stdout.readline() == "ready\n"
         for process in processes:

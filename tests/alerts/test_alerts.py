@@ -25,9 +25,8 @@ ALARM = Alert("alarm", "1", 1_700_000_000.0, "sort-tickets", "It disagreed <!cha
 
 
 @pytest.fixture
-def store(tmp_path) -> Iterator[Store]:
-    with Store.open(tmp_path / "openwheel.db") as opened:
-        yield opened
+def store(both) -> Store:
+    return both
 
 
 @pytest.fixture
