@@ -17,12 +17,13 @@ from openwheel.edge.spool import Spool
 from openwheel.edge.upstream_teacher import UpstreamTeacher
 from openwheel.errors import SettingError
 from openwheel.gateway import CaptureWriter, create_app, run_gateway
+from openwheel.gateway.authorization import check_public
 from openwheel.settings import Settings
 from openwheel.teachers import HttpTeacher
 from openwheel.trust import Policy
 
 _LINGER_S: Final = 0.002
-_FEWEST_READ_TIMEOUT_S: Final = 600.0
+_READ_TIMEOUT_S: Final = 600.0
 
 
 def run_edge(
@@ -61,7 +62,7 @@ def run_edge(
             name="upstream",
             key_env=wanted.key_env,
             connect_timeout=wanted.link_timeout,
-            read_timeout=_FEWEST_READ_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
             is_gateway=True,
         )
 
@@ -77,6 +78,7 @@ def run_edge(
             required=settings.access.require_keys,
         )
         stack.callback(access.close)
+        check_public(settings, access)
         control = Control(
             spool,
             shelf,
@@ -120,7 +122,7 @@ def run_edge(
             app,
             settings.gateway.host,
             settings.gateway.port,
-            allow_public=access.in_force or settings.access.require_keys is False,
+            allow_public=True,  # it was checked
             settings=settings.gateway,
             ready=ready,
         )

@@ -5,7 +5,10 @@ import math
 from starlette.types import Scope, Send
 
 from openwheel.access import Access, Allowance, Key, RefusedError
+from openwheel.errors import SettingError
 from openwheel.gateway.asgi import JSON, Pairs, send_body
+from openwheel.settings import Settings
+from openwheel.sockets import is_loopback
 from openwheel.wire import APIS, Api
 
 _BEARER = b"bearer "
@@ -77,6 +80,23 @@ class Guard:
         """Charge a key for the tokens of a request."""
         if key is not None and self._access is not None:
             self._access.charge(key, tokens, micro_dollars)
+
+
+def check_public(settings: Settings, access: Access) -> None:
+    """Refuse a public address if requests need no key.
+
+    Raises:
+        SettingError: The address is public, requests need no key, and ``require_keys = false`` is
+            not set.
+    """
+    host = settings.gateway.host
+    if access.in_force or settings.access.require_keys is False or is_loopback(host):
+        return
+    raise SettingError(
+        f"The host {host!r} can be reached from other machines, and requests need no key. Make one "
+        "with `openwheel keys create NAME`, or, where the network itself keeps others out, set "
+        "require_keys = false under [access] in openwheel.toml"
+    )
 
 
 def credential(scope: Scope) -> str | None:

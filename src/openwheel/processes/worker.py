@@ -12,13 +12,14 @@ from starlette.routing import Route
 
 from openwheel.access import Access
 from openwheel.edge.upstream import edge_routes
-from openwheel.errors import OpenwheelError, SettingError
+from openwheel.errors import OpenwheelError
 from openwheel.gateway import (
     CaptureWriter,
     Server,
     create_app,
     spare_collector,
 )
+from openwheel.gateway.authorization import check_public
 from openwheel.gateway.console import ConsoleProxy
 from openwheel.gateway.drain import Drain
 from openwheel.gateway.snapshots import SnapshotFolder
@@ -31,8 +32,6 @@ from openwheel.loop.resources import Resources, adapters_of
 from openwheel.loop.serving import RegistryServing
 from openwheel.processes.order import DRAIN, Order, end_as_wrong, read_order, say_ready
 from openwheel.processes.teachers import make_pool
-from openwheel.settings import Settings
-from openwheel.sockets import is_loopback
 from openwheel.store import Store
 from openwheel.students.onnx_encoder import Encoders
 from openwheel.trust import Policy
@@ -58,7 +57,7 @@ def run_worker(order: Order, ready: Callable[[], None], drain: Drain) -> None:
     runtime = Path(order.runtime)
     with Store.open(settings.store.path) as store, contextlib.ExitStack() as stack:
         access = Access(store, runtime / "limits", required=settings.access.require_keys)
-        _check_public(settings, access)
+        check_public(settings, access)
         pool = make_pool(
             settings.teachers,
             keep_credentials=not access.in_force,
@@ -131,23 +130,6 @@ def _audit_status(registry: Registry) -> "Sequence[TaskAudit]":
     from openwheel.loop.audit.status import audit_status  # noqa: PLC0415
 
     return audit_status(registry.store)
-
-
-def _check_public(settings: Settings, access: Access) -> None:
-    """Refuse a public address if requests need no key.
-
-    Raises:
-        SettingError: The address is public, requests need no key, and ``require_keys = false`` is
-            not set.
-    """
-    host = settings.gateway.host
-    if access.in_force or settings.access.require_keys is False or is_loopback(host):
-        return
-    raise SettingError(
-        f"The host {host!r} can be reached from other machines, and requests need no key. Make one "
-        "with `openwheel keys create NAME`, or, where the network itself keeps others out, set "
-        "require_keys = false under [access] in openwheel.toml"
-    )
 
 
 def main() -> None:
