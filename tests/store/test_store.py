@@ -388,7 +388,7 @@ def test_a_full_disk_loses_nothing_and_ends_when_there_is_room(tmp_path):
 
 def test_a_full_file_loses_nothing_and_ends_when_there_is_room(file):
     store = file
-    limit = 60
+    limit = 100
 
     @sa.event.listens_for(store.engine, "begin")
     def cap(connection):
