@@ -5,7 +5,6 @@ machine is to kill the process and all that it started, with -9 and at once.
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import signal
@@ -56,7 +55,6 @@ class Machine:
     def __enter__(self) -> Self:
         self._folder.mkdir()
         (self._folder / "openwheel.toml").write_text(self._settings)
-        share_students(self._folder / "cache", self._url)
         self._thread.start()
         return self
 
@@ -153,12 +151,3 @@ class Machine:
             env={**os.environ, **own, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
-
-
-def share_students(cache: Path, url: str) -> None:
-    """Have a machine find the students' files of all others, as on a disk that they share."""
-    shared = cache.parents[1] / "students"
-    shared.mkdir(exist_ok=True)
-    folder = cache / "openwheel" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True)
-    (folder / "store.students").symlink_to(shared)

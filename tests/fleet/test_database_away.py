@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from fleet.fleet import exchange, students_of
-from fleet.machines import Machine, share_students
+from fleet.machines import Machine
 from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Store
@@ -94,7 +94,6 @@ def certified(postgres_server, folder):
     rng = random.Random(3)
     with pytest.MonkeyPatch.context() as patch, Store.open(url) as store:
         patch.setenv("XDG_CACHE_HOME", str(folder / "own" / "cache"))
-        share_students(folder / "own" / "cache", url)
         for system in TASKS:
             store.append([exchange(rng, system, number) for number in range(FIRST)])
         turn(store, LoopSettings(rungs=("linear",), epsilon=0.2, audit=1e-6))

@@ -13,7 +13,6 @@ import pytest
 
 from fleet import witness
 from fleet.fleet import Reader, fleet
-from fleet.machines import share_students
 from openwheel.loop.registry import Registry
 from openwheel.store import Store
 from processes.live_load import LiveLoad
@@ -35,7 +34,6 @@ def test_nothing_is_lost_doubled_or_done_by_two(
 ):  # fmt: skip
     rng = random.Random(seed)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own" / "cache"))
-    share_students(tmp_path / "own" / "cache", postgres_url)
     with (
         fleet(
             postgres_server, postgres_url, live_teacher, tmp_path, rng,
