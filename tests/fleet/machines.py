@@ -89,7 +89,7 @@ class Machine:
     def kill_worker(self) -> None:
         """Kill the process that answers requests; what watches it starts another."""
         began = time.monotonic()
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):
             worker = self._child("worker")
             os.kill(worker, signal.SIGKILL)
             # Its connections end with the last of its threads: then it is no longer listed.
