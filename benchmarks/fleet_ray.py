@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ from openwheel.loop.turn.curate import curate, examples_of
 from openwheel.loop.turn.training import Exchanges, Training, packed, unpacked
 from openwheel.loop.turn.turn import turn
 from openwheel.progress import silent
-from openwheel.store import Store
+from openwheel.store import Exchange, Store
 from openwheel.tasks import find_tasks
 
 SETTINGS = LoopSettings(job_least=0)  # every training is a job
@@ -91,10 +91,10 @@ def cluster(workers: int) -> Iterator[Executor]:
         made.shutdown()
 
 
-def turns(tasks: int, exchanges: int, rounds: int) -> None:
-    rows = traffic(tasks, exchanges, records=False)
+def turns(tasks: int, exchanges: int, rounds: int, machines: Sequence[int]) -> None:
+    many, few = (traffic(n, exchanges, records=False) for n in (tasks, 2))
 
-    def one(executor: Executor | None) -> tuple[float, float]:
+    def one(executor: Executor | None, rows: list[Exchange], tasks: int) -> tuple[float, float]:
         with (
             tempfile.TemporaryDirectory() as folder,
             Store.open(Path(folder, "openwheel.db")) as store,
@@ -112,25 +112,25 @@ def turns(tasks: int, exchanges: int, rounds: int) -> None:
 
     print(f"\na turn of {tasks} tasks with {exchanges:,} exchanges each, {rounds} rounds")
     print("| where | wall s | CPU s |\n|---|---|---|")
-    for workers in (0, 1, 2):
+    for workers in machines:
         with contextlib.ExitStack() as stack:
             executor = stack.enter_context(cluster(workers)) if workers else None
             if executor is not None:
-                one(executor)  # its first job starts the worker's process
-            spent = [one(executor) for _ in range(rounds)]
+                one(executor, few, 2)  # a worker's process starts with its first job
+            spent = [one(executor, many, tasks) for _ in range(rounds)]
         name = f"Ray, {workers} worker{'s' * (workers > 1)}" if workers else "the learner"
         walls, cpus = zip(*spent, strict=True)
         print(f"| {name} | {shown(list(walls))} | {shown(list(cpus))} |", flush=True)
 
 
 @contextlib.contextmanager
-def training(exchanges: int) -> Iterator[Training]:
-    """Yield the training of a task with labels."""
+def training(exchanges: int, *, records: bool = False) -> Iterator[Training]:
+    """Yield the training of a task with labels, or with records."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Store.open(Path(folder, "openwheel.db")) as store,
     ):
-        store.append(traffic(1, exchanges, records=False))
+        store.append(traffic(0 if records else 1, exchanges, records=records))
         registry = Registry(store)
         curate(store, registry)
         [record] = registry.tasks()
@@ -149,8 +149,9 @@ def job(rounds: int) -> None:
     print(f"\none training, {rounds} rounds; in a child with its files written and read")
     print("| exchanges | here: wall s | here: CPU s | child: wall s | child: CPU s |")
     print("|---|---|---|---|---|")
-    for exchanges in (300, 1_000, 10_000, 50_000):
-        with training(exchanges) as work:
+    sizes = [(300, False), (1_000, False), (10_000, False), (50_000, False), (1_000, True)]
+    for exchanges, records in sizes:
+        with training(exchanges, records=records) as work:
 
             def away(work: Training = work) -> None:
                 with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +162,8 @@ def job(rounds: int) -> None:
             here = [timed(work.here) for _ in range(rounds)]
             there = [timed(away) for _ in range(rounds)]
         columns = [shown(list(part)) for both in (here, there) for part in zip(*both, strict=True)]
-        print(f"| {exchanges:,} | {' | '.join(columns)} |", flush=True)
+        name = "records" if records else "labels"
+        print(f"| {exchanges:,} with {name} | {' | '.join(columns)} |", flush=True)
 
 
 def files(exchanges: int, rounds: int) -> None:
@@ -217,12 +219,13 @@ def main() -> None:
     parser.add_argument("what", choices=["turns", "job", "files", "finding"])
     parser.add_argument("--tasks", type=int, default=50)
     parser.add_argument("--exchanges", type=int, default=0)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     print(about("fleet_ray.py"))
     if args.what == "turns":
-        turns(args.tasks, args.exchanges or 400, args.rounds)
+        turns(args.tasks, args.exchanges or 400, args.rounds, args.workers)
     elif args.what == "job":
         job(args.rounds)
     elif args.what == "files":

@@ -1,6 +1,9 @@
 """A student that a child process trains is the one that this process would have trained."""
 
 import contextlib
+import importlib.util
+import subprocess
+import sys
 
 import pytest
 
@@ -8,7 +11,9 @@ from executors.ways import in_a_turn, offline, run
 from made_up_records import orders
 from many_tasks import exchanges_of, traffic
 from openwheel import __version__
+from openwheel.errors import SettingError
 from openwheel.executors.child import carry_out
+from openwheel.loop.resources import executor_of
 from openwheel.loop.settings import LoopSettings
 from openwheel.settings import TaskSection
 from openwheel.students.onnx_encoder import GRAPH
@@ -110,3 +115,14 @@ def test_a_node_with_another_version_refuses_and_the_task_waits(tmp_path):
         in reason
     )
     assert "tried again in 60 s" in reason
+
+
+def test_ray_is_imported_by_no_learner_and_a_missing_one_is_said(monkeypatch):
+    code = "import sys, openwheel.loop.learner.learner as _; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        SettingError, match=r"needs the extra `ray`: pip install 'openwheel\[ray\]'"
+    ):
+        executor_of(LoopSettings(executor="ray"))

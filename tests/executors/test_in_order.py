@@ -120,3 +120,37 @@ def test_where_one_raises_what_others_wait_for_is_stopped(problem):
     with pytest.raises(problem):
         list(in_order(parts(), Session(2, said)))
     assert said[-2:] == ["end b", "drop b"]
+
+
+def test_one_that_raises_at_once_is_raised_after_earlier_parts_have_ended():
+    said = []
+
+    def bad():
+        said.append("bad")
+        raise ValueError("bad")
+        yield
+
+    def parts():
+        yield part("a", said)
+        yield bad()
+        yield part("c", said)
+
+    taking = in_order(parts(), Session(3, said))
+    assert next(taking) == ("a", 7)
+    with pytest.raises(ValueError, match="bad"):
+        next(taking)
+    assert "begin c" not in said
+
+
+def test_a_computation_that_cannot_be_sent_is_its_parts_matter():
+    class Unsendable(Number):
+        def place(self, _):
+            raise MemoryError
+
+    def careful():
+        try:
+            yield from away(Unsendable("a", 1))
+        except MemoryError:
+            return "short"
+
+    assert list(in_order([careful()], Session(1, []))) == ["short"]

@@ -26,6 +26,7 @@ pytest.importorskip("ray", reason="needs the extra ray")
 
 STORE = 100 << 20
 JOB = "openwheel.loop.turn.training_job"
+DRIVER = "openwheel.executors.ray_driver"
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,12 @@ def meanwhile(do):
 
 
 def a_job():
-    """Return a job's process and the Ray worker that it works for."""
-    return next(processes(JOB), None)
+    """Return a job's process and its worker, of a node that this process has started."""
+    with contextlib.suppress(OSError):  # one that ends meanwhile
+        for child, worker in processes(JOB):
+            if parent_of(parent_of(worker)) == os.getpid():
+                return child, worker
+    return None
 
 
 def test_tasks_learned_on_a_cluster_come_to_the_same(cluster, tmp_path, exchanges, in_process):
@@ -110,15 +115,19 @@ def test_tasks_learned_on_a_cluster_come_to_the_same(cluster, tmp_path, exchange
 def test_a_worker_that_is_killed_is_replaced_and_nothing_else_changes(
     cluster, tmp_path, exchanges, in_process, caplog
 ):
+    killed = []
+
     def kill():
         _, worker = wait_for(a_job)
+        killed.append(worker)
         os.kill(worker, signal.SIGKILL)
 
     with meanwhile(kill):
         there = run(in_a_turn, tmp_path / "1", RayCluster(cluster.address, at_once=2), exchanges)
     assert there == in_process
     assert "It is tried once more" in caplog.text
-    assert not list(Path(tempfile.gettempdir()).glob("openwheel-job-*"))
+    # The next job removed what the killed one had left.
+    assert not list(Path(tempfile.gettempdir()).glob(f"openwheel-job-{killed[0]}-*"))
 
 
 def test_a_node_that_is_killed_has_its_job_done_on_another(
@@ -187,10 +196,11 @@ def test_a_learner_that_is_stopped_or_killed_leaves_no_job_behind(cluster, tmp_p
     )
     try:
         wait_for(a_job)
+        [driver] = [child for child, parent in processes(DRIVER) if parent == learner.pid]
         learner.send_signal(how)
-        learner.wait(30)
+        learner.wait(60)
         wait_for(lambda: not a_job())
-        wait_for(lambda: not next(processes("openwheel.executors.ray_driver"), None))
+        wait_for(lambda: driver not in dict(processes(DRIVER)))
     finally:
         learner.kill()
         learner.wait()

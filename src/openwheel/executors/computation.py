@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from openwheel.errors import OpenwheelError
 from openwheel.executors.needs import Needs
 
 Result = TypeVar("Result")
@@ -144,7 +143,9 @@ def after_earlier() -> Computing[None]:
     yield from away(_Nothing())
 
 
-def in_order(parts: Iterable[Computing[Result]], session: Session | None) -> Iterator[Result]:
+def in_order(
+    parts: Iterable[Computing[Result]], session: Session | None
+) -> Generator[Result, None, None]:
     """Carry out parts; yield what they return, in order.
 
     Args:
@@ -160,6 +161,8 @@ def in_order(parts: Iterable[Computing[Result]], session: Session | None) -> Ite
     try:
         for part in parts:
             begun.append(_Begun(part, session))
+            if begun[-1].failed:
+                break  # which is raised once the parts before it have ended
             if len(begun) >= at_once:
                 yield begun[0].end()
                 begun.popleft()
@@ -180,10 +183,16 @@ class _Begun(Generic[Result]):
         self._open = contextlib.ExitStack()
         self._carry_out: Callable[[], Any] | None = None
         self._result: Result
+        self._problem: Exception | None = None
         self._go_on(lambda: next(part))
 
+    @property
+    def failed(self) -> bool:
+        """Whether the part itself has raised an error."""
+        return self._problem is not None
+
     def end(self) -> Result:
-        """Wait for its computations, one after the other, and return what it returns."""
+        """Wait for its computations, one after the other; return what it returns, or raise that."""
         while (carry_out := self._carry_out) is not None:
             problem: Exception | None = None
             result = None
@@ -197,6 +206,8 @@ class _Begun(Generic[Result]):
                 self._go_on(partial(self._part.send, result))
             else:
                 self._go_on(partial(self._part.throw, problem))
+        if self._problem is not None:
+            raise self._problem
         return self._result
 
     def close(self) -> None:
@@ -209,14 +220,13 @@ class _Begun(Generic[Result]):
         self._carry_out = None
         try:
             computation = step()
+            self._carry_out = self._started(computation)
         except StopIteration as end:
             self._result = end.value
             self._open.close()
-        except BaseException:
+        except Exception as error:
+            self._problem = error
             self._open.close()
-            raise
-        else:
-            self._carry_out = self._started(computation)
 
     def _started(self, computation: Computation[Any]) -> Callable[[], Any]:
         """Start a computation; return what waits for its result, or raises why there is none."""
@@ -228,7 +238,7 @@ class _Begun(Generic[Result]):
             if not computation.place(folder):
                 return computation.here
             session.start(computation, folder)
-        except OpenwheelError as error:
+        except Exception as error:  # a matter of its part, as where it is computed here
             return partial(_raise, error)
         self._open.callback(session.drop, folder)
 

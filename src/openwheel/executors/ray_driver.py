@@ -47,6 +47,9 @@ CONNECTED_S: Final = 60.0
 POLL_S: Final = 0.1
 """Seconds between two looks at what the learner says, while jobs are under way."""
 
+MOST_SAID: Final = 500
+"""Characters of what Ray says that are passed on."""
+
 LARGE: Final = 1 << 20
 """Bytes from which a file that several jobs have is sent once."""
 
@@ -229,8 +232,8 @@ def _reached(address: str) -> str:
 
 
 def _unreachable(address: str, why: str) -> str:
-    last = why.strip().splitlines()[0] if why.strip() else "it says nothing"
-    return f"The Ray cluster at {address} cannot be reached: {last}"
+    said = " ".join(why.split())[:MOST_SAID]
+    return f"The Ray cluster at {address} cannot be reached: {said or 'it does not say why'}"
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ may be looked at again and again, on the exchanges that arrive afterwards. The f
 task holds out its latest quarter, so that its student can be judged at once.
 """
 
+import contextlib
 import gc
 import logging
 import time
@@ -188,8 +189,11 @@ def _learn(work: _Work, found: Found, *, begins: bool) -> list[Event]:
             elif of_task(record.task.id) not in others:
                 yield _take_part(work, found, record.task, matcher, count)
 
-    with session_of(work.resources.executor) as session:
-        for events in in_order(parts(), session):
+    with (
+        session_of(work.resources.executor) as session,
+        contextlib.closing(in_order(parts(), session)) as taking,
+    ):
+        for events in taking:
             taken += events
     return [*untaken, *taken] if begins else taken
 
