@@ -39,7 +39,7 @@ class Desk:
         self.link = stack.enter_context(LinkProxy(self.upstream.port))
         self.words = (row for seed in itertools.count(7) for row in tickets(1_000, seed=seed))
 
-    def edge(self, *more: object, timeout: float = 2.0) -> Running:
+    def edge(self, *more: object, timeout: float = 10.0) -> Running:
         """Start an edge, whose link counts as down after so many seconds without an answer."""
         home = self.folder / "edge"
         home.mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ def test_a_line_goes_on_through_an_outage(world):
 
 
 def test_a_pulled_cable_is_noticed_though_nothing_is_said(world):
-    edge = world.edge()
+    edge = world.edge(timeout=3.0)
     world.ask(edge, 1)
     world.link.hang()
     started = time.monotonic()
@@ -147,7 +147,7 @@ def test_an_answer_that_has_begun_breaks_off_when_the_cable_is_pulled(world):
         await asyncio.Event().wait()
 
     world.teacher.answer = slow
-    edge = world.edge()
+    edge = world.edge(timeout=3.0)
     body = json.dumps({**request_of("now", ELSE), "stream": True})
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=30)
     with contextlib.closing(connection):
@@ -254,10 +254,9 @@ def test_a_newer_bundle_is_pulled_and_one_that_is_none_is_not(world):
 
 
 def test_students_stop_when_the_upstream_was_unheard_for_too_long(world):
-    edge = world.edge("--unheard", "2")
+    edge = world.edge("--unheard", "4")
     until(lambda: answering(edge))  # the bundle itself is older
     world.link.cut()
-    assert answering(edge)
     until(lambda: not answering(edge))
     assert edge.health()["unheard"]
     assert set(world.ask(edge, 5)) == {(503, "")}
