@@ -40,6 +40,9 @@ BENCHMARKS = {
     "gateway": ("gateway.py", "--rounds", "1"),
     "idle": ("gateway.py", "--idle"),
 }
+IN_POSTGRES = ("env", "OPENWHEEL_TEST_STORE=postgres")
+KEPT = tuple(f"tests/{folder}" for folder in ("access", "alerts", "loop/audit", "loop/drift"))
+"""What is tried once more with every store in Postgres."""
 NEED_TORCH = ("tests/inference", "tests/export")
 STOP_S, LOOK_S = 30.0, 0.1
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -61,6 +64,7 @@ def checks(logs: Path) -> list[Check]:
     found = [
         Check("tests", [[python, *PYTEST]]),
         Check("long-tests", [[python, *PYTEST, *LONG, "--ignore=tests/fleet"]]),
+        Check("in-postgres", [[*IN_POSTGRES, python, *PYTEST, *KEPT]]),
         # By itself, since it measures: what it prints says when and with which seed.
         Check("fleet", [[python, "-m", "pytest", *LONG, "-s", "tests/fleet"]]),
     ]

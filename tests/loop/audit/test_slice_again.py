@@ -5,6 +5,7 @@ import random
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from made_up import QUEUES, ticket
 from openwheel.loop.audit.records import slice_changes, slices_off, untrained_changes
@@ -17,6 +18,7 @@ from openwheel.loop.subject import subject_of
 from openwheel.loop.turn.train import worth_training_on
 from openwheel.loop.turn.turn import turn
 from openwheel.store import Exchange
+from openwheel.store.schema import students
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings(canary=1.0)
@@ -133,13 +135,10 @@ def test_a_student_with_a_slice_off_gets_no_wider_certificate(store, registry, o
     (certificate,) = registry.certificates()
     student = registry.candidate(certificate.student)
     anytime = {"method": "anytime", "trained_until": 750}
-    body = json.loads(
-        store.engine.connect().exec_driver_sql("SELECT candidate FROM students").scalar_one()
-    )
     with store.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE students SET candidate = ?", (json.dumps(body | anytime).encode(),)
-        )
+        body = json.loads(connection.execute(sa.select(students.c.candidate)).scalar_one())
+        changed = json.dumps(body | anytime).encode()
+        connection.execute(sa.update(students).values(candidate=changed))
     answered(150, customers=("acme", "globex"))
     turn(store, SETTINGS)
     assert [c.student for c in registry.certificates()] == [student.id]

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import time
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from openwheel.loop.audit.records import changed_after, latest_state, read_alarms, read_state
 from openwheel.loop.audit.status import audit_status
@@ -19,6 +21,8 @@ from openwheel.loop.settings import LoopSettings
 from openwheel.loop.turn.curate import assign_new
 from openwheel.settings import TaskSection
 from openwheel.store import Store
+from openwheel.store.exchanges import delete_exchanges
+from openwheel.store.schema import audit_watches, exchanges
 from openwheel.wire import Answer
 
 SETTINGS = LoopSettings()
@@ -43,8 +47,9 @@ def test_each_audit_is_looked_at_once(store, registry, audited, look):
     assert (state.live.seen.answers, state.live.seen.loss) == (65, 1)
     assert state.cursor == store.last_seq()
     # The loop looks at what is new: it stands although what it has seen is gone.
+    gone = [seq for seq, one in store.exchanges() if one.student]
     with store.write() as connection:
-        connection.exec_driver_sql("DELETE FROM exchanges WHERE student != ''")
+        delete_exchanges(connection, gone)
     assert look(audited(GOOD)) == []
     assert watched(store, registry).live.seen.answers == 95
 
@@ -161,9 +166,9 @@ def test_answers_that_the_student_does_not_know_raise_the_share(
 def test_a_watch_from_before_signals_goes_on(store, registry, audited, deferred, look):
     look(audited(GOOD))
     with store.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE audit_watches SET watch = json_remove(CAST(watch AS TEXT), '$.signals')"
-        )
+        kept = json.loads(connection.execute(sa.select(audit_watches.c.watch)).scalar_one())
+        del kept["signals"]
+        connection.execute(sa.update(audit_watches).values(watch=json.dumps(kept).encode()))
     deferred("." * 10)
     look(audited("."))
     state = watched(store, registry)
@@ -178,10 +183,8 @@ def test_an_audit_whose_request_the_teacher_rejects_is_lost(store, registry, aud
     ids = [one.id for _, one in store.exchanges(after=store.last_seq() - 3)]
     with store.write() as connection:
         for identity, text, finish in ((ids[0], "", "rejected"), (ids[1], "billing", "length")):
-            connection.exec_driver_sql(
-                "UPDATE exchanges SET text = ?, finish_reason = ? WHERE id = ?",
-                (text, finish, identity),
-            )
+            change = sa.update(exchanges).where(exchanges.c.id == identity)
+            connection.execute(change.values(text=text, finish_reason=finish))
     labels = len(load_answers(store, registry.tasks()[0].task.id, "label"))
     look(until)
     seen = watched(store, registry).live.seen
