@@ -3,15 +3,20 @@
 import hashlib
 import logging
 import os
+import shutil
+import signal
+import socket
+import subprocess
 import threading
 import time
+import urllib.request
 
 import msgspec
 import psycopg
 import pytest
 
 from made_up import tickets, write_log
-from openwheel.errors import StoreError, StudentFileError
+from openwheel.errors import ObjectStoreError, StoreError, StudentFileError
 from openwheel.importing import LogProblems, read_log
 from openwheel.loop.files import PublishedStudents, StudentsFolder
 from openwheel.loop.files.published import IN_DATABASE, KEPT_S, MOST_IN_DATABASE
@@ -21,6 +26,7 @@ from openwheel.loop.serving import RegistryServing
 from openwheel.loop.settings import LoopSettings
 from openwheel.store import Store, blobs
 from openwheel.store.copy import copy_store
+from openwheel.store.objects import read
 from openwheel.wire import Prompt, PromptMessage, Request
 
 EASY = Request(prompt=Prompt(messages=(PromptMessage("user", "invoice payment refund tax 4711"),)))
@@ -338,3 +344,69 @@ def test_students_go_along_with_a_copy_to_postgres_and_back(
     (certificate,) = there.certificates()
     there.load(there.candidate(certificate.student))
     assert copy_students(there, machine("copying", postgres_url)) == 0
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Return the URL of a bucket in a server that speaks S3; skip where none is installed."""
+    pytest.importorskip("obstore")
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("moto_server is not installed on this machine")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    server = subprocess.Popen(
+        [program, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        made = urllib.request.Request(f"http://127.0.0.1:{port}/fleet", method="PUT")
+
+        def answers():
+            if server.poll() is not None:
+                pytest.skip("moto_server does not run on this machine")
+            try:
+                with urllib.request.urlopen(made):
+                    return True
+            except OSError:
+                return False
+
+        until(answers)
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield "s3://fleet/students"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_files_are_kept_in_s3_and_what_it_refuses_is_told(postgres_url, machine, bucket):
+    many_parts = LARGE * 12
+    learner = machine("learner", postgres_url, bucket, patience=0.0)
+    files = saved(learner, "lm-1", large=many_parts, small=b"small")
+    learner.files.publish("lm-1", files)
+    gateway = machine("gateway", postgres_url).files
+    assert (gateway.fetch("lm-1", files) / "large").read_bytes() == many_parts
+    sql(postgres_url, "UPDATE student_blobs SET time = time - %s", KEPT_S + 60)
+    ((url,),) = sql(postgres_url, "SELECT object FROM student_blobs WHERE object <> ''")
+    assert url.startswith(f"{bucket}/{files['large']}")
+    learner.files.collect()
+    with pytest.raises(ObjectStoreError, match="cannot be used"):
+        list(read(url))
+
+    nobodys = bucket.replace("fleet", "nobodys")
+    refused = machine("refused", postgres_url, nobodys, patience=0.0)
+    files = saved(refused, "lm-2", large=LARGE)
+    with pytest.raises(ObjectStoreError, match=r"s3://nobodys/students/.*bucket does not exist"):
+        refused.files.publish("lm-2", files)

@@ -4,6 +4,7 @@ What opens it is in the environment, as their own tools read it (``AWS_ACCESS_KE
 nothing of that is kept here.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,11 +23,8 @@ except ImportError:
     ) from None
 
 _CHUNK: Final = 1 << 20
-# Who calls tries again, and says so; the defaults would wait for three minutes without a word.
-_REMOTE: Final[dict[str, Any]] = {
-    "client_options": {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=10)},
-    "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
-}
+# As object_store itself reads them; options of a client that are given come before it.
+_PLAIN_HTTP: Final = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 
 
 def put(url: str, file: Path) -> None:
@@ -66,8 +64,17 @@ def delete(url: str) -> None:
 
 def _opened(url: str) -> tuple[Any, str]:
     place, _, name = url.rpartition("/")
-    # A folder is not made: it would hide that what machines share is not mounted here.
-    return from_url(place, **({} if place.startswith("file:") else _REMOTE)), name
+    if place.startswith("file:"):
+        # It is not made: that would hide that what machines share is not mounted here.
+        return from_url(place), name
+    client: Any = {
+        "connect_timeout": timedelta(seconds=5),
+        "timeout": timedelta(minutes=10),
+        "allow_http": any(os.environ.get(name, "").lower() == "true" for name in _PLAIN_HTTP),
+    }
+    # Who calls tries again, and says so; the defaults would wait for three minutes without a word.
+    retry: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+    return from_url(place, client_options=client, retry_config=retry), name
 
 
 @contextmanager
