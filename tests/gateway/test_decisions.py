@@ -214,6 +214,19 @@ def test_what_cannot_be_joined_is_an_error_and_no_exchange(gateway, upstream, ht
 
 
 @every_api
+def test_a_rest_that_breaks_off_is_an_error_and_no_exchange(gateway, upstream, http, name):
+    body = answering(name)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    upstream.writes(head % len(body) + body[:20], close=True)
+    running = gateway(serving=QuestionServing(sure=("predicate",)))
+    reply = http("POST", running.url + PATHS[name], asking(name))
+    assert (reply.status, reply.headers["content-type"]) == (502, "application/json")
+    error = json.loads(reply.data)["error"]
+    assert "the rest broke off" in error["message"]
+    running.exchanges(0)
+
+
+@every_api
 def test_a_refused_question_is_no_answer_and_the_others_are(gateway, upstream, http, name):
     sent = json.loads(answering(name))
     refusal = {"type": "refusal", "name": None}

@@ -158,11 +158,11 @@ class Decisions(Completions):
         asked.source = call.source = "mixed" if by_student else "teacher"
         for place in by_student:
             call.parts[place].source = "student"
-        joined = partial(self._send_joined, call, by_student, send)
+        joined = _Joined(send, partial(self._send_joined, call, by_student, send))
         work = forward(
             self._state,
             scope,
-            _Joined(send, joined) if by_student else send,
+            joined if by_student else send,
             asked,
             headers=_all_headers(call),
             tap=partial(self._tap, asked),
@@ -172,8 +172,13 @@ class Decisions(Completions):
             patient=any(part.decision.answer is None for part in asked.parts),
             whole=call,
         )
-        if not await while_connected(receive, work):
-            self._state.meter.cancelled += 1
+        try:
+            if not await while_connected(receive, work):
+                self._state.meter.cancelled += 1
+        except TeacherError as error:
+            if not joined.holds:
+                raise  # the client has the beginning: its connection has to break off too
+            await self._send_unjoined(call, send, f"the rest broke off: {error}")
         if asked is not call:
             call.status, call.error = call.status or asked.status, call.error or asked.error
             call.teacher, call.first_byte = asked.teacher, asked.first_byte
@@ -275,15 +280,20 @@ class Decisions(Completions):
             self._questions.read_replies(body, [asked[place] for place in rest])
             joined = self._questions.join(asked, answers, body, rest)
         except TeacherError as error:
-            call.status, call.error = 502, "teacher_unreadable"
-            message = f"The teacher's answer cannot be joined with students' answers: {error}"
-            failure = self._api.error(message, type="teacher_error", code=call.error)
-            await send_body(send, 502, failure, [JSON])
+            call.error = "teacher_unreadable"
+            await self._send_unjoined(call, send, str(error))
             return
         await self._commit(exchanges)
         await send_body(send, 200, joined, [*headers, (self._api.id_header, call.id.encode())])
         call.status = 200
         self._put(exchanges)
+
+    async def _send_unjoined(self, call: Call, send: Send, why: str) -> None:
+        """Send the error of a teacher's answer to the rest that is no answer, or no whole one."""
+        call.status, call.error = 502, call.error or "teacher_broke_off"
+        message = f"The teacher's answer cannot be joined with students' answers: {why}"
+        failure = self._api.error(message, type="teacher_error", code=call.error)
+        await send_body(send, 502, failure, [JSON])
 
 
 _REPLACED: Final = frozenset({b"content-length", b"x-request-id", b"x-typesafe-request-id"})
@@ -296,6 +306,9 @@ class _Joined:
     Args:
         send: Sends to the client.
         finish: Sends the answer, given the message with its head and its whole body.
+
+    Attributes:
+        holds: Whether it has a part of the answer, of which the client has nothing.
     """
 
     def __init__(self, send: Send, finish: Callable[[Message, bytes], Awaitable[None]]) -> None:
@@ -304,11 +317,12 @@ class _Joined:
         self._head: Message | None = None
         self._chunks: list[bytes] = []
         self._size = 0
+        self.holds = False
 
     async def __call__(self, message: Message) -> None:
         """Take a message of the response."""
         if message["type"] == "http.response.start" and message["status"] == 200:
-            self._head = message
+            self._head, self.holds = message, True
             return
         if self._head is None:
             await self._send(message)
@@ -319,6 +333,7 @@ class _Joined:
             raise TeacherError(f"An answer to questions is longer than {LARGEST >> 20} MiB")
         self._chunks.append(chunk)
         if not message.get("more_body", False):
+            self.holds = False
             await self._finish(self._head, b"".join(self._chunks))
 
 
