@@ -182,8 +182,12 @@ def test_in_an_outage_the_picked_questions_of_a_refused_request_are_asked_later(
 def test_what_was_picked_is_asked_again_if_its_answer_breaks_off(desk, by_students):
     desk = desk(sure=TYPES[:by_students], audit_probability=1.0)
     desk.upstream.breaks_off = True
-    with pytest.raises((http.client.HTTPException, ValueError)):  # cut, or no JSON
-        desk.ask(asking(NAME))
+    if by_students:  # the client has nothing yet, and gets an error
+        status, said, _ = desk.ask(asking(NAME))
+        assert (status, said["error"]["code"]) == (502, "teacher_broke_off")
+    else:
+        with pytest.raises(http.client.HTTPException):  # it has the beginning
+            desk.ask(asking(NAME))
     assert desk.link.up
     until(lambda: len(desk.upstream.asked) > 2)
     desk.upstream.breaks_off = False
